@@ -1,0 +1,56 @@
+# openautoglm - `make help` lists the targets.
+B      := build
+CC     ?= cc
+VENV   := $(B)/venv
+PYTEST := $(VENV)/bin/python -m pytest
+
+PKGS   := libmicrohttpd jansson libturbojpeg libjpeg libpng libwebp libpcre2-8 libutf8proc
+WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection
+OPT    ?= -O2 -g
+VERSION := $(shell cat VERSION)
+# -ffp-contract=off: an expression means the same whoever compiles it; kernels ask for FMA by name.
+CFLAGS += -std=gnu11 $(OPT) $(WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,$(HARDEN)) -ffp-contract=off \
+          -MMD -MP -I. -D_GNU_SOURCE -DVERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm -lpthread -ldl
+LDFLAGS += $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now,-z,noexecstack)
+
+# Sanitizer builds live in folders of their own: build/asan, build/tsan.
+O      := $(B)$(if $(NAME),/$(NAME))
+SRC    := $(wildcard base/*.c config/*.c tokenizer/*.c image/*.c kernels/*.c kernels/ref/*.c kernels/cpu/*.c model/*.c engine/*.c server/*.c)
+OBJ    := $(SRC:%.c=$O/%.o)
+LIB    := $(filter-out $O/server/main.o,$(OBJ))
+TESTS  := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/*/test_*.c))
+
+all: $O/openautoglm ## build/openautoglm (the default)
+
+$O/openautoglm: $(OBJ)
+	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$O/libopenautoglm.a: $(LIB)
+	@rm -f $@
+	@ar rcs $@ $^
+
+$O/%.o: %.c VERSION
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
+
+%_avx2.o:   ISA := -mavx2 -mfma -mf16c -mbmi2
+%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
+
+$O/tests/%: tests/%.c $O/libopenautoglm.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) -I. -o $@ $< $O/libopenautoglm.a $(LDFLAGS) $(shell pkg-config --libs check) $(LDLIBS)
+
+-include $(OBJ:.o=.d) $(TESTS:=.d)
+
+include tests/tests.mk
+
+clean: ## remove what was built (the virtual environment stays)
+	find $(B) -mindepth 1 -maxdepth 1 ! -name venv -exec rm -rf {} +
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: all clean help
+.DEFAULT_GOAL := all

@@ -1,0 +1,59 @@
+#include "base/arena.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct arena_block {
+    struct arena_block *next;
+    size_t              used, size;
+    _Alignas(16) char   data[];
+};
+
+enum { BLOCK = 64 * 1024 };
+
+void arena_init(struct arena *a, size_t max)
+{
+    a->blocks = NULL;
+    a->used = 0;
+    a->max = max;
+}
+
+void arena_free(struct arena *a)
+{
+    while (a->blocks) {
+        struct arena_block *b = a->blocks;
+        a->blocks = b->next;
+        free(b);
+    }
+    a->used = 0;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+    if (n > a->max - a->used)
+        return NULL;
+    size_t need = (n + 15) & ~(size_t)15;
+    if (need < n)
+        return NULL;
+    struct arena_block *b = a->blocks;
+    if (!b || b->size - b->used < need) {
+        size_t size = need > BLOCK ? need : BLOCK;
+        b = malloc(sizeof *b + size);
+        if (!b)
+            return NULL;
+        b->used = 0;
+        b->size = size;
+        b->next = a->blocks;
+        a->blocks = b;
+    }
+    void *p = b->data + b->used;
+    b->used += need;
+    a->used += n;
+    return memset(p, 0, need);
+}
+
+char *arena_strndup(struct arena *a, const char *s, size_t n)
+{
+    char *p = arena_alloc(a, n + 1);
+    return p ? memcpy(p, s, n) : NULL;
+}

@@ -1,0 +1,48 @@
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static int fill(struct err *e, const char *field, const char *fmt, va_list ap)
+{
+    if (!e)
+        return -1;
+    memset(e, 0, sizeof *e);
+    snprintf(e->field, sizeof e->field, "%s", field);
+    vsnprintf(e->text, sizeof e->text, fmt, ap);
+    return -1;
+}
+
+int err_set(struct err *e, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fill(e, "", fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+int err_field(struct err *e, const char *field, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    fill(e, field, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+int err_prefix(struct err *e, const char *fmt, ...)
+{
+    if (!e)
+        return -1;
+    char   old[sizeof e->text];
+    memcpy(old, e->text, sizeof old);
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
+    va_end(ap);
+    if (n >= 0 && (size_t)n < sizeof e->text)
+        snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
+    return -1;
+}

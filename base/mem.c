@@ -1,0 +1,52 @@
+#include "base/mem.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *must(void *p, size_t n)
+{
+    if (!p) {
+        fprintf(stderr, "openautoglm: out of memory asking for %zu bytes\n", n);
+        exit(1);
+    }
+    return p;
+}
+
+void *xmalloc(size_t n) { return must(malloc(n ? n : 1), n); }
+
+void *xcalloc(size_t count, size_t size)
+{
+    return must(calloc(count ? count : 1, size ? size : 1), count * size);
+}
+
+void *xrealloc(void *p, size_t n) { return must(realloc(p, n ? n : 1), n); }
+
+char *xstrdup(const char *s)
+{
+    size_t n = strlen(s) + 1;
+    return memcpy(xmalloc(n), s, n);
+}
+
+int grow(void *array_ptr, size_t *cap, size_t need, size_t size)
+{
+    void *old;
+    if (need <= *cap)
+        return 0;
+    size_t n = *cap ? *cap : 16;
+    while (n < need) {
+        if (n > SIZE_MAX / 2)
+            return -1;
+        n *= 2;
+    }
+    if (n > SIZE_MAX / size)
+        return -1;
+    memcpy(&old, array_ptr, sizeof old);
+    void *p = realloc(old, n * size);
+    if (!p)
+        return -1;
+    memcpy(array_ptr, &p, sizeof p);
+    *cap = n;
+    return 0;
+}

@@ -1,0 +1,17 @@
+/* base/mem.h - memory at start-up: running out is fatal here.
+ *
+ * What a request asks for uses plain malloc() and turns NULL into an error. */
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
+#include <stddef.h>
+
+void *xmalloc(size_t n);                  /* never NULL; n = 0 gives one byte      */
+void *xcalloc(size_t count, size_t size); /* zeroed; overflow of the product dies  */
+void *xrealloc(void *p, size_t n);
+char *xstrdup(const char *s);
+
+/* For growing arrays: makes room for at least `need` elements of `size` bytes
+ * by doubling. Returns 0, or -1 when memory is out (the array is unchanged). */
+int grow(void *array_ptr, size_t *cap, size_t need, size_t size);
+
+#endif

@@ -1,0 +1,59 @@
+/* image/image.h - bytes of a JPEG, PNG or WebP file -> RGB pixels -> resized
+ * pixels, equal to the reference's.
+ *
+ *     struct image_info info; struct pixels px;
+ *     image_probe(bytes, n, &info, &e);              // header only, allocates nothing
+ *     image_decode(bytes, n, &limits, &px, &e);      // RGB8, upright, alpha over white
+ *     pixels_resize(&small, &px, w, h, &how, &e);
+ *     pixels_free(&px);
+ *
+ * Nothing that a file holds can crash, hang or exhaust: sizes are checked from
+ * the header before a pixel is allocated. All functions are thread-safe. */
+#ifndef IMAGE_IMAGE_H
+#define IMAGE_IMAGE_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };
+
+struct image_info {
+    enum image_format format;
+    int width, height;       /* as stored, before the EXIF orientation */
+    int orientation;         /* EXIF, 1..8; 1 when absent or broken    */
+};
+
+struct image_limits {
+    size_t max_bytes;        /* of the file                            */
+    int    max_side;         /* pixels; 4096 by default                */
+    size_t max_pixels;       /* width * height                         */
+};
+
+struct pixels {              /* 8-bit RGB, rows without padding        */
+    uint8_t *data;           /* owned, (height, width, 3)              */
+    int      width, height;
+};
+
+enum filter { FILTER_NEAREST = 0, FILTER_LANCZOS = 1, FILTER_BILINEAR = 2, FILTER_BICUBIC = 3, FILTER_BOX = 4,
+              FILTER_HAMMING = 5 };                       /* PIL's numbers                   */
+enum resizer { RESIZER_PIL, RESIZER_TORCHVISION };        /* whose rounding; both antialias  */
+
+int  image_probe(const void *bytes, size_t n, struct image_info *info, struct err *e);
+int  image_decode(const void *bytes, size_t n, const struct image_limits *limits, struct pixels *out, struct err *e);
+void pixels_free(struct pixels *p);
+
+/* Byte-equal to Image.resize() of Pillow, or to torchvision's
+ * resize(uint8, antialias=True), for every size. */
+int pixels_resize(struct pixels *out, const struct pixels *in, int width, int height, enum filter filter,
+                  enum resizer how, struct err *e);
+
+/* Part of the picture, which may reach outside: there it is black. */
+int pixels_crop(struct pixels *out, const struct pixels *in, int x, int y, int width, int height, struct err *e);
+
+/* Writes an RGB PNG file (for the marked copy of a screenshot). */
+int png_write(const struct pixels *p, struct buf *out, struct err *e);
+
+#endif

@@ -1,0 +1,39 @@
+/* tokenizer/template.h - chat templates: the part of Jinja that published
+ * templates use, rendered as transformers does (ImmutableSandboxedEnvironment,
+ * trim_blocks, lstrip_blocks, loop controls).
+ *
+ *     struct template *t = template_parse(source, strlen(source), &e);
+ *     char *text = template_render(t, context, &opt, &e);    // free() it
+ *     template_free(t);
+ *
+ * A parsed template is read-only: several threads may render it at once.
+ * Rendering never executes anything but the template and is bounded in steps,
+ * depth, memory and output; a template that passes a limit is an error. */
+#ifndef TOKENIZER_TEMPLATE_H
+#define TOKENIZER_TEMPLATE_H
+#include <jansson.h>
+#include <stddef.h>
+#include <time.h>
+
+#include "base/err.h"
+
+struct template;
+
+struct template_options {
+    const struct tm *now;   /* for strftime_now; NULL: the local time */
+    size_t max_output;      /* bytes; 0: 16 MiB                       */
+    size_t max_steps;       /* evaluated nodes; 0: 20 million         */
+    size_t max_memory;      /* bytes of values; 0: 256 MiB            */
+};
+
+/* NULL and "line N: ..." when the source cannot be parsed. */
+struct template *template_parse(const char *source, size_t n, struct err *e);
+void             template_free(struct template *t);
+
+/* `context` (borrowed) is a JSON object: the variables. JSON keeps the order of
+ * keys. NULL on error; what raise_exception() raised has e->code "template_raised"
+ * and its message as the text. */
+char *template_render(const struct template *t, const json_t *context, const struct template_options *opt,
+                      struct err *e);
+
+#endif

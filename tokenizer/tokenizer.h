@@ -1,0 +1,58 @@
+/* tokenizer/tokenizer.h - text <-> token ids, from a Hugging Face tokenizer.json.
+ *
+ *     struct tokenizer *t = tokenizer_open(dir, &e);
+ *     struct ids ids = { 0 };
+ *     tokenizer_encode(t, text, strlen(text), false, &ids, &e);
+ *     ids_free(&ids); tokenizer_close(t);
+ *
+ * A tokenizer is read-only after opening: any number of threads may encode and
+ * decode at once. Time is linear in the text, whatever the text. */
+#ifndef TOKENIZER_TOKENIZER_H
+#define TOKENIZER_TOKENIZER_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct tokenizer;
+
+struct ids {
+    int32_t *id;       /* owned, (n) */
+    size_t   n, cap;
+};
+void ids_free(struct ids *ids);
+int  ids_add(struct ids *ids, int32_t id); /* -1: memory out */
+
+/* Reads DIR/tokenizer.json and, where they exist, tokenizer_config.json and
+ * special_tokens_map.json. NULL and a message that names the file on failure. */
+struct tokenizer *tokenizer_open(const char *dir, struct err *e);
+void              tokenizer_close(struct tokenizer *t);
+
+/* Appends the ids of n bytes of text (invalid UTF-8 counts as U+FFFD). Special
+ * tokens that stand in the text are recognised, as in the reference.
+ * `post`: also what the post-processor adds (bos, eos, ...). */
+int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool post, struct ids *out, struct err *e);
+
+/* Appends the text of the ids as the reference's decode() does (ids outside the
+ * vocabulary give nothing). `skip_special` leaves special tokens out. */
+int tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, bool skip_special, struct buf *out,
+                     struct err *e);
+
+/* The bytes that this one token contributes to running text (for streaming and
+ * logprobs): may be part of a UTF-8 sequence. Appends to out. */
+int tokenizer_piece(const struct tokenizer *t, int32_t id, struct buf *out);
+
+int         tokenizer_size(const struct tokenizer *t);                    /* largest id + 1             */
+const char *tokenizer_token(const struct tokenizer *t, int32_t id);       /* as in the file; NULL: none */
+int32_t     tokenizer_id(const struct tokenizer *t, const char *token);   /* -1: no such token          */
+bool        tokenizer_is_special(const struct tokenizer *t, int32_t id);
+bool        tokenizer_streams(const struct tokenizer *t);  /* decode(ids) is the concatenation of the pieces (apart from a
+                                                              leading space): then text can be streamed piece by piece */
+
+/* From tokenizer_config.json / special_tokens_map.json; NULL where absent. */
+const char *tokenizer_bos(const struct tokenizer *t);
+const char *tokenizer_eos(const struct tokenizer *t);
+
+#endif
