@@ -1,0 +1,195 @@
+/* kernels/ops.h - the only door between a model and the hardware.
+ *
+ * A model is a C function that calls these operations in order. Every call is
+ * enqueued on the device's one stream; nothing here allocates, blocks or
+ * returns an error. Errors stick to the device and surface in sync().
+ *
+ * Numbers: activations are F32 matrices. Each row's result depends on that row
+ * alone and is computed in one fixed order whatever the number of rows (batch
+ * invariance): fixed K order in linear, fixed blocks of KV in attention.
+ * Shapes are checked by the caller (model/nn.c); index arrays are trusted.
+ *
+ * All pointers below are device addresses unless said otherwise; on the CPU
+ * backends they are plain memory. */
+#ifndef KERNELS_OPS_H
+#define KERNELS_OPS_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum dtype { F32, F16, BF16, F8, I32, U8, Q8, Q4 };  /* F8, Q*: weights only */
+enum act   { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_QUICK_GELU };
+
+struct device; /* one backend instance; opaque */
+
+struct tensor {        /* a row-major matrix: a view, owns nothing */
+    void      *data;
+    enum dtype dtype;
+    int        rows, cols;
+    int        stride; /* elements from one row to the next */
+};
+
+enum layout {
+    LAYOUT_LINEAR,     /* (out, in): linear, conv2d (in = ky, kx, channel) and embed */
+    LAYOUT_DEPTHWISE,  /* (channels, ky * kx)                                        */
+};
+
+struct weight {        /* y = x W' + b, laid out by pack() */
+    int         out, in;
+    enum dtype  dtype;
+    enum layout layout;
+    void       *data;  /* owned by the backend: release() */
+    float      *bias;  /* (out) or NULL; owned likewise   */
+};
+
+struct slab {          /* host memory that becomes rows of a weight: HF's matrix as it lies in the file */
+    const void *data;  /* borrowed; a backend may keep reading it until release() */
+    enum dtype  dtype; /* F32, F16 or BF16                                         */
+    int         rows;
+};
+
+struct epilogue {      /* done to y before it is stored, in this order; {0} = nothing */
+    enum act      act;
+    bool          glu; /* W stacks gate and up: y = act(gate) * up, out / 2 columns    */
+    struct tensor mul; /* (1, out) per-column scale: LayerScale                         */
+    struct tensor add; /* residual; may be the output itself                            */
+};
+
+struct norm {          /* w (1, n), b (1, n) or empty */
+    struct tensor w, b;
+    float eps;
+    bool  center;      /* true: LayerNorm, false: RMSNorm */
+};
+
+struct rope {          /* angle[i] = pos[axis[i]][row] * freq[i] */
+    int   rot_dim;     /* rotated leading part of a head          */
+    bool  interleaved; /* pairs (2i, 2i+1), else (i, i + rot/2)   */
+    const float   *freq; /* (rot_dim / 2), scaling baked in       */
+    const uint8_t *axis; /* (rot_dim / 2): 0 text; t, h, w for mrope */
+    float mscale;      /* of cos and sin (yarn); 1 otherwise      */
+};
+
+struct heads {         /* the shape of an attention: query head h reads kv head h / (n / n_kv) */
+    int   n, n_kv, dim;
+    float scale, softcap;              /* softcap 0: none */
+    const struct norm *q_norm, *k_norm; /* per head, or NULL */
+    const struct rope *rope;            /* or NULL           */
+};
+
+struct kv {            /* the paged cache of one group of layers */
+    enum dtype dtype;  /* F32, F16 or BF16          */
+    int   page;        /* entries in one page       */
+    int   n_pages;
+    int   layers;
+    int   width;       /* n_kv * dim                */
+    void *k, *v;       /* (layers, n_pages, page, width) */
+};
+
+struct view {          /* what the rows see of a cache, and where they write */
+    const int *slot;   /* (rows)  page * kv.page + entry where this row's k, v go; < 0: nowhere; NULL: none writes */
+    const int *from;   /* (rows)  this row sees entries from <= e < limit of its sequence; NULL: 0 */
+    const int *limit;  /* (rows)  0: sees nothing, its output is zero                              */
+    const int *pages;  /* (seqs, max_pages)  page of entries i * kv.page ...                       */
+    const int *fill;   /* (kv.n_pages) entries in use of a page; NULL: all (an image may not fill its last page) */
+    int max_pages, max_kv;  /* of any sequence of this batch */
+};
+
+struct batch {         /* one step: the rows of all sequences, end to end */
+    int n_rows, n_seqs, max_rows;     /* max_rows: of one sequence                    */
+    const int *token;                 /* (rows)      id; any valid id for image rows  */
+    const int *pos;                   /* (3, rows)   t, h, w; equal for text          */
+    const int *first;                 /* (seqs + 1)  first row of each sequence       */
+    const struct view *views;         /* host array: 0 the text; 1 images, where the family has cross attention */
+};
+
+struct conv { int h, w, kernel, stride, pad; enum act act; };  /* h, w of the input; square kernel */
+
+struct sampling {      /* of one row */
+    float    temperature;             /* 0: the largest logit, ties to the lowest id  */
+    float    top_p, min_p;            /* 1, 0: off                                    */
+    int      top_k;                   /* 0: off                                       */
+    uint64_t seed;
+    uint64_t step;                    /* counts the request's tokens: (seed, step) gives the random number */
+};
+
+struct penalty { float repetition, frequency, presence; };     /* 1, 0, 0: off */
+struct seen    { int token, count; bool in_prompt; };          /* count: times generated */
+
+struct ops {
+    /* dense layers; out (rows, w->out), x (rows, w->in) */
+    void (*embed)(struct device *, struct tensor out, const struct weight *, const int *ids);
+    void (*linear)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
+    void (*norm)(struct device *, struct tensor out, struct tensor x, const struct norm *);
+    void (*act)(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
+    void (*add)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* b may have one row: broadcast */
+    void (*mul)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* likewise */
+    void (*copy)(struct device *, struct tensor out, struct tensor x);                   /* and cast between F32, F16, BF16 */
+
+    /* out = g0 a + g1 b with g = softmax(logits); logits (rows, 2): dynamic routing */
+    void (*fuse)(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
+
+    /* q-norm, k-norm and rope in place, then k and v into the cache at slot. kv NULL: in place only. k or v may be
+     * empty (data NULL). pos (3, rows) with row stride q.rows or k.rows. */
+    void (*prep)(struct device *, struct tensor q, struct tensor k, struct tensor v, const struct heads *,
+                 const int *pos, const struct kv *, int layer, const int *slot);
+    /* Paged attention: self attention, sliding windows and cross attention differ only in the view. */
+    void (*attend)(struct device *, struct tensor out, struct tensor q, const struct kv *, int layer,
+                   const struct heads *, const struct batch *, const struct view *);
+    /* No cache: rows q_first[s] .. q_first[s+1] attend to all of kv_first[s] .. kv_first[s+1]. */
+    void (*attend_ragged)(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
+                          const struct heads *, int n_seg, const int *q_first, const int *kv_first);
+
+    /* images: a feature map is a matrix of (h * w) rows and c columns */
+    void (*pixels)(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);
+                   /* out (h * w, 3) = rgb * scale[c] + shift[c]; scale, shift (3) */
+    void (*conv2d)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
+    void (*dwconv2d)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
+    void (*gather)(struct device *, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
+                   /* out[r] = sum over t of w[r, t] * x[idx[r, t]]; w NULL: taps = 1, a copy; idx < 0: zero */
+    void (*scatter)(struct device *, struct tensor out, struct tensor x, const int *idx, bool add);
+                   /* out[idx[r]] = (or +=) x[r]; idx < 0: skipped; idx has no repeats */
+
+    /* tokens; logits (rows, vocab) */
+    void (*mask)(struct device *, struct tensor logits, const uint32_t *allowed);  /* (rows, ceil(vocab / 32)) bits */
+    void (*penalize)(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
+                   /* row r: seen[first[r]] .. seen[first[r+1]]; first (rows + 1), penalty (rows) */
+    void (*sample)(struct device *, int *ids, struct tensor logits, const struct sampling *);  /* sampling (rows) */
+    void (*logprobs)(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);
+                   /* log-softmax: lp (rows, 1 + top_n): chosen's, then the largest ones, whose ids are top (rows, top_n) */
+};
+
+struct backend {       /* memory and time; one const per backend */
+    const char *name;  /* "ref", "cpu", "cuda" */
+    struct ops  ops;
+    int    (*open)(struct device **out, int threads, struct err *e);   /* threads 0: one per core */
+    void   (*close)(struct device *);
+    size_t (*memory)(struct device *);                   /* bytes that this device may use in all */
+    void  *(*alloc)(struct device *, size_t);            /* 64-byte aligned; NULL: does not fit    */
+    void   (*free)(struct device *, void *);
+    void   (*upload)(struct device *, void *dst, const void *src, size_t);     /* src is copied before return */
+    void   (*download)(struct device *, void *dst, const void *src, size_t);   /* valid after sync()           */
+    /* Fills out->data and out->bias from n slabs stacked by rows (out->out rows of out->in in all; out, in, layout are
+     * set by the caller) in `want`; bias (host, out floats) may be NULL. CPU: a slab that is already `want` stays where
+     * it lies. */
+    int    (*pack)(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
+                   struct err *e);
+    void   (*release)(struct device *, struct weight *);
+    size_t (*packed_bytes)(const struct weight *shape, enum dtype want);       /* device memory that pack() will take */
+    const char *(*sync)(struct device *);                /* wait; NULL or the first error (borrowed) */
+    void   (*record)(struct device *, int key);          /* NULL: backend cannot replay */
+    bool   (*replay)(struct device *, int key);
+};
+
+extern const struct backend backend_ref, backend_cpu;
+
+const struct backend *backend_find(const char *name);    /* NULL: no such backend; "auto": the best that works here */
+
+static inline size_t dtype_size(enum dtype t)            /* bytes per element of the plain types */
+{
+    static const uint8_t size[] = { [F32] = 4, [F16] = 2, [BF16] = 2, [F8] = 1, [I32] = 4, [U8] = 1, [Q8] = 1, [Q4] = 0 };
+    return size[t];
+}
+
+#endif
