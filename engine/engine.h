@@ -1,0 +1,171 @@
+/* engine/engine.h - all that the server knows of models: give it a chat, get
+ * events back.
+ *
+ *     struct engine *g = engine_open(&opt, &e);
+ *     struct prompt *p = engine_prompt(g, &chat, &e);        // caller's thread: template, tokens, images
+ *     struct request *r = engine_submit(g, p, &params, &e);  // the prompt becomes the engine's, also on failure
+ *     for (;;) {
+ *         poll(request_fd(r));                                // readable while events wait
+ *         while (request_next(r, &ev)) { ...; if (ev.kind != EVENT_DELTA) done; event_free(&ev); }
+ *     }
+ *     request_free(r);                                        // cancels what still runs
+ *     engine_close(g);
+ *
+ * Every function may be called from any thread; a request and a prompt belong
+ * to one thread at a time. */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct engine;
+struct prompt;
+struct request;
+
+enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_TOP_LOGPROBS = 20, ENGINE_LATENCY_BUCKETS = 20 };
+
+struct engine_options {        /* 0 or NULL: the default */
+    const char *model_dir;
+    const char *device;        /* "auto", "cpu", "ref"                                   */
+    const char *weights;       /* "auto" (as in the file), "f32", "bf16"                 */
+    int    threads;            /* of the CPU backend; 0: one per core                    */
+    int    max_num_seqs;       /* requests in one step; 32                               */
+    int    max_queue;          /* requests waiting beyond those; 256                     */
+    int    max_model_len;      /* tokens of prompt and answer; the checkpoint's          */
+    int    max_batched_tokens; /* rows of one step; 512                                  */
+    size_t kv_bytes;           /* KV cache; 0: max_num_seqs full contexts or what fits   */
+    size_t image_cache_bytes;  /* encoded images kept; 0: enough for max_num_seqs images */
+    size_t memory_bytes;       /* may use in all; 0: 90 % of what the machine has        */
+    int64_t max_pixels, min_pixels;    /* after the resize; 0: the checkpoint's          */
+    int    max_image_side;     /* of an uploaded image; 4096                             */
+    size_t max_image_bytes;    /* of an uploaded file; 64 MiB                            */
+    int    max_images;         /* in one prompt; 16                                      */
+    const char *content_format;   /* --chat-template-content-format: auto, string, openai */
+    const char *chat_template;    /* a file that replaces the checkpoint's; NULL         */
+    const char *trace;            /* file for one line per op; NULL                      */
+    bool   no_prefix_cache;
+};
+
+struct engine_plan {           /* bytes; what `openautoglm plan` prints */
+    char   model_type[48], device[16], weights_dtype[16];
+    size_t n_params;
+    size_t weights, kv, image_cache, scratch, logits, image_peak, program;
+    size_t total;              /* the sum                                */
+    size_t available;          /* what may be used                       */
+    int    kv_tokens, max_num_seqs, max_model_len, max_batched_tokens;
+    int    max_image_tokens;   /* of the largest image                   */
+    bool   fits;
+};
+
+/* Reads configuration and tensor headers only. -1: the directory is unusable. A plan that does not fit is not an
+ * error here; engine_open() refuses it with the numbers in the message. */
+int engine_plan(const struct engine_options *opt, struct engine_plan *out, struct err *e);
+
+struct engine *engine_open(const struct engine_options *opt, struct err *e);
+void           engine_close(struct engine *g);   /* ends all requests with an error first */
+
+struct chat_image {
+    const void *data;          /* borrowed: a JPEG, PNG or WebP file     */
+    size_t      n;
+    const char *field;         /* borrowed: "messages[0].content[1].image_url", for errors */
+    const char *detail;        /* "low", "high", "auto"; NULL: auto      */
+};
+
+struct chat {                  /* a validated request body; everything borrowed */
+    json_t *messages;          /* image parts are {"type": "image"}, in the order of images[]; text parts
+                                  {"type": "text", "text": ...}; keys with null are dropped */
+    json_t *tools, *documents; /* or NULL                                */
+    json_t *template_kwargs;   /* chat_template_kwargs or NULL           */
+    json_t *mm_kwargs;         /* mm_processor_kwargs or NULL            */
+    const struct chat_image *images;
+    int     n_images;
+    bool    no_generation_prompt, continue_final_message;
+};
+
+struct params {                /* how to generate; params_default() first */
+    float    temperature, top_p, min_p, frequency_penalty, presence_penalty, repetition_penalty;
+    int      top_k;            /* 0: off                                 */
+    bool     has_seed;         /* else drawn at random                   */
+    uint64_t seed;
+    int      max_tokens;       /* 0: what is left of the context         */
+    const char *stop[ENGINE_MAX_STOP];   /* copied by engine_submit      */
+    int      n_stop;
+    bool     ignore_eos, logprobs, keep_special_tokens;
+    int      top_logprobs;
+};
+void params_default(const struct engine *g, struct params *p);   /* the checkpoint's generation_config.json */
+
+/* Renders, tokenises, decodes and resizes. Errors carry field, code and status (400). */
+struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e);
+/* From text or token ids without a template (POST /v1/completions); images: none. */
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, struct err *e);
+int            prompt_tokens(const struct prompt *p);
+void           prompt_free(struct prompt *p);
+
+/* NULL: queue full (status 429), context too short (400, code context_length_exceeded), engine down (503). */
+struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e);
+
+enum event_kind { EVENT_DELTA, EVENT_END, EVENT_ERROR };
+enum finish     { FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED };
+
+struct token_logprob {
+    int32_t id;
+    float   logprob;
+    int     n_top;
+    int32_t top_id[ENGINE_MAX_TOP_LOGPROBS];
+    float   top[ENGINE_MAX_TOP_LOGPROBS];
+};
+
+struct event {
+    enum event_kind kind;
+    char  *text;                       /* owned: new text, whole UTF-8 sequences; NULL: none        */
+    size_t n_text;
+    struct token_logprob *logprobs;    /* owned: of the tokens since the last event, when asked for */
+    int    n_logprobs;
+    int    n_tokens;                   /* tokens since the last event                               */
+    enum finish finish;                /* EVENT_END                                                 */
+    const char *stop;                  /* EVENT_END: the stop string that ended it, or NULL         */
+    int    prompt_tokens, cached_tokens, completion_tokens;    /* EVENT_END                        */
+    double ttft, total;                /* EVENT_END: seconds since the submission                   */
+    struct err err;                    /* EVENT_ERROR                                               */
+};
+int  request_next(struct request *r, struct event *out);   /* 1: filled; 0: nothing waits now */
+int  request_fd(const struct request *r);
+void request_cancel(struct request *r);                    /* EVENT_END with FINISH_CANCELLED follows */
+void request_free(struct request *r);
+void event_free(struct event *ev);
+
+/* The text of one token as bytes (may be part of a UTF-8 sequence). */
+void engine_piece(const struct engine *g, int32_t id, struct buf *out);
+int  engine_tokenize(const struct engine *g, const char *text, size_t n, bool special, int32_t **ids, size_t *n_ids,
+                     struct err *e);                       /* free(*ids) */
+int  engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, struct buf *out, struct err *e);
+
+struct engine_info {           /* borrowed strings */
+    const char *model_dir, *model_type, *device;
+    int max_model_len, max_num_seqs, vocab;
+    bool takes_images;
+};
+void engine_info(const struct engine *g, struct engine_info *out);
+
+struct histogram {             /* seconds; bucket i counts values <= engine_latency_bounds[i] */
+    uint64_t bucket[ENGINE_LATENCY_BUCKETS], count;
+    double   sum;
+};
+extern const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS];
+
+struct engine_stats {          /* a consistent copy */
+    int      running, waiting, kv_pages, kv_pages_used, page_tokens;
+    uint64_t prompt_tokens, cached_tokens, completion_tokens, preemptions, steps;
+    uint64_t finished_stop, finished_length, finished_cancelled, finished_error, rejected;
+    uint64_t image_queries, image_hits, images_decoded, prefix_queries, prefix_hits;   /* prefix: in tokens */
+    struct histogram ttft, inter_token, e2e, queue, image_decode, image_encode, step;
+};
+void engine_stats(struct engine *g, struct engine_stats *out);
+
+#endif

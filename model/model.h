@@ -1,0 +1,114 @@
+/* model/model.h - a checkpoint made ready to run: hyperparameters, weights, and
+ * the family's functions that turn images and tokens into logits.
+ *
+ *     struct model *m = model_open(dir, &opt, &e);      // config, tensors checked, weights packed
+ *     m->family->plan_image(m, w, h, &image_opt, &plan, &e);   // any thread: sizes alone
+ *     m->family->encode_image(m, run, &encode);                // engine thread
+ *     struct tensor logits = m->family->forward(m, run, &step);
+ *     model_close(m);
+ *
+ * A model is read-only after opening. With no device ("dry") everything is
+ * checked and counted but nothing is loaded: that is how `plan` works. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "image/image.h"
+#include "kernels/ops.h"
+
+struct run;    /* model/nn.h   */
+struct loader; /* model/load.h */
+struct model;
+
+enum { MODEL_MAX_EOS = 16 };
+
+struct model_options {
+    const struct backend *backend;
+    struct device *device;     /* NULL: dry                                        */
+    bool       convert;        /* false: linear weights stay as they are in the file */
+    enum dtype weights;        /* with convert: what they are packed as              */
+};
+
+struct kv_shape { int layers, width; };    /* width = n_kv * dim; layers 0: none    */
+
+struct image_options {         /* of a request or the server; 0 = the checkpoint's */
+    int64_t min_pixels, max_pixels;        /* of one frame, height x width          */
+    int     max_tokens;                    /* detail: low                           */
+    int64_t size_shortest, size_longest;   /* mm_processor_kwargs.size, the reference's meaning */
+};
+
+struct image_plan {            /* what an image of a given size becomes */
+    int width, height;         /* after the resize                                  */
+    int grid_h, grid_w;        /* of the image tokens: n_tokens = grid_h * grid_w   */
+    int n_tokens;              /* places in the prompt                              */
+    int n_cells;               /* entries in the image's own KV pages; 0: none      */
+    enum filter  filter;
+    enum resizer resizer;
+};
+
+struct encode {                /* one image to encode */
+    struct image_plan plan;
+    const uint8_t *rgb;        /* device: (plan.height, plan.width, 3)              */
+    struct tensor pool;        /* rows of all cached images, (n, image_row_width)   */
+    const int *rows;           /* device: (n_tokens) where this image's rows go     */
+    const int *slots;          /* device: (n_cells) slots in the image KV, or NULL  */
+};
+
+struct forward {               /* one step */
+    struct batch batch;        /* views[0]: text KV                                 */
+    struct tensor pool;        /* as in struct encode                               */
+    const int *image_src;      /* (n_image) rows of the pool ...                    */
+    const int *image_dst;      /* (n_image) ... that replace these rows of the batch */
+    int n_image;
+    const int *out_rows;       /* (n_out) rows whose logits are wanted              */
+    int n_out;
+    struct batch cross;        /* the rows that see an image, as a batch of its own; views[1]: image KV.
+                                  n_rows 0: none (also where the family has no cross attention) */
+    const int *cross_rows;     /* (cross.n_rows) their rows in `batch`              */
+};
+
+struct family {
+    const char *types[4];      /* config.json's model_type, NULL-terminated         */
+    int  (*load)(struct model *m, struct loader *l, struct err *e);
+    void (*unload)(struct model *m);
+    /* Images: NULL for text-only families. Thread-safe. A size that cannot be used gives an error. */
+    int  (*plan_image)(const struct model *m, int width, int height, const struct image_options *opt,
+                       struct image_plan *out, struct err *e);
+    /* Fills pos (3, n), row stride n, for ids in which every image is a run of n_tokens placeholders in order;
+     * returns the position of the token after the last. NULL: 0, 1, 2, ... */
+    int  (*positions)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
+                      int32_t *pos);
+    void (*encode_image)(const struct model *m, struct run *r, const struct encode *in);
+    struct tensor (*forward)(const struct model *m, struct run *r, const struct forward *in);  /* (n_out, vocab) */
+};
+
+struct model {
+    const struct family  *family;
+    const struct backend *backend;       /* borrowed */
+    struct device        *device;        /* borrowed; NULL: dry */
+    void                 *impl;          /* owned by the family: its struct */
+    struct weights_file  *file;          /* owned: the mapped safetensors files (slabs point into it) */
+    char   type[48];                     /* model_type */
+    int    vocab, hidden, context;       /* context: max_position_embeddings after scaling */
+    int    image_token;                  /* placeholder id; -1: takes no images */
+    int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
+    struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */
+    int    image_row_width;              /* floats of one image token in the pool: hidden, more with deepstack */
+    int    image_align;                  /* sides of a resized image are multiples of this */
+    int    max_image_tokens;             /* of one image with the checkpoint's own limits */
+    size_t weight_bytes;                 /* device memory of the packed weights (borrowed file pages included) */
+    size_t n_params;
+    float  temperature, top_p;           /* generation_config.json's sampling defaults; -1: not given */
+    int    top_k;                        /* likewise */
+    float  repetition_penalty;           /* likewise */
+};
+
+struct model *model_open(const char *dir, const struct model_options *opt, struct err *e);
+void          model_close(struct model *m);
+
+extern const struct family *const families[];    /* model/families.c, NULL-terminated */
+
+#endif

@@ -1,0 +1,54 @@
+/* model/nn.h - the operations as a model writes them: outputs come from the
+ * step's scratch, shapes are checked here once for all backends.
+ *
+ * Scratch is a stack: remember r->used, call, and put it back (nn_mark and
+ * nn_release). With the measuring operations (model/measure.h) the same code
+ * runs without data and r->peak tells how much scratch it needs. */
+#ifndef MODEL_NN_H
+#define MODEL_NN_H
+#include "kernels/ops.h"
+
+struct run {               /* everything one pass needs; owned by the engine */
+    const struct ops     *ops;
+    const struct backend *backend;
+    struct device        *dev;
+    const struct kv      *kv;       /* [0] text, [1] images                  */
+    char  *scratch;                 /* device memory; borrowed               */
+    size_t used, size, peak;
+    bool   measuring;               /* no data behind the tensors            */
+};
+
+struct tensor nn_new(struct run *r, int rows, int cols);            /* F32 */
+const int    *nn_ints(struct run *r, const int *host, int n);       /* uploads a copy */
+const float  *nn_floats(struct run *r, const float *host, int n);
+struct tensor nn_cols(struct tensor t, int from, int n);
+struct tensor nn_rows(struct tensor t, int from, int n);
+struct tensor nn_reshape(struct tensor t, int rows, int cols);      /* of a dense tensor */
+
+struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, int n);
+struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, struct epilogue e);
+void          nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e);
+struct tensor nn_norm(struct run *r, struct tensor x, const struct norm *n);
+void          nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n);
+void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
+struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);
+/* qkv (rows, (n + 2 n_kv) * dim): prep, store through view 0, attend; (rows, n * dim) */
+struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b);
+/* q (rows, n * dim) over the images' own KV (view 1, kv[1]) */
+struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b);
+/* stores an image's k and v */
+void          nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, const struct heads *h, const int *slots);
+/* vision: qkv rows of segments first[s] .. first[s+1]; pos (3, rows) or NULL; all device arrays */
+struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct heads *h, const int *pos, int n_seg,
+                               const int *first);
+struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, const int *idx, const float *w);
+void          nn_scatter(struct run *r, struct tensor out, struct tensor x, const int *idx, bool add);
+struct tensor nn_pixels(struct run *r, const uint8_t *rgb, int n, const float *scale, const float *shift);
+struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c);     /* also c.h, c.w of the output: conv_out() */
+struct tensor nn_dwconv(struct run *r, struct tensor x, const struct weight *w, struct conv c);
+
+static inline int conv_out(int n, const struct conv *c) { return (n + 2 * c->pad - c->kernel) / c->stride + 1; }
+
+#define NN_SCRATCH(r) for (size_t mark_ = (r)->used, once_ = 1; once_; once_ = 0, (r)->used = mark_)
+
+#endif
