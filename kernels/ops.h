@@ -156,8 +156,13 @@ struct ops {
     void (*penalize)(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
                    /* row r: seen[first[r]] .. seen[first[r+1]]; first (rows + 1), penalty (rows) */
     void (*sample)(struct device *, int *ids, struct tensor logits, const struct sampling *);  /* sampling (rows) */
+                   /* p = softmax(logits / temperature), cut to the top_k largest; of these, renormalised, to the smallest
+                    * set of the most likely that holds top_p; then to p >= min_p of the largest. Ties go to lower ids.
+                    * Drawn in the order of ids by kernels/random.h. NaN is -infinity, +infinity the largest float;
+                    * a row of nothing but -infinity gives 0. logits stay as they are. */
     void (*logprobs)(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);
-                   /* log-softmax: lp (rows, 1 + top_n): chosen's, then the largest ones, whose ids are top (rows, top_n) */
+                   /* log-softmax: lp (rows, 1 + top_n): chosen's, then the largest ones, whose ids are top (rows, top_n);
+                    * -infinity where a logit is; top_n <= vocab */
 };
 
 struct backend {       /* memory and time; one const per backend */
@@ -176,7 +181,8 @@ struct backend {       /* memory and time; one const per backend */
     int    (*pack)(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
                    struct err *e);
     void   (*release)(struct device *, struct weight *);
-    size_t (*packed_bytes)(const struct weight *shape, enum dtype want);       /* device memory that pack() will take */
+    size_t (*packed_bytes)(const struct weight *shape, enum dtype want);       /* device memory that pack() will take
+                                                                                * for slabs of shape->dtype          */
     const char *(*sync)(struct device *);                /* wait; NULL or the first error (borrowed) */
     void   (*record)(struct device *, int key);          /* NULL: backend cannot replay */
     bool   (*replay)(struct device *, int key);

@@ -1,0 +1,128 @@
+/* kernels/ref/dense.c - embedding, linear layers, norms and what is done
+ * element by element. */
+#include <math.h>
+#include <string.h>
+
+#include "kernels/half.h"
+#include "kernels/ref/ref.h"
+
+void ref_embed(struct device *dev, struct tensor out, const struct weight *w, const int *ids)
+{
+    (void)dev;
+    for (int r = 0; r < out.rows; r++)
+        for (int c = 0; c < out.cols; c++)
+            tensor_row(out, r)[c] = half_load(w->dtype, w->data, (size_t)ids[r] * (size_t)w->in + (size_t)c);
+}
+
+float ref_act1(enum act act, float x)
+{
+    switch (act) {
+    case ACT_RELU:       return fmaxf(x, 0);
+    case ACT_RELU6:      return fminf(fmaxf(x, 0), 6);
+    case ACT_SILU:       return x / (1 + expf(-x));
+    case ACT_GELU:       return 0.5f * x * (1 + erff(x * 0.70710678f));
+    case ACT_GELU_TANH:  return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case ACT_QUICK_GELU: return x / (1 + expf(-1.702f * x));
+    case ACT_NONE:       break;
+    }
+    return x;
+}
+
+/* Row o of x W' + b. */
+static float dot(const float *x, const struct weight *w, int o)
+{
+    float sum = 0;
+    for (int i = 0; i < w->in; i++)
+        sum += x[i] * half_load(w->dtype, w->data, (size_t)o * (size_t)w->in + (size_t)i);
+    return w->bias ? sum + w->bias[o] : sum;
+}
+
+void ref_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *ep)
+{
+    (void)dev;
+    for (int r = 0; r < out.rows; r++)
+        for (int c = 0; c < out.cols; c++) {
+            float y = ref_act1(ep->act, dot(tensor_row(x, r), w, c));
+            if (ep->glu)
+                y *= dot(tensor_row(x, r), w, c + w->out / 2);
+            if (ep->mul.data)
+                y *= tensor_row(ep->mul, 0)[c];
+            if (ep->add.data)
+                y += tensor_row(ep->add, r)[c];
+            tensor_row(out, r)[c] = y;
+        }
+}
+
+/* out may be x. */
+void ref_norm1(float *out, const float *x, int n, const struct norm *norm)
+{
+    float mean = 0, square = 0;
+    if (norm->center) {
+        for (int i = 0; i < n; i++)
+            mean += x[i];
+        mean /= (float)n;
+    }
+    for (int i = 0; i < n; i++)
+        square += (x[i] - mean) * (x[i] - mean);
+    float scale = 1 / sqrtf(square / (float)n + norm->eps);
+    for (int i = 0; i < n; i++) {
+        float y = (x[i] - mean) * scale;
+        if (norm->w.data)
+            y *= tensor_row(norm->w, 0)[i];
+        out[i] = norm->b.data ? y + tensor_row(norm->b, 0)[i] : y;
+    }
+}
+
+void ref_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm)
+{
+    (void)dev;
+    for (int r = 0; r < out.rows; r++)
+        ref_norm1(tensor_row(out, r), tensor_row(x, r), x.cols, norm);
+}
+
+void ref_act(struct device *dev, struct tensor out, struct tensor x, enum act act, bool glu)
+{
+    (void)dev;
+    for (int r = 0; r < out.rows; r++)
+        for (int c = 0; c < out.cols; c++) {
+            float y = ref_act1(act, tensor_row(x, r)[c]);
+            tensor_row(out, r)[c] = glu ? y * tensor_row(x, r)[c + out.cols] : y;
+        }
+}
+
+void ref_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
+{
+    (void)dev;
+    for (int r = 0; r < out.rows; r++)
+        for (int c = 0; c < out.cols; c++)
+            tensor_row(out, r)[c] = tensor_row(a, r)[c] + tensor_row(b, b.rows == 1 ? 0 : r)[c];
+}
+
+void ref_mul(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
+{
+    (void)dev;
+    for (int r = 0; r < out.rows; r++)
+        for (int c = 0; c < out.cols; c++)
+            tensor_row(out, r)[c] = tensor_row(a, r)[c] * tensor_row(b, b.rows == 1 ? 0 : r)[c];
+}
+
+void ref_copy(struct device *dev, struct tensor out, struct tensor x)
+{
+    (void)dev;
+    for (int r = 0; r < out.rows; r++)
+        for (int c = 0; c < out.cols; c++)
+            half_store(out.dtype, out.data, (size_t)r * (size_t)out.stride + (size_t)c,
+                       half_load(x.dtype, x.data, (size_t)r * (size_t)x.stride + (size_t)c));
+}
+
+void ref_fuse(struct device *dev, struct tensor out, struct tensor a, struct tensor b, struct tensor logits)
+{
+    (void)dev;
+    for (int r = 0; r < out.rows; r++) {
+        const float *l = tensor_row(logits, r);
+        float max = fmaxf(l[0], l[1]), e0 = expf(l[0] - max), e1 = expf(l[1] - max);
+        float g0 = e0 / (e0 + e1), g1 = e1 / (e0 + e1);
+        for (int c = 0; c < out.cols; c++)
+            tensor_row(out, r)[c] = g0 * tensor_row(a, r)[c] + g1 * tensor_row(b, r)[c];
+    }
+}

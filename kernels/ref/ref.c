@@ -1,0 +1,71 @@
+/* kernels/ref/ref.c - the table and the memory of backend `ref`. Weights are
+ * copied into one block of `want` elements, rows in the order of the slabs. */
+#include "kernels/ref/ref.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/half.h"
+#include "kernels/host.h"
+
+struct device { int unused; };
+
+static int ref_open(struct device **out, int threads, struct err *e)
+{
+    (void)threads, (void)e;
+    *out = xcalloc(1, sizeof **out);
+    return 0;
+}
+
+static void ref_close(struct device *dev) { free(dev); }
+
+static int ref_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
+                    enum dtype want, struct err *e)
+{
+    (void)dev;
+    if (host_pack_check(out, slabs, n, want, e))
+        return -1;
+    size_t at = 0;
+    out->dtype = want;
+    out->data = xmalloc((size_t)out->out * (size_t)out->in * dtype_size(want));
+    for (int s = 0; s < n; s++)
+        for (size_t i = 0; i < (size_t)slabs[s].rows * (size_t)out->in; i++)
+            half_store(want, out->data, at++, half_load(slabs[s].dtype, slabs[s].data, i));
+    out->bias = bias ? memcpy(xmalloc(sizeof(float) * (size_t)out->out), bias, sizeof(float) * (size_t)out->out) : NULL;
+    return 0;
+}
+
+static void ref_release(struct device *dev, struct weight *w)
+{
+    (void)dev;
+    free(w->data);
+    free(w->bias);
+    w->data = NULL;
+    w->bias = NULL;
+}
+
+static size_t ref_packed_bytes(const struct weight *shape, enum dtype want)
+{
+    return (size_t)shape->out * (size_t)shape->in * dtype_size(want);
+}
+
+static const char *ref_sync(struct device *dev)
+{
+    (void)dev;
+    return NULL;
+}
+
+const struct backend backend_ref = {
+    .name = "ref",
+    .ops = {
+        .embed = ref_embed, .linear = ref_linear, .norm = ref_norm, .act = ref_act, .add = ref_add, .mul = ref_mul,
+        .copy = ref_copy, .fuse = ref_fuse,
+        .prep = ref_prep, .attend = ref_attend, .attend_ragged = ref_attend_ragged,
+        .pixels = ref_pixels, .conv2d = ref_conv2d, .dwconv2d = ref_dwconv2d, .gather = ref_gather, .scatter = ref_scatter,
+        .mask = ref_mask, .penalize = ref_penalize, .sample = ref_sample, .logprobs = ref_logprobs,
+    },
+    .open = ref_open, .close = ref_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,
+    .upload = host_copy, .download = host_copy, .pack = ref_pack, .release = ref_release,
+    .packed_bytes = ref_packed_bytes, .sync = ref_sync,
+};

@@ -1,0 +1,202 @@
+/* kernels/ref/tokens.c - from logits to tokens.
+ *
+ * A vocabulary is up to 300,000 tokens. Sorting it, or a copy of its row,
+ * would need memory that an operation may not allocate; instead `cut` finds
+ * the exact border of "the most likely tokens that together weigh so much" in
+ * three passes over the row, each a histogram of 11 bits of the logits' order.
+ *
+ * Nothing here trusts the numbers: NaN counts as -infinity, +infinity as the
+ * largest float, and a row without any finite number gives token 0. Sums over
+ * a vocabulary are doubles: 300,000 float additions would lose five digits. */
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/random.h"
+#include "kernels/ref/ref.h"
+
+void ref_mask(struct device *dev, struct tensor logits, const uint32_t *allowed)
+{
+    (void)dev;
+    for (int r = 0; r < logits.rows; r++, allowed += (logits.cols + 31) / 32)
+        for (int i = 0; i < logits.cols; i++)
+            if (!(allowed[i / 32] >> (i % 32) & 1))
+                tensor_row(logits, r)[i] = -INFINITY;
+}
+
+void ref_penalize(struct device *dev, struct tensor logits, const struct seen *seen, const int *first,
+                  const struct penalty *penalty)
+{
+    (void)dev;
+    for (int r = 0; r < logits.rows; r++)
+        for (int i = first[r]; i < first[r + 1]; i++) {
+            float *x = &tensor_row(logits, r)[seen[i].token];
+            if (seen[i].in_prompt || seen[i].count > 0)
+                *x = *x > 0 ? *x / penalty[r].repetition : *x * penalty[r].repetition;
+            if (seen[i].count > 0)
+                *x -= penalty[r].frequency * (float)seen[i].count + penalty[r].presence;
+        }
+}
+
+/* A logit that can be compared and subtracted. -0 becomes 0. */
+static float clean(float x) { return isnan(x) ? -INFINITY : fminf(x, FLT_MAX) + 0.0f; }
+
+/* The same order as an unsigned number. */
+static uint32_t order_of(float logit)
+{
+    uint32_t u;
+    float x = clean(logit);
+    memcpy(&u, &x, sizeof u);
+    return u >> 31 ? ~u : u | 0x80000000;
+}
+
+/* The kept tokens: those above `order`, and of those equal to it the first `ties` by id. */
+struct cut { uint32_t order; int ties; };
+
+static bool kept(const struct cut *c, uint32_t order, int *ties_left)
+{
+    return order > c->order || (order == c->order && (*ties_left)-- > 0);
+}
+
+struct row {              /* one row to sample from */
+    const float *logits;
+    int          n;
+    float        max, temperature;
+};
+
+/* Of token i, relative to the most likely one. */
+static double weight(const struct row *s, int i)
+{
+    return (double)expf((clean(s->logits[i]) - s->max) / s->temperature);
+}
+
+/* The total weight of the kept tokens, each as 1 if `count`. */
+static double total(const struct row *s, const struct cut *c, bool count)
+{
+    int left = c->ties;
+    double sum = 0;
+    for (int i = 0; i < s->n; i++)
+        if (kept(c, order_of(s->logits[i]), &left))
+            sum += count ? 1 : weight(s, i);
+    return sum;
+}
+
+/* Narrows c to the smallest set of the largest logits whose weights (1 each if `count`) sum to at least `target`. */
+static void narrow(const struct row *s, struct cut *c, bool count, double target)
+{
+    static const int shift[] = { 21, 10, 0 }, bins[] = { 2048, 2048, 1024 };
+    double sum[2048], above = 0;
+    int found = 0;
+    uint32_t prefix = 0;
+    for (int level = 0; level < 3; level++) {
+        int left = c->ties, lowest = -1;
+        memset(sum, 0, sizeof sum);
+        for (int i = 0; i < s->n; i++) {
+            uint32_t order = order_of(s->logits[i]);
+            int bin = (int)(order >> shift[level]) & (bins[level] - 1);
+            if (!kept(c, order, &left) || (level && order >> shift[level - 1] != prefix))
+                continue;
+            sum[bin] += count ? 1 : weight(s, i);
+            lowest = lowest < 0 || bin < lowest ? bin : lowest;
+        }
+        found = bins[level] - 1;
+        while (found > lowest && (sum[found] == 0 || above + sum[found] < target))
+            above += sum[found--];
+        prefix = level ? prefix << (shift[level - 1] - shift[level]) | (uint32_t)found : (uint32_t)found;
+    }
+    double each = count ? 1 : (double)expf(0);
+    int left = c->ties, equal = 0;
+    for (int i = 0; i < s->n; i++)
+        if (order_of(s->logits[i]) == prefix && kept(c, prefix, &left)) {
+            each = count ? 1 : weight(s, i);
+            equal++;
+        }
+    double need = each > 0 ? ceil((target - above) / each) : 1;
+    c->order = prefix;
+    c->ties = need < 1 ? 1 : need < equal ? (int)need : equal;
+}
+
+/* Draws from the kept tokens: the first, by id, whose cumulated weight passes the random share of the whole. */
+static int draw(const struct row *s, const struct cut *c, double min_p, double u)
+{
+    double sum = 0, goal = 0;
+    int last = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        int left = c->ties;
+        goal = sum * u;
+        sum = 0;
+        for (int i = 0; i < s->n; i++) {
+            double w;
+            if (!kept(c, order_of(s->logits[i]), &left) || (w = weight(s, i)) < min_p || !(w > 0))
+                continue;
+            sum += w;
+            last = i;
+            if (pass && sum > goal)
+                return i;
+        }
+    }
+    return last;
+}
+
+static int largest(const float *logits, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        if (clean(logits[i]) > clean(logits[best]))
+            best = i;
+    return best;
+}
+
+static int sample_row(const float *logits, int n, const struct sampling *p)
+{
+    int best = largest(logits, n);
+    struct row s = { logits, n, clean(logits[best]), p->temperature };
+    struct cut c = { 0, INT_MAX };
+    if (!(p->temperature > 0) || s.max == -INFINITY)
+        return best;
+    if (p->top_k > 0 && p->top_k < n)
+        narrow(&s, &c, true, p->top_k);
+    if (p->top_p < 1)
+        narrow(&s, &c, false, (double)p->top_p * total(&s, &c, false));
+    return draw(&s, &c, fminf(p->min_p, 1), random_unit(p->seed, p->step));
+}
+
+void ref_sample(struct device *dev, int *ids, struct tensor logits, const struct sampling *sampling)
+{
+    (void)dev;
+    for (int r = 0; r < logits.rows; r++)
+        ids[r] = sample_row(tensor_row(logits, r), logits.cols, &sampling[r]);
+}
+
+/* lp[0] is chosen's; the top_n largest follow, found by insertion: top_n is small. */
+static void logprobs_row(int *top, float *lp, const float *logits, int n, int chosen, int top_n)
+{
+    double sum = 0;
+    float max = clean(logits[largest(logits, n)]);
+    int have = 0;
+    for (int i = 0; i < n; i++) {
+        float x = clean(logits[i]);
+        sum += max > -INFINITY ? (double)expf(x - max) : 1;
+        if (have == top_n && (top_n == 0 || x <= lp[top_n]))
+            continue;
+        int at = have < top_n ? have++ : top_n - 1;
+        for (; at > 0 && x > lp[at]; at--) {
+            lp[at + 1] = lp[at];
+            top[at] = top[at - 1];
+        }
+        lp[at + 1] = x;
+        top[at] = i;
+    }
+    float log_sum = (float)log(sum);
+    lp[0] = clean(logits[chosen]);
+    for (int i = 0; i <= have; i++)
+        lp[i] = max > -INFINITY ? lp[i] - max - log_sum : -log_sum;
+}
+
+void ref_logprobs(struct device *dev, int *top, float *lp, struct tensor logits, const int *chosen, int top_n)
+{
+    (void)dev;
+    for (int r = 0; r < logits.rows; r++)
+        logprobs_row(top + r * top_n, lp + r * (top_n + 1), tensor_row(logits, r), logits.cols, chosen[r], top_n);
+}
