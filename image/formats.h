@@ -1,0 +1,40 @@
+/* image/formats.h - what decode.c asks of each file format, and the helpers
+ * that the formats share. Private to image/.
+ *
+ * probe: reads the header and nothing else; allocates nothing.
+ * decode: `info` is what probe said and its size is already within the limits;
+ * `out` is allocated (info->width, info->height) and is filled with RGB as
+ * stored, alpha composited over white. On -1 its content is undefined. */
+#ifndef IMAGE_FORMATS_H
+#define IMAGE_FORMATS_H
+#include "image/image.h"
+
+int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
+int jpeg_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e);
+int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
+int png_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e);
+int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
+int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e);
+
+/* The orientation tag (1..8) of an EXIF block, with or without its "Exif\0\0"
+ * in front; 1 when there is none or the block is broken. */
+int exif_orientation(const uint8_t *p, size_t n);
+
+/* Rows of `width` RGBA pixels -> RGB over white, with Pillow's rounding. */
+void rgba_over_white(uint8_t *rgb, const uint8_t *rgba, size_t width);
+
+/* Uninitialised pixels; refuses sides under 1 and absurd sizes. */
+int pixels_alloc(struct pixels *p, int width, int height, struct err *e);
+
+/* Turns the stored picture upright; may replace p->data. */
+int pixels_upright(struct pixels *p, int orientation, struct err *e);
+
+/* "not enough memory for ..." with status 503; returns -1. */
+int image_no_memory(struct err *e, size_t bytes);
+
+static inline unsigned be16(const uint8_t *p) { return (unsigned)p[0] << 8 | p[1]; }
+static inline uint32_t be32(const uint8_t *p) { return (uint32_t)be16(p) << 16 | be16(p + 2); }
+static inline unsigned le16(const uint8_t *p) { return p[0] | (unsigned)p[1] << 8; }
+static inline uint32_t le32(const uint8_t *p) { return le16(p) | (uint32_t)le16(p + 2) << 16; }
+
+#endif

@@ -1,0 +1,172 @@
+/* image/jpeg.c - JPEG through libjpeg-turbo, whose defaults (accurate integer
+ * DCT, fancy upsampling) are what Pillow uses: equal bytes.
+ *
+ * Four components are CMYK with Adobe's inverted polarity, as Pillow takes
+ * them. Like Pillow, damaged entropy data is accepted (libjpeg only warns) but
+ * a file that ends early is an error. A hostile file is bounded three ways: by
+ * its size (checked before), by the memory that libjpeg may use for the
+ * coefficients of a progressive image, and by its number of scans. */
+#include "image/formats.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <jpeglib.h>
+#include <jerror.h>
+
+/* Real encoders write about ten scans. Each one costs a pass over the image
+ * even when it holds nothing. */
+#define MAX_SCANS 64
+
+enum { M_SOF0 = 0xC0, M_DHT = 0xC4, M_JPG = 0xC8, M_DAC = 0xCC, M_SOF15 = 0xCF, M_RST0 = 0xD0, M_SOI = 0xD8,
+       M_EOI = 0xD9, M_SOS = 0xDA, M_APP1 = 0xE1, M_TEM = 0x01 };
+
+static bool is_sof(int m) { return m >= M_SOF0 && m <= M_SOF15 && m != M_DHT && m != M_JPG && m != M_DAC; }
+
+static bool has_length(int m) { return m != M_TEM && !(m >= M_RST0 && m <= M_SOI); }
+
+static int read_sof(const uint8_t *body, size_t len, struct image_info *info, struct err *e)
+{
+    if (len < 6) return err_set(e, "damaged header");
+    if (body[0] != 8) return err_set(e, "%d bits a sample are not supported", body[0]);
+    if (body[5] != 1 && body[5] != 3 && body[5] != 4)
+        return err_set(e, "%d components are not supported", body[5]);
+    info->height = (int)be16(body + 1);
+    info->width = (int)be16(body + 3);
+    return 0;
+}
+
+/* Walks the markers up to the first scan: the EXIF block may come after the
+ * frame header. */
+int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
+{
+    bool sof = false, exif = false;
+    size_t at = 2;
+    while (at + 1 < n) {
+        if (p[at] != 0xFF || p[at + 1] == 0xFF || p[at + 1] == 0) { /* rubbish or fill bytes, as libjpeg skips them */
+            at++;
+            continue;
+        }
+        int m = p[at + 1];
+        at += 2;
+        if (m == M_SOS || m == M_EOI) return sof ? 0 : err_set(e, "no frame header before the data");
+        if (!has_length(m)) continue;
+        if (n - at < 2) break;
+        size_t len = be16(p + at);
+        if (len < 2 || len > n - at) break;
+        const uint8_t *body = p + at + 2;
+        if (is_sof(m)) {
+            if (sof) return err_set(e, "two frame headers");
+            if (read_sof(body, len - 2, info, e)) return -1;
+            sof = true;
+        } else if (m == M_APP1 && !exif && len >= 8 && !memcmp(body, "Exif\0\0", 6)) {
+            info->orientation = exif_orientation(body, len - 2);
+            exif = true;
+        }
+        at += len;
+    }
+    return err_set(e, "premature end of the header");
+}
+
+struct job {
+    struct jpeg_decompress_struct jpeg; /* first: libjpeg hands back a pointer to it */
+    struct jpeg_error_mgr         errors;
+    struct jpeg_progress_mgr      progress;
+    jmp_buf                       fail;
+    struct err                   *e; /* borrowed */
+};
+
+static void fail_with_message(j_common_ptr c)
+{
+    struct job *j = (struct job *)c;
+    char text[JMSG_LENGTH_MAX];
+    c->err->format_message(c, text);
+    err_set(j->e, "%s", text);
+    longjmp(j->fail, 1);
+}
+
+/* Warnings (level -1) are accepted but for the one that the file is at its end. */
+static void on_message(j_common_ptr c, int level)
+{
+    struct job *j = (struct job *)c;
+    if (level >= 0 || c->err->msg_code != JWRN_JPEG_EOF) return;
+    err_set(j->e, "premature end of data after row %u", j->jpeg.output_scanline);
+    longjmp(j->fail, 1);
+}
+
+static void on_progress(j_common_ptr c)
+{
+    struct job *j = (struct job *)c;
+    if (j->jpeg.input_scan_number <= MAX_SCANS) return;
+    err_set(j->e, "more than %d scans", MAX_SCANS);
+    longjmp(j->fail, 1);
+}
+
+/* Adobe stores 255 - ink; the arithmetic is Pillow's cmyk2rgb. */
+static void rgb_from_cmyk(uint8_t *rgb, const uint8_t *cmyk, int width)
+{
+    for (int i = 0; i < width; i++, rgb += 3, cmyk += 4) {
+        unsigned light = cmyk[3];
+        for (int c = 0; c < 3; c++) {
+            unsigned t = (255u - cmyk[c]) * light + 128;
+            rgb[c] = (uint8_t)(light - (((t >> 8) + t) >> 8));
+        }
+    }
+}
+
+static void rgb_from_gray(uint8_t *rgb, const uint8_t *gray, int width)
+{
+    for (int i = 0; i < width; i++, rgb += 3) rgb[0] = rgb[1] = rgb[2] = gray[i];
+}
+
+/* Runs under the caller's setjmp. */
+static void read_rows(struct job *j, struct pixels *out)
+{
+    struct jpeg_decompress_struct *c = &j->jpeg;
+    int channels = c->num_components;
+    JSAMPARRAY line = c->mem->alloc_sarray((j_common_ptr)c, JPOOL_IMAGE, (JDIMENSION)out->width * 4, 1);
+    while (c->output_scanline < c->output_height) {
+        uint8_t *row = out->data + (size_t)c->output_scanline * (size_t)out->width * 3;
+        JSAMPROW target = channels == 3 ? row : line[0];
+        jpeg_read_scanlines(c, &target, 1);
+        if (channels == 1) rgb_from_gray(row, line[0], out->width);
+        if (channels == 4) rgb_from_cmyk(row, line[0], out->width);
+    }
+}
+
+static void decompress(struct job *j, const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out)
+{
+    struct jpeg_decompress_struct *c = &j->jpeg;
+    /* A progressive image keeps 16-bit coefficients of up to four components, padded to whole blocks. */
+    c->mem->max_memory_to_use = (long)info->width * info->height * 9 + (16L << 20);
+    c->progress = &j->progress;
+    j->progress.progress_monitor = on_progress;
+    jpeg_mem_src(c, p, n);
+    jpeg_read_header(c, TRUE);
+    if ((int)c->image_width != info->width || (int)c->image_height != info->height) {
+        err_set(j->e, "two sizes in one file");
+        longjmp(j->fail, 1);
+    }
+    c->out_color_space = c->num_components == 1 ? JCS_GRAYSCALE : c->num_components == 3 ? JCS_RGB : JCS_CMYK;
+    jpeg_start_decompress(c);
+    read_rows(j, out);
+}
+
+int jpeg_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e)
+{
+    struct job j;
+    memset(&j, 0, sizeof j);
+    j.e = e;
+    j.jpeg.err = jpeg_std_error(&j.errors);
+    j.errors.error_exit = fail_with_message;
+    j.errors.emit_message = on_message;
+    int rc = -1;
+    if (!setjmp(j.fail)) {
+        jpeg_create_decompress(&j.jpeg);
+        decompress(&j, p, n, info, out);
+        rc = 0;
+    }
+    jpeg_destroy_decompress(&j.jpeg); /* all rows are read: what follows them does not matter */
+    return rc;
+}

@@ -1,0 +1,170 @@
+/* image/png.c - PNG through libpng, read and written.
+ *
+ * Everything becomes 8-bit RGB: palettes are looked up, 1, 2 and 4 bits are
+ * scaled, 16 bits keep their high byte (Pillow does so for colour; its own
+ * conversion of 16-bit grey clips at 255, which turns almost every picture
+ * white, and is not followed). Alpha, and the transparent colour or palette
+ * entries of tRNS, are put over white. An APNG is its default image.
+ *
+ * Only IHDR, PLTE, tRNS and IDAT are interpreted, so that no compressed text
+ * or profile is ever inflated; a wrong checksum anywhere before the end of
+ * the pixels is an error. */
+#include "image/formats.h"
+
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <png.h>
+
+enum { SIGNATURE = 8, IHDR_END = 33, CHUNK = 12 /* length, type, checksum */ };
+
+int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
+{
+    if (n < IHDR_END || be32(p + SIGNATURE) != 13 || memcmp(p + SIGNATURE + 4, "IHDR", 4))
+        return err_set(e, "damaged or cut header");
+    uint32_t w = be32(p + 16), h = be32(p + 20);
+    if (w > INT32_MAX || h > INT32_MAX) return err_set(e, "damaged header");
+    info->width = (int)w;
+    info->height = (int)h;
+    for (size_t at = IHDR_END, len; n - at >= CHUNK; at += len + CHUNK) {
+        len = be32(p + at);
+        if (len > n - at - CHUNK || !memcmp(p + at + 4, "IEND", 4)) break;
+        if (memcmp(p + at + 4, "eXIf", 4)) continue;
+        info->orientation = exif_orientation(p + at + 8, len);
+        break;
+    }
+    return 0;
+}
+
+struct job {
+    const uint8_t *p; /* borrowed: what is left of the file */
+    size_t         n;
+    int            row;  /* rows read of this pass, for the message */
+    uint8_t       *rgba; /* owned; one row, or the whole picture when interlaced */
+    struct err    *e;    /* borrowed */
+};
+
+static void on_error(png_structp png, png_const_charp text)
+{
+    struct job *j = png_get_error_ptr(png);
+    err_set(j->e, "%s", text);
+    png_longjmp(png, 1);
+}
+
+static void on_warning(png_structp png, png_const_charp text)
+{
+    (void)png;
+    (void)text;
+}
+
+static void read_bytes(png_structp png, png_bytep to, size_t n)
+{
+    struct job *j = png_get_io_ptr(png);
+    if (n > j->n) {
+        err_set(j->e, "premature end of data after row %d", j->row);
+        png_longjmp(png, 1);
+    }
+    memcpy(to, j->p, n);
+    j->p += n;
+    j->n -= n;
+}
+
+static void want_8_bit_rgb(png_structp png, png_infop info)
+{
+    int type = png_get_color_type(png, info);
+    if (type == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
+    if (type == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);
+    if (png_get_valid(png, info, PNG_INFO_tRNS)) png_set_tRNS_to_alpha(png);
+    if (!(type & PNG_COLOR_MASK_COLOR)) png_set_gray_to_rgb(png);
+    png_set_strip_16(png);
+}
+
+static void read_header(png_structp png, png_infop info, struct job *j)
+{
+    png_set_read_fn(png, j, read_bytes);
+    png_set_user_limits(png, INT32_MAX, INT32_MAX); /* the caller's limits were checked before */
+    png_set_crc_action(png, PNG_CRC_ERROR_QUIT, PNG_CRC_ERROR_QUIT);
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1);
+    png_read_info(png, info);
+    want_8_bit_rgb(png, info);
+}
+
+/* Runs under the caller's setjmp. RGB goes straight to `out`; RGBA through
+ * j->rgba. */
+static void read_rows(png_structp png, png_infop info, struct job *j, struct pixels *out)
+{
+    int passes = png_set_interlace_handling(png);
+    png_read_update_info(png, info);
+    size_t width = (size_t)out->width, height = (size_t)out->height;
+    bool alpha = png_get_channels(png, info) == 4;
+    if (png_get_rowbytes(png, info) != width * (alpha ? 4 : 3)) png_error(png, "unexpected row size");
+    if (alpha && !(j->rgba = malloc(width * 4 * (passes > 1 ? height : 1)))) {
+        image_no_memory(j->e, width * 4 * height);
+        png_longjmp(png, 1);
+    }
+    for (int pass = 0; pass < passes; pass++) {
+        for (size_t y = 0; y < height; y++) {
+            uint8_t *row = out->data + y * width * 3;
+            uint8_t *mixed = alpha ? j->rgba + (passes > 1 ? y * width * 4 : 0) : NULL;
+            j->row = (int)y;
+            png_read_row(png, alpha ? mixed : row, NULL);
+            if (alpha && pass == passes - 1) rgba_over_white(row, mixed, width);
+        }
+    }
+}
+
+int png_decode(const uint8_t *p, size_t n, const struct image_info *head, struct pixels *out, struct err *e)
+{
+    struct job *j = calloc(1, sizeof *j);
+    if (!j) return image_no_memory(e, sizeof *j);
+    *j = (struct job){ .p = p, .n = n, .e = e };
+    (void)head;
+    png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, j, on_error, on_warning);
+    png_infop info = png ? png_create_info_struct(png) : NULL;
+    int rc = -1;
+    if (!info) {
+        image_no_memory(e, 0);
+    } else if (!setjmp(png_jmpbuf(png))) {
+        read_header(png, info, j);
+        read_rows(png, info, j, out);
+        rc = 0;
+    }
+    png_destroy_read_struct(&png, &info, NULL);
+    free(j->rgba);
+    free(j);
+    return rc;
+}
+
+static void write_bytes(png_structp png, png_bytep from, size_t n)
+{
+    struct buf *b = png_get_io_ptr(png);
+    buf_add(b, from, n);
+    if (!buf_ok(b)) png_error(png, "the file is too large");
+}
+
+static void flush_nothing(png_structp png) { (void)png; }
+
+int png_write(const struct pixels *p, struct buf *out, struct err *e)
+{
+    struct job j = { .e = e };
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &j, on_error, on_warning);
+    png_infop info = png ? png_create_info_struct(png) : NULL;
+    int rc = -1;
+    if (!info) {
+        image_no_memory(e, 0);
+    } else if (!setjmp(png_jmpbuf(png))) {
+        png_set_write_fn(png, out, write_bytes, flush_nothing);
+        png_set_compression_level(png, 4);
+        png_set_filter(png, PNG_FILTER_TYPE_BASE, PNG_FILTER_SUB | PNG_FILTER_UP);
+        png_set_IHDR(png, info, (png_uint_32)p->width, (png_uint_32)p->height, 8, PNG_COLOR_TYPE_RGB,
+                     PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+        png_write_info(png, info);
+        for (int y = 0; y < p->height; y++) png_write_row(png, p->data + (size_t)y * (size_t)p->width * 3);
+        png_write_end(png, NULL);
+        rc = 0;
+    }
+    png_destroy_write_struct(&png, &info);
+    if (rc) err_prefix(e, "PNG");
+    return rc;
+}
