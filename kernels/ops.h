@@ -8,6 +8,8 @@
  * alone and is computed in one fixed order whatever the number of rows (batch
  * invariance): fixed K order in linear, fixed blocks of KV in attention.
  * Shapes are checked by the caller (model/nn.c); index arrays are trusted.
+ * norm, act, add and mul may write over their first input; epilogue.add may be
+ * the output; nothing else may overlap.
  *
  * All pointers below are device addresses unless said otherwise; on the CPU
  * backends they are plain memory. */

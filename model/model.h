@@ -19,8 +19,10 @@
 #include "image/image.h"
 #include "kernels/ops.h"
 
-struct run;    /* model/nn.h   */
-struct loader; /* model/load.h */
+struct run;    /* model/nn.h          */
+struct loader; /* model/load.h        */
+struct loaded; /* model/load.h        */
+struct weights_file; /* model/safetensors.h */
 struct model;
 
 enum { MODEL_MAX_EOS = 16 };
@@ -73,7 +75,7 @@ struct forward {               /* one step */
 struct family {
     const char *types[4];      /* config.json's model_type, NULL-terminated         */
     int  (*load)(struct model *m, struct loader *l, struct err *e);
-    void (*unload)(struct model *m);
+    void (*unload)(struct model *m);     /* NULL: nothing beyond `impl` (free()) and what the loader owns */
     /* Images: NULL for text-only families. Thread-safe. A size that cannot be used gives an error. */
     int  (*plan_image)(const struct model *m, int width, int height, const struct image_options *opt,
                        struct image_plan *out, struct err *e);
@@ -91,6 +93,7 @@ struct model {
     struct device        *device;        /* borrowed; NULL: dry */
     void                 *impl;          /* owned by the family: its struct */
     struct weights_file  *file;          /* owned: the mapped safetensors files (slabs point into it) */
+    struct loaded        *loaded;        /* owned: all memory of the packed weights and tables */
     char   type[48];                     /* model_type */
     int    vocab, hidden, context;       /* context: max_position_embeddings after scaling */
     int    image_token;                  /* placeholder id; -1: takes no images */
@@ -101,6 +104,7 @@ struct model {
     int    max_image_tokens;             /* of one image with the checkpoint's own limits */
     size_t weight_bytes;                 /* device memory of the packed weights (borrowed file pages included) */
     size_t n_params;
+    int    n_tensors, n_unused;          /* of the files; unused: the family did not ask for them */
     float  temperature, top_p;           /* generation_config.json's sampling defaults; -1: not given */
     int    top_k;                        /* likewise */
     float  repetition_penalty;           /* likewise */

@@ -21,6 +21,7 @@ struct run {               /* everything one pass needs; owned by the engine */
 struct tensor nn_new(struct run *r, int rows, int cols);            /* F32 */
 const int    *nn_ints(struct run *r, const int *host, int n);       /* uploads a copy */
 const float  *nn_floats(struct run *r, const float *host, int n);
+struct tensor nn_table(struct run *r, const float *host, int rows, int cols);   /* nn_floats() as a tensor */
 struct tensor nn_cols(struct tensor t, int from, int n);
 struct tensor nn_rows(struct tensor t, int from, int n);
 struct tensor nn_reshape(struct tensor t, int rows, int cols);      /* of a dense tensor */
@@ -31,6 +32,7 @@ void          nn_linear_to(struct run *r, struct tensor out, struct tensor x, co
 struct tensor nn_norm(struct run *r, struct tensor x, const struct norm *n);
 void          nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n);
 void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
+void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);
 /* qkv (rows, (n + 2 n_kv) * dim): prep, store through view 0, attend; (rows, n * dim) */
 struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b);

@@ -1,0 +1,49 @@
+#include "model/blocks.h"
+
+struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in)
+{
+    struct tensor x = nn_embed(r, w, in->batch.token, in->batch.n_rows);
+    if (in->n_image > 0)
+        NN_SCRATCH(r) {
+            struct tensor rows = nn_gather(r, nn_cols(in->pool, 0, w->in), in->n_image, 1, in->image_src, NULL);
+            nn_scatter(r, x, rows, in->image_dst, false);
+        }
+    return x;
+}
+
+void block_attend(struct run *r, struct tensor x, const struct block *b, int layer, const struct batch *batch)
+{
+    NN_SCRATCH(r) {
+        struct tensor h = nn_norm(r, x, &b->norm1);
+        h = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
+        h = nn_attend(r, h, layer, &b->heads, batch);
+        nn_linear_to(r, x, h, &b->o, (struct epilogue){ .add = x });
+    }
+}
+
+static void mlp(struct run *r, struct tensor x, const struct block *b, struct epilogue e)
+{
+    NN_SCRATCH(r) {
+        struct tensor h = nn_norm(r, x, &b->norm2);
+        h = nn_linear(r, h, &b->up, e);
+        nn_linear_to(r, x, h, &b->down, (struct epilogue){ .add = x });
+    }
+}
+
+void block_mlp(struct run *r, struct tensor x, const struct block *b, enum act act)
+{
+    mlp(r, x, b, (struct epilogue){ .act = act });
+}
+
+void block_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act)
+{
+    mlp(r, x, b, (struct epilogue){ .act = act, .glu = true });
+}
+
+struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
+                           const struct forward *in)
+{
+    struct tensor h = nn_gather(r, x, in->n_out, 1, in->out_rows, NULL);
+    nn_norm_to(r, h, h, norm);
+    return nn_linear(r, h, head, (struct epilogue){ 0 });
+}

@@ -1,0 +1,29 @@
+/* model/blocks.h - pieces of a forward pass that several families share to the
+ * letter. What differs between families is in the weights (a bias or none, q/k
+ * norms, rope tables), never in an argument for one of them. */
+#ifndef MODEL_BLOCKS_H
+#define MODEL_BLOCKS_H
+#include "model/model.h"
+#include "model/nn.h"
+
+struct block {                       /* one transformer layer; a family fills what it has */
+    struct norm   norm1, norm2;      /* before attention, before the MLP                  */
+    struct norm   post1, post2;      /* after them, before the residual sum               */
+    struct norm   q_norm, k_norm;
+    struct weight qkv, o;            /* qkv: rows of q, k, v stacked                      */
+    struct weight up, down;          /* up: gate stacked on up where the MLP is gated     */
+    struct heads  heads;             /* of this layer's attention; norms and rope may point into the family's struct */
+};
+
+/* Embeddings of the step's tokens, the first `w->in` columns of the pool's rows in the places of image tokens. */
+struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in);
+/* x += o(attend(qkv(norm1(x)))) over the text cache */
+void block_attend(struct run *r, struct tensor x, const struct block *b, int layer, const struct batch *batch);
+/* x += down(act(up(norm2(x)))), and the gated form act(gate) * up */
+void block_mlp(struct run *r, struct tensor x, const struct block *b, enum act act);
+void block_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act);
+/* Logits of the rows that are asked for: head(norm(x)). */
+struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
+                           const struct forward *in);
+
+#endif

@@ -1,0 +1,377 @@
+#include "model/load.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/safetensors.h"
+
+enum { MAX_PARTS = 8 };
+
+struct list { void **at; size_t n, cap; };
+
+struct loaded {
+    struct weight *weights;          /* owned (n_weights): for release()                 */
+    size_t n_weights, cap_weights;
+    struct list tables;              /* device memory                                    */
+    struct list kept;                /* host memory that the backend may go on reading   */
+    struct list scratch;             /* host memory until load_end()                     */
+    bool   convert;
+    enum dtype want;
+};
+
+static void *list_add(struct list *l, void *p)
+{
+    if (grow(&l->at, &l->cap, l->n + 1, sizeof *l->at) != 0)
+        abort();
+    return l->at[l->n++] = p;
+}
+
+static void list_free(struct list *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->at[i]);
+    free(l->at);
+    *l = (struct list){ 0 };
+}
+
+int load_fail(struct loader *l, const char *fmt, ...)
+{
+    char text[480];
+    if (l->failed)
+        return -1;
+    l->failed = true;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return err_set(l->e, "%s", text);
+}
+
+void load_at(struct loader *l, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(l->prefix, sizeof l->prefix, fmt, ap);
+    va_end(ap);
+}
+
+static void full_name(const struct loader *l, char out[256], const char *name, const char *suffix)
+{
+    if (*name == '/')
+        snprintf(out, 256, "%s%s", name + 1, suffix);
+    else
+        snprintf(out, 256, "%s%s%s", l->prefix, name, suffix);
+}
+
+bool load_has(const struct loader *l, const char *name)
+{
+    char full[256];
+    full_name(l, full, name, "");
+    return weights_find(l->m->file, full) != NULL;
+}
+
+const char *load_root(const struct loader *l, const char *name, const char *const *prefixes)
+{
+    for (const char *const *p = prefixes; *p; p++) {
+        char full[256];
+        snprintf(full, sizeof full, "%s%s", *p, name);
+        if (weights_find(l->m->file, full))
+            return *p;
+    }
+    return prefixes[0];
+}
+
+static void mark(struct loader *l, const struct stored *t)
+{
+    int n;
+    uint8_t *u = &l->used[t - weights_all(l->m->file, &n)];
+    *u = (uint8_t)(*u + (*u < 255));
+}
+
+void load_ignore(struct loader *l, const char *name)
+{
+    char full[256];
+    full_name(l, full, name, "");
+    const struct stored *t = weights_find(l->m->file, full);
+    if (t)
+        mark(l, t);
+}
+
+static void shape_text(char out[96], const int64_t *dims, int n)
+{
+    size_t at = 0;
+    out[0] = 0;
+    for (int i = 0; i < n && at < 80; i++)
+        at += (size_t)snprintf(out + at, 96 - at, "%s%lld", i ? ", " : "", (long long)dims[i]);
+}
+
+static int float_type(const struct stored *t, enum dtype *out)
+{
+    if (!strcmp(t->dtype, "BF16"))
+        return *out = BF16, 0;
+    if (!strcmp(t->dtype, "F16"))
+        return *out = F16, 0;
+    return *out = F32, strcmp(t->dtype, "F32");
+}
+
+/* Finds, checks shape and dtype, counts. NULL after an error. */
+static const struct stored *fetch(struct loader *l, const int *shape, int n_dims, const char *name, enum dtype *type)
+{
+    char have[96], want[96];
+    int64_t dims[STORED_MAX_DIMS];
+    if (l->failed)
+        return NULL;
+    const struct stored *t = weights_find(l->m->file, name);
+    if (!t)
+        return load_fail(l, "%s: tensor %s is missing", l->dir, name), NULL;
+    bool same = t->n_dims == n_dims;
+    for (int i = 0; i < n_dims; i++) {
+        dims[i] = shape[i];
+        same = same && t->dims[i] == shape[i];
+    }
+    if (!same) {
+        shape_text(have, t->dims, t->n_dims);
+        shape_text(want, dims, n_dims);
+        load_fail(l, "%s: tensor %s has shape (%s), not (%s)", weights_file_name(l->m->file, t), name, have, want);
+        return NULL;
+    }
+    if (float_type(t, type) != 0)
+        return load_fail(l, "%s: tensor %s is %s; floats are needed", weights_file_name(l->m->file, t), name, t->dtype), NULL;
+    mark(l, t);
+    l->m->n_params += t->bytes / dtype_size(*type);
+    return t;
+}
+
+static float half_to_float(uint16_t h)
+{
+    _Float16 f;
+    memcpy(&f, &h, sizeof f);
+    return (float)f;
+}
+
+static float get_float(const void *data, enum dtype type, size_t i)
+{
+    const char *p = (const char *)data + i * dtype_size(type);
+    uint32_t bits = 0;
+    uint16_t half;
+    float f;
+    if (type == F32) {
+        memcpy(&f, p, sizeof f);
+        return f;
+    }
+    memcpy(&half, p, sizeof half);
+    if (type == F16)
+        return half_to_float(half);
+    bits = (uint32_t)half << 16;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+float *load_scratch(struct loader *l, size_t n)
+{
+    return l->failed ? NULL : list_add(&l->m->loaded->scratch, xcalloc(n, sizeof(float)));
+}
+
+static float *floats_of(struct loader *l, const int *shape, int n_dims, const char *full)
+{
+    enum dtype type;
+    const struct stored *t = fetch(l, shape, n_dims, full, &type);
+    if (!t)
+        return NULL;
+    size_t n = t->bytes / dtype_size(type);
+    float *out = load_scratch(l, n);
+    for (size_t i = 0; i < n; i++)
+        out[i] = get_float(t->data, type, i);
+    return out;
+}
+
+float *load_floats(struct loader *l, const int *shape, int n_dims, const char *name)
+{
+    char full[256];
+    full_name(l, full, name, "");
+    return floats_of(l, shape, n_dims, full);
+}
+
+/* Packs, or only counts. */
+static void pack(struct loader *l, struct weight *out, const struct slab *slabs, int n, const float *bias)
+{
+    struct loaded *d = l->m->loaded;
+    enum dtype want = slabs[0].dtype;
+    for (int i = 1; i < n; i++)
+        if (slabs[i].dtype != want)
+            want = F32;
+    if (d->convert && out->layout == LAYOUT_LINEAR)
+        want = d->want;
+    if (l->failed)
+        return;
+    out->dtype = want;
+    l->m->weight_bytes += l->m->backend->packed_bytes(out, want) + (bias ? (size_t)out->out * sizeof *bias : 0);
+    if (!l->m->device)
+        return;
+    if (l->m->backend->pack(l->m->device, out, slabs, n, bias, want, l->e) != 0) {
+        l->failed = true;
+        return;
+    }
+    if (grow(&d->weights, &d->cap_weights, d->n_weights + 1, sizeof *d->weights) != 0)
+        abort();
+    d->weights[d->n_weights++] = *out;
+}
+
+/* Some writers do not align the data: then a copy is needed, which the backend may keep. */
+static const void *aligned(struct loader *l, const struct stored *t, enum dtype type)
+{
+    if ((uintptr_t)t->data % dtype_size(type) == 0 || !l->m->device)
+        return t->data;
+    return memcpy(list_add(&l->m->loaded->kept, xmalloc(t->bytes)), t->data, t->bytes);
+}
+
+void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias)
+{
+    char full[256];
+    struct slab slabs[MAX_PARTS];
+    int rows = 0;
+    if (n > MAX_PARTS)
+        abort();
+    for (int i = 0; i < n; i++)
+        rows += parts[i].rows;
+    *out = (struct weight){ .out = rows, .in = in, .layout = LAYOUT_LINEAR };
+    float *b = bias == WITH_BIAS ? load_scratch(l, (size_t)rows) : NULL;
+    rows = 0;
+    for (int i = 0; i < n; i++) {
+        enum dtype type;
+        full_name(l, full, parts[i].name, ".weight");
+        const struct stored *t = fetch(l, (const int[]){ parts[i].rows, in }, 2, full, &type);
+        if (!t)
+            return;
+        slabs[i] = (struct slab){ aligned(l, t, type), type, parts[i].rows };
+        if (b) {
+            full_name(l, full, parts[i].name, ".bias");
+            const float *one = floats_of(l, (const int[]){ parts[i].rows }, 1, full);
+            if (l->failed)
+                return;
+            memcpy(b + rows, one, (size_t)parts[i].rows * sizeof *b);
+        }
+        rows += parts[i].rows;
+    }
+    pack(l, out, slabs, n, b);
+}
+
+void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name)
+{
+    load_stack(l, out, in, PARTS({ name, rows }), bias);
+}
+
+void load_embedding(struct loader *l, struct weight *out, int rows, int in, const char *name)
+{
+    load_stack(l, out, in, PARTS({ name, rows }), NO_BIAS);
+}
+
+void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w, const float *bias)
+{
+    struct loaded *d = l->m->loaded;
+    *out = (struct weight){ .out = rows, .in = in, .layout = layout };
+    if (l->failed)
+        return;
+    for (size_t i = 0; i < d->scratch.n; i++)
+        if (d->scratch.at[i] == w) { /* the backend may leave F32 where it lies */
+            list_add(&d->kept, w);
+            d->scratch.at[i] = NULL;
+        }
+    pack(l, out, &(struct slab){ w, F32, rows }, 1, bias);
+}
+
+const void *load_bytes(struct loader *l, const void *host, size_t n)
+{
+    struct model *m = l->m;
+    m->weight_bytes += (n + 63) / 64 * 64;
+    if (!m->device || l->failed)
+        return host; /* never read */
+    void *p = m->backend->alloc(m->device, n);
+    if (!p)
+        return load_fail(l, "a table of %zu bytes does not fit the device's memory", n), host;
+    list_add(&m->loaded->tables, p);
+    m->backend->upload(m->device, p, host, n);
+    return p;
+}
+
+struct tensor load_table(struct loader *l, const float *host, int rows, int cols)
+{
+    const void *p = load_bytes(l, host, (size_t)rows * (size_t)cols * sizeof *host);
+    return (struct tensor){ (void *)(uintptr_t)p, F32, rows, cols, cols };
+}
+
+void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, double eps, const char *name)
+{
+    char full[256];
+    *out = (struct norm){ .eps = (float)eps, .center = kind == LAYER_NORM };
+    full_name(l, full, name, ".weight");
+    out->w = load_table(l, floats_of(l, (const int[]){ n }, 1, full), 1, n);
+    if (kind != LAYER_NORM)
+        return;
+    full_name(l, full, name, ".bias");
+    out->b = load_table(l, floats_of(l, (const int[]){ n }, 1, full), 1, n);
+}
+
+int load_end(struct loader *l)
+{
+    if (!l->failed && hparams_end(&l->config) == 0 && hparams_end(&l->image) == 0)
+        return 0;
+    return -1;
+}
+
+int loader_open(struct loader *l, struct model *m, const char *dir, const struct model_options *opt, struct err *e)
+{
+    int n;
+    *l = (struct loader){ .m = m, .dir = dir, .e = e };
+    m->loaded = xcalloc(1, sizeof *m->loaded);
+    m->loaded->convert = opt->convert;
+    m->loaded->want = opt->weights;
+    if (hparams_open(&l->config, dir, "config.json", true, e) != 0 ||
+        hparams_open(&l->image, dir, "preprocessor_config.json", false, e) != 0)
+        return -1;
+    if (json_object_size(l->image.object) == 0) {
+        hparams_close(&l->image);
+        if (hparams_open(&l->image, dir, "processor_config.json", false, e) != 0)
+            return -1;
+        json_t *inner = json_object_get(l->image.object, "image_processor");
+        if (json_is_object(inner)) {
+            json_incref(inner);
+            hparams_close(&l->image);
+            l->image.object = inner;
+        }
+    }
+    m->file = weights_open(dir, e);
+    if (!m->file)
+        return -1;
+    weights_all(m->file, &n);
+    l->used = xcalloc((size_t)n, 1);
+    return 0;
+}
+
+void loader_close(struct loader *l)
+{
+    list_free(&l->m->loaded->scratch);
+    hparams_close(&l->config);
+    hparams_close(&l->image);
+    free(l->used);
+}
+
+void loaded_free(struct model *m)
+{
+    struct loaded *d = m->loaded;
+    if (!d)
+        return;
+    for (size_t i = 0; i < d->n_weights; i++)
+        m->backend->release(m->device, &d->weights[i]);
+    for (size_t i = 0; i < d->tables.n; i++)
+        m->backend->free(m->device, d->tables.at[i]);
+    free(d->tables.at);
+    free(d->weights);
+    list_free(&d->kept);
+    list_free(&d->scratch);
+    free(d);
+}

@@ -1,0 +1,77 @@
+/* model/load.h - fetch by name, check, fold, pack: what a family's load() is
+ * written with.
+ *
+ *     load_at(l, "model.layers.%d.", i);
+ *     load_norm(l, &b->norm1, hidden, RMS_NORM, eps, "input_layernorm");
+ *     load_stack(l, &b->qkv, hidden, PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", k }), WITH_BIAS);
+ *     load_linear(l, &b->o, hidden, q, NO_BIAS, "self_attn.o_proj");
+ *
+ * Every function checks that the tensor is there, a float type and of exactly
+ * this shape. The first error sticks; later calls do nothing, so a family asks
+ * once at its end: load_end(). A name is relative to the prefix of load_at();
+ * one that starts with '/' is absolute.
+ *
+ * What is packed, uploaded or kept for the backend belongs to the model
+ * (m->loaded) and is freed by model_close(). Without a device ("dry") all
+ * checks run and all bytes are counted, but nothing is packed or uploaded. */
+#ifndef MODEL_LOAD_H
+#define MODEL_LOAD_H
+#include "model/hparams.h"
+#include "model/model.h"
+
+enum bias      { NO_BIAS, WITH_BIAS };
+enum norm_kind { RMS_NORM, LAYER_NORM };    /* LAYER_NORM has a bias */
+
+struct loader {
+    struct model  *m;
+    const char    *dir;
+    struct hparams config;           /* config.json                                             */
+    struct hparams image;            /* preprocessor_config.json, or processor_config.json's
+                                        image_processor; empty if neither is there               */
+    char           prefix[192];
+    uint8_t       *used;             /* owned (tensors): how often each was fetched              */
+    struct err    *e;
+    bool           failed;
+};
+
+struct load_part { const char *name; int rows; };
+#define PARTS(...) (const struct load_part[]){ __VA_ARGS__ }, \
+                   (int)(sizeof((const struct load_part[]){ __VA_ARGS__ }) / sizeof(struct load_part))
+#define SHAPE(...) (const int[]){ __VA_ARGS__ }, (int)(sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
+
+void load_at(struct loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool load_has(const struct loader *l, const char *name);
+/* The first of the prefixes (NULL at the end) under which `name` is there; the first one if none. */
+const char *load_root(const struct loader *l, const char *name, const char *const *prefixes);
+/* A tensor that may be there and is not needed. */
+void load_ignore(struct loader *l, const char *name);
+
+/* NAME.weight (rows, in) and, with WITH_BIAS, NAME.bias (rows). */
+void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name);
+/* The same of several matrices stacked by rows. */
+void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias);
+/* NAME.weight (rows, in): the token embedding, which may also be the head. */
+void load_embedding(struct loader *l, struct weight *out, int rows, int in, const char *name);
+/* NAME.weight and, for LAYER_NORM, NAME.bias. */
+void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, double eps, const char *name);
+
+/* A copy as floats, valid until load() returns; NULL after an error. `name` is complete ("x.weight"). */
+float *load_floats(struct loader *l, const int *shape, int n_dims, const char *name);
+/* Zeroed floats likewise, for what load() computes. */
+float *load_scratch(struct loader *l, size_t n);
+/* Packs computed floats (rows, in); bias (rows) may be NULL. */
+void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w, const float *bias);
+/* A device table of computed floats, or of bytes. */
+struct tensor load_table(struct loader *l, const float *host, int rows, int cols);
+const void   *load_bytes(struct loader *l, const void *host, size_t n);
+
+/* Notes an error; returns -1. */
+int load_fail(struct loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int load_end(struct loader *l);      /* 0, or -1 when anything was wrong (the configuration included) */
+
+/* For model_open() and model_close(). */
+int  loader_open(struct loader *l, struct model *m, const char *dir, const struct model_options *opt, struct err *e);
+void loader_close(struct loader *l);
+void loaded_free(struct model *m);
+
+#endif

@@ -1,0 +1,112 @@
+#include "model/measure.h"
+
+#include "model/nn.h"
+
+static void none_embed(struct device *d, struct tensor out, const struct weight *w, const int *ids)
+{
+    (void)d, (void)out, (void)w, (void)ids;
+}
+
+static void none_linear(struct device *d, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e)
+{
+    (void)d, (void)out, (void)x, (void)w, (void)e;
+}
+
+static void none_norm(struct device *d, struct tensor out, struct tensor x, const struct norm *n)
+{
+    (void)d, (void)out, (void)x, (void)n;
+}
+
+static void none_act(struct device *d, struct tensor out, struct tensor x, enum act act, bool glu)
+{
+    (void)d, (void)out, (void)x, (void)act, (void)glu;
+}
+
+static void none_two(struct device *d, struct tensor out, struct tensor a, struct tensor b)
+{
+    (void)d, (void)out, (void)a, (void)b;
+}
+
+static void none_copy(struct device *d, struct tensor out, struct tensor x) { (void)d, (void)out, (void)x; }
+
+static void none_fuse(struct device *d, struct tensor out, struct tensor a, struct tensor b, struct tensor logits)
+{
+    (void)d, (void)out, (void)a, (void)b, (void)logits;
+}
+
+static void none_prep(struct device *d, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
+                      const int *pos, const struct kv *kv, int layer, const int *slot)
+{
+    (void)d, (void)q, (void)k, (void)v, (void)h, (void)pos, (void)kv, (void)layer, (void)slot;
+}
+
+static void none_attend(struct device *d, struct tensor out, struct tensor q, const struct kv *kv, int layer,
+                        const struct heads *h, const struct batch *b, const struct view *v)
+{
+    (void)d, (void)out, (void)q, (void)kv, (void)layer, (void)h, (void)b, (void)v;
+}
+
+static void none_ragged(struct device *d, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
+                        const struct heads *h, int n, const int *q_first, const int *kv_first)
+{
+    (void)d, (void)out, (void)q, (void)k, (void)v, (void)h, (void)n, (void)q_first, (void)kv_first;
+}
+
+static void none_pixels(struct device *d, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift)
+{
+    (void)d, (void)out, (void)rgb, (void)scale, (void)shift;
+}
+
+static void none_conv(struct device *d, struct tensor out, struct tensor x, const struct weight *w, const struct conv *c)
+{
+    (void)d, (void)out, (void)x, (void)w, (void)c;
+}
+
+static void none_gather(struct device *d, struct tensor out, struct tensor x, int taps, const int *idx, const float *w)
+{
+    (void)d, (void)out, (void)x, (void)taps, (void)idx, (void)w;
+}
+
+static void none_scatter(struct device *d, struct tensor out, struct tensor x, const int *idx, bool add)
+{
+    (void)d, (void)out, (void)x, (void)idx, (void)add;
+}
+
+/* What models call; tokens' operations are the engine's. */
+static const struct ops none = {
+    .embed = none_embed, .linear = none_linear, .norm = none_norm, .act = none_act, .add = none_two, .mul = none_two,
+    .copy = none_copy, .fuse = none_fuse, .prep = none_prep, .attend = none_attend, .attend_ragged = none_ragged,
+    .pixels = none_pixels, .conv2d = none_conv, .dwconv2d = none_conv, .gather = none_gather, .scatter = none_scatter,
+};
+
+static void start(struct run *r, struct kv kv[2], const struct model *m)
+{
+    kv[0] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->text_kv.layers, .width = m->text_kv.width };
+    kv[1] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->image_kv.layers, .width = m->image_kv.width };
+    *r = (struct run){ .ops = &none, .backend = m->backend, .kv = kv, .measuring = true };
+}
+
+size_t model_measure_forward(const struct model *m, int rows, int seqs, int n_out, int image_rows)
+{
+    struct run r;
+    struct kv kv[2];
+    struct view views[2] = { { 0 } };
+    struct batch b = { .n_rows = rows, .n_seqs = seqs, .max_rows = rows, .views = views };
+    struct forward in = { .batch = b, .n_image = image_rows, .n_out = n_out,
+                          .pool = { NULL, F32, image_rows, m->image_row_width, m->image_row_width } };
+    start(&r, kv, m);
+    if (m->image_kv.layers > 0)
+        in.cross = b;
+    m->family->forward(m, &r, &in);
+    return r.peak;
+}
+
+size_t model_measure_encode(const struct model *m, const struct image_plan *plan)
+{
+    struct run r;
+    struct kv kv[2];
+    struct encode in = { .plan = *plan, .pool = { NULL, F32, plan->n_tokens, m->image_row_width, m->image_row_width } };
+    start(&r, kv, m);
+    m->family->encode_image(m, &r, &in);
+    return r.peak;
+}

@@ -1,0 +1,132 @@
+#include "model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "model/load.h"
+#include "model/safetensors.h"
+
+static const struct family *family_find(const char *type)
+{
+    for (const struct family *const *f = families; *f; f++)
+        for (int i = 0; i < 4 && (*f)->types[i]; i++)
+            if (!strcmp((*f)->types[i], type))
+                return *f;
+    return NULL;
+}
+
+static int unknown_type(const char *dir, const char *type, struct err *e)
+{
+    char list[256] = "";
+    for (const struct family *const *f = families; *f; f++) {
+        strncat(list, *list ? ", " : "", sizeof list - strlen(list) - 1);
+        strncat(list, (*f)->types[0], sizeof list - strlen(list) - 1);
+    }
+    return err_set(e, "%s: config.json: model_type \"%.60s\" is not supported (%s)", dir, type, list);
+}
+
+/* generation_config.json's ids, else those of the text section or of the whole. */
+static void read_eos(struct model *m, struct hparams *generation, struct hparams *config)
+{
+    struct hparams text = hparams_section(config, "text_config");
+    struct hparams *from[] = { generation, config, &text };
+    for (int i = 0; i < 3 && m->n_eos == 0; i++)
+        m->n_eos = hparams_ints(from[i], "eos_token_id", m->eos, MODEL_MAX_EOS, 0, m->vocab - 1);
+}
+
+static int read_generation(struct model *m, const char *dir, struct hparams *config, struct err *e)
+{
+    struct hparams g;
+    if (hparams_open(&g, dir, "generation_config.json", false, e) != 0)
+        return -1;
+    read_eos(m, &g, config);
+    bool greedy = hparams_has(&g, "do_sample") && !hparams_bool(&g, "do_sample", true);
+    m->temperature = greedy ? 0 : (float)hparams_number(&g, "temperature", -1, 0, 100);
+    m->top_p = (float)hparams_number(&g, "top_p", -1, 0, 1);
+    m->top_k = (int)hparams_int(&g, "top_k", -1, -1, 1 << 30);
+    m->repetition_penalty = (float)hparams_number(&g, "repetition_penalty", -1, 1e-3, 1e3);
+    int rc = hparams_end(&g) | hparams_end(config);
+    hparams_close(&g);
+    return rc;
+}
+
+/* Buffers that old files carry and no forward pass reads. */
+static bool harmless(const char *name)
+{
+    static const char *const ends[] = { "rotary_emb.inv_freq", "position_ids", "num_batches_tracked", "inv_freq", "masked_bias" };
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (n >= strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i]))
+            return true;
+    return false;
+}
+
+static void report_unused(struct model *m, const struct loader *l)
+{
+    const struct stored *t = weights_all(m->file, &m->n_tensors);
+    const char *first = NULL;
+    for (int i = 0; i < m->n_tensors; i++)
+        if (!l->used[i] && !harmless(t[i].name)) {
+            first = first ? first : t[i].name;
+            m->n_unused++;
+        }
+    if (first)
+        log_warn("%s: %d of %d tensors are not used, the first is %s", l->dir, m->n_unused, m->n_tensors, first);
+}
+
+static int load(struct model *m, struct loader *l, struct err *e)
+{
+    if (m->family->load(m, l, e) != 0 || load_end(l) != 0)
+        return -1;
+    report_unused(m, l);
+    if (m->device) {
+        const char *why = m->backend->sync(m->device);
+        if (why)
+            return err_set(e, "%s: loading: %s", l->dir, why);
+    }
+    return read_generation(m, l->dir, &l->config, e);
+}
+
+struct model *model_open(const char *dir, const struct model_options *opt, struct err *e)
+{
+    struct loader l;
+    struct model *m = xcalloc(1, sizeof *m);
+    m->backend = opt->backend;
+    m->device = opt->device;
+    m->image_token = -1;
+    m->image_align = 1;
+    int rc = loader_open(&l, m, dir, opt, e);
+    if (rc == 0) {
+        const char *type = hparams_string(&l.config, "model_type", NULL);
+        m->family = type ? family_find(type) : NULL;
+        if (!type)
+            rc = err_set(e, "%s: config.json: no model_type", dir);
+        else if (!m->family)
+            rc = unknown_type(dir, type, e);
+        else if (hparams_has(&l.config, "quantization_config"))
+            rc = err_set(e, "%s: config.json: quantization_config: checkpoints quantised by other tools are not supported", dir);
+        else
+            strncpy(m->type, type, sizeof m->type - 1);
+    }
+    if (rc == 0)
+        rc = load(m, &l, e);
+    loader_close(&l);
+    if (rc == 0)
+        return m;
+    model_close(m);
+    return NULL;
+}
+
+void model_close(struct model *m)
+{
+    if (!m)
+        return;
+    if (m->family && m->family->unload && m->impl)
+        m->family->unload(m);
+    loaded_free(m);
+    weights_close(m->file);
+    free(m->impl);
+    free(m);
+}

@@ -1,0 +1,228 @@
+#include "model/nn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* A wrong shape is a bug of ours: say what met what, and stop. */
+#define CHECK(cond, ...)                                                   \
+    do {                                                                   \
+        if (!(cond)) {                                                     \
+            fprintf(stderr, "%s: %s fails: ", __func__, #cond);            \
+            fprintf(stderr, __VA_ARGS__);                                  \
+            fputc('\n', stderr);                                           \
+            abort();                                                       \
+        }                                                                  \
+    } while (0)
+
+enum { ALIGN = 64 };
+
+static void *take(struct run *r, size_t bytes)
+{
+    size_t at = r->used;
+    r->used += (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    if (r->used > r->peak)
+        r->peak = r->used;
+    if (r->measuring)
+        return (void *)(uintptr_t)(ALIGN + at); /* never read; not NULL, so that it is not taken for "empty" */
+    CHECK(r->used <= r->size, "%zu bytes of scratch where %zu were planned", r->used, r->size);
+    return r->scratch + at;
+}
+
+struct tensor nn_new(struct run *r, int rows, int cols)
+{
+    CHECK(rows > 0 && cols > 0, "(%d, %d)", rows, cols);
+    return (struct tensor){ take(r, (size_t)rows * (size_t)cols * sizeof(float)), F32, rows, cols, cols };
+}
+
+static const void *upload(struct run *r, const void *host, size_t bytes)
+{
+    void *p = take(r, bytes);
+    if (!r->measuring)
+        r->backend->upload(r->dev, p, host, bytes);
+    return p;
+}
+
+const int *nn_ints(struct run *r, const int *host, int n) { return upload(r, host, (size_t)n * sizeof *host); }
+
+const float *nn_floats(struct run *r, const float *host, int n) { return upload(r, host, (size_t)n * sizeof *host); }
+
+struct tensor nn_table(struct run *r, const float *host, int rows, int cols)
+{
+    CHECK(rows > 0 && cols > 0, "(%d, %d)", rows, cols);
+    void *data = (void *)(uintptr_t)upload(r, host, (size_t)rows * (size_t)cols * sizeof *host);
+    return (struct tensor){ data, F32, rows, cols, cols };
+}
+
+struct tensor nn_cols(struct tensor t, int from, int n)
+{
+    CHECK(from >= 0 && n > 0 && from + n <= t.cols, "%d + %d of %d columns", from, n, t.cols);
+    t.data = (char *)t.data + (size_t)from * dtype_size(t.dtype);
+    t.cols = n;
+    return t;
+}
+
+struct tensor nn_rows(struct tensor t, int from, int n)
+{
+    CHECK(from >= 0 && n > 0 && from + n <= t.rows, "%d + %d of %d rows", from, n, t.rows);
+    t.data = (char *)t.data + (size_t)from * (size_t)t.stride * dtype_size(t.dtype);
+    t.rows = n;
+    return t;
+}
+
+struct tensor nn_reshape(struct tensor t, int rows, int cols)
+{
+    CHECK(t.stride == t.cols && (size_t)rows * (size_t)cols == (size_t)t.rows * (size_t)t.cols,
+          "(%d, %d) stride %d to (%d, %d)", t.rows, t.cols, t.stride, rows, cols);
+    t.rows = rows;
+    t.cols = t.stride = cols;
+    return t;
+}
+
+struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, int n)
+{
+    struct tensor out = nn_new(r, n, w->in);
+    r->ops->embed(r->dev, out, w, ids);
+    return out;
+}
+
+void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
+{
+    int n = e.glu ? w->out / 2 : w->out;
+    CHECK(x.cols == w->in && out.cols == n && out.rows == x.rows && w->layout == LAYOUT_LINEAR,
+          "(%d, %d) = (%d, %d) times (%d, %d)", out.rows, out.cols, x.rows, x.cols, w->out, w->in);
+    CHECK(!e.add.data || (e.add.rows == out.rows && e.add.cols == n), "adds (%d, %d) to (%d, %d)", e.add.rows, e.add.cols,
+          out.rows, n);
+    CHECK(!e.mul.data || (e.mul.rows == 1 && e.mul.cols == n), "scales %d columns by %d", n, e.mul.cols);
+    r->ops->linear(r->dev, out, x, w, &e);
+}
+
+struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, struct epilogue e)
+{
+    struct tensor out = nn_new(r, x.rows, e.glu ? w->out / 2 : w->out);
+    nn_linear_to(r, out, x, w, e);
+    return out;
+}
+
+void nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n)
+{
+    CHECK(x.cols == n->w.cols && out.cols == x.cols && out.rows == x.rows && (!n->b.data || n->b.cols == x.cols),
+          "(%d, %d) = norm %d of (%d, %d)", out.rows, out.cols, n->w.cols, x.rows, x.cols);
+    r->ops->norm(r->dev, out, x, n);
+}
+
+struct tensor nn_norm(struct run *r, struct tensor x, const struct norm *n)
+{
+    struct tensor out = nn_new(r, x.rows, x.cols);
+    nn_norm_to(r, out, x, n);
+    return out;
+}
+
+void nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b)
+{
+    CHECK(a.rows == out.rows && a.cols == out.cols && b.cols == a.cols && (b.rows == a.rows || b.rows == 1),
+          "(%d, %d) = (%d, %d) + (%d, %d)", out.rows, out.cols, a.rows, a.cols, b.rows, b.cols);
+    r->ops->add(r->dev, out, a, b);
+}
+
+void nn_act(struct run *r, struct tensor x, enum act act) { r->ops->act(r->dev, x, x, act, false); }
+
+struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits)
+{
+    CHECK(a.rows == b.rows && a.cols == b.cols && logits.rows == a.rows && logits.cols == 2,
+          "(%d, %d) with (%d, %d) by (%d, %d)", a.rows, a.cols, b.rows, b.cols, logits.rows, logits.cols);
+    struct tensor out = nn_new(r, a.rows, a.cols);
+    r->ops->fuse(r->dev, out, a, b, logits);
+    return out;
+}
+
+struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b)
+{
+    int nq = h->n * h->dim, nk = h->n_kv * h->dim;
+    CHECK(qkv.cols == nq + 2 * nk && qkv.rows == b->n_rows && r->kv[0].width == nk && layer < r->kv[0].layers,
+          "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache width %d, layer %d of %d", qkv.rows, qkv.cols, h->n, h->n_kv,
+          h->dim, b->n_rows, r->kv[0].width, layer, r->kv[0].layers);
+    struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
+    r->ops->prep(r->dev, q, k, v, h, b->pos, &r->kv[0], layer, b->views[0].slot);
+    struct tensor out = nn_new(r, qkv.rows, nq);
+    r->ops->attend(r->dev, out, q, &r->kv[0], layer, h, b, &b->views[0]);
+    return out;
+}
+
+struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b)
+{
+    CHECK(q.cols == h->n * h->dim && q.rows == b->n_rows && r->kv[1].width == h->n_kv * h->dim && layer < r->kv[1].layers,
+          "(%d, %d) for %d heads of %d, %d rows, cache width %d, layer %d of %d", q.rows, q.cols, h->n, h->dim, b->n_rows,
+          r->kv[1].width, layer, r->kv[1].layers);
+    struct tensor out = nn_new(r, q.rows, q.cols);
+    r->ops->attend(r->dev, out, q, &r->kv[1], layer, h, b, &b->views[1]);
+    return out;
+}
+
+void nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, const struct heads *h, const int *slots)
+{
+    CHECK(k.cols == h->n_kv * h->dim && v.cols == k.cols && v.rows == k.rows && r->kv[1].width == k.cols,
+          "k (%d, %d), v (%d, %d), cache width %d", k.rows, k.cols, v.rows, v.cols, r->kv[1].width);
+    struct heads plain = *h;
+    plain.rope = NULL;
+    r->ops->prep(r->dev, (struct tensor){ 0 }, k, v, &plain, NULL, &r->kv[1], layer, slots);
+}
+
+struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct heads *h, const int *pos, int n_seg,
+                               const int *first)
+{
+    int nq = h->n * h->dim, nk = h->n_kv * h->dim;
+    CHECK(qkv.cols == nq + 2 * nk, "(%d, %d) for %d + 2 * %d heads of %d", qkv.rows, qkv.cols, h->n, h->n_kv, h->dim);
+    struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
+    if (h->rope || h->q_norm || h->k_norm)
+        r->ops->prep(r->dev, q, k, v, h, pos, NULL, 0, NULL);
+    struct tensor out = nn_new(r, qkv.rows, nq);
+    r->ops->attend_ragged(r->dev, out, q, k, v, h, n_seg, first, first);
+    return out;
+}
+
+struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, const int *idx, const float *w)
+{
+    CHECK(taps >= 1 && (w || taps == 1), "%d taps without weights", taps);
+    struct tensor out = nn_new(r, rows, x.cols);
+    r->ops->gather(r->dev, out, x, taps, idx, w);
+    return out;
+}
+
+void nn_scatter(struct run *r, struct tensor out, struct tensor x, const int *idx, bool add)
+{
+    CHECK(out.cols == x.cols, "%d columns into %d", x.cols, out.cols);
+    r->ops->scatter(r->dev, out, x, idx, add);
+}
+
+struct tensor nn_pixels(struct run *r, const uint8_t *rgb, int n, const float *scale, const float *shift)
+{
+    struct tensor out = nn_new(r, n, 3);
+    r->ops->pixels(r->dev, out, rgb, scale, shift);
+    return out;
+}
+
+static struct tensor conv_new(struct run *r, struct tensor x, int channels, const struct conv *c)
+{
+    int h = conv_out(c->h, c), w = conv_out(c->w, c);
+    CHECK(x.rows == c->h * c->w && h > 0 && w > 0, "%d rows for %d x %d, kernel %d, stride %d, pad %d", x.rows, c->h, c->w,
+          c->kernel, c->stride, c->pad);
+    return nn_new(r, h * w, channels);
+}
+
+struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c)
+{
+    CHECK(w->in == c.kernel * c.kernel * x.cols && w->layout == LAYOUT_LINEAR, "(%d, %d) by (%d, %d), kernel %d", x.rows,
+          x.cols, w->out, w->in, c.kernel);
+    struct tensor out = conv_new(r, x, w->out, &c);
+    r->ops->conv2d(r->dev, out, x, w, &c);
+    return out;
+}
+
+struct tensor nn_dwconv(struct run *r, struct tensor x, const struct weight *w, struct conv c)
+{
+    CHECK(w->in == c.kernel * c.kernel && w->out == x.cols && w->layout == LAYOUT_DEPTHWISE, "(%d, %d) by (%d, %d), kernel %d",
+          x.rows, x.cols, w->out, w->in, c.kernel);
+    struct tensor out = conv_new(r, x, x.cols, &c);
+    r->ops->dwconv2d(r->dev, out, x, w, &c);
+    return out;
+}

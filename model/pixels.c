@@ -1,0 +1,40 @@
+#include "model/pixels.h"
+
+const double pixel_clip_mean[3] = { 0.48145466, 0.4578275, 0.40821073 };
+const double pixel_clip_std[3] = { 0.26862954, 0.26130258, 0.27577711 };
+const double pixel_half[3] = { 0.5, 0.5, 0.5 };
+
+static void three(struct hparams *h, const char *name, double out[3], const double def[3])
+{
+    int n = hparams_numbers(h, name, out, 3);
+    if (n != 0 && n != 3)
+        hparams_fail(h, name, "must be three numbers");
+    for (int i = 0; n != 3 && i < 3; i++)
+        out[i] = def[i];
+}
+
+void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3])
+{
+    double m[3], s[3];
+    float scale[3], shift[3];
+    struct hparams *h = &l->image;
+    three(h, "image_mean", m, mean);
+    three(h, "image_std", s, std);
+    double rescale = hparams_number(h, "rescale_factor", 1.0 / 255, 1e-9, 1e9);
+    if (!hparams_bool(h, "do_rescale", true))
+        rescale = 1;
+    bool normalize = hparams_bool(h, "do_normalize", true);
+    for (int i = 0; i < 3; i++) {
+        if (!normalize)
+            m[i] = 0, s[i] = 1;
+        if (!(s[i] > 1e-9 && s[i] < 1e9))
+            hparams_fail(h, "image_std", "%g is not a usable deviation", s[i]), s[i] = 1;
+        out->mean[i] = (float)(m[i] / rescale);
+        out->std[i] = (float)(s[i] / rescale);
+        scale[i] = (float)(rescale / s[i]);
+        shift[i] = (float)(-m[i] / s[i]);
+    }
+    out->filter = (enum filter)hparams_int(h, "resample", FILTER_BICUBIC, FILTER_NEAREST, FILTER_HAMMING);
+    out->scale = load_bytes(l, scale, sizeof scale);
+    out->shift = load_bytes(l, shift, sizeof shift);
+}

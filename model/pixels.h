@@ -1,0 +1,18 @@
+/* model/pixels.h - what families share of a processor's configuration: colour
+ * normalisation and filter. */
+#ifndef MODEL_PIXELS_H
+#define MODEL_PIXELS_H
+#include "model/load.h"
+
+struct pixel_norm {                  /* value = (byte - 255 mean) / (255 std), per channel */
+    float mean[3], std[3];           /* as given, times 1 / rescale_factor                 */
+    const float *scale, *shift;      /* device (3): the same as byte * scale + shift       */
+    enum filter  filter;
+};
+
+/* Reads image_mean, image_std, rescale_factor and resample; the defaults are the class's. */
+void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3]);
+
+extern const double pixel_clip_mean[3], pixel_clip_std[3], pixel_half[3];
+
+#endif

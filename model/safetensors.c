@@ -1,0 +1,299 @@
+#include "model/safetensors.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+enum { MAX_SHARDS = 4096, MAX_HEADER = 100 << 20 };
+
+struct shard {
+    char          *name;    /* owned; without the folder */
+    const uint8_t *map;     /* owned                     */
+    size_t         size;
+};
+
+struct weights_file {
+    struct shard  *shards;  /* owned (n_shards)                        */
+    size_t         n_shards, cap_shards;
+    struct stored *all;     /* owned (n), in the order of the headers  */
+    size_t         n, cap;
+    json_t        *headers; /* owned array: the names point into it    */
+    json_t        *index;   /* owned object: name -> place in `all`    */
+};
+
+/* Bytes of one element; 0: a type that we do not know. */
+static size_t element_size(const char *dtype)
+{
+    static const struct { const char *name; size_t size; } types[] = {
+        { "F64", 8 }, { "F32", 4 }, { "F16", 2 }, { "BF16", 2 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "I64", 8 },
+        { "I32", 4 }, { "I16", 2 }, { "I8", 1 }, { "U64", 8 }, { "U32", 4 }, { "U16", 2 }, { "U8", 1 }, { "BOOL", 1 },
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcmp(dtype, types[i].name))
+            return types[i].size;
+    return 0;
+}
+
+static int map_file(struct shard *s, const char *path, struct err *e)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, "%s: %s", path, strerror(errno));
+    int rc = -1;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        err_set(e, "%s: not a regular file", path);
+    } else if (st.st_size < 8) {
+        err_set(e, "%s: %lld bytes are too few for a safetensors file", path, (long long)st.st_size);
+    } else {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (p == MAP_FAILED) {
+            err_set(e, "%s: cannot be mapped: %s", path, strerror(errno));
+        } else {
+            s->map = p;
+            s->size = (size_t)st.st_size;
+            rc = 0;
+        }
+    }
+    close(fd);
+    return rc;
+}
+
+/* shape: [..] of non-negative integers; *n_bytes gets the size of the tensor. */
+static int read_shape(struct stored *t, json_t *shape, size_t *n_bytes)
+{
+    size_t n = element_size(t->dtype);
+    if (!json_is_array(shape) || json_array_size(shape) > STORED_MAX_DIMS)
+        return -1;
+    t->n_dims = (int)json_array_size(shape);
+    for (int i = 0; i < t->n_dims; i++) {
+        json_t *d = json_array_get(shape, (size_t)i);
+        if (!json_is_integer(d) || json_integer_value(d) < 0 ||
+            __builtin_mul_overflow(n, (size_t)json_integer_value(d), &n))
+            return -1;
+        t->dims[i] = json_integer_value(d);
+    }
+    *n_bytes = n;
+    return 0;
+}
+
+/* One entry of a header. `data` and `size`: what follows the header. */
+static int read_entry(struct stored *t, json_t *v, const uint8_t *data, size_t size, struct err *e)
+{
+    const char *dtype = json_string_value(json_object_get(v, "dtype"));
+    json_t *at = json_object_get(v, "data_offsets");
+    size_t want;
+    if (!dtype || strlen(dtype) >= sizeof t->dtype)
+        return err_set(e, "tensor %.80s: no dtype", t->name);
+    strcpy(t->dtype, dtype);
+    if (!element_size(dtype))
+        return err_set(e, "tensor %.80s: unknown dtype %s", t->name, dtype);
+    if (read_shape(t, json_object_get(v, "shape"), &want) != 0)
+        return err_set(e, "tensor %.80s: bad shape", t->name);
+    json_t *from = json_array_get(at, 0), *to = json_array_get(at, 1);
+    if (json_array_size(at) != 2 || !json_is_integer(from) || !json_is_integer(to))
+        return err_set(e, "tensor %.80s: bad data_offsets", t->name);
+    json_int_t a = json_integer_value(from), b = json_integer_value(to);
+    if (a < 0 || b < a || (uint64_t)b > size)
+        return err_set(e, "tensor %.80s: bytes %lld..%lld lie outside the file's %zu", t->name, (long long)a, (long long)b,
+                       size);
+    if ((size_t)(b - a) != want)
+        return err_set(e, "tensor %.80s: %lld bytes where its shape needs %zu", t->name, (long long)(b - a), want);
+    t->data = data + a;
+    t->bytes = want;
+    return 0;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct stored *const *x = a, *const *y = b;
+    const char *p = (*x)->data, *q = (*y)->data;
+    return p != q ? (p < q ? -1 : 1) : ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes);
+}
+
+static int check_overlap(const struct stored *t, size_t n, struct err *e)
+{
+    int rc = 0;
+    const struct stored **p = xmalloc(n * sizeof *p);
+    for (size_t i = 0; i < n; i++)
+        p[i] = t + i;
+    qsort(p, n, sizeof *p, by_place);
+    for (size_t i = 1; i < n && rc == 0; i++)
+        if ((const char *)p[i - 1]->data + p[i - 1]->bytes > (const char *)p[i]->data)
+            rc = err_set(e, "tensors %.80s and %.80s overlap", p[i - 1]->name, p[i]->name);
+    free(p);
+    return rc;
+}
+
+static int add_entries(struct weights_file *f, json_t *header, const struct shard *s, size_t start, struct err *e)
+{
+    size_t first = f->n;
+    const char *name;
+    json_t *v;
+    json_object_foreach(header, name, v) {
+        if (!strcmp(name, "__metadata__"))
+            continue;
+        if (grow(&f->all, &f->cap, f->n + 1, sizeof *f->all) != 0)
+            return err_set(e, "out of memory for the list of tensors");
+        struct stored *t = &f->all[f->n];
+        *t = (struct stored){ .name = name, .file = (int)(s - f->shards) };
+        if (read_entry(t, v, s->map + start, s->size - start, e) != 0)
+            return -1;
+        if (json_object_get(f->index, name))
+            return err_set(e, "tensor %.80s: a second one of this name", name);
+        json_object_set_new(f->index, name, json_integer((json_int_t)f->n++));
+    }
+    return check_overlap(f->all + first, f->n - first, e);
+}
+
+static int add_file(struct weights_file *f, const char *dir, const char *name, struct err *e)
+{
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s%s%s", dir, *dir ? "/" : "", name) >= sizeof path)
+        return err_set(e, "%.200s...: the path is too long", dir);
+    if (grow(&f->shards, &f->cap_shards, f->n_shards + 1, sizeof *f->shards) != 0)
+        return err_set(e, "out of memory for the list of files");
+    struct shard *s = &f->shards[f->n_shards];
+    *s = (struct shard){ 0 };
+    if (map_file(s, path, e) != 0)
+        return -1;
+    const char *slash = strrchr(name, '/');
+    s->name = xstrdup(slash ? slash + 1 : name);
+    f->n_shards++;
+    uint64_t n;
+    memcpy(&n, s->map, 8);
+    if (n > MAX_HEADER || n > s->size - 8)
+        return err_set(e, "%s: a header of %llu bytes does not fit the file's %zu", path, (unsigned long long)n, s->size);
+    json_error_t je;
+    json_t *header = json_loadb((const char *)s->map + 8, (size_t)n, JSON_REJECT_DUPLICATES, &je);
+    if (!json_is_object(header)) {
+        bool parsed = header != NULL;
+        json_decref(header);
+        return err_set(e, "%s: the header is not a JSON object%s%s", path, parsed ? "" : ": ", parsed ? "" : je.text);
+    }
+    json_array_append_new(f->headers, header);
+    if (add_entries(f, header, s, 8 + (size_t)n, e) != 0)
+        return err_prefix(e, "%s", path);
+    return 0;
+}
+
+static struct weights_file *weights_new(void)
+{
+    struct weights_file *f = xcalloc(1, sizeof *f);
+    f->headers = json_array();
+    f->index = json_object();
+    return f;
+}
+
+/* The shards of an index, each once, in the order in which they are named. */
+static int add_shards(struct weights_file *f, const char *dir, json_t *map, const char *index_path, struct err *e)
+{
+    json_t *opened = json_object(), *v;
+    const char *name;
+    int rc = 0;
+    json_object_foreach(map, name, v) {
+        const char *file = json_string_value(v);
+        if (!file || !*file || strchr(file, '/') || !strcmp(file, "..")) {
+            rc = err_set(e, "%s: %.80s: not the name of a file", index_path, name);
+            break;
+        }
+        if (json_object_get(opened, file))
+            continue;
+        if (f->n_shards == MAX_SHARDS) {
+            rc = err_set(e, "%s: more than %d files", index_path, MAX_SHARDS);
+            break;
+        }
+        json_object_set_new(opened, file, json_true());
+        if ((rc = add_file(f, dir, file, e)) != 0)
+            break;
+    }
+    json_decref(opened);
+    if (rc)
+        return rc;
+    json_object_foreach(map, name, v) {
+        const struct stored *t = weights_find(f, name);
+        if (!t || strcmp(weights_file_name(f, t), json_string_value(v)) != 0)
+            return err_set(e, "%s: tensor %.80s is not in %.80s", index_path, name, json_string_value(v));
+    }
+    return 0;
+}
+
+struct weights_file *weights_open(const char *dir, struct err *e)
+{
+    char path[4096];
+    json_error_t je;
+    struct weights_file *f = weights_new();
+    int rc = -1;
+    if ((size_t)snprintf(path, sizeof path, "%s/model.safetensors", dir) >= sizeof path) {
+        err_set(e, "%.200s...: the path is too long", dir);
+    } else if (access(path, F_OK) == 0) {
+        rc = add_file(f, dir, "model.safetensors", e);
+    } else if (snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir) < 0 || access(path, F_OK) != 0) {
+        err_set(e, "%s: no model.safetensors and no model.safetensors.index.json", dir);
+    } else {
+        json_t *index = json_load_file(path, JSON_REJECT_DUPLICATES, &je), *map = json_object_get(index, "weight_map");
+        if (!index)
+            err_set(e, "%s: line %d: %s", path, je.line, je.text);
+        else if (!json_is_object(map))
+            err_set(e, "%s: no weight_map", path);
+        else
+            rc = add_shards(f, dir, map, path, e);
+        json_decref(index);
+    }
+    if (rc == 0)
+        return f;
+    weights_close(f);
+    return NULL;
+}
+
+struct weights_file *weights_open_file(const char *path, struct err *e)
+{
+    struct weights_file *f = weights_new();
+    if (add_file(f, "", path, e) == 0)
+        return f;
+    weights_close(f);
+    return NULL;
+}
+
+void weights_close(struct weights_file *f)
+{
+    if (!f)
+        return;
+    for (size_t i = 0; i < f->n_shards; i++) {
+        munmap((void *)(uintptr_t)f->shards[i].map, f->shards[i].size);
+        free(f->shards[i].name);
+    }
+    free(f->shards);
+    free(f->all);
+    json_decref(f->index);
+    json_decref(f->headers);
+    free(f);
+}
+
+const struct stored *weights_find(const struct weights_file *f, const char *name)
+{
+    json_t *at = json_object_get(f->index, name);
+    return at ? &f->all[json_integer_value(at)] : NULL;
+}
+
+const struct stored *weights_all(const struct weights_file *f, int *n)
+{
+    *n = (int)f->n;
+    return f->all;
+}
+
+const char *weights_file_name(const struct weights_file *f, const struct stored *t) { return f->shards[t->file].name; }
+
+void weights_will_need(const struct weights_file *f)
+{
+    for (size_t i = 0; i < f->n_shards; i++)
+        madvise((void *)(uintptr_t)f->shards[i].map, f->shards[i].size, MADV_WILLNEED);
+}
