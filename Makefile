@@ -4,7 +4,7 @@ CC     ?= cc
 VENV   := $(B)/venv
 PYTEST := $(VENV)/bin/python -m pytest
 
-PKGS   := libmicrohttpd jansson libturbojpeg libjpeg libpng libwebp libpcre2-8 libutf8proc
+PKGS   := libmicrohttpd jansson libjpeg libpng libwebp libpcre2-8 libutf8proc
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
 HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection
 OPT    ?= -O2 -g

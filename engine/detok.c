@@ -1,0 +1,126 @@
+#include "engine/detok.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+enum { MAX_TEXT = 1 << 26, TAIL = 24 };
+
+void detok_init(struct detok *d, const struct tokenizer *t, const char *const *stop, int n_stop, bool keep_special)
+{
+    *d = (struct detok){ .t = t, .stop = stop, .n_stop = n_stop, .keep_special = keep_special };
+    buf_init(&d->held, MAX_TEXT);
+    if (!tokenizer_streams(t))
+        d->tail = xmalloc(TAIL * sizeof *d->tail);
+}
+
+void detok_free(struct detok *d)
+{
+    buf_free(&d->held);
+    free(d->tail);
+    d->tail = NULL;
+}
+
+/* Where the text of a token depends on its neighbours: the text of the last few tokens minus the text of those that are
+ * shown already. An unfinished sequence at its end (U+FFFD) waits for more, unless `all`. */
+static void show_tail(struct detok *d, bool all)
+{
+    enum { PATIENCE = 8 };             /* tokens that one code point may take */
+    struct buf before, after;
+    buf_init(&before, MAX_TEXT);
+    buf_init(&after, MAX_TEXT);
+    tokenizer_decode(d->t, d->tail, (size_t)d->n_shown, !d->keep_special, &before, NULL);
+    tokenizer_decode(d->t, d->tail, (size_t)d->n_tail, !d->keep_special, &after, NULL);
+    bool unfinished = after.len >= 3 && memcmp(after.data + after.len - 3, "\xef\xbf\xbd", 3) == 0;
+    if (after.len > before.len && (!unfinished || all || d->n_tail - d->n_shown > PATIENCE)) {
+        buf_add(&d->held, after.data + before.len, after.len - before.len);
+        d->n_shown = d->n_tail;
+    }
+    buf_free(&before);
+    buf_free(&after);
+}
+
+static void add_in_context(struct detok *d, int32_t id)
+{
+    if (d->n_tail == TAIL) {           /* forget the older half; nothing there can still be waiting */
+        memmove(d->tail, d->tail + TAIL / 2, (size_t)(TAIL - TAIL / 2) * sizeof *d->tail);
+        d->n_tail -= TAIL / 2;
+        d->n_shown = d->n_shown > TAIL / 2 ? d->n_shown - TAIL / 2 : 0;
+    }
+    d->tail[d->n_tail++] = id;
+    show_tail(d, false);
+}
+
+/* The earliest complete stop string in the held bytes. */
+static const char *find_stop(const struct detok *d, size_t *at)
+{
+    const char *found = NULL;
+    *at = d->held.len;
+    for (int i = 0; i < d->n_stop && d->held.len; i++) {
+        const char *p = memmem(d->held.data, d->held.len, d->stop[i], strlen(d->stop[i]));
+        if (p && (size_t)(p - d->held.data) < *at) {
+            *at = (size_t)(p - d->held.data);
+            found = d->stop[i];
+        }
+    }
+    return found;
+}
+
+/* How many held bytes can go: not those that may turn out to begin a stop string. */
+static size_t sendable(const struct detok *d)
+{
+    size_t end = d->held.len;
+    for (int i = 0; i < d->n_stop; i++) {
+        size_t n = strlen(d->stop[i]);
+        for (size_t k = n - 1 < d->held.len ? n - 1 : d->held.len; k > 0; k--)
+            if (memcmp(d->held.data + d->held.len - k, d->stop[i], k) == 0) {
+                end = d->held.len - k < end ? d->held.len - k : end;
+                break;
+            }
+    }
+    return utf8_complete(d->held.data, end);
+}
+
+/* Moves the first n held bytes to out as valid UTF-8. */
+static void send(struct detok *d, size_t n, struct buf *out)
+{
+    if (!n)
+        return;
+    char *clean = malloc(3 * n);
+    if (!clean) {
+        out->failed = true;
+        return;
+    }
+    buf_add(out, clean, utf8_sanitize(clean, d->held.data, n));
+    free(clean);
+    memmove(d->held.data, d->held.data + n, d->held.len - n);
+    d->held.len -= n;
+}
+
+const char *detok_add(struct detok *d, int32_t id, struct buf *out)
+{
+    if (!d->tail) {
+        if (d->keep_special || !tokenizer_is_special(d->t, id))
+            tokenizer_piece(d->t, id, &d->held);
+    } else
+        add_in_context(d, id);
+    size_t at;
+    const char *stop = find_stop(d, &at);
+    if (stop) {
+        send(d, at, out);
+        d->held.len = 0;
+        return stop;
+    }
+    if (d->held.len)
+        send(d, sendable(d), out);
+    return NULL;
+}
+
+void detok_end(struct detok *d, struct buf *out)
+{
+    if (d->tail && d->n_shown < d->n_tail)
+        show_tail(d, true);
+    send(d, d->held.len, out);
+}

@@ -1,0 +1,547 @@
+/* The one thread: inbox -> schedule -> run -> deliver. It owns the scheduler,
+ * the pages, the image cache, the model and the device; other threads hand it
+ * requests through the inbox and see it only through their request's events. */
+#include "engine/engine.h"
+
+#include <assert.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/plan.h"
+#include "engine/prompt.h"
+#include "engine/request.h"
+#include "engine/runner.h"
+#include "engine/scheduler.h"
+#include "engine/stats.h"
+#include "engine/text.h"
+
+struct engine {
+    /* constant after opening */
+    struct setup   setup;
+    char          *model_dir;          /* owned */
+    struct device *device;             /* owned */
+    struct model  *model;              /* owned */
+    struct text    text;
+    struct prompt_limits limits;
+    pthread_t      thread;
+    sem_t          decoders;           /* ENGINE_DECODERS prompts with images are made at one time */
+
+    /* shared */
+    struct engine_wake wake;           /* its lock also covers the three below */
+    struct request *inbox, *inbox_last;
+    int  n_queued;                     /* inbox and waiting list               */
+    bool stopping;
+    uint64_t next_number;
+    struct stats stats;
+
+    /* the engine thread's */
+    struct runner    runner;
+    struct pages     pages;
+    struct images    images;
+    struct scheduler sched;
+    struct step      step;
+    struct sampled  *sampled;          /* owned, (max_seqs) */
+    struct buf       delta;
+};
+
+/* ---- opening ------------------------------------------------------------ */
+
+static int find_backend(const struct engine_options *opt, const struct backend **be, struct err *e)
+{
+    const char *name = opt->device ? opt->device : "auto";
+    *be = backend_find(name);
+    return *be ? 0 : err_field(e, "device", "device '%s' is not one of auto, cpu, ref", name);
+}
+
+static int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)
+{
+    static const struct { const char *name; enum dtype dtype; } known[] = { { "f32", F32 }, { "bf16", BF16 } };
+    if (!opt->weights || strcmp(opt->weights, "auto") == 0)
+        return 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(opt->weights, known[i].name) == 0) {
+            out->convert = true;
+            out->weights = known[i].dtype;
+            return 0;
+        }
+    return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16", opt->weights);
+}
+
+int engine_plan(const struct engine_options *opt, struct engine_plan *out, struct err *e)
+{
+    struct model_options mo = { 0 };
+    struct setup s;
+    struct device *dev;
+    if (find_backend(opt, &mo.backend, e) < 0 || weights_option(opt, &mo, e) < 0)
+        return -1;
+    struct model *m = model_open(opt->model_dir, &mo, e);
+    if (!m)
+        return -1;
+    int rc = mo.backend->open(&dev, opt->threads, e);
+    if (rc == 0) {
+        rc = setup_make(&s, opt, m, mo.backend->memory(dev), e);
+        mo.backend->close(dev);
+    }
+    model_close(m);
+    if (rc == 0)
+        *out = s.plan;
+    return rc;
+}
+
+static void set_limits(struct engine *g)
+{
+    const struct engine_options *o = &g->setup.opt;
+    size_t side = (size_t)o->max_image_side;
+    g->limits = (struct prompt_limits){
+        .upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side, .max_pixels = side * side },
+        .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
+        .max_images = o->max_images, .max_len = o->max_model_len - 1 };
+}
+
+static void *engine_main(void *arg);
+
+/* Opens the device and what the plan says, in this order: text, plan, weights, caches. */
+static int open_parts(struct engine *g, const struct engine_options *opt, struct err *e)
+{
+    struct model_options mo = { 0 };
+    if (find_backend(opt, &mo.backend, e) < 0 || weights_option(opt, &mo, e) < 0)
+        return -1;
+    struct model *dry = model_open(opt->model_dir, &mo, e);
+    if (!dry)
+        return -1;
+    int rc = mo.backend->open(&mo.device, opt->threads, e);
+    g->device = mo.device;
+    if (rc == 0)
+        rc = setup_make(&g->setup, opt, dry, mo.backend->memory(mo.device), e);
+    model_close(dry);
+    if (rc == 0 && !g->setup.plan.fits) {
+        setup_refusal(&g->setup, e);
+        rc = -1;
+    }
+    if (rc == 0 && !(g->model = model_open(opt->model_dir, &mo, e)))
+        rc = -1;
+    if (rc == 0)
+        rc = text_open(&g->text, opt->model_dir, opt->chat_template, g->setup.opt.content_format, g->model->image_token, e);
+    if (rc == 0)
+        rc = runner_open(&g->runner, g->model, &g->model->backend->ops, &g->setup.sizes, e);
+    if (rc < 0 && !g->model && mo.device)
+        mo.backend->close(mo.device);
+    return rc;
+}
+
+static void free_parts(struct engine *g)
+{
+    const struct backend *be = g->model ? g->model->backend : NULL;
+    if (g->runner.m)
+        runner_close(&g->runner);
+    if (g->text.tokenizer)
+        text_close(&g->text);
+    model_close(g->model);
+    if (be)
+        be->close(g->device);
+    free(g->model_dir);
+    free(g);
+}
+
+struct engine *engine_open(const struct engine_options *opt, struct err *e)
+{
+    struct engine *g = xcalloc(1, sizeof *g);
+    struct engine_options own = *opt;
+    g->model_dir = xstrdup(opt->model_dir);
+    own.model_dir = g->model_dir;
+    if (open_parts(g, &own, e) < 0) {
+        free_parts(g);
+        return NULL;
+    }
+    const struct runner_sizes *z = &g->setup.sizes;
+    set_limits(g);
+    pages_init(&g->pages, z->kv_pages);
+    images_init(&g->images, z->image_row_pages, z->image_kv_pages);
+    g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs, .max_rows = z->max_rows,
+                                   .image_kv = g->model->image_kv.layers > 0, .prefix_cache = !opt->no_prefix_cache };
+    g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
+    g->sampled = xcalloc((size_t)z->max_seqs, sizeof *g->sampled);
+    buf_init(&g->delta, (size_t)1 << 26);
+    sem_init(&g->decoders, 0, ENGINE_DECODERS);
+    pthread_mutex_init(&g->wake.lock, NULL);
+    pthread_cond_init(&g->wake.cond, NULL);
+    pthread_mutex_init(&g->stats.lock, NULL);
+    g->stats.v.kv_pages = z->kv_pages;
+    g->stats.v.page_tokens = KV_PAGE;
+    if (pthread_create(&g->thread, NULL, engine_main, g) != 0) {
+        err_set(e, "the engine's thread cannot be started");
+        g->stopping = true;
+        engine_close(g);
+        return NULL;
+    }
+    return g;
+}
+
+void engine_close(struct engine *g)
+{
+    if (!g)
+        return;
+    if (!g->stopping) {
+        pthread_mutex_lock(&g->wake.lock);
+        g->stopping = true;
+        pthread_cond_signal(&g->wake.cond);
+        pthread_mutex_unlock(&g->wake.lock);
+        pthread_join(g->thread, NULL);
+    }
+    pages_free(&g->pages);
+    images_free(&g->images);
+    free(g->step.seq);
+    free(g->sampled);
+    buf_free(&g->delta);
+    sem_destroy(&g->decoders);
+    pthread_mutex_destroy(&g->wake.lock);
+    pthread_cond_destroy(&g->wake.cond);
+    pthread_mutex_destroy(&g->stats.lock);
+    free_parts(g);
+}
+
+/* ---- the engine thread -------------------------------------------------- */
+
+/* Takes r out of its list, gives everything back and drops the engine's reference. The end event is already there. */
+static void retire(struct engine *g, struct request *r, struct request_list *from, uint64_t *count)
+{
+    list_remove(from, r);
+    scheduler_release(&g->sched, r);
+    double now = clock_seconds(), total = now - r->submitted;
+    int answer = request_answer_len(r);
+    pthread_mutex_lock(&g->stats.lock);
+    ++*count;
+    stats_observe(&g->stats.v.e2e, total);
+    pthread_mutex_unlock(&g->stats.lock);
+    double spent = r->first_token > 0 ? now - r->first_token : 0;
+    log_info("request %llu: prompt %d (%d cached), answer %d, first token %.3f s, %.1f tokens/s, total %.3f s",
+             (unsigned long long)r->number, r->prompt->n, r->n_cached > 0 ? r->n_cached : 0, answer,
+             r->first_token > 0 ? r->first_token - r->submitted : 0, answer > 1 && spent > 0 ? (answer - 1) / spent : 0, total);
+    request_unref(r);
+}
+
+static void fail_all(struct engine *g, struct request_list *list, const struct err *why)
+{
+    while (list->first) {
+        request_fail(list->first, why);
+        retire(g, list->first, list, &g->stats.v.finished_error);
+    }
+}
+
+static void drop_cancelled(struct engine *g, struct request_list *list)
+{
+    for (struct request *r = list->first, *next; r; r = next) {
+        next = r->next;
+        if (!atomic_load(&r->cancelled))
+            continue;
+        request_finish(r, FINISH_CANCELLED, NULL, NULL);
+        retire(g, r, list, &g->stats.v.finished_cancelled);
+    }
+}
+
+static bool is_eos(const struct model *m, int id)
+{
+    for (int i = 0; i < m->n_eos; i++)
+        if (m->eos[i] == id)
+            return true;
+    return false;
+}
+
+/* One new token of r: its text goes out, and the request ends if it says so. */
+static void deliver(struct engine *g, struct request *r, const struct sampled *s)
+{
+    double now = clock_seconds();
+    pthread_mutex_lock(&g->stats.lock);
+    stats_observe(r->first_token > 0 ? &g->stats.v.inter_token : &g->stats.v.ttft,
+                  now - (r->first_token > 0 ? r->last_token : r->submitted));
+    g->stats.v.completion_tokens++;
+    pthread_mutex_unlock(&g->stats.lock);
+    if (r->first_token == 0)
+        r->first_token = now;
+    r->last_token = now;
+    r->ids[r->n_ids++] = s->id;
+    request_count(r, s->id, false);
+    buf_clear(&g->delta);
+    if (!r->params.ignore_eos && is_eos(g->model, s->id)) {
+        detok_end(&r->detok, &g->delta);
+        request_finish(r, FINISH_STOP, NULL, &g->delta);
+        retire(g, r, &g->sched.running, &g->stats.v.finished_stop);
+        return;
+    }
+    struct token_logprob lp = { .id = s->id, .logprob = s->logprob, .n_top = r->params.top_logprobs };
+    memcpy(lp.top_id, s->top_id, sizeof lp.top_id);
+    memcpy(lp.top, s->top, sizeof lp.top);
+    const char *stop = detok_add(&r->detok, s->id, &g->delta);
+    bool full = r->n_ids == r->max_len;
+    if (full && !stop)
+        detok_end(&r->detok, &g->delta);
+    request_push(r, &g->delta, r->params.logprobs ? &lp : NULL);
+    if (stop || full) {
+        request_finish(r, stop ? FINISH_STOP : FINISH_LENGTH, stop, NULL);
+        retire(g, r, &g->sched.running, stop ? &g->stats.v.finished_stop : &g->stats.v.finished_length);
+    }
+}
+
+static const char *encode_image(struct engine *g)
+{
+    struct request *r = g->step.encode;
+    int i = g->step.encode_image;
+    double began = clock_seconds();
+    const char *failed = runner_encode(&g->runner, &r->prompt->images[i], r->images[i]);
+    r->images[i]->encoded = !failed;
+    pthread_mutex_lock(&g->stats.lock);
+    stats_observe(&g->stats.v.image_encode, clock_seconds() - began);
+    pthread_mutex_unlock(&g->stats.lock);
+    return failed;
+}
+
+static const char *run_step(struct engine *g)
+{
+    double began = clock_seconds();
+    for (int i = 0; i < g->step.n_seqs; i++) {
+        struct request *r = g->step.seq[i].r;
+        if (r->started > 0)
+            continue;
+        r->started = began;
+        pthread_mutex_lock(&g->stats.lock);
+        stats_observe(&g->stats.v.queue, began - r->submitted);
+        pthread_mutex_unlock(&g->stats.lock);
+    }
+    const char *failed = runner_step(&g->runner, &g->step, &g->images, g->sampled);
+    if (failed)
+        return failed;
+    pthread_mutex_lock(&g->stats.lock);
+    stats_observe(&g->stats.v.step, clock_seconds() - began);
+    g->stats.v.steps++;
+    pthread_mutex_unlock(&g->stats.lock);
+    for (int i = 0; i < g->step.n_seqs; i++) {
+        struct step_seq *q = &g->step.seq[i];
+        scheduler_done(&g->sched, q->r, q->n);
+        if (q->samples)
+            deliver(g, q->r, &g->sampled[i]);
+    }
+    return NULL;
+}
+
+static void publish_stats(struct engine *g)
+{
+    pthread_mutex_lock(&g->wake.lock);
+    int queued = g->n_queued;
+    pthread_mutex_unlock(&g->wake.lock);
+    pthread_mutex_lock(&g->stats.lock);
+    struct engine_stats *v = &g->stats.v;
+    v->running = g->sched.running.n;
+    v->waiting = queued;
+    v->kv_pages_used = g->pages.n - g->pages.n_free;
+    v->preemptions = g->sched.preemptions;
+    v->prefix_queries = g->sched.prefix_queries;
+    v->prefix_hits = v->cached_tokens = g->sched.prefix_hits;
+    v->image_queries = g->images.queries;
+    v->image_hits = g->images.hits;
+    pthread_mutex_unlock(&g->stats.lock);
+}
+
+/* Waits for work; moves the inbox to the waiting list. false: the engine closes. */
+static bool take_inbox(struct engine *g)
+{
+    struct scheduler *s = &g->sched;
+    pthread_mutex_lock(&g->wake.lock);
+    g->n_queued = s->waiting.n;
+    while (!g->wake.pending && !g->inbox && !g->stopping && !s->running.n && !s->waiting.n) {
+#ifndef NDEBUG
+        pages_check(&g->pages);
+#endif
+        pthread_cond_wait(&g->wake.cond, &g->wake.lock);
+    }
+    g->wake.pending = false;
+    while (g->inbox) {
+        struct request *r = g->inbox;
+        g->inbox = r->next;
+        list_push(&s->waiting, r);
+    }
+    g->inbox_last = NULL;
+    g->n_queued = s->waiting.n;
+    bool go_on = !g->stopping;
+    pthread_mutex_unlock(&g->wake.lock);
+    return go_on;
+}
+
+static void *engine_main(void *arg)
+{
+    struct engine *g = arg;
+    struct err why;
+    err_set(&why, "the server is shutting down");
+    why.status = 503;
+    while (take_inbox(g)) {
+        drop_cancelled(g, &g->sched.waiting);
+        drop_cancelled(g, &g->sched.running);
+        scheduler_plan(&g->sched, &g->step);
+        const char *failed = g->step.encode ? encode_image(g) : NULL;
+        if (!failed && g->step.n_rows)
+            failed = run_step(g);
+        if (failed) {
+            struct err broken;
+            err_set(&broken, "the device failed: %s", failed);
+            broken.status = 500;
+            log_error("%s", broken.text);
+            fail_all(g, &g->sched.running, &broken);
+        }
+        publish_stats(g);
+    }
+    fail_all(g, &g->sched.running, &why);
+    fail_all(g, &g->sched.waiting, &why);
+    publish_stats(g);
+    return NULL;
+}
+
+/* ---- other threads ------------------------------------------------------ */
+
+struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e)
+{
+    struct prompt_stats seen = { 0 };
+    if (chat->n_images)
+        while (sem_wait(&g->decoders) != 0)
+            ;
+    struct prompt *p = prompt_from_chat(g->model, &g->text, &g->limits, chat, &seen, e);
+    if (chat->n_images)
+        sem_post(&g->decoders);
+    if (seen.decoded) {
+        pthread_mutex_lock(&g->stats.lock);
+        g->stats.v.images_decoded += (uint64_t)seen.decoded;
+        stats_observe(&g->stats.v.image_decode, seen.decode_seconds);
+        pthread_mutex_unlock(&g->stats.lock);
+    }
+    return p;
+}
+
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, struct err *e)
+{
+    return prompt_from_text(g->model, &g->text, &g->limits, text, n, e);
+}
+
+/* Images that could never all be there at once would wait for ever. */
+static int check_images(const struct engine *g, const struct prompt *p, struct err *e)
+{
+    int rows = 0, kv = 0;
+    for (int i = 0; i < p->n_images; i++) {
+        rows += images_row_pages(&p->images[i].plan);
+        kv += g->sched.image_kv ? (p->images[i].plan.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
+        if (p->images[i].plan.n_tokens > g->setup.max_image_tokens)
+            return err_field(e, "messages", "image %d takes %d tokens, but at most %d are planned for", i + 1,
+                             p->images[i].plan.n_tokens, g->setup.max_image_tokens);
+    }
+    if (rows > g->setup.sizes.image_row_pages || kv > g->setup.sizes.image_kv_pages)
+        return err_field(e, "messages", "the images of this request do not fit into the image cache at one time; send fewer or "
+                         "smaller images, or start the server with a larger --image-cache-bytes");
+    return 0;
+}
+
+static int reject(struct engine *g, struct err *e, int status, const char *code, const char *text)
+{
+    pthread_mutex_lock(&g->stats.lock);
+    g->stats.v.rejected++;
+    pthread_mutex_unlock(&g->stats.lock);
+    err_set(e, "%s", text);
+    if (e) {
+        e->status = status;
+        snprintf(e->code, sizeof e->code, "%s", code);
+    }
+    return -1;
+}
+
+static int enqueue(struct engine *g, struct request *r, struct err *e)
+{
+    pthread_mutex_lock(&g->wake.lock);
+    bool stopping = g->stopping, full = g->n_queued >= g->setup.opt.max_queue;
+    if (!stopping && !full) {
+        atomic_fetch_add(&r->refs, 1);
+        r->number = ++g->next_number;
+        r->submitted = clock_seconds();
+        r->next = NULL;
+        *(g->inbox_last ? &g->inbox_last->next : &g->inbox) = r;
+        g->inbox_last = r;
+        g->n_queued++;
+        pthread_cond_signal(&g->wake.cond);
+    }
+    pthread_mutex_unlock(&g->wake.lock);
+    if (stopping)
+        return reject(g, e, 503, "shutting_down", "the server is shutting down");
+    if (full)
+        return reject(g, e, 429, "queue_full", "too many requests are waiting; try again later");
+    pthread_mutex_lock(&g->stats.lock);
+    g->stats.v.prompt_tokens += (uint64_t)r->prompt->n;
+    pthread_mutex_unlock(&g->stats.lock);
+    return 0;
+}
+
+struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e)
+{
+    struct params own = *params;
+    int max_len = g->setup.opt.max_model_len;
+    if (check_images(g, p, e) < 0) {
+        prompt_free(p);
+        return NULL;
+    }
+    if (own.max_tokens > 0 && own.max_tokens < max_len - p->n)
+        max_len = p->n + own.max_tokens;
+    if (!own.has_seed && getrandom(&own.seed, sizeof own.seed, 0) != (ssize_t)sizeof own.seed)
+        own.seed = (uint64_t)(clock_seconds() * 1e9);
+    struct request *r = request_new(p, &own, max_len, KV_PAGE, g->model->vocab, g->text.tokenizer, &g->wake);
+    if (!r) {
+        reject(g, e, 503, "out_of_memory", "out of memory for this request");
+        return NULL;
+    }
+    if (enqueue(g, r, e) < 0) {
+        request_unref(r);
+        return NULL;
+    }
+    return r;
+}
+
+void params_default(const struct engine *g, struct params *p)
+{
+    const struct model *m = g->model;
+    *p = (struct params){ .temperature = m->temperature >= 0 ? m->temperature : 1, .top_p = m->top_p >= 0 ? m->top_p : 1,
+                          .top_k = m->top_k > 0 ? m->top_k : 0,
+                          .repetition_penalty = m->repetition_penalty > 0 ? m->repetition_penalty : 1 };
+}
+
+void engine_piece(const struct engine *g, int32_t id, struct buf *out) { tokenizer_piece(g->text.tokenizer, id, out); }
+
+int engine_tokenize(const struct engine *g, const char *text, size_t n, bool special, int32_t **ids, size_t *n_ids,
+                    struct err *e)
+{
+    struct ids out = { 0 };
+    if (tokenizer_encode(g->text.tokenizer, text, n, special, &out, e) < 0) {
+        ids_free(&out);
+        return -1;
+    }
+    *ids = out.id;
+    *n_ids = out.n;
+    return 0;
+}
+
+int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, struct buf *out, struct err *e)
+{
+    return tokenizer_decode(g->text.tokenizer, ids, n, false, out, e);
+}
+
+void engine_info(const struct engine *g, struct engine_info *out)
+{
+    *out = (struct engine_info){ .model_dir = g->model_dir, .model_type = g->model->type, .device = g->model->backend->name,
+                                 .max_model_len = g->setup.opt.max_model_len, .max_num_seqs = g->setup.opt.max_num_seqs,
+                                 .vocab = g->model->vocab, .takes_images = g->model->image_token >= 0 };
+}
+
+void engine_stats(struct engine *g, struct engine_stats *out)
+{
+    pthread_mutex_lock(&g->stats.lock);
+    *out = g->stats.v;
+    pthread_mutex_unlock(&g->stats.lock);
+}

@@ -1,0 +1,121 @@
+#include "engine/images.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+static void stack_init(struct free_stack *s, int n)
+{
+    s->id = xmalloc((size_t)n * sizeof *s->id);
+    s->n = s->size = n;
+    for (int i = 0; i < n; i++)
+        s->id[i] = n - 1 - i;
+}
+
+void images_init(struct images *c, int row_pages, int kv_pages)
+{
+    *c = (struct images){ .has_kv = kv_pages > 0 };
+    stack_init(&c->rows, row_pages);
+    stack_init(&c->kv, kv_pages);
+    c->fill = xcalloc((size_t)kv_pages, sizeof *c->fill);
+}
+
+static void list_remove(struct images *c, struct image_entry *e)
+{
+    *(e->prev ? &e->prev->next : &c->first) = e->next;
+    *(e->next ? &e->next->prev : &c->last) = e->prev;
+}
+
+static void list_push(struct images *c, struct image_entry *e)
+{
+    e->prev = NULL;
+    e->next = c->first;
+    *(c->first ? &c->first->prev : &c->last) = e;
+    c->first = e;
+}
+
+static void evict(struct images *c, struct image_entry *e)
+{
+    assert(e->refs == 0);
+    list_remove(c, e);
+    for (int i = 0; i < e->n_row_pages; i++)
+        c->rows.id[c->rows.n++] = e->row_page[i];
+    for (int i = 0; i < e->n_kv_pages; i++)
+        c->kv.id[c->kv.n++] = e->kv_page[i];
+    free(e->row_page);
+    free(e->kv_page);
+    free(e);
+}
+
+void images_free(struct images *c)
+{
+    for (struct image_entry *e = c->first; e; e = c->first) {
+        e->refs = 0;
+        evict(c, e);
+    }
+    free(c->rows.id);
+    free(c->kv.id);
+    free(c->fill);
+}
+
+int images_row_pages(const struct image_plan *p) { return (p->n_tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE; }
+
+int images_kv_pages(const struct images *c, const struct image_plan *p)
+{
+    return c->has_kv ? (p->n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
+}
+
+/* Throws out unused entries, oldest first, until both kinds of pages suffice. */
+static bool make_room(struct images *c, int row_pages, int kv_pages)
+{
+    struct image_entry *e = c->last;
+    while ((c->rows.n < row_pages || c->kv.n < kv_pages) && e) {
+        struct image_entry *newer = e->prev;
+        if (e->refs == 0)
+            evict(c, e);
+        e = newer;
+    }
+    return c->rows.n >= row_pages && c->kv.n >= kv_pages;
+}
+
+struct image_entry *images_acquire(struct images *c, struct hash key, const struct image_plan *plan)
+{
+    c->queries++;
+    for (struct image_entry *e = c->first; e; e = e->next)
+        if (hash_equal(e->key, key)) {
+            c->hits += e->encoded;
+            e->refs++;
+            list_remove(c, e);
+            list_push(c, e);
+            return e;
+        }
+    int n_row = images_row_pages(plan), n_kv = images_kv_pages(c, plan);
+    if (!make_room(c, n_row, n_kv))
+        return NULL;
+    struct image_entry *e = xcalloc(1, sizeof *e);
+    e->key = key;
+    e->plan = *plan;
+    e->refs = 1;
+    e->n_row_pages = n_row;
+    e->n_kv_pages = n_kv;
+    e->row_page = xmalloc((size_t)n_row * sizeof *e->row_page);
+    e->kv_page = xmalloc((size_t)n_kv * sizeof *e->kv_page);
+    for (int i = 0; i < n_row; i++)
+        e->row_page[i] = c->rows.id[--c->rows.n];
+    for (int i = 0; i < n_kv; i++) {
+        int id = e->kv_page[i] = c->kv.id[--c->kv.n];
+        int left = plan->n_cells - i * IMAGE_KV_PAGE;
+        c->fill[id] = left < IMAGE_KV_PAGE ? left : IMAGE_KV_PAGE;
+    }
+    list_push(c, e);
+    return e;
+}
+
+void images_release(struct images *c, struct image_entry *e)
+{
+    assert(e->refs > 0);
+    e->refs--;
+    if (!e->encoded && e->refs == 0)
+        evict(c, e);            /* nothing in it to keep */
+}

@@ -1,0 +1,60 @@
+/* engine/images.h - encoded images: their rows for the prompt and, in families
+ * with cross attention, their keys and values; found again by content.
+ *
+ * An image is known by the hash of its resized pixels and its plan. It owns row
+ * pages of the pool and pages of the image KV while it is here; requests hold
+ * references, and what nobody holds is thrown out when room is needed, the
+ * least recently used first. Encoding itself is the engine's work item: an
+ * entry starts out not encoded. Owned by the engine thread. */
+#ifndef ENGINE_IMAGES_H
+#define ENGINE_IMAGES_H
+#include <stdbool.h>
+
+#include "base/hash.h"
+#include "model/model.h"
+
+enum { IMAGE_ROW_PAGE = 16, IMAGE_KV_PAGE = 32 };    /* rows, entries in a page */
+
+struct image_entry {
+    struct hash key;
+    struct image_plan plan;
+    bool encoded;
+    int  refs;
+    int *row_page, n_row_pages;   /* owned; of the pool      */
+    int *kv_page, n_kv_pages;     /* owned; of the image KV  */
+    struct image_entry *prev, *next;   /* all entries, most recently used first */
+};
+
+struct free_stack { int *id, n, size; };
+
+struct images {
+    struct image_entry *first, *last;
+    struct free_stack rows, kv;
+    int *fill;                    /* owned, (kv.size) entries in use of each page of the image KV */
+    bool has_kv;
+    uint64_t queries, hits;
+};
+
+/* Pages of the pool and of the image KV (0: the family has none). */
+void images_init(struct images *c, int row_pages, int kv_pages);
+void images_free(struct images *c);
+
+int  images_row_pages(const struct image_plan *p);   /* that an image of this plan takes */
+int  images_kv_pages(const struct images *c, const struct image_plan *p);
+
+/* The entry of this image with one more reference, made room for if it is new.
+ * NULL: there is no room while others hold theirs. */
+struct image_entry *images_acquire(struct images *c, struct hash key, const struct image_plan *plan);
+void images_release(struct images *c, struct image_entry *e);
+
+static inline int image_row(const struct image_entry *e, int token)   /* in the pool */
+{
+    return e->row_page[token / IMAGE_ROW_PAGE] * IMAGE_ROW_PAGE + token % IMAGE_ROW_PAGE;
+}
+
+static inline int image_slot(const struct image_entry *e, int cell)   /* in the image KV */
+{
+    return e->kv_page[cell / IMAGE_KV_PAGE] * IMAGE_KV_PAGE + cell % IMAGE_KV_PAGE;
+}
+
+#endif

@@ -1,0 +1,168 @@
+#include "engine/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "model/measure.h"
+
+enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_SIDE = 4096, DEFAULT_IMAGES = 16,
+       MIN_ROWS = 32, MAX_ROWS = 512, MIN_LEN = 256 };
+
+/* Measured: the program with its libraries, threads and tables, before anything of the model. */
+static const size_t PROGRAM_BYTES = 24 * (size_t)MIB;
+
+/* A step should last about a second on a CPU that does 1e11 operations a second: nobody waits longer for a token
+ * because of somebody's prompt. */
+static int rows_for(const struct model *m)
+{
+    double rows = 1e11 / (2.0 * (double)(m->n_params ? m->n_params : 1));
+    return rows < MIN_ROWS ? MIN_ROWS : rows > MAX_ROWS ? MAX_ROWS : (int)rows;
+}
+
+static void fill_defaults(struct engine_options *o, const struct model *m)
+{
+    o->max_num_seqs = o->max_num_seqs ? o->max_num_seqs : DEFAULT_SEQS;
+    o->max_queue = o->max_queue ? o->max_queue : DEFAULT_QUEUE;
+    o->max_batched_tokens = o->max_batched_tokens ? o->max_batched_tokens : rows_for(m);
+    if (o->max_batched_tokens < o->max_num_seqs)
+        o->max_batched_tokens = o->max_num_seqs;
+    o->max_image_side = o->max_image_side ? o->max_image_side : DEFAULT_SIDE;
+    o->max_image_bytes = o->max_image_bytes ? o->max_image_bytes : 64 * (size_t)MIB;
+    o->max_images = o->max_images ? o->max_images : DEFAULT_IMAGES;
+    o->content_format = o->content_format ? o->content_format : "auto";
+}
+
+/* The plan of the image that takes the most tokens: shapes from square to long are tried. */
+static int largest_image(const struct model *m, const struct engine_options *o, struct image_plan *best)
+{
+    struct image_options opt = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels };
+    memset(best, 0, sizeof *best);
+    for (int k = 1; k <= 64; k++)
+        for (int turned = 0; turned < 2; turned++) {
+            int a = o->max_image_side, b = o->max_image_side * k / 64;
+            struct image_plan p;
+            if (m->family->plan_image(m, turned ? b : a, turned ? a : b, &opt, &p, NULL) == 0 &&
+                p.n_tokens + p.n_cells > best->n_tokens + best->n_cells)
+                *best = p;
+        }
+    return best->n_tokens;
+}
+
+/* Scratch of the largest step or image; a few tokens more than the largest shape that was tried are allowed for. */
+static void size_images(struct setup *s, const struct model *m, size_t memory, size_t *encode)
+{
+    struct engine_options *o = &s->opt;
+    struct image_plan best;
+    *encode = 0;
+    if (!m->family->plan_image || !largest_image(m, o, &best))
+        return;
+    int tokens = best.n_tokens + best.n_tokens / 16 + 8;
+    int cells = best.n_cells + best.n_cells / 16 + 8 * (best.n_cells / best.n_tokens);
+    size_t rgb = (size_t)best.width * (size_t)best.height * 3;
+    *encode = model_measure_encode(m, &best) + rgb + (size_t)(best.n_tokens + best.n_cells) * sizeof(int) + MIB;
+    *encode += *encode / 8;
+    s->max_image_tokens = tokens;
+    int row_pages = (tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
+    int kv_pages = m->image_kv.layers ? (cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
+    size_t one = (size_t)row_pages * runner_row_page_bytes(m) + (size_t)kv_pages * runner_image_kv_page_bytes(m);
+    size_t budget = o->image_cache_bytes ? o->image_cache_bytes : memory / 16;
+    size_t count = budget / one, most = (size_t)o->max_num_seqs;
+    if (!o->image_cache_bytes && count > most)
+        count = most;
+    count = count ? count : 1;
+    s->sizes.image_row_pages = (int)count * row_pages;
+    s->sizes.image_kv_pages = (int)count * kv_pages;
+    s->plan.image_cache = count * one;
+    s->plan.max_image_tokens = best.n_tokens;
+    /* Decoding: the file's bytes, its pixels (with alpha) and the resized ones, of the largest upload. */
+    size_t side = (size_t)o->max_image_side;
+    s->plan.image_peak = ENGINE_DECODERS * (side * side * 7 + rgb);
+}
+
+static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
+
+/* Pages for max_num_seqs full contexts, or for what half of the rest of the memory holds; at least one context. */
+static int size_kv(struct setup *s, const struct model *m, size_t left, struct err *e)
+{
+    struct engine_options *o = &s->opt;
+    size_t page = runner_kv_page_bytes(m), budget = o->kv_bytes ? o->kv_bytes : left / 2;
+    size_t most = (size_t)o->max_num_seqs * (size_t)pages_of(o->max_model_len), pages = budget / page;
+    if (pages > most)
+        pages = most;
+    if (pages < (size_t)pages_of(o->max_model_len)) {
+        int len = (int)pages * KV_PAGE;
+        if (o->kv_bytes && len < MIN_LEN)
+            return err_field(e, "kv_bytes", "a KV cache of %zu bytes holds %d tokens; at least %d are needed", o->kv_bytes, len,
+                             MIN_LEN);
+        /* The context that was asked for is kept, even where it does not fit (the plan says so); a default yields. */
+        if (s->plan.max_model_len)
+            pages = (size_t)pages_of(o->max_model_len);
+        else {
+            o->max_model_len = len > MIN_LEN ? len : MIN_LEN < o->max_model_len ? MIN_LEN : o->max_model_len;
+            pages = (size_t)pages_of(o->max_model_len);
+        }
+    }
+    s->sizes.kv_pages = (int)pages;
+    s->plan.kv = pages * page;
+    return 0;
+}
+
+static const char *weights_name(const struct engine_options *o)
+{
+    return o->weights ? o->weights : "auto";
+}
+
+int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, size_t memory, struct err *e)
+{
+    *s = (struct setup){ .opt = *opt };
+    struct engine_options *o = &s->opt;
+    struct engine_plan *p = &s->plan;
+    fill_defaults(o, m);
+    if (o->max_model_len > m->context)
+        return err_field(e, "max_model_len", "max_model_len is %d, but the model's context is %d", o->max_model_len, m->context);
+    p->max_model_len = o->max_model_len;           /* 0: not asked for, see size_kv */
+    o->max_model_len = o->max_model_len ? o->max_model_len : m->context;
+    if (o->max_batched_tokens > o->max_model_len * o->max_num_seqs)
+        o->max_batched_tokens = o->max_model_len * o->max_num_seqs;
+    p->available = o->memory_bytes ? o->memory_bytes : memory / 10 * 9;
+    size_t encode;
+    size_images(s, m, p->available, &encode);
+    size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens);
+    size_t seqs = (size_t)o->max_num_seqs;
+    p->logits = seqs * (size_t)m->vocab * sizeof(float) + seqs * 4096;    /* the copy for logprobs, ids, top lists */
+    p->scratch = (forward > encode ? forward : encode) + p->logits;
+    p->weights = m->weight_bytes;
+    p->program = PROGRAM_BYTES;
+    size_t fixed = p->weights + p->scratch + p->image_cache + p->image_peak + p->program;
+    if (size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e) < 0)
+        return -1;
+    s->sizes.max_seqs = o->max_num_seqs;
+    s->sizes.max_rows = o->max_batched_tokens;
+    s->sizes.max_len = o->max_model_len;
+    s->sizes.max_images = o->max_images;
+    s->sizes.scratch = p->scratch;
+    s->sizes.staging = runner_staging_bytes(&s->sizes);
+    p->scratch += 2 * s->sizes.staging - p->logits;        /* shown apart */
+    p->total = p->weights + p->kv + p->image_cache + p->scratch + p->logits + p->image_peak + p->program;
+    p->fits = p->total <= p->available;
+    p->kv_tokens = s->sizes.kv_pages * KV_PAGE;
+    p->max_num_seqs = o->max_num_seqs;
+    p->max_model_len = o->max_model_len;
+    p->max_batched_tokens = o->max_batched_tokens;
+    p->n_params = m->n_params;
+    snprintf(p->model_type, sizeof p->model_type, "%s", m->type);
+    snprintf(p->device, sizeof p->device, "%s", m->backend->name);
+    snprintf(p->weights_dtype, sizeof p->weights_dtype, "%s", weights_name(o));
+    return 0;
+}
+
+void setup_refusal(const struct setup *s, struct err *e)
+{
+    const struct engine_plan *p = &s->plan;
+    err_set(e, "%s does not fit: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch %zu, program "
+               "and image decoding %zu), %zu MiB may be used; lower --max-model-len, --max-num-seqs or --max-pixels",
+            s->opt.model_dir, p->total / MIB, p->weights / MIB, p->kv / MIB, p->kv_tokens, p->image_cache / MIB,
+            (p->scratch + p->logits) / MIB, (p->program + p->image_peak) / MIB, p->available / MIB);
+    if (e)
+        snprintf(e->code, sizeof e->code, "does_not_fit");
+}

@@ -1,0 +1,23 @@
+/* engine/plan.h - everything that will be allocated, as numbers, before any of
+ * it is. The engine opens with exactly these sizes. */
+#ifndef ENGINE_PLAN_H
+#define ENGINE_PLAN_H
+#include "engine/engine.h"
+#include "engine/runner.h"
+
+enum { ENGINE_DECODERS = 2 };      /* images that are decoded at one time */
+
+struct setup {                     /* options with every default filled in, and what follows from them */
+    struct engine_options opt;     /* model_dir and the other strings are borrowed */
+    struct runner_sizes   sizes;
+    struct engine_plan    plan;
+    int max_image_tokens;          /* of one image; larger ones are refused */
+};
+
+/* m may be dry. memory: bytes that the device may use in all. */
+int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, size_t memory, struct err *e);
+
+/* One line with the numbers of a plan that does not fit. */
+void setup_refusal(const struct setup *s, struct err *e);
+
+#endif

@@ -1,0 +1,255 @@
+#include "engine/prompt.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+void prompt_free(struct prompt *p)
+{
+    if (!p)
+        return;
+    for (int i = 0; i < p->n_images; i++)
+        pixels_free(&p->images[i].px);
+    free(p->images);
+    free(p->ids);
+    free(p->pos);
+    free(p);
+}
+
+int prompt_tokens(const struct prompt *p) { return p->n; }
+
+static int out_of_memory(struct err *e)
+{
+    err_set(e, "out of memory for this request");
+    if (e)
+        e->status = 503;
+    return -1;
+}
+
+static int too_long(size_t n, int max, struct err *e)
+{
+    err_field(e, "messages", "the prompt has %zu tokens, but at most %d fit into the context (one is left for the answer)",
+              n, max);
+    if (e)
+        snprintf(e->code, sizeof e->code, "context_length_exceeded");
+    return -1;
+}
+
+/* A whole number from mm_processor_kwargs; *out stays when the key is absent or null. */
+static int kwarg_int(const json_t *kwargs, const char *key, int64_t least, int64_t *out, struct err *e)
+{
+    const json_t *v = json_object_get(kwargs, key);
+    if (!v || json_is_null(v))
+        return 0;
+    char field[96];
+    snprintf(field, sizeof field, "mm_processor_kwargs.%s", key);
+    if (!json_is_integer(v) || json_integer_value(v) < least || json_integer_value(v) > (int64_t)1 << 40)
+        return err_field(e, field, "%s must be a whole number of at least %lld", field, (long long)least);
+    *out = json_integer_value(v);
+    return 0;
+}
+
+/* The server's settings, then the request's, then the image's own detail. */
+static int image_options(const struct prompt_limits *limits, const struct chat *chat, const struct chat_image *img,
+                         struct image_options *out, struct err *e)
+{
+    enum { LOW_DETAIL_TOKENS = 64 };
+    *out = limits->image;
+    if (chat->mm_kwargs) {
+        int64_t ceiling = limits->image.max_pixels, asked = ceiling;
+        if (kwarg_int(chat->mm_kwargs, "min_pixels", 1, &out->min_pixels, e) < 0 ||
+            kwarg_int(chat->mm_kwargs, "max_pixels", 1, &asked, e) < 0)
+            return -1;
+        out->max_pixels = ceiling && asked > ceiling ? ceiling : asked;   /* a request may ask for less, not more */
+        const json_t *size = json_object_get(chat->mm_kwargs, "size");
+        if (size && !json_is_null(size) && !json_is_object(size))
+            return err_field(e, "mm_processor_kwargs.size", "mm_processor_kwargs.size must be an object");
+        if (size && (kwarg_int(size, "shortest_edge", 1, &out->size_shortest, e) < 0 ||
+                     kwarg_int(size, "longest_edge", 1, &out->size_longest, e) < 0))
+            return -1;
+    }
+    if (img->detail && strcmp(img->detail, "low") == 0)
+        out->max_tokens = LOW_DETAIL_TOKENS;
+    return 0;
+}
+
+/* Sizes of all images from their headers alone: whatever is wrong with one is told before any pixel is decoded. */
+static int plan_images(struct prompt *p, const struct model *m, const struct prompt_limits *limits,
+                       const struct chat *chat, struct err *e)
+{
+    if (chat->n_images > 0 && m->image_token < 0)
+        return err_field(e, chat->images[0].field, "this model takes no images");
+    if (chat->n_images > limits->max_images)
+        return err_field(e, "messages", "%d images, but at most %d are allowed in one request", chat->n_images,
+                         limits->max_images);
+    p->images = calloc((size_t)chat->n_images + 1, sizeof *p->images);
+    if (!p->images)
+        return out_of_memory(e);
+    for (int i = 0; i < chat->n_images; i++) {
+        const struct chat_image *img = &chat->images[i];
+        struct image_info info;
+        struct image_options opt;
+        if (image_probe(img->data, img->n, &info, e) < 0)
+            goto bad;
+        bool turned = info.orientation >= 5;
+        int w = turned ? info.height : info.width, h = turned ? info.width : info.height;
+        if (w > limits->upload.max_side || h > limits->upload.max_side) {
+            err_set(e, "%dx%d pixels, but at most %d a side are accepted", w, h, limits->upload.max_side);
+            goto bad;
+        }
+        if (image_options(limits, chat, img, &opt, e) < 0)
+            return -1;
+        if (m->family->plan_image(m, w, h, &opt, &p->images[i].plan, e) < 0)
+            goto bad;
+        continue;
+    bad:
+        err_prefix(e, "image %d (%s)", i + 1, img->field);
+        if (e)
+            snprintf(e->field, sizeof e->field, "%s", img->field);
+        return -1;
+    }
+    return 0;
+}
+
+/* Replaces the i-th placeholder by the i-th image's places. */
+static int expand(struct prompt *p, const struct model *m, const struct ids *ids, int n_images, int max_len,
+                  struct err *e)
+{
+    size_t total = ids->n;
+    int places = 0;
+    for (size_t i = 0; m->image_token >= 0 && i < ids->n; i++)
+        places += ids->id[i] == m->image_token;
+    if (places != n_images)
+        return err_field(e, "messages", "the rendered chat has %d image placeholders for %d images%s", places, n_images,
+                         places > n_images ? "; a text must not contain the image token" : "");
+    for (int i = 0; i < n_images; i++)
+        total += (size_t)p->images[i].plan.n_tokens - 1;
+    if (total == 0)
+        return err_field(e, "messages", "the prompt is empty");
+    if (total > (size_t)max_len)
+        return too_long(total, max_len, e);
+    p->ids = malloc(total * sizeof *p->ids);
+    if (!p->ids)
+        return out_of_memory(e);
+    int seen = 0;
+    for (size_t i = 0; i < ids->n; i++) {
+        int repeat = 1;
+        if (m->image_token >= 0 && ids->id[i] == m->image_token) {
+            p->images[seen].start = p->n;
+            repeat = p->images[seen++].plan.n_tokens;
+        }
+        for (int k = 0; k < repeat; k++)
+            p->ids[p->n++] = ids->id[i];
+    }
+    return 0;
+}
+
+static int decode_images(struct prompt *p, const struct prompt_limits *limits, const struct chat *chat,
+                         struct prompt_stats *stats, struct err *e)
+{
+    for (int i = 0; i < chat->n_images; i++) {
+        struct prompt_image *out = &p->images[i];
+        struct pixels full = { 0 };
+        double began = clock_seconds();
+        int rc = image_decode(chat->images[i].data, chat->images[i].n, &limits->upload, &full, e);
+        if (rc == 0 && full.width == out->plan.width && full.height == out->plan.height)
+            out->px = full;
+        else if (rc == 0) {
+            rc = pixels_resize(&out->px, &full, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer, e);
+            pixels_free(&full);
+        }
+        if (rc < 0) {
+            err_prefix(e, "image %d (%s)", i + 1, chat->images[i].field);
+            if (e)
+                snprintf(e->field, sizeof e->field, "%s", chat->images[i].field);
+            return -1;
+        }
+        struct { struct hash pixels; int w, h, grid_h, grid_w; } id = {
+            hash_bytes(out->px.data, (size_t)out->px.width * (size_t)out->px.height * 3),
+            out->px.width, out->px.height, out->plan.grid_h, out->plan.grid_w };
+        out->key = hash_bytes(&id, sizeof id);
+        stats->decode_seconds += clock_seconds() - began;
+        stats->decoded++;
+    }
+    return 0;
+}
+
+static int set_positions(struct prompt *p, const struct model *m, struct err *e)
+{
+    p->next_pos = p->n;
+    if (!m->family->positions)
+        return 0;
+    struct image_plan *plans = malloc(((size_t)p->n_images + 1) * sizeof *plans);
+    p->pos = malloc(3 * (size_t)p->n * sizeof *p->pos);
+    if (!plans || !p->pos) {
+        free(plans);
+        return out_of_memory(e);
+    }
+    for (int i = 0; i < p->n_images; i++)
+        plans[i] = p->images[i].plan;
+    p->next_pos = m->family->positions(m, p->ids, p->n, plans, p->n_images, p->pos);
+    free(plans);
+    return 0;
+}
+
+static int check_ids(const struct model *m, const struct ids *ids, struct err *e)
+{
+    for (size_t i = 0; i < ids->n; i++)
+        if (ids->id[i] < 0 || ids->id[i] >= m->vocab)
+            return err_set(e, "the tokenizer gives id %d, but the model has a vocabulary of %d", ids->id[i], m->vocab);
+    return 0;
+}
+
+struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
+                                const struct chat *chat, struct prompt_stats *stats, struct err *e)
+{
+    struct ids ids = { 0 };
+    char *text = NULL;
+    struct prompt *p = calloc(1, sizeof *p);
+    if (!p) {
+        out_of_memory(e);
+        return NULL;
+    }
+    if (plan_images(p, m, limits, chat, e) < 0)
+        goto fail;
+    p->n_images = chat->n_images;
+    text = text_render(t, chat, e);
+    if (!text)
+        goto fail;
+    /* Multimodal processors tokenise the rendered text like any other, so the post-processor applies, unless the
+     * template has written bos already; a text model's template writes its special tokens itself. */
+    const char *bos = tokenizer_bos(t->tokenizer);
+    bool starts_with_bos = bos && *bos && strncmp(text, bos, strlen(bos)) == 0;
+    if (tokenizer_encode(t->tokenizer, text, strlen(text), m->image_token >= 0 && !starts_with_bos, &ids, e) < 0 ||
+        check_ids(m, &ids, e) < 0 || expand(p, m, &ids, chat->n_images, limits->max_len, e) < 0 ||
+        decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
+        goto fail;
+    ids_free(&ids);
+    free(text);
+    return p;
+fail:
+    ids_free(&ids);
+    free(text);
+    prompt_free(p);
+    return NULL;
+}
+
+struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
+                                const char *text, size_t n, struct err *e)
+{
+    struct ids ids = { 0 };
+    struct prompt *p = calloc(1, sizeof *p);
+    if (!p) {
+        out_of_memory(e);
+        return NULL;
+    }
+    if (tokenizer_encode(t->tokenizer, text, n, true, &ids, e) < 0 || check_ids(m, &ids, e) < 0 ||
+        expand(p, m, &ids, 0, limits->max_len, e) < 0 || set_positions(p, m, e) < 0) {
+        prompt_free(p);
+        p = NULL;
+    }
+    ids_free(&ids);
+    return p;
+}

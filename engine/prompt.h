@@ -1,0 +1,40 @@
+/* engine/prompt.h - a chat as the engine takes it: token ids with every image's
+ * places, their positions, and the resized pixels. Made on the caller's thread,
+ * read-only afterwards. */
+#ifndef ENGINE_PROMPT_H
+#define ENGINE_PROMPT_H
+#include "base/hash.h"
+#include "engine/engine.h"
+#include "engine/text.h"
+#include "model/model.h"
+
+struct prompt_image {
+    struct hash key;           /* of the resized pixels and the plan */
+    struct image_plan plan;
+    struct pixels px;          /* owned: (plan.height, plan.width, 3) */
+    int start;                 /* its first place in ids              */
+};
+
+struct prompt {
+    int32_t *ids;              /* owned, (n)                                   */
+    int32_t *pos;              /* owned, (3, n); NULL: 0, 1, 2, ...            */
+    int n;
+    int next_pos;              /* of the first token of the answer             */
+    struct prompt_image *images;   /* owned */
+    int n_images;
+};
+
+struct prompt_limits {
+    struct image_limits upload;
+    struct image_options image;    /* the server's */
+    int max_images, max_len;       /* tokens of the prompt: one must be left for the answer */
+};
+
+struct prompt_stats { int decoded; double decode_seconds; };
+
+struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
+                                const struct chat *chat, struct prompt_stats *stats, struct err *e);
+struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
+                                const char *text, size_t n, struct err *e);
+
+#endif

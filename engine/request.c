@@ -1,0 +1,224 @@
+#include "engine/request.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+enum { MAX_PENDING_TEXT = 1 << 28 };
+
+void wake_up(struct engine_wake *w)
+{
+    pthread_mutex_lock(&w->lock);
+    w->pending = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static int init_penalties(struct request *r, int vocab)
+{
+    const struct params *p = &r->params;
+    if (p->frequency_penalty == 0 && p->presence_penalty == 0 && p->repetition_penalty == 1)
+        return 0;
+    r->seen = malloc((size_t)r->max_len * sizeof *r->seen);
+    r->seen_at = calloc((size_t)vocab, sizeof *r->seen_at);
+    return r->seen && r->seen_at ? 0 : -1;
+}
+
+static int copy_stops(struct request *r, const struct params *from)
+{
+    r->params.n_stop = 0;
+    for (int i = 0; i < from->n_stop; i++) {
+        char *s = strdup(from->stop[i]);
+        if (!s)
+            return -1;
+        r->params.stop[r->params.n_stop++] = s;
+    }
+    return 0;
+}
+
+struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens, int vocab,
+                            const struct tokenizer *t, struct engine_wake *wake)
+{
+    struct request *r = calloc(1, sizeof *r);
+    if (!r) {
+        prompt_free(p);
+        return NULL;
+    }
+    size_t pages = (size_t)(max_len + page_tokens - 1) / (size_t)page_tokens;
+    pthread_mutex_init(&r->lock, NULL);
+    r->refs = 1;
+    r->prompt = p;
+    r->params = *params;
+    r->max_len = max_len;
+    r->wake = wake;
+    r->n_cached = -1;
+    buf_init(&r->text, MAX_PENDING_TEXT);
+    r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    r->ids = malloc((size_t)max_len * sizeof *r->ids);
+    r->pages = malloc(pages * sizeof *r->pages);
+    r->hash = malloc(pages * sizeof *r->hash);
+    r->images = calloc((size_t)p->n_images + 1, sizeof *r->images);
+    bool ok = copy_stops(r, params) == 0 && init_penalties(r, vocab) == 0;
+    detok_init(&r->detok, t, r->params.stop, r->params.n_stop, params->keep_special_tokens);
+    if (!ok || r->fd < 0 || !r->ids || !r->pages || !r->hash || !r->images) {
+        request_unref(r);
+        return NULL;
+    }
+    memcpy(r->ids, p->ids, (size_t)p->n * sizeof *r->ids);
+    r->n_ids = p->n;
+    for (int i = 0; i < p->n && params->repetition_penalty != 1; i++)
+        request_count(r, p->ids[i], true);
+    return r;
+}
+
+void request_unref(struct request *r)
+{
+    if (atomic_fetch_sub(&r->refs, 1) > 1)
+        return;
+    if (r->fd >= 0)
+        close(r->fd);
+    for (int i = 0; i < r->params.n_stop; i++)
+        free((char *)r->params.stop[i]);
+    detok_free(&r->detok);
+    prompt_free(r->prompt);
+    buf_free(&r->text);
+    free(r->logprobs);
+    free(r->ids);
+    free(r->pages);
+    free(r->hash);
+    free(r->images);
+    free(r->seen);
+    free(r->seen_at);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+void request_count(struct request *r, int token, bool in_prompt)
+{
+    if (!r->seen)
+        return;
+    if (!r->seen_at[token]) {
+        r->seen[r->n_seen] = (struct seen){ .token = token };
+        r->seen_at[token] = ++r->n_seen;
+    }
+    struct seen *s = &r->seen[r->seen_at[token] - 1];
+    if (in_prompt)
+        s->in_prompt = true;
+    else
+        s->count++;
+}
+
+static void signal_client(const struct request *r)
+{
+    uint64_t one = 1;
+    if (write(r->fd, &one, sizeof one) < 0)
+        return;                     /* the counter is full: readable already */
+}
+
+/* With the lock held. */
+static void append(struct request *r, const struct buf *text, const struct token_logprob *lp)
+{
+    if (text && text->len)
+        buf_add(&r->text, text->data, text->len);
+    if (lp && grow(&r->logprobs, &r->cap_logprobs, r->n_logprobs + 1, sizeof *lp) < 0)
+        r->text.failed = true;      /* told when the request ends */
+    else if (lp)
+        r->logprobs[r->n_logprobs++] = *lp;
+}
+
+void request_push(struct request *r, const struct buf *text, const struct token_logprob *lp)
+{
+    pthread_mutex_lock(&r->lock);
+    append(r, text, lp);
+    r->n_tokens++;
+    pthread_mutex_unlock(&r->lock);
+    signal_client(r);
+}
+
+void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text)
+{
+    double now = clock_seconds();
+    pthread_mutex_lock(&r->lock);
+    append(r, text, NULL);
+    r->ended = true;
+    r->end = (struct event){ .kind = EVENT_END, .finish = why, .stop = stop, .prompt_tokens = r->prompt->n,
+                             .cached_tokens = r->n_cached > 0 ? r->n_cached : 0,
+                             .completion_tokens = request_answer_len(r),
+                             .ttft = r->first_token > 0 ? r->first_token - r->submitted : 0, .total = now - r->submitted };
+    if (r->text.failed) {
+        r->end.kind = EVENT_ERROR;
+        err_set(&r->end.err, "out of memory for the answer");
+        r->end.err.status = 500;
+    }
+    pthread_mutex_unlock(&r->lock);
+    signal_client(r);
+}
+
+void request_fail(struct request *r, const struct err *e)
+{
+    pthread_mutex_lock(&r->lock);
+    r->ended = true;
+    r->end = (struct event){ .kind = EVENT_ERROR, .err = *e };
+    pthread_mutex_unlock(&r->lock);
+    signal_client(r);
+}
+
+int request_next(struct request *r, struct event *out)
+{
+    uint64_t drained;
+    *out = (struct event){ 0 };
+    pthread_mutex_lock(&r->lock);
+    int have = r->n_tokens || r->text.len || r->n_logprobs;
+    if (have && !(r->ended && r->end.kind == EVENT_ERROR)) {
+        out->kind = EVENT_DELTA;
+        out->n_text = r->text.len;
+        out->text = r->text.len ? buf_take(&r->text) : NULL;
+        out->logprobs = r->logprobs;
+        out->n_logprobs = (int)r->n_logprobs;
+        out->n_tokens = r->n_tokens;
+        r->logprobs = NULL;
+        r->n_logprobs = r->cap_logprobs = 0;
+        r->n_tokens = 0;
+    } else if (r->ended && !r->end_taken) {
+        *out = r->end;
+        r->end_taken = true;
+        have = 1;
+    } else
+        have = 0;
+    if (!(r->ended && !r->end_taken) && read(r->fd, &drained, sizeof drained) < 0)
+        drained = 0;                /* it was not readable */
+    pthread_mutex_unlock(&r->lock);
+    return have;
+}
+
+int request_fd(const struct request *r) { return r->fd; }
+
+void request_cancel(struct request *r)
+{
+    atomic_store(&r->cancelled, true);
+    wake_up(r->wake);
+}
+
+void request_free(struct request *r)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->lock);
+    bool running = !r->ended;
+    pthread_mutex_unlock(&r->lock);
+    if (running)
+        request_cancel(r);
+    request_unref(r);
+}
+
+void event_free(struct event *ev)
+{
+    free(ev->text);
+    free(ev->logprobs);
+    ev->text = NULL;
+    ev->logprobs = NULL;
+}

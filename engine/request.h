@@ -1,0 +1,77 @@
+/* engine/request.h - the life of one request, shared by two threads.
+ *
+ * The client's side (request_next, request_cancel, ...) touches only what is
+ * under `lock` and the flag `cancelled`; everything else belongs to the engine
+ * thread from submission on. Events are kept as one growing text and one
+ * growing list: a slow client makes them longer (the context bounds them), never
+ * the engine slower. Two references: the client's and the engine's. */
+#ifndef ENGINE_REQUEST_H
+#define ENGINE_REQUEST_H
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine/detok.h"
+#include "engine/engine.h"
+#include "engine/images.h"
+#include "engine/prompt.h"
+#include "kernels/ops.h"
+
+struct request {
+    /* both threads */
+    pthread_mutex_t lock;
+    int  fd;                       /* eventfd: readable while something waits     */
+    atomic_int  refs;
+    atomic_bool cancelled;
+    struct buf  text;              /* not taken yet                               */
+    struct token_logprob *logprobs;    /* likewise                                */
+    size_t n_logprobs, cap_logprobs;
+    int    n_tokens;               /* likewise                                    */
+    struct event end;              /* kind EVENT_END or EVENT_ERROR once ended    */
+    bool   ended, end_taken;
+    struct engine_wake *wake;      /* borrowed: tells the engine of a cancel      */
+
+    /* constant after submission */
+    struct prompt *prompt;         /* owned */
+    struct params  params;         /* stop strings owned */
+    int    max_len;                /* prompt and answer never exceed this         */
+
+    /* the engine thread's */
+    struct request *prev, *next;   /* waiting or running list                     */
+    uint64_t number;               /* order of arrival: older ones go first       */
+    double submitted, started, first_token, last_token;    /* clock_seconds(); 0: not yet */
+    int32_t *ids;                  /* owned, (max_len): prompt, then the answer   */
+    int  n_ids, n_computed;        /* computed: their keys and values are in pages */
+    int  n_cached;                 /* of the prompt, found in the prefix cache at first admission; -1 before */
+    int *pages, n_pages;           /* owned, (pages of max_len)                   */
+    struct hash *hash;             /* owned, likewise: of all tokens up to the end of each full page */
+    int  n_hashed;
+    struct image_entry **images;   /* owned, (prompt->n_images); NULL while waiting */
+    struct seen *seen;             /* owned: for the penalties; NULL: none asked for */
+    int  n_seen;
+    int *seen_at;                  /* owned, (vocab): index into seen + 1         */
+    struct detok detok;
+};
+
+struct engine_wake {               /* how other threads reach the engine thread */
+    pthread_mutex_t lock;
+    pthread_cond_t  cond;
+    bool pending;
+};
+void wake_up(struct engine_wake *w);
+
+/* The prompt becomes the request's. NULL: memory is out. */
+struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens, int vocab,
+                            const struct tokenizer *t, struct engine_wake *wake);
+void request_unref(struct request *r);
+
+/* Engine's side: counts a token for the penalties. */
+void request_count(struct request *r, int token, bool in_prompt);
+
+/* Engine's side: one more token of the answer; `text` may be empty. */
+void request_push(struct request *r, const struct buf *text, const struct token_logprob *lp);
+void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text);
+void request_fail(struct request *r, const struct err *e);
+
+static inline int request_answer_len(const struct request *r) { return r->n_ids - r->prompt->n; }
+
+#endif

@@ -1,0 +1,341 @@
+#include "engine/runner.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { ALIGN = 64, TOP = ENGINE_MAX_TOP_LOGPROBS };
+
+static size_t aligned(size_t n) { return (n + ALIGN - 1) / ALIGN * ALIGN; }
+
+static int pages_per_request(const struct runner_sizes *s) { return (s->max_len + KV_PAGE - 1) / KV_PAGE; }
+
+size_t runner_staging_bytes(const struct runner_sizes *s)
+{
+    size_t rows = (size_t)s->max_rows, seqs = (size_t)s->max_seqs, len = (size_t)s->max_len;
+    size_t ints = rows * 11 + seqs * 6 + 8                                     /* row and sequence arrays */
+                + seqs * (size_t)pages_per_request(s)                          /* block tables            */
+                + (seqs + 1) * (size_t)s->image_kv_pages;                      /* likewise of images; fill */
+    size_t bytes = ints * sizeof(int) + seqs * (sizeof(struct sampling) + sizeof(struct penalty))
+                 + seqs * len * sizeof(struct seen);
+    return bytes + 32 * ALIGN;                                                 /* alignment of each array */
+}
+
+static size_t kv_page_bytes(const struct kv_shape *s, int page)
+{
+    return 2 * (size_t)s->layers * (size_t)page * (size_t)s->width * sizeof(float);
+}
+
+size_t runner_kv_page_bytes(const struct model *m) { return kv_page_bytes(&m->text_kv, KV_PAGE); }
+size_t runner_image_kv_page_bytes(const struct model *m) { return kv_page_bytes(&m->image_kv, IMAGE_KV_PAGE); }
+size_t runner_row_page_bytes(const struct model *m)
+{
+    return (size_t)IMAGE_ROW_PAGE * (size_t)m->image_row_width * sizeof(float);
+}
+
+/* Device memory that is really there: touched once, so that later nothing can fail for want of it. */
+static void *alloc_touched(struct runner *r, size_t n, struct err *e)
+{
+    enum { PART = 1 << 20 };
+    char *p = r->run.backend->alloc(r->run.dev, n ? n : ALIGN);
+    char *zero = p ? calloc(1, PART) : NULL;
+    if (!p || !zero) {
+        err_set(e, "the device has no %zu bytes left", n);
+        return NULL;
+    }
+    for (size_t at = 0; at < n; at += PART)
+        r->run.backend->upload(r->run.dev, p + at, zero, n - at < PART ? n - at : PART);
+    free(zero);
+    return p;
+}
+
+static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape, int page, int n_pages, struct err *e)
+{
+    *kv = (struct kv){ .dtype = F32, .page = page, .n_pages = n_pages, .layers = shape->layers, .width = shape->width };
+    size_t half = kv_page_bytes(shape, page) / 2 * (size_t)n_pages;
+    kv->k = alloc_touched(r, half, e);
+    kv->v = kv->k ? alloc_touched(r, half, e) : NULL;
+    return kv->v ? 0 : -1;
+}
+
+int runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,
+                struct err *e)
+{
+    *r = (struct runner){ .m = m, .size = *size };
+    r->run = (struct run){ .ops = ops, .backend = m->backend, .dev = m->device, .kv = r->kv, .size = size->scratch };
+    size_t seqs = (size_t)size->max_seqs;
+    r->stage_host = xcalloc(1, size->staging);
+    r->result_ids = xcalloc(seqs, sizeof *r->result_ids);
+    r->result_top = xcalloc(seqs * TOP, sizeof *r->result_top);
+    r->result_lp = xcalloc(seqs * (TOP + 1), sizeof *r->result_lp);
+    int rows = size->image_row_pages * IMAGE_ROW_PAGE, width = m->image_row_width;
+    r->pool = (struct tensor){ .dtype = F32, .rows = rows, .cols = width, .stride = width };
+    if (!(r->run.scratch = alloc_touched(r, size->scratch, e)) || !(r->stage_dev = alloc_touched(r, size->staging, e)) ||
+        !(r->pool.data = alloc_touched(r, (size_t)rows * (size_t)width * sizeof(float), e)) ||
+        open_kv(r, &r->kv[0], &m->text_kv, KV_PAGE, size->kv_pages, e) < 0 ||
+        open_kv(r, &r->kv[1], &m->image_kv, IMAGE_KV_PAGE, size->image_kv_pages, e) < 0) {
+        runner_close(r);
+        return -1;
+    }
+    return 0;
+}
+
+void runner_close(struct runner *r)
+{
+    const struct backend *be = r->run.backend;
+    void *owned[] = { r->run.scratch, r->stage_dev, r->pool.data, r->kv[0].k, r->kv[0].v, r->kv[1].k, r->kv[1].v };
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
+        if (owned[i])
+            be->free(r->run.dev, owned[i]);
+    free(r->stage_host);
+    free(r->result_ids);
+    free(r->result_top);
+    free(r->result_lp);
+    *r = (struct runner){ 0 };
+}
+
+/* Room for n bytes of the step in staging; on_device() is where they will be. */
+static void *stage(struct runner *r, size_t n)
+{
+    void *p = r->stage_host + r->stage_used;
+    r->stage_used += aligned(n);
+    assert(r->stage_used <= r->size.staging);
+    return p;
+}
+
+static int *stage_ints(struct runner *r, int n) { return stage(r, (size_t)n * sizeof(int)); }
+
+static void *on_device(const struct runner *r, const void *staged)
+{
+    return r->stage_dev + ((const char *)staged - r->stage_host);
+}
+
+/* ---- one image ---------------------------------------------------------- */
+
+const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry)
+{
+    struct run *run = &r->run;
+    size_t n = (size_t)image->px.width * (size_t)image->px.height * 3;
+    run->used = 0;
+    struct tensor rgb = nn_new(run, 1, (int)((n + 3) / 4));
+    run->backend->upload(run->dev, rgb.data, image->px.data, n);
+    int n_tokens = entry->plan.n_tokens, n_cells = r->kv[1].layers ? entry->plan.n_cells : 0;
+    int *rows = xmalloc((size_t)(n_tokens + n_cells) * sizeof *rows);
+    for (int i = 0; i < n_tokens; i++)
+        rows[i] = image_row(entry, i);
+    for (int i = 0; i < n_cells; i++)
+        rows[n_tokens + i] = image_slot(entry, i);
+    const int *dev = nn_ints(run, rows, n_tokens + n_cells);
+    struct encode in = { .plan = entry->plan, .rgb = rgb.data, .pool = r->pool, .rows = dev,
+                         .slots = n_cells ? dev + n_tokens : NULL };
+    r->m->family->encode_image(r->m, run, &in);
+    free(rows);
+    return run->backend->sync(run->dev);
+}
+
+/* ---- one step ----------------------------------------------------------- */
+
+/* Tokens, positions, slots, limits and block tables of all rows. */
+static void stage_batch(struct runner *r, const struct step *step, struct batch *b)
+{
+    int n = step->n_rows, seqs = step->n_seqs, max_pages = 1;
+    for (int s = 0; s < seqs; s++)
+        max_pages = step->seq[s].r->n_pages > max_pages ? step->seq[s].r->n_pages : max_pages;
+    int *token = stage_ints(r, n), *pos = stage_ints(r, 3 * n), *first = stage_ints(r, seqs + 1);
+    int *slot = stage_ints(r, n), *limit = stage_ints(r, n), *pages = stage_ints(r, seqs * max_pages);
+    int row = 0, max_rows = 0, max_kv = 0;
+    for (int s = 0; s < seqs; s++) {
+        const struct step_seq *q = &step->seq[s];
+        const struct prompt *p = q->r->prompt;
+        first[s] = row;
+        memset(pages + s * max_pages, 0, (size_t)max_pages * sizeof *pages);
+        memcpy(pages + s * max_pages, q->r->pages, (size_t)q->r->n_pages * sizeof *pages);
+        for (int i = q->start; i < q->start + q->n; i++, row++) {
+            token[row] = q->r->ids[i];
+            for (int axis = 0; axis < 3; axis++)
+                pos[axis * n + row] = i >= p->n ? p->next_pos + i - p->n : p->pos ? p->pos[axis * p->n + i] : i;
+            slot[row] = q->r->pages[i / KV_PAGE] * KV_PAGE + i % KV_PAGE;
+            limit[row] = i + 1;
+        }
+        max_rows = q->n > max_rows ? q->n : max_rows;
+        max_kv = q->start + q->n > max_kv ? q->start + q->n : max_kv;
+    }
+    first[seqs] = row;
+    r->views[0] = (struct view){ .slot = on_device(r, slot), .limit = on_device(r, limit), .pages = on_device(r, pages),
+                                 .max_pages = max_pages, .max_kv = max_kv };
+    *b = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows, .token = on_device(r, token),
+                         .pos = on_device(r, pos), .first = on_device(r, first), .views = r->views };
+}
+
+/* Which rows are image tokens, and where in the pool their contents are. */
+static void stage_image_rows(struct runner *r, const struct step *step, struct forward *f)
+{
+    int *src = stage_ints(r, step->n_rows), *dst = stage_ints(r, step->n_rows), row = 0;
+    for (int s = 0; s < step->n_seqs; row += step->seq[s++].n) {
+        const struct step_seq *q = &step->seq[s];
+        for (int k = 0; k < q->r->prompt->n_images; k++) {
+            const struct prompt_image *img = &q->r->prompt->images[k];
+            int from = img->start > q->start ? img->start : q->start;
+            int to = img->start + img->plan.n_tokens, end = q->start + q->n;
+            for (int i = from; i < (to < end ? to : end); i++) {
+                src[f->n_image] = image_row(q->r->images[k], i - img->start);
+                dst[f->n_image++] = row + i - q->start;
+            }
+        }
+    }
+    f->image_src = on_device(r, src);
+    f->image_dst = on_device(r, dst);
+}
+
+/* The sub-batch of the rows that see an image: text after the first image. A row sees every image before it. */
+static void stage_cross(struct runner *r, const struct step *step, const struct images *images, struct forward *f)
+{
+    int seqs = step->n_seqs, n = 0, max_pages = 1, max_rows = 0;
+    for (int s = 0; s < seqs; s++) {
+        int pages = 0;
+        for (int k = 0; k < step->seq[s].r->prompt->n_images; k++)
+            pages += step->seq[s].r->images[k]->n_kv_pages;
+        max_pages = pages > max_pages ? pages : max_pages;
+    }
+    int *rows = stage_ints(r, step->n_rows), *first = stage_ints(r, seqs + 1), *limit = stage_ints(r, step->n_rows);
+    int *table = stage_ints(r, seqs * max_pages), *fill = stage_ints(r, images->kv.size);
+    memcpy(fill, images->fill, (size_t)images->kv.size * sizeof *fill);
+    memset(table, 0, (size_t)(seqs * max_pages) * sizeof *table);
+    for (int s = 0, row = 0; s < seqs; row += step->seq[s++].n) {
+        const struct step_seq *q = &step->seq[s];
+        const struct prompt *p = q->r->prompt;
+        first[s] = n;
+        for (int k = 0, at = 0; k < p->n_images; at += q->r->images[k++]->n_kv_pages)
+            memcpy(table + s * max_pages + at, q->r->images[k]->kv_page, (size_t)q->r->images[k]->n_kv_pages * sizeof(int));
+        int k = 0, seen = 0;            /* images that begin at or before token i; pages of those that end before it */
+        for (int i = q->start; i < q->start + q->n; i++) {
+            while (k < p->n_images && p->images[k].start <= i)
+                seen += q->r->images[k++]->n_kv_pages;
+            bool inside = k > 0 && i < p->images[k - 1].start + p->images[k - 1].plan.n_tokens;
+            if (k == 0 || inside)
+                continue;
+            rows[n] = row + i - q->start;
+            limit[n++] = seen * IMAGE_KV_PAGE;
+        }
+        max_rows = n - first[s] > max_rows ? n - first[s] : max_rows;
+    }
+    first[seqs] = n;
+    r->views[1] = (struct view){ .limit = on_device(r, limit), .pages = on_device(r, table), .fill = on_device(r, fill),
+                                 .max_pages = max_pages, .max_kv = max_pages * IMAGE_KV_PAGE };
+    f->cross = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows, .first = on_device(r, first),
+                               .views = r->views };
+    f->cross_rows = on_device(r, rows);
+}
+
+/* What the sampler has to know of the rows that sample. */
+struct sampler {
+    const struct sampling *sampling;   /* device */
+    const struct penalty  *penalty;
+    const struct seen     *seen;
+    const int *seen_first;
+    bool penalties;                    /* any row has them */
+    int  top_n;                        /* most that any row wants; -1: no logprobs at all */
+};
+
+static void stage_sampler(struct runner *r, const struct step *step, int n_out, struct sampler *out)
+{
+    struct sampling *sampling = stage(r, (size_t)n_out * sizeof *sampling);
+    struct penalty *penalty = stage(r, (size_t)n_out * sizeof *penalty);
+    int *first = stage_ints(r, n_out + 1), n_seen = 0, row = 0;
+    *out = (struct sampler){ .top_n = -1 };
+    for (int s = 0; s < step->n_seqs; s++)
+        n_seen += step->seq[s].samples ? step->seq[s].r->n_seen : 0;
+    struct seen *seen = stage(r, (size_t)n_seen * sizeof *seen);
+    n_seen = 0;
+    for (int s = 0; s < step->n_seqs; s++) {
+        const struct request *q = step->seq[s].r;
+        const struct params *p = &q->params;
+        if (!step->seq[s].samples)
+            continue;
+        sampling[row] = (struct sampling){ .temperature = p->temperature, .top_p = p->top_p, .min_p = p->min_p,
+                                           .top_k = p->top_k, .seed = p->seed, .step = (uint64_t)request_answer_len(q) };
+        penalty[row] = (struct penalty){ p->repetition_penalty, p->frequency_penalty, p->presence_penalty };
+        first[row++] = n_seen;
+        if (q->n_seen)
+            memcpy(seen + n_seen, q->seen, (size_t)q->n_seen * sizeof *seen);
+        n_seen += q->n_seen;
+        if (p->logprobs && p->top_logprobs > out->top_n)
+            out->top_n = p->top_logprobs;
+    }
+    first[row] = n_seen;
+    out->penalties = n_seen > 0;
+    out->sampling = on_device(r, sampling);
+    out->penalty = on_device(r, penalty);
+    out->seen = on_device(r, seen);
+    out->seen_first = on_device(r, first);
+}
+
+/* Logits -> ids and logprobs on the host (valid after sync). Logprobs are the model's own: before the penalties. */
+static void sample(struct runner *r, struct tensor logits, const struct sampler *s)
+{
+    struct run *run = &r->run;
+    const struct ops *op = run->ops;
+    int n = logits.rows;
+    int *ids = nn_new(run, 1, n).data, *top = nn_new(run, n, TOP).data;
+    float *lp = nn_new(run, n, TOP + 1).data;
+    struct tensor raw = logits;
+    if (s->top_n >= 0) {
+        raw = nn_new(run, n, logits.cols);
+        op->copy(run->dev, raw, logits);
+    }
+    if (s->penalties)
+        op->penalize(run->dev, logits, s->seen, s->seen_first, s->penalty);
+    op->sample(run->dev, ids, logits, s->sampling);
+    run->backend->download(run->dev, r->result_ids, ids, (size_t)n * sizeof *ids);
+    if (s->top_n >= 0) {
+        op->logprobs(run->dev, top, lp, raw, ids, s->top_n);
+        run->backend->download(run->dev, r->result_top, top, (size_t)(n * s->top_n) * sizeof *top);
+        run->backend->download(run->dev, r->result_lp, lp, (size_t)(n * (s->top_n + 1)) * sizeof *lp);
+    }
+}
+
+static void collect(const struct runner *r, const struct step *step, int top_n, struct sampled *out)
+{
+    for (int s = 0, row = 0; s < step->n_seqs; s++) {
+        if (!step->seq[s].samples)
+            continue;
+        out[s].id = r->result_ids[row];
+        if (top_n >= 0) {
+            out[s].logprob = r->result_lp[row * (top_n + 1)];
+            memcpy(out[s].top_id, r->result_top + row * top_n, (size_t)top_n * sizeof(int));
+            memcpy(out[s].top, r->result_lp + row * (top_n + 1) + 1, (size_t)top_n * sizeof(float));
+        }
+        row++;
+    }
+}
+
+const char *runner_step(struct runner *r, const struct step *step, const struct images *images, struct sampled *out)
+{
+    struct run *run = &r->run;
+    struct forward f = { .pool = r->pool };
+    struct sampler sampler;
+    r->stage_used = 0;
+    stage_batch(r, step, &f.batch);
+    stage_image_rows(r, step, &f);
+    if (r->kv[1].layers)
+        stage_cross(r, step, images, &f);
+    int *out_rows = stage_ints(r, step->n_seqs), row = 0;
+    for (int s = 0; s < step->n_seqs; s++) {
+        row += step->seq[s].n;
+        if (step->seq[s].samples)
+            out_rows[f.n_out++] = row - 1;
+    }
+    f.out_rows = on_device(r, out_rows);
+    stage_sampler(r, step, f.n_out, &sampler);
+    run->backend->upload(run->dev, r->stage_dev, r->stage_host, r->stage_used);
+    run->used = 0;
+    struct tensor logits = r->m->family->forward(r->m, run, &f);
+    if (f.n_out)
+        sample(r, logits, &sampler);
+    const char *failed = run->backend->sync(run->dev);
+    if (!failed)
+        collect(r, step, sampler.top_n, out);
+    return failed;
+}

@@ -1,0 +1,57 @@
+/* engine/runner.h - a planned step -> device arrays -> model -> token ids.
+ *
+ * Owns everything on the device but the weights: KV pages, the pool of encoded
+ * images, scratch, and one staging block that carries all of a step's arrays up
+ * in a single copy. All of it is allocated in runner_open; a step allocates
+ * nothing. Owned by the engine thread. */
+#ifndef ENGINE_RUNNER_H
+#define ENGINE_RUNNER_H
+#include "engine/scheduler.h"
+#include "model/model.h"
+#include "model/nn.h"
+
+struct runner_sizes {
+    int max_seqs, max_rows, max_len;      /* of a step; of a request            */
+    int kv_pages, image_row_pages, image_kv_pages;
+    int max_images;                       /* of a request                       */
+    size_t scratch, staging;              /* bytes; from the plan               */
+};
+
+struct sampled {               /* one new token */
+    int   id;
+    float logprob;
+    int   top_id[ENGINE_MAX_TOP_LOGPROBS];
+    float top[ENGINE_MAX_TOP_LOGPROBS];
+};
+
+struct runner {
+    const struct model *m;     /* borrowed */
+    struct runner_sizes size;
+    struct run    run;
+    struct kv     kv[2];       /* text, images */
+    struct tensor pool;        /* rows of encoded images */
+    char  *stage_host, *stage_dev;         /* owned */
+    size_t stage_used;
+    struct view views[2];
+    int   *result_ids;         /* owned, host: (max_seqs) ...                   */
+    int   *result_top;         /* (max_seqs, ENGINE_MAX_TOP_LOGPROBS)           */
+    float *result_lp;          /* (max_seqs, 1 + ENGINE_MAX_TOP_LOGPROBS)       */
+};
+
+size_t runner_staging_bytes(const struct runner_sizes *s);
+/* Of one page of the text KV; of the image KV; of the pool: bytes. */
+size_t runner_kv_page_bytes(const struct model *m);
+size_t runner_image_kv_page_bytes(const struct model *m);
+size_t runner_row_page_bytes(const struct model *m);
+
+int  runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,
+                 struct err *e);
+void runner_close(struct runner *r);
+
+/* Encodes one image of a request into its entry. NULL, or what the device said. */
+const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry);
+
+/* Runs a step; out[i] is filled for every seq i that samples. NULL, or what the device said. */
+const char *runner_step(struct runner *r, const struct step *step, const struct images *images, struct sampled *out);
+
+#endif

@@ -1,0 +1,222 @@
+#include "engine/scheduler.h"
+
+#include <assert.h>
+#include <string.h>
+
+void list_push(struct request_list *l, struct request *r)
+{
+    struct request *after = l->last;
+    while (after && after->number > r->number)
+        after = after->prev;
+    r->prev = after;
+    r->next = after ? after->next : l->first;
+    *(r->next ? &r->next->prev : &l->last) = r;
+    *(after ? &after->next : &l->first) = r;
+    l->n++;
+}
+
+void list_remove(struct request_list *l, struct request *r)
+{
+    *(r->prev ? &r->prev->next : &l->first) = r->next;
+    *(r->next ? &r->next->prev : &l->last) = r->prev;
+    r->prev = r->next = NULL;
+    l->n--;
+}
+
+/* Hash of all tokens up to the end of page i, images included by their content. */
+static struct hash page_hash(const struct request *r, int i)
+{
+    struct { int32_t ids[KV_PAGE]; struct { struct hash key; int64_t offset; } image[KV_PAGE]; } block;
+    int begin = i * KV_PAGE, end = begin + KV_PAGE, n = 0;
+    memset(&block, 0, sizeof block);
+    memcpy(block.ids, r->ids + begin, sizeof block.ids);
+    for (int k = 0; k < r->prompt->n_images; k++) {
+        const struct prompt_image *img = &r->prompt->images[k];
+        if (img->start < end && img->start + img->plan.n_tokens > begin) {
+            block.image[n].key = img->key;
+            block.image[n++].offset = img->start - begin;
+        }
+    }
+    struct hash parent = i ? r->hash[i - 1] : (struct hash){ 0 };
+    return hash_chain(parent, &block, offsetof(__typeof__(block), image) + (size_t)n * sizeof block.image[0]);
+}
+
+static void hash_pages(struct request *r, int full_pages)
+{
+    for (; r->n_hashed < full_pages; r->n_hashed++)
+        r->hash[r->n_hashed] = page_hash(r, r->n_hashed);
+}
+
+void scheduler_release(struct scheduler *s, struct request *r)
+{
+    /* Last page first: the beginning of a prompt, which others share more often, is then handed out last. */
+    for (int i = r->n_pages - 1; i >= 0; i--)
+        pages_unref(s->pages, r->pages[i]);
+    r->n_pages = r->n_computed = 0;
+    for (int i = 0; i < r->prompt->n_images; i++)
+        if (r->images[i]) {
+            images_release(s->images, r->images[i]);
+            r->images[i] = NULL;
+        }
+}
+
+static void drop_from_step(struct step *out, const struct request *r)
+{
+    for (int i = 0; i < out->n_seqs; i++)
+        if (out->seq[i].r == r) {
+            out->n_rows -= out->seq[i].n;
+            memmove(&out->seq[i], &out->seq[i + 1], (size_t)(out->n_seqs - i - 1) * sizeof out->seq[0]);
+            out->n_seqs--;
+            return;
+        }
+}
+
+/* Pages for the first `len` tokens of r; puts back younger requests, at last r itself (then -1). */
+static int need_pages(struct scheduler *s, struct step *out, struct request *r, int len)
+{
+    while (r->n_pages * KV_PAGE < len) {
+        int id = pages_alloc(s->pages);
+        if (id >= 0) {
+            r->pages[r->n_pages++] = id;
+            continue;
+        }
+        struct request *victim = s->running.last;
+        drop_from_step(out, victim);
+        list_remove(&s->running, victim);
+        scheduler_release(s, victim);
+        list_push(&s->waiting, victim);
+        s->preemptions++;
+        if (victim == r)
+            return -1;
+    }
+    return 0;
+}
+
+static bool needs_encoding(const struct scheduler *s, const struct request *r, int i)
+{
+    const struct prompt_image *img = &r->prompt->images[i];
+    return !r->images[i]->encoded && (s->image_kv || img->start + img->plan.n_tokens > r->n_computed);
+}
+
+/* How far r can be computed before an image has to be encoded. */
+static int computable(const struct scheduler *s, const struct request *r)
+{
+    for (int i = 0; i < r->prompt->n_images; i++)
+        if (needs_encoding(s, r, i)) {
+            int start = r->prompt->images[i].start;
+            return start > r->n_computed ? start : r->n_computed;
+        }
+    return r->n_ids;
+}
+
+/* Gives r as many rows as the budget, its images and the pages allow. -1: it was put back. */
+static int give_rows(struct scheduler *s, struct step *out, struct request *r)
+{
+    int n = computable(s, r) - r->n_computed, left = s->max_rows - out->n_rows;
+    n = n < left ? n : left;
+    if (n <= 0)
+        return 0;
+    if (need_pages(s, out, r, r->n_computed + n) < 0)
+        return -1;
+    out->seq[out->n_seqs++] = (struct step_seq){ r, r->n_computed, n, r->n_computed + n == r->n_ids };
+    out->n_rows += n;
+    return 0;
+}
+
+static bool decoding(const struct request *r) { return r->n_ids - r->n_computed == 1; }
+
+/* give_rows() puts back only requests behind r, or r itself when it is the last: r->next stays right. */
+static void plan_running(struct scheduler *s, struct step *out, bool decodes)
+{
+    for (struct request *r = s->running.first; r; r = r->next)
+        if (decoding(r) == decodes && give_rows(s, out, r) < 0)
+            return;
+}
+
+/* All images or none: so nobody waits while holding some. */
+static int acquire_images(struct scheduler *s, struct request *r)
+{
+    for (int i = 0; i < r->prompt->n_images; i++) {
+        r->images[i] = images_acquire(s->images, r->prompt->images[i].key, &r->prompt->images[i].plan);
+        if (!r->images[i]) {
+            scheduler_release(s, r);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Takes the pages of the longest known prefix; at least the last token is left to compute. */
+static void take_prefix(struct scheduler *s, struct request *r)
+{
+    int most = s->prefix_cache ? (r->n_ids - 1) / KV_PAGE : 0;
+    hash_pages(r, most);
+    while (r->n_pages < most) {
+        int id = pages_find(s->pages, r->hash[r->n_pages]);
+        if (id < 0)
+            break;
+        pages_ref(s->pages, id);
+        r->pages[r->n_pages++] = id;
+    }
+    r->n_computed = r->n_pages * KV_PAGE;
+    if (r->n_cached < 0) {
+        r->n_cached = r->n_computed;
+        s->prefix_queries += (uint64_t)r->n_ids;
+        s->prefix_hits += (uint64_t)r->n_computed;
+    }
+}
+
+static void admit(struct scheduler *s, struct step *out)
+{
+    while (s->waiting.first && s->running.n < s->max_seqs && out->n_rows < s->max_rows) {
+        struct request *r = s->waiting.first;
+        if (acquire_images(s, r) < 0)
+            return;
+        take_prefix(s, r);
+        int missing = (r->n_ids + KV_PAGE - 1) / KV_PAGE - r->n_pages;
+        if (s->pages->n_free < missing) {      /* it would only be put back again */
+            scheduler_release(s, r);
+            return;
+        }
+        list_remove(&s->waiting, r);
+        list_push(&s->running, r);
+        if (give_rows(s, out, r) < 0)
+            return;
+    }
+}
+
+static void plan_encoding(const struct scheduler *s, struct step *out)
+{
+    for (struct request *r = s->running.first; r; r = r->next)
+        for (int i = 0; i < r->prompt->n_images; i++)
+            if (needs_encoding(s, r, i)) {
+                out->encode = r;
+                out->encode_image = i;
+                return;
+            }
+}
+
+void scheduler_plan(struct scheduler *s, struct step *out)
+{
+    out->n_seqs = out->n_rows = 0;
+    out->encode = NULL;
+    uint64_t before = s->preemptions;
+    plan_running(s, out, true);
+    plan_running(s, out, false);
+    if (s->preemptions == before)
+        admit(s, out);
+    plan_encoding(s, out);
+}
+
+void scheduler_done(struct scheduler *s, struct request *r, int n)
+{
+    int from = r->n_computed / KV_PAGE;
+    r->n_computed += n;
+    assert(r->n_computed <= r->n_ids && r->n_computed <= r->n_pages * KV_PAGE);
+    if (!s->prefix_cache)
+        return;
+    int full = r->n_computed / KV_PAGE;
+    hash_pages(r, full);
+    for (int i = from; i < full; i++)
+        pages_publish(s->pages, r->pages[i], r->hash[i]);
+}

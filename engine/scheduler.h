@@ -1,0 +1,54 @@
+/* engine/scheduler.h - which tokens of which requests the next step computes.
+ *
+ * Pure logic over requests, pages and the image cache: no device, clock or lock.
+ * A step is "n tokens of request r": a chunk of a prompt and a single decode
+ * token are the same thing. Rules, in this order:
+ *   1. Every running request that only needs its next token gets it.
+ *   2. What is left of the row budget goes to the chunks of prompts, older
+ *      requests first; a chunk stops before an image that is not encoded yet.
+ *   3. Waiting requests are admitted in order while there is room.
+ *   4. One image is encoded per step, for the oldest request that needs one.
+ * When pages run out the youngest running request is put back: its pages are
+ * given up and it starts again later from its ids (prompt and answer so far),
+ * with the same result, because no row's arithmetic depends on the others. */
+#ifndef ENGINE_SCHEDULER_H
+#define ENGINE_SCHEDULER_H
+#include "engine/images.h"
+#include "engine/pages.h"
+#include "engine/request.h"
+
+enum { KV_PAGE = 32 };             /* tokens in a page of the KV cache */
+
+struct request_list { struct request *first, *last; int n; };
+
+struct scheduler {
+    struct request_list waiting, running;    /* both by age, oldest first */
+    struct pages  *pages;          /* borrowed */
+    struct images *images;         /* borrowed */
+    int  max_seqs, max_rows;
+    bool image_kv;                 /* tokens after an image need its KV: it must be encoded even if the prefix is cached */
+    bool prefix_cache;
+    uint64_t preemptions, prefix_queries, prefix_hits;    /* prefix: tokens */
+};
+
+struct step_seq {
+    struct request *r;
+    int  start, n;                 /* tokens ids[start] .. ids[start + n - 1]       */
+    bool samples;                  /* the last of them is the last known: it yields the next */
+};
+
+struct step {
+    struct step_seq *seq;          /* owned by the engine, (max_seqs) */
+    int n_seqs, n_rows;
+    struct request *encode;        /* borrowed; NULL: no image to encode */
+    int encode_image;              /* which of its images                */
+};
+
+void list_push(struct request_list *l, struct request *r);      /* in order of age */
+void list_remove(struct request_list *l, struct request *r);
+
+void scheduler_plan(struct scheduler *s, struct step *out);
+void scheduler_done(struct scheduler *s, struct request *r, int n);    /* n more tokens are computed: publish full pages */
+void scheduler_release(struct scheduler *s, struct request *r);        /* gives back its pages and images */
+
+#endif

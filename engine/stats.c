@@ -1,0 +1,12 @@
+#include "engine/stats.h"
+
+const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS] = {
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 2, 3, 5, 10, 20, 60, 300, 1800 };
+
+void stats_observe(struct histogram *h, double seconds)
+{
+    for (int i = 0; i < ENGINE_LATENCY_BUCKETS; i++)
+        h->bucket[i] += seconds <= engine_latency_bounds[i];
+    h->count++;
+    h->sum += seconds;
+}

@@ -1,0 +1,27 @@
+/* engine/text.h - what a checkpoint directory says about text: its tokenizer,
+ * its chat template, and in which form that template wants a message's content.
+ * Read-only after opening; any thread. */
+#ifndef ENGINE_TEXT_H
+#define ENGINE_TEXT_H
+#include <stdbool.h>
+
+#include "engine/engine.h"
+#include "tokenizer/template.h"
+#include "tokenizer/tokenizer.h"
+
+struct text {
+    struct tokenizer *tokenizer;   /* owned */
+    struct template  *template;    /* owned; NULL: the checkpoint has none (chat is refused, completions work) */
+    bool  content_string;          /* the template wants a string: image placeholders first, one a line */
+    char *image_placeholder;       /* owned; text of one image token; NULL: takes no images */
+};
+
+/* template_file replaces the checkpoint's template (NULL: its own); format: "auto", "string" or "openai". */
+int  text_open(struct text *t, const char *dir, const char *template_file, const char *format, int image_token,
+               struct err *e);
+void text_close(struct text *t);
+
+/* Renders the chat; the result is free()d by the caller. NULL on error (status 400). */
+char *text_render(const struct text *t, const struct chat *chat, struct err *e);
+
+#endif

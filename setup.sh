@@ -1,0 +1,44 @@
+#!/bin/sh
+# setup.sh [TARGET...] - installs the Debian packages that are missing, then runs `make TARGET...`.
+# A second run finds everything there and goes straight to make.
+set -eu
+cd "$(dirname "$0")"
+
+build="gcc make libc6-dev pkg-config libmicrohttpd-dev libjansson-dev libjpeg62-turbo-dev libpng-dev libwebp-dev
+       libpcre2-dev libutf8proc-dev"
+demo="curl ca-certificates"
+test="check python3 python3-venv curl ca-certificates"
+screens="fonts-roboto-unhinted fonts-noto-core fonts-open-sans fonts-dejavu-core fonts-dejavu-extra fonts-liberation
+         fonts-noto-cjk fonts-wqy-zenhei"
+
+packages=$build
+for goal in "$@"; do
+    case $goal in
+    demo) packages="$packages $demo" ;;
+    test* | *-test | check | coverage) packages="$packages $test" ;;
+    train | eval | golden | venv*) packages="$packages $test $screens" ;;
+    esac
+done
+
+missing=
+for p in $packages; do
+    case $(dpkg-query -W -f='${Status}' "$p" 2>/dev/null || true) in
+    *" installed") ;;
+    *) case " $missing " in *" $p "*) ;; *) missing="$missing $p" ;; esac ;;
+    esac
+done
+
+if [ -n "$missing" ]; then
+    echo "setup: installing$missing"
+    as_root=
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || { echo "setup: run this as root, or install sudo" >&2; exit 1; }
+        as_root=sudo
+        echo "setup: sudo is needed to install packages"
+    fi
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    # shellcheck disable=SC2086
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+exec make "-j$(nproc)" "$@"
