@@ -36,13 +36,14 @@ int err_prefix(struct err *e, const char *fmt, ...)
 {
     if (!e)
         return -1;
-    char   old[sizeof e->text];
+    char old[sizeof e->text];
     memcpy(old, e->text, sizeof old);
     va_list ap;
     va_start(ap, fmt);
     int n = vsnprintf(e->text, sizeof e->text, fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof e->text)
-        snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
+    if (n >= 0 && (size_t)n < sizeof e->text &&
+        snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old) < 0)
+        e->text[n] = 0;             /* longer ones are cut, as everywhere here */
     return -1;
 }

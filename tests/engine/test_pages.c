@@ -1,0 +1,134 @@
+/* Pages: allocation order, references, the prefix cache in the free list, a random walk against a plain model. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "engine/images.h"
+#include "engine/pages.h"
+
+static struct hash h(unsigned x) { return (struct hash){ x * 2654435761u, x }; }
+
+START_TEST(freed_page_is_found_until_it_is_handed_out)
+{
+    struct pages p;
+    pages_init(&p, 3);
+    int a = pages_alloc(&p), b = pages_alloc(&p), c = pages_alloc(&p);
+    ck_assert_int_eq(pages_alloc(&p), -1);
+    pages_publish(&p, a, h(1));
+    pages_publish(&p, b, h(2));
+    ck_assert_int_eq(pages_find(&p, h(1)), a);
+    pages_unref(&p, b);
+    pages_unref(&p, a);
+    ck_assert_int_eq(pages_find(&p, h(1)), a);
+    pages_ref(&p, a);                        /* back into use: not handed out */
+    ck_assert_int_eq(pages_alloc(&p), b);
+    ck_assert_int_eq(pages_find(&p, h(2)), -1);
+    ck_assert_int_eq(pages_find(&p, h(1)), a);
+    pages_check(&p);
+    pages_unref(&p, a);
+    pages_unref(&p, b);
+    pages_unref(&p, c);
+    pages_check(&p);
+    pages_free(&p);
+}
+END_TEST
+
+START_TEST(second_page_with_same_tokens_is_not_published)
+{
+    struct pages p;
+    pages_init(&p, 2);
+    int a = pages_alloc(&p), b = pages_alloc(&p);
+    pages_publish(&p, a, h(7));
+    pages_publish(&p, b, h(7));
+    ck_assert_int_eq(pages_find(&p, h(7)), a);
+    pages_unref(&p, b);
+    pages_check(&p);
+    pages_unref(&p, a);
+    pages_free(&p);
+}
+END_TEST
+
+START_TEST(random_walk_keeps_the_invariants)
+{
+    enum { N = 37, STEPS = 20000 };
+    struct pages p;
+    int held[N * 2], n = 0;
+    unsigned next = 1;
+    pages_init(&p, N);
+    srandom(5);
+    for (int i = 0; i < STEPS; i++) {
+        int what = (int)(random() % 4);
+        if (what == 0) {
+            int id = pages_alloc(&p);
+            ck_assert(id >= 0 || p.n_free == 0);
+            if (id >= 0)
+                held[n++] = id;
+        } else if (what == 1 && n) {
+            int k = (int)(random() % n);
+            pages_unref(&p, held[k]);
+            held[k] = held[--n];
+        } else if (what == 2 && n)
+            pages_publish(&p, held[random() % n], h(next++));
+        else if (next > 1) {
+            int id = pages_find(&p, h(1 + (unsigned)random() % (next - 1)));
+            if (id >= 0 && n < N * 2 - 1) {
+                pages_ref(&p, id);
+                held[n++] = id;
+            }
+        }
+        if (i % 64 == 0)
+            pages_check(&p);
+    }
+    while (n)
+        pages_unref(&p, held[--n]);
+    pages_check(&p);
+    ck_assert_int_eq(p.n_free, N);
+    pages_free(&p);
+}
+END_TEST
+
+static struct image_plan plan(int tokens, int cells) { return (struct image_plan){ .n_tokens = tokens, .n_cells = cells }; }
+
+START_TEST(images_are_shared_and_evicted_oldest_first)
+{
+    struct images c;
+    images_init(&c, 4, 4);
+    struct image_plan two = plan(20, 40);     /* two pages of each kind */
+    struct image_entry *a = images_acquire(&c, h(1), &two), *b = images_acquire(&c, h(2), &two);
+    ck_assert_ptr_nonnull(a);
+    ck_assert_ptr_nonnull(b);
+    ck_assert_ptr_eq(images_acquire(&c, h(1), &two), a);
+    ck_assert_ptr_null(images_acquire(&c, h(3), &two));     /* all held */
+    a->encoded = b->encoded = true;
+    images_release(&c, a);
+    images_release(&c, a);
+    images_release(&c, b);
+    ck_assert_ptr_eq(images_acquire(&c, h(1), &two), a);    /* kept, and newest now */
+    images_release(&c, a);
+    struct image_entry *d = images_acquire(&c, h(3), &two); /* throws out b */
+    ck_assert_ptr_nonnull(d);
+    ck_assert(!d->encoded);
+    ck_assert_ptr_eq(images_acquire(&c, h(1), &two), a);
+    ck_assert_int_eq(c.fill[d->kv_page[0]], IMAGE_KV_PAGE);
+    ck_assert_int_eq(c.fill[d->kv_page[1]], 40 - IMAGE_KV_PAGE);
+    images_release(&c, a);
+    images_release(&c, d);                                  /* not encoded: goes at once */
+    ck_assert_int_eq(c.rows.n, 2);
+    images_free(&c);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("pages");
+    TCase *t = tcase_create("pages");
+    tcase_add_test(t, freed_page_is_found_until_it_is_handed_out);
+    tcase_add_test(t, second_page_with_same_tokens_is_not_published);
+    tcase_add_test(t, random_walk_keeps_the_invariants);
+    tcase_add_test(t, images_are_shared_and_evicted_oldest_first);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}

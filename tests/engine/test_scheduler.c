@@ -1,0 +1,264 @@
+/* The scheduler's rules, on requests made by hand: no model, device or thread. */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/scheduler.h"
+
+enum { MAX_LEN = 1024, SEQS = 8 };
+
+struct world {
+    struct pages pages;
+    struct images images;
+    struct scheduler s;
+    struct step step;
+};
+
+static void world_init(struct world *w, int n_pages, int max_rows)
+{
+    memset(w, 0, sizeof *w);
+    pages_init(&w->pages, n_pages);
+    images_init(&w->images, 64, 64);
+    w->s = (struct scheduler){ .pages = &w->pages, .images = &w->images, .max_seqs = SEQS, .max_rows = max_rows,
+                               .image_kv = true, .prefix_cache = true };
+    w->step.seq = xcalloc(SEQS, sizeof *w->step.seq);
+}
+
+/* A waiting request of n tokens (token i is base + i), with an image of `places` at `at` if places > 0. */
+static struct request *ask(struct world *w, uint64_t number, int n, int base, int at, int places, unsigned key)
+{
+    struct request *r = xcalloc(1, sizeof *r);
+    r->prompt = xcalloc(1, sizeof *r->prompt);
+    r->prompt->n = r->n_ids = n;
+    r->ids = xcalloc(MAX_LEN, sizeof *r->ids);
+    r->pages = xcalloc(MAX_LEN / KV_PAGE, sizeof *r->pages);
+    r->hash = xcalloc(MAX_LEN / KV_PAGE, sizeof *r->hash);
+    r->images = xcalloc(2, sizeof *r->images);
+    r->max_len = MAX_LEN;
+    r->n_cached = -1;
+    r->number = number;
+    for (int i = 0; i < n; i++)
+        r->ids[i] = base + i;
+    if (places) {
+        r->prompt->n_images = 1;
+        r->prompt->images = xcalloc(1, sizeof *r->prompt->images);
+        r->prompt->images[0] = (struct prompt_image){ .key = { key, key }, .start = at,
+                                                      .plan = { .n_tokens = places, .n_cells = 4 * places } };
+    }
+    list_push(&w->s.waiting, r);
+    return r;
+}
+
+static void forget(struct request *r)
+{
+    free(r->prompt->images);
+    free(r->prompt);
+    free(r->ids);
+    free(r->pages);
+    free(r->hash);
+    free(r->images);
+    free(r);
+}
+
+/* Runs the planned step as the engine would; a request that samples gets one more token. */
+static void run(struct world *w)
+{
+    if (w->step.encode)
+        w->step.encode->images[w->step.encode_image]->encoded = true;
+    for (int i = 0; i < w->step.n_seqs; i++) {
+        struct step_seq *q = &w->step.seq[i];
+        scheduler_done(&w->s, q->r, q->n);
+        if (q->samples) {
+            q->r->ids[q->r->n_ids] = 7;
+            q->r->n_ids++;
+        }
+    }
+    pages_check(&w->pages);
+}
+
+static const struct step_seq *of(const struct world *w, const struct request *r)
+{
+    for (int i = 0; i < w->step.n_seqs; i++)
+        if (w->step.seq[i].r == r)
+            return &w->step.seq[i];
+    return NULL;
+}
+
+static void end(struct world *w, struct request *r, struct request_list *from)
+{
+    list_remove(from, r);
+    scheduler_release(&w->s, r);
+    forget(r);
+}
+
+static void world_free(struct world *w)
+{
+    while (w->s.running.first)
+        end(w, w->s.running.first, &w->s.running);
+    while (w->s.waiting.first)
+        end(w, w->s.waiting.first, &w->s.waiting);
+    pages_check(&w->pages);
+    ck_assert_int_eq(w->pages.n_free, w->pages.n);
+    pages_free(&w->pages);
+    images_free(&w->images);
+    free(w->step.seq);
+}
+
+START_TEST(decodes_go_before_chunks_of_prompts)
+{
+    struct world w;
+    world_init(&w, 64, 40);
+    struct request *a = ask(&w, 1, 100, 1000, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 40);
+    ck_assert(!of(&w, a)->samples);
+    run(&w);
+    struct request *b = ask(&w, 2, 5, 5000, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 40);          /* the budget is used up: b waits */
+    ck_assert_ptr_null(of(&w, b));
+    run(&w);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 20);
+    ck_assert(of(&w, a)->samples);
+    ck_assert_int_eq(of(&w, b)->n, 5);
+    run(&w);
+    struct request *c = ask(&w, 3, 200, 9000, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 1);
+    ck_assert_int_eq(of(&w, b)->n, 1);
+    ck_assert_int_eq(of(&w, c)->n, 38);
+    world_free(&w);
+}
+END_TEST
+
+START_TEST(a_chunk_stops_before_an_image_that_is_not_encoded)
+{
+    struct world w;
+    world_init(&w, 64, 512);
+    struct request *a = ask(&w, 1, 60, 1000, 10, 20, 1), *b = ask(&w, 2, 60, 1000, 10, 20, 1);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 10);
+    ck_assert_ptr_eq(w.step.encode, a);
+    run(&w);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_ptr_null(w.step.encode);           /* b's image is the same one */
+    ck_assert_int_eq(of(&w, a)->n, 50);
+    ck_assert_int_eq(of(&w, b)->n, 50);
+    world_free(&w);
+}
+END_TEST
+
+START_TEST(full_pages_are_found_again)
+{
+    struct world w;
+    world_init(&w, 64, 512);
+    struct request *a = ask(&w, 1, 3 * KV_PAGE, 1000, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    run(&w);
+    ask(&w, 2, 3 * KV_PAGE, 1000, 0, 0, 0);
+    struct request *c = ask(&w, 3, 3 * KV_PAGE, 1001, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    struct request *b = a->next;
+    ck_assert_int_eq(of(&w, b)->start, 2 * KV_PAGE);  /* the last token is always computed */
+    ck_assert_int_eq(b->n_cached, 2 * KV_PAGE);
+    ck_assert_int_eq(b->pages[0], a->pages[0]);
+    ck_assert_int_eq(of(&w, c)->start, 0);
+    world_free(&w);
+}
+END_TEST
+
+START_TEST(same_ids_with_another_image_share_nothing)
+{
+    struct world w;
+    world_init(&w, 64, 512);
+    struct request *a = ask(&w, 1, 100, 1000, 40, 30, 1);
+    for (int i = 0; i < 3; i++) {
+        scheduler_plan(&w.s, &w.step);
+        run(&w);
+    }
+    ck_assert_int_gt(a->n_ids, 100);
+    struct request *b = ask(&w, 2, 100, 1000, 40, 30, 2);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(b->n_cached, KV_PAGE);      /* only the page before the image */
+    world_free(&w);
+}
+END_TEST
+
+START_TEST(the_youngest_is_put_back_when_pages_run_out)
+{
+    struct world w;
+    world_init(&w, 8, 512);
+    struct request *a = ask(&w, 1, 4 * KV_PAGE - 1, 1000, 0, 0, 0), *b = ask(&w, 2, 4 * KV_PAGE - 2, 5000, 0, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        scheduler_plan(&w.s, &w.step);
+        ck_assert_int_eq(w.step.n_seqs, 2);
+        run(&w);
+    }
+    /* a needs a fifth page now */
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_ptr_nonnull(of(&w, a));
+    ck_assert_ptr_null(of(&w, b));
+    ck_assert_int_eq(w.s.preemptions, 1);
+    ck_assert_ptr_eq(w.s.waiting.first, b);
+    ck_assert_int_eq(b->n_computed, 0);
+    run(&w);
+    while (a->n_ids < 5 * KV_PAGE) {             /* b stays out: there is no room for all of it */
+        scheduler_plan(&w.s, &w.step);
+        ck_assert_int_eq(w.step.n_seqs, 1);
+        run(&w);
+    }
+    end(&w, a, &w.s.running);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, b)->start + of(&w, b)->n, b->n_ids);   /* with its answer so far */
+    world_free(&w);
+}
+END_TEST
+
+START_TEST(random_load_always_gets_on)
+{
+    struct world w;
+    world_init(&w, 40, 64);
+    srandom(11);
+    uint64_t number = 0;
+    int finished = 0;
+    for (int i = 0; i < 4000; i++) {
+        if (w.s.waiting.n < 4 && random() % 3 == 0)
+            ask(&w, ++number, 1 + (int)(random() % 600), (int)(random() % 3) * 1000, 0, (int)(random() % 2), 1 + (unsigned)random() % 5);
+        scheduler_plan(&w.s, &w.step);
+        int running = w.s.running.n;
+        ck_assert(w.step.n_rows <= 64 && w.step.n_seqs <= SEQS);
+        ck_assert(running == 0 || w.step.n_rows > 0 || w.step.encode);
+        run(&w);
+        for (struct request *r = w.s.running.first, *next; r; r = next) {
+            next = r->next;
+            if (r->n_ids - r->prompt->n > 40 || r->n_ids == MAX_LEN) {
+                end(&w, r, &w.s.running);
+                finished++;
+            }
+        }
+    }
+    ck_assert_int_gt(finished, 30);
+    world_free(&w);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("scheduler");
+    TCase *t = tcase_create("scheduler");
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, decodes_go_before_chunks_of_prompts);
+    tcase_add_test(t, a_chunk_stops_before_an_image_that_is_not_encoded);
+    tcase_add_test(t, full_pages_are_found_again);
+    tcase_add_test(t, same_ids_with_another_image_share_nothing);
+    tcase_add_test(t, the_youngest_is_put_back_when_pages_run_out);
+    tcase_add_test(t, random_load_always_gets_on);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
