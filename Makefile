@@ -1,4 +1,4 @@
-# openautoglm - `make help` lists the targets.
+# openautoglm - `make help` lists the targets. Sanitizer builds call this file again with SAN and NAME set.
 B      := build
 CC     ?= cc
 VENV   := $(B)/venv
@@ -25,7 +25,8 @@ TESTS  := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/*/test_*.c))
 all: $O/openautoglm ## build/openautoglm (the default)
 
 $O/openautoglm: $(OBJ)
-	$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+	@echo "  LD  $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $O/libopenautoglm.a: $(LIB)
 	@rm -f $@
@@ -33,18 +34,29 @@ $O/libopenautoglm.a: $(LIB)
 
 $O/%.o: %.c VERSION
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
+	@echo "  CC  $<"
+	@$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
 
 %_avx2.o:   ISA := -mavx2 -mfma -mf16c -mbmi2
 %_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
 
 $O/tests/%: tests/%.c $O/libopenautoglm.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -I. -o $@ $< $O/libopenautoglm.a $(LDFLAGS) $(shell pkg-config --libs check) $(LDLIBS)
+	@echo "  CC  $<"
+	@$(CC) $(CFLAGS) -o $@ $< $O/libopenautoglm.a $(LDFLAGS) $(shell pkg-config --libs check) $(LDLIBS)
 
 -include $(OBJ:.o=.d) $(TESTS:=.d)
 
 include tests/tests.mk
+
+demo: all ## start the server, ask it about a screenshot, mark the tap
+	@server/demo.sh $(SHOT) $(QUESTION)
+
+asan: ## build/asan/openautoglm with AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) SAN=address,undefined NAME=asan OPT="-O1 -g" all
+
+tsan: ## build/tsan/openautoglm with ThreadSanitizer
+	@$(MAKE) SAN=thread NAME=tsan OPT="-O1 -g" all
 
 clean: ## remove what was built (the virtual environment stays)
 	find $(B) -mindepth 1 -maxdepth 1 ! -name venv -exec rm -rf {} +
@@ -52,5 +64,5 @@ clean: ## remove what was built (the virtual environment stays)
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: all clean help
+.PHONY: all demo asan tsan clean help
 .DEFAULT_GOAL := all
