@@ -1,0 +1,192 @@
+"""Trains the model: python -m openautoglm.train --out build/runs/a --minutes 120
+
+Stages run in turn, each for its share of the time, e.g. vision:.3,mixed:.3,full:.4
+(see STAGES).  A run that was stopped goes on where its last checkpoint
+(OUT/last.pt, every two minutes) left off; OUT/log.txt keeps the figures.
+--init takes the weights of another run.
+"""
+import argparse
+import collections
+import math
+import os
+import random
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from . import data, losses, preprocess, screens
+from . import tokenizer as t
+from .config import Config
+from .evaluate import judge, summary
+from .model import Conv, Model, fourier
+
+# canvas: (how often, screens in a batch, rows of questions for each)
+LARGE = {(288, 640): (8, 4, 6), (320, 576): (1, 4, 6), (352, 544): (.7, 4, 6), (256, 704): (.6, 4, 6), (640, 288): (.7, 4, 6)}
+MIXED = {**LARGE, (192, 384): (7, 8, 4), (256, 288): (1, 8, 4)}     # the same size of text at half the cost
+SIGHT = {canvas: (often, 4, 0) for canvas, (often, *_) in LARGE.items()}
+
+
+@dataclass
+class Stage:
+    sizes: dict
+    pages: float       # share of screens that are text only
+    blind: float       # share of batches without image
+
+
+STAGES = {"vision": Stage(SIGHT, .5, 0), "mixed": Stage(MIXED, .2, .02), "full": Stage(LARGE, .15, .02)}
+
+
+def arguments(argv):
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--out", default="build/runs/a")
+    p.add_argument("--minutes", type=float, default=120, help="of training, all calls together")
+    p.add_argument("--stages", default="vision:.3,mixed:.3,full:.4")
+    p.add_argument("--init", help="checkpoint to take the weights from")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--width", type=int, default=96, help="tokens in a row of questions")
+    p.add_argument("--lr", type=float, default=1.5e-3)
+    p.add_argument("--warm", type=float, default=.03, help="share of the time in which the learning rate rises")
+    p.add_argument("--decay", type=float, default=.4, help="share of the time, at the end, in which it falls")
+    p.add_argument("--weight-decay", type=float, default=.05)
+    p.add_argument("--dense", type=float, default=.5, help="weight of the dense losses")
+    p.add_argument("--guide", type=float, default=.2, help="weight of attention guidance")
+    p.add_argument("--freeze-norms", action="store_true", help="batch norms keep their statistics; faster, with --init")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--check", type=float, default=8, help="minutes between looks at the answers")
+    return p.parse_args(argv)
+
+
+def build(seed):
+    """A fresh model and its training heads; neighbouring coordinates start as neighbours."""
+    torch.manual_seed(seed)
+    model = Model(Config(vocab_size=len(t.TOKENS)))
+    v = model.c.vision_config
+    with torch.no_grad():
+        wave = fourier(torch.arange(t.COORDINATES) / t.COORDINATES, v.position_frequencies, v.position_min_cycles, v.position_max_cycles)
+        for first in (t.FIRST_X, t.FIRST_Y):
+            mix = torch.randn(wave.shape[1], model.c.hidden_size) * (v.position_frequencies * model.c.hidden_size) ** -.5
+            model.embed_tokens.weight[first:first + t.COORDINATES] = wave @ mix
+    return model, losses.Dense(v.stem[-2][0], v.hidden_size)
+
+
+def optimizer(model, heads, lr, weight_decay):
+    matrices, rest = [], []
+    for p in (*model.parameters(), *heads.parameters()):
+        (matrices if p.dim() > 1 and p is not model.embed_tokens.weight else rest).append(p)
+    return torch.optim.AdamW([{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0}],
+                             lr=lr, betas=(.9, .98), fused=True)
+
+
+def rate(a, u):
+    """Learning rate at share u of the time: up, level, down."""
+    return a.lr * min(1, u / a.warm + .01, .01 + (1 - u) / a.decay)
+
+
+def save(path, model, heads, opt, state):
+    torch.save(dict(model=model.state_dict(), heads=heads.state_dict(), opt=opt.state_dict(), state=state), path + ".tmp")
+    os.replace(path + ".tmp", path)
+
+
+def check(model, seed, n=12, questions=20):
+    """Greedy answers about a few fresh screens of the usual size."""
+    model.eval()
+    r, results = random.Random(seed), []
+    for _ in range(n):
+        s = screens.draw(r, 288, 640)
+        asked = data.choose(s.questions, r)[:questions]
+        image = preprocess.pixels(s.image.resize((s.w, s.h), 3))[None]
+        answers = model.answer(image, [t.prompt(q.text) for q in asked])
+        results += [(q, judge(q, t.decode(a), s.w, s.h)) for q, a in zip(asked, answers)]
+    model.train()
+    return summary(results)
+
+
+class Log:
+    """To OUT/log.txt and the terminal, with a progress bar if it is one."""
+
+    def __init__(self, path):
+        self.file, self.bar = open(path, "a"), sys.stderr.isatty()
+
+    def say(self, line):
+        print("\r\033[K" * self.bar + line, flush=True)
+        print(line, file=self.file, flush=True)
+
+    def progress(self, u, text):
+        if self.bar:
+            print(f"\r[{'#' * int(30 * u):30}] {u:4.0%} {text}\033[K", end="", file=sys.stderr, flush=True)
+
+
+def main(argv=None):
+    a = arguments(argv)
+    os.makedirs(a.out, exist_ok=True)
+    torch.set_num_threads(a.threads)
+    model, heads = build(a.seed)
+    opt = optimizer(model, heads, a.lr, a.weight_decay)
+    last, log = os.path.join(a.out, "last.pt"), Log(os.path.join(a.out, "log.txt"))
+    state = dict(step=0, spent=0., screens=0)
+    if os.path.exists(last):
+        z = torch.load(last)
+        opt.load_state_dict(z["opt"])
+        state = z["state"]
+    elif a.init:
+        z = torch.load(a.init)
+    if os.path.exists(last) or a.init:
+        model.load_state_dict(z["model"])
+        heads.load_state_dict(z["heads"])
+    for m in model.modules():
+        if isinstance(m, Conv):
+            m.frozen = a.freeze_norms
+    log.say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
+            f"{sum(p.numel() for p in heads.parameters()) / 1e6:.2f} M more while training; {vars(a)}")
+    run(a, model, heads, opt, state, last, log)
+    log.say(f"final {check(model, 4242, 40)}")
+
+
+def run(a, model, heads, opt, state, last, log):
+    """Trains stage by stage until the minutes are spent."""
+    seconds, end = a.minutes * 60, 0.
+    seen, logged, saved, checked = collections.defaultdict(list), state["spent"], state["spent"], state["spent"]
+    for k, part in enumerate(a.stages.split(",")):
+        name, share = part.split(":")
+        end += float(share) * seconds
+        if state["spent"] >= end:
+            continue
+        stage = STAGES[name]
+        source = data.Screens(a.seed * 1000003 + state["step"] * 10 + k, stage.sizes, a.width, stage.pages, stage.blind)
+        batches = iter(torch.utils.data.DataLoader(source, batch_size=None, num_workers=1, prefetch_factor=6))
+        while state["spent"] < end:
+            began = time.time()
+            for group in opt.param_groups:
+                group["lr"] = rate(a, state["spent"] / seconds)
+            batch = next(batches)
+            loss, figures = losses.total(model, heads, batch, preprocess.pixels, a.dense, a.guide)
+            opt.zero_grad()
+            loss.backward()
+            figures = {key: value.detach() for key, value in figures.items()}
+            figures["norm"] = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
+            opt.step()
+            state["step"] += 1
+            state["screens"] += len(batch["ids"])
+            state["spent"] += time.time() - began
+            for key, value in figures.items():
+                if not math.isnan(value := float(value)):
+                    seen[key].append(value)
+            log.progress(state["spent"] / seconds, f"{name} step {state['step']} loss {float(loss):.3f}")
+            if state["spent"] > logged + 30:
+                logged = state["spent"]
+                log.say(f"{logged / 60:6.1f}m {name} step {state['step']} screens {state['screens']} lr {rate(a, logged / seconds):.1e} "
+                        + " ".join(f"{key} {sum(v) / len(v):.3f}" for key, v in seen.items()))
+                seen.clear()
+            if state["spent"] > saved + 120:
+                saved = state["spent"]
+                save(last, model, heads, opt, state)
+            if name != "vision" and state["spent"] > checked + 60 * a.check:
+                checked = state["spent"]
+                log.say(f"  check {check(model, 999)}")
+    save(last, model, heads, opt, state)
+
+
+if __name__ == "__main__":
+    main()
