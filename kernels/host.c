@@ -74,11 +74,10 @@ void *host_alloc(struct device *dev, size_t n)
 {
     (void)dev;
     size_t align = n >= 2 * (size_t)HUGE ? HUGE : 64;
-    if (n > SIZE_MAX - align)
+    void *p;
+    if (posix_memalign(&p, align, n ? n : 1))
         return NULL;
-    n = (n + align - 1) / align * align;
-    void *p = aligned_alloc(align, n ? n : align);
-    if (p && align == HUGE)
+    if (align == HUGE)
         madvise(p, n, MADV_HUGEPAGE);                  /* advice: may fail */
     return p;
 }

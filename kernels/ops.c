@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-static const struct backend *const backends[] = { &backend_ref };
+static const struct backend *const backends[] = { &backend_cpu, &backend_ref };
 
 const struct backend *backend_find(const char *name)
 {

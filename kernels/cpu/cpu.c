@@ -1,0 +1,364 @@
+/* kernels/cpu/cpu.c - backend `cpu`: the table, the device, weights, and how
+ * each hot operation is cut into tasks.
+ *
+ * Weights are used where they lie, in the mapped checkpoint: pack() keeps a
+ * list of row ranges and copies only what must change its type. The inner
+ * loops are chosen once, in open(); OPENAUTOGLM_ISA=generic|avx2|avx512 in
+ * the environment forces a lower instruction set. */
+#include "kernels/cpu/cpu.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/cpu/threads.h"
+#include "kernels/half.h"
+#include "kernels/host.h"
+#include "kernels/ref/ref.h"
+
+struct device {
+    struct pool          *pool;    /* owned */
+    const struct kernels *kernels;
+    struct scratch       *scratch; /* owned; one for each worker */
+};
+
+/* Below so many multiplications waking a thread costs more than it brings. */
+static const double SMALL = 50e3;
+
+/* ---- device ---- */
+
+static const struct kernels *choose(const char *name, struct err *e)
+{
+    static const struct kernels *const all[] = { &kernels_avx512, &kernels_avx2, &kernels_generic };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (name ? strcmp(name, all[i]->name) == 0 : all[i]->works()) {
+            if (all[i]->works())
+                return all[i];
+            err_set(e, "this processor does not have %s", name);
+            return NULL;
+        }
+    err_set(e, "OPENAUTOGLM_ISA=%s: not one of generic, avx2, avx512", name);
+    return NULL;
+}
+
+static int cpu_open(struct device **out, int threads, struct err *e)
+{
+    const struct kernels *k = choose(getenv("OPENAUTOGLM_ISA"), e);
+    if (!k)
+        return -1;
+    struct device *dev = xcalloc(1, sizeof *dev);
+    dev->kernels = k;
+    dev->pool = pool_open(threads > 0 ? threads : host_threads());
+    dev->scratch = host_alloc(dev, (size_t)pool_size(dev->pool) * sizeof *dev->scratch);
+    if (!dev->scratch) {
+        pool_close(dev->pool);
+        free(dev);
+        return err_set(e, "out of memory for the scratch of the threads");
+    }
+    *out = dev;
+    return 0;
+}
+
+static void cpu_close(struct device *dev)
+{
+    if (!dev)
+        return;
+    pool_close(dev->pool);
+    host_free(dev, dev->scratch);
+    free(dev);
+}
+
+static const char *cpu_sync(struct device *dev)
+{
+    (void)dev;
+    return NULL;
+}
+
+const struct kernels *cpu_kernels(struct device *dev) { return dev->kernels; }
+void cpu_use_kernels(struct device *dev, const struct kernels *k) { dev->kernels = k; }
+
+void cpu_run(struct device *dev, int count, void (*body)(void *arg, int index, int worker), void *arg)
+{
+    pool_run(dev->pool, count, body, arg);
+}
+
+/* ---- weights ---- */
+
+/* (channels, taps) of slabs becomes (taps, channels) floats. */
+static void pack_depthwise(float *to, const struct weight *w, const struct slab *slabs, int n)
+{
+    int c = 0;
+    for (int s = 0; s < n; s++)
+        for (int r = 0; r < slabs[s].rows; r++, c++)
+            for (int t = 0; t < w->in; t++)
+                to[(size_t)t * (size_t)w->out + (size_t)c] =
+                    half_load(slabs[s].dtype, slabs[s].data, (size_t)r * (size_t)w->in + (size_t)t);
+}
+
+static bool stays(const struct slab *s, enum dtype want)
+{
+    return s->dtype == want && (uintptr_t)s->data % dtype_size(want) == 0;
+}
+
+static int pack_rows(struct device *dev, struct weight *out, const struct slab *slabs, int n, enum dtype want, struct err *e)
+{
+    struct rows *rows = xcalloc(1, sizeof *rows + (size_t)n * sizeof *rows->range);
+    size_t bytes = 0;
+    int first = 0;
+    for (int s = 0; s < n; s++)
+        bytes += stays(&slabs[s], want) ? 0 : (size_t)slabs[s].rows * (size_t)out->in * dtype_size(want);
+    rows->n = n;
+    rows->owned = bytes ? host_alloc(dev, bytes) : NULL;
+    if (bytes && !rows->owned) {
+        free(rows);
+        return err_set(e, "out of memory converting a weight of %d x %d", out->out, out->in);
+    }
+    char *to = rows->owned;
+    for (int s = 0; s < n; first += slabs[s++].rows) {
+        size_t count = (size_t)slabs[s].rows * (size_t)out->in;
+        rows->range[s] = (struct range){ stays(&slabs[s], want) ? slabs[s].data : to, first };
+        if (stays(&slabs[s], want))
+            continue;
+        for (size_t i = 0; i < count; i++)
+            half_store(want, to, i, half_load(slabs[s].dtype, slabs[s].data, i));
+        to += count * dtype_size(want);
+    }
+    out->data = rows;
+    return 0;
+}
+
+static int cpu_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
+                    enum dtype want, struct err *e)
+{
+    if (host_pack_check(out, slabs, n, want, e))
+        return -1;
+    if (out->layout == LAYOUT_DEPTHWISE) {
+        out->dtype = F32;
+        out->data = xmalloc((size_t)out->out * (size_t)out->in * sizeof(float));
+        pack_depthwise(out->data, out, slabs, n);
+    } else {
+        out->dtype = want;
+        if (pack_rows(dev, out, slabs, n, want, e))
+            return -1;
+    }
+    out->bias = bias ? memcpy(xmalloc(sizeof(float) * (size_t)out->out), bias, sizeof(float) * (size_t)out->out) : NULL;
+    return 0;
+}
+
+static void cpu_release(struct device *dev, struct weight *w)
+{
+    if (w->layout == LAYOUT_LINEAR && w->data)
+        host_free(dev, ((struct rows *)w->data)->owned);
+    free(w->data);
+    free(w->bias);
+    w->data = NULL;
+    w->bias = NULL;
+}
+
+static size_t cpu_packed_bytes(const struct weight *shape, enum dtype want)
+{
+    size_t n = (size_t)shape->out * (size_t)shape->in;
+    if (shape->layout == LAYOUT_DEPTHWISE)
+        return n * sizeof(float);
+    return shape->dtype == want ? 0 : n * dtype_size(want);
+}
+
+/* ---- operations ---- */
+
+struct call { struct device *dev; const void *job; int n; }; /* n: tasks, or rows in each */
+
+/* Runs `count` tasks: here if they are little work, else on the threads. */
+static void run(struct call *c, int count, double work, void (*body)(void *, int, int))
+{
+    if (work > SMALL)
+        pool_run(c->dev->pool, count, body, c);
+    else
+        for (int i = 0; i < count; i++)
+            body(c, i, 0);
+}
+
+static int divide_up(int a, int b) { return (a + b - 1) / b; }
+static int at_most(int a, int b) { return a < b ? a : b; }
+
+static void linear_body(void *arg, int task, int worker)
+{
+    struct call *c = arg;
+    c->dev->kernels->linear(c->job, task, &c->dev->scratch[worker]);
+}
+
+/* Tasks are as large as scratch allows, or smaller where there would be too few for the threads. */
+static void run_linear(struct device *dev, struct linear_job *job)
+{
+    int threads = pool_size(dev->pool), widest = job->ep->glu ? NB / 2 : NB;
+    if (job->out.rows == 0)
+        return;
+    job->row_tasks = divide_up(job->out.rows, MB);
+    job->rows = divide_up(divide_up(job->out.rows, job->row_tasks), 4) * 4;
+    job->row_tasks = divide_up(job->out.rows, job->rows);
+    job->cols = divide_up(job->out.cols, divide_up(2 * threads, job->row_tasks));
+    job->cols = at_most(divide_up(job->cols, 12) * 12, widest);
+    struct call c = { dev, job, job->row_tasks * divide_up(job->out.cols, job->cols) };
+    run(&c, c.n, (double)job->out.rows * job->w->out * job->w->in, linear_body);
+}
+
+static void cpu_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *ep)
+{
+    struct linear_job job = { .out = out, .x = x, .w = w, .ep = ep };
+    run_linear(dev, &job);
+}
+
+static void cpu_conv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
+{
+    struct epilogue ep = { .act = v->act };
+    struct linear_job job = { .out = out, .x = x, .w = w, .ep = &ep, .conv = v };
+    run_linear(dev, &job);
+}
+
+static void dwconv_body(void *arg, int y, int worker)
+{
+    struct call *c = arg;
+    (void)worker;
+    c->dev->kernels->dwconv(c->job, y);
+}
+
+static void cpu_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
+{
+    struct dwconv_job job = { out, x, w, v };
+    struct call c = { dev, &job, (v->h + 2 * v->pad - v->kernel) / v->stride + 1 };
+    run(&c, c.n, (double)out.rows * w->out * w->in, dwconv_body);
+}
+
+/* Operations on single rows go out in slices of `n` rows. */
+static void rows_body(struct call *c, int rows, int task, int worker, void (*one)(struct call *, int row, int worker))
+{
+    for (int r = task * c->n; r < at_most(rows, (task + 1) * c->n); r++)
+        one(c, r, worker);
+}
+
+static void norm_one(struct call *c, int r, int worker)
+{
+    (void)worker;
+    c->dev->kernels->norm(c->job, r);
+}
+
+static void norm_body(void *arg, int task, int worker)
+{
+    struct call *c = arg;
+    rows_body(c, ((const struct norm_job *)c->job)->out.rows, task, worker, norm_one);
+}
+
+static void cpu_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm)
+{
+    struct norm_job job = { out, x, norm };
+    struct call c = { dev, &job, 1 + 8192 / (x.cols + 1) };
+    run(&c, divide_up(out.rows, c.n), 4.0 * out.rows * x.cols, norm_body);
+}
+
+static void embed_one(struct call *c, int r, int worker)
+{
+    (void)worker;
+    c->dev->kernels->embed(c->job, r);
+}
+
+static void embed_body(void *arg, int task, int worker)
+{
+    struct call *c = arg;
+    rows_body(c, ((const struct embed_job *)c->job)->out.rows, task, worker, embed_one);
+}
+
+static void cpu_embed(struct device *dev, struct tensor out, const struct weight *w, const int *ids)
+{
+    struct embed_job job = { out, w, ids };
+    struct call c = { dev, &job, 1 + 8192 / (out.cols + 1) };
+    run(&c, divide_up(out.rows, c.n), 1.0 * out.rows * out.cols, embed_body);
+}
+
+static int prep_rows(const struct prep_job *job) { return job->q.data ? job->q.rows : job->k.rows; }
+
+static void prep_one(struct call *c, int r, int worker) { c->dev->kernels->prep(c->job, r, &c->dev->scratch[worker]); }
+
+static void prep_body(void *arg, int task, int worker)
+{
+    struct call *c = arg;
+    rows_body(c, prep_rows(c->job), task, worker, prep_one);
+}
+
+static void cpu_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h, const int *pos,
+                     const struct kv *kv, int layer, const int *slot)
+{
+    struct prep_job job = { q, k, v, h, pos, kv, layer, slot };
+    int width = (h->n + 2 * h->n_kv) * h->dim;
+    struct call c = { dev, &job, 1 + 4096 / width };
+    run(&c, divide_up(prep_rows(&job), c.n), 8.0 * prep_rows(&job) * width, prep_body);
+}
+
+/* Tasks of a sequence: kv heads x groups of `pairs` (row, query head) pairs. */
+static int attend_groups(const struct attend_job *job, int seq)
+{
+    int pairs = (job->first[seq + 1] - job->first[seq]) * (job->heads->n / job->heads->n_kv);
+    return divide_up(pairs, job->pairs);
+}
+
+static void attend_body(void *arg, int task, int worker)
+{
+    struct call *c = arg;
+    const struct attend_job *job = c->job;
+    int seq = 0, groups;
+    while (task >= (groups = attend_groups(job, seq)) * job->heads->n_kv) {
+        task -= groups * job->heads->n_kv;
+        seq++;
+    }
+    int pairs = (job->first[seq + 1] - job->first[seq]) * (job->heads->n / job->heads->n_kv);
+    int first = task % groups * job->pairs;
+    c->dev->kernels->attend(job, seq, task / groups, first, at_most(job->pairs, pairs - first), &c->dev->scratch[worker]);
+}
+
+static void run_attend(struct device *dev, struct attend_job *job)
+{
+    const struct heads *h = job->heads;
+    int rows = job->first[job->n_seqs] - job->first[0], threads = pool_size(dev->pool);
+    int wide = divide_up(h->dim, MAX_LANES) * MAX_LANES, most = at_most(PAIRS, PAIR_DIMS / wide);
+    assert(h->dim <= MAX_DIM);
+    job->pairs = divide_up(rows * h->n, 2 * threads);
+    job->pairs = at_most(divide_up(job->pairs, 6) * 6, most);
+    struct call c = { dev, job, 0 };
+    for (int s = 0; s < job->n_seqs; s++)
+        c.n += attend_groups(job, s) * h->n_kv;
+    int seen = job->kv_first ? job->kv_first[job->n_seqs] : job->view->max_kv;
+    run(&c, c.n, 2.0 * rows * h->n * h->dim * seen, attend_body);
+}
+
+static void cpu_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
+                       const struct heads *h, const struct batch *b, const struct view *view)
+{
+    size_t skip = (size_t)layer * (size_t)kv->n_pages * (size_t)kv->page * (size_t)kv->width * dtype_size(kv->dtype);
+    struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = b->n_seqs, .first = b->first, .dtype = kv->dtype,
+                              .k = (char *)kv->k + skip, .v = (char *)kv->v + skip, .k_stride = (size_t)kv->width,
+                              .v_stride = (size_t)kv->width, .view = view, .page = kv->page };
+    if (b->n_seqs > 0)
+        run_attend(dev, &job);
+}
+
+static void cpu_attend_ragged(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
+                              const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
+{
+    struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = n_seg, .first = q_first, .dtype = F32, .k = k.data,
+                              .v = v.data, .k_stride = (size_t)k.stride, .v_stride = (size_t)v.stride, .kv_first = kv_first };
+    if (n_seg > 0)
+        run_attend(dev, &job);
+}
+
+const struct backend backend_cpu = {
+    .name = "cpu",
+    .ops = {
+        .embed = cpu_embed, .linear = cpu_linear, .norm = cpu_norm, .act = cpu_act, .add = cpu_add, .mul = cpu_mul,
+        .copy = cpu_copy, .fuse = cpu_fuse,
+        .prep = cpu_prep, .attend = cpu_attend, .attend_ragged = cpu_attend_ragged,
+        .pixels = cpu_pixels, .conv2d = cpu_conv2d, .dwconv2d = cpu_dwconv2d, .gather = cpu_gather, .scatter = cpu_scatter,
+        .mask = cpu_mask, .penalize = ref_penalize, .sample = cpu_sample, .logprobs = cpu_logprobs,
+    },
+    .open = cpu_open, .close = cpu_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,
+    .upload = host_copy, .download = host_copy, .pack = cpu_pack, .release = cpu_release,
+    .packed_bytes = cpu_packed_bytes, .sync = cpu_sync,
+};

@@ -1,0 +1,127 @@
+/* kernels/cpu/cpu.h - between cpu.c, which cuts operations into tasks for the
+ * threads, and the inner loops, which do one task each and are compiled once
+ * for every instruction set (isa_*.c).
+ *
+ * A task's result never depends on how the operation was cut. */
+#ifndef KERNELS_CPU_CPU_H
+#define KERNELS_CPU_CPU_H
+#include "kernels/ops.h"
+
+enum {
+    MAX_LANES = 16,  /* floats in the widest vector                             */
+    MAX_DIM   = 512, /* of an attention head                                    */
+    MB        = 64,  /* linear, many rows: rows of x,                           */
+    NB        = 48,  /*                    rows of w,                           */
+    KC        = 256, /*                    columns of both, that are packed     */
+    DIRECT    = 4,   /* linear: up to this many rows read w where it lies       */
+    ENTRIES   = 32,  /* attention: entries of one block                         */
+    PAIRS     = 64,  /* attention: (row, query head) pairs of a task, at most,  */
+    PAIR_DIMS = 8192 /*            and their dimensions in all                  */
+};
+
+struct rows {        /* data of a LAYOUT_LINEAR weight: where its rows lie */
+    void *owned;     /* what had to be converted, or NULL                  */
+    int   n;
+    struct range { const void *data; int first; } range[]; /* rows first .. next range's first */
+};
+
+struct linear_job {
+    struct tensor out, x;
+    const struct weight *w;
+    const struct epilogue *ep;
+    const struct conv *conv;  /* x is a feature map; NULL: its rows are multiplied as they are */
+    int rows, cols;           /* of out, in one task: at most MB and NB                        */
+    int row_tasks;            /* task t: rows t % row_tasks, columns t / row_tasks             */
+};
+
+struct attend_job {
+    struct tensor out, q;
+    const struct heads *heads;
+    int         n_seqs;
+    const int  *first;        /* (seqs + 1) rows of q                                      */
+    enum dtype  dtype;        /* of k and v                                                */
+    const void *k, *v;        /* of this layer                                             */
+    size_t      k_stride, v_stride;
+    const int  *kv_first;     /* (seqs + 1) rows of k and v; NULL: paged, by view          */
+    const struct view *view;
+    int         page;         /* entries                                                   */
+    int         pairs;        /* in one task                                               */
+};
+
+struct prep_job {
+    struct tensor q, k, v;
+    const struct heads *heads;
+    const int  *pos;
+    const struct kv *kv;      /* or NULL */
+    int         layer;
+    const int  *slot;
+};
+
+struct norm_job   { struct tensor out, x; const struct norm *norm; };
+struct embed_job  { struct tensor out; const struct weight *w; const int *ids; };
+struct dwconv_job { struct tensor out, x; const struct weight *w; const struct conv *conv; };
+
+struct scratch {     /* of one worker; too large for a stack */
+    union {
+        struct {
+            float acc[MB * NB * MAX_LANES]; /* partial sums between two chunks of columns */
+            float x[MB * KC], w[(NB + 6) * KC];
+            float y[MB * (NB + 2 * MAX_LANES)];
+            float row[KC + MAX_LANES];
+        } linear;
+        struct {
+            float k[ENTRIES * MAX_DIM], v[ENTRIES * MAX_DIM];
+            float q[PAIR_DIMS], acc[PAIR_DIMS];
+            float p[PAIRS * ENTRIES];
+        } attend;
+        struct { float cos[MAX_DIM / 2], sin[MAX_DIM / 2]; } prep;
+    };
+} __attribute__((aligned(64)));
+
+struct kernels {     /* the inner loops of one instruction set */
+    const char *name;
+    bool (*works)(void);                                           /* on this processor             */
+    int  tile;                                                     /* columns of a task: a multiple */
+    void (*linear)(const struct linear_job *, int task, struct scratch *);
+    void (*attend)(const struct attend_job *, int seq, int kv_head, int first_pair, int n_pairs, struct scratch *);
+    void (*prep)(const struct prep_job *, int row, struct scratch *);
+    void (*norm)(const struct norm_job *, int row);
+    void (*embed)(const struct embed_job *, int row);
+    void (*dwconv)(const struct dwconv_job *, int out_y);          /* one row of output pixels      */
+};
+
+extern const struct kernels kernels_generic, kernels_avx2, kernels_avx512;
+
+/* body(arg, i, worker) for every i < count, on the device's threads. */
+void cpu_run(struct device *, int count, void (*body)(void *arg, int index, int worker), void *arg);
+
+/* slices.c */
+void cpu_act(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
+void cpu_add(struct device *, struct tensor out, struct tensor a, struct tensor b);
+void cpu_mul(struct device *, struct tensor out, struct tensor a, struct tensor b);
+void cpu_copy(struct device *, struct tensor out, struct tensor x);
+void cpu_fuse(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
+void cpu_pixels(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);
+void cpu_gather(struct device *, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
+void cpu_scatter(struct device *, struct tensor out, struct tensor x, const int *idx, bool add);
+void cpu_mask(struct device *, struct tensor logits, const uint32_t *allowed);
+void cpu_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
+void cpu_logprobs(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);
+
+/* For tests: this device's inner loops. */
+const struct kernels *cpu_kernels(struct device *);
+void                  cpu_use_kernels(struct device *, const struct kernels *);
+
+/* Row o of a LAYOUT_LINEAR weight. */
+static inline const void *weight_row(const struct weight *w, int o)
+{
+    const struct rows *r = w->data;
+    int i = r->n - 1;
+    while (o < r->range[i].first)
+        i--;
+    return (const char *)r->range[i].data + (size_t)(o - r->range[i].first) * (size_t)w->in * dtype_size(w->dtype);
+}
+
+static inline float *row_of(struct tensor t, int r) { return (float *)t.data + (size_t)r * (size_t)t.stride; }
+
+#endif

@@ -1,0 +1,199 @@
+/* kernels/cpu/simd.h - vectors of LANES floats for the inner loops, in the
+ * compiler's vector types; intrinsics only where these give worse code.
+ *
+ * LANES follows from the instruction set the file is compiled for; a test
+ * defines it to try the wide loops on a narrow machine. Every function does
+ * the same to each lane, and sums lanes in one order, so a result does not
+ * depend on which lane or tile a number lies in. */
+#ifndef KERNELS_CPU_SIMD_H
+#define KERNELS_CPU_SIMD_H
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/half.h"
+#include "kernels/ops.h"
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+#ifndef LANES
+#if defined(__AVX512F__)
+#define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+#endif
+
+#pragma GCC diagnostic ignored "-Wpsabi" /* all of these are inlined */
+#define INLINE static inline __attribute__((always_inline, unused))
+
+typedef float    vf __attribute__((vector_size(LANES * 4), may_alias));
+typedef float    vf_any __attribute__((vector_size(LANES * 4), may_alias, aligned(4))); /* anywhere in memory */
+typedef uint32_t vu __attribute__((vector_size(LANES * 4), may_alias));
+typedef uint16_t vh __attribute__((vector_size(LANES * 2), may_alias));
+typedef uint16_t vh_any __attribute__((vector_size(LANES * 2), may_alias, aligned(2)));
+typedef float    v4 __attribute__((vector_size(16), may_alias));
+
+INLINE vf   v_set(float x) { return x - (vf){ 0 }; }
+INLINE vf   v_load(const float *p) { return *(const vf_any *)p; }
+INLINE void v_store(float *p, vf x) { *(vf_any *)p = x; }
+
+/* The first n lanes, the others zero. */
+INLINE vf v_load_n(const float *p, int n)
+{
+    vf x = { 0 };
+    if (n >= LANES)
+        return v_load(p);
+    memcpy(&x, p, sizeof *p * (size_t)n);
+    return x;
+}
+
+INLINE void v_store_n(float *p, vf x, int n)
+{
+    if (n >= LANES)
+        v_store(p, x);
+    else
+        memcpy(p, &x, sizeof *p * (size_t)n);
+}
+
+/* a b + c, rounded once where the processor can. */
+INLINE vf v_fma(vf a, vf b, vf c)
+{
+#if LANES == 16 && defined(__AVX512F__)
+    return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif LANES == 8 && defined(__FMA__)
+    return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+    return a * b + c;
+#endif
+}
+
+INLINE vf v_select(vu mask, vf yes, vf no) { return (vf)(((vu)yes & mask) | ((vu)no & ~mask)); }
+INLINE vf v_max(vf a, vf b) { return v_select((vu)(a > b), a, b); } /* b where either is NaN */
+INLINE vf v_min(vf a, vf b) { return v_select((vu)(a < b), a, b); }
+
+/* ((0 + 2) + (1 + 3)) of the four lanes that are left when the upper half has been added to the lower. */
+INLINE v4 v_fold(vf x)
+{
+#if LANES == 16
+    typedef float v8 __attribute__((vector_size(32)));
+    v8 y = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+    return __builtin_shufflevector(y, y, 0, 1, 2, 3) + __builtin_shufflevector(y, y, 4, 5, 6, 7);
+#elif LANES == 8
+    return __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+#else
+    return (v4)x;
+#endif
+}
+
+/* Four sums at once; each is bit by bit v_sum of its vector. */
+INLINE v4 v_sum4(vf a, vf b, vf c, vf d)
+{
+    v4 p = v_fold(a), q = v_fold(b), r = v_fold(c), s = v_fold(d);
+    v4 pq = __builtin_shufflevector(p, q, 0, 4, 1, 5) + __builtin_shufflevector(p, q, 2, 6, 3, 7);
+    v4 rs = __builtin_shufflevector(r, s, 0, 4, 1, 5) + __builtin_shufflevector(r, s, 2, 6, 3, 7);
+    return __builtin_shufflevector(pq, rs, 0, 1, 4, 5) + __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
+}
+
+INLINE float v_sum(vf x)
+{
+    v4 p = v_fold(x);
+    return (p[0] + p[2]) + (p[1] + p[3]);
+}
+
+INLINE float v_largest(vf x)
+{
+    float max = x[0];
+    for (int i = 1; i < LANES; i++)
+        max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+INLINE vu v_widen(const void *p)
+{
+#if LANES == 8 && defined(__AVX2__)
+    return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128(p));
+#else
+    return __builtin_convertvector(*(const vh_any *)p, vu);
+#endif
+}
+
+/* LANES numbers of type t, which the caller makes a constant. */
+INLINE vf v_get(enum dtype t, const void *p)
+{
+    if (t == F32)
+        return v_load(p);
+    if (t == BF16)
+        return (vf)(v_widen(p) << 16);
+#if LANES == 16 && defined(__AVX512F__)
+    return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p));
+#elif LANES == 8 && defined(__F16C__)
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128(p));
+#else
+    vu h = v_widen(p), rest = (h & 0x7fff) << 13;         /* as f16_get() */
+    vu special = (vu)(rest >= 0x0f800000) & 0x7f800000;
+    return (vf)((h & 0x8000) << 16 | special | (vu)((vf)rest * v_set(0x1p112f)));
+#endif
+}
+
+INLINE vf v_get_n(enum dtype t, const void *p, int n)
+{
+    char part[LANES * 4] = { 0 };
+    if (n >= LANES)
+        return v_get(t, p);
+    memcpy(part, p, (size_t)n * dtype_size(t));
+    return v_get(t, part);
+}
+
+/* e^x within 2 units in the last place; 0 under -87.3, finite over 88.4, NaN for NaN (Cephes' polynomial). */
+INLINE vf v_exp(vf x)
+{
+    const vf magic = v_set(0x1.8p23f); /* adding it rounds to an integer in the low bits */
+    vf lowest = v_set(-87.33654f);
+    vf c = v_min(v_set(88.37f), v_max(lowest, x));
+    vf t = v_fma(c, v_set(1.44269504f), magic), n = t - magic;
+    vf r = v_fma(n, v_set(2.12194440e-4f), v_fma(n, v_set(-0.693359375f), c));
+    vf p = v_set(1.9875691500e-4f);
+    p = v_fma(p, r, v_set(1.3981999507e-3f));
+    p = v_fma(p, r, v_set(8.3334519073e-3f));
+    p = v_fma(p, r, v_set(4.1665795894e-2f));
+    p = v_fma(p, r, v_set(1.6666665459e-1f));
+    p = v_fma(p, r, v_set(5.0000001201e-1f));
+    p = v_fma(p, r * r, r) + 1.0f;
+    return (vf)((vu)(p * (vf)(((vu)t - (vu)magic + 127) << 23)) & ~(vu)(x < lowest));
+}
+
+INLINE vf v_sigmoid(vf x) { return 1.0f / (v_exp(-x) + 1.0f); }
+INLINE vf v_tanh(vf x) { return 1.0f - 2.0f / (v_exp(x + x) + 1.0f); }
+
+/* x times the normal distribution's integral, from erfc (Abramowitz & Stegun 7.1.26, error 1.5e-7). */
+INLINE vf v_gelu(vf x)
+{
+    vf z = (vf)((vu)x & 0x7fffffff) * 0.70710678f, t = 1.0f / (z * 0.3275911f + 1.0f);
+    vf p = v_set(1.061405429f);
+    p = v_fma(p, t, v_set(-1.453152027f));
+    p = v_fma(p, t, v_set(1.421413741f));
+    p = v_fma(p, t, v_set(-0.284496736f));
+    p = v_fma(p, t, v_set(0.254829592f));
+    vf half_erfc = p * t * v_exp(-z * z) * 0.5f;
+    return x * v_select((vu)(x < 0.0f), half_erfc, 1.0f - half_erfc);
+}
+
+INLINE vf v_act(enum act act, vf x)
+{
+    switch (act) {
+    case ACT_RELU:       return v_max(x, v_set(0));
+    case ACT_RELU6:      return v_min(v_max(x, v_set(0)), v_set(6));
+    case ACT_SILU:       return x * v_sigmoid(x);
+    case ACT_GELU:       return v_gelu(x);
+    case ACT_GELU_TANH:  return x * v_sigmoid((x * x * 0.044715f + 1.0f) * x * 1.59576912f);
+    case ACT_QUICK_GELU: return x * v_sigmoid(x * 1.702f);
+    case ACT_NONE:       break;
+    }
+    return x;
+}
+
+#endif

@@ -1,0 +1,166 @@
+#include "kernels/cpu/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+/* The state word: the number of the run, whether helpers may still join it, and how many are in it. A helper that
+ * wakes late finds the run closed and goes back to sleep: nobody ever waits for it. */
+#define OPEN   0x80000000u
+#define ACTIVE 0x7fffffffu
+#define RUN(s) ((uint32_t)((s) >> 32))
+
+static const double SPIN_SECONDS = 20e-6;
+
+struct helper {
+    struct pool *pool;   /* borrowed */
+    int          worker; /* its number */
+    pthread_t    thread;
+};
+
+struct pool {
+    int             n_helpers;
+    struct helper  *helpers; /* owned */
+    _Atomic uint64_t state;
+    _Atomic int     next;    /* index to hand out */
+    int             count;   /* of this run; body and arg likewise */
+    void          (*body)(void *, int, int);
+    void           *arg;
+    pthread_mutex_t lock;    /* of waking up only */
+    pthread_cond_t  wake;
+    _Atomic int     sleepers;
+    _Atomic bool    quit;
+};
+
+static void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static void work(struct pool *p, int worker)
+{
+    for (int i; (i = atomic_fetch_add(&p->next, 1)) < p->count;)
+        p->body(p->arg, i, worker);
+}
+
+/* Joins a run that this helper has not seen yet; false if there is none. */
+static bool join(struct pool *p, int worker, uint32_t *seen)
+{
+    uint64_t s = atomic_load(&p->state);
+    while (RUN(s) != *seen && (s & OPEN)) {
+        if (!atomic_compare_exchange_weak(&p->state, &s, s + 1))
+            continue;
+        *seen = RUN(s);
+        work(p, worker);
+        atomic_fetch_sub(&p->state, 1);
+        return true;
+    }
+    *seen = RUN(s);
+    return false;
+}
+
+/* The counter goes up before the state is read, and pool_run writes the state before it reads the counter: one of the
+ * two sees the other. */
+static void sleep_until_run(struct pool *p, uint32_t seen)
+{
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->sleepers, 1);
+    while (RUN(atomic_load(&p->state)) == seen && !atomic_load(&p->quit))
+        pthread_cond_wait(&p->wake, &p->lock);
+    atomic_fetch_sub(&p->sleepers, 1);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *helper_main(void *arg)
+{
+    struct helper *h = arg;
+    struct pool *p = h->pool;
+    uint32_t seen = 0;
+    while (!atomic_load(&p->quit)) {
+        double until = clock_seconds() + SPIN_SECONDS;
+        while (!join(p, h->worker, &seen) && clock_seconds() < until)
+            for (int i = 0; i < 16; i++)
+                relax();
+        if (clock_seconds() >= until)
+            sleep_until_run(p, seen);
+    }
+    return NULL;
+}
+
+struct pool *pool_open(int threads)
+{
+    struct pool *p = xcalloc(1, sizeof *p);
+    sigset_t all, old;
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->wake, NULL);
+    p->helpers = xcalloc((size_t)threads, sizeof *p->helpers);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the threads of the server */
+    for (int i = 0; i + 1 < threads; i++) {
+        struct helper *h = &p->helpers[i];
+        h->pool = p;
+        h->worker = i + 1;
+        if (pthread_create(&h->thread, NULL, helper_main, h))
+            break;
+        p->n_helpers++;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return p;
+}
+
+static void wake_all(struct pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->wake);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pool_close(struct pool *p)
+{
+    if (!p)
+        return;
+    atomic_store(&p->quit, true);
+    wake_all(p);
+    for (int i = 0; i < p->n_helpers; i++)
+        pthread_join(p->helpers[i].thread, NULL);
+    pthread_mutex_destroy(&p->lock);
+    pthread_cond_destroy(&p->wake);
+    free(p->helpers);
+    free(p);
+}
+
+int pool_size(const struct pool *p) { return p->n_helpers + 1; }
+
+void pool_run(struct pool *p, int count, void (*body)(void *arg, int index, int worker), void *arg)
+{
+    if (count <= 1 || p->n_helpers == 0) {
+        for (int i = 0; i < count; i++)
+            body(arg, i, 0);
+        return;
+    }
+    p->body = body;
+    p->arg = arg;
+    p->count = count;
+    atomic_store(&p->next, 0);
+    atomic_store(&p->state, (uint64_t)(RUN(atomic_load(&p->state)) + 1) << 32 | OPEN);
+    if (atomic_load(&p->sleepers))
+        wake_all(p);
+    work(p, 0);
+    atomic_fetch_and(&p->state, ~(uint64_t)OPEN);
+    for (int i = 0; atomic_load(&p->state) & ACTIVE; i++)
+        if (i < 1000)
+            relax();
+        else
+            sched_yield();
+}
