@@ -8,3 +8,8 @@ test-c: $(TESTS) $O/openautoglm ## the C tests alone
 	@tests/run.sh $(TESTS)
 
 .PHONY: test c-tests test-c
+
+bench: $O/tests/bench/ops_bench ## speed of the kernels as shares of this machine's peaks
+	$O/tests/bench/ops_bench
+
+.PHONY: bench

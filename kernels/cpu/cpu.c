@@ -83,6 +83,8 @@ void cpu_run(struct device *dev, int count, void (*body)(void *arg, int index, i
     pool_run(dev->pool, count, body, arg);
 }
 
+int cpu_threads(struct device *dev) { return pool_size(dev->pool); }
+
 /* ---- weights ---- */
 
 /* (channels, taps) of slabs becomes (taps, channels) floats. */

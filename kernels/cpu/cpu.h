@@ -95,6 +95,8 @@ extern const struct kernels kernels_generic, kernels_avx2, kernels_avx512;
 /* body(arg, i, worker) for every i < count, on the device's threads. */
 void cpu_run(struct device *, int count, void (*body)(void *arg, int index, int worker), void *arg);
 
+int  cpu_threads(struct device *); /* workers, with the engine's thread */
+
 /* slices.c */
 void cpu_act(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
 void cpu_add(struct device *, struct tensor out, struct tensor a, struct tensor b);

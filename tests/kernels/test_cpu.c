@@ -1,0 +1,139 @@
+/* tests/kernels/test_cpu.c - backend `cpu` apart from its operations: the
+ * thread pool, weights in place, memory, and the list of backends. */
+#include <check.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cpu/threads.h"
+#include "kernels/half.h"
+#include "kernels/ops.h"
+
+enum { COUNT = 1000 };
+
+struct tally { _Atomic int hits[COUNT]; int workers; };
+
+static void hit(void *arg, int index, int worker)
+{
+    struct tally *t = arg;
+    ck_assert(worker >= 0 && worker < t->workers);
+    atomic_fetch_add(&t->hits[index], 1);
+}
+
+START_TEST(test_pool)
+{
+    for (int threads = 1; threads <= 5; threads++) {
+        struct pool *p = pool_open(threads);
+        static struct tally t;
+        memset(&t, 0, sizeof t);
+        t.workers = pool_size(p);
+        ck_assert_int_eq(t.workers, threads);
+        int expected[COUNT] = { 0 };
+        for (int run = 0; run < 300; run++) {
+            int n = run % 7 == 0 ? COUNT : run % 5;
+            if (run % 50 == 49)
+                usleep(2000);                                  /* the helpers have gone to sleep */
+            pool_run(p, n, hit, &t);
+            for (int i = 0; i < n; i++)
+                expected[i]++;
+        }
+        for (int i = 0; i < COUNT; i++)
+            ck_assert_int_eq(t.hits[i], expected[i]);
+        pool_close(p);
+    }
+    pool_close(NULL);
+}
+END_TEST
+
+START_TEST(test_pool_sleeps)
+{
+    struct pool *p = pool_open(4);
+    static struct tally t = { .workers = 4 };
+    struct timespec a, b;
+    pool_run(p, COUNT, hit, &t);
+    usleep(20000);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
+    usleep(200000);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
+    ck_assert_msg((double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9 < 0.02, "idle threads burn processor time");
+    pool_close(p);
+}
+END_TEST
+
+START_TEST(test_in_place)
+{
+    struct device *dev;
+    struct err e;
+    static const uint16_t half[12];
+    static const float full[6];
+    static char odd[64] __attribute__((aligned(16)));
+    struct slab same[] = { { half, BF16, 2 }, { half + 6, BF16, 2 } }, mixed[] = { { half, BF16, 2 }, { full, F32, 2 } };
+    struct slab unaligned = { odd + 1, F32, 2 };
+    struct weight w = { .out = 4, .in = 3 }, small = { .out = 2, .in = 3 };
+    ck_assert_int_eq(backend_cpu.open(&dev, 2, &e), 0);
+    ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 2, NULL, BF16, &e), 0);
+    ck_assert(weight_row(&w, 0) == half && weight_row(&w, 1) == half + 3 && weight_row(&w, 3) == half + 9);
+    backend_cpu.release(dev, &w);
+    ck_assert_ptr_null(w.data);
+    ck_assert_int_eq(backend_cpu.pack(dev, &w, mixed, 2, (float[]){ 1, 2, 3, 4 }, BF16, &e), 0);
+    ck_assert(weight_row(&w, 1) == half + 3 && weight_row(&w, 2) != (const void *)full && w.bias[3] == 4);
+    backend_cpu.release(dev, &w);
+    ck_assert_int_eq(backend_cpu.pack(dev, &small, &unaligned, 1, NULL, F32, &e), 0);
+    ck_assert_uint_eq((uintptr_t)weight_row(&small, 0) % 4, 0);
+    backend_cpu.release(dev, &small);
+    ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 1, NULL, BF16, &e), -1);        /* too few rows */
+    ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 2, NULL, Q8, &e), -1);
+    ck_assert_ptr_nonnull(strstr(e.text, "q8"));
+    w.dtype = BF16;
+    ck_assert_uint_eq(backend_cpu.packed_bytes(&w, BF16), 0);
+    ck_assert_uint_eq(backend_cpu.packed_bytes(&w, F32), 48);
+    backend_cpu.close(dev);
+}
+END_TEST
+
+START_TEST(test_device)
+{
+    struct device *dev;
+    struct err e;
+    ck_assert_ptr_eq(backend_find("auto"), &backend_cpu);
+    ck_assert_ptr_eq(backend_find("ref"), &backend_ref);
+    ck_assert_ptr_null(backend_find("abacus"));
+    setenv("OPENAUTOGLM_ISA", "mmx", 1);
+    ck_assert_int_eq(backend_cpu.open(&dev, 1, &e), -1);
+    setenv("OPENAUTOGLM_ISA", "generic", 1);
+    ck_assert_int_eq(backend_cpu.open(&dev, 0, &e), 0);
+    ck_assert_ptr_eq(cpu_kernels(dev), &kernels_generic);
+    ck_assert_uint_gt(backend_cpu.memory(dev), 1 << 20);
+    for (size_t n = 0; n < 20 << 20; n = n * 5 + 1) {
+        char *p = backend_cpu.alloc(dev, n);
+        ck_assert(p && (uintptr_t)p % 64 == 0);
+        memset(p, 1, n);
+        backend_cpu.free(dev, p);
+    }
+    ck_assert_ptr_null(backend_cpu.alloc(dev, SIZE_MAX / 2));
+    backend_cpu.close(dev);
+    backend_cpu.close(NULL);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("cpu");
+    TCase *t = tcase_create("cpu");
+    suite_add_tcase(s, t);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, test_pool);
+    tcase_add_test(t, test_pool_sleeps);
+    tcase_add_test(t, test_in_place);
+    tcase_add_test(t, test_device);
+    SRunner *runner = srunner_create(s);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
