@@ -362,8 +362,8 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def answer(self, image, prompts, limit=32):
-        """Greedy answers to several prompts about one image (1, 3, H, W); prompts: lists of tokens after the image."""
-        memory = self.memory(*self.see(image)[:2])
+        """Greedy answers to several prompts about one image (1, 3, H, W) or None; prompts: lists of tokens after the image."""
+        memory = None if image is None else self.memory(*self.see(image)[:2])
         r, l, end = len(prompts), max(map(len, prompts)), self.c.eos_token_id
         length = torch.tensor([len(p) for p in prompts])
         ids = torch.tensor([p + [0] * (l - len(p)) for p in prompts])[None]

@@ -19,7 +19,7 @@ import torch
 from . import data, losses, preprocess, screens
 from . import tokenizer as t
 from .config import Config
-from .evaluate import judge, summary
+from .evaluate import Tally, judge
 from .model import Conv, Model, fourier
 
 # canvas: (how often, screens in a batch, rows of questions for each)
@@ -92,15 +92,16 @@ def save(path, model, heads, opt, state):
 def check(model, seed, n=12, questions=20):
     """Greedy answers about a few fresh screens of the usual size."""
     model.eval()
-    r, results = random.Random(seed), []
+    r, tally = random.Random(seed), Tally()
     for _ in range(n):
         s = screens.draw(r, 288, 640)
         asked = data.choose(s.questions, r)[:questions]
         image = preprocess.pixels(s.image.resize((s.w, s.h), 3))[None]
         answers = model.answer(image, [t.prompt(q.text) for q in asked])
-        results += [(q, judge(q, t.decode(a), s.w, s.h)) for q, a in zip(asked, answers)]
+        for q, a in zip(asked, answers):
+            tally.add(q, judge(q, t.decode(a), s.w, s.h))
     model.train()
-    return summary(results)
+    return tally.line()
 
 
 class Log:
