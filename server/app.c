@@ -1,0 +1,95 @@
+#include "server/app.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+void app_init(struct app *a, const struct config *cfg)
+{
+    memset(a, 0, sizeof *a);
+    a->cfg = cfg;
+    a->max_inflight = (int)(cfg->max_num_seqs + cfg->max_queue);
+    a->created = time(NULL);
+    a->started = clock_seconds();
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    a->input_free = cfg->input_threads > 0 ? (int)cfg->input_threads : cores > 0 ? (int)cores : 1;
+    pthread_mutex_init(&a->input_lock, NULL);
+    pthread_cond_init(&a->input_cond, NULL);
+}
+
+void app_free(struct app *a)
+{
+    pthread_mutex_destroy(&a->input_lock);
+    pthread_cond_destroy(&a->input_cond);
+}
+
+static int unavailable(struct err *e, int status, const char *code, const char *text)
+{
+    err_set(e, "%s", text);
+    e->status = status;
+    snprintf(e->code, sizeof e->code, "%s", code);
+    return -1;
+}
+
+struct engine *app_engine(struct app *a, struct err *e)
+{
+    int state = atomic_load(&a->state);
+    if (state == APP_READY)
+        return atomic_load(&a->engine);
+    unavailable(e, 503, state == APP_LOADING ? "model_loading" : "shutting_down",
+                state == APP_LOADING ? "the model is still being loaded" : "the server is shutting down");
+    return NULL;
+}
+
+int app_enter(struct app *a, struct err *e)
+{
+    if (atomic_fetch_add(&a->inflight, 1) < a->max_inflight)
+        return 0;
+    app_leave(a);
+    return unavailable(e, 429, "queue_full", "too many requests are waiting; try again later");
+}
+
+void app_leave(struct app *a) { atomic_fetch_sub(&a->inflight, 1); }
+
+bool app_input_enter(struct app *a, struct exchange *x)
+{
+    pthread_mutex_lock(&a->input_lock);
+    bool alive = true;
+    while (a->input_free == 0 && alive) {
+        struct timespec ts;
+        clock_gettime(CLOCK_REALTIME, &ts);
+        ts.tv_nsec += 200 * 1000 * 1000;
+        ts.tv_sec += ts.tv_nsec / 1000000000;
+        ts.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&a->input_cond, &a->input_lock, &ts);
+        if (a->input_free == 0) {
+            pthread_mutex_unlock(&a->input_lock);
+            alive = exchange_wait(x, -1, 0) == EXCHANGE_TIMEOUT;
+            pthread_mutex_lock(&a->input_lock);
+        }
+    }
+    if (alive)
+        a->input_free--;
+    pthread_mutex_unlock(&a->input_lock);
+    return alive;
+}
+
+void app_input_leave(struct app *a)
+{
+    pthread_mutex_lock(&a->input_lock);
+    a->input_free++;
+    pthread_cond_signal(&a->input_cond);
+    pthread_mutex_unlock(&a->input_lock);
+}
+
+const char *app_model_name(const struct app *a) { return a->cfg->served_model_name.item[0]; }
+
+bool app_knows_model(const struct app *a, const char *name)
+{
+    for (int i = 0; i < a->cfg->served_model_name.n; i++)
+        if (strcmp(a->cfg->served_model_name.item[i], name) == 0)
+            return true;
+    return false;
+}

@@ -1,0 +1,51 @@
+/* server/app.h - what the handlers share: the settings, the engine once it is
+ * loaded, and the counts that several threads keep. */
+#ifndef SERVER_APP_H
+#define SERVER_APP_H
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <time.h>
+
+#include "base/err.h"
+#include "config/options.h"
+#include "engine/engine.h"
+#include "server/http.h"
+
+enum app_state { APP_LOADING, APP_READY, APP_DRAINING };
+
+enum { APP_ROUTES = 32, APP_STATUSES = 24 };
+
+struct app {
+    const struct config      *cfg;        /* borrowed                                              */
+    _Atomic(struct engine *)  engine;     /* NULL while it loads                                   */
+    _Atomic int               state;
+    _Atomic int               inflight;   /* generations that have a place, from admission to end  */
+    int                       max_inflight;
+    time_t                    created;    /* Unix seconds of the start, the models' "created"      */
+    double                    started;    /* clock_seconds() of the start                          */
+    pthread_mutex_t           input_lock; /* of input_free                                         */
+    pthread_cond_t            input_cond;
+    int                       input_free; /* requests whose images may be decoded now              */
+    _Atomic uint64_t          http_requests[APP_ROUTES][APP_STATUSES];   /* see metrics.c          */
+};
+
+void app_init(struct app *a, const struct config *cfg);
+void app_free(struct app *a);
+
+/* The engine, or NULL with a 503 in `e`: it is still loading, or the server drains. */
+struct engine *app_engine(struct app *a, struct err *e);
+
+/* A place for one generation; -1 with a 429: there are enough of them already. */
+int  app_enter(struct app *a, struct err *e);
+void app_leave(struct app *a);
+
+/* Decoding images takes memory and a core for a while: only a few requests at
+ * a time. Returns false when the client went away or the server stops. */
+bool app_input_enter(struct app *a, struct exchange *x);
+void app_input_leave(struct app *a);
+
+const char *app_model_name(const struct app *a);                     /* the one that replies carry */
+bool        app_knows_model(const struct app *a, const char *name);
+
+#endif

@@ -1,0 +1,146 @@
+/* server/chat.c - POST /v1/chat/completions.
+ *
+ * bytes -> JSON -> checked fields -> decoded images -> struct chat -> prompt.
+ * All that can be said against a request is said before an image is decoded,
+ * and before the first byte of the answer. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/fields.h"
+#include "server/generation.h"
+#include "server/handlers.h"
+#include "server/messages.h"
+#include "server/reply.h"
+
+struct chat_request {
+    json_t         *root;      /* owned                     */
+    struct messages messages;  /* owned                     */
+    struct sampling sampling;  /* strings borrowed of root  */
+    struct chat     chat;      /* borrowed of the others    */
+};
+
+static int check_documents(const json_t *list, struct err *e)
+{
+    for (size_t i = 0; list && i < json_array_size(list); i++)
+        if (!json_is_object(json_array_get(list, i)))
+            return fields_wrong(e, "invalid_type", "", "documents", "must be an array of objects");
+    return 0;
+}
+
+static int check_tools(const json_t *tools, struct err *e)
+{
+    for (size_t i = 0; tools && i < json_array_size(tools); i++) {
+        char          at[32];
+        json_t       *tool = json_array_get(tools, i), *function = NULL;
+        const char   *name = NULL;
+        snprintf(at, sizeof at, "tools[%zu]", i);
+        if (!json_is_object(tool))
+            return fields_wrong(e, "invalid_type", at, "", "must be an object");
+        if (field_object(tool, at, "function", &function, e) != 0 ||
+            (function && field_string(function, at, "name", &name, e) != 0))
+            return -1;
+    }
+    return 0;
+}
+
+/* The template sees the tools and the answer is text: "auto" and "none" say no
+ * more than that; a promise to call one cannot be kept. */
+static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
+{
+    const json_t *v = json_object_get(in, "tool_choice");
+    if (!v || json_is_null(v))
+        return 0;
+    if (!json_is_string(v) && !json_is_object(v))
+        return fields_wrong(e, "invalid_type", "", "tool_choice", "must be a string or an object");
+    const char *s = json_is_string(v) ? json_string_value(v) : "";
+    if (strcmp(s, "none") == 0)
+        *tools = NULL;
+    else if (strcmp(s, "auto") != 0)
+        return fields_wrong(e, "unsupported_value", "", "tool_choice", "may be auto or none");
+    return 0;
+}
+
+static int parse_template_fields(struct chat *c, const json_t *in, struct err *e)
+{
+    bool generation_prompt = true;
+    if (field_array(in, "", "tools", &c->tools, e) != 0 || check_tools(c->tools, e) != 0 ||
+        check_tool_choice(in, &c->tools, e) != 0 ||
+        field_array(in, "", "documents", &c->documents, e) != 0 || check_documents(c->documents, e) != 0 ||
+        field_object(in, "", "chat_template_kwargs", &c->template_kwargs, e) != 0 ||
+        field_object(in, "", "mm_processor_kwargs", &c->mm_kwargs, e) != 0 ||
+        field_bool(in, "", "add_generation_prompt", &generation_prompt, e) != 0 ||
+        field_bool(in, "", "continue_final_message", &c->continue_final_message, e) != 0)
+        return -1;
+    if (json_array_size(c->tools) == 0)
+        c->tools = NULL;
+    const json_t *asked = json_object_get(in, "add_generation_prompt");
+    if (c->continue_final_message && json_is_true(asked))
+        return fields_wrong(e, "invalid_value", "", "continue_final_message", "excludes add_generation_prompt");
+    c->no_generation_prompt = !generation_prompt || c->continue_final_message;
+    return 0;
+}
+
+static int parse(struct app *a, const struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
+{
+    struct message_limits limits = { .max_images = (int)a->cfg->max_images, .max_image_bytes = (size_t)a->cfg->max_image_bytes };
+    q->root = fields_parse(x->body, x->n_body, e);
+    if (!q->root)
+        return -1;
+    params_default(g, &q->sampling.params);
+    return check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
+                   sampling_parse(&q->sampling, q->root, true, e) == 0 && parse_template_fields(&q->chat, q->root, e) == 0
+               ? 0
+               : -1;
+}
+
+/* Decodes the images and lets the engine read the chat. NULL with e->text
+ * empty: the client is gone. */
+static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
+{
+    int n = q->messages.n_images;
+    if (n > 0 && !app_input_enter(a, x))
+        return NULL;
+    struct prompt     *p = NULL;
+    struct chat_image *images = calloc((size_t)n + 1, sizeof *images);
+    exchange_drop_body(x);
+    if (!images) {
+        err_set(e, "out of memory");
+        e->status = 503;
+    } else if (messages_decode(&q->messages, e) == 0) {
+        for (int i = 0; i < n; i++) {
+            const struct message_image *m = &q->messages.image[i];
+            images[i] = (struct chat_image){ .data = m->data, .n = m->n, .field = m->field, .detail = m->detail };
+        }
+        q->chat.messages = q->messages.list;
+        q->chat.images = images;
+        q->chat.n_images = n;
+        p = engine_prompt(g, &q->chat, e);
+    }
+    free(images);
+    if (n > 0)
+        app_input_leave(a);
+    return p;
+}
+
+void chat_completions(struct app *a, struct exchange *x)
+{
+    struct chat_request q = { 0 };
+    struct err          e = { 0 };
+    struct engine      *g = app_engine(a, &e);
+    if (!g || parse(a, g, x, &q, &e) != 0 || app_enter(a, &e) != 0) {
+        reply_error(x, &e);
+    } else {
+        struct prompt *p = make_prompt(a, g, x, &q, &e);
+        if (p) {
+            generation_run(a, g, x, p, &q.sampling, true);
+        } else {
+            app_leave(a);
+            if (e.text[0])
+                reply_error(x, &e);
+            else
+                x->broken = true;
+        }
+    }
+    messages_free(&q.messages);
+    json_decref(q.root);
+}

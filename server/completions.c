@@ -1,0 +1,46 @@
+/* server/completions.c - POST /v1/completions: text goes on, without a template. */
+#include "server/fields.h"
+#include "server/generation.h"
+#include "server/handlers.h"
+#include "server/reply.h"
+
+/* A string, or a list of one string. */
+static const json_t *prompt_of(const json_t *in, struct err *e)
+{
+    const json_t *v = json_object_get(in, "prompt");
+    if (json_is_array(v) && json_array_size(v) == 1)
+        v = json_array_get(v, 0);
+    if (json_is_string(v))
+        return v;
+    if (!v || json_is_null(v))
+        fields_wrong(e, "missing_field", "", "prompt", "is missing");
+    else
+        fields_wrong(e, "invalid_type", "", "prompt", "must be a string, or an array of one string");
+    return NULL;
+}
+
+void completions(struct app *a, struct exchange *x)
+{
+    struct sampling s = { 0 };
+    struct err      e = { 0 };
+    struct engine  *g = app_engine(a, &e);
+    json_t         *root = g ? fields_parse(x->body, x->n_body, &e) : NULL;
+    const json_t   *text = NULL;
+    struct prompt  *p = NULL;
+    if (g)
+        params_default(g, &s.params);
+    if (root && check_model(a, root, &e) == 0 && sampling_parse(&s, root, false, &e) == 0 &&
+        (text = prompt_of(root, &e)) != NULL && app_enter(a, &e) == 0) {
+        p = engine_prompt_text(g, json_string_value(text), json_string_length(text), &e);
+        exchange_drop_body(x);
+        if (!p)
+            app_leave(a);
+    }
+    if (!s.params.max_tokens)
+        s.params.max_tokens = 16;      /* OpenAI's default of this endpoint */
+    if (p)
+        generation_run(a, g, x, p, &s, false);
+    else
+        reply_error(x, &e);
+    json_decref(root);
+}

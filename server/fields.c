@@ -1,0 +1,158 @@
+#include "server/fields.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_DEPTH = 128 };  /* of arrays and objects; jansson recurses for each */
+
+int fields_wrong(struct err *e, const char *code, const char *at, const char *name, const char *fmt, ...)
+{
+    char    path[128], text[256];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    snprintf(path, sizeof path, "%s%s%s", at, *at && *name ? "." : "", name);
+    err_field(e, path, "%s %s", path, text);
+    snprintf(e->code, sizeof e->code, "%s", code);
+    return -1;
+}
+
+static int wrong_type(struct err *e, const char *at, const char *name, const char *wanted, const json_t *v)
+{
+    static const char *const type[] = { "an object", "an array", "a string", "an integer", "a number", "a boolean", "a boolean", "null" };
+    return fields_wrong(e, "invalid_type", at, name, "must be %s, not %s", wanted, type[json_typeof(v)]);
+}
+
+static bool too_deep(const char *s, size_t n)
+{
+    int  depth = 0;
+    bool in_string = false;
+    for (size_t i = 0; i < n; i++) {
+        if (in_string) {
+            /* Strings hold the images: skip to what can end them. */
+            while (i < n && s[i] != '"' && s[i] != '\\')
+                i++;
+            if (i < n && s[i] == '\\')
+                i++;
+            else
+                in_string = false;
+        } else if (s[i] == '"') {
+            in_string = true;
+        } else if (s[i] == '{' || s[i] == '[') {
+            if (++depth > MAX_DEPTH)
+                return true;
+        } else if (s[i] == '}' || s[i] == ']') {
+            depth--;
+        }
+    }
+    return false;
+}
+
+json_t *fields_parse(const char *body, size_t n, struct err *e)
+{
+    json_error_t je;
+    if (n == 0) {
+        err_set(e, "the request has no body; a JSON object is expected");
+        return NULL;
+    }
+    if (too_deep(body, n)) {
+        err_set(e, "the body's JSON is nested more than %d levels deep", MAX_DEPTH);
+        return NULL;
+    }
+    json_t *root = json_loadb(body, n, 0, &je);
+    if (!root) {
+        err_set(e, "the body is not valid JSON: %s (line %d, column %d)", je.text, je.line, je.column);
+        snprintf(e->code, sizeof e->code, "invalid_json");
+    } else if (!json_is_object(root)) {
+        json_decref(root);
+        root = NULL;
+        err_set(e, "the body must be a JSON object");
+        snprintf(e->code, sizeof e->code, "invalid_type");
+    }
+    return root;
+}
+
+static const json_t *member(const json_t *o, const char *name)
+{
+    const json_t *v = json_object_get(o, name);
+    return json_is_null(v) ? NULL : v;
+}
+
+int field_bool(const json_t *o, const char *at, const char *name, bool *out, struct err *e)
+{
+    const json_t *v = member(o, name);
+    if (v && !json_is_boolean(v))
+        return wrong_type(e, at, name, "a boolean", v);
+    if (v)
+        *out = json_is_true(v);
+    return 0;
+}
+
+int field_int(const json_t *o, const char *at, const char *name, int64_t least, int64_t most, int64_t *out, struct err *e)
+{
+    const json_t *v = member(o, name);
+    if (!v)
+        return 0;
+    int64_t n;
+    if (json_is_integer(v)) {
+        n = json_integer_value(v);
+    } else if (json_is_real(v) && json_real_value(v) == floor(json_real_value(v)) && fabs(json_real_value(v)) < 9e15) {
+        n = (int64_t)json_real_value(v);       /* 1e3 and 5.0 are integers to JSON Schema */
+    } else {
+        return wrong_type(e, at, name, "an integer", v);
+    }
+    if (n < least || n > most) {
+        if (n < least)
+            return fields_wrong(e, "invalid_value", at, name, "must be at least %lld", (long long)least);
+        return fields_wrong(e, "invalid_value", at, name, "must be at most %lld", (long long)most);
+    }
+    *out = n;
+    return 0;
+}
+
+int field_real(const json_t *o, const char *at, const char *name, double least, double most, double *out, struct err *e)
+{
+    const json_t *v = member(o, name);
+    if (!v)
+        return 0;
+    if (!json_is_number(v))
+        return wrong_type(e, at, name, "a number", v);
+    double n = json_number_value(v);
+    if (!(n >= least && n <= most))
+        return fields_wrong(e, "invalid_value", at, name, "must be from %g to %g", least, most);
+    *out = n;
+    return 0;
+}
+
+int field_string(const json_t *o, const char *at, const char *name, const char **out, struct err *e)
+{
+    const json_t *v = member(o, name);
+    if (v && !json_is_string(v))
+        return wrong_type(e, at, name, "a string", v);
+    if (v)
+        *out = json_string_value(v);
+    return 0;
+}
+
+int field_object(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
+{
+    const json_t *v = member(o, name);
+    if (v && !json_is_object(v))
+        return wrong_type(e, at, name, "an object", v);
+    if (v)
+        *out = (json_t *)v;
+    return 0;
+}
+
+int field_array(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
+{
+    const json_t *v = member(o, name);
+    if (v && !json_is_array(v))
+        return wrong_type(e, at, name, "an array", v);
+    if (v)
+        *out = (json_t *)v;
+    return 0;
+}

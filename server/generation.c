@@ -1,0 +1,299 @@
+/* server/generation.c - collects the events of one request into an answer, or
+ * turns them into a stream of server-sent events.
+ *
+ * Errors before the first event are HTTP errors; so a stream's head is sent
+ * when its first event is there, or after a while without one (then comments
+ * keep the connection alive while the prompt waits or is read). Events that
+ * pile up because the client reads slowly go out as one chunk. A client that
+ * goes away cancels its request: freeing the generation does. */
+#include "server/generation.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/reply.h"
+#include "server/sse.h"
+
+enum { TEXT_BYTES = 16 << 20 };
+
+struct generation {
+    struct app      *app;          /* a place in it is held                           */
+    struct engine   *engine;
+    struct exchange *x;
+    struct request  *request;      /* owned                                           */
+    struct answer_head head;
+    bool   stream, include_usage, logprobs;
+    struct buf text;               /* not sent yet                                    */
+    struct answer_logprobs probs;  /* likewise                                        */
+    struct event end;              /* the last event, once `ended`                    */
+    bool   ended, role_sent;
+    double wait;                   /* seconds between comments                        */
+};
+
+static void generation_free(void *state)
+{
+    struct generation *q = state;
+    if (q->request) {
+        if (!q->ended)
+            log_info("request %s: cancelled after %.2f s", q->head.id, clock_seconds() - q->x->started);
+        request_free(q->request);
+    }
+    if (q->ended)
+        event_free(&q->end);
+    buf_free(&q->text);
+    logprobs_free(&q->probs);
+    app_leave(q->app);
+    free(q);
+}
+
+static void log_end(const struct generation *q)
+{
+    const struct event *end = &q->end;
+    if (end->kind == EVENT_ERROR) {
+        log_warn("request %s: %s", q->head.id, end->err.text);
+        return;
+    }
+    double decoding = end->total - end->ttft;
+    log_info("request %s: %d prompt tokens (%d cached), %d tokens, first after %.3f s, %.1f tokens/s, %s", q->head.id,
+             end->prompt_tokens, end->cached_tokens, end->completion_tokens, end->ttft,
+             decoding > 0 && end->completion_tokens > 1 ? (end->completion_tokens - 1) / decoding : 0.0,
+             end->finish == FINISH_LENGTH ? "length" : end->finish == FINISH_STOP ? "stop" : "cancelled");
+}
+
+/* Takes the events that wait; returns how many. */
+static int take_events(struct generation *q)
+{
+    struct event ev;
+    int n = 0;
+    while (!q->ended && request_next(q->request, &ev)) {
+        n++;
+        buf_add(&q->text, ev.text ? ev.text : "", ev.text ? ev.n_text : 0);
+        if (q->logprobs)
+            logprobs_add(&q->probs, q->engine, ev.logprobs, ev.n_logprobs, q->head.chat);
+        if (ev.kind == EVENT_DELTA) {
+            event_free(&ev);
+            continue;
+        }
+        q->end = ev;
+        q->ended = true;
+        log_end(q);
+    }
+    return n;
+}
+
+static enum wait_result await_events(struct generation *q, double seconds)
+{
+    if (take_events(q) > 0)
+        return EXCHANGE_READABLE;
+    double until = clock_seconds() + seconds;
+    for (;;) {
+        enum wait_result w = exchange_wait(q->x, request_fd(q->request), until - clock_seconds());
+        if (w != EXCHANGE_READABLE || take_events(q) > 0)
+            return w;
+    }
+}
+
+static void stopped_error(struct err *e)
+{
+    err_set(e, "the server is shutting down");
+    e->status = 503;
+    snprintf(e->code, sizeof e->code, "shutting_down");
+}
+
+/* The error that ended the generation, if one did. */
+static const struct err *failure(const struct generation *q, struct err *room)
+{
+    if (!q->ended)
+        return NULL;
+    if (q->end.kind == EVENT_END && q->end.finish != FINISH_CANCELLED && buf_ok(&q->text))
+        return NULL;
+    if (q->end.kind == EVENT_ERROR)
+        *room = q->end.err;
+    else if (!buf_ok(&q->text))
+        err_set(room, "the answer is too long");
+    else
+        stopped_error(room);
+    if (room->status == 0)
+        room->status = 500;
+    return room;
+}
+
+/* ---- the whole answer ---- */
+
+static void answer(struct generation *q)
+{
+    struct exchange *x = q->x;
+    struct err       e;
+    while (!q->ended) {
+        enum wait_result w = await_events(q, 3600);
+        if (w == EXCHANGE_GONE)
+            return;
+        if (w == EXCHANGE_STOPPED) {
+            stopped_error(&e);
+            reply_error(x, &e);
+            return;
+        }
+    }
+    const struct err *bad = failure(q, &e);
+    if (bad) {
+        reply_error(x, bad);
+        return;
+    }
+    x->status = 200;
+    reply_answer(&x->reply, &q->head, q->text.data ? q->text.data : "", q->text.len, q->logprobs ? &q->probs : NULL, &q->end);
+}
+
+/* ---- the stream ---- */
+
+static void write_text_chunk(struct generation *q, struct buf *out)
+{
+    enum chunk_usage usage = q->include_usage ? CHUNK_USAGE_NULL : CHUNK_USAGE_ABSENT;
+    sse_begin(out);
+    reply_chunk_text(out, &q->head, q->text.data, q->text.len, q->logprobs ? &q->probs : NULL, q->ended ? &q->end : NULL, usage);
+    sse_end(out);
+    buf_clear(&q->text);
+    logprobs_clear(&q->probs);
+}
+
+static int write_end(struct generation *q, struct buf *out)
+{
+    struct err        room;
+    const struct err *bad = failure(q, &room);
+    if (bad) {
+        sse_begin(out);
+        reply_error_object(out, bad->status, bad, "");
+        sse_end(out);
+    } else {
+        write_text_chunk(q, out);
+        if (q->include_usage) {
+            sse_begin(out);
+            reply_chunk_usage(out, &q->head, &q->end);
+            sse_end(out);
+        }
+    }
+    sse_done(out);
+    return 0;
+}
+
+static int more(void *state, struct buf *out)
+{
+    struct generation *q = state;
+    /* The role goes out with the first event; before that there are comments. */
+    bool has_news = q->ended || q->text.len > 0 || q->probs.n > 0;
+    while (!has_news) {
+        switch (await_events(q, q->wait)) {
+        case EXCHANGE_GONE:
+            return -1;
+        case EXCHANGE_STOPPED:
+            q->ended = true;
+            q->end = (struct event){ .kind = EVENT_ERROR };
+            stopped_error(&q->end.err);
+            break;
+        case EXCHANGE_TIMEOUT:
+            sse_comment(out, "keep-alive");
+            return 1;
+        case EXCHANGE_READABLE:
+            break;
+        }
+        has_news = q->ended || q->text.len > 0 || q->probs.n > 0;
+    }
+    if (q->head.chat && !q->role_sent && !(q->ended && q->end.kind == EVENT_ERROR)) {
+        sse_begin(out);
+        reply_chunk_role(out, &q->head, q->include_usage ? CHUNK_USAGE_NULL : CHUNK_USAGE_ABSENT);
+        sse_end(out);
+        q->role_sent = true;
+        return 1;
+    }
+    if (!q->ended)
+        take_events(q);
+    if (q->ended)
+        return write_end(q, out);
+    write_text_chunk(q, out);
+    return 1;
+}
+
+static bool start_stream(struct generation *q)
+{
+    struct exchange *x = q->x;
+    struct err       e;
+    enum wait_result w = await_events(q, q->wait);
+    if (w == EXCHANGE_GONE)
+        return false;
+    if (w == EXCHANGE_STOPPED || (q->ended && q->end.kind == EVENT_ERROR)) {
+        if (w == EXCHANGE_STOPPED)
+            stopped_error(&e);
+        else
+            failure(q, &e);
+        reply_error(x, &e);
+        return false;
+    }
+    x->status = 200;
+    x->content_type = "text/event-stream; charset=utf-8";
+    exchange_add_header(x, "Cache-Control", "no-cache");
+    exchange_add_header(x, "X-Accel-Buffering", "no");
+    x->stream = (struct stream){ .more = more, .free = generation_free, .state = q };
+    return true;
+}
+
+/* ---- the beginning ---- */
+
+static void make_id(char *out, size_t size, const char *prefix)
+{
+    unsigned char r[12] = { 0 };
+    char digits[25] = "";
+    if (getrandom(r, sizeof r, 0) > 0)
+        for (int i = 0; i < 12; i++)
+            snprintf(digits + 2 * i, 3, "%02x", r[i]);
+    snprintf(out, size, "%s-%s", prefix, digits);
+}
+
+/* A prompt that is too long is told with the numbers, as clients cut by them. */
+static void reply_submit_error(struct exchange *x, const struct engine *g, const struct err *e, int prompt)
+{
+    char extra[80] = "";
+    if (strcmp(e->code, "context_length_exceeded") == 0) {
+        struct engine_info info;
+        engine_info(g, &info);
+        snprintf(extra, sizeof extra, ",\"n_prompt_tokens\":%d,\"n_ctx\":%d", prompt, info.max_model_len);
+    }
+    reply_error_extra(x, e, extra);
+}
+
+void generation_run(struct app *a, struct engine *g, struct exchange *x, struct prompt *p, const struct sampling *s, bool chat)
+{
+    struct generation *q = calloc(1, sizeof *q);
+    struct err         e = { .status = 503, .text = "out of memory" };
+    if (!q) {
+        prompt_free(p);
+        app_leave(a);
+        reply_error(x, &e);
+        return;
+    }
+    q->app = a;
+    q->engine = g;
+    q->x = x;
+    q->stream = s->stream;
+    q->include_usage = s->include_usage;
+    q->logprobs = s->params.logprobs;
+    q->wait = a->cfg->keepalive_seconds;
+    q->head.created = time(NULL);
+    q->head.model = app_model_name(a);
+    q->head.chat = chat;
+    make_id(q->head.id, sizeof q->head.id, chat ? "chatcmpl" : "cmpl");
+    buf_init(&q->text, TEXT_BYTES);
+    logprobs_init(&q->probs);
+
+    int n_prompt = prompt_tokens(p);
+    q->request = engine_submit(g, p, &s->params, &e);
+    if (!q->request)
+        reply_submit_error(x, g, &e, n_prompt);
+    else if (!q->stream)
+        answer(q);
+    else if (start_stream(q))
+        return;                    /* the exchange owns it now */
+    generation_free(q);
+}

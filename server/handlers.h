@@ -1,0 +1,23 @@
+/* server/handlers.h - one function per route; each answers its exchange. */
+#ifndef SERVER_HANDLERS_H
+#define SERVER_HANDLERS_H
+#include "server/app.h"
+
+void chat_completions(struct app *a, struct exchange *x);
+void completions(struct app *a, struct exchange *x);
+void models_list(struct app *a, struct exchange *x);
+void models_get(struct app *a, struct exchange *x);
+void model_info(struct app *a, struct exchange *x);
+void server_info(struct app *a, struct exchange *x);
+void load_get(struct app *a, struct exchange *x);
+void health_get(struct app *a, struct exchange *x);
+void ready_get(struct app *a, struct exchange *x);
+void metrics_get(struct app *a, struct exchange *x);
+void tokenize_post(struct app *a, struct exchange *x);
+void detokenize_post(struct app *a, struct exchange *x);
+void index_get(struct app *a, struct exchange *x);
+
+/* Answers 404 model_not_found and returns -1 if the request names a model that is not served. */
+int check_model(struct app *a, const json_t *in, struct err *e);
+
+#endif

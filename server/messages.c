@@ -1,0 +1,229 @@
+/* server/messages.c - "messages" of a request: roles, contents, parts.
+ *
+ * The checked copy has no null members; every image part became
+ * {"type": "image"} and its data: URL a row of image[], in the order of the
+ * prompt. Members that we do not know stay: templates may use them. */
+#include "server/messages.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/data_url.h"
+#include "server/fields.h"
+
+enum { PATH = 128 };
+
+struct parser {
+    struct messages             *m;
+    const struct message_limits *limits;
+    struct err                  *e;
+};
+
+static const char *known_detail(const char *s)
+{
+    static const char *const known[] = { "low", "high", "auto" };
+    for (int i = 0; i < 3; i++)
+        if (strcmp(s, known[i]) == 0)
+            return known[i];
+    return NULL;
+}
+
+static int add_image(struct parser *p, const char *at, const char *name, json_t *url, const char *detail)
+{
+    struct messages *m = p->m;
+    char field[PATH];
+    snprintf(field, sizeof field, "%s.%s", at, name);
+    if (m->n_images == p->limits->max_images)
+        return err_field(p->e, field, "%s: a request may have at most %d images", field, p->limits->max_images);
+    if (detail && !known_detail(detail))
+        return fields_wrong(p->e, "invalid_value", at, "image_url.detail", "must be low, high or auto");
+    struct message_image image = { .detail = detail ? known_detail(detail) : NULL, .url = url };
+    memcpy(image.field, field, sizeof field);
+    if (data_url_check(json_string_value(url), json_string_length(url), p->limits->max_image_bytes, field, &image.base64, &image.n_base64, p->e) != 0)
+        return -1;
+    struct message_image *grown = realloc(m->image, (size_t)(m->n_images + 1) * sizeof *grown);
+    if (!grown) {
+        err_set(p->e, "out of memory");
+        p->e->status = 503;
+        return -1;
+    }
+    m->image = grown;
+    grown[m->n_images++] = image;
+    return 0;
+}
+
+/* {"image_url": {"url": ..., "detail": ...}} or {"image_url": "..."} */
+static int parse_image(struct parser *p, const json_t *part, const char *at)
+{
+    json_t     *v = json_object_get(part, "image_url");
+    const char *detail = NULL, *url = NULL;
+    if (json_is_string(v)) {
+        if (field_string(part, at, "detail", &detail, p->e) != 0)
+            return -1;
+        return add_image(p, at, "image_url", v, detail);
+    }
+    if (!json_is_object(v))
+        return fields_wrong(p->e, v && !json_is_null(v) ? "invalid_type" : "missing_field", at, "image_url",
+                            "must be an object with a url, or a string");
+    char path[PATH];
+    snprintf(path, sizeof path, "%.100s.image_url", at);
+    if (field_string(v, path, "url", &url, p->e) != 0 || field_string(v, path, "detail", &detail, p->e) != 0)
+        return -1;
+    if (!url)
+        return fields_wrong(p->e, "missing_field", path, "url", "is missing");
+    return add_image(p, at, "image_url.url", json_object_get(v, "url"), detail);
+}
+
+static int add_text(struct parser *p, json_t *out, const json_t *text, const char *at, const char *name)
+{
+    if (!json_is_string(text))
+        return fields_wrong(p->e, text && !json_is_null(text) ? "invalid_type" : "missing_field", at, name, "must be a string");
+    return json_array_append_new(out, json_pack("{s:s, s:O}", "type", "text", "text", (json_t *)text));
+}
+
+static int parse_part(struct parser *p, json_t *out, const json_t *part, const char *at)
+{
+    if (json_is_string(part))
+        return add_text(p, out, part, at, "");
+    if (!json_is_object(part))
+        return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
+    const char *type = NULL;
+    if (field_string(part, at, "type", &type, p->e) != 0)
+        return -1;
+    if (!type)
+        type = json_object_get(part, "image_url") ? "image_url" : "text";
+    if (strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 || strcmp(type, "output_text") == 0)
+        return add_text(p, out, json_object_get(part, "text"), at, "text");
+    if (strcmp(type, "refusal") == 0)
+        return add_text(p, out, json_object_get(part, "refusal"), at, "refusal");
+    if (strcmp(type, "image_url") == 0 || strcmp(type, "input_image") == 0)
+        return parse_image(p, part, at) == 0 ? json_array_append_new(out, json_pack("{s:s}", "type", "image")) : -1;
+    return fields_wrong(p->e, "invalid_value", at, "type", "\"%.40s\" is not understood; parts are text and image_url", type);
+}
+
+/* Templates want the arguments of earlier tool calls as an object; the wire
+ * has them as a string of JSON. */
+static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
+{
+    json_t *calls = NULL;
+    if (field_array(message, at, "tool_calls", &calls, p->e) != 0)
+        return -1;
+    for (size_t i = 0; calls && i < json_array_size(calls); i++) {
+        char path[PATH];
+        snprintf(path, sizeof path, "%.80s.tool_calls[%zu]", at, i);
+        json_t *call = json_array_get(calls, i), *function = NULL;
+        if (!json_is_object(call))
+            return fields_wrong(p->e, "invalid_type", path, "", "must be an object");
+        if (field_object(call, path, "function", &function, p->e) != 0)
+            return -1;
+        const json_t *arguments = json_object_get(function, "arguments");
+        if (!json_is_string(arguments))
+            continue;
+        json_t *parsed = json_loadb(json_string_value(arguments), json_string_length(arguments), 0, NULL);
+        if (json_is_object(parsed))
+            json_object_set(function, "arguments", parsed);
+        json_decref(parsed);
+    }
+    return 0;
+}
+
+static int parse_content(struct parser *p, json_t *message, const json_t *in, const char *role, const char *at)
+{
+    const json_t *content = json_object_get(in, "content");
+    if (json_is_string(content))
+        return 0;
+    if (!content || json_is_null(content)) {
+        if (strcmp(role, "assistant") == 0)
+            return 0;
+        return fields_wrong(p->e, "missing_field", at, "content", "is missing");
+    }
+    if (!json_is_array(content))
+        return fields_wrong(p->e, "invalid_type", at, "content", "must be a string or an array of parts");
+    if (json_array_size(content) == 0)
+        return fields_wrong(p->e, "invalid_value", at, "content", "must not be empty");
+    json_t *parts = json_array();
+    json_object_set_new(message, "content", parts);
+    for (size_t i = 0; i < json_array_size(content); i++) {
+        char path[PATH];
+        snprintf(path, sizeof path, "%.80s.content[%zu]", at, i);
+        if (parse_part(p, parts, json_array_get(content, i), path) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int parse_message(struct parser *p, const json_t *in, size_t index)
+{
+    static const char *const roles[] = { "system", "user", "assistant", "tool", "developer", "function", "observation" };
+    char at[PATH];
+    snprintf(at, sizeof at, "messages[%zu]", index);
+    if (!json_is_object(in))
+        return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
+    const char *role = NULL, *name = NULL;
+    if (field_string(in, at, "role", &role, p->e) != 0 || field_string(in, at, "name", &name, p->e) != 0)
+        return -1;
+    if (!role)
+        return fields_wrong(p->e, "missing_field", at, "role", "is missing");
+    size_t r = 0;
+    while (r < sizeof roles / sizeof *roles && strcmp(role, roles[r]) != 0)
+        r++;
+    if (r == sizeof roles / sizeof *roles)
+        return fields_wrong(p->e, "invalid_value", at, "role", "\"%.40s\" is none of system, developer, user, assistant, tool", role);
+
+    json_t *message = json_object();
+    json_array_append_new(p->m->list, message);
+    const char *key;
+    json_t     *v;
+    json_object_foreach((json_t *)in, key, v)
+        if (!json_is_null(v))
+            json_object_set_new(message, key, strcmp(key, "tool_calls") == 0 ? json_deep_copy(v) : json_incref(v));
+    if ((v = json_object_get(message, "reasoning")) != NULL && !json_object_get(message, "reasoning_content"))
+        json_object_set(message, "reasoning_content", v);
+    if (parse_content(p, message, in, role, at) != 0)
+        return -1;
+    return parse_tool_calls(p, message, at);
+}
+
+int messages_parse(struct messages *m, const json_t *in, const struct message_limits *limits, struct err *e)
+{
+    memset(m, 0, sizeof *m);
+    json_t *list = NULL;
+    if (field_array(in, "", "messages", &list, e) != 0)
+        return -1;
+    if (!list)
+        return fields_wrong(e, "missing_field", "", "messages", "is missing");
+    if (json_array_size(list) == 0)
+        return fields_wrong(e, "invalid_value", "", "messages", "must not be empty");
+    m->list = json_array();
+    struct parser p = { .m = m, .limits = limits, .e = e };
+    for (size_t i = 0; i < json_array_size(list); i++)
+        if (parse_message(&p, json_array_get(list, i), i) != 0) {
+            messages_free(m);
+            return -1;
+        }
+    return 0;
+}
+
+int messages_decode(struct messages *m, struct err *e)
+{
+    for (int i = 0; i < m->n_images; i++) {
+        struct message_image *image = &m->image[i];
+        if (base64_decode(image->base64, image->n_base64, &image->data, &image->n) != 0)
+            return err_field(e, image->field, "%s is not valid base64", image->field);
+        if (image->n == 0)
+            return err_field(e, image->field, "%s holds no data", image->field);
+        image->base64 = NULL;
+        json_string_set(image->url, "");       /* the request need not hold the image a second time */
+    }
+    return 0;
+}
+
+void messages_free(struct messages *m)
+{
+    for (int i = 0; i < m->n_images; i++)
+        free(m->image[i].data);
+    free(m->image);
+    json_decref(m->list);
+    memset(m, 0, sizeof *m);
+}

@@ -1,0 +1,34 @@
+/* server/messages.h - the messages of a chat, checked and put into the form
+ * that the engine takes. */
+#ifndef SERVER_MESSAGES_H
+#define SERVER_MESSAGES_H
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "engine/engine.h"
+
+struct message_image {
+    char        field[128];    /* "messages[0].content[1].image_url.url"        */
+    const char *detail;        /* static: "low", "high", "auto"; NULL: not given */
+    json_t     *url;           /* borrowed from the request, emptied when decoded */
+    const char *base64;        /* borrowed from url                             */
+    size_t      n_base64;
+    unsigned char *data;       /* owned; NULL until decoded                     */
+    size_t      n;
+};
+
+struct messages {
+    json_t *list;              /* owned: what goes into struct chat             */
+    struct message_image *image;   /* owned                                     */
+    int     n_images;
+};
+
+struct message_limits { int max_images; size_t max_image_bytes; };
+
+/* Checks everything but the images' bytes. `in` must outlive messages_decode(). */
+int  messages_parse(struct messages *m, const json_t *in, const struct message_limits *limits, struct err *e);
+int  messages_decode(struct messages *m, struct err *e);
+void messages_free(struct messages *m);
+
+#endif

@@ -1,0 +1,129 @@
+/* server/models.c - what is served: /v1/models for clients, and the forms in
+ * which SGLang's and vLLM's routers ask for the same. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/fields.h"
+#include "server/handlers.h"
+#include "server/reply.h"
+
+static int not_found(struct err *e, const char *name)
+{
+    err_field(e, "model", "the model \"%.200s\" does not exist here", name);
+    e->status = 404;
+    snprintf(e->code, sizeof e->code, "model_not_found");
+    return -1;
+}
+
+int check_model(struct app *a, const json_t *in, struct err *e)
+{
+    const char *name = NULL;
+    if (field_string(in, "", "model", &name, e) != 0)
+        return -1;
+    return name && *name && !app_knows_model(a, name) ? not_found(e, name) : 0;
+}
+
+static void write_model(struct buf *out, struct app *a, const char *name)
+{
+    buf_str(out, "{\"id\":");
+    json_write_string(out, name, strlen(name));
+    buf_printf(out, ",\"object\":\"model\",\"created\":%ld,\"owned_by\":\"openautoglm\"", (long)a->created);
+    struct engine *g = atomic_load(&a->engine);
+    if (g) {
+        struct engine_info info;
+        engine_info(g, &info);
+        buf_printf(out, ",\"max_model_len\":%d", info.max_model_len);
+    }
+    buf_byte(out, '}');
+}
+
+void models_list(struct app *a, struct exchange *x)
+{
+    x->status = 200;
+    buf_str(&x->reply, "{\"object\":\"list\",\"data\":[");
+    for (int i = 0; i < a->cfg->served_model_name.n; i++) {
+        buf_str(&x->reply, i ? "," : "");
+        write_model(&x->reply, a, a->cfg->served_model_name.item[i]);
+    }
+    buf_str(&x->reply, "]}");
+}
+
+void models_get(struct app *a, struct exchange *x)
+{
+    struct err  e;
+    const char *name = x->path + strlen("/v1/models/");
+    if (!app_knows_model(a, name)) {
+        not_found(&e, name);
+        reply_error(x, &e);
+        return;
+    }
+    x->status = 200;
+    write_model(&x->reply, a, name);
+}
+
+static void write_member(struct buf *out, const char *name, const char *value)
+{
+    buf_printf(out, ",\"%s\":", name);
+    json_write_string(out, value, strlen(value));
+}
+
+static void write_info(struct buf *out, struct app *a, struct engine *g)
+{
+    struct engine_info info;
+    engine_info(g, &info);
+    buf_str(out, "{\"served_model_name\":");
+    json_write_string(out, app_model_name(a), strlen(app_model_name(a)));
+    write_member(out, "model_path", info.model_dir);
+    write_member(out, "tokenizer_path", info.model_dir);
+    write_member(out, "model_type", info.model_type);
+    buf_str(out, ",\"architectures\":[");
+    json_write_string(out, info.model_type, strlen(info.model_type));
+    buf_printf(out, "],\"is_generation\":true,\"has_image_understanding\":%s,\"max_model_len\":%d,\"context_length\":%d,\"vocab_size\":%d",
+               info.takes_images ? "true" : "false", info.max_model_len, info.max_model_len, info.vocab);
+}
+
+void model_info(struct app *a, struct exchange *x)
+{
+    struct err     e;
+    struct engine *g = app_engine(a, &e);
+    if (!g) {
+        reply_error(x, &e);
+        return;
+    }
+    x->status = 200;
+    write_info(&x->reply, a, g);
+    buf_byte(&x->reply, '}');
+}
+
+void server_info(struct app *a, struct exchange *x)
+{
+    struct err         e;
+    struct engine_info info;
+    struct engine     *g = app_engine(a, &e);
+    if (!g) {
+        reply_error(x, &e);
+        return;
+    }
+    engine_info(g, &info);
+    x->status = 200;
+    write_info(&x->reply, a, g);
+    write_member(&x->reply, "version", VERSION);
+    write_member(&x->reply, "device", info.device);
+    buf_printf(&x->reply, ",\"tp_size\":1,\"dp_size\":1,\"max_running_requests\":%d,\"max_queued_requests\":%d}",
+               info.max_num_seqs, (int)a->cfg->max_queue);
+}
+
+void load_get(struct app *a, struct exchange *x)
+{
+    struct err     e;
+    struct engine *g = app_engine(a, &e);
+    if (!g) {
+        reply_error(x, &e);
+        return;
+    }
+    struct engine_stats s;
+    engine_stats(g, &s);
+    x->status = 200;
+    buf_printf(&x->reply, "[{\"dp_rank\":0,\"num_reqs\":%d,\"num_waiting_reqs\":%d,\"num_tokens\":%d}]", s.running + s.waiting,
+               s.waiting, s.kv_pages_used * s.page_tokens);
+}

@@ -1,0 +1,167 @@
+/* server/routes.c - the table of routes, and what holds for all of them: keys,
+ * origins, methods, and the counts by route and status. openapi.yaml says the
+ * same to clients; tests/api/test_openapi.py compares the two. */
+#include "server/routes.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/handlers.h"
+#include "server/metrics.h"
+#include "server/reply.h"
+
+const struct route routes[] = {
+    { "POST", "/v1/chat/completions", chat_completions, BODY_IMAGES, false },
+    { "POST", "/v1/completions", completions, BODY_SMALL, false },
+    { "GET", "/v1/models", models_list, BODY_NONE, false },
+    { "GET", "/v1/models/", models_get, BODY_NONE, false },
+    { "GET", "/health", health_get, BODY_NONE, true },
+    { "GET", "/ready", ready_get, BODY_NONE, true },
+    { "GET", "/metrics", metrics_get, BODY_NONE, false },
+    { "POST", "/tokenize", tokenize_post, BODY_SMALL, false },
+    { "POST", "/detokenize", detokenize_post, BODY_SMALL, false },
+    { "GET", "/model_info", model_info, BODY_NONE, false },
+    { "GET", "/get_model_info", model_info, BODY_NONE, false },
+    { "GET", "/server_info", server_info, BODY_NONE, false },
+    { "GET", "/get_server_info", server_info, BODY_NONE, false },
+    { "GET", "/get_load", load_get, BODY_NONE, false },
+    { "GET", "/", index_get, BODY_NONE, true },
+};
+const int n_routes = sizeof routes / sizeof *routes;
+_Static_assert(sizeof routes / sizeof *routes < APP_ROUTES, "struct app counts too few routes");
+
+enum { SMALL_BODY = 4 << 20 };
+
+static bool path_matches(const char *pattern, const char *path)
+{
+    size_t n = strlen(pattern);
+    if (n > 1 && pattern[n - 1] == '/')
+        return strncmp(pattern, path, n) == 0 && path[n];
+    return strcmp(pattern, path) == 0;
+}
+
+static const struct route *find_route(const struct exchange *x, bool *known_path)
+{
+    const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
+    *known_path = false;
+    for (int i = 0; i < n_routes; i++) {
+        if (!path_matches(routes[i].path, x->path))
+            continue;
+        *known_path = true;
+        if (strcmp(routes[i].method, method) == 0)
+            return &routes[i];
+    }
+    return NULL;
+}
+
+/* "GET, HEAD" or "POST": what the path can be asked with. */
+static void allowed_methods(const char *path, char *out, size_t size)
+{
+    bool get = false, post = false;
+    for (int i = 0; i < n_routes; i++)
+        if (path_matches(routes[i].path, path))
+            *(strcmp(routes[i].method, "GET") == 0 ? &get : &post) = true;
+    snprintf(out, size, "%s%s%s", get ? "GET, HEAD" : "", get && post ? ", " : "", post ? "POST" : "");
+}
+
+/* Takes as long for a wrong key as for the right one. */
+static bool key_equal(const char *given, const char *key)
+{
+    size_t        n = strlen(key), m = strlen(given);
+    unsigned char differ = n != m;
+    for (size_t i = 0; i < n; i++)
+        differ |= (unsigned char)(key[i] ^ (m ? given[i % m] : 0));
+    return differ == 0;
+}
+
+static bool authorized(const struct app *a, const struct exchange *x)
+{
+    const char *key = a->cfg->api_key;
+    if (!*key)
+        return true;
+    const char *given = exchange_header(x, "Authorization");
+    return given && strncasecmp(given, "Bearer ", 7) == 0 && key_equal(given + 7, key);
+}
+
+static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...)
+{
+    struct err e;
+    char       text[400];
+    va_list    ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    err_set(&e, "%s", text);
+    e.status = status;
+    snprintf(e.code, sizeof e.code, "%s", code);
+    reply_error(x, &e);
+}
+
+static bool is_preflight(const struct app *a, const struct exchange *x)
+{
+    return *a->cfg->allow_origin && strcmp(x->method, "OPTIONS") == 0 && exchange_header(x, "Access-Control-Request-Method");
+}
+
+static void answer_preflight(struct exchange *x)
+{
+    char methods[40];
+    allowed_methods(x->path, methods, sizeof methods);
+    x->status = 204;
+    exchange_add_header(x, "Access-Control-Allow-Methods", "%s", methods);
+    exchange_add_header(x, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id, X-Session-ID");
+    exchange_add_header(x, "Access-Control-Max-Age", "600");
+}
+
+size_t routes_begin(void *ctx, struct exchange *x)
+{
+    struct app *a = ctx;
+    struct err  e = { 0 };
+    bool        known;
+    const struct route *r = find_route(x, &known);
+    x->user = (void *)r;
+    if (*a->cfg->allow_origin) {
+        exchange_add_header(x, "Access-Control-Allow-Origin", "%s", a->cfg->allow_origin);
+        exchange_add_header(x, "Access-Control-Expose-Headers", "X-Request-Id");
+    }
+    if (atomic_load(&a->state) == APP_DRAINING)
+        exchange_add_header(x, "Connection", "close");
+    if (known && is_preflight(a, x)) {
+        answer_preflight(x);
+    } else if (!(r && r->open) && !authorized(a, x)) {
+        exchange_add_header(x, "WWW-Authenticate", "Bearer");
+        deny(x, 401, "invalid_api_key", "a valid API key is needed (Authorization: Bearer ...)");
+    } else if (!known) {
+        deny(x, 404, "not_found", "there is nothing at %.200s", x->path);
+    } else if (!r) {
+        char methods[40];
+        allowed_methods(x->path, methods, sizeof methods);
+        exchange_add_header(x, "Allow", "%s", methods);
+        deny(x, 405, "method_not_allowed", "%.20s is not allowed at %.200s; use %s", x->method, x->path, methods);
+    } else if (r->body == BODY_IMAGES && !app_engine(a, &e)) {
+        reply_error(x, &e);        /* before a large body is read for nothing */
+    }
+    if (!r || r->body == BODY_NONE)
+        return 1024;
+    size_t limit = (size_t)a->cfg->max_body_bytes;
+    return r->body == BODY_SMALL && limit > SMALL_BODY ? SMALL_BODY : limit;
+}
+
+void routes_handle(void *ctx, struct exchange *x)
+{
+    const struct route *r = x->user;
+    r->handle(ctx, x);
+}
+
+void routes_done(void *ctx, struct exchange *x)
+{
+    struct app *a = ctx;
+    const struct route *r = x->user;
+    metrics_count(a, r ? (int)(r - routes) : n_routes, x->broken ? 499 : x->status);
+    log_debug("%s %s %s: %d%s in %.3f s", x->request_id, x->method, x->path, x->status, x->broken ? " (client gone)" : "",
+              clock_seconds() - x->started);
+}

@@ -1,0 +1,141 @@
+#include "server/sampling.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "server/fields.h"
+
+/* Numbers with a range. */
+static const struct {
+    const char *name;
+    double      least, most;
+    size_t      offset;        /* of a float in struct params */
+} reals[] = {
+    { "temperature", 0, 2, offsetof(struct params, temperature) },
+    { "top_p", 0, 1, offsetof(struct params, top_p) },
+    { "min_p", 0, 1, offsetof(struct params, min_p) },
+    { "frequency_penalty", -2, 2, offsetof(struct params, frequency_penalty) },
+    { "presence_penalty", -2, 2, offsetof(struct params, presence_penalty) },
+    { "repetition_penalty", 0, 10, offsetof(struct params, repetition_penalty) },
+};
+
+static int parse_reals(struct params *p, const json_t *in, struct err *e)
+{
+    for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
+        float *field = (float *)((char *)p + reals[i].offset);
+        double v = (double)*field;
+        if (field_real(in, "", reals[i].name, reals[i].least, reals[i].most, &v, e) != 0)
+            return -1;
+        *field = (float)v;
+    }
+    if (p->top_p <= 0.0f)
+        return fields_wrong(e, "invalid_value", "", "top_p", "must be greater than 0");
+    if (p->repetition_penalty <= 0.0f)
+        return fields_wrong(e, "invalid_value", "", "repetition_penalty", "must be greater than 0");
+    return 0;
+}
+
+/* An integer beyond 64 bits is refused by the JSON parser already. */
+static int parse_integers(struct params *p, const json_t *in, struct err *e)
+{
+    int64_t top_k = p->top_k, seed = 0, limit = 0, wide_limit = 0, n = 1;
+    if (field_int(in, "", "top_k", -1, INT32_MAX, &top_k, e) != 0 ||
+        field_int(in, "", "seed", INT64_MIN, INT64_MAX, &seed, e) != 0 ||
+        field_int(in, "", "max_tokens", 1, INT32_MAX, &limit, e) != 0 ||
+        field_int(in, "", "max_completion_tokens", 1, INT32_MAX, &wide_limit, e) != 0 ||
+        field_int(in, "", "n", 1, 128, &n, e) != 0)
+        return -1;
+    if (n != 1)
+        return fields_wrong(e, "unsupported_value", "", "n", "must be 1: one answer per request");
+    p->top_k = top_k < 0 ? 0 : (int)top_k;
+    p->seed = (uint64_t)seed;
+    p->has_seed = json_is_number(json_object_get(in, "seed"));
+    p->max_tokens = (int)(wide_limit ? wide_limit : limit);
+    return 0;
+}
+
+static int add_stop(struct params *p, const json_t *v, struct err *e)
+{
+    if (!json_is_string(v))
+        return fields_wrong(e, "invalid_type", "", "stop", "must be a string or an array of strings");
+    if (json_string_length(v) == 0)
+        return fields_wrong(e, "invalid_value", "", "stop", "must not hold an empty string");
+    if (p->n_stop == ENGINE_MAX_STOP)
+        return fields_wrong(e, "invalid_value", "", "stop", "may hold at most %d strings", ENGINE_MAX_STOP);
+    p->stop[p->n_stop++] = json_string_value(v);
+    return 0;
+}
+
+static int parse_stop(struct params *p, const json_t *in, struct err *e)
+{
+    const json_t *v = json_object_get(in, "stop");
+    if (!v || json_is_null(v))
+        return 0;
+    p->n_stop = 0;
+    if (!json_is_array(v))
+        return add_stop(p, v, e);
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (add_stop(p, json_array_get(v, i), e) != 0)
+            return -1;
+    return 0;
+}
+
+static int parse_logprobs(struct params *p, const json_t *in, bool chat, struct err *e)
+{
+    int64_t top = 0;
+    if (!chat) {
+        top = -1;
+        if (field_int(in, "", "logprobs", 0, ENGINE_MAX_TOP_LOGPROBS, &top, e) != 0)
+            return -1;
+        p->logprobs = top >= 0;
+        p->top_logprobs = top < 0 ? 0 : (int)top;
+        return 0;
+    }
+    if (field_bool(in, "", "logprobs", &p->logprobs, e) != 0 ||
+        field_int(in, "", "top_logprobs", 0, ENGINE_MAX_TOP_LOGPROBS, &top, e) != 0)
+        return -1;
+    if (top > 0 && !p->logprobs)
+        return fields_wrong(e, "invalid_value", "", "top_logprobs", "needs \"logprobs\": true");
+    p->top_logprobs = (int)top;
+    return 0;
+}
+
+/* What would change the answer and that we cannot do is refused, not ignored. */
+static int refuse_unsupported(const json_t *in, struct err *e)
+{
+    json_t *bias = NULL, *format = NULL;
+    int64_t best_of = 1;
+    bool    echo = false;
+    const char *type = "text";
+    if (field_object(in, "", "logit_bias", &bias, e) != 0 || field_object(in, "", "response_format", &format, e) != 0 ||
+        field_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || field_bool(in, "", "echo", &echo, e) != 0 ||
+        (format && field_string(format, "response_format", "type", &type, e) != 0))
+        return -1;
+    if (json_object_size(bias) > 0)
+        return fields_wrong(e, "unsupported_parameter", "", "logit_bias", "is not supported");
+    if (strcmp(type, "text") != 0)
+        return fields_wrong(e, "unsupported_value", "", "response_format", "of type \"%.40s\" is not supported, only text", type);
+    if (best_of > 1)
+        return fields_wrong(e, "unsupported_value", "", "best_of", "must be 1");
+    if (echo)
+        return fields_wrong(e, "unsupported_value", "", "echo", "is not supported");
+    return 0;
+}
+
+int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *e)
+{
+    struct params *p = &s->params;
+    json_t *options = NULL;
+    bool    skip_special = true;
+    if (parse_reals(p, in, e) != 0 || parse_integers(p, in, e) != 0 || parse_stop(p, in, e) != 0 ||
+        parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, e) != 0)
+        return -1;
+    if (field_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||
+        field_bool(in, "", "skip_special_tokens", &skip_special, e) != 0 ||
+        field_bool(in, "", "stream", &s->stream, e) != 0 ||
+        field_object(in, "", "stream_options", &options, e) != 0 ||
+        (options && field_bool(options, "stream_options", "include_usage", &s->include_usage, e) != 0))
+        return -1;
+    p->keep_special_tokens = !skip_special;
+    return 0;
+}

@@ -1,0 +1,83 @@
+/* server/tokenize.c - POST /tokenize and /detokenize, in vLLM's form. */
+#include <stdlib.h>
+
+#include "server/fields.h"
+#include "server/handlers.h"
+#include "server/reply.h"
+
+static void write_tokens(struct buf *out, const struct engine *g, const int32_t *ids, size_t n, bool strings)
+{
+    struct engine_info info;
+    engine_info(g, &info);
+    buf_printf(out, "{\"count\":%zu,\"max_model_len\":%d,\"tokens\":[", n, info.max_model_len);
+    for (size_t i = 0; i < n; i++)
+        buf_printf(out, i ? ",%d" : "%d", ids[i]);
+    buf_str(out, strings ? "],\"token_strs\":[" : "],\"token_strs\":null}");
+    for (size_t i = 0; strings && i < n; i++) {
+        struct buf piece;
+        buf_init(&piece, 4096);
+        engine_piece(g, ids[i], &piece);
+        buf_str(out, i ? "," : "");
+        json_write_string(out, piece.data ? piece.data : "", piece.len);
+        buf_free(&piece);
+    }
+    buf_str(out, strings ? "]}" : "");
+}
+
+void tokenize_post(struct app *a, struct exchange *x)
+{
+    struct err     e = { 0 };
+    bool           special = true, strings = false;
+    const char    *prompt = NULL;
+    int32_t       *ids = NULL;
+    size_t         n = 0;
+    struct engine *g = app_engine(a, &e);
+    json_t        *root = g ? fields_parse(x->body, x->n_body, &e) : NULL;
+    if (!root || check_model(a, root, &e) != 0 || field_string(root, "", "prompt", &prompt, &e) != 0 ||
+        field_bool(root, "", "add_special_tokens", &special, &e) != 0 ||
+        field_bool(root, "", "return_token_strs", &strings, &e) != 0 ||
+        (!prompt && fields_wrong(&e, "missing_field", "", "prompt", "is missing") != 0) ||
+        engine_tokenize(g, prompt, json_string_length(json_object_get(root, "prompt")), special, &ids, &n, &e) != 0) {
+        reply_error(x, &e);
+    } else {
+        x->status = 200;
+        write_tokens(&x->reply, g, ids, n, strings);
+    }
+    free(ids);
+    json_decref(root);
+}
+
+static int read_ids(const json_t *list, int32_t *ids, struct err *e)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX)
+            return fields_wrong(e, "invalid_type", "", "tokens", "must be an array of token ids");
+        ids[i] = (int32_t)json_integer_value(v);
+    }
+    return 0;
+}
+
+void detokenize_post(struct app *a, struct exchange *x)
+{
+    struct err     e = { 0 };
+    struct engine *g = app_engine(a, &e);
+    json_t        *root = g ? fields_parse(x->body, x->n_body, &e) : NULL, *list = NULL;
+    int32_t       *ids = NULL;
+    struct buf     text;
+    buf_init(&text, 16 << 20);
+    if (!root || check_model(a, root, &e) != 0 || field_array(root, "", "tokens", &list, &e) != 0 ||
+        (!list && fields_wrong(&e, "missing_field", "", "tokens", "is missing") != 0) ||
+        (ids = malloc(json_array_size(list) * sizeof *ids + 1)) == NULL || read_ids(list, ids, &e) != 0 ||
+        engine_detokenize(g, ids, json_array_size(list), &text, &e) != 0) {
+        reply_error(x, &e);
+    } else {
+        x->status = 200;
+        buf_str(&x->reply, "{\"prompt\":");
+        json_write_string(&x->reply, text.data ? text.data : "", text.len);
+        buf_byte(&x->reply, '}');
+    }
+    buf_free(&text);
+    free(ids);
+    json_decref(root);
+}
