@@ -18,6 +18,7 @@ enum { APP_ROUTES = 32, APP_STATUSES = 24 };
 
 struct app {
     const struct config      *cfg;        /* borrowed                                              */
+    struct http              *http;       /* borrowed; NULL before it listens                      */
     _Atomic(struct engine *)  engine;     /* NULL while it loads                                   */
     _Atomic int               state;
     _Atomic int               inflight;   /* generations that have a place, from admission to end  */

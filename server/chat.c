@@ -36,8 +36,8 @@ static int check_tools(const json_t *tools, struct err *e)
         snprintf(at, sizeof at, "tools[%zu]", i);
         if (!json_is_object(tool))
             return fields_wrong(e, "invalid_type", at, "", "must be an object");
-        if (field_object(tool, at, "function", &function, e) != 0 ||
-            (function && field_string(function, at, "name", &name, e) != 0))
+        if (member_object(tool, at, "function", &function, e) != 0 ||
+            (function && member_string(function, at, "name", &name, e) != 0))
             return -1;
     }
     return 0;
@@ -63,13 +63,13 @@ static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
 static int parse_template_fields(struct chat *c, const json_t *in, struct err *e)
 {
     bool generation_prompt = true;
-    if (field_array(in, "", "tools", &c->tools, e) != 0 || check_tools(c->tools, e) != 0 ||
+    if (member_array(in, "", "tools", &c->tools, e) != 0 || check_tools(c->tools, e) != 0 ||
         check_tool_choice(in, &c->tools, e) != 0 ||
-        field_array(in, "", "documents", &c->documents, e) != 0 || check_documents(c->documents, e) != 0 ||
-        field_object(in, "", "chat_template_kwargs", &c->template_kwargs, e) != 0 ||
-        field_object(in, "", "mm_processor_kwargs", &c->mm_kwargs, e) != 0 ||
-        field_bool(in, "", "add_generation_prompt", &generation_prompt, e) != 0 ||
-        field_bool(in, "", "continue_final_message", &c->continue_final_message, e) != 0)
+        member_array(in, "", "documents", &c->documents, e) != 0 || check_documents(c->documents, e) != 0 ||
+        member_object(in, "", "chat_template_kwargs", &c->template_kwargs, e) != 0 ||
+        member_object(in, "", "mm_processor_kwargs", &c->mm_kwargs, e) != 0 ||
+        member_bool(in, "", "add_generation_prompt", &generation_prompt, e) != 0 ||
+        member_bool(in, "", "continue_final_message", &c->continue_final_message, e) != 0)
         return -1;
     if (json_array_size(c->tools) == 0)
         c->tools = NULL;

@@ -75,15 +75,15 @@ json_t *fields_parse(const char *body, size_t n, struct err *e)
     return root;
 }
 
-static const json_t *member(const json_t *o, const char *name)
+static const json_t *present(const json_t *o, const char *name)
 {
     const json_t *v = json_object_get(o, name);
     return json_is_null(v) ? NULL : v;
 }
 
-int field_bool(const json_t *o, const char *at, const char *name, bool *out, struct err *e)
+int member_bool(const json_t *o, const char *at, const char *name, bool *out, struct err *e)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = present(o, name);
     if (v && !json_is_boolean(v))
         return wrong_type(e, at, name, "a boolean", v);
     if (v)
@@ -91,9 +91,9 @@ int field_bool(const json_t *o, const char *at, const char *name, bool *out, str
     return 0;
 }
 
-int field_int(const json_t *o, const char *at, const char *name, int64_t least, int64_t most, int64_t *out, struct err *e)
+int member_int(const json_t *o, const char *at, const char *name, int64_t least, int64_t most, int64_t *out, struct err *e)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = present(o, name);
     if (!v)
         return 0;
     int64_t n;
@@ -113,9 +113,9 @@ int field_int(const json_t *o, const char *at, const char *name, int64_t least, 
     return 0;
 }
 
-int field_real(const json_t *o, const char *at, const char *name, double least, double most, double *out, struct err *e)
+int member_real(const json_t *o, const char *at, const char *name, double least, double most, double *out, struct err *e)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = present(o, name);
     if (!v)
         return 0;
     if (!json_is_number(v))
@@ -127,9 +127,9 @@ int field_real(const json_t *o, const char *at, const char *name, double least, 
     return 0;
 }
 
-int field_string(const json_t *o, const char *at, const char *name, const char **out, struct err *e)
+int member_string(const json_t *o, const char *at, const char *name, const char **out, struct err *e)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = present(o, name);
     if (v && !json_is_string(v))
         return wrong_type(e, at, name, "a string", v);
     if (v)
@@ -137,9 +137,9 @@ int field_string(const json_t *o, const char *at, const char *name, const char *
     return 0;
 }
 
-int field_object(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
+int member_object(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = present(o, name);
     if (v && !json_is_object(v))
         return wrong_type(e, at, name, "an object", v);
     if (v)
@@ -147,9 +147,9 @@ int field_object(const json_t *o, const char *at, const char *name, json_t **out
     return 0;
 }
 
-int field_array(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
+int member_array(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
 {
-    const json_t *v = member(o, name);
+    const json_t *v = present(o, name);
     if (v && !json_is_array(v))
         return wrong_type(e, at, name, "an array", v);
     if (v)

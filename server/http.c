@@ -487,12 +487,21 @@ struct http *http_start(const struct http_options *opt, struct err *e)
 
 int http_port(const struct http *h) { return h->port; }
 
-int http_connections(const struct http *h)
+int http_connections(struct http *h)
 {
-    struct http *w = (struct http *)h;
-    pthread_mutex_lock(&w->lock);
+    pthread_mutex_lock(&h->lock);
     int n = h->n_connections;
-    pthread_mutex_unlock(&w->lock);
+    pthread_mutex_unlock(&h->lock);
+    return n;
+}
+
+int http_busy(struct http *h)
+{
+    int n = 0;
+    pthread_mutex_lock(&h->lock);
+    for (struct connection *c = h->connections; c; c = c->next)
+        n += atomic_load(&c->phase) >= PHASE_WORK;
+    pthread_mutex_unlock(&h->lock);
     return n;
 }
 

@@ -59,7 +59,7 @@ static int parse_image(struct parser *p, const json_t *part, const char *at)
     json_t     *v = json_object_get(part, "image_url");
     const char *detail = NULL, *url = NULL;
     if (json_is_string(v)) {
-        if (field_string(part, at, "detail", &detail, p->e) != 0)
+        if (member_string(part, at, "detail", &detail, p->e) != 0)
             return -1;
         return add_image(p, at, "image_url", v, detail);
     }
@@ -68,7 +68,7 @@ static int parse_image(struct parser *p, const json_t *part, const char *at)
                             "must be an object with a url, or a string");
     char path[PATH];
     snprintf(path, sizeof path, "%.100s.image_url", at);
-    if (field_string(v, path, "url", &url, p->e) != 0 || field_string(v, path, "detail", &detail, p->e) != 0)
+    if (member_string(v, path, "url", &url, p->e) != 0 || member_string(v, path, "detail", &detail, p->e) != 0)
         return -1;
     if (!url)
         return fields_wrong(p->e, "missing_field", path, "url", "is missing");
@@ -89,7 +89,7 @@ static int parse_part(struct parser *p, json_t *out, const json_t *part, const c
     if (!json_is_object(part))
         return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
     const char *type = NULL;
-    if (field_string(part, at, "type", &type, p->e) != 0)
+    if (member_string(part, at, "type", &type, p->e) != 0)
         return -1;
     if (!type)
         type = json_object_get(part, "image_url") ? "image_url" : "text";
@@ -107,7 +107,7 @@ static int parse_part(struct parser *p, json_t *out, const json_t *part, const c
 static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
 {
     json_t *calls = NULL;
-    if (field_array(message, at, "tool_calls", &calls, p->e) != 0)
+    if (member_array(message, at, "tool_calls", &calls, p->e) != 0)
         return -1;
     for (size_t i = 0; calls && i < json_array_size(calls); i++) {
         char path[PATH];
@@ -115,7 +115,7 @@ static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
         json_t *call = json_array_get(calls, i), *function = NULL;
         if (!json_is_object(call))
             return fields_wrong(p->e, "invalid_type", path, "", "must be an object");
-        if (field_object(call, path, "function", &function, p->e) != 0)
+        if (member_object(call, path, "function", &function, p->e) != 0)
             return -1;
         const json_t *arguments = json_object_get(function, "arguments");
         if (!json_is_string(arguments))
@@ -161,7 +161,7 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     if (!json_is_object(in))
         return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
     const char *role = NULL, *name = NULL;
-    if (field_string(in, at, "role", &role, p->e) != 0 || field_string(in, at, "name", &name, p->e) != 0)
+    if (member_string(in, at, "role", &role, p->e) != 0 || member_string(in, at, "name", &name, p->e) != 0)
         return -1;
     if (!role)
         return fields_wrong(p->e, "missing_field", at, "role", "is missing");
@@ -189,7 +189,7 @@ int messages_parse(struct messages *m, const json_t *in, const struct message_li
 {
     memset(m, 0, sizeof *m);
     json_t *list = NULL;
-    if (field_array(in, "", "messages", &list, e) != 0)
+    if (member_array(in, "", "messages", &list, e) != 0)
         return -1;
     if (!list)
         return fields_wrong(e, "missing_field", "", "messages", "is missing");

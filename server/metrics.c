@@ -166,10 +166,10 @@ static void write_finished(struct buf *out, const struct engine_stats *s, const 
 static void write_histograms(struct buf *out, const struct engine_stats *s, const char *label)
 {
     const struct { const char *own, *vllm, *help; const struct histogram *h; } row[] = {
-        { "openautoglm_ttft_seconds", "vllm:time_to_first_token_seconds", "From submission to the first token.", &s->ttft },
-        { "openautoglm_inter_token_seconds", "vllm:inter_token_latency_seconds", "Between two tokens of a request.", &s->inter_token },
-        { "openautoglm_request_seconds", "vllm:e2e_request_latency_seconds", "From submission to the last token.", &s->e2e },
-        { "openautoglm_queue_seconds", "vllm:request_queue_time_seconds", "From submission to the first step.", &s->queue },
+        { "openautoglm_time_to_first_token_seconds", "vllm:time_to_first_token_seconds", "From submission to the first token.", &s->ttft },
+        { "openautoglm_inter_token_latency_seconds", "vllm:inter_token_latency_seconds", "Between two tokens of a request.", &s->inter_token },
+        { "openautoglm_e2e_request_latency_seconds", "vllm:e2e_request_latency_seconds", "From submission to the last token.", &s->e2e },
+        { "openautoglm_request_queue_time_seconds", "vllm:request_queue_time_seconds", "From submission to the first step.", &s->queue },
         { "openautoglm_image_decode_seconds", NULL, "Decoding and resizing of an image.", &s->image_decode },
         { "openautoglm_image_encode_seconds", NULL, "The vision encoder, per image.", &s->image_encode },
         { "openautoglm_step_seconds", NULL, "One step of the engine.", &s->step },

@@ -18,7 +18,7 @@ static int not_found(struct err *e, const char *name)
 int check_model(struct app *a, const json_t *in, struct err *e)
 {
     const char *name = NULL;
-    if (field_string(in, "", "model", &name, e) != 0)
+    if (member_string(in, "", "model", &name, e) != 0)
         return -1;
     return name && *name && !app_knows_model(a, name) ? not_found(e, name) : 0;
 }

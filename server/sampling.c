@@ -24,7 +24,7 @@ static int parse_reals(struct params *p, const json_t *in, struct err *e)
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
         float *field = (float *)((char *)p + reals[i].offset);
         double v = (double)*field;
-        if (field_real(in, "", reals[i].name, reals[i].least, reals[i].most, &v, e) != 0)
+        if (member_real(in, "", reals[i].name, reals[i].least, reals[i].most, &v, e) != 0)
             return -1;
         *field = (float)v;
     }
@@ -39,11 +39,11 @@ static int parse_reals(struct params *p, const json_t *in, struct err *e)
 static int parse_integers(struct params *p, const json_t *in, struct err *e)
 {
     int64_t top_k = p->top_k, seed = 0, limit = 0, wide_limit = 0, n = 1;
-    if (field_int(in, "", "top_k", -1, INT32_MAX, &top_k, e) != 0 ||
-        field_int(in, "", "seed", INT64_MIN, INT64_MAX, &seed, e) != 0 ||
-        field_int(in, "", "max_tokens", 1, INT32_MAX, &limit, e) != 0 ||
-        field_int(in, "", "max_completion_tokens", 1, INT32_MAX, &wide_limit, e) != 0 ||
-        field_int(in, "", "n", 1, 128, &n, e) != 0)
+    if (member_int(in, "", "top_k", -1, INT32_MAX, &top_k, e) != 0 ||
+        member_int(in, "", "seed", INT64_MIN, INT64_MAX, &seed, e) != 0 ||
+        member_int(in, "", "max_tokens", 1, INT32_MAX, &limit, e) != 0 ||
+        member_int(in, "", "max_completion_tokens", 1, INT32_MAX, &wide_limit, e) != 0 ||
+        member_int(in, "", "n", 1, 128, &n, e) != 0)
         return -1;
     if (n != 1)
         return fields_wrong(e, "unsupported_value", "", "n", "must be 1: one answer per request");
@@ -85,14 +85,14 @@ static int parse_logprobs(struct params *p, const json_t *in, bool chat, struct 
     int64_t top = 0;
     if (!chat) {
         top = -1;
-        if (field_int(in, "", "logprobs", 0, ENGINE_MAX_TOP_LOGPROBS, &top, e) != 0)
+        if (member_int(in, "", "logprobs", 0, ENGINE_MAX_TOP_LOGPROBS, &top, e) != 0)
             return -1;
         p->logprobs = top >= 0;
         p->top_logprobs = top < 0 ? 0 : (int)top;
         return 0;
     }
-    if (field_bool(in, "", "logprobs", &p->logprobs, e) != 0 ||
-        field_int(in, "", "top_logprobs", 0, ENGINE_MAX_TOP_LOGPROBS, &top, e) != 0)
+    if (member_bool(in, "", "logprobs", &p->logprobs, e) != 0 ||
+        member_int(in, "", "top_logprobs", 0, ENGINE_MAX_TOP_LOGPROBS, &top, e) != 0)
         return -1;
     if (top > 0 && !p->logprobs)
         return fields_wrong(e, "invalid_value", "", "top_logprobs", "needs \"logprobs\": true");
@@ -107,9 +107,9 @@ static int refuse_unsupported(const json_t *in, struct err *e)
     int64_t best_of = 1;
     bool    echo = false;
     const char *type = "text";
-    if (field_object(in, "", "logit_bias", &bias, e) != 0 || field_object(in, "", "response_format", &format, e) != 0 ||
-        field_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || field_bool(in, "", "echo", &echo, e) != 0 ||
-        (format && field_string(format, "response_format", "type", &type, e) != 0))
+    if (member_object(in, "", "logit_bias", &bias, e) != 0 || member_object(in, "", "response_format", &format, e) != 0 ||
+        member_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || member_bool(in, "", "echo", &echo, e) != 0 ||
+        (format && member_string(format, "response_format", "type", &type, e) != 0))
         return -1;
     if (json_object_size(bias) > 0)
         return fields_wrong(e, "unsupported_parameter", "", "logit_bias", "is not supported");
@@ -130,11 +130,11 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
     if (parse_reals(p, in, e) != 0 || parse_integers(p, in, e) != 0 || parse_stop(p, in, e) != 0 ||
         parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, e) != 0)
         return -1;
-    if (field_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||
-        field_bool(in, "", "skip_special_tokens", &skip_special, e) != 0 ||
-        field_bool(in, "", "stream", &s->stream, e) != 0 ||
-        field_object(in, "", "stream_options", &options, e) != 0 ||
-        (options && field_bool(options, "stream_options", "include_usage", &s->include_usage, e) != 0))
+    if (member_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||
+        member_bool(in, "", "skip_special_tokens", &skip_special, e) != 0 ||
+        member_bool(in, "", "stream", &s->stream, e) != 0 ||
+        member_object(in, "", "stream_options", &options, e) != 0 ||
+        (options && member_bool(options, "stream_options", "include_usage", &s->include_usage, e) != 0))
         return -1;
     p->keep_special_tokens = !skip_special;
     return 0;

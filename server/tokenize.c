@@ -33,9 +33,9 @@ void tokenize_post(struct app *a, struct exchange *x)
     size_t         n = 0;
     struct engine *g = app_engine(a, &e);
     json_t        *root = g ? fields_parse(x->body, x->n_body, &e) : NULL;
-    if (!root || check_model(a, root, &e) != 0 || field_string(root, "", "prompt", &prompt, &e) != 0 ||
-        field_bool(root, "", "add_special_tokens", &special, &e) != 0 ||
-        field_bool(root, "", "return_token_strs", &strings, &e) != 0 ||
+    if (!root || check_model(a, root, &e) != 0 || member_string(root, "", "prompt", &prompt, &e) != 0 ||
+        member_bool(root, "", "add_special_tokens", &special, &e) != 0 ||
+        member_bool(root, "", "return_token_strs", &strings, &e) != 0 ||
         (!prompt && fields_wrong(&e, "missing_field", "", "prompt", "is missing") != 0) ||
         engine_tokenize(g, prompt, json_string_length(json_object_get(root, "prompt")), special, &ids, &n, &e) != 0) {
         reply_error(x, &e);
@@ -66,7 +66,7 @@ void detokenize_post(struct app *a, struct exchange *x)
     int32_t       *ids = NULL;
     struct buf     text;
     buf_init(&text, 16 << 20);
-    if (!root || check_model(a, root, &e) != 0 || field_array(root, "", "tokens", &list, &e) != 0 ||
+    if (!root || check_model(a, root, &e) != 0 || member_array(root, "", "tokens", &list, &e) != 0 ||
         (!list && fields_wrong(&e, "missing_field", "", "tokens", "is missing") != 0) ||
         (ids = malloc(json_array_size(list) * sizeof *ids + 1)) == NULL || read_ids(list, ids, &e) != 0 ||
         engine_detokenize(g, ids, json_array_size(list), &text, &e) != 0) {

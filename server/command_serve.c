@@ -1,0 +1,198 @@
+/* server/command_serve.c - `openautoglm serve`: listens, then loads, then
+ * serves until it is told to stop.
+ *
+ * Signals are waited for by a thread of their own. The first SIGTERM or SIGINT
+ * starts the drain: /ready turns 503, new requests are refused, those that run
+ * may finish for --drain-seconds. The second one ends the wait. */
+#include <malloc.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/app.h"
+#include "server/command.h"
+#include "server/routes.h"
+
+struct server {
+    struct app  app;
+    sem_t       told;          /* posted once, when the server shall stop     */
+    _Atomic int signals;       /* how many came                               */
+};
+
+/* A process that waits for its clients must not be held up by its limits. */
+static void prepare_process(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    /* Bodies and images come and go: they are given back to the system at once. */
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_ARENA_MAX, 8);
+}
+
+static void *wait_for_signals(void *ctx)
+{
+    struct server *s = ctx;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    for (;;) {
+        int sig;
+        if (sigwait(&set, &sig) != 0)
+            continue;
+        int loading = APP_LOADING;
+        if (atomic_compare_exchange_strong(&s->app.state, &loading, APP_DRAINING)) {
+            log_info("signal %d while loading: stopping", sig);
+            _exit(0);              /* no request has been taken yet */
+        }
+        atomic_store(&s->app.state, APP_DRAINING);
+        if (atomic_fetch_add(&s->signals, 1) == 0)
+            sem_post(&s->told);
+    }
+    return NULL;
+}
+
+static void start_signal_thread(struct server *s)
+{
+    sigset_t  set;
+    pthread_t t;
+    sem_init(&s->told, 0, 0);
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);    /* inherited by all threads to come */
+    if (pthread_create(&t, NULL, wait_for_signals, s) == 0)
+        pthread_detach(t);
+}
+
+static void drain(struct server *s)
+{
+    double seconds = s->app.cfg->drain_seconds, until = clock_seconds() + seconds;
+    log_info("stopping: %d requests may finish within %g s", atomic_load(&s->app.inflight), seconds);
+    while ((atomic_load(&s->app.inflight) > 0 || http_busy(s->app.http) > 0) && clock_seconds() < until &&
+           atomic_load(&s->signals) < 2)
+        nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
+}
+
+/* ---- settings that need more than a table ---- */
+
+static int read_key_file(struct config *c, struct err *e)
+{
+    if (!*c->api_key_file)
+        return 0;
+    char  line[512] = "";
+    FILE *f = fopen(c->api_key_file, "r");
+    if (!f || !fgets(line, sizeof line, f)) {
+        if (f)
+            fclose(f);
+        return err_field(e, "api-key-file", "option api-key-file: %s cannot be read, or is empty", c->api_key_file);
+    }
+    fclose(f);
+    line[strcspn(line, "\r\n")] = '\0';
+    if (!*line)
+        return err_field(e, "api-key-file", "option api-key-file: the first line of %s is empty", c->api_key_file);
+    free(c->api_key);
+    c->api_key = xstrdup(line);
+    return 0;
+}
+
+/* A model without a name is called as its directory. */
+static void name_model(struct config *c)
+{
+    if (c->served_model_name.n > 0)
+        return;
+    char       *real = realpath(c->model, NULL);
+    const char *slash = real ? strrchr(real, '/') : NULL;
+    c->served_model_name.item[0] = xstrdup(slash && slash[1] ? slash + 1 : "model");
+    c->served_model_name.n = 1;
+    free(real);
+}
+
+static struct http *start_http(struct app *a, struct err *e)
+{
+    const struct config *c = a->cfg;
+    struct http_options opt = {
+        .host = c->host, .port = (int)c->port, .max_connections = (int)c->max_connections, .idle_timeout = c->idle_timeout,
+        .read_timeout = c->read_timeout, .write_timeout = c->write_timeout, .max_body_total = (size_t)c->max_body_total,
+        .ctx = a, .begin = routes_begin, .handle = routes_handle, .done = routes_done,
+    };
+    struct http *h = http_start(&opt, e);
+    if (h)
+        log_info(strchr(c->host, ':') ? "listening on http://[%s]:%d" : "listening on http://%s:%d", c->host, http_port(h));
+    return h;
+}
+
+/* Loads the model while /health answers already. The exit status if it cannot be used, else -1. */
+static int load(struct server *s, struct err *e)
+{
+    struct engine_options opt;
+    struct engine_plan    plan;
+    command_engine_options(s->app.cfg, &opt);
+    if (engine_plan(&opt, &plan, e) != 0)
+        return EXIT_USAGE;
+    struct engine *g = engine_open(&opt, e);
+    if (!g)
+        return plan.fits ? EXIT_USAGE : EXIT_FAILURE;
+    atomic_store(&s->app.engine, g);
+    int loading = APP_LOADING;
+    atomic_compare_exchange_strong(&s->app.state, &loading, APP_READY);
+    log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once", clock_seconds() - s->app.started,
+             app_model_name(&s->app), plan.model_type, plan.device, plan.max_model_len, plan.max_num_seqs);
+    return -1;
+}
+
+static int serve(struct server *s, struct err *e)
+{
+    s->app.http = start_http(&s->app, e);
+    if (!s->app.http)
+        return EXIT_USAGE;
+    int rc = load(s, e);
+    if (rc < 0) {
+        while (sem_wait(&s->told) != 0)
+            ;
+        drain(s);
+    }
+    http_stop(s->app.http);
+    engine_close(atomic_load(&s->app.engine));
+    if (rc < 0)
+        log_info("stopped");
+    return rc < 0 ? 0 : rc;
+}
+
+int command_serve(int argc, char **argv)
+{
+    static struct server s;    /* the signal thread may outlive this call */
+    struct config cfg;
+    struct err    e;
+    int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [--model DIR] [OPTION...]", argc, argv);
+    if (rc >= 0)
+        return rc;
+    if (command_find_model(&cfg, &e) != 0 || read_key_file(&cfg, &e) != 0) {
+        rc = EXIT_USAGE;
+    } else {
+        name_model(&cfg);
+        prepare_process();
+        app_init(&s.app, &cfg);
+        start_signal_thread(&s);
+        rc = serve(&s, &e);
+        app_free(&s.app);
+    }
+    if (rc != 0)
+        command_fail(rc, &e);
+    options_free(&cfg);
+    return rc;
+}

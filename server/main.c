@@ -1,0 +1,60 @@
+/* server/main.c - the commands of the program. */
+#include <stdio.h>
+#include <string.h>
+
+#include "server/command.h"
+#include "server/command_mark.h"
+
+static int command_version(int argc, char **argv);
+static int command_help(int argc, char **argv);
+
+static const struct command {
+    const char *name;
+    int       (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    { "serve", command_serve, "the HTTP server" },
+    { "chat", command_chat, "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
+    { "plan", command_plan, "what a model needs of the memory, before it is loaded" },
+    { "mark", command_mark, "a copy of a screenshot with the point of an action on it" },
+    { "version", command_version, "the program's version" },
+    { "help", command_help, "this list" },
+};
+
+static int command_version(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    puts("openautoglm " VERSION);
+    return 0;
+}
+
+static void print_commands(FILE *out)
+{
+    fputs("usage: openautoglm COMMAND [OPTION...]\n\n", out);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
+    fputs("\n`openautoglm COMMAND --help` lists a command's options.\n", out);
+}
+
+static int command_help(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    print_commands(stdout);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "--version") == 0)
+        name += strspn(name, "-");
+    if (strcmp(name, "h") == 0)
+        name = "help";
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (argc > 1)
+        fprintf(stderr, "openautoglm: there is no command '%s'\n\n", argv[1]);
+    print_commands(stderr);
+    return EXIT_USAGE;
+}
