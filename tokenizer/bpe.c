@@ -1,0 +1,390 @@
+/* Byte pair encoding: a piece starts as characters, and the pair of neighbours
+ * whose merge has the lowest rank is merged until none is left.
+ *
+ * The neighbours are a linked list in an array, the possible merges a heap of
+ * (rank, position): n log n for a piece of n characters, however they repeat. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "tokenizer/fields.h"
+#include "tokenizer/model.h"
+
+/* What a pair of ids becomes. */
+struct merge {
+    int32_t  left, right; /* left = -1: empty slot */
+    uint32_t rank;
+    int32_t  to;
+};
+
+struct bpe {
+    struct merge *merge; /* owned, (slots): open addressing by (left, right) */
+    size_t   slots;      /* a power of two        */
+    char    *prefix;     /* owned; of characters that do not begin a word    */
+    char    *suffix;     /* owned; of the last character of a word           */
+    size_t   prefix_len, suffix_len;
+    bool     has_unk, fuse_unk, byte_fallback, ignore_merges;
+    int32_t  unk;        /* -1: named, but not in the vocabulary */
+    int32_t  byte[256];  /* ids of <0x..>         */
+    int32_t  ascii[128]; /* ids of single characters, -1: none */
+};
+
+struct symbol {
+    int32_t id;         /* -1: merged into the one on its left */
+    int32_t prev, next; /* index, -1 at the ends */
+};
+
+/* A merge that was possible when it was queued. */
+struct chance {
+    uint32_t rank, at;
+    int32_t  to;
+};
+
+/* The working memory for one piece; small pieces stay on the stack. */
+enum { SMALL = 64 };
+struct work {
+    struct symbol *symbol; /* (n) */
+    struct chance *heap;   /* (queued), a binary heap */
+    size_t n, symbols_cap, queued, heap_cap;
+    struct symbol small_symbol[SMALL];
+    struct chance small_heap[2 * SMALL];
+};
+
+static size_t pair_slot(const struct bpe *b, int32_t left, int32_t right)
+{
+    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15ULL;
+    return (size_t)(h >> 32) & (b->slots - 1);
+}
+
+static const struct merge *find_merge(const struct bpe *b, int32_t left, int32_t right)
+{
+    for (size_t i = pair_slot(b, left, right); b->merge[i].left >= 0; i = (i + 1) & (b->slots - 1))
+        if (b->merge[i].left == left && b->merge[i].right == right)
+            return &b->merge[i];
+    return NULL;
+}
+
+/* ---- one piece ---- */
+
+static bool before(struct chance a, struct chance b)
+{
+    return a.rank != b.rank ? a.rank < b.rank : a.at < b.at;
+}
+
+static void sift_up(struct chance *heap, size_t i)
+{
+    struct chance c = heap[i];
+    for (; i && before(c, heap[(i - 1) / 2]); i = (i - 1) / 2)
+        heap[i] = heap[(i - 1) / 2];
+    heap[i] = c;
+}
+
+static void sift_down(struct chance *heap, size_t n, size_t i)
+{
+    struct chance c = heap[i];
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && before(heap[child + 1], heap[child]))
+            child++;
+        if (!before(heap[child], c))
+            break;
+        heap[i] = heap[child];
+    }
+    heap[i] = c;
+}
+
+/* Makes room in an array that begins as a field of struct work. */
+static int make_room(void *array_ptr, const void *small, size_t *cap, size_t need, size_t size)
+{
+    void *p, *old;
+    if (need <= *cap)
+        return 0;
+    memcpy(&old, array_ptr, sizeof old);
+    if (need > UINT32_MAX / 2 || !(p = realloc(old == small ? NULL : old, 2 * need * size)))
+        return -1;
+    if (old == small)
+        memcpy(p, small, *cap * size);
+    memcpy(array_ptr, &p, sizeof p);
+    *cap = 2 * need;
+    return 0;
+}
+
+static int add_symbol(struct work *w, int32_t id)
+{
+    if (make_room(&w->symbol, w->small_symbol, &w->symbols_cap, w->n + 1, sizeof *w->symbol) < 0)
+        return -1;
+    int32_t i = (int32_t)w->n++;
+    w->symbol[i] = (struct symbol){ id, i - 1, -1 };
+    if (i)
+        w->symbol[i - 1].next = i;
+    return 0;
+}
+
+/* Appends a chance for the pair that starts at symbol `at`, if it can merge. */
+static int queue_pair(const struct bpe *b, struct work *w, int32_t at, bool sorted)
+{
+    const struct symbol *left = &w->symbol[at];
+    if (left->next < 0)
+        return 0;
+    const struct merge *m = find_merge(b, left->id, w->symbol[left->next].id);
+    if (!m)
+        return 0;
+    if (make_room(&w->heap, w->small_heap, &w->heap_cap, w->queued + 1, sizeof *w->heap) < 0)
+        return -1;
+    w->heap[w->queued] = (struct chance){ m->rank, (uint32_t)at, m->to };
+    if (sorted)
+        sift_up(w->heap, w->queued);
+    w->queued++;
+    return 0;
+}
+
+static int merge_all(const struct bpe *b, struct work *w)
+{
+    for (size_t i = 0; i + 1 < w->n; i++)
+        if (queue_pair(b, w, (int32_t)i, false) < 0)
+            return -1;
+    for (size_t i = w->queued / 2; i-- > 0;)
+        sift_down(w->heap, w->queued, i);
+    while (w->queued) {
+        struct chance c = w->heap[0];
+        w->heap[0] = w->heap[--w->queued];
+        if (w->queued)
+            sift_down(w->heap, w->queued, 0);
+        struct symbol *left = &w->symbol[c.at];
+        if (left->id < 0 || left->next < 0)
+            continue;
+        struct symbol *right = &w->symbol[left->next];
+        const struct merge *m = find_merge(b, left->id, right->id);
+        if (!m || m->to != c.to) /* one of the two has changed since */
+            continue;
+        left->id = c.to;
+        right->id = -1;
+        left->next = right->next;
+        if (left->next >= 0)
+            w->symbol[left->next].prev = (int32_t)c.at;
+        if ((left->prev >= 0 && queue_pair(b, w, left->prev, true) < 0) || queue_pair(b, w, (int32_t)c.at, true) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The id of one character with what the model puts around it. */
+static int32_t char_id(const struct model *m, const struct bpe *b, const char *s, size_t n, bool first, bool last,
+                       struct buf *name)
+{
+    if ((first || !b->prefix_len) && (!last || !b->suffix_len)) {
+        if (n == 1 && (uint8_t)*s < 128)
+            return b->ascii[(uint8_t)*s];
+        return vocab_find(&m->vocab, s, n);
+    }
+    buf_clear(name);
+    if (!first)
+        buf_add(name, b->prefix, b->prefix_len);
+    buf_add(name, s, n);
+    if (last)
+        buf_add(name, b->suffix, b->suffix_len);
+    return buf_ok(name) ? vocab_find(&m->vocab, name->data, name->len) : -1;
+}
+
+/* An unknown character as its bytes. 0: one of them has no token either. */
+static int add_bytes(const struct bpe *b, struct work *w, const char *s, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (b->byte[(uint8_t)s[i]] < 0)
+            return 0;
+    for (size_t i = 0; i < n; i++)
+        if (add_symbol(w, b->byte[(uint8_t)s[i]]) < 0)
+            return -1;
+    return 1;
+}
+
+/* The characters of a piece as symbols. Unknown ones wait in `unknown`, so that
+ * neighbours can become one; the order in which they are flushed (not in front
+ * of byte tokens) is that of the reference. */
+static int split_chars(const struct model *m, struct work *w, const char *s, size_t n, struct buf *name,
+                       struct err *e)
+{
+    const struct bpe *b = m->data;
+    bool unknown = false;
+    int len;
+    for (size_t i = 0; i < n; i += (size_t)len) {
+        utf8_get(s + i, n - i, &len);
+        bool first = i == 0, last = i + (size_t)len == n, named;
+        int32_t id = char_id(m, b, s + i, (size_t)len, first, last, name);
+        if (id >= 0) {
+            if ((unknown && add_symbol(w, b->unk) < 0) || add_symbol(w, id) < 0)
+                return err_set(e, "out of memory");
+            unknown = false;
+            continue;
+        }
+        named = (!first && b->prefix_len) || (last && b->suffix_len);
+        if (b->byte_fallback) {
+            int rc = named ? add_bytes(b, w, name->data, name->len) : add_bytes(b, w, s + i, (size_t)len);
+            if (rc < 0)
+                return err_set(e, "out of memory");
+            if (rc)
+                continue;
+        }
+        if (!b->has_unk)
+            continue;
+        if (b->unk < 0)
+            return err_set(e, "the model's unk_token is not in its vocabulary");
+        if (unknown && !b->fuse_unk && add_symbol(w, b->unk) < 0)
+            return err_set(e, "out of memory");
+        unknown = true;
+    }
+    return unknown && add_symbol(w, b->unk) < 0 ? err_set(e, "out of memory") : 0;
+}
+
+static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+{
+    const struct bpe *b = m->data;
+    if (b->ignore_merges) {
+        int32_t id = vocab_find(&m->vocab, s, n);
+        if (id >= 0)
+            return ids_add(out, id) < 0 ? err_set(e, "out of memory") : 0;
+    }
+    struct work w;
+    struct buf name;
+    w.symbol = w.small_symbol;
+    w.heap = w.small_heap;
+    w.n = w.queued = 0;
+    w.symbols_cap = SMALL;
+    w.heap_cap = 2 * SMALL;
+    buf_init(&name, 1 << 20);
+    int rc = split_chars(m, &w, s, n, &name, e);
+    if (rc == 0 && merge_all(b, &w) < 0)
+        rc = err_set(e, "out of memory");
+    for (size_t i = 0; i < w.n && rc == 0; i++)
+        if (w.symbol[i].id >= 0 && ids_add(out, w.symbol[i].id) < 0)
+            rc = err_set(e, "out of memory");
+    if (w.symbol != w.small_symbol)
+        free(w.symbol);
+    if (w.heap != w.small_heap)
+        free(w.heap);
+    buf_free(&name);
+    return rc;
+}
+
+/* ---- loading ---- */
+
+/* The two halves of a merge: "a b" or ["a", "b"]. */
+static int halves(const json_t *v, const char **a, size_t *a_len, const char **b, size_t *b_len)
+{
+    if (json_is_array(v) && json_array_size(v) == 2 && json_is_string(json_array_get(v, 0)) &&
+        json_is_string(json_array_get(v, 1))) {
+        *a = json_string_value(json_array_get(v, 0));
+        *a_len = json_string_length(json_array_get(v, 0));
+        *b = json_string_value(json_array_get(v, 1));
+        *b_len = json_string_length(json_array_get(v, 1));
+        return 0;
+    }
+    if (!json_is_string(v))
+        return -1;
+    *a = json_string_value(v);
+    size_t n = json_string_length(v);
+    const char *space = memchr(*a, ' ', n);
+    if (!space || memchr(space + 1, ' ', n - (size_t)(space + 1 - *a)))
+        return -1;
+    *a_len = (size_t)(space - *a);
+    *b = space + 1;
+    *b_len = n - *a_len - 1;
+    return 0;
+}
+
+static int add_merge(struct model *m, struct bpe *b, const json_t *v, uint32_t rank, struct buf *name, struct err *e)
+{
+    const char *left, *right;
+    size_t left_len, right_len;
+    if (halves(v, &left, &left_len, &right, &right_len) < 0)
+        return err_set(e, "expected \"a b\" or [\"a\", \"b\"]");
+    int32_t l = vocab_find(&m->vocab, left, left_len), r = vocab_find(&m->vocab, right, right_len);
+    if (l < 0 || r < 0)
+        return err_set(e, "\"%.60s\" is not in the vocabulary", l < 0 ? left : right);
+    if (right_len < b->prefix_len)
+        return err_set(e, "\"%.60s\" is shorter than the continuing_subword_prefix", right);
+    buf_clear(name);
+    buf_add(name, left, left_len);
+    buf_add(name, right + b->prefix_len, right_len - b->prefix_len);
+    int32_t to = buf_ok(name) ? vocab_find(&m->vocab, name->data ? name->data : "", name->len) : -1;
+    if (to < 0)
+        return err_set(e, "\"%.60s\" is not in the vocabulary", name->data ? name->data : "");
+    size_t i = pair_slot(b, l, r);
+    while (b->merge[i].left >= 0 && (b->merge[i].left != l || b->merge[i].right != r))
+        i = (i + 1) & (b->slots - 1);
+    b->merge[i] = (struct merge){ l, r, rank, to };
+    return 0;
+}
+
+static int load_merges(struct model *m, struct bpe *b, const json_t *o, struct err *e)
+{
+    json_t *list;
+    struct buf name;
+    char where[PATH_MAX_LEN];
+    int rc = 0;
+    if (field_array(o, "model", "merges", &list, e) < 0)
+        return -1;
+    size_t n = json_array_size(list);
+    for (b->slots = 64; b->slots < 2 * n; b->slots *= 2) {}
+    b->merge = xmalloc(b->slots * sizeof *b->merge);
+    for (size_t i = 0; i < b->slots; i++)
+        b->merge[i].left = -1;
+    buf_init(&name, 4 << 20);
+    uint32_t rank = 0;
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const json_t *v = json_array_get(list, i);
+        if (json_is_string(v) && !strncmp(json_string_value(v), "#version", 8))
+            continue;
+        if (add_merge(m, b, v, rank++, &name, e) < 0) {
+            path_join(where, "model", "merges", (long)i);
+            rc = err_prefix(e, "%s", where);
+        }
+    }
+    buf_free(&name);
+    return rc;
+}
+
+static char *copy(const char *s, size_t n)
+{
+    char *p = xmalloc(n + 1);
+    if (n)
+        memcpy(p, s, n);
+    p[n] = 0;
+    return p;
+}
+
+static void bpe_free(void *data)
+{
+    struct bpe *b = data;
+    free(b->merge);
+    free(b->prefix);
+    free(b->suffix);
+    free(b);
+}
+
+int bpe_load(struct model *m, const json_t *o, struct err *e)
+{
+    const char *prefix, *suffix, *unk;
+    size_t unk_len;
+    struct bpe *b = xcalloc(1, sizeof *b);
+    m->data = b;
+    m->free = bpe_free;
+    m->encode = encode;
+    if (vocab_load(m, o, e) < 0 ||
+        field_string_or_null(o, "model", "continuing_subword_prefix", &prefix, &b->prefix_len, e) < 0 ||
+        field_string_or_null(o, "model", "end_of_word_suffix", &suffix, &b->suffix_len, e) < 0 ||
+        field_string_or_null(o, "model", "unk_token", &unk, &unk_len, e) < 0 ||
+        field_bool_or(o, "model", "fuse_unk", &b->fuse_unk, e) < 0 ||
+        field_bool_or(o, "model", "byte_fallback", &b->byte_fallback, e) < 0 ||
+        field_bool_or(o, "model", "ignore_merges", &b->ignore_merges, e) < 0)
+        return -1;
+    b->prefix = copy(prefix, b->prefix_len);
+    b->suffix = copy(suffix, b->suffix_len);
+    b->has_unk = unk != NULL;
+    b->unk = unk ? vocab_find(&m->vocab, unk, unk_len) : -1;
+    vocab_byte_tokens(&m->vocab, b->byte);
+    for (int c = 0; c < 128; c++)
+        b->ascii[c] = vocab_find(&m->vocab, &(char){ (char)c }, 1);
+    return load_merges(m, b, o, e);
+}

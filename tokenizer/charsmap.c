@@ -1,0 +1,110 @@
+#include "tokenizer/charsmap.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+struct charsmap {
+    uint32_t *unit;    /* owned, (units): the trie         */
+    size_t    units;
+    char     *text;    /* owned, (n): strings ending in NUL */
+    size_t    n;
+};
+
+/* Decodes base64 in place of out (room for n bytes); returns the length or -1. */
+static long base64_decode(const char *s, size_t n, uint8_t *out)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    uint32_t bits = 0;
+    int have = 0;
+    long k = 0;
+    while (n && s[n - 1] == '=')
+        n--;
+    for (size_t i = 0; i < n; i++) {
+        const char *d = s[i] ? strchr(digits, s[i]) : NULL;
+        if (!d)
+            return -1;
+        bits = bits << 6 | (uint32_t)(d - digits);
+        have += 6;
+        if (have >= 8) {
+            have -= 8;
+            out[k++] = (uint8_t)(bits >> have);
+        }
+    }
+    return k;
+}
+
+struct charsmap *charsmap_new(const char *base64, size_t n, struct err *e)
+{
+    uint8_t *raw = xmalloc(n + 4);
+    struct charsmap *m = NULL;
+    uint32_t size = 0;
+    long k = base64_decode(base64, n, raw);
+    if (k >= 4)
+        memcpy(&size, raw, 4);
+    if (k < 4 || size > (size_t)k - 4) {
+        err_set(e, "precompiled_charsmap is damaged");
+        goto out;
+    }
+    m = xcalloc(1, sizeof *m);
+    m->units = size / 4;
+    m->unit = xmalloc(m->units * 4);
+    memcpy(m->unit, raw + 4, m->units * 4);
+    m->n = (size_t)k - 4 - m->units * 4;
+    m->text = xmalloc(m->n + 1);
+    memcpy(m->text, raw + 4 + m->units * 4, m->n);
+    m->text[m->n] = 0;
+    for (size_t i = 0; i < m->n;) {
+        int len;
+        if (utf8_get(m->text + i, m->n - i, &len) == 0xfffd && len == 1) {
+            err_set(e, "precompiled_charsmap has invalid UTF-8");
+            charsmap_free(m);
+            m = NULL;
+            goto out;
+        }
+        i += (size_t)len;
+    }
+out:
+    free(raw);
+    return m;
+}
+
+void charsmap_free(struct charsmap *m)
+{
+    if (!m)
+        return;
+    free(m->unit);
+    free(m->text);
+    free(m);
+}
+
+/* A unit of the double array (Darts): label in the low byte, bit 8 "has a
+ * value", the rest the distance to its children. */
+static uint32_t distance(uint32_t u) { return (u >> 10) << ((u & 1u << 9) >> 6); }
+
+const char *charsmap_find(const struct charsmap *m, const char *s, size_t n, size_t *len)
+{
+    if (!m->units)
+        return NULL;
+    size_t at = distance(m->unit[0]);
+    for (size_t i = 0; i < n && s[i]; i++) {
+        at ^= (uint8_t)s[i];
+        if (at >= m->units)
+            return NULL;
+        uint32_t u = m->unit[at];
+        if ((u & (1u << 31 | 0xff)) != (uint8_t)s[i])
+            return NULL;
+        at ^= distance(u);
+        if (u >> 8 & 1) {
+            size_t start = at < m->units ? m->unit[at] & 0x7fffffff : SIZE_MAX;
+            if (start > m->n)
+                return NULL;
+            *len = strlen(m->text + start);
+            return m->text + start;
+        }
+    }
+    return NULL;
+}

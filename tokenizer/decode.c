@@ -1,0 +1,452 @@
+#include "tokenizer/decode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "tokenizer/bytelevel.h"
+#include "tokenizer/fields.h"
+#include "tokenizer/replace.h"
+
+enum step_type { STEP_BYTELEVEL, STEP_BYTEFALLBACK, STEP_FUSE, STEP_STRIP, STEP_REPLACE, STEP_METASPACE,
+                 STEP_WORDPIECE, STEP_BPE, STEP_CTC };
+
+struct step {
+    enum step_type type;
+    uint32_t cp;             /* Strip's character, Metaspace's replacement    */
+    int64_t  start, stop;    /* Strip                                         */
+    bool     flag;           /* Metaspace: the first token loses its marks; WordPiece, CTC: clean up */
+    bool     fused;          /* everything is one string by now               */
+    char    *word;           /* owned; prefix, suffix or pad token            */
+    size_t   word_len;
+    char    *delimiter;      /* owned; CTC                                    */
+    struct replace *replace; /* owned                                         */
+};
+
+struct decoder {
+    struct step *step; /* owned, (n); none: the tokens are joined by spaces */
+    size_t n, cap;
+    bool   streams, any;
+};
+
+enum { MAX_STEPS = 64, MAX_DEPTH = 8 };
+
+/* The state of one run. */
+struct run {
+    bool inner;
+    struct regex_match *match;
+    struct err *e;
+};
+
+/* ---- the steps: pieces of `in` to pieces of `out` ---- */
+
+static int add(struct text *out, const char *s, size_t n)
+{
+    uint32_t at = (uint32_t)out->bytes.len;
+    buf_add(&out->bytes, s, n);
+    return text_add_piece(out, (struct piece){ at, (uint32_t)n, 0, -1, false });
+}
+
+static const char *bytes_of(const struct text *t, size_t i) { return t->bytes.data + t->piece[i].at; }
+
+/* Bytes to text: malformed parts become U+FFFD. */
+static int add_lossy(struct text *out, const char *s, size_t n)
+{
+    char *clean = malloc(3 * n + 1);
+    if (!clean)
+        return -1;
+    int rc = add(out, clean, utf8_sanitize(clean, s, n));
+    free(clean);
+    return rc;
+}
+
+static int bytelevel(struct run *r, const struct text *in, struct text *out)
+{
+    struct buf raw;
+    char *one = NULL;
+    size_t cap = 0;
+    int rc = 0;
+    buf_init(&raw, TEXT_MAX);
+    for (size_t i = 0; i < in->n && rc == 0; i++) {
+        size_t n = in->piece[i].len;
+        if ((rc = grow(&one, &cap, n + 1, 1)) < 0)
+            break;
+        long k = bytelevel_decode(one, bytes_of(in, i), n);
+        buf_add(&raw, k < 0 ? bytes_of(in, i) : one, k < 0 ? n : (size_t)k);
+    }
+    if (rc == 0 && buf_ok(&raw))
+        rc = r->inner ? add(out, raw.data, raw.len) : add_lossy(out, raw.data ? raw.data : "", raw.len);
+    else
+        rc = -1;
+    free(one);
+    buf_free(&raw);
+    return rc;
+}
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10
+         : -1;
+}
+
+/* The byte of <0x41>, or -1. A plus sign is a digit to the reference's parser. */
+static int byte_token(const char *s, size_t n)
+{
+    if (n != 6 || memcmp(s, "<0x", 3) || s[5] != '>')
+        return -1;
+    if (s[3] == '+')
+        return hex(s[4]);
+    return hex(s[3]) < 0 || hex(s[4]) < 0 ? -1 : hex(s[3]) * 16 + hex(s[4]);
+}
+
+/* A run of byte tokens: text if it is valid, else one U+FFFD for each byte. */
+static int flush_bytes(struct run *r, struct text *out, struct buf *run)
+{
+    int rc = 0, len;
+    bool valid = true;
+    for (size_t i = 0; i < run->len && valid; i += (size_t)len)
+        valid = !(utf8_get(run->data + i, run->len - i, &len) == 0xfffd && len == 1);
+    if (run->len && (valid || r->inner))
+        rc = add(out, run->data, run->len);
+    for (size_t i = 0; !valid && !r->inner && i < run->len && rc == 0; i++)
+        rc = add(out, "\xef\xbf\xbd", 3);
+    buf_clear(run);
+    return rc;
+}
+
+static int bytefallback(struct run *r, const struct text *in, struct text *out)
+{
+    struct buf run;
+    int rc = 0;
+    buf_init(&run, TEXT_MAX);
+    for (size_t i = 0; i < in->n && rc == 0; i++) {
+        int b = byte_token(bytes_of(in, i), in->piece[i].len);
+        if (b >= 0)
+            buf_byte(&run, (char)b);
+        else if ((rc = flush_bytes(r, out, &run)) == 0)
+            rc = add(out, bytes_of(in, i), in->piece[i].len);
+    }
+    if (rc == 0 && buf_ok(&run))
+        rc = flush_bytes(r, out, &run);
+    buf_free(&run);
+    return rc;
+}
+
+/* Cuts up to start and stop times the character off the ends. */
+static int strip(const struct step *s, const char *p, size_t n, struct text *out)
+{
+    char c[4];
+    size_t len = (size_t)utf8_put(c, s->cp), from = 0, to = n;
+    for (int64_t i = 0; i < s->start && to - from >= len && !memcmp(p + from, c, len); i++)
+        from += len;
+    for (int64_t i = 0; i < s->stop && to - from >= len && !memcmp(p + to - len, c, len); i++)
+        to -= len;
+    return add(out, p + from, to - from);
+}
+
+static int metaspace(const struct step *s, const char *p, size_t n, bool first, struct text *out)
+{
+    uint32_t at = (uint32_t)out->bytes.len;
+    int len;
+    for (size_t i = 0; i < n; i += (size_t)len) {
+        if (utf8_get(p + i, n - i, &len) != s->cp)
+            buf_add(&out->bytes, p + i, (size_t)len);
+        else if (!(first && s->flag))
+            buf_byte(&out->bytes, ' ');
+    }
+    return text_add_piece(out, (struct piece){ at, (uint32_t)(out->bytes.len - at), 0, -1, false });
+}
+
+/* All of `what` in b becomes `with`. */
+static void substitute(struct buf *b, const char *what, size_t n, const char *with)
+{
+    struct buf out;
+    const char *at = b->data, *end = b->data + b->len, *hit;
+    if (!b->len || !n || !memmem(at, b->len, what, n))
+        return;
+    buf_init(&out, b->max);
+    while ((hit = memmem(at, (size_t)(end - at), what, n))) {
+        buf_add(&out, at, (size_t)(hit - at));
+        buf_str(&out, with);
+        at = hit + n;
+    }
+    buf_add(&out, at, (size_t)(end - at));
+    buf_free(b);
+    *b = out;
+}
+
+static void clean_up(struct buf *b)
+{
+    static const char *const rule[][2] = { { " .", "." },     { " ?", "?" },     { " !", "!" },   { " ,", "," },
+                                           { " ' ", "'" },    { " n't", "n't" }, { " 'm", "'m" }, { " do not", " don't" },
+                                           { " 's", "'s" },   { " 've", "'ve" }, { " 're", "'re" } };
+    for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
+        substitute(b, rule[i][0], strlen(rule[i][0]), rule[i][1]);
+}
+
+static int wordpiece(const struct step *s, const char *p, size_t n, bool first, struct text *out)
+{
+    struct buf b;
+    buf_init(&b, TEXT_MAX);
+    if (!first && n >= s->word_len && !memcmp(p, s->word, s->word_len)) {
+        p += s->word_len;
+        n -= s->word_len;
+    } else if (!first) {
+        buf_byte(&b, ' ');
+    }
+    buf_add(&b, p, n);
+    if (s->flag)
+        clean_up(&b);
+    int rc = buf_ok(&b) ? add(out, b.data, b.len) : -1;
+    buf_free(&b);
+    return rc;
+}
+
+/* An empty suffix stands between all characters, as in Rust's replace(). */
+static int bpe(const struct step *s, const char *p, size_t n, bool last, struct text *out)
+{
+    struct buf b;
+    int len;
+    buf_init(&b, TEXT_MAX);
+    if (s->word_len) {
+        buf_add(&b, p, n);
+        substitute(&b, s->word, s->word_len, last ? "" : " ");
+    } else {
+        buf_str(&b, last ? "" : " ");
+        for (size_t i = 0; i < n; i += (size_t)len) {
+            utf8_get(p + i, n - i, &len);
+            buf_add(&b, p + i, (size_t)len);
+            buf_str(&b, last ? "" : " ");
+        }
+    }
+    int rc = buf_ok(&b) ? add(out, b.data, b.len) : -1;
+    buf_free(&b);
+    return rc;
+}
+
+static int ctc(const struct step *s, const struct text *in, struct text *out)
+{
+    int rc = 0;
+    for (size_t i = 0; i < in->n && rc == 0; i++) {
+        if (i && in->piece[i].len == in->piece[i - 1].len &&
+            !memcmp(bytes_of(in, i), bytes_of(in, i - 1), in->piece[i].len))
+            continue;
+        struct buf b;
+        buf_init(&b, TEXT_MAX);
+        buf_add(&b, bytes_of(in, i), in->piece[i].len);
+        substitute(&b, s->word, s->word_len, "");
+        if (s->flag) {
+            clean_up(&b);
+            substitute(&b, s->delimiter, strlen(s->delimiter), " ");
+        }
+        if (b.len)
+            rc = add(out, b.data, b.len);
+        buf_free(&b);
+    }
+    return rc;
+}
+
+static int fuse(const struct text *in, struct text *out)
+{
+    for (size_t i = 0; i < in->n; i++)
+        buf_add(&out->bytes, bytes_of(in, i), in->piece[i].len);
+    return text_add_piece(out, (struct piece){ 0, (uint32_t)out->bytes.len, 0, -1, false });
+}
+
+static int replace(const struct step *s, struct run *r, const struct text *in, struct text *out)
+{
+    for (size_t i = 0; i < in->n; i++) {
+        struct rewrite w = rewrite_begin(bytes_of(in, i), &in->piece[i], out);
+        if (replace_run(s->replace, &w, r->match, r->e) < 0 || text_add_piece(out, rewrite_end(&w)) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int run_step(const struct step *s, struct run *r, const struct text *in, struct text *out)
+{
+    switch (s->type) {
+    case STEP_BYTELEVEL:    return bytelevel(r, in, out);
+    case STEP_BYTEFALLBACK: return bytefallback(r, in, out);
+    case STEP_FUSE:         return fuse(in, out);
+    case STEP_CTC:          return ctc(s, in, out);
+    case STEP_REPLACE:      return replace(s, r, in, out);
+    default: break;
+    }
+    int rc = 0;
+    for (size_t i = 0; i < in->n && rc == 0; i++) {
+        const char *p = bytes_of(in, i);
+        size_t n = in->piece[i].len;
+        bool first = i == 0 && !r->inner;
+        if (s->type == STEP_METASPACE)
+            rc = metaspace(s, p, n, first, out);
+        else if (s->type == STEP_WORDPIECE)
+            rc = wordpiece(s, p, n, first, out);
+        else if (s->type == STEP_BPE)
+            rc = bpe(s, p, n, i + 1 == in->n && !r->inner, out);
+        else /* the start and end of the whole text are not at an inner token */
+            rc = s->fused && r->inner ? add(out, p, n) : strip(s, p, n, out);
+    }
+    return rc;
+}
+
+/* ---- parsing ---- */
+
+static int take_word(const json_t *o, const char *where, const char *name, char **word, size_t *n, struct err *e)
+{
+    const char *s;
+    size_t len;
+    if (field_string(o, where, name, &s, &len, e) < 0)
+        return -1;
+    *word = xmalloc(len + 1);
+    memcpy(*word, s, len + 1);
+    if (n)
+        *n = len;
+    return 0;
+}
+
+static int parse_metaspace(struct step *s, const json_t *o, const char *where, struct err *e)
+{
+    static const char *const words[] = { "first", "never", "always" };
+    int scheme = 2;
+    bool prefix = true;
+    if (field_char(o, where, "replacement", &s->cp, e) < 0 ||
+        field_bool_or(o, where, "add_prefix_space", &prefix, e) < 0 ||
+        (json_object_get(o, "prepend_scheme") && field_word(o, where, "prepend_scheme", words, 3, &scheme, e) < 0))
+        return -1;
+    if (!prefix && scheme != 1)
+        return err_set(e, "%s: add_prefix_space does not match prepend_scheme", where);
+    s->flag = scheme != 1;
+    return 0;
+}
+
+static int parse_fields(struct step *s, const json_t *o, const char *where, struct err *e)
+{
+    switch (s->type) {
+    case STEP_STRIP:
+        return field_char(o, where, "content", &s->cp, e) < 0 ||
+               field_int(o, where, "start", 0, INT32_MAX, &s->start, e) < 0 ||
+               field_int(o, where, "stop", 0, INT32_MAX, &s->stop, e) < 0 ? -1 : 0;
+    case STEP_REPLACE:
+        return (s->replace = replace_new(o, where, e)) ? 0 : -1;
+    case STEP_METASPACE:
+        return parse_metaspace(s, o, where, e);
+    case STEP_WORDPIECE:
+        return take_word(o, where, "prefix", &s->word, &s->word_len, e) < 0 ||
+               field_bool(o, where, "cleanup", &s->flag, e) < 0 ? -1 : 0;
+    case STEP_BPE:
+        return take_word(o, where, "suffix", &s->word, &s->word_len, e);
+    case STEP_CTC:
+        return take_word(o, where, "pad_token", &s->word, &s->word_len, e) < 0 ||
+               take_word(o, where, "word_delimiter_token", &s->delimiter, NULL, e) < 0 ||
+               field_bool(o, where, "cleanup", &s->flag, e) < 0 ? -1 : 0;
+    default:
+        return 0;
+    }
+}
+
+static int parse(struct decoder *d, const json_t *o, const char *where, int depth, struct err *e)
+{
+    static const char *const words[] = { "ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace", "Metaspace",
+                                         "WordPiece", "BPEDecoder", "CTC", "Sequence" };
+    int type;
+    json_t *list;
+    char at[PATH_MAX_LEN];
+    if (!json_is_object(o))
+        return err_set(e, "%s: expected an object", where);
+    if (depth > MAX_DEPTH || d->n > MAX_STEPS)
+        return err_set(e, "%s: too many decoders", where);
+    if (field_word(o, where, "type", words, 10, &type, e) < 0)
+        return -1;
+    if (type < 9) {
+        if (grow(&d->step, &d->cap, d->n + 1, sizeof *d->step) < 0)
+            return err_set(e, "out of memory");
+        struct step *s = &d->step[d->n++];
+        memset(s, 0, sizeof *s);
+        s->type = (enum step_type)type;
+        return parse_fields(s, o, where, e);
+    }
+    if (field_array(o, where, "decoders", &list, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        path_join(at, where, "decoders", (long)i);
+        if (parse(d, json_array_get(list, i), at, depth + 1, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* Marks the steps that see the whole text; finds out whether the text of a
+ * token depends on its neighbours. */
+static void examine(struct decoder *d)
+{
+    bool fused = false;
+    d->streams = true;
+    for (size_t i = 0; i < d->n; i++) {
+        struct step *s = &d->step[i];
+        s->fused = fused;
+        if (s->type == STEP_BPE || s->type == STEP_CTC)
+            d->streams = false;
+        if (fused && s->type != STEP_FUSE && !(s->type == STEP_STRIP && s->stop == 0))
+            d->streams = false;
+        fused |= s->type == STEP_FUSE || s->type == STEP_BYTELEVEL;
+    }
+}
+
+struct decoder *decoder_new(const json_t *spec, struct err *e)
+{
+    struct decoder *d = xcalloc(1, sizeof *d);
+    d->any = spec && !json_is_null(spec);
+    if (d->any && parse(d, spec, "decoder", 0, e) < 0) {
+        decoder_free(d);
+        return NULL;
+    }
+    examine(d);
+    return d;
+}
+
+void decoder_free(struct decoder *d)
+{
+    if (!d)
+        return;
+    for (size_t i = 0; i < d->n; i++) {
+        free(d->step[i].word);
+        free(d->step[i].delimiter);
+        replace_free(d->step[i].replace);
+    }
+    free(d->step);
+    free(d);
+}
+
+bool decoder_streams(const struct decoder *d) { return d->streams; }
+
+int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf *out, struct err *e)
+{
+    struct text spare;
+    struct run r = { inner, NULL, e };
+    int rc = 0;
+    text_init(&spare);
+    for (size_t i = 0; i < d->n && rc == 0; i++) {
+        if (d->step[i].type == STEP_REPLACE && !r.match)
+            r.match = regex_match_new(t->bytes.len);
+        text_clear(&spare);
+        if (d->step[i].type == STEP_REPLACE && !r.match)
+            rc = err_set(e, "out of memory");
+        else if (run_step(&d->step[i], &r, t, &spare) < 0 || !buf_ok(&spare.bytes))
+            rc = d->step[i].type == STEP_REPLACE ? -1 : err_set(e, "out of memory");
+        struct text swap = *t;
+        *t = spare;
+        spare = swap;
+    }
+    for (size_t i = 0; i < t->n && rc == 0; i++) {
+        if (!d->any && (i || inner))
+            buf_byte(out, ' ');
+        buf_add(out, bytes_of(t, i), t->piece[i].len);
+    }
+    if (rc == 0 && !buf_ok(out))
+        rc = err_set(e, "the decoded text is too long");
+    regex_match_free(r.match);
+    text_free(&spare);
+    return rc;
+}

@@ -1,0 +1,23 @@
+/* tokenizer/decode.h - the "decoder" of tokenizer.json: token strings to text. */
+#ifndef TOKENIZER_DECODE_H
+#define TOKENIZER_DECODE_H
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "tokenizer/text.h"
+
+struct decoder;
+
+struct decoder *decoder_new(const json_t *spec, struct err *e); /* NULL on failure */
+void            decoder_free(struct decoder *d);
+
+/* Appends the text of the tokens, which are the pieces of t (it is used up).
+ * `inner`: they stand somewhere in a running text, not at its start, and bytes
+ * that are no valid UTF-8 stay as they are. */
+int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf *out, struct err *e);
+
+/* See tokenizer_streams(). */
+bool decoder_streams(const struct decoder *d);
+
+#endif

@@ -1,0 +1,42 @@
+/* tokenizer/model.h - the "model" of tokenizer.json: one piece of text to ids.
+ *
+ * Read-only after loading, but for a cache of words that any number of threads
+ * may use at once. */
+#ifndef TOKENIZER_MODEL_H
+#define TOKENIZER_MODEL_H
+#include <jansson.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "tokenizer/tokenizer.h"
+#include "tokenizer/vocab.h"
+
+struct model {
+    struct vocab vocab;
+    size_t       size;   /* entries of the vocabulary, as the reference counts them */
+    void        *data;   /* owned by the kind of model     */
+    int        (*encode)(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e);
+    void       (*free)(void *data);
+    struct cache *cache; /* owned; NULL: looking up is no slower than the model */
+};
+
+/* NULL and the place in the file on failure. */
+struct model *model_new(const json_t *spec, struct err *e);
+void          model_free(struct model *m);
+
+/* Appends the ids of a piece (n > 0 bytes of valid UTF-8). */
+int model_encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e);
+
+/* The kinds. Each fills vocab, data, encode and free. */
+int bpe_load(struct model *m, const json_t *o, struct err *e);
+int unigram_load(struct model *m, const json_t *o, struct err *e);
+int wordpiece_load(struct model *m, const json_t *o, struct err *e);
+int wordlevel_load(struct model *m, const json_t *o, struct err *e);
+
+/* Reads {"token": id, ...} into m->vocab. */
+int vocab_load(struct model *m, const json_t *o, struct err *e);
+
+/* The ids of <0x00> ... <0xFF>; -1 where there is none. */
+void vocab_byte_tokens(const struct vocab *v, int32_t id[256]);
+
+#endif

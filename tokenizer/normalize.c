@@ -1,0 +1,336 @@
+#include "tokenizer/normalize.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "tokenizer/bytelevel.h"
+#include "tokenizer/charsmap.h"
+#include "tokenizer/fields.h"
+#include "tokenizer/replace.h"
+#include "tokenizer/unicode.h"
+
+enum step_type {
+    STEP_NFC, STEP_NFD, STEP_NFKC, STEP_NFKD, STEP_LOWERCASE, STEP_STRIP, STEP_STRIP_ACCENTS, STEP_REPLACE,
+    STEP_PREPEND, STEP_BYTELEVEL, STEP_NMT, STEP_PRECOMPILED, STEP_CLEAN, STEP_CHINESE, STEP_BERT_ACCENTS
+};
+
+/* One rewriting of the text. BertNormalizer becomes several. */
+struct step {
+    enum step_type type;
+    bool left, right;          /* Strip                   */
+    char *prefix;              /* owned; Prepend          */
+    size_t prefix_len;
+    struct replace *replace;   /* owned; Replace          */
+    struct charsmap *charsmap; /* owned; Precompiled      */
+};
+
+struct normalizer {
+    struct step *step; /* owned, (n) */
+    size_t n, cap;
+};
+
+enum { MAX_STEPS = 64, MAX_DEPTH = 8 };
+
+static struct step *add_step(struct normalizer *n, enum step_type type)
+{
+    if (grow(&n->step, &n->cap, n->n + 1, sizeof *n->step) < 0)
+        abort(); /* a few hundred bytes at start-up */
+    struct step *s = &n->step[n->n++];
+    memset(s, 0, sizeof *s);
+    s->type = type;
+    return s;
+}
+
+static int parse_bert(struct normalizer *n, const json_t *o, const char *where, struct err *e)
+{
+    bool clean = true, chinese = true, lower = true;
+    if (field_bool(o, where, "clean_text", &clean, e) < 0 ||
+        field_bool(o, where, "handle_chinese_chars", &chinese, e) < 0 || field_bool(o, where, "lowercase", &lower, e) < 0)
+        return -1;
+    bool accents = lower;
+    if (field_bool_or(o, where, "strip_accents", &accents, e) < 0)
+        return -1;
+    if (clean)
+        add_step(n, STEP_CLEAN);
+    if (chinese)
+        add_step(n, STEP_CHINESE);
+    if (accents) {
+        add_step(n, STEP_NFD);
+        add_step(n, STEP_BERT_ACCENTS);
+    }
+    if (lower)
+        add_step(n, STEP_LOWERCASE);
+    return 0;
+}
+
+static int parse(struct normalizer *n, const json_t *o, const char *where, int depth, struct err *e);
+
+static int parse_sequence(struct normalizer *n, const json_t *o, const char *where, int depth, struct err *e)
+{
+    json_t *list;
+    char at[PATH_MAX_LEN];
+    if (field_array(o, where, "normalizers", &list, e) < 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        path_join(at, where, "normalizers", (long)i);
+        if (parse(n, json_array_get(list, i), at, depth + 1, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int parse(struct normalizer *n, const json_t *o, const char *where, int depth, struct err *e)
+{
+    static const char *const words[] = { "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "Replace",
+                                         "Prepend", "ByteLevel", "Nmt", "Precompiled", "Sequence", "BertNormalizer",
+                                         "Bert" };
+    int type;
+    const char *s;
+    size_t len;
+    if (!json_is_object(o))
+        return err_set(e, "%s: expected an object", where);
+    if (depth > MAX_DEPTH || n->n > MAX_STEPS)
+        return err_set(e, "%s: too many normalizers", where);
+    if (field_word(o, where, "type", words, sizeof words / sizeof *words, &type, e) < 0)
+        return -1;
+    if (!strcmp(words[type], "Sequence"))
+        return parse_sequence(n, o, where, depth, e);
+    if (!strncmp(words[type], "Bert", 4))
+        return parse_bert(n, o, where, e);
+    struct step *step = add_step(n, (enum step_type)type);
+    switch (step->type) {
+    case STEP_STRIP:
+        return field_bool(o, where, "strip_left", &step->left, e) < 0 ||
+               field_bool(o, where, "strip_right", &step->right, e) < 0 ? -1 : 0;
+    case STEP_REPLACE:
+        return (step->replace = replace_new(o, where, e)) ? 0 : -1;
+    case STEP_PREPEND:
+        if (field_string(o, where, "prepend", &s, &step->prefix_len, e) < 0)
+            return -1;
+        step->prefix = xmalloc(step->prefix_len + 1);
+        memcpy(step->prefix, s, step->prefix_len + 1);
+        return 0;
+    case STEP_PRECOMPILED:
+        if (json_is_null(json_object_get(o, "precompiled_charsmap"))) /* as some converters write it */
+            return (step->charsmap = charsmap_new("AAAAAA==", 8, e)) ? 0 : -1;
+        if (field_string(o, where, "precompiled_charsmap", &s, &len, e) < 0)
+            return -1;
+        if (!(step->charsmap = charsmap_new(s, len, e)))
+            return err_prefix(e, "%s", where);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+struct normalizer *normalizer_new(const json_t *spec, struct err *e)
+{
+    struct normalizer *n = xcalloc(1, sizeof *n);
+    if (spec && !json_is_null(spec) && parse(n, spec, "normalizer", 0, e) < 0) {
+        normalizer_free(n);
+        return NULL;
+    }
+    return n;
+}
+
+void normalizer_free(struct normalizer *n)
+{
+    if (!n)
+        return;
+    for (size_t i = 0; i < n->n; i++) {
+        free(n->step[i].prefix);
+        replace_free(n->step[i].replace);
+        charsmap_free(n->step[i].charsmap);
+    }
+    free(n->step);
+    free(n);
+}
+
+int normalizer_is_empty(const struct normalizer *n) { return n->n == 0; }
+
+static void strip(const struct step *s, struct rewrite *w)
+{
+    size_t from = 0, to = w->n;
+    int len;
+    while (s->left && from < to && unicode_space(utf8_get(w->in + from, to - from, &len)))
+        from += (size_t)len;
+    while (s->right && to > from) {
+        size_t back = to - 1;
+        while (back > from && ((uint8_t)w->in[back] & 0xc0) == 0x80)
+            back--;
+        if (!unicode_space(utf8_get(w->in + back, to - back, &len)))
+            break;
+        to = back;
+    }
+    rewrite_copy(w, from, to);
+}
+
+/* What sentencepiece's NMT rules do: 0 removes the character. */
+static uint32_t nmt(uint32_t c)
+{
+    if ((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f)
+        return 0;
+    if (c == 9 || c == 0xa || c == 0xc || c == 0xd || c == 0x1680 || (c >= 0x200b && c <= 0x200f) || c == 0x2028 ||
+        c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd)
+        return ' ';
+    return c;
+}
+
+/* The steps that look at one character after the other. */
+static void each_char(const struct step *s, struct rewrite *w)
+{
+    uint32_t low[2];
+    for (size_t i = 0; i < w->n;) {
+        int len;
+        uint32_t c = utf8_get(w->in + i, w->n - i, &len);
+        size_t at = i;
+        i += (size_t)len;
+        switch (s->type) {
+        case STEP_LOWERCASE: {
+            int k = unicode_lower(c, low);
+            for (int j = 0; j < k; j++)
+                rewrite_char(w, low[j], at);
+            continue;
+        }
+        case STEP_STRIP_ACCENTS:
+            if (unicode_mark(c))
+                continue;
+            break;
+        case STEP_BERT_ACCENTS:
+            if (unicode_nonspacing(c))
+                continue;
+            break;
+        case STEP_CLEAN:
+            if (!c || c == 0xfffd || unicode_control(c))
+                continue;
+            if (unicode_space(c)) {
+                rewrite_char(w, ' ', at);
+                continue;
+            }
+            break;
+        case STEP_CHINESE:
+            if (unicode_chinese(c)) {
+                rewrite_char(w, ' ', at);
+                rewrite_char(w, c, at);
+                rewrite_char(w, ' ', at);
+                continue;
+            }
+            break;
+        case STEP_NMT:
+            if (!c || nmt(c))
+                rewrite_char(w, nmt(c), at);
+            continue;
+        default:
+            break;
+        }
+        rewrite_copy(w, at, i);
+    }
+}
+
+/* The reference asks for each grapheme shorter than 6 bytes, then for each
+ * character of the others. */
+static void precompiled(const struct step *s, struct rewrite *w)
+{
+    for (size_t i = 0; i < w->n;) {
+        size_t g = unicode_grapheme(w->in + i, w->n - i), n;
+        const char *to = g < 6 ? charsmap_find(s->charsmap, w->in + i, g, &n) : NULL;
+        if (to) {
+            rewrite_add(w, to, n, i);
+            i += g;
+            continue;
+        }
+        for (size_t end = i + g; i < end;) {
+            int len;
+            utf8_get(w->in + i, end - i, &len);
+            if ((to = charsmap_find(s->charsmap, w->in + i, (size_t)len, &n)))
+                rewrite_add(w, to, n, i);
+            else
+                rewrite_copy(w, i, i + (size_t)len);
+            i += (size_t)len;
+        }
+    }
+}
+
+/* The reference aligns every character; we only need to know how much of the
+ * result stands for the first one. */
+static int normal_form(enum normal_form form, struct rewrite *w)
+{
+    size_t from = w->out->bytes.len;
+    if (unicode_normalize(form, w->in, w->n, &w->out->bytes) < 0)
+        return -1;
+    if (w->head && w->out->bytes.len > from) {
+        struct buf first;
+        int len;
+        utf8_get(w->in, w->n, &len);
+        buf_init(&first, 256);
+        if (unicode_normalize(form, w->in, (size_t)len, &first) < 0) {
+            buf_free(&first);
+            return -1;
+        }
+        size_t made = w->out->bytes.len - from;
+        w->out_head = first.len && first.len < made ? first.len : made;
+        buf_free(&first);
+        while (w->out_head < made && ((uint8_t)w->out->bytes.data[from + w->out_head] & 0xc0) == 0x80)
+            w->out_head++;
+    }
+    return 0;
+}
+
+static int run_step(const struct step *s, struct rewrite *w, struct regex_match *match, struct err *e)
+{
+    switch (s->type) {
+    case STEP_NFC: case STEP_NFD: case STEP_NFKC: case STEP_NFKD:
+        if (normal_form((enum normal_form)(NFC + (s->type - STEP_NFC)), w) < 0)
+            return err_set(e, "out of memory");
+        return 0;
+    case STEP_STRIP:
+        strip(s, w);
+        return 0;
+    case STEP_REPLACE:
+        return replace_run(s->replace, w, match, e);
+    case STEP_PREPEND:
+        if (w->n)
+            rewrite_add(w, s->prefix, s->prefix_len, 0);
+        rewrite_copy(w, 0, w->n);
+        return 0;
+    case STEP_BYTELEVEL:
+        for (size_t i = 0; i < w->n; i++) {
+            char u[2];
+            rewrite_add(w, u, bytelevel_encode(u, w->in + i, 1), i);
+        }
+        return 0;
+    case STEP_PRECOMPILED:
+        precompiled(s, w);
+        return 0;
+    default:
+        each_char(s, w);
+        return 0;
+    }
+}
+
+int normalizer_run(const struct normalizer *n, const char *in, const struct piece *p, struct regex_match *match,
+                   struct text *out, struct piece *result, struct err *e)
+{
+    struct text spare[2]; /* for all steps but the last */
+    struct piece now = *p;
+    int rc = 0;
+    text_init(&spare[0]);
+    text_init(&spare[1]);
+    for (size_t i = 0; i < n->n && rc == 0; i++) {
+        struct text *to = i + 1 == n->n ? out : &spare[i & 1];
+        if (to != out)
+            text_clear(to);
+        struct rewrite w = rewrite_begin(in + now.at, &now, to);
+        rc = run_step(&n->step[i], &w, match, e);
+        now = rewrite_end(&w);
+        in = to->bytes.data ? to->bytes.data : "";
+        if (rc == 0 && !buf_ok(&to->bytes))
+            rc = err_set(e, "the normalized text is too long");
+    }
+    *result = now;
+    text_free(&spare[0]);
+    text_free(&spare[1]);
+    return rc;
+}

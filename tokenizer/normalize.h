@@ -1,0 +1,24 @@
+/* tokenizer/normalize.h - the "normalizer" of tokenizer.json. */
+#ifndef TOKENIZER_NORMALIZE_H
+#define TOKENIZER_NORMALIZE_H
+#include <jansson.h>
+
+#include "base/err.h"
+#include "tokenizer/regex.h"
+#include "tokenizer/text.h"
+
+struct normalizer;
+
+/* `spec`: the JSON object, or NULL or null for none. NULL on failure. */
+struct normalizer *normalizer_new(const json_t *spec, struct err *e);
+void               normalizer_free(struct normalizer *n);
+
+/* Rewrites piece p of `in` and appends the bytes to out; *result is the new
+ * piece (not added to out). `match` as for regex_find. */
+int normalizer_run(const struct normalizer *n, const char *in, const struct piece *p, struct regex_match *match,
+                   struct text *out, struct piece *result, struct err *e);
+
+/* It changes nothing: text need not be copied. */
+int normalizer_is_empty(const struct normalizer *n);
+
+#endif

@@ -1,0 +1,365 @@
+#include "tokenizer/tokenizer.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "tokenizer/added.h"
+#include "tokenizer/decode.h"
+#include "tokenizer/fields.h"
+#include "tokenizer/json_file.h"
+#include "tokenizer/model.h"
+#include "tokenizer/normalize.h"
+#include "tokenizer/post.h"
+#include "tokenizer/split.h"
+
+/* What an id stands for when decoding. */
+struct token {
+    const char *text;    /* borrowed from the model or the added tokens; NULL: no such id */
+    const char *content; /* as in the file: differs for added tokens that are normalized  */
+    uint32_t    len;
+    bool        special;
+};
+
+/* The order of the parts is the order in which a text meets them. */
+struct tokenizer {
+    struct added       added;
+    struct normalizer *normalizer; /* owned, like all that follow */
+    struct splitter   *splitter;
+    struct model      *model;
+    struct post       *post;
+    struct decoder    *decoder;
+    struct token      *token;      /* (size) */
+    int                size;
+    char              *bos, *eos;
+};
+
+enum { TEXT_IN_MAX = 1 << 29 };
+
+void ids_free(struct ids *ids)
+{
+    free(ids->id);
+    memset(ids, 0, sizeof *ids);
+}
+
+int ids_add(struct ids *ids, int32_t id)
+{
+    if (ids->n == ids->cap && grow(&ids->id, &ids->cap, ids->n + 1, sizeof *ids->id) < 0)
+        return -1;
+    ids->id[ids->n++] = id;
+    return 0;
+}
+
+/* ---- loading ---- */
+
+/* The text of every id: the model's tokens, then the added ones over them. */
+static void list_tokens(struct tokenizer *t)
+{
+    const struct vocab *v = &t->model->vocab;
+    t->size = (int)v->ids;
+    for (size_t i = 0; i < t->added.n; i++)
+        if (t->added.token[i].id >= t->size)
+            t->size = t->added.token[i].id + 1;
+    t->token = xcalloc((size_t)t->size, sizeof *t->token);
+    for (size_t i = 0; i < v->ids; i++) {
+        size_t n = 0;
+        t->token[i].text = t->token[i].content = vocab_text(v, (int32_t)i, &n);
+        t->token[i].len = (uint32_t)n;
+    }
+    for (size_t i = 0; i < t->added.n; i++) {
+        const struct added_token *a = &t->added.token[i];
+        t->token[a->id] = (struct token){ a->text, a->content, (uint32_t)a->text_len, false };
+    }
+    /* To the reference, special is the string, not the id. */
+    for (size_t i = 0; i < t->added.n; i++) {
+        const struct added_token *a = &t->added.token[i];
+        struct token *k = &t->token[a->id];
+        const struct added_token *same = added_find(&t->added, k->text, k->len);
+        k->special = same && same->special;
+    }
+}
+
+static int build(struct tokenizer *t, const json_t *j, struct err *e)
+{
+    const char *version;
+    size_t n;
+    if (field_string_or_null(j, "", "version", &version, &n, e) < 0)
+        return -1;
+    if (version && strcmp(version, "1.0"))
+        return err_set(e, "version: \"%.40s\" is not supported", version);
+    if (!(t->normalizer = normalizer_new(json_object_get(j, "normalizer"), e)) ||
+        !(t->splitter = splitter_new(json_object_get(j, "pre_tokenizer"), e)) ||
+        !(t->post = post_new(json_object_get(j, "post_processor"), e)) ||
+        !(t->decoder = decoder_new(json_object_get(j, "decoder"), e)) ||
+        !(t->model = model_new(json_object_get(j, "model"), e)) ||
+        added_load(&t->added, json_object_get(j, "added_tokens"), t->model, t->normalizer, e) < 0)
+        return -1;
+    list_tokens(t);
+    return 0;
+}
+
+/* "bos_token": "<s>" or {"content": "<s>", ...}, unless we have it already. */
+static void take_name(const json_t *j, const char *key, char **out)
+{
+    const json_t *v = json_object_get(j, key);
+    if (json_is_object(v))
+        v = json_object_get(v, "content");
+    if (!*out && json_is_string(v))
+        *out = xstrdup(json_string_value(v));
+}
+
+static int read_names(struct tokenizer *t, const char *dir, struct err *e)
+{
+    static const char *const files[] = { "tokenizer_config.json", "special_tokens_map.json" };
+    char path[4096];
+    for (size_t i = 0; i < 2; i++) {
+        struct err why = { 0 };
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        json_t *j = json_file_read(path, true, &why);
+        if (!j && *why.text)
+            return err_set(e, "%s", why.text);
+        take_name(j, "bos_token", &t->bos);
+        take_name(j, "eos_token", &t->eos);
+        json_decref(j);
+    }
+    return 0;
+}
+
+struct tokenizer *tokenizer_open(const char *dir, struct err *e)
+{
+    char path[4096];
+    if ((size_t)snprintf(path, sizeof path, "%s/tokenizer.json", dir) >= sizeof path) {
+        err_set(e, "the name of the model folder is too long");
+        return NULL;
+    }
+    json_t *j = json_file_read(path, false, e);
+    if (!j)
+        return NULL;
+    struct tokenizer *t = xcalloc(1, sizeof *t);
+    int rc = build(t, j, e);
+    json_decref(j);
+    if (rc < 0)
+        err_prefix(e, "%s", path);
+    else
+        rc = read_names(t, dir, e);
+    if (rc < 0) {
+        tokenizer_close(t);
+        return NULL;
+    }
+    return t;
+}
+
+void tokenizer_close(struct tokenizer *t)
+{
+    if (!t)
+        return;
+    added_free(&t->added);
+    normalizer_free(t->normalizer);
+    splitter_free(t->splitter);
+    model_free(t->model);
+    post_free(t->post);
+    decoder_free(t->decoder);
+    free(t->token);
+    free(t->bos);
+    free(t->eos);
+    free(t);
+}
+
+/* ---- encoding ---- */
+
+static bool valid_utf8(const char *s, size_t n)
+{
+    int len;
+    for (size_t i = 0; i < n; i += (size_t)len) {
+        uint64_t eight;
+        for (; i + 8 <= n; i += 8) {
+            memcpy(&eight, s + i, 8);
+            if (eight & 0x8080808080808080ULL)
+                break;
+        }
+        if (i == n)
+            break;
+        if (utf8_get(s + i, n - i, &len) == 0xfffd && len == 1)
+            return false;
+    }
+    return true;
+}
+
+/* The text as one piece; malformed parts become U+FFFD. */
+static int take_text(const char *s, size_t n, struct text *t, struct err *e)
+{
+    int len = 0;
+    char *clean = NULL;
+    if (n > TEXT_IN_MAX)
+        return err_set(e, "the text has more than %d MiB", TEXT_IN_MAX >> 20);
+    if (!valid_utf8(s, n)) {
+        if (!(clean = malloc(3 * n)))
+            return err_set(e, "out of memory");
+        n = utf8_sanitize(clean, s, n);
+        s = clean;
+    }
+    buf_add(&t->bytes, s, n);
+    if (n)
+        utf8_get(s, n, &len);
+    free(clean);
+    if (!buf_ok(&t->bytes) || text_add_piece(t, (struct piece){ 0, (uint32_t)n, (uint32_t)len, -1, true }) < 0)
+        return err_set(e, "out of memory");
+    return 0;
+}
+
+static void swap(struct text *a, struct text *b)
+{
+    struct text c = *a;
+    *a = *b;
+    *b = c;
+}
+
+/* Cuts the pieces of t at the added tokens of a trie. */
+static int cut_added(const struct tokenizer *t, const struct trie *trie, struct text *text, struct text *spare,
+                     struct err *e)
+{
+    spare->n = 0;
+    for (size_t i = 0; i < text->n; i++) {
+        const struct piece *p = &text->piece[i];
+        if (p->id >= 0 ? text_add_piece(spare, *p) < 0
+                       : added_cut(&t->added, trie, text->bytes.data + p->at, p, spare, e) < 0)
+            return err_set(e, "out of memory");
+    }
+    struct buf bytes = text->bytes; /* the bytes stay, the pieces are new */
+    swap(text, spare);
+    spare->bytes = text->bytes;
+    text->bytes = bytes;
+    return 0;
+}
+
+static int normalize(const struct tokenizer *t, struct text *text, struct text *spare, struct regex_match *match,
+                     struct err *e)
+{
+    text_clear(spare);
+    for (size_t i = 0; i < text->n; i++) {
+        struct piece p = text->piece[i];
+        if (p.id < 0 && normalizer_run(t->normalizer, text->bytes.data, &p, match, spare, &p, e) < 0)
+            return -1;
+        /* The reference now cuts at added tokens and takes the whole for a piece of its own. */
+        if (p.id < 0 && p.len)
+            p = (struct piece){ p.at, p.len, p.head, -1, p.head > 0 };
+        if ((p.id >= 0 || p.len) && text_add_piece(spare, p) < 0)
+            return err_set(e, "out of memory");
+    }
+    swap(text, spare);
+    return 0;
+}
+
+/* The text, cut and rewritten as the model wants it. */
+static int prepare(const struct tokenizer *t, struct text *text, struct regex_match *match, struct err *e)
+{
+    struct text spare;
+    int rc = 0;
+    text_init(&spare);
+    if (t->added.has_plain)
+        rc = cut_added(t, &t->added.plain, text, &spare, e);
+    if (rc == 0 && !normalizer_is_empty(t->normalizer))
+        rc = normalize(t, text, &spare, match, e);
+    if (rc == 0 && t->added.has_normalized)
+        rc = cut_added(t, &t->added.normalized, text, &spare, e);
+    if (rc == 0)
+        rc = splitter_run(t->splitter, text, match, e);
+    text_free(&spare);
+    return rc;
+}
+
+int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool post, struct ids *out, struct err *e)
+{
+    struct text text;
+    size_t from = out->n;
+    text_init(&text);
+    struct regex_match *match = regex_match_new(n);
+    int rc = match ? 0 : err_set(e, "out of memory");
+    if (rc == 0 && n)
+        rc = take_text(s, n, &text, e);
+    if (rc == 0)
+        rc = prepare(t, &text, match, e);
+    for (size_t i = 0; i < text.n && rc == 0; i++) {
+        const struct piece *p = &text.piece[i];
+        if (p->id < 0)
+            rc = model_encode(t->model, text.bytes.data + p->at, p->len, out, e);
+        else if (ids_add(out, p->id) < 0)
+            rc = err_set(e, "out of memory");
+    }
+    if (rc == 0 && post_run(t->post, out, from, post) < 0)
+        rc = err_set(e, "out of memory");
+    if (rc < 0)
+        out->n = from;
+    regex_match_free(match);
+    text_free(&text);
+    return rc;
+}
+
+/* ---- decoding ---- */
+
+static const struct token *token_of(const struct tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->size && t->token[id].text ? &t->token[id] : NULL;
+}
+
+static int decode(const struct tokenizer *t, const int32_t *id, size_t n, bool skip_special, bool inner,
+                  struct buf *out, struct err *e)
+{
+    struct text text;
+    int rc = 0;
+    text_init(&text);
+    buf_add(&text.bytes, "", 0);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const struct token *k = token_of(t, id[i]);
+        if (!k || (skip_special && k->special))
+            continue;
+        struct piece p = { (uint32_t)text.bytes.len, k->len, 0, -1, false };
+        buf_add(&text.bytes, k->text, k->len);
+        rc = text_add_piece(&text, p);
+    }
+    if (rc < 0 || !buf_ok(&text.bytes))
+        rc = err_set(e, "the decoded text is too long");
+    else if (text.n)
+        rc = decoder_run(t->decoder, &text, inner, out, e);
+    text_free(&text);
+    return rc;
+}
+
+int tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, bool skip_special, struct buf *out,
+                     struct err *e)
+{
+    return decode(t, id, n, skip_special, false, out, e);
+}
+
+int tokenizer_piece(const struct tokenizer *t, int32_t id, struct buf *out)
+{
+    return decode(t, &id, 1, false, true, out, NULL);
+}
+
+int tokenizer_size(const struct tokenizer *t) { return t->size; }
+
+const char *tokenizer_token(const struct tokenizer *t, int32_t id)
+{
+    const struct token *k = token_of(t, id);
+    return k ? k->content : NULL;
+}
+
+int32_t tokenizer_id(const struct tokenizer *t, const char *token)
+{
+    const struct added_token *a = added_find(&t->added, token, strlen(token));
+    return a ? a->id : vocab_find(&t->model->vocab, token, strlen(token));
+}
+
+bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
+{
+    const struct token *k = token_of(t, id);
+    return k && k->special;
+}
+
+bool tokenizer_streams(const struct tokenizer *t) { return decoder_streams(t->decoder); }
+
+const char *tokenizer_bos(const struct tokenizer *t) { return t->bos; }
+const char *tokenizer_eos(const struct tokenizer *t) { return t->eos; }

@@ -1,0 +1,251 @@
+#include "tokenizer/unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+struct script_range { uint32_t first, last; int script; };
+struct lower_range { uint32_t first, last; int step; };
+struct property_new { const char *name; const struct range *range; size_t count; };
+
+#include "tokenizer/unicode_tables.inc"
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* Binary search: t is sorted and without overlaps. */
+static bool in_table(const struct range *t, size_t n, uint32_t c)
+{
+    size_t lo = 0, hi = n;
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (t[mid].last < c)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < n && t[lo].first <= c;
+}
+
+bool unicode_space(uint32_t c)
+{
+    if (c < 0x80)
+        return c == ' ' || (c >= '\t' && c <= '\r');
+    return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
+           c == 0x202f || c == 0x205f || c == 0x3000;
+}
+
+bool unicode_word(uint32_t c) { return in_table(table_word, COUNT(table_word), c); }
+bool unicode_punctuation(uint32_t c) { return in_table(table_punctuation, COUNT(table_punctuation), c); }
+bool unicode_control(uint32_t c) { return in_table(table_control, COUNT(table_control), c); }
+
+bool unicode_numeric(uint32_t c)
+{
+    return c < 0x80 ? c >= '0' && c <= '9' : in_table(table_numeric, COUNT(table_numeric), c);
+}
+
+bool unicode_nonspacing(uint32_t c)
+{
+    return c >= 0x300 && in_table(table_nonspacing, COUNT(table_nonspacing), c);
+}
+
+bool unicode_mark(uint32_t c) { return c >= 0x300 && in_table(table_mark, COUNT(table_mark), c); }
+
+bool unicode_chinese(uint32_t c)
+{
+    static const struct range chinese[] = { { 0x3400, 0x4dbf },   { 0x4e00, 0x9fff },   { 0xf900, 0xfaff },
+                                            { 0x20000, 0x2a6df }, { 0x2a700, 0x2b81f }, { 0x2b920, 0x2ceaf },
+                                            { 0x2f800, 0x2fa1f } };
+    return c >= 0x3400 && in_table(chinese, COUNT(chinese), c);
+}
+
+int unicode_script(uint32_t c)
+{
+    size_t lo = 0, hi = COUNT(table_script);
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+        if (table_script[mid].last < c)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return lo < COUNT(table_script) && table_script[lo].first <= c ? table_script[lo].script : 0;
+}
+
+int unicode_lower(uint32_t c, uint32_t out[2])
+{
+    out[0] = c;
+    if (c < 0x80) {
+        if (c >= 'A' && c <= 'Z')
+            out[0] = c + 32;
+        return 1;
+    }
+    if (c == 0x130) { /* the only one that becomes two */
+        out[0] = 'i';
+        out[1] = 0x307;
+        return 2;
+    }
+    out[0] = (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
+    for (size_t i = 0; out[0] == c && i < COUNT(table_lower_new); i++)
+        if (c >= table_lower_new[i].first && c <= table_lower_new[i].last)
+            out[0] = c + (uint32_t)table_lower_new[i].step;
+    return 1;
+}
+
+const struct range *unicode_property_new(const char *name, size_t *count)
+{
+    for (size_t i = 0; i < COUNT(table_new); i++)
+        if (!strcmp(table_new[i].name, name)) {
+            *count = table_new[i].count;
+            return table_new[i].range;
+        }
+    *count = 0;
+    return NULL;
+}
+
+/* The reference's normal forms stop at Unicode 9 or so: these have
+ * decompositions that it does not know. */
+static bool decomposes_too_late(uint32_t c)
+{
+    static const struct range late[] = { { 0x32ff, 0x32ff },   { 0xa7f2, 0xa7f4 },   { 0xab69, 0xab69 },
+                                         { 0x10781, 0x107ba }, { 0x11938, 0x11938 }, { 0x1e030, 0x1e06d },
+                                         { 0x1f16c, 0x1f16c }, { 0x1fbf0, 0x1fbf9 } };
+    return c >= 0x32ff && in_table(late, COUNT(late), c);
+}
+
+/* Canonical combining class; the marks that the reference does not know have none. */
+static int combining_class(int32_t c)
+{
+    if (c < 0x300)
+        return 0;
+    int k = utf8proc_get_property(c)->combining_class;
+    return k && unicode_mark((uint32_t)c) ? k : 0;
+}
+
+/* A mark in a run that is sorted by class, equal ones staying in order. */
+struct mark { int class; uint32_t order; int32_t c; };
+
+static int by_class(const void *pa, const void *pb)
+{
+    const struct mark *a = pa, *b = pb;
+    return a->class != b->class ? a->class - b->class : a->order < b->order ? -1 : 1;
+}
+
+/* Sorts the run of n marks at c. Texts have one or two in a row; only an
+ * attacker has thousands, and those go through qsort. */
+static int sort_marks(int32_t *c, size_t n)
+{
+    if (n <= 8) {
+        for (size_t i = 1; i < n; i++)
+            for (size_t j = i; j && combining_class(c[j - 1]) > combining_class(c[j]); j--) {
+                int32_t swap = c[j];
+                c[j] = c[j - 1];
+                c[j - 1] = swap;
+            }
+        return 0;
+    }
+    struct mark *m = malloc(n * sizeof *m);
+    if (!m)
+        return -1;
+    for (size_t i = 0; i < n; i++)
+        m[i] = (struct mark){ combining_class(c[i]), (uint32_t)i, c[i] };
+    qsort(m, n, sizeof *m, by_class);
+    for (size_t i = 0; i < n; i++)
+        c[i] = m[i].c;
+    free(m);
+    return 0;
+}
+
+static int order_marks(int32_t *c, size_t n)
+{
+    for (size_t i = 0; i < n;) {
+        size_t end = i;
+        while (end < n && combining_class(c[end]))
+            end++;
+        if (end - i > 1 && sort_marks(c + i, end - i) < 0)
+            return -1;
+        i = end > i ? end : i + 1;
+    }
+    return 0;
+}
+
+/* Decomposes s to *c (grown as needed); returns how many, or -1. */
+static long decompose(const char *s, size_t n, int options, bool compat, int32_t **c, size_t *cap)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < n;) {
+        int len, boundary = 0;
+        uint32_t cp = utf8_get(s + i, n - i, &len);
+        i += (size_t)len;
+        if (grow(c, cap, used + 32, sizeof **c) < 0) /* the longest decomposition has 18 */
+            return -1;
+        if (decomposes_too_late(cp) || (!compat && cp < 0xc0)) {
+            (*c)[used++] = (int32_t)cp;
+            continue;
+        }
+        utf8proc_ssize_t k = utf8proc_decompose_char((utf8proc_int32_t)cp, *c + used, 32, options, &boundary);
+        if (k < 0 || k > 32)
+            return -1;
+        used += (size_t)k;
+    }
+    return (long)used;
+}
+
+/* One stretch that no normal form connects with what is beside it. */
+static int normalize_stretch(enum normal_form form, const char *s, size_t n, int32_t **c, size_t *cap,
+                             struct buf *out)
+{
+    static const int options[] = { UTF8PROC_STABLE | UTF8PROC_COMPOSE, UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
+                                   UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT,
+                                   UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT };
+    long k = decompose(s, n, options[form], form >= NFKC, c, cap);
+    if (k < 0 || order_marks(*c, (size_t)k) < 0)
+        return -1;
+    if (form == NFC || form == NFKC)
+        k = utf8proc_normalize_utf32(*c, k, options[form]);
+    for (long i = 0; i < k; i++) {
+        char u[4];
+        buf_add(out, u, (size_t)utf8_put(u, (uint32_t)(*c)[i]));
+    }
+    return k < 0 || !buf_ok(out) ? -1 : 0;
+}
+
+int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf *out)
+{
+    int32_t *c = NULL;
+    size_t cap = 0;
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0;) {
+        size_t plain = i;
+        while (plain < n && (uint8_t)s[plain] < 0x80)
+            plain++;
+        /* The last ASCII character before others may compose with them. */
+        size_t copy = plain < n && plain > i ? plain - 1 : plain;
+        buf_add(out, s + i, copy - i);
+        size_t end = plain;
+        while (end < n && (uint8_t)s[end] >= 0x80)
+            end++;
+        if (end > copy)
+            rc = normalize_stretch(form, s + copy, end - copy, &c, &cap, out);
+        i = end;
+    }
+    free(c);
+    return rc < 0 || !buf_ok(out) ? -1 : 0;
+}
+
+size_t unicode_grapheme(const char *s, size_t n)
+{
+    int len, state = 0;
+    uint32_t a = utf8_get(s, n, &len);
+    size_t at = (size_t)len;
+    while (at < n) {
+        uint32_t b = utf8_get(s + at, n - at, &len);
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)a, (utf8proc_int32_t)b, &state))
+            break;
+        a = b;
+        at += (size_t)len;
+    }
+    return at;
+}

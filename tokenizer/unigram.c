@@ -1,0 +1,176 @@
+/* Unigram (sentencepiece): of all ways to cut a piece into tokens, the one with
+ * the highest sum of scores. One pass over the bytes that keeps the best way to
+ * reach each of them (Viterbi): n times the longest token. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "tokenizer/fields.h"
+#include "tokenizer/model.h"
+#include "tokenizer/trie.h"
+
+static const double UNK_PENALTY = 10;
+
+struct unigram {
+    struct trie trie;     /* of all tokens         */
+    double *score;        /* owned, (ids)          */
+    double  unk_score;    /* of a character that is no token */
+    int32_t unk;          /* -1: none              */
+    bool    byte_fallback;
+    int32_t byte[256];    /* ids of <0x..>         */
+};
+
+/* The best way to reach a byte of the piece. */
+struct best {
+    double  score;
+    int32_t id;
+    int32_t from; /* where its last token starts; -1: not reached */
+    int32_t to;   /* where the next token of the best way ends    */
+};
+
+static void offer(struct best *b, double score, int32_t id, size_t from)
+{
+    if (b->from < 0 || score > b->score)
+        *b = (struct best){ score, id, (int32_t)from, 0 };
+}
+
+/* Fills best[0..n]. */
+static int viterbi(const struct unigram *u, const char *s, size_t n, struct best *best, struct err *e)
+{
+    for (size_t i = 0; i <= n; i++)
+        best[i] = (struct best){ 0, 0, -1, 0 };
+    int len;
+    for (size_t i = 0; i < n; i += (size_t)len) {
+        bool single = false;
+        int32_t at = 0;
+        utf8_get(s + i, n - i, &len);
+        for (size_t k = i; k < n && (at = trie_step(&u->trie, at, (uint8_t)s[k])) >= 0; k++) {
+            int32_t id = u->trie.node[at].value;
+            if (id < 0)
+                continue;
+            offer(&best[k + 1], u->score[id] + best[i].score, id, i);
+            single |= k + 1 == i + (size_t)len;
+        }
+        if (single)
+            continue;
+        if (u->unk < 0)
+            return err_set(e, "a character is unknown and the model has no unk_id");
+        offer(&best[i + (size_t)len], u->unk_score + best[i].score, u->unk, i);
+    }
+    return 0;
+}
+
+/* The ids of a stretch of the best way: a token, or unknown text. */
+static int add_stretch(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+{
+    const struct unigram *u = m->data;
+    int32_t id = vocab_find(&m->vocab, s, n);
+    if (id < 0 && u->byte_fallback) {
+        size_t i = 0;
+        while (i < n && u->byte[(uint8_t)s[i]] >= 0)
+            i++;
+        if (i == n) {
+            for (i = 0; i < n; i++)
+                if (ids_add(out, u->byte[(uint8_t)s[i]]) < 0)
+                    return err_set(e, "out of memory");
+            return 0;
+        }
+    }
+    if (id < 0 && (id = u->unk) < 0)
+        return err_set(e, "a character is unknown and the model has no unk_id");
+    return ids_add(out, id) < 0 ? err_set(e, "out of memory") : 0;
+}
+
+/* Follows the best way forwards. Unknown neighbours become one stretch. */
+static int follow(const struct model *m, const char *s, size_t n, struct best *best, struct ids *out, struct err *e)
+{
+    const struct unigram *u = m->data;
+    for (size_t at = n; at > 0; at = (size_t)best[at].from)
+        best[best[at].from].to = (int32_t)at;
+    for (size_t at = 0, end; at < n; at = end) {
+        end = (size_t)best[at].to;
+        while (best[end].id == u->unk && end < n && best[best[end].to].id == u->unk)
+            end = (size_t)best[end].to;
+        if (add_stretch(m, s + at, end - at, out, e) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+{
+    struct best small[129], *best = small;
+    if (n > 128 && !(best = malloc((n + 1) * sizeof *best)))
+        return err_set(e, "out of memory");
+    int rc = viterbi(m->data, s, n, best, e);
+    if (rc == 0)
+        rc = follow(m, s, n, best, out, e);
+    if (best != small)
+        free(best);
+    return rc;
+}
+
+/* ---- loading ---- */
+
+static void unigram_free(void *data)
+{
+    struct unigram *u = data;
+    trie_free(&u->trie);
+    free(u->score);
+    free(u);
+}
+
+/* [["token", score], ...]: the place in the list is the id. */
+static int load_vocab(struct model *m, struct unigram *u, const json_t *list, struct err *e)
+{
+    double least = 0;
+    u->score = xcalloc(m->size, sizeof *u->score);
+    vocab_reserve(&m->vocab, m->size);
+    for (size_t i = 0; i < m->size; i++) {
+        const json_t *pair = json_array_get(list, i), *s = json_array_get(pair, 0), *score = json_array_get(pair, 1);
+        if (json_array_size(pair) != 2 || !json_is_string(s) || !json_is_number(score))
+            return err_set(e, "model.vocab[%zu]: expected [\"token\", score]", i);
+        if (vocab_add(&m->vocab, json_string_value(s), json_string_length(s), (int64_t)i, e) < 0)
+            return err_prefix(e, "model.vocab[%zu]", i);
+        u->score[i] = json_number_value(score);
+        if (i == 0 || u->score[i] < least)
+            least = u->score[i];
+    }
+    u->unk_score = least - UNK_PENALTY;
+    return 0;
+}
+
+static int build_trie(const struct model *m, struct unigram *u)
+{
+    struct trie_key *keys = xcalloc(m->size, sizeof *keys);
+    for (size_t i = 0; i < m->size; i++) {
+        keys[i].s = vocab_text(&m->vocab, (int32_t)i, &keys[i].n);
+        keys[i].value = (int32_t)i;
+    }
+    int rc = trie_build(&u->trie, keys, m->size);
+    free(keys);
+    return rc;
+}
+
+int unigram_load(struct model *m, const json_t *o, struct err *e)
+{
+    json_t *list;
+    int64_t unk = -1;
+    const json_t *v = json_object_get(o, "unk_id");
+    struct unigram *u = xcalloc(1, sizeof *u);
+    m->data = u;
+    m->free = unigram_free;
+    m->encode = encode;
+    if (field_array(o, "model", "vocab", &list, e) < 0 ||
+        field_bool_or(o, "model", "byte_fallback", &u->byte_fallback, e) < 0)
+        return -1;
+    m->size = json_array_size(list);
+    if (v && !json_is_null(v) && field_int(o, "model", "unk_id", 0, (int64_t)m->size - 1, &unk, e) < 0)
+        return -1;
+    u->unk = (int32_t)unk;
+    if (load_vocab(m, u, list, e) < 0)
+        return -1;
+    vocab_byte_tokens(&m->vocab, u->byte);
+    return build_trie(m, u) < 0 ? err_set(e, "out of memory") : 0;
+}

@@ -1,0 +1,101 @@
+#include "tokenizer/vocab.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+uint64_t bytes_hash(const char *s, size_t n)
+{
+    uint64_t h = n * 0x9e3779b97f4a7c15ULL, x;
+    for (; n >= 8; s += 8, n -= 8) {
+        memcpy(&x, s, 8);
+        h = (h ^ x) * 0xff51afd7ed558ccdULL;
+        h ^= h >> 32;
+    }
+    x = 0;
+    memcpy(&x, s, n);
+    h = (h ^ x) * 0xc4ceb9fe1a85ec53ULL;
+    return h ^ h >> 29;
+}
+
+void vocab_free(struct vocab *v)
+{
+    free(v->pool);
+    free(v->text);
+    free(v->slot);
+    memset(v, 0, sizeof *v);
+}
+
+/* The slot of s, or the empty one where it belongs. */
+static size_t find_slot(const struct vocab *v, const char *s, size_t n)
+{
+    size_t i = bytes_hash(s, n) & (v->slots - 1);
+    for (; v->slot[i]; i = (i + 1) & (v->slots - 1)) {
+        const struct vocab_text *t = &v->text[v->slot[i] - 1];
+        if (t->len == n && !memcmp(v->pool + t->at, s, n))
+            break;
+    }
+    return i;
+}
+
+void vocab_reserve(struct vocab *v, size_t count)
+{
+    size_t slots = v->slots ? v->slots : 64;
+    while (slots < count * 2)
+        slots *= 2;
+    if (slots == v->slots)
+        return;
+    uint32_t *old = v->slot;
+    size_t old_slots = v->slots;
+    v->slot = xcalloc(slots, sizeof *v->slot);
+    v->slots = slots;
+    for (size_t i = 0; i < old_slots; i++)
+        if (old[i]) {
+            const struct vocab_text *t = &v->text[old[i] - 1];
+            v->slot[find_slot(v, v->pool + t->at, t->len)] = old[i];
+        }
+    free(old);
+}
+
+int vocab_add(struct vocab *v, const char *s, size_t n, int64_t id, struct err *e)
+{
+    if (id < 0 || id > VOCAB_MAX_ID)
+        return err_set(e, "id %lld of \"%.60s\" is not between 0 and %d", (long long)id, s, VOCAB_MAX_ID);
+    if (n > 1 << 20 || v->used + n + 1 >= UINT32_MAX)
+        return err_set(e, "the strings are too long");
+    if ((size_t)id < v->ids && v->text[id].at != UINT32_MAX)
+        return err_set(e, "\"%.60s\" and \"%.60s\" have the same id %lld", v->pool + v->text[id].at, s,
+                       (long long)id);
+    vocab_reserve(v, v->count + 1);
+    if (grow(&v->pool, &v->cap, v->used + n + 1, 1) < 0 ||
+        grow(&v->text, &v->ids_cap, (size_t)id + 1, sizeof *v->text) < 0)
+        return err_set(e, "out of memory");
+    for (; v->ids <= (size_t)id; v->ids++)
+        v->text[v->ids] = (struct vocab_text){ UINT32_MAX, 0 };
+    size_t i = find_slot(v, s, n);
+    if (!v->slot[i])
+        v->count++;
+    memcpy(v->pool + v->used, s, n);
+    v->pool[v->used + n] = 0;
+    v->text[id] = (struct vocab_text){ (uint32_t)v->used, (uint32_t)n };
+    v->used += n + 1;
+    v->slot[i] = (uint32_t)id + 1;
+    return 0;
+}
+
+int32_t vocab_find(const struct vocab *v, const char *s, size_t n)
+{
+    if (!v->slots)
+        return -1;
+    return (int32_t)v->slot[find_slot(v, s, n)] - 1;
+}
+
+const char *vocab_text(const struct vocab *v, int32_t id, size_t *n)
+{
+    if (id < 0 || (size_t)id >= v->ids || v->text[id].at == UINT32_MAX)
+        return NULL;
+    if (n)
+        *n = v->text[id].len;
+    return v->pool + v->text[id].at;
+}

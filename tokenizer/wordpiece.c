@@ -1,0 +1,122 @@
+/* WordPiece (the longest token at the start, then the longest continuation, and
+ * so on) and WordLevel (the whole piece is a token or unknown). */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+#include "tokenizer/fields.h"
+#include "tokenizer/model.h"
+
+struct wordpiece {
+    char   *prefix;    /* owned; of tokens that continue a word */
+    size_t  prefix_len;
+    size_t  longest;   /* token of the vocabulary, in bytes     */
+    int64_t max_chars; /* longer pieces are unknown             */
+    int32_t unk;       /* -1: not in the vocabulary             */
+};
+
+static int add_unknown(int32_t unk, struct ids *out, struct err *e)
+{
+    if (unk < 0)
+        return err_set(e, "the model's unk_token is not in its vocabulary");
+    return ids_add(out, unk) < 0 ? err_set(e, "out of memory") : 0;
+}
+
+/* The longest token that the text from s on starts with; its id, and its length
+ * in *len. `name` holds the prefix already, with room for the longest token. */
+static int32_t longest(const struct model *m, const char *s, size_t n, char *name, size_t prefix_len, size_t *len)
+{
+    const struct wordpiece *w = m->data;
+    size_t end = n < w->longest ? n : w->longest;
+    memcpy(name + prefix_len, s, end);
+    for (; end; end--) {
+        if (end < n && ((uint8_t)s[end] & 0xc0) == 0x80)
+            continue; /* inside a character */
+        int32_t id = vocab_find(&m->vocab, name, prefix_len + end);
+        if (id >= 0) {
+            *len = end;
+            return id;
+        }
+    }
+    return -1;
+}
+
+static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+{
+    const struct wordpiece *w = m->data;
+    size_t before = out->n, chars = 0, len;
+    for (size_t i = 0; i < n; i++)
+        chars += ((uint8_t)s[i] & 0xc0) != 0x80;
+    if ((int64_t)chars > w->max_chars)
+        return add_unknown(w->unk, out, e);
+    char small[512], *name = small;
+    if (w->prefix_len + w->longest > sizeof small && !(name = malloc(w->prefix_len + w->longest)))
+        return err_set(e, "out of memory");
+    int rc = 0;
+    for (size_t i = 0; i < n && rc == 0; i += len) {
+        size_t prefix = i ? w->prefix_len : 0;
+        memcpy(name, w->prefix, prefix);
+        int32_t id = longest(m, s + i, n - i, name, prefix, &len);
+        if (id < 0) {
+            out->n = before;
+            rc = add_unknown(w->unk, out, e);
+            break;
+        }
+        if (ids_add(out, id) < 0)
+            rc = err_set(e, "out of memory");
+    }
+    if (name != small)
+        free(name);
+    return rc;
+}
+
+static void wordpiece_free(void *data)
+{
+    struct wordpiece *w = data;
+    free(w->prefix);
+    free(w);
+}
+
+int wordpiece_load(struct model *m, const json_t *o, struct err *e)
+{
+    const char *unk, *prefix;
+    size_t unk_len, n;
+    struct wordpiece *w = xcalloc(1, sizeof *w);
+    m->data = w;
+    m->free = wordpiece_free;
+    m->encode = encode;
+    if (vocab_load(m, o, e) < 0 || field_string(o, "model", "unk_token", &unk, &unk_len, e) < 0 ||
+        field_string(o, "model", "continuing_subword_prefix", &prefix, &w->prefix_len, e) < 0 ||
+        field_int(o, "model", "max_input_chars_per_word", 0, INT64_MAX, &w->max_chars, e) < 0)
+        return -1;
+    w->prefix = xmalloc(w->prefix_len + 1);
+    memcpy(w->prefix, prefix, w->prefix_len + 1);
+    w->unk = vocab_find(&m->vocab, unk, unk_len);
+    for (size_t i = 0; i < m->vocab.ids; i++)
+        if (vocab_text(&m->vocab, (int32_t)i, &n) && n > w->longest)
+            w->longest = n;
+    return 0;
+}
+
+static int wordlevel_encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+{
+    int32_t id = vocab_find(&m->vocab, s, n);
+    if (id < 0)
+        return add_unknown(*(int32_t *)m->data, out, e);
+    return ids_add(out, id) < 0 ? err_set(e, "out of memory") : 0;
+}
+
+int wordlevel_load(struct model *m, const json_t *o, struct err *e)
+{
+    const char *unk;
+    size_t n;
+    int32_t *id = xmalloc(sizeof *id);
+    m->data = id;
+    m->free = free;
+    m->encode = wordlevel_encode;
+    if (vocab_load(m, o, e) < 0 || field_string(o, "model", "unk_token", &unk, &n, e) < 0)
+        return -1;
+    *id = vocab_find(&m->vocab, unk, n);
+    return 0;
+}
