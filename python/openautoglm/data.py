@@ -8,7 +8,7 @@ import random
 import numpy as np
 import torch
 
-from . import preprocess, screens, questions
+from . import questions, screens
 from . import tokenizer as t
 from .canvas import ELEMENTS, Screen
 from .vocabulary import COLORS

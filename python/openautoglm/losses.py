@@ -1,7 +1,7 @@
 """What training minimises.
 
 The answers' cross-entropy alone learns to point and to read far too slowly
-(native vision features start from nothing), so two helpers are added and
+(the vision features start from nothing), so two helpers are added and
 thrown away afterwards: heads on the vision features that are told what is in
 each cell, and one attention head per layer that is told which cell to look at.
 """
@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import data, questions
+from . import data, preprocess, questions
 from . import tokenizer as t
 from .canvas import ELEMENTS
+from .model import NEVER
 from .vocabulary import COLORS
 
 SIGMA = 8            # width of the bell over the coordinates, in their units
@@ -94,17 +95,17 @@ def answers(logits, target, bell):
     return loss, c
 
 
-def total(model, heads, b, pixels, dense=.5, guide=.2):
+def total(model, heads, b, dense=.5, guide=.2):
     """Loss of a batch (see data.Screens) and figures for the log.  Without rows: the dense loss alone."""
     loss, figures, memory = 0., {}, None
     if "image" in b:
-        fine, tokens, middle = model.see(pixels(b["image"]))
+        fine, tokens, middle = model.see(preprocess.pixels(b["image"]))
         loss, figures = heads(fine, middle, b)
         if not b["ids"].shape[1]:
             return loss, figures
         loss, memory = dense * loss, model.memory(fine, tokens)
     same = b["conversation"][..., :, None] == b["conversation"][..., None, :]
-    mask = torch.where(same & torch.ones_like(same[0, 0]).tril(), 0., -1e4)
+    mask = torch.where(same & torch.ones_like(same[0, 0]).tril(), 0., NEVER)
     looked = []
     hidden = model.rows(b["ids"], b["position"], mask, memory, guidance(b["look"], looked))
     sel = b["target"] >= 0

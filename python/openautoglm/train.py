@@ -51,7 +51,7 @@ def arguments(argv):
     p.add_argument("--decay", type=float, default=.4, help="share of the time, at the end, in which it falls")
     p.add_argument("--weight-decay", type=float, default=.05)
     p.add_argument("--dense", type=float, default=.5, help="weight of the dense losses")
-    p.add_argument("--guide", type=float, default=.2, help="weight of attention guidance")
+    p.add_argument("--guide", type=float, default=.4, help="weight of attention guidance")
     p.add_argument("--freeze-norms", action="store_true", help="batch norms keep their statistics; faster, with --init")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--check", type=float, default=8, help="minutes between looks at the answers")
@@ -162,7 +162,7 @@ def run(a, model, heads, opt, state, last, log):
             for group in opt.param_groups:
                 group["lr"] = rate(a, state["spent"] / seconds)
             batch = next(batches)
-            loss, figures = losses.total(model, heads, batch, preprocess.pixels, a.dense, a.guide)
+            loss, figures = losses.total(model, heads, batch, a.dense, a.guide)
             opt.zero_grad()
             loss.backward()
             figures = {key: value.detach() for key, value in figures.items()}
@@ -174,7 +174,7 @@ def run(a, model, heads, opt, state, last, log):
             for key, value in figures.items():
                 if not math.isnan(value := float(value)):
                     seen[key].append(value)
-            log.progress(state["spent"] / seconds, f"{name} step {state['step']} loss {float(loss):.3f}")
+            log.progress(state["spent"] / seconds, f"{name} step {state['step']} loss {loss.item():.3f}")
             if state["spent"] > logged + 30:
                 logged = state["spent"]
                 log.say(f"{logged / 60:6.1f}m {name} step {state['step']} screens {state['screens']} lr {rate(a, logged / seconds):.1e} "
