@@ -34,7 +34,7 @@ static bool find_chunk(const uint8_t *p, size_t n, const char *name, struct chun
     return false;
 }
 
-static int fail(VP8StatusCode code, struct err *e)
+static int explain(VP8StatusCode code, struct err *e)
 {
     switch (code) {
     case VP8_STATUS_OUT_OF_MEMORY:       return image_no_memory(e, 0);
@@ -49,7 +49,7 @@ int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
 {
     WebPBitstreamFeatures f;
     VP8StatusCode code = WebPGetFeatures(p, n, &f);
-    if (code != VP8_STATUS_OK) return fail(code, e);
+    if (code != VP8_STATUS_OK) return explain(code, e);
     info->width = f.width;
     info->height = f.height;
     struct chunk exif;
@@ -70,7 +70,7 @@ static int decode_into(const uint8_t *p, size_t n, WEBP_CSP_MODE mode, int width
     config.output.u.RGBA.size = stride * (size_t)(height - 1) + (size_t)width * (mode == MODE_RGB ? 3 : 4);
     VP8StatusCode code = WebPDecode(p, n, &config);
     WebPFreeDecBuffer(&config.output);
-    return code == VP8_STATUS_OK ? 0 : fail(code, e);
+    return code == VP8_STATUS_OK ? 0 : explain(code, e);
 }
 
 /* Decodes to RGBA and puts it over white at `to` in a picture of `stride`. */
@@ -100,7 +100,7 @@ static int decode_first_frame(const uint8_t *p, size_t n, bool alpha, struct pix
     size_t len = c.n - FRAME_HEAD;
     WebPBitstreamFeatures f;
     VP8StatusCode code = WebPGetFeatures(body, len, &f);
-    if (code != VP8_STATUS_OK) return fail(code, e);
+    if (code != VP8_STATUS_OK) return explain(code, e);
     if (f.width != width || f.height != height) return err_set(e, "a frame of another size than it says");
     size_t stride = (size_t)out->width * 3;
     memset(out->data, alpha ? 255 : 0, stride * (size_t)out->height);
@@ -113,7 +113,7 @@ int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struc
 {
     WebPBitstreamFeatures f;
     VP8StatusCode code = WebPGetFeatures(p, n, &f);
-    if (code != VP8_STATUS_OK) return fail(code, e);
+    if (code != VP8_STATUS_OK) return explain(code, e);
     if (f.has_animation) return decode_first_frame(p, n, f.has_alpha, out, e);
     size_t stride = (size_t)info->width * 3;
     if (f.has_alpha) return decode_alpha(p, n, info->width, info->height, out->data, stride, e);
