@@ -16,7 +16,7 @@
 
 /* --- the loops in plain C ------------------------------------------------ */
 
-static void taps_row_c(uint8_t *out, const uint8_t *in, const struct taps *t)
+static void one_row(uint8_t *out, const uint8_t *in, const struct taps *t)
 {
     const int32_t half = 1 << (t->bits - 1);
     for (int i = 0; i < t->n; i++) {
@@ -32,6 +32,12 @@ static void taps_row_c(uint8_t *out, const uint8_t *in, const struct taps *t)
         *out++ = clamp_u8(g >> t->bits);
         *out++ = clamp_u8(b >> t->bits);
     }
+}
+
+static void taps_rows_c(uint8_t *const out[2], const uint8_t *const in[2], const struct taps *t)
+{
+    one_row(out[0], in[0], t);
+    if (out[1] != out[0]) one_row(out[1], in[1], t);
 }
 
 /* In blocks, so that the sums stay in registers and the compiler vectorises. */
@@ -54,7 +60,7 @@ static void taps_column_c(uint8_t *out, const uint8_t *const *rows, const struct
     }
 }
 
-const struct resize_loops resize_loops_c = { taps_row_c, taps_column_c };
+const struct resize_loops resize_loops_c = { taps_rows_c, taps_column_c };
 
 static const struct resize_loops *loops(void)
 {
@@ -71,58 +77,82 @@ struct passes {
     const struct pixels       *in;    /* borrowed */
     struct pixels             *out;   /* borrowed */
     struct taps x, y;      /* owned; n = 0: this side keeps its length            */
-    int         slots;     /* of the ring                                         */
+    int         slots;     /* of the ring: most taps, and one for the second of a pair */
     uint8_t    *ring;      /* owned, (slots, out->width, 3): rows first           */
-    uint8_t    *padded;    /* owned, (in->width, 3) and ROW_SLACK                 */
-    const uint8_t **rows;  /* owned, (slots + 1): the rows of one output row      */
+    uint8_t    *padded[2]; /* owned, (in->width, 3) and ROW_SLACK                 */
+    const uint8_t **rows;  /* owned, (slots): the rows of one output row          */
 };
 
-/* The input row y resized to the output's width. */
-static void resize_row(struct passes *s, uint8_t *to, int y)
+/* Where the input row y goes when it has the output's width. */
+static uint8_t *row_target(struct passes *s, int y)
 {
-    size_t bytes = (size_t)s->in->width * 3, total = bytes * (size_t)s->in->height, at = bytes * (size_t)y;
-    const uint8_t *row = s->in->data + at;
-    if (total - at < bytes + ROW_SLACK) row = memcpy(s->padded, row, bytes);
-    s->loops->taps_row(to, row, &s->x);
+    size_t bytes = (size_t)s->out->width * 3;
+    return s->ring ? s->ring + (size_t)(y % s->slots) * bytes : s->out->data + (size_t)y * bytes;
+}
+
+/* The input rows y and y + 1 (if there is one) resized to the output's width. */
+static void resize_rows(struct passes *s, int y)
+{
+    size_t bytes = (size_t)s->in->width * 3, total = bytes * (size_t)s->in->height;
+    const uint8_t *in[2];
+    uint8_t *out[2];
+    for (int k = 0; k < 2; k++) {
+        int r = y + k < s->in->height ? y + k : y;
+        size_t at = bytes * (size_t)r;
+        bool near_end = total - at < bytes + ROW_SLACK;
+        in[k] = near_end ? memcpy(s->padded[k], s->in->data + at, bytes) : s->in->data + at;
+        out[k] = row_target(s, r);
+    }
+    s->loops->taps_rows(out, in, &s->x);
 }
 
 static void rows_only(struct passes *s)
 {
-    for (int y = 0; y < s->out->height; y++) resize_row(s, s->out->data + (size_t)y * (size_t)s->out->width * 3, y);
+    for (int y = 0; y < s->out->height; y += 2) resize_rows(s, y);
+}
+
+/* The first pass of output row i of a picture with the input's width. */
+static void resize_column(struct passes *s, uint8_t *to, int i)
+{
+    size_t bytes = (size_t)s->in->width * 3;
+    int start = s->y.start[i], count = s->y.count[i];
+    for (int j = 0; j < count; j++) s->rows[j] = s->in->data + (size_t)(start + j) * bytes;
+    s->rows[count] = s->rows[count - 1];
+    s->loops->taps_column(to, s->rows, &s->y, i, bytes);
 }
 
 /* Measured with Pillow 13.0 and seen in its machine code; torchvision has no such rule. */
 static bool columns_first(const struct pixels *in, const struct pixels *out, enum resizer how)
 {
     int lower = in->height - out->height, narrower = in->width - out->width;
-    return how == RESIZER_PIL && narrower != 0 && lower > 0 && lower > 2L * narrower;
+    return how == RESIZER_PIL && lower > 0 && lower > 2L * narrower;
 }
 
 static void columns_then_rows(struct passes *s)
 {
-    size_t bytes = (size_t)s->in->width * 3;
-    for (int i = 0; i < s->y.n; i++) {
-        int start = s->y.start[i], count = s->y.count[i];
-        for (int j = 0; j < count; j++) s->rows[j] = s->in->data + (size_t)(start + j) * bytes;
-        s->rows[count] = s->rows[count - 1];
-        s->loops->taps_column(s->padded, s->rows, &s->y, i, bytes);
-        s->loops->taps_row(s->out->data + (size_t)i * (size_t)s->out->width * 3, s->padded, &s->x);
+    const uint8_t *const in[2] = { s->padded[0], s->padded[1] };
+    for (int i = 0; i < s->y.n; i += 2) {
+        int second = i + 1 < s->y.n ? i + 1 : i;
+        resize_column(s, s->padded[0], i);
+        resize_column(s, s->padded[1], second);
+        uint8_t *const out[2] = { row_target(s, i), row_target(s, second) };
+        s->loops->taps_rows(out, in, &s->x);
     }
 }
 
-/* Also columns alone: then there is no ring. */
+static void columns_only(struct passes *s)
+{
+    for (int i = 0; i < s->y.n; i++) resize_column(s, row_target(s, i), i);
+}
+
 static void rows_then_columns(struct passes *s)
 {
     size_t bytes = (size_t)s->out->width * 3;
     int done = 0; /* input rows below this one are resized, or not needed any more */
     for (int i = 0; i < s->y.n; i++) {
         int start = s->y.start[i], count = s->y.count[i];
-        if (s->ring)
-            for (done = done < start ? start : done; done < start + count; done++)
-                resize_row(s, s->ring + (size_t)(done % s->slots) * bytes, done);
-        for (int j = 0; j < count; j++)
-            s->rows[j] = s->ring ? s->ring + (size_t)((start + j) % s->slots) * bytes
-                                 : s->in->data + (size_t)(start + j) * bytes;
+        for (done = done < start ? start : done; done < start + count; done += 2) resize_rows(s, done);
+        for (int j = 0; j < count; j++) s->rows[j] = row_target(s, start + j);
         s->rows[count] = s->rows[count - 1];
         s->loops->taps_column(s->out->data + (size_t)i * bytes, s->rows, &s->y, i, bytes);
     }
@@ -134,10 +164,13 @@ static int passes_init(struct passes *s, enum filter filter, enum resizer how)
     bool across = in->width != out->width, down = in->height != out->height;
     if (across && taps_init(&s->x, in->width, out->width, filter, how)) return -1;
     if (down && taps_init(&s->y, in->height, out->height, filter, how)) return -1;
-    s->slots = s->y.most;
-    if (across && !(s->padded = calloc((size_t)in->width * 3 + ROW_SLACK, 1))) return -1;
-    if (down && !(s->rows = calloc((size_t)s->slots + 1, sizeof *s->rows))) return -1;
-    if (across && down && !(s->ring = malloc((size_t)s->slots * (size_t)out->width * 3))) return -1;
+    s->slots = s->y.most + 1;
+    for (int k = 0; k < 2; k++)
+        if (across && !(s->padded[k] = calloc((size_t)in->width * 3 + ROW_SLACK, 1))) return -1;
+    if (down && !(s->rows = calloc((size_t)s->slots, sizeof *s->rows))) return -1;
+    if (across && down && !columns_first(in, out, how) &&
+        !(s->ring = malloc((size_t)s->slots * (size_t)out->width * 3)))
+        return -1;
     return 0;
 }
 
@@ -146,7 +179,8 @@ static void passes_free(struct passes *s)
     taps_free(&s->x);
     taps_free(&s->y);
     free(s->ring);
-    free(s->padded);
+    free(s->padded[0]);
+    free(s->padded[1]);
     free(s->rows);
 }
 
@@ -156,12 +190,14 @@ static int resample(struct pixels *out, const struct pixels *in, enum filter fil
     int rc = passes_init(&s, filter, how);
     if (rc)
         image_no_memory(e, 0);
-    else if (columns_first(in, out, how))
-        columns_then_rows(&s);
-    else if (s.y.n)
+    else if (s.ring)
         rows_then_columns(&s);
-    else
+    else if (!s.y.n)
         rows_only(&s);
+    else if (!s.x.n)
+        columns_only(&s);
+    else
+        columns_then_rows(&s);
     passes_free(&s);
     return rc;
 }

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TAP_GROUP = 4 /* weights are padded to groups with zeros */, ROW_SLACK = 16 /* see taps_row */ };
+enum { TAP_GROUP = 4 /* weights are padded to groups with zeros */, ROW_SLACK = 16 /* see taps_rows */ };
 
 struct taps {
     int      n, stride;  /* outputs; weights stored for each, a multiple of TAP_GROUP */
@@ -25,9 +25,9 @@ struct taps {
 };
 
 struct resize_loops {
-    /* One row of RGB: out (t->n, 3) from in. May read (never use) up to
-     * ROW_SLACK bytes beyond the input row. */
-    void (*taps_row)(uint8_t *out, const uint8_t *in, const struct taps *t);
+    /* Two rows of RGB: out (t->n, 3) from in; both may be the same row twice.
+     * May read (never use) up to ROW_SLACK bytes beyond an input row. */
+    void (*taps_rows)(uint8_t *const out[2], const uint8_t *const in[2], const struct taps *t);
     /* Output i of the other side: n bytes from count[i] rows. rows[count[i]]
      * is a readable row too (its weight is 0). */
     void (*taps_column)(uint8_t *out, const uint8_t *const *rows, const struct taps *t, int i, size_t n);

@@ -328,11 +328,13 @@ START_TEST(both_loops_agree)
         enum filter f = filters[1 + (next(&x) >> 16) % 5].filter;
         struct taps t;
         ck_assert_int_eq(taps_init(&t, from, to, f, round % 2 ? RESIZER_PIL : RESIZER_TORCHVISION), 0);
-        struct pixels in = noise(from + 6, 1, x); /* 6 more pixels: ROW_SLACK */
-        uint8_t a[256 * 3], b[256 * 3];
-        resize_loops_c.taps_row(a, in.data, &t);
-        resize_loops_avx2.taps_row(b, in.data, &t);
+        struct pixels in = noise(from + 6, 2, x); /* 6 more pixels: ROW_SLACK */
+        const uint8_t *const two[2] = { in.data, in.data + (size_t)in.width * 3 };
+        uint8_t a[256 * 3], b[256 * 3], c[256 * 3], d[256 * 3];
+        resize_loops_c.taps_rows((uint8_t *[2]){ a, c }, two, &t);
+        resize_loops_avx2.taps_rows((uint8_t *[2]){ b, d }, two, &t);
         ck_assert_mem_eq(a, b, (size_t)to * 3);
+        ck_assert_mem_eq(c, d, (size_t)to * 3);
         pixels_free(&in);
         size_t n = 1 + (next(&x) >> 24) % 200;
         in = noise((int)n, from + 1, x);
