@@ -28,7 +28,7 @@ struct image_info {
 
 struct image_limits {
     size_t max_bytes;        /* of the file                            */
-    int    max_side;         /* pixels; 4096 by default                */
+    int    max_side;         /* pixels, of the stored picture          */
     size_t max_pixels;       /* width * height                         */
 };
 
@@ -41,16 +41,21 @@ enum filter { FILTER_NEAREST = 0, FILTER_LANCZOS = 1, FILTER_BILINEAR = 2, FILTE
               FILTER_HAMMING = 5 };                       /* PIL's numbers                   */
 enum resizer { RESIZER_PIL, RESIZER_TORCHVISION };        /* whose rounding; both antialias  */
 
+/* A file that is refused gives one line, "PNG: 5000x20 is larger than 4096 a
+ * side"; when memory is out, also status 503. `out` holds nothing after -1. */
 int  image_probe(const void *bytes, size_t n, struct image_info *info, struct err *e);
 int  image_decode(const void *bytes, size_t n, const struct image_limits *limits, struct pixels *out, struct err *e);
 void pixels_free(struct pixels *p);
 
-/* Byte-equal to Image.resize() of Pillow, or to torchvision's
- * resize(uint8, antialias=True), for every size. */
+/* Byte-equal to Image.resize() of Pillow 13, or to torchvision's
+ * resize(uint8, antialias=True), for every size; nearest is torchvision's
+ * nearest-exact, which is what transformers maps it to. Box and hamming are
+ * errors for torchvision, as they are there. */
 int pixels_resize(struct pixels *out, const struct pixels *in, int width, int height, enum filter filter,
                   enum resizer how, struct err *e);
 
-/* Part of the picture, which may reach outside: there it is black. */
+/* A rectangle of the picture. It may reach outside, where it is black: padding
+ * is a crop too. */
 int pixels_crop(struct pixels *out, const struct pixels *in, int x, int y, int width, int height, struct err *e);
 
 /* Writes an RGB PNG file (for the marked copy of a screenshot). */

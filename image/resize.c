@@ -2,9 +2,9 @@
  * Image.resize() or torchvision's resize(uint8, antialias=True).
  *
  * Both are separable, rows and columns, each pass rounded to bytes, so their
- * order shows; a side that keeps its length is not touched. torchvision and
- * Pillow up to 12 do the rows first; Pillow 13 the columns when that shrinks
- * the picture enough (columns_first). Of the first pass only as many rows are
+ * order shows; a side that keeps its length is not touched. torchvision
+ * does the rows first; Pillow 13 (not earlier ones) the columns when that
+ * shrinks the picture enough (columns_first). Of the first pass only as many rows are
  * kept as one output row needs, so that they stay in the cache. */
 #include "image/formats.h"
 #include "image/resize.h"
@@ -62,7 +62,7 @@ static void taps_column_c(uint8_t *out, const uint8_t *const *rows, const struct
 
 const struct resize_loops resize_loops_c = { taps_rows_c, taps_column_c };
 
-static const struct resize_loops *loops(void)
+const struct resize_loops *resize_loops_best(void)
 {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2")) return &resize_loops_avx2;
@@ -186,7 +186,7 @@ static void passes_free(struct passes *s)
 
 static int resample(struct pixels *out, const struct pixels *in, enum filter filter, enum resizer how, struct err *e)
 {
-    struct passes s = { .loops = loops(), .in = in, .out = out };
+    struct passes s = { .loops = resize_loops_best(), .in = in, .out = out };
     int rc = passes_init(&s, filter, how);
     if (rc)
         image_no_memory(e, 0);

@@ -35,6 +35,8 @@ struct resize_loops {
 
 extern const struct resize_loops resize_loops_c, resize_loops_avx2;
 
+const struct resize_loops *resize_loops_best(void); /* that this machine can run */
+
 static inline uint8_t clamp_u8(int32_t v) { return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v); }
 
 #endif
