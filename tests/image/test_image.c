@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "image/formats.h"
 #include "image/image.h"
 #include "image/resize.h"
@@ -255,17 +254,17 @@ static void change_bytes(const uint8_t *p, size_t n)
 START_TEST(changed_files_are_harmless) { for_each_fixture(change_bytes); }
 END_TEST
 
-START_TEST(a_scan_bomb_ends_quickly)
+START_TEST(a_scan_bomb_is_refused)
 {
-    double start = clock_seconds();
     size_t n;
     uint8_t *p = read_fixture("many_scans.jpg", &n);
     struct pixels px;
+    struct err e;
     /* The header may claim the largest size: it is the number of scans that costs. */
     for (size_t i = 0; i + 9 < n; i++)
         if (p[i] == 0xFF && p[i + 1] == 0xC2) memcpy(p + i + 5, "\x10\0\x10\0", 4);
-    ck_assert_int_eq(image_decode(p, n, &limits, &px, NULL), -1);
-    ck_assert_double_lt(clock_seconds() - start, 20.0);
+    ck_assert_int_eq(image_decode(p, n, &limits, &px, &e), -1);
+    ck_assert_str_eq(e.text, "JPEG: more than 64 scans");
     free(p);
 }
 END_TEST
@@ -394,7 +393,7 @@ int main(void)
         { "decode", decoding_equals_the_reference }, { "probe", probe_reads_the_header },
         { "limits", limits_are_checked_first },      { "largest", the_largest_picture_works },
         { "write", png_write_respects_the_buffer },  { "cut", cut_files_are_harmless },
-        { "changed", changed_files_are_harmless },   { "scans", a_scan_bomb_ends_quickly },
+        { "changed", changed_files_are_harmless },   { "scans", a_scan_bomb_is_refused },
         { "resize", resizing_equals_the_reference }, { "loops", both_loops_agree },
         { "bad sizes", bad_resizes_are_errors },     { "crop", crop_is_black_outside },
     };
