@@ -103,7 +103,7 @@ static int normalize(struct added_token *t, const struct normalizer *n, struct e
 {
     struct text out;
     struct piece p = { 0, (uint32_t)t->content_len, 1, -1, true }, result;
-    text_init(&out);
+    text_begin(&out);
     struct regex_match *match = regex_match_new(t->content_len);
     int rc = match ? normalizer_run(n, t->content, &p, match, &out, &result, e) : err_set(e, "out of memory");
     if (rc == 0) {

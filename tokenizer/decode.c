@@ -426,7 +426,7 @@ int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf 
     struct text spare;
     struct run r = { inner, NULL, e };
     int rc = 0;
-    text_init(&spare);
+    text_begin(&spare);
     for (size_t i = 0; i < d->n && rc == 0; i++) {
         if (d->step[i].type == STEP_REPLACE && !r.match)
             r.match = regex_match_new(t->bytes.len);

@@ -316,8 +316,8 @@ int normalizer_run(const struct normalizer *n, const char *in, const struct piec
     struct text spare[2]; /* for all steps but the last */
     struct piece now = *p;
     int rc = 0;
-    text_init(&spare[0]);
-    text_init(&spare[1]);
+    text_begin(&spare[0]);
+    text_begin(&spare[1]);
     for (size_t i = 0; i < n->n && rc == 0; i++) {
         struct text *to = i + 1 == n->n ? out : &spare[i & 1];
         if (to != out)

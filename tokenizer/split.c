@@ -443,7 +443,7 @@ int splitter_run(const struct splitter *s, struct text *t, struct regex_match *m
 {
     struct text spare;
     int rc = 0;
-    text_init(&spare);
+    text_begin(&spare);
     for (size_t i = 0; i < s->n && rc == 0 && t->n; i++)
         rc = s->stage[i].run(&s->stage[i], t, &spare, match, e);
     text_free(&spare);

@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-void text_init(struct text *t)
+void text_begin(struct text *t)
 {
     memset(t, 0, sizeof *t);
     buf_init(&t->bytes, TEXT_MAX);

@@ -31,7 +31,7 @@ struct text {
 /* Longest text that a stage may make; offsets have 32 bits. */
 enum { TEXT_MAX = 0x7fffffff };
 
-void text_init(struct text *t);
+void text_begin(struct text *t);
 void text_free(struct text *t);
 void text_clear(struct text *t);
 int  text_add_piece(struct text *t, struct piece p); /* -1: memory out */

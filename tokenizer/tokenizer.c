@@ -258,7 +258,7 @@ static int prepare(const struct tokenizer *t, struct text *text, struct regex_ma
 {
     struct text spare;
     int rc = 0;
-    text_init(&spare);
+    text_begin(&spare);
     if (t->added.has_plain)
         rc = cut_added(t, &t->added.plain, text, &spare, e);
     if (rc == 0 && !normalizer_is_empty(t->normalizer))
@@ -275,7 +275,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool po
 {
     struct text text;
     size_t from = out->n;
-    text_init(&text);
+    text_begin(&text);
     struct regex_match *match = regex_match_new(n);
     int rc = match ? 0 : err_set(e, "out of memory");
     if (rc == 0 && n)
@@ -310,7 +310,7 @@ static int decode(const struct tokenizer *t, const int32_t *id, size_t n, bool s
 {
     struct text text;
     int rc = 0;
-    text_init(&text);
+    text_begin(&text);
     buf_add(&text.bytes, "", 0);
     for (size_t i = 0; i < n && rc == 0; i++) {
         const struct token *k = token_of(t, id[i]);
