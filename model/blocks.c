@@ -21,6 +21,39 @@ void block_attend(struct run *r, struct tensor x, const struct block *b, int lay
     }
 }
 
+void block_attend_normed(struct run *r, struct tensor x, const struct block *b, int layer, const struct batch *batch)
+{
+    NN_SCRATCH(r) {
+        struct tensor h = nn_norm(r, x, &b->norm1);
+        h = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
+        h = nn_attend(r, h, layer, &b->heads, batch);
+        h = nn_linear(r, h, &b->o, (struct epilogue){ 0 });
+        nn_norm_to(r, h, h, &b->post1);
+        nn_add(r, x, x, h);
+    }
+}
+
+void block_mlp_normed(struct run *r, struct tensor x, const struct block *b, enum act act)
+{
+    NN_SCRATCH(r) {
+        struct tensor h = nn_norm(r, x, &b->norm2);
+        h = nn_linear(r, h, &b->up, (struct epilogue){ .act = act, .glu = true });
+        h = nn_linear(r, h, &b->down, (struct epilogue){ 0 });
+        nn_norm_to(r, h, h, &b->post2);
+        nn_add(r, x, x, h);
+    }
+}
+
+void block_attend_ragged(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first)
+{
+    NN_SCRATCH(r) {
+        struct tensor h = nn_norm(r, x, &b->norm1);
+        h = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
+        h = nn_attend_ragged(r, h, &b->heads, pos, n_seg, first);
+        nn_linear_to(r, x, h, &b->o, (struct epilogue){ .add = x });
+    }
+}
+
 static void mlp(struct run *r, struct tensor x, const struct block *b, struct epilogue e)
 {
     NN_SCRATCH(r) {

@@ -171,6 +171,8 @@ static float get_float(const void *data, enum dtype type, size_t i)
     return f;
 }
 
+void *load_keep(struct loader *l, size_t n) { return list_add(&l->m->loaded->kept, xcalloc(n, 1)); }
+
 float *load_scratch(struct loader *l, size_t n)
 {
     return l->failed ? NULL : list_add(&l->m->loaded->scratch, xcalloc(n, sizeof(float)));

@@ -57,7 +57,9 @@ void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, d
 
 /* A copy as floats, valid until load() returns; NULL after an error. `name` is complete ("x.weight"). */
 float *load_floats(struct loader *l, const int *shape, int n_dims, const char *name);
-/* Zeroed floats likewise, for what load() computes. */
+/* Zeroed memory that lives as long as the model: arrays of a family's struct. Never NULL. */
+void  *load_keep(struct loader *l, size_t n);
+/* Zeroed floats until load() returns, for what load() computes. */
 float *load_scratch(struct loader *l, size_t n);
 /* Packs computed floats (rows, in); bias (rows) may be NULL. */
 void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w, const float *bias);

@@ -379,13 +379,8 @@ static struct tensor fine_features(struct run *r, const struct autoglm *g, const
         nn_linear_to(r, x, positions(r, g, h, w), &g->position, (struct epilogue){ .add = stem(r, g, image, &ph, &pw) });
     }
     for (int i = 0; i < g->n_vision; i++) {
-        const struct block *b = &g->vision[i];
-        NN_SCRATCH(r) {
-            struct tensor t = nn_linear(r, nn_norm(r, x, &b->norm1), &b->qkv, (struct epilogue){ 0 });
-            t = nn_attend_ragged(r, t, &b->heads, places, 1, all);
-            nn_linear_to(r, x, t, &b->o, (struct epilogue){ .add = x });
-        }
-        block_mlp(r, x, b, ACT_GELU_TANH);
+        block_attend_ragged(r, x, &g->vision[i], places, 1, all);
+        block_mlp(r, x, &g->vision[i], ACT_GELU_TANH);
     }
     nn_norm_to(r, x, x, &g->vision_norm);
     return x;

@@ -1,0 +1,118 @@
+#include "model/decoder.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sizes { int hidden, n, n_kv, dim, inner; double eps; };
+
+/* Sizes, rope, embedding, head and last norm: what all decoders have. -1: an error is noted. */
+static int begin(struct loader *l, struct decoder *d, struct hparams *t, const char *root, const struct decoder_kind *kind,
+                 struct sizes *s)
+{
+    struct model *m = l->m;
+    m->vocab = (int)hparams_int(t, "vocab_size", HP_REQUIRED, 1, 1 << 24);
+    m->hidden = s->hidden = (int)hparams_int(t, "hidden_size", HP_REQUIRED, 1, 1 << 16);
+    m->context = (int)hparams_int(t, "max_position_embeddings", kind->context, 1, 1 << 28);
+    d->n_layers = (int)hparams_int(t, "num_hidden_layers", HP_REQUIRED, 1, 1024);
+    s->n = (int)hparams_int(t, "num_attention_heads", HP_REQUIRED, 1, 1024);
+    s->n_kv = (int)hparams_int(t, "num_key_value_heads", s->n, 1, 1024);
+    s->dim = (int)hparams_int(t, "head_dim", kind->head_dim ? kind->head_dim : s->hidden / s->n, 2, 1024);
+    s->inner = (int)hparams_int(t, "intermediate_size", HP_REQUIRED, 1, 1 << 20);
+    s->eps = hparams_number(t, "rms_norm_eps", kind->eps, 0, 1);
+    const char *act = hparams_string(t, "hidden_act", "silu");
+    if (strcmp(act, "silu"))
+        hparams_fail(t, "hidden_act", "\"%.40s\" is not supported (silu)", act);
+    if (s->n % s->n_kv)
+        hparams_fail(t, "num_key_value_heads", "%d does not divide %d heads", s->n_kv, s->n);
+    if (hparams_bool(t, "use_sliding_window", false)) {  /* exact up to the window's length */
+        int window = (int)hparams_int(t, "sliding_window", m->context, 1, 1 << 28);
+        m->context = window < m->context ? window : m->context;
+    }
+    if (hparams_end(t) != 0)
+        return -1;
+    struct rope_kind rope = kind->rope;
+    rope.head_dim = s->dim;
+    rope_load(l, &d->rope, t, &rope, &m->context);
+    load_at(l, "%s", root);
+    load_embedding(l, &d->embed, m->vocab, s->hidden, "embed_tokens");
+    load_norm(l, &d->norm, s->hidden, RMS_NORM, s->eps, "norm");
+    if (hparams_bool(&l->config, "tie_word_embeddings", false) || hparams_bool(t, "tie_word_embeddings", false)) {
+        d->head = d->embed;
+        load_ignore(l, "/lm_head.weight");
+    } else {
+        load_linear(l, &d->head, m->vocab, s->hidden, NO_BIAS, "/lm_head");
+    }
+    m->text_kv = (struct kv_shape){ d->n_layers, s->n_kv * s->dim };
+    d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);
+    return 0;
+}
+
+/* What the layers of all decoders have; load_at() stands on the layer. */
+static void layer_load(struct loader *l, struct block *b, const struct decoder *d, const struct sizes *s,
+                       const struct decoder_kind *kind)
+{
+    int q = s->n * s->dim, kv = s->n_kv * s->dim;
+    load_norm(l, &b->norm1, s->hidden, RMS_NORM, s->eps, "input_layernorm");
+    load_norm(l, &b->norm2, s->hidden, RMS_NORM, s->eps, "post_attention_layernorm");
+    load_stack(l, &b->qkv, s->hidden, PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }),
+               kind->qkv_bias);
+    load_linear(l, &b->o, s->hidden, q, kind->o_bias, "self_attn.o_proj");
+    load_linear(l, &b->down, s->hidden, s->inner, kind->mlp_bias, "mlp.down_proj");
+    b->heads = (struct heads){ .n = s->n, .n_kv = s->n_kv, .dim = s->dim, .scale = 1 / sqrtf((float)s->dim), .rope = &d->rope };
+    if (!kind->qk_norm)
+        return;
+    load_norm(l, &b->q_norm, s->dim, RMS_NORM, s->eps, "self_attn.q_norm");
+    load_norm(l, &b->k_norm, s->dim, RMS_NORM, s->eps, "self_attn.k_norm");
+    b->heads.q_norm = &b->q_norm;
+    b->heads.k_norm = &b->k_norm;
+}
+
+void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root, const struct decoder_kind *kind)
+{
+    struct sizes s;
+    if (begin(l, d, text, root, kind, &s) != 0)
+        return;
+    for (int i = 0; i < d->n_layers && !l->failed; i++) {
+        load_at(l, "%slayers.%d.", root, i);
+        layer_load(l, &d->layer[i], d, &s, kind);
+        load_stack(l, &d->layer[i].up, s.hidden, PARTS({ "mlp.gate_proj", s.inner }, { "mlp.up_proj", s.inner }),
+                   kind->mlp_bias);
+    }
+}
+
+void glm_decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
+                      const struct decoder_kind *kind)
+{
+    struct sizes s;
+    if (begin(l, d, text, root, kind, &s) != 0)
+        return;
+    for (int i = 0; i < d->n_layers && !l->failed; i++) {
+        struct block *b = &d->layer[i];
+        load_at(l, "%slayers.%d.", root, i);
+        layer_load(l, b, d, &s, kind);
+        load_linear(l, &b->up, 2 * s.inner, s.hidden, kind->mlp_bias, "mlp.gate_up_proj");
+        load_norm(l, &b->post1, s.hidden, RMS_NORM, s.eps, "post_self_attn_layernorm");
+        load_norm(l, &b->post2, s.hidden, RMS_NORM, s.eps, "post_mlp_layernorm");
+    }
+}
+
+struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
+{
+    struct tensor x = block_embed(r, &d->embed, in);
+    for (int i = 0; i < d->n_layers; i++) {
+        block_attend(r, x, &d->layer[i], i, &in->batch);
+        block_mlp_gated(r, x, &d->layer[i], ACT_SILU);
+    }
+    return block_logits(r, x, &d->norm, &d->head, in);
+}
+
+struct tensor glm_decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
+{
+    struct tensor x = block_embed(r, &d->embed, in);
+    for (int i = 0; i < d->n_layers; i++) {
+        block_attend_normed(r, x, &d->layer[i], i, &in->batch);
+        block_mlp_normed(r, x, &d->layer[i], ACT_SILU);
+    }
+    return block_logits(r, x, &d->norm, &d->head, in);
+}

@@ -1,0 +1,38 @@
+/* model/decoder.h - the text decoder of Llama and its kin (Qwen2, Qwen3 and
+ * the Qwen-VL families), and GLM's, which norms its branches before the sums.
+ *
+ * What the classes differ in is given as values: which projections have a
+ * bias, q/k norms, the rope table, defaults of missing fields. */
+#ifndef MODEL_DECODER_H
+#define MODEL_DECODER_H
+#include "model/blocks.h"
+#include "model/load.h"
+#include "model/rope.h"
+
+struct decoder {
+    struct weight embed, head;       /* head: the embedding itself where they are tied */
+    struct norm   norm;
+    struct rope   rope;
+    struct block *layer;             /* (n_layers), the model's memory                 */
+    int           n_layers;
+};
+
+struct decoder_kind {
+    double eps;                      /* default of rms_norm_eps                        */
+    int    head_dim;                 /* default of head_dim; 0: hidden / heads         */
+    int    context;                  /* default of max_position_embeddings             */
+    enum bias qkv_bias, o_bias, mlp_bias;
+    bool   qk_norm;
+    struct rope_kind rope;           /* head_dim is filled in                          */
+};
+
+/* Reads the text configuration and loads ROOT.embed_tokens, ROOT.layers.N, ROOT.norm and lm_head; fills in the model's
+ * vocab, hidden, context and text_kv. `root` ends in '.'. */
+void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root, const struct decoder_kind *kind);
+void glm_decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
+                      const struct decoder_kind *kind);
+
+struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in);
+struct tensor glm_decoder_forward(struct run *r, const struct decoder *d, const struct forward *in);
+
+#endif

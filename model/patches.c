@@ -1,0 +1,173 @@
+#include "model/patches.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+enum { MAX_PIXELS = 1 << 26 };       /* of a resized image: nobody may ask for more */
+
+void patches_load(struct loader *l, struct patches *p, struct hparams *v, const struct patches_default *def)
+{
+    struct hparams *h = &l->image, size = hparams_object(h, "size");
+    p->patch = (int)hparams_int(v, "patch_size", def->patch, 1, 64);
+    p->merge = (int)hparams_int(v, "spatial_merge_size", 2, 1, 8);
+    p->frames = (int)hparams_int(v, "temporal_patch_size", 2, 1, 8);
+    p->shortest = hparams_int(&size, "shortest_edge", def->shortest, 1, INT64_MAX / 2);
+    p->longest = hparams_int(&size, "longest_edge", def->longest, 1, INT64_MAX / 2);
+    p->shortest = hparams_int(h, "min_pixels", p->shortest, 1, INT64_MAX / 2);
+    p->longest = hparams_int(h, "max_pixels", p->longest, 1, INT64_MAX / 2);
+    if (hparams_int(h, "patch_size", p->patch, 1, 64) != p->patch)
+        hparams_fail(h, "patch_size", "is not the model's %d", p->patch);
+    if (hparams_int(h, "merge_size", p->merge, 1, 8) != p->merge)
+        hparams_fail(h, "merge_size", "is not the model's %d", p->merge);
+    if (hparams_int(v, "in_channels|in_chans", 3, 1, 64) != 3)
+        hparams_fail(v, "in_channels", "must be 3");
+    pixel_norm_load(l, &p->pixels, def->mean, def->std);
+    l->m->image_align = p->patch * p->merge;
+}
+
+void patches_load_embed(struct loader *l, struct patches *p, int hidden, enum bias bias, const char *name)
+{
+    char full[64];
+    int area = p->patch * p->patch, t = p->frames;
+    snprintf(full, sizeof full, "%s.weight", name);
+    const float *from = load_floats(l, SHAPE(hidden, 3, t, p->patch, p->patch), full), *b = NULL;
+    snprintf(full, sizeof full, "%s.bias", name);
+    if (bias == WITH_BIAS)
+        b = load_floats(l, SHAPE(hidden), full);
+    float *to = load_scratch(l, (size_t)hidden * (size_t)area * 3);
+    if (!to)
+        return;
+    for (size_t o = 0; o < (size_t)hidden; o++)
+        for (int c = 0; c < 3; c++)
+            for (int f = 0; f < t; f++)
+                for (int i = 0; i < area; i++)
+                    to[(o * (size_t)area + (size_t)i) * 3 + (size_t)c] += from[((o * 3 + (size_t)c) * (size_t)t + (size_t)f) * (size_t)area + (size_t)i];
+    load_packed(l, &p->embed, LAYOUT_LINEAR, hidden, area * 3, to, b);
+}
+
+void patches_limits(const struct patches *p, const struct image_options *opt, int frames, int64_t *min, int64_t *max)
+{
+    int64_t token = (int64_t)p->patch * p->merge * p->patch * p->merge;
+    *min = p->shortest;
+    *max = p->longest;
+    if (!opt)
+        return;
+    if (opt->size_shortest > 0)
+        *min = opt->size_shortest;
+    if (opt->size_longest > 0)
+        *max = opt->size_longest;
+    if (opt->min_pixels > 0)
+        *min = opt->min_pixels < MAX_PIXELS ? opt->min_pixels * frames : (int64_t)MAX_PIXELS * frames;
+    if (opt->max_pixels > 0)
+        *max = opt->max_pixels < MAX_PIXELS ? opt->max_pixels * frames : (int64_t)MAX_PIXELS * frames;
+    if (opt->max_tokens > 0 && opt->max_tokens * token * frames < *max)
+        *max = opt->max_tokens * token * frames;
+}
+
+void patches_max_tokens(struct model *m, const struct patches *p, int frames)
+{
+    int64_t n = p->longest / frames / ((int64_t)p->patch * p->merge * p->patch * p->merge);
+    m->max_image_tokens = n < 1 ? 1 : n > 1 << 20 ? 1 << 20 : (int)n;
+}
+
+int patches_resize(const struct patches *p, int width, int height, int frames, int64_t min, int64_t max,
+                   struct image_plan *out, struct err *e)
+{
+    double f = p->patch * p->merge, area = (double)frames * height * width;
+    if (width < 1 || height < 1)
+        return err_set(e, "an image of %d x %d has no pixels", width, height);
+    double ratio = (double)(width > height ? width : height) / (width > height ? height : width);
+    if (ratio > 200)
+        return err_set(e, "absolute aspect ratio must be smaller than 200, got %g", ratio);
+    double h = rint(height / f) * f, w = rint(width / f) * f; /* half to even, as Python rounds */
+    if (frames * h * w > (double)max) {
+        double beta = sqrt(area / (double)max);
+        h = fmax(f, floor(height / beta / f) * f);
+        w = fmax(f, floor(width / beta / f) * f);
+    } else if (frames * h * w < (double)min) {
+        double beta = sqrt((double)min / area);
+        h = ceil(height * beta / f) * f;
+        w = ceil(width * beta / f) * f;
+    }
+    if (!(h * w <= MAX_PIXELS) || h < f || w < f)
+        return err_set(e, "an image of %d x %d would become %.0f x %.0f pixels", width, height, w, h);
+    int grid_h = (int)h / (int)f, grid_w = (int)w / (int)f;
+    *out = (struct image_plan){ .width = (int)w, .height = (int)h, .grid_h = grid_h, .grid_w = grid_w,
+                                .n_tokens = grid_h * grid_w, .filter = p->pixels.filter, .resizer = RESIZER_TORCHVISION };
+    return 0;
+}
+
+int patches_positions(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
+                      int32_t *pos)
+{
+    int next = 0, image = 0;
+    for (int i = 0; i < n;) {
+        if (ids[i] != m->image_token || image == n_images) {
+            pos[i] = pos[n + i] = pos[2 * n + i] = next++;
+            i++;
+            continue;
+        }
+        const struct image_plan *p = &images[image++];
+        for (int k = 0; k < p->n_tokens && i < n; k++, i++) {
+            pos[i] = next;
+            pos[n + i] = next + k / p->grid_w;
+            pos[2 * n + i] = next + k % p->grid_w;
+        }
+        next += p->grid_h > p->grid_w ? p->grid_h : p->grid_w;
+    }
+    return next;
+}
+
+void patch_grid_init(struct patch_grid *g, const struct patches *p, const struct image_plan *plan)
+{
+    int merge = p->merge, at = 0;
+    g->h = plan->grid_h * merge;
+    g->w = plan->grid_w * merge;
+    g->n = g->h * g->w;
+    g->row = xmalloc((size_t)g->n * sizeof *g->row);
+    g->col = xmalloc((size_t)g->n * sizeof *g->col);
+    for (int y = 0; y < g->h; y += merge)
+        for (int x = 0; x < g->w; x += merge)
+            for (int i = 0; i < merge * merge; i++, at++) {
+                g->row[at] = y + i / merge;
+                g->col[at] = x + i % merge;
+            }
+}
+
+void patch_grid_free(struct patch_grid *g)
+{
+    free(g->row);
+    free(g->col);
+}
+
+const int *patch_grid_places(struct run *r, const struct patch_grid *g, const int *order)
+{
+    int *pos = xcalloc((size_t)g->n * 3, sizeof *pos);
+    for (int i = 0; i < g->n; i++) {
+        int from = order ? order[i] : i;
+        pos[i] = g->row[from];
+        pos[g->n + i] = g->col[from];
+    }
+    const int *out = nn_ints(r, pos, 3 * g->n);
+    free(pos);
+    return out;
+}
+
+struct tensor patches_embed(struct run *r, const struct patches *p, const struct encode *in, const struct patch_grid *g)
+{
+    struct conv c = { in->plan.height, in->plan.width, p->patch, p->patch, 0, ACT_NONE };
+    struct tensor out = nn_new(r, g->n, p->embed.out);
+    int *idx = xmalloc((size_t)g->n * sizeof *idx);
+    for (int i = 0; i < g->n; i++)
+        idx[i] = g->row[i] * g->w + g->col[i];
+    NN_SCRATCH(r) {
+        struct tensor x = nn_pixels(r, in->rgb, c.h * c.w, p->pixels.scale, p->pixels.shift);
+        x = nn_conv(r, x, &p->embed, c);
+        r->ops->gather(r->dev, out, x, 1, nn_ints(r, idx, g->n), NULL);
+    }
+    free(idx);
+    return out;
+}

@@ -1,0 +1,52 @@
+/* model/patches.h - images as square patches in merge blocks, the way of the
+ * Qwen-VL and GLM-V families: sizes, order, embedding, positions in the text.
+ *
+ * The order of patches is that of the reference: blocks of merge x merge row
+ * by row, and inside a block row by row, so that the patches of one image
+ * token are neighbours. */
+#ifndef MODEL_PATCHES_H
+#define MODEL_PATCHES_H
+#include "model/load.h"
+#include "model/nn.h"
+#include "model/pixels.h"
+
+struct patches {
+    int patch, merge, frames;        /* frames: a still image is repeated, which is folded into the weights */
+    int64_t shortest, longest;       /* the processor's `size`: limits on pixels                            */
+    struct pixel_norm pixels;
+    struct weight embed;             /* (hidden, patch * patch * 3)                                         */
+};
+
+struct patches_default { int patch; int64_t shortest, longest; const double *mean, *std; };
+
+/* Reads the processor's settings and the vision configuration's patch sizes. */
+void patches_load(struct loader *l, struct patches *p, struct hparams *vision, const struct patches_default *def);
+/* NAME.weight (hidden, 3, frames, patch, patch): summed over the frames, which are equal in a still image. */
+void patches_load_embed(struct loader *l, struct patches *p, int hidden, enum bias bias, const char *name);
+
+/* min, max: what smart_resize compares with, in its own meaning (frames = 1 for Qwen, p->frames for GLM). */
+void patches_limits(const struct patches *p, const struct image_options *opt, int frames, int64_t *min, int64_t *max);
+/* The end of smart_resize: width and height rounded to blocks and brought within min..max, both counted over `frames`.
+ * Fills the plan. */
+int  patches_resize(const struct patches *p, int width, int height, int frames, int64_t min, int64_t max,
+                    struct image_plan *out, struct err *e);
+
+/* Fills in the model's max_image_tokens from the processor's limit. */
+void patches_max_tokens(struct model *m, const struct patches *p, int frames);
+
+/* Position ids of text with images: family.positions. */
+int  patches_positions(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
+                       int32_t *pos);
+
+struct patch_grid {              /* of one image being encoded */
+    int h, w, n;                 /* in patches                 */
+    int *row, *col;              /* (n) owned                  */
+};
+void patch_grid_init(struct patch_grid *g, const struct patches *p, const struct image_plan *plan);
+void patch_grid_free(struct patch_grid *g);
+/* Device pos (3, n): row, column, unused. `order` (n) or NULL: patch i of the result is order[i]. */
+const int *patch_grid_places(struct run *r, const struct patch_grid *g, const int *order);
+/* Pixels -> embedded patches (n, hidden) in the reference's order. */
+struct tensor patches_embed(struct run *r, const struct patches *p, const struct encode *in, const struct patch_grid *g);
+
+#endif

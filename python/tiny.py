@@ -1,0 +1,204 @@
+"""Tiny checkpoints with random weights, in the layout of the Hugging Face hub.
+
+Every family gets several configurations that differ where implementations go
+wrong: key-value heads, odd numbers of layers, rope sections, tied embeddings,
+biases.  A checkpoint is some 100 KB: bf16 weights, a byte-level tokenizer and
+a short chat template of the family's shape.
+"""
+import json
+import os
+
+import torch
+import transformers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>", "<|image|>",
+       "<|end_of_image|>", "<|begin_of_video|>", "<|video|>", "<|end_of_video|>"]
+QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>",
+        "<|video_pad|>", "<|vision_pad|>"]
+LLAMA = ["<|end_of_text|>", "<|begin_of_text|>", "<|eot_id|>"]
+
+GLM_TEMPLATE = """[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>
+{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{% if p.type == 'image' %}\
+<|begin_of_image|><|image|><|end_of_image|>{% elif p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}{% endif %}\
+{% endfor %}{% if add_generation_prompt %}<|assistant|>
+{% endif %}"""
+QWEN_TEMPLATE = """{% for m in messages %}<|im_start|>{{ m.role }}
+{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{% if p.type == 'image' %}\
+<|vision_start|><|image_pad|><|vision_end|>{% elif p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+LLAMA_TEMPLATE = """<|begin_of_text|>{% for m in messages %}{{ m.role }}:
+{{ m.content }}<|eot_id|>{% endfor %}{% if add_generation_prompt %}assistant:
+{% endif %}"""
+
+
+def tokenizer(special, template):
+    """256 bytes, then the special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    t = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
+    t.pre_tokenizer, t.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False), decoders.ByteLevel()
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in special])
+    out = PreTrainedTokenizerFast(tokenizer_object=t, eos_token=special[0], pad_token=special[0])
+    out.chat_template = template
+    return out
+
+
+def at(special, name):
+    return 256 + special.index(name)
+
+
+def glm_ids():
+    return {"image_token_id": at(GLM, "<|image|>"), "video_token_id": at(GLM, "<|video|>"),
+            "image_start_token_id": at(GLM, "<|begin_of_image|>"), "image_end_token_id": at(GLM, "<|end_of_image|>"),
+            "video_start_token_id": at(GLM, "<|begin_of_video|>"), "video_end_token_id": at(GLM, "<|end_of_video|>")}
+
+
+def qwen_ids():
+    return {"image_token_id": at(QWEN, "<|image_pad|>"), "video_token_id": at(QWEN, "<|video_pad|>"),
+            "vision_start_token_id": at(QWEN, "<|vision_start|>"), "vision_end_token_id": at(QWEN, "<|vision_end|>")}
+
+
+def text(vocab, hidden, heads, kv, layers, inner, **more):
+    return {"vocab_size": vocab, "hidden_size": hidden, "num_attention_heads": heads, "num_key_value_heads": kv,
+            "num_hidden_layers": layers, "intermediate_size": inner, "max_position_embeddings": 512, "eos_token_id": 256,
+            "pad_token_id": 256, "bos_token_id": 256, **more}
+
+
+def glm4v_vision(**more):
+    return {"depth": 2, "hidden_size": 32, "num_heads": 2, "image_size": 24, "patch_size": 4, "out_hidden_size": 32,
+            "intermediate_size": 40, "spatial_merge_size": 2, "temporal_patch_size": 2, **more}
+
+
+def rope(theta, section=None, **more):
+    return {"rope_type": "default", "rope_theta": theta, **({"mrope_section": section} if section else {}), **more}
+
+
+V = 280
+
+# family -> variant -> (configuration, what the image processor is told)
+CASES = {
+    "glm4v": {
+        "grouped": ({"text_config": text(V, 32, 2, 1, 3, 48, rope_parameters=rope(10000.0, [2, 1, 1], partial_rotary_factor=.5)),
+                     "vision_config": glm4v_vision(), **glm_ids()}, {"patch_size": 4}),
+        "tied": ({"text_config": text(V, 48, 4, 2, 2, 32, rope_parameters=rope(500.0, [1, 2, 3]), rms_norm_eps=1e-6),
+                  "vision_config": glm4v_vision(depth=3, hidden_size=24, num_heads=3, patch_size=6, image_size=42,
+                                                out_hidden_size=48, attention_bias=True, rms_norm_eps=1e-4),
+                  "tie_word_embeddings": True, **glm_ids()}, {"patch_size": 6}),
+    },
+    "glm4": {
+        "grouped": (text(V, 32, 4, 2, 3, 48, head_dim=16, attention_bias=True, rope_parameters=rope(10000.0, partial_rotary_factor=.5)), None),
+        "plain": (text(V, 48, 3, 3, 2, 64, head_dim=16, attention_bias=False, tie_word_embeddings=True,
+                       rope_parameters=rope(300.0, partial_rotary_factor=1.)), None),
+    },
+    "qwen2_vl": {
+        "grouped": ({"text_config": text(V, 32, 4, 2, 3, 48, rope_parameters=rope(10000.0, [2, 1, 1])),
+                     "vision_config": {"depth": 3, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "patch_size": 4,
+                                       "mlp_ratio": 2}, **qwen_ids()}, {"patch_size": 4}),
+        "tied": ({"text_config": text(V, 48, 3, 3, 2, 40, rope_parameters=rope(400.0, [1, 3, 4]), rms_norm_eps=1e-5),
+                  "vision_config": {"depth": 2, "embed_dim": 24, "hidden_size": 48, "num_heads": 3, "patch_size": 6,
+                                    "mlp_ratio": 3}, "tie_word_embeddings": True, **qwen_ids()}, {"patch_size": 6}),
+    },
+    "qwen2_5_vl": {
+        "windows": ({"text_config": text(V, 32, 4, 2, 3, 48, rope_parameters=rope(10000.0, [2, 1, 1])),
+                     "vision_config": {"depth": 4, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "intermediate_size": 24,
+                                       "out_hidden_size": 32, "window_size": 24, "fullatt_block_indexes": [1, 3]},
+                     **qwen_ids()}, {"patch_size": 4}),
+        "tied": ({"text_config": text(V, 48, 3, 3, 2, 40, rope_parameters=rope(400.0, [1, 3, 4]), rms_norm_eps=1e-5),
+                  "vision_config": {"depth": 3, "hidden_size": 24, "num_heads": 3, "patch_size": 6, "intermediate_size": 40,
+                                    "out_hidden_size": 48, "window_size": 24, "fullatt_block_indexes": [2]},
+                  "tie_word_embeddings": True, **qwen_ids()}, {"patch_size": 6}),
+    },
+    "qwen3_vl": {
+        "deepstack": ({"text_config": text(V, 32, 4, 2, 3, 48, head_dim=16,
+                                           rope_parameters=rope(10000.0, [3, 3, 2], mrope_interleaved=True)),
+                       "vision_config": {"depth": 3, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "intermediate_size": 24,
+                                         "out_hidden_size": 32, "num_position_embeddings": 36,
+                                         "deepstack_visual_indexes": [0, 1]},
+                       "vision_start_token_id": 259, "vision_end_token_id": 261, "image_token_id": 260, "video_token_id": 262},
+                      {"patch_size": 4}),
+        "tied": ({"text_config": text(V, 48, 3, 1, 4, 32, head_dim=12,
+                                      rope_parameters=rope(400.0, [2, 2, 2], mrope_interleaved=True)),
+                  "vision_config": {"depth": 2, "hidden_size": 24, "num_heads": 3, "patch_size": 6, "intermediate_size": 32,
+                                    "out_hidden_size": 48, "num_position_embeddings": 49, "deepstack_visual_indexes": [1]},
+                  "tie_word_embeddings": True,
+                  "vision_start_token_id": 259, "vision_end_token_id": 261, "image_token_id": 260, "video_token_id": 262},
+                 {"patch_size": 6}),
+    },
+    "llama": {
+        "llama3": (text(V, 48, 6, 2, 3, 64, tie_word_embeddings=False, attention_bias=True, mlp_bias=True, rope_parameters={
+            "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 64}), None),
+        "linear": (text(V, 32, 4, 4, 2, 48, tie_word_embeddings=True, rope_parameters={
+            "rope_type": "linear", "rope_theta": 10000.0, "factor": 2.5}), None),
+        "dynamic": (text(V, 32, 4, 1, 2, 48, head_dim=12, tie_word_embeddings=True, rope_parameters={
+            "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}), None),
+        "yarn": (text(V, 32, 2, 1, 3, 48, tie_word_embeddings=True, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 128}), None),
+    },
+    "qwen2": {
+        "grouped": (text(V, 32, 4, 2, 3, 48, rope_parameters=rope(1000000.0)), None),
+        "yarn": (text(V, 48, 3, 3, 2, 48, tie_word_embeddings=True, rope_parameters={
+            "rope_type": "yarn", "rope_theta": 10000.0, "factor": 2.0, "original_max_position_embeddings": 256}), None),
+    },
+    "qwen3": {
+        "grouped": (text(V, 32, 4, 2, 3, 48, head_dim=16, rope_parameters=rope(1000000.0)), None),
+        "bias": (text(V, 48, 2, 1, 2, 48, head_dim=20, attention_bias=True, tie_word_embeddings=True,
+                      rope_parameters=rope(10000.0)), None),
+    },
+}
+
+CLASSES = {"glm4v": "Glm4vForConditionalGeneration", "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
+           "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
+           "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+
+
+def randomize(model, seed):
+    """Weights at which every part matters: no zero biases, no unit norms, residual branches as strong as the stream."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.ndim == 1 and "norm" in name and name.endswith("weight"):
+                p.copy_(.6 + .8 * torch.rand(p.shape, generator=g))
+            elif p.ndim == 1:
+                p.copy_(.3 * torch.randn(p.shape, generator=g))
+            elif "embed_tokens" in name or "pos_embed" in name or "position_embedding" in name:
+                p.copy_(.7 * torch.randn(p.shape, generator=g))
+            else:
+                fan = p[0].numel()
+                p.copy_(1.4 * fan ** -.5 * torch.randn(p.shape, generator=g))
+            p.copy_(p.bfloat16().float())
+    return model.eval()
+
+
+def build(family, variant, seed):
+    config, _ = CASES[family][variant]
+    cls = getattr(transformers, CLASSES[family])
+    c = cls.config_class(**json.loads(json.dumps(config)))
+    c._attn_implementation = "eager"
+    return randomize(cls._from_config(c, dtype=torch.float32, attn_implementation="eager"), seed)
+
+
+def special_of(family):
+    return (GLM, GLM_TEMPLATE) if family.startswith("glm") else (LLAMA, LLAMA_TEMPLATE) if family == "llama" else (QWEN, QWEN_TEMPLATE)
+
+
+def save(model, family, variant, out):
+    os.makedirs(out, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(out)
+    model.float()
+    t = tokenizer(*special_of(family))
+    t.save_pretrained(out)
+    _, told = CASES[family][variant]
+    if told:
+        kind = {"glm4v": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
+        more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family == "qwen3_vl" else {}
+        side = told["patch_size"] * 2
+        p = getattr(transformers, kind)(merge_size=2, temporal_patch_size=2, **told, **more,
+                                        size={"shortest_edge": side * side * 4, "longest_edge": side * side * 64})
+        with open(out + "/preprocessor_config.json", "w") as f:
+            d = {k: v for k, v in json.loads(p.to_json_string()).items() if not k.startswith("_")}
+            json.dump(d, f, indent=1)
+        return t, p
+    return t, None
