@@ -318,6 +318,20 @@ void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, d
     out->b = load_table(l, floats_of(l, (const int[]){ n }, 1, full), 1, n);
 }
 
+enum act load_act(struct hparams *h, const char *names, const char *def)
+{
+    static const struct { const char *name; enum act act; } known[] = {
+        { "silu", ACT_SILU }, { "swish", ACT_SILU }, { "gelu", ACT_GELU }, { "gelu_pytorch_tanh", ACT_GELU_TANH },
+        { "gelu_new", ACT_GELU_TANH }, { "quick_gelu", ACT_QUICK_GELU }, { "relu", ACT_RELU }, { "relu6", ACT_RELU6 },
+    };
+    const char *s = hparams_string(h, names, def);
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(s, known[i].name))
+            return known[i].act;
+    hparams_fail(h, names, "\"%.40s\" is not an activation that we know", s);
+    return ACT_NONE;
+}
+
 int load_end(struct loader *l)
 {
     if (!l->failed && hparams_end(&l->config) == 0 && hparams_end(&l->image) == 0)

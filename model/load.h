@@ -67,6 +67,9 @@ void load_packed(struct loader *l, struct weight *out, enum layout layout, int r
 struct tensor load_table(struct loader *l, const float *host, int rows, int cols);
 const void   *load_bytes(struct loader *l, const void *host, size_t n);
 
+/* An activation by transformers' name. */
+enum act load_act(struct hparams *h, const char *names, const char *def);
+
 /* Notes an error; returns -1. */
 int load_fail(struct loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int load_end(struct loader *l);      /* 0, or -1 when anything was wrong (the configuration included) */

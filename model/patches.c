@@ -67,6 +67,14 @@ void patches_limits(const struct patches *p, const struct image_options *opt, in
         *max = opt->max_tokens * token * frames;
 }
 
+int patches_plan(const struct patches *p, int width, int height, const struct image_options *opt, struct image_plan *out,
+                 struct err *e)
+{
+    int64_t min, max;
+    patches_limits(p, opt, 1, &min, &max);
+    return patches_resize(p, width, height, 1, min, max, out, e);
+}
+
 void patches_max_tokens(struct model *m, const struct patches *p, int frames)
 {
     int64_t n = p->longest / frames / ((int64_t)p->patch * p->merge * p->patch * p->merge);

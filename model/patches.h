@@ -31,6 +31,10 @@ void patches_limits(const struct patches *p, const struct image_options *opt, in
 int  patches_resize(const struct patches *p, int width, int height, int frames, int64_t min, int64_t max,
                     struct image_plan *out, struct err *e);
 
+/* The two together, as Qwen's processors have them. */
+int  patches_plan(const struct patches *p, int width, int height, const struct image_options *opt, struct image_plan *out,
+                  struct err *e);
+
 /* Fills in the model's max_image_tokens from the processor's limit. */
 void patches_max_tokens(struct model *m, const struct patches *p, int frames);
 

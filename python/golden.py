@@ -1,6 +1,6 @@
 """Golden files: what transformers (fp32, eager) computes on the tiny checkpoints.
 
-    python/golden.py [family ...]       writes tests/model/<family>/<variant>/
+    python/golden.py [family[/variant] ...]       writes tests/model/<family>/<variant>/
 
 golden.safetensors holds the images (H, W, 3, bytes, already of the final size),
 ids, 3-D positions, image features, the logits of the last rows, the greedy
@@ -138,7 +138,9 @@ def golden(family, variant):
 
 
 if __name__ == "__main__":
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    for family in sys.argv[1:] or tiny.CASES:
-        for variant in tiny.CASES[family]:
+    for name in sys.argv[1:] or tiny.CASES:
+        family, _, only = name.partition("/")
+        for variant in [only] if only else tiny.CASES[family]:
             golden(family, variant)
