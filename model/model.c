@@ -101,7 +101,9 @@ struct model *model_open(const char *dir, const struct model_options *opt, struc
     if (rc == 0) {
         const char *type = hparams_string(&l.config, "model_type", NULL);
         m->family = type ? family_find(type) : NULL;
-        if (!type)
+        if (hparams_end(&l.config) != 0)
+            rc = -1;
+        else if (!type)
             rc = err_set(e, "%s: config.json: no model_type", dir);
         else if (!m->family)
             rc = unknown_type(dir, type, e);

@@ -11,6 +11,8 @@ enum { MAX_PIXELS = 1 << 26 };       /* of a resized image: nobody may ask for m
 void patches_load(struct loader *l, struct patches *p, struct hparams *v, const struct patches_default *def)
 {
     struct hparams *h = &l->image, size = hparams_object(h, "size");
+    if (hparams_end(v) != 0)
+        return; /* the first error is the one to tell */
     p->patch = (int)hparams_int(v, "patch_size", def->patch, 1, 64);
     p->merge = (int)hparams_int(v, "spatial_merge_size", 2, 1, 8);
     p->frames = (int)hparams_int(v, "temporal_patch_size", 2, 1, 8);

@@ -1,0 +1,231 @@
+/* Opening checkpoints: dry and loaded count the same, and a damaged
+ * configuration or a missing tensor is one line that names it. */
+#include <check.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "model/measure.h"
+#include "model/model.h"
+
+static char dir[] = "/tmp/openautoglm-test-XXXXXX";
+
+/* The tiny checkpoint `from` with links to its files, except config.json. */
+static void copy_of(const char *from, json_t *config)
+{
+    static const char *const files[] = { "model.safetensors", "preprocessor_config.json", "generation_config.json" };
+    char target[512], path[512], *here = realpath(from, NULL);
+    for (int i = 0; i < 3; i++) {
+        snprintf(target, sizeof target, "%.400s/%s", here, files[i]);
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        unlink(path);
+        if (access(target, F_OK) == 0)
+            ck_assert_int_eq(symlink(target, path), 0);
+    }
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    ck_assert_int_eq(json_dump_file(config, path, 0), 0);
+    free(here);
+}
+
+static json_t *config_of(const char *from)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/config.json", from);
+    json_t *c = json_load_file(path, 0, NULL);
+    ck_assert_ptr_nonnull(c);
+    return c;
+}
+
+static struct model *open_dry(const char *where, struct err *e)
+{
+    struct model_options opt = { .backend = &backend_ref };
+    return model_open(where, &opt, e);
+}
+
+static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/tied", "tests/model/llama/yarn",
+                                           "tests/model/qwen2_5_vl/windows", "tests/model/qwen3_vl/deepstack",
+                                           "tests/model/open_autoglm/tiny-plain" };
+
+START_TEST(test_dry)
+{
+    struct err e;
+    struct device *dev;
+    struct model *dry = open_dry(checkpoints[_i], &e);
+    ck_assert_msg(dry != NULL, "%s", e.text);
+    ck_assert_int_eq(backend_ref.open(&dev, 1, &e), 0);
+    struct model_options opt = { .backend = &backend_ref, .device = dev };
+    struct model *m = model_open(checkpoints[_i], &opt, &e);
+    ck_assert_msg(m != NULL, "%s", e.text);
+    ck_assert_uint_eq(dry->weight_bytes, m->weight_bytes);
+    ck_assert_uint_eq(dry->n_params, m->n_params);
+    ck_assert_uint_gt(dry->weight_bytes, 2 * dry->n_params - dry->n_params / 2);
+    ck_assert_uint_eq(model_measure_forward(dry, 7, 2, 3, 0), model_measure_forward(m, 7, 2, 3, 0));
+    ck_assert_uint_gt(model_measure_forward(dry, 70, 2, 3, 0), model_measure_forward(dry, 7, 2, 3, 0));
+    if (m->family->plan_image) {
+        struct image_plan p;
+        ck_assert_int_eq(m->family->plan_image(m, 500, 700, NULL, &p, &e), 0);
+        ck_assert_uint_gt(model_measure_encode(dry, &p), 0);
+        ck_assert_int_le(p.n_tokens, m->max_image_tokens);
+        ck_assert_int_eq(p.width % m->image_align, 0);
+    }
+    model_close(dry);
+    model_close(m);
+    backend_ref.close(dev);
+}
+END_TEST
+
+/* One field of config.json ("section.field") set to `value` (JSON text; NULL: removed). */
+static const struct { const char *from, *field, *value, *error; } bad[] = {
+    { "tests/model/llama/yarn", "model_type", "\"gpt9\"", "model_type \"gpt9\" is not supported" },
+    { "tests/model/llama/yarn", "model_type", "7", "model_type: must be a string" },
+    { "tests/model/llama/yarn", "model_type", NULL, "no model_type" },
+    { "tests/model/llama/yarn", "hidden_size", "0", "config.json: hidden_size: 0 is not in" },
+    { "tests/model/llama/yarn", "hidden_size", NULL, "hidden_size: is missing" },
+    { "tests/model/llama/yarn", "hidden_size", "64", "model.embed_tokens.weight has shape (280, 32), not (280, 64)" },
+    { "tests/model/llama/yarn", "vocab_size", "281", "model.embed_tokens.weight has shape (280, 32), not (281, 32)" },
+    { "tests/model/llama/yarn", "num_hidden_layers", "4", "tensor model.layers.3.input_layernorm.weight is missing" },
+    { "tests/model/llama/yarn", "num_key_value_heads", "3", "num_key_value_heads: 3 does not divide 2 heads" },
+    { "tests/model/llama/yarn", "tie_word_embeddings", "false", "tensor lm_head.weight is missing" },
+    { "tests/model/llama/yarn", "attention_bias", "true", "self_attn.q_proj.bias is missing" },
+    { "tests/model/llama/yarn", "hidden_act", "\"tanh\"", "hidden_act: \"tanh\" is not supported" },
+    { "tests/model/llama/yarn", "rms_norm_eps", "\"small\"", "rms_norm_eps: must be a number" },
+    { "tests/model/llama/yarn", "rope_parameters.rope_type", "\"ntk\"", "rope_parameters.rope_type: \"ntk\" is not supported" },
+    { "tests/model/llama/yarn", "rope_parameters", "[]", "rope_parameters: must be an object" },
+    { "tests/model/llama/yarn", "quantization_config", "{}", "quantization_config" },
+    { "tests/model/llama/llama3", "rope_parameters.factor", NULL, "rope_parameters.factor: is missing" },
+    { "tests/model/glm4v/grouped", "vision_config.num_heads", "3", "vision_config.num_heads: 3 heads do not divide 32" },
+    { "tests/model/glm4v/grouped", "vision_config.out_hidden_size", "64", "out_hidden_size: 64 is not the text's hidden size" },
+    { "tests/model/glm4v/grouped", "vision_config.patch_size", "5", "patch_size: is not the model's 5" },
+    { "tests/model/glm4v/grouped", "vision_config.depth", "7", "tensor model.visual.blocks.2.norm1.weight is missing" },
+    { "tests/model/glm4v/grouped", "vision_config.image_size", "99", "position_embedding.weight has shape" },
+    { "tests/model/glm4v/grouped", "vision_config", "3", "vision_config: must be an object" },
+    { "tests/model/glm4v/grouped", "image_token_id", "280", "image_token_id: 280 is not in 0..279" },
+    { "tests/model/qwen2_5_vl/windows", "vision_config.window_size", "3", "window_size: 3 is less than an image token" },
+    { "tests/model/qwen3_vl/deepstack", "vision_config.deepstack_visual_indexes", "[1, 0]", "rising order" },
+    { "tests/model/qwen3_vl/deepstack", "vision_config.num_position_embeddings", "35", "35 is not a square" },
+    { "tests/model/open_autoglm/tiny-plain", "fusion", "\"sum\"", "fusion: \"sum\" is not dynamic, mean or concat" },
+    { "tests/model/open_autoglm/tiny-plain", "vision_config.stem", "[[1,2]]", "stem: block 0 is not" },
+};
+
+static void set_field(json_t *config, const char *field, const char *value)
+{
+    char section[64];
+    const char *dot = strchr(field, '.');
+    json_t *o = config;
+    if (dot) {
+        snprintf(section, sizeof section, "%.*s", (int)(dot - field), field);
+        o = json_object_get(config, section);
+        ck_assert_msg(json_is_object(o), "%s", section);
+        field = dot + 1;
+    }
+    if (!value)
+        json_object_del(o, field);
+    else
+        json_object_set_new(o, field, json_loads(value, JSON_DECODE_ANY, NULL));
+}
+
+START_TEST(test_refuses)
+{
+    struct err e = { 0 };
+    json_t *config = config_of(bad[_i].from);
+    set_field(config, bad[_i].field, bad[_i].value);
+    copy_of(bad[_i].from, config);
+    ck_assert_ptr_null(open_dry(dir, &e));
+    ck_assert_msg(strstr(e.text, bad[_i].error) != NULL, "\"%s\" does not say \"%s\"", e.text, bad[_i].error);
+    ck_assert_ptr_null(strchr(e.text, '\n'));
+    json_decref(config);
+}
+END_TEST
+
+/* The old spelling: a flat file, rope_theta at the top, rope_scaling with "type". */
+START_TEST(test_old_spelling)
+{
+    struct err e;
+    json_t *config = config_of("tests/model/qwen2_vl/tied"), *text = json_object_get(config, "text_config"), *v;
+    json_t *rope = json_incref(json_object_get(text, "rope_parameters"));
+    const char *key;
+    json_object_del(text, "rope_parameters");
+    json_object_set_new(text, "rope_theta", json_incref(json_object_get(rope, "rope_theta")));
+    json_object_set_new(text, "rope_scaling", json_pack("{s:s,s:O}", "type", "mrope", "mrope_section", json_object_get(rope, "mrope_section")));
+    json_object_del(text, "model_type");
+    json_object_foreach(text, key, v)
+        json_object_set(config, key, v);
+    json_object_del(config, "text_config");
+    json_object_set_new(config, "tie_word_embeddings", json_true());
+    copy_of("tests/model/qwen2_vl/tied", config);
+    struct model *m = open_dry(dir, &e);
+    ck_assert_msg(m != NULL, "%s", e.text);
+    ck_assert_int_eq(m->hidden, 48);
+    ck_assert_int_eq(m->context, 512);
+    ck_assert_int_eq(m->n_unused, 0);
+    ck_assert_int_eq(m->eos[0], 256);
+    model_close(m);
+    json_decref(rope);
+    json_decref(config);
+}
+END_TEST
+
+static uint32_t state = 99;
+static uint32_t draw(void) { return state = state * 1664525u + 1013904223u, state >> 8; }
+
+/* Numbers, strings and lists in place of one another: opened or refused, nothing else. */
+static void mutate(json_t *o, int depth)
+{
+    static const char *const values[] = { "0", "1", "-1", "3", "2147483647", "9223372036854775807", "1e300", "0.5", "true", "null",
+                                          "\"x\"", "[]", "{}", "[1,2,3]", "65536", "[1e9]" };
+    size_t n = json_object_size(o), k = n ? draw() % n : 0;
+    void *it = json_object_iter(o);
+    while (it && k--)
+        it = json_object_iter_next(o, it);
+    if (!it)
+        return;
+    json_t *v = json_object_iter_value(it);
+    if (json_is_object(v) && depth < 3 && draw() % 4)
+        mutate(v, depth + 1);
+    else
+        json_object_iter_set_new(o, it, json_loads(values[draw() % (sizeof values / sizeof *values)], JSON_DECODE_ANY, NULL));
+}
+
+START_TEST(test_mutations)
+{
+    struct err e;
+    int opened = 0;
+    for (int i = 0; i < 400; i++) {
+        json_t *config = config_of(checkpoints[_i]);
+        for (uint32_t k = 0, n = 1 + draw() % 2; k < n; k++)
+            mutate(config, 0);
+        copy_of(checkpoints[_i], config);
+        struct model *m = open_dry(dir, &e);
+        opened += m != NULL;
+        model_close(m);
+        json_decref(config);
+    }
+    ck_assert_int_gt(opened, 20);
+    ck_assert_int_lt(opened, 395);
+}
+END_TEST
+
+int main(void)
+{
+    if (!mkdtemp(dir))
+        return 1;
+    Suite *s = suite_create("load");
+    TCase *t = tcase_create("open");
+    int n = sizeof checkpoints / sizeof *checkpoints;
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, test_dry, 0, n);
+    tcase_add_loop_test(t, test_refuses, 0, sizeof bad / sizeof *bad);
+    tcase_add_test(t, test_old_spelling);
+    tcase_add_loop_test(t, test_mutations, 0, n);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    return failed != 0 || system(command) != 0;
+}
