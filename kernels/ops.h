@@ -183,8 +183,8 @@ struct backend {       /* memory and time; one const per backend */
     int    (*pack)(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
                    struct err *e);
     void   (*release)(struct device *, struct weight *);
-    size_t (*packed_bytes)(const struct weight *shape, enum dtype want);       /* device memory that pack() will take
-                                                                                * for slabs of shape->dtype          */
+    size_t (*packed_bytes)(const struct weight *shape, enum dtype want);   /* that it takes: also the pages of the file, where
+                                                                              they stay in use */
     const char *(*sync)(struct device *);                /* wait; NULL or the first error (borrowed) */
     void   (*record)(struct device *, int key);          /* NULL: backend cannot replay */
     bool   (*replay)(struct device *, int key);

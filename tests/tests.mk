@@ -1,15 +1,50 @@
-# tests/tests.mk - what runs the tests; included by the Makefile.
+# tests/tests.mk - what runs the tests, the training and the measurements; included by the Makefile.
 
-test: test-c test-api ## every test, ending in a line that counts them
+PYTHON  := $(VENV)/bin/python
+SCREENS ?= 500
+SEED    ?= 1
+MINUTES ?= 120
 
-c-tests: $(TESTS) ## build the C tests
+test: $(TESTS) $O/openautoglm layers $(VENV)/tests ## every test, ending in a line that counts them
+	@OPENAUTOGLM_BIN=$(abspath $O/openautoglm) tests/run.sh --api $(TESTS)
 
-test-c: $(TESTS) $O/openautoglm ## the C tests alone
+test-c: $(TESTS) ## the C tests alone
 	@tests/run.sh $(TESTS)
 
-.PHONY: test c-tests test-c
+test-api: $O/openautoglm $(VENV)/tests ## the tests of the HTTP API alone, with the openai client
+	@OPENAUTOGLM_BIN=$(abspath $O/openautoglm) tests/run.sh --api
+
+asan-test: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
+	@ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		$(MAKE) SAN=address,undefined NAME=asan OPT="-O1 -g" TEST_SLOW=1 test
+
+tsan-test: ## every test under ThreadSanitizer
+	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) SAN=thread NAME=tsan OPT="-O1 -g" TEST_SLOW=1 test
+
+layers: ## who may include whom
+	@tests/layers.sh
 
 bench: $O/tests/bench/ops_bench ## speed of the kernels as shares of this machine's peaks
 	$O/tests/bench/ops_bench
 
-.PHONY: bench
+# Two sets of Python packages in one virtual environment: for the tests, and on top of them for training.
+$(VENV)/tests: tests/requirements.txt
+	@echo "  VENV for the tests"
+	@test -x $(PYTHON) || python3 -m venv $(VENV)
+	@$(PYTHON) -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+$(VENV)/training: python/requirements.txt $(VENV)/tests
+	@echo "  VENV for training"
+	@$(PYTHON) -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+venv: $(VENV)/training ## the Python environment for training, evaluation and golden files
+
+train: $(VENV)/training ## train the native model: MINUTES=120
+	PYTHONPATH=python $(PYTHON) -m openautoglm.train --out build/runs/a --minutes $(MINUTES)
+
+eval: all $(VENV)/tests ## ask the server about fresh screens: SCREENS=500 SEED=1
+	@PYTHONPATH=python $(PYTHON) -m openautoglm.evaluate --serve build/openautoglm --screens $(SCREENS) --seed $(SEED)
+
+.PHONY: test test-c test-api asan-test tsan-test layers bench venv train eval

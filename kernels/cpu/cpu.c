@@ -161,9 +161,7 @@ static void cpu_release(struct device *dev, struct weight *w)
 static size_t cpu_packed_bytes(const struct weight *shape, enum dtype want)
 {
     size_t n = (size_t)shape->out * (size_t)shape->in;
-    if (shape->layout == LAYOUT_DEPTHWISE)
-        return n * sizeof(float);
-    return shape->dtype == want ? 0 : n * dtype_size(want);
+    return n * dtype_size(shape->layout == LAYOUT_DEPTHWISE ? F32 : want);
 }
 
 /* ---- operations ---- */

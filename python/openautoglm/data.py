@@ -20,18 +20,6 @@ CHARACTER_ID = {c: i + 1 for i, c in enumerate(t.CHARACTERS)}       # 0: none
 OFF, ON = len(COLORS) + 1, len(COLORS) + 2                          # after the colours, in the target "look"
 FOLLOW_UP = .1       # share of questions that follow another one in the same conversation
 
-# How often a task is asked.
-SHARE = dict(tap=7, tap_field=2, tap_switch=2.5, tap_color=2, read=10, title=1.2, color=2, count=1.5, state=2, type=.6, back=.2, swipe=.6)
-
-
-def choose(some, r):
-    """All questions in a random order that puts the tasks first which are asked often (Efraimidis-Spirakis)."""
-    n = {}
-    for q in some:
-        n[q.task] = n.get(q.task, 0) + 1
-    return sorted(some, key=lambda q: -r.random() ** (n[q.task] ** .7 / SHARE[q.task]))
-
-
 def cell(x, y, w, h):
     return min(h // CELL - 1, max(0, int(y // CELL))) * (w // CELL) + min(w // CELL - 1, max(0, int(x // CELL)))
 
@@ -86,7 +74,7 @@ def pack(some, r, rows, width, w, h):
     target, look, bell."""
     out = {k: np.full((rows, width), v, np.int64) for k, v in
            dict(ids=t.PAD, position=0, conversation=0, target=-1, look=-1, bell=0).items()}
-    used, order, k = [0] * rows, choose(some, r), 0
+    used, order, k = [0] * rows, questions.choose(some, r), 0
     while order and rows and min(used) < width - 14:
         n = 2 if r.random() < FOLLOW_UP else 1
         asked, order = order[:n], order[n:]

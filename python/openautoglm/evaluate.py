@@ -24,7 +24,7 @@ import sys
 import time
 import urllib.request
 
-from . import data, screens
+from . import questions, screens
 
 TAP = re.compile(r'do\(action="Tap", element=\[(\d+),(\d+)\]\)')
 CANVASES = {(288, 640): 8, (320, 576): 1, (256, 704): 1}     # as the model sees them; 20:9, 16:9 and longer
@@ -78,13 +78,13 @@ class Tally:
                            "questions": sum(self.total[k] for k in self.total if not k.startswith(("all", "label")))})
 
 
-def drawn(seed, n, questions, full_size):
+def drawn(seed, n, n_questions, full_size):
     """n screens with some questions each; the same seed gives the same ones."""
     for i in range(n):
         r = random.Random(f"{NOT_TRAINED_ON + seed}/{i}")
         w, h = r.choices(list(CANVASES), CANVASES.values())[0]
         s = screens.draw(r, w, h, scale=WIDTH / w if full_size else None)
-        yield s, data.choose(s.questions, r)[:questions]
+        yield s, questions.choose(s.questions, r)[:n_questions]
 
 
 class Server:
@@ -132,7 +132,7 @@ def serve(program, model):
     process = subprocess.Popen([program, "serve", "--model", model, "--host", "127.0.0.1", "--port", str(port)])
     for _ in range(200):
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5).read()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).read()
             return process, f"http://127.0.0.1:{port}/v1"
         except OSError:
             if process.poll() is not None:

@@ -86,3 +86,15 @@ def ask(screen, r):
         x0, y0, x1, y1 = v.SWIPES[direction]
         add("swipe", "swipe", f'do(action="Swipe", start=[{x0},{y0}], end=[{x1},{y1}])',
             v.ZH_DIRECTIONS[direction] if zh else direction)
+
+
+# How often a task is asked.
+SHARE = dict(tap=7, tap_field=2, tap_switch=2.5, tap_color=2, read=10, title=1.2, color=2, count=1.5, state=2, type=.6, back=.2, swipe=.6)
+
+
+def choose(some, r):
+    """All questions in a random order that puts the tasks first which are asked often (Efraimidis-Spirakis)."""
+    n = {}
+    for q in some:
+        n[q.task] = n.get(q.task, 0) + 1
+    return sorted(some, key=lambda q: -r.random() ** (n[q.task] ** .7 / SHARE[q.task]))

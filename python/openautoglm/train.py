@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from . import data, losses, preprocess, screens
+from . import data, losses, preprocess, questions, screens
 from . import tokenizer as t
 from .config import Config
 from .evaluate import Tally, judge
@@ -89,13 +89,13 @@ def save(path, model, heads, opt, state):
     os.replace(path + ".tmp", path)
 
 
-def check(model, seed, n=12, questions=20):
+def check(model, seed, n=12, n_questions=20):
     """Greedy answers about a few fresh screens of the usual size."""
     model.eval()
     r, tally = random.Random(seed), Tally()
     for _ in range(n):
         s = screens.draw(r, 288, 640)
-        asked = data.choose(s.questions, r)[:questions]
+        asked = questions.choose(s.questions, r)[:n_questions]
         image = preprocess.pixels(s.image.resize((s.w, s.h), 3))[None]
         answers = model.answer(image, [t.prompt(q.text) for q in asked])
         for q, a in zip(asked, answers):
