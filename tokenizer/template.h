@@ -24,6 +24,8 @@ struct template_options {
     size_t max_output;      /* bytes; 0: 16 MiB                       */
     size_t max_steps;       /* evaluated nodes; 0: 20 million         */
     size_t max_memory;      /* bytes of values; 0: 256 MiB            */
+    size_t *length;         /* where to put the length of the text, which may hold NULs
+                               then; NULL: a text with a NUL is an error */
 };
 
 /* NULL and "line N: ..." when the source cannot be parsed. */

@@ -1,0 +1,14 @@
+/* server/command_render.h - `openautoglm render [--now 2025-03-04T05:06:07]`:
+ * renders chat templates without a model, to look at them and to test them.
+ *
+ * Reads one JSON value a line from standard input, {"template": "...",
+ * "context": {...}}, and writes one a line, {"text": "..."} or {"error": "..."};
+ * a bad line gives an error and the next one is read. --now fixes the time that
+ * strftime_now() sees. */
+#ifndef SERVER_COMMAND_RENDER_H
+#define SERVER_COMMAND_RENDER_H
+
+/* argv[0] is the program, argv[1] "render". Returns the exit status. */
+int command_render(int argc, char **argv);
+
+#endif
