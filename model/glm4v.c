@@ -106,8 +106,9 @@ static int glm4v_load(struct model *m, struct loader *l, struct err *e)
     patches_load(l, &g->patches, &v, &(struct patches_default){ 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std });
     glm_decoder_load(l, &g->text, &text, load_root(l, "embed_tokens.weight", text_roots), &kind);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151343, 0, m->vocab - 1);
-    if (load_end(l) == 0)
-        load_vision(l, g, &v, load_root(l, "patch_embed.proj.weight", vision_roots));
+    if (load_end(l) != 0)
+        return -1;
+    load_vision(l, g, &v, load_root(l, "patch_embed.proj.weight", vision_roots));
     m->image_row_width = m->hidden;
     patches_max_tokens(m, &g->patches, g->patches.frames);
     return load_end(l);

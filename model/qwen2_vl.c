@@ -66,8 +66,9 @@ static int qwen2_vl_load(struct model *m, struct loader *l, struct err *e)
     patches_load(l, &q->patches, &v, &(struct patches_default){ 14, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std });
     decoder_load(l, &q->text, &text, load_root(l, "embed_tokens.weight", text_roots), &kind);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151655, 0, m->vocab - 1);
-    if (load_end(l) == 0)
-        load_vision(l, q, &v, load_root(l, "patch_embed.proj.weight", vision_roots));
+    if (load_end(l) != 0)
+        return -1;
+    load_vision(l, q, &v, load_root(l, "patch_embed.proj.weight", vision_roots));
     m->image_row_width = m->hidden;
     patches_max_tokens(m, &q->patches, 1);
     return load_end(l);
