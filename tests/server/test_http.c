@@ -179,7 +179,7 @@ START_TEST(stream)
     int frames = 0;
     for (char *p = s; (p = strstr(p, "data: {")) != NULL; p++)
         frames++;
-    ck_assert_int_ge(frames, 5);
+    ck_assert_int_ge(frames, 3);    /* the role, some text, the end */
     ck_assert_ptr_null(strstr(s, "\"choices\":[]"));
     free(s);
     close(fd);
