@@ -4,6 +4,8 @@
 
 #include "server/command.h"
 #include "server/command_mark.h"
+#include "server/command_render.h"
+#include "server/command_tokenize.h"
 
 static int command_version(int argc, char **argv);
 static int command_help(int argc, char **argv);
@@ -17,6 +19,9 @@ static const struct command {
     { "chat", command_chat, "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
     { "plan", command_plan, "what a model needs of the memory, before it is loaded" },
     { "mark", command_mark, "a copy of a screenshot with the point of an action on it" },
+    { "tokenize", command_tokenize, "strings on standard input to token ids" },
+    { "detokenize", command_detokenize, "and back" },
+    { "render", command_render, "chat templates on standard input to text" },
     { "version", command_version, "the program's version" },
     { "help", command_help, "this list" },
 };

@@ -1,0 +1,123 @@
+"""The program on the command line: options and their sources, plan, chat, exit codes, start and stop."""
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+
+from conftest import BIN, MODEL, PATIENCE, ROOT, png
+
+
+def run(*args, env=None, cwd=ROOT, stdin=None):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAUTOGLM_")} | (env or {})
+    return subprocess.run([BIN, *map(str, args)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE, input=stdin)
+
+
+def test_version_and_help():
+    assert run("version").stdout.strip() == "openautoglm " + (ROOT / "VERSION").read_text().strip()
+    assert run("--version").stdout == run("version").stdout
+    r = run("help")
+    assert r.returncode == 0 and all(c in r.stdout for c in ("serve", "chat", "plan", "tokenize", "version"))
+    r = run("serve", "--help")
+    assert r.returncode == 0 and "--max-num-seqs" in r.stdout and "--image " not in r.stdout
+
+
+@pytest.mark.parametrize("args", [(), ("cook",), ("serve", "--nonsense", "1"), ("serve", "--port"), ("serve", "--port", "70000"),
+                                  ("serve", "--port", "x"), ("serve", "--device", "abacus"), ("serve", "extra"), ("chat",),
+                                  ("chat", "--image", "/nowhere.png", "hi"), ("plan", "--host", "x"), ("serve", "--prefix-cache=maybe"),
+                                  ("serve", "--model", "/nowhere"), ("plan", "--model", "tests"), ("chat", "--model", "/nowhere", "hi"),
+                                  ("serve", "--config", "/nowhere.json"), ("serve", "--port", "0", "--host", "256.1.1.1")])
+def test_usage_errors_are_one_line_and_2(args):
+    r = run(*args)
+    assert r.returncode == 2 and r.stderr.strip(), r
+    if args and args[0] != "cook":
+        lines = [x for x in r.stderr.splitlines() if x.startswith("openautoglm: ")]
+        assert len(lines) == 1 and any(str(a).lstrip("-").split("=")[0] in lines[0] for a in args[1:] or ["question"]), r.stderr
+
+
+def test_precedence(tmp_path):
+    config = tmp_path / "c.json"
+
+    def seqs(*args, env=None):
+        return json.loads(run("plan", "--json", *args, env=env).stdout)["max_num_seqs"]
+
+    config.write_text('{"max_num_seqs": 3, "max-model-len": 512, "port": 1}')
+    environment = {"OPENAUTOGLM_MAX_NUM_SEQS": "5"}
+    assert seqs() == 32
+    assert seqs("--config", config) == 3
+    assert seqs(env={"OPENAUTOGLM_CONFIG": str(config)}) == 3
+    assert seqs("--config", config, env=environment) == 5
+    assert seqs("--config", config, "--max-num-seqs", "7", env=environment) == 7
+    assert seqs(f"--config={config}", "--max-num-seqs=7", env=environment) == 7
+    for text, named in [('{"max_num_seqs": "many"}', "max-num-seqs"), ('{"nonsense": 1}', "nonsense"), ("[]", "config"),
+                        ('{"port": 1.5}', "port"), ('{"max_num_seqs": 3,', "config")]:
+        config.write_text(text)
+        r = run("plan", "--config", config)
+        assert r.returncode == 2 and named in r.stderr and str(config) in r.stderr, r
+    r = run("plan", env={"OPENAUTOGLM_PORT": "high"})
+    assert r.returncode == 2 and "OPENAUTOGLM_PORT" in r.stderr
+
+
+def test_default_json_documents_the_defaults():
+    r = run("plan", "--json", "--config", ROOT / "config" / "default.json")
+    assert r.returncode == 0 and json.loads(r.stdout)["max_num_seqs"] == 32, r.stderr
+
+
+def test_plan():
+    r = run("plan")
+    assert r.returncode == 0 and "weights" in r.stdout and "It fits." in r.stdout
+    p = json.loads(run("plan", "--json").stdout)
+    parts = ("weights", "kv", "image_cache", "scratch", "logits", "image_peak", "program")
+    assert p["fits"] and p["total_bytes"] == sum(p[k + "_bytes"] for k in parts) and p["total_bytes"] < p["available_bytes"]
+    r = run("plan", "--json", "--memory-bytes", "8M")
+    assert r.returncode == 1 and not json.loads(r.stdout)["fits"]
+    r = run("serve", "--port", "0", "--memory-bytes", "8M")
+    assert r.returncode == 1 and "openautoglm: " in r.stderr and "MiB" in r.stderr
+
+
+def test_chat(tmp_path, server):
+    (tmp_path / "a.png").write_bytes(png(1))
+    r = run("chat", "--image", tmp_path / "a.png", "Tap the button", "--max-tokens", "12", "--temperature", "0")
+    assert r.returncode == 0 and r.stdout.strip(), r
+    again = run("chat", f"--image={tmp_path / 'a.png'}", "--max-tokens=12", "--temperature=0", "--", "Tap the button")
+    assert again.stdout == r.stdout
+    (tmp_path / "b.png").write_bytes(b"no image")
+    bad = run("chat", "--image", tmp_path / "b.png", "hi")
+    assert bad.returncode == 1 and "b.png" in bad.stderr
+
+
+def test_model_is_found_beside_the_program(tmp_path):
+    r = run("plan", cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+
+
+def test_key_file_and_host(start, tmp_path):
+    (tmp_path / "key").write_text("from-file\n")
+    s = start("--api-key-file", str(tmp_path / "key"), env={"OPENAUTOGLM_SERVED_MODEL_NAME": "x"})
+    assert s.get("/v1/models")[0] == 401
+    status, _, body = s.get("/v1/models", Authorization="Bearer from-file")
+    assert status == 200 and json.loads(body)["data"][0]["id"] == "x"
+
+
+def test_health_comes_first(start):
+    began = time.monotonic()
+    s = start(ready=False)
+    assert s.get("/health")[0] == 200
+    print(f"first 200 of /health after {time.monotonic() - began:.3f} s")
+    status = s.get("/ready")[0]
+    assert status in (200, 503)
+    s.wait_ready()
+    assert json.loads(s.get("/health")[2]) == {"status": "ok", "state": "ready"}
+
+
+def test_interrupt_stops_it(start):
+    import signal
+    s = start()
+    assert s.stop(signal.SIGINT) == 0
+
+
+def test_port_in_use(server):
+    r = run("serve", "--port", server.port)
+    assert r.returncode == 2 and str(server.port) in r.stderr and str(MODEL.name) not in r.stderr

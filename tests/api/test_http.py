@@ -1,0 +1,123 @@
+"""The HTTP side of it: methods, paths, limits, metrics, information for routers."""
+
+import http.client
+import json
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from conftest import PATIENCE, ROOT, ask
+
+
+def test_head_and_methods(server):
+    status, headers, body = server.request("HEAD", "/v1/models")
+    assert status == 200 and body == b"" and int(headers["content-length"]) > 50
+    status, headers, body = server.request("PUT", "/v1/chat/completions", "{}")
+    assert status == 405 and headers["allow"] == "POST" and json.loads(body)["error"]["code"] == "method_not_allowed"
+    status, headers, _ = server.request("POST", "/v1/models", "{}")
+    assert status == 405 and headers["allow"] == "GET, HEAD"
+    status, _, body = server.get("/v1/nothing?x=1")
+    assert status == 404 and json.loads(body)["error"]["code"] == "not_found"
+    assert server.get("/")[0] == 200
+
+
+def test_request_id(server):
+    assert server.get("/health", **{"X-Request-Id": "abc/1:2"})[1]["x-request-id"] == "abc/1:2"
+    made = server.get("/health", **{"X-Request-Id": "no spaces allowed"})[1]["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", made)
+
+
+def test_keep_alive(server):
+    c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    c.connect()
+    sock = c.sock
+    for _ in range(3):
+        c.request("POST", "/v1/chat/completions", json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}))
+        assert c.getresponse().read()
+        c.request("POST", "/v1/chat/completions", "{")
+        assert c.getresponse().read() and c.sock is sock
+    c.close()
+
+
+def test_large_bodies(start):
+    s = start("--max-body-bytes", "2M", "--max-body-total", "8M")
+    status, _, body = s.request("POST", "/v1/chat/completions", b" " * (3 << 20))
+    assert status == 413 and json.loads(body)["error"]["code"] == "request_too_large"
+    assert s.request("POST", "/v1/chat/completions", b" " * (1 << 20) + b"{}")[0] == 400
+    c = socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE)
+    c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\nExpect: 100-continue\r\n\r\n")
+    assert c.recv(4096).startswith(b"HTTP/1.1 413")
+    c.close()
+    body = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}).encode()
+    c = socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE)
+    c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body))
+    assert c.recv(4096).startswith(b"HTTP/1.1 100")
+    c.sendall(body)
+    assert c.recv(4096).startswith(b"HTTP/1.1 200")
+    c.close()
+
+
+def test_origins(server, start):
+    preflight = {"Origin": "http://a", "Access-Control-Request-Method": "POST"}
+    status, headers, _ = server.request("OPTIONS", "/v1/chat/completions", headers=preflight)
+    assert status == 405 and "access-control-allow-origin" not in headers
+    s = start("--allow-origin", "http://a", "--api-key", "k")
+    status, headers, _ = s.request("OPTIONS", "/v1/chat/completions", headers=preflight)
+    assert status == 204 and headers["access-control-allow-origin"] == "http://a" and "POST" in headers["access-control-allow-methods"]
+    assert s.get("/v1/models")[1]["access-control-allow-origin"] == "http://a"
+
+
+def test_metrics(server, client):
+    before = server.metrics()
+    client.chat.completions.create(model="open-autoglm-v1", messages=ask("Tap", 9), max_tokens=4, extra_body={"ignore_eos": True})
+    server.get("/nowhere")
+    after = server.metrics()
+
+    def grew(name):
+        return after[name] - before.get(name, 0)
+
+    label = '{model_name="open-autoglm-v1"}'
+    assert grew("openautoglm_completion_tokens_total") == 4 == grew("vllm:generation_tokens_total" + label)
+    assert grew("vllm:time_to_first_token_seconds_count" + label) == 1 == grew("openautoglm_time_to_first_token_seconds_count")
+    assert grew('vllm:request_success_total{finished_reason="length",model_name="open-autoglm-v1"}') == 1
+    assert grew('openautoglm_http_requests_total{method="POST",route="/v1/chat/completions",status="200"}') == 1
+    assert grew('openautoglm_http_requests_total{method="other",route="other",status="404"}') == 1
+    for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "gpu_cache_usage_perc",
+                 "num_preemptions_total", "prompt_tokens_total", "prefix_cache_queries_total", "mm_cache_hits_total"):
+        assert "vllm:" + name + label in after
+    text = server.get("/metrics")[2].decode()
+    names = re.findall(r"^# TYPE (\S+) ", text, re.M)
+    assert len(names) == len(set(names))
+    buckets = [int(x) for x in re.findall(r'^openautoglm_e2e_request_latency_seconds_bucket\{le="[^"]+"\} (\d+)$', text, re.M)]
+    assert len(buckets) == 21 and buckets == sorted(buckets)
+
+
+def test_information(server):
+    info = json.loads(server.get("/model_info")[2])
+    assert info == json.loads(server.get("/get_model_info")[2])
+    assert info["served_model_name"] == "open-autoglm-v1" and info["is_generation"] and info["max_model_len"] > 0
+    info = json.loads(server.get("/server_info")[2])
+    assert info == json.loads(server.get("/get_server_info")[2])
+    assert info["tp_size"] == 1 and info["max_running_requests"] == 32 and "api_key" not in info
+    (load,) = json.loads(server.get("/get_load")[2])
+    assert load["num_reqs"] == 0
+
+
+def test_openapi_and_routes_agree():
+    code = (ROOT / "server" / "routes.c").read_text()
+    routes = {(m, p + "{model}" if p.endswith("/") and len(p) > 1 else p)
+              for m, p in re.findall(r'^    \{ "([A-Z]+)", "([^"]+)"', code, re.M)}
+    described, path = set(), None
+    for line in (ROOT / "openapi.yaml").read_text().split("components:")[0].splitlines():
+        if m := re.match(r"^  (/\S*):$", line):
+            path = m[1]
+        elif m := re.match(r"^    (get|post|put|delete):$", line):
+            described.add((m[1].upper(), path))
+    assert described == routes and len(routes) > 10
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"])
+def test_openapi_names_the_fields(name):
+    assert re.search(rf"^ +{name}:", (ROOT / "openapi.yaml").read_text(), re.M)
