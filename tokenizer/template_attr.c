@@ -176,7 +176,7 @@ static bool own_item(struct render *r, struct value v, struct value key, struct 
     case V_UNDEFINED:
         tpl_fail(r, "%s", v.u.undefined ? v.u.undefined->text : "a value is undefined");
     case V_DICT:
-        if (key.kind == V_LIST || key.kind == V_DICT || key.kind == V_SLICE)
+        if (key.kind == V_LIST || key.kind == V_DICT)
             return false; /* unhashable */
         found = tpl_dict_get(r, v.u.dict, key);
         if (found)

@@ -46,8 +46,6 @@ static OUT_OF_LINE struct value eval_dict(struct render *r, const struct node *n
 
 static struct value eval_or_missing(struct render *r, const struct node *n) { return n ? tpl_eval(r, n) : v_missing(); }
 
-/* A slice stands directly in the brackets, or in a tuple there, where nothing of
- * ours can be indexed with it. */
 static OUT_OF_LINE struct value eval_item(struct render *r, const struct node *n)
 {
     struct value on = tpl_eval(r, n->u.of.a);
@@ -232,7 +230,7 @@ static struct value dispatch(struct render *r, const struct node *n)
     case N_DICT:      return eval_dict(r, n);
     case N_ATTRIBUTE: return eval_attribute(r, n);
     case N_ITEM:      return eval_item(r, n);
-    case N_SLICE:     return (struct value){ .kind = V_SLICE };
+    case N_SLICE:     tpl_fail(r, "a slice must stand alone in its brackets");
     case N_CALL:      return eval_call(r, n);
     case N_FILTER:
     case N_TEST:      return eval_filter(r, n);

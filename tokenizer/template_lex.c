@@ -130,7 +130,8 @@ static void comment(struct lexer *l)
             return;
         }
     }
-    parse_fail(l->p, line, "missing end of comment tag");
+    if (l->at < l->n) /* Jinja says nothing when the source ends right there */
+        parse_fail(l->p, line, "missing end of comment tag");
 }
 
 /* If `{% word %}` stands at `at` returns the offset after it, else 0. `raw` does
@@ -161,7 +162,8 @@ static void raw(struct lexer *l)
             return;
         }
     }
-    parse_fail(l->p, l->line, "missing end of raw directive");
+    if (l->at < l->n)
+        parse_fail(l->p, l->line, "missing end of raw directive");
 }
 
 /* ---- inside a tag */

@@ -33,9 +33,11 @@ METHOD(seq_index)
     size_t n = 0;
     tpl_length(self, &n);
     int64_t from = clip(r, a[1], 0, (int64_t)n), to = clip(r, a[2], (int64_t)n, (int64_t)n);
-    for (int64_t i = from; i < to && i < (int64_t)n; i++)
+    for (int64_t i = from; i < to && i < (int64_t)n; i++) {
+        tpl_charge(r, 1);
         if (tpl_equal(r, tpl_at(r, self, (size_t)i), a[0]))
             return v_int(i);
+    }
     tpl_fail(r, "value is not in the sequence");
 }
 

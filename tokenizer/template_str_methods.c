@@ -163,8 +163,10 @@ METHOD(m_count)
         return v_int(0);
     if (!what->len)
         return v_int((int64_t)(chars_before(s, w.to) - chars_before(s, w.from)) + 1);
-    for (ptrdiff_t at; (at = str_find(s, w.from, w.to, what)) >= 0; n++)
+    for (ptrdiff_t at; (at = str_find(s, w.from, w.to, what)) >= 0; n++) {
         w.from = (size_t)at + what->len;
+        tpl_charge(r, 1);
+    }
     return v_int(n);
 }
 
@@ -299,9 +301,8 @@ static void split_words(struct pieces *p, const struct str *s, int64_t most)
             at += n;
         if (at >= s->len)
             return;
-        if (most-- == 0) { /* the rest, whole but for the space at its end */
-            struct str *rest = str_strip(p->r, str_sub(p->r, s, at, s->len), NULL, false, true);
-            piece(p, s, at, at + rest->len);
+        if (most-- == 0) { /* the rest, with the space at its end */
+            piece(p, s, at, s->len);
             return;
         }
         for (from = at; at < s->len && !space_at(s, at); at++)
@@ -319,8 +320,7 @@ static void rsplit_words(struct pieces *p, const struct str *s, int64_t most)
         if (!at)
             return;
         if (most-- == 0) {
-            struct str *rest = str_strip(p->r, str_sub(p->r, s, 0, at), NULL, true, false);
-            piece(p, s, at - rest->len, at);
+            piece(p, s, 0, at);
             return;
         }
         for (to = at; at && !space_at(s, previous(s, at)); at = previous(s, at))

@@ -135,14 +135,17 @@ FILTER(f_indent)
 FILTER(f_truncate)
 {
     (void)args;
-    const struct str *s = tpl_str_arg(r, self, "what truncate shortens");
+    size_t size;
     int64_t length = a[0].kind == V_MISSING ? 255 : tpl_int_arg(r, a[0], "a length");
     int64_t leeway = given(a[3]) ? tpl_int_arg(r, a[3], "leeway") : 5;
     struct str *end = a[2].kind == V_MISSING ? tpl_str(r, "...", 3) : tpl_str_arg(r, a[2], "end");
     if (length < (int64_t)end->chars || leeway < 0)
         tpl_fail(r, "truncate: length is less than that of the end, or leeway is negative");
-    if ((int64_t)s->chars - leeway <= length)
+    if (!tpl_length(self, &size))
+        tpl_fail(r, "object of type '%s' has no len()", tpl_type(self));
+    if ((int64_t)size - leeway <= length)
         return self;
+    const struct str *s = tpl_str_arg(r, self, "what truncate shortens");
     struct str *cut = str_sub_chars(r, s, 0, (size_t)length - end->chars);
     if (!flag(r, a[1], false)) {
         struct str space = { .data = " ", .len = 1, .chars = 1 };
@@ -379,8 +382,11 @@ FILTER(f_filesizeformat)
     static const char *const units[2][8] = { { "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB" },
                                              { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB" } };
     struct text t;
-    struct args none = { 0 };
-    struct value v = tpl_call_builtin(r, tpl_find_filter(tpl_str(r, "float", 5)), self, &none);
+    struct value bad = v_none();
+    struct args fallback = { .v = &bad, .n = 1 };
+    struct value v = tpl_call_builtin(r, tpl_find_filter(tpl_str(r, "float", 5)), self, &fallback);
+    if (v.kind != V_FLOAT)
+        tpl_fail(r, "filesizeformat needs a number, not '%s'", tpl_type(self));
     bool binary = flag(r, a[0], false);
     double base = binary ? 1024 : 1000, unit = base;
     text_init(&t, r);

@@ -129,7 +129,7 @@ const char *tpl_type(struct value v)
 {
     static const char *const names[] = {
         "missing", "Undefined", "NoneType", "bool", "int", "float", "str", "list", "tuple", "dict", "range",
-        "dict view", "generator", "slice", "Namespace", "Macro", "LoopContext", "method", "function", "Cycler", "Joiner",
+        "dict view", "generator", "Namespace", "Macro", "LoopContext", "method", "function", "Cycler", "Joiner",
     };
     return names[v.kind];
 }
@@ -364,7 +364,7 @@ static uint64_t hash_of(struct render *r, struct value v)
         f = f == 0 ? 0 : f;
         memcpy(&h, &f, sizeof h);
         return mix(h, 0x51ed270b);
-    case V_LIST: case V_DICT: case V_SLICE: case V_VIEW:
+    case V_LIST: case V_DICT: case V_VIEW:
         tpl_fail(r, "unhashable type: '%s'", tpl_type(v));
     case V_TUPLE:
         tpl_enter(r);

@@ -34,7 +34,6 @@ enum value_kind {
     V_RANGE,
     V_VIEW,      /* d.keys(), d.values(), d.items() */
     V_ITER,      /* a generator: can be walked once  */
-    V_SLICE,     /* inside a subscript tuple only    */
     V_NAMESPACE,
     V_MACRO,
     V_LOOP,

@@ -160,10 +160,22 @@ def blank():
     return pick("", "", " ", "\n", "\n  ", "  text\n", "a", "\t", " \n\n ", "{# c #}", "{#- c -#}\n", "  {# c #}\n", "é", "{", "%}", "\r\n")
 
 
+LOOPS = [0]  # loops around the statement that is being made
+LOOP_THINGS = ["loop.index", "loop.first", "loop.last", "loop.length", "loop.previtem", "loop.nextitem", "loop.revindex", "loop.revindex0",
+               "loop.cycle('a', 'b')", "loop.changed(x)", "loop.depth", "loop.index0"]
+
+
 def simple():
-    return pick(R.choice(VARS), R.choice(VARS), R.choice(NUMBERS), R.choice(STRINGS), f"{R.choice(VARS)} ~ '.'", "loop.index", "loop.first", "loop.last", "loop.length",
-                "loop.previtem", "loop.nextitem", "loop.revindex", "loop.cycle('a', 'b')", "loop.changed(x)", "loop.depth", "ns.a", "ns.b", "m(1)", "m(x, y=2)", "m()", "loop", expr(1), expr(2)) \
-        .replace("namespace(a=1)", "ns")
+    k = R.random()
+    if LOOPS[0] and k < 0.25:
+        return R.choice(LOOP_THINGS)
+    if k < 0.6:
+        return R.choice(VARS)
+    if k < 0.75:
+        return pick(R.choice(NUMBERS), R.choice(STRINGS[:12]), f"{R.choice(VARS)} ~ '.'", "ns.a", "ns.b")
+    if k < 0.9:
+        return pick("m(1)", "m(x, y)", "m()", "m", "caller", "x is defined", "x == y", "s|upper", "l|length", "varargs")
+    return pick(expr(1), "loop", "loop.index").replace("namespace(a=1)", "ns")
 
 
 def body(d):
@@ -188,7 +200,9 @@ def statement(d):
     if k < 0.82:
         target, it = pick(("x", "l"), ("x", "ls"), ("x", "[1,2,3]"), ("k, y", "d.items()"), ("x", "missing"), ("x", "el"), ("k, y", "[(1,2),(3,4)]"), ("x", "users|map(attribute='name')"), ("i", "range(3)"), ("x", "s"), ("x", "d"))
         t = tag(f"for {target} in {it}" + pick("", "", "", f" if {simple()}", " if x != 2", " if loop"))
+        LOOPS[0] += 1
         inner = body(d - 1)
+        LOOPS[0] -= 1
         if R.random() < 0.2:
             inner += tag("if " + simple()) + tag(pick("break", "continue")) + tag("endif") + body(0)
         return t + inner + (tag("else") + body(d - 1) if R.random() < 0.3 else "") + tag("endfor")
@@ -208,12 +222,18 @@ def statement(d):
     return tag("for x in [[1, [2]], [3]] recursive") + pick("{{ loop(x) if x is iterable else x }}", "{{ loop.depth }}{{ x }}") + body(d - 2) + tag("endfor")
 
 
+def whole_template():
+    LOOPS[0] = 0
+    head = "{% macro m(x=1, y=2) %}[{{ x }},{{ y }}{{ s }}]{% endmacro %}" if R.random() < 0.7 else ""
+    return head + pick("{% set ns = namespace(a=1) %}", "{%- set ns = namespace() -%}") + body(R.randrange(1, 4))
+
+
 def text_case():
     return "".join(pick(blank(), blank(), "{{ n }}", "{{- n -}}", "{% set a = 1 %}", "{%- if t %}", "{% endif -%}", "{%+ if t +%}", "{% endif %}", "{% raw %}", "{% endraw %}", "{%- raw -%}", "{%- endraw -%}",
                         "{# x #}", "{#- x -#}", "{{ '}}' }}", "{{ {'a': {}} }}", "\n", "\n\n", "  ", "\r", "\u00a0", "\u2003", "{{ 'a\\\nb' }}", "{{ '\\x41\\101\\u00e9\\d' }}") for _ in range(R.randrange(1, 9)))
 
 
-MAKE = {"expression": lambda: "{{ " + expr(R.randrange(1, 5)) + " }}", "template": lambda: body(R.randrange(1, 4)), "text": text_case}
+MAKE = {"expression": lambda: "{{ " + expr(R.randrange(1, 5)) + " }}", "template": whole_template, "text": text_case}
 
 
 def excused(template, want, got):
@@ -221,6 +241,8 @@ def excused(template, want, got):
     w, g = want.get("text", ""), got.get("text", "")
     if re.search(r"0x[0-9a-f]{8,}|<(generator|built-in|bound|class|function|jinja2|LoopContext|.*object)", w + g):
         return True
+    if "cannot be sliced" in got.get("error", ""):
+        return True  # the reference folds slices of literals such as 1[2:] to undefined, and fails for variables
     if "error" in got and ("64 bits" in got["error"] or "overflow" in got["error"] or "not supported" in got["error"]):
         return True
     return "Exceeds the limit" in want.get("error", "") or "int too large" in want.get("error", "") or "recursion" in want.get("error", "")
