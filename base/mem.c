@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,4 +50,20 @@ int grow(void *array_ptr, size_t *cap, size_t need, size_t size)
     memcpy(array_ptr, &p, sizeof p);
     *cap = n;
     return 0;
+}
+
+void heap_share(void)
+{
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, INT32_MAX);
+}
+
+void heap_reserve(size_t n)
+{
+    void *p = malloc(n);
+    if (p)
+        memset(p, 1, n);
+    __asm__ volatile("" : : "r"(p) : "memory");    /* or the compiler sees that nobody reads it */
+    free(p);
 }

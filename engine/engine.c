@@ -4,12 +4,12 @@
 #include "engine/engine.h"
 
 #include <assert.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/budget.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -30,7 +30,7 @@ struct engine {
     struct text    text;
     struct prompt_limits limits;
     pthread_t      thread;
-    sem_t          decoders;           /* ENGINE_DECODERS prompts with images are made at one time */
+    struct budget  decoding;           /* bytes for pixels of uploads, see plan.h */
 
     /* shared */
     struct engine_wake wake;           /* its lock also covers the three below */
@@ -168,7 +168,9 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
     g->sampled = xcalloc((size_t)z->max_seqs, sizeof *g->sampled);
     buf_init(&g->delta, (size_t)1 << 26);
-    sem_init(&g->decoders, 0, ENGINE_DECODERS);
+    budget_init(&g->decoding, g->setup.plan.image_peak);
+    heap_reserve(g->setup.plan.image_peak);    /* last: what lives for ever lies before it */
+    g->limits.decoding = &g->decoding;
     pthread_mutex_init(&g->wake.lock, NULL);
     pthread_cond_init(&g->wake.cond, NULL);
     pthread_mutex_init(&g->stats.lock, NULL);
@@ -199,7 +201,7 @@ void engine_close(struct engine *g)
     free(g->step.seq);
     free(g->sampled);
     buf_free(&g->delta);
-    sem_destroy(&g->decoders);
+    budget_free(&g->decoding);
     pthread_mutex_destroy(&g->wake.lock);
     pthread_cond_destroy(&g->wake.cond);
     pthread_mutex_destroy(&g->stats.lock);
@@ -213,16 +215,10 @@ static void retire(struct engine *g, struct request *r, struct request_list *fro
 {
     list_remove(from, r);
     scheduler_release(&g->sched, r);
-    double now = clock_seconds(), total = now - r->submitted;
-    int answer = request_answer_len(r);
     pthread_mutex_lock(&g->stats.lock);
     ++*count;
-    stats_observe(&g->stats.v.e2e, total);
+    stats_observe(&g->stats.v.e2e, clock_seconds() - r->submitted);
     pthread_mutex_unlock(&g->stats.lock);
-    double spent = r->first_token > 0 ? now - r->first_token : 0;
-    log_info("request %llu: prompt %d (%d cached), answer %d, first token %.3f s, %.1f tokens/s, total %.3f s",
-             (unsigned long long)r->number, r->prompt->n, r->n_cached > 0 ? r->n_cached : 0, answer,
-             r->first_token > 0 ? r->first_token - r->submitted : 0, answer > 1 && spent > 0 ? (answer - 1) / spent : 0, total);
     request_unref(r);
 }
 
@@ -405,12 +401,7 @@ static void *engine_main(void *arg)
 struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e)
 {
     struct prompt_stats seen = { 0 };
-    if (chat->n_images)
-        while (sem_wait(&g->decoders) != 0)
-            ;
     struct prompt *p = prompt_from_chat(g->model, &g->text, &g->limits, chat, &seen, e);
-    if (chat->n_images)
-        sem_post(&g->decoders);
     if (seen.decoded) {
         pthread_mutex_lock(&g->stats.lock);
         g->stats.v.images_decoded += (uint64_t)seen.decoded;

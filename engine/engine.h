@@ -43,7 +43,7 @@ struct engine_options {        /* 0 or NULL: the default */
     size_t memory_bytes;       /* may use in all; 0: 90 % of what the machine has        */
     int64_t max_pixels, min_pixels;    /* after the resize; 0: the checkpoint's          */
     int    max_image_side;     /* of an uploaded image; 4096                             */
-    size_t max_image_bytes;    /* of an uploaded file; 64 MiB                            */
+    size_t max_image_bytes;    /* of an uploaded file; 72 MiB                            */
     int    max_images;         /* in one prompt; 16                                      */
     const char *content_format;   /* --chat-template-content-format: auto, string, openai */
     const char *chat_template;    /* a file that replaces the checkpoint's; NULL         */

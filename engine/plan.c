@@ -27,7 +27,7 @@ static void fill_defaults(struct engine_options *o, const struct model *m)
     if (o->max_batched_tokens < o->max_num_seqs)
         o->max_batched_tokens = o->max_num_seqs;
     o->max_image_side = o->max_image_side ? o->max_image_side : DEFAULT_SIDE;
-    o->max_image_bytes = o->max_image_bytes ? o->max_image_bytes : 64 * (size_t)MIB;
+    o->max_image_bytes = o->max_image_bytes ? o->max_image_bytes : 72 * (size_t)MIB;
     o->max_images = o->max_images ? o->max_images : DEFAULT_IMAGES;
     o->content_format = o->content_format ? o->content_format : "auto";
 }
@@ -74,9 +74,10 @@ static void size_images(struct setup *s, const struct model *m, size_t memory, s
     s->sizes.image_kv_pages = (int)count * kv_pages;
     s->plan.image_cache = count * one;
     s->plan.max_image_tokens = best.n_tokens;
-    /* Decoding: the file's bytes, its pixels (with alpha) and the resized ones, of the largest upload. */
+    /* Requests that are being read and images that are being decoded: as much as the largest upload needs. Smaller ones
+     * are decoded side by side within it. */
     size_t side = (size_t)o->max_image_side;
-    s->plan.image_peak = ENGINE_DECODERS * (side * side * 7 + rgb);
+    s->plan.image_peak = side * side * DECODE_BYTES_PER_PIXEL + rgb;
 }
 
 static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }

@@ -5,8 +5,6 @@
 #include "engine/engine.h"
 #include "engine/runner.h"
 
-enum { ENGINE_DECODERS = 2 };      /* images that are decoded at one time */
-
 struct setup {                     /* options with every default filled in, and what follows from them */
     struct engine_options opt;     /* model_dir and the other strings are borrowed */
     struct runner_sizes   sizes;

@@ -99,6 +99,7 @@ static int plan_images(struct prompt *p, const struct model *m, const struct pro
             err_set(e, "%dx%d pixels, but at most %d a side are accepted", w, h, limits->upload.max_side);
             goto bad;
         }
+        p->images[i].upload_pixels = (size_t)w * (size_t)h;
         if (image_options(limits, chat, img, &opt, e) < 0)
             return -1;
         if (m->family->plan_image(m, w, h, &opt, &p->images[i].plan, e) < 0)
@@ -146,30 +147,46 @@ static int expand(struct prompt *p, const struct model *m, const struct ids *ids
     return 0;
 }
 
+/* Decodes and resizes one image to its planned size. */
+static int decode_image(struct prompt_image *out, const struct image_limits *limits, const struct chat_image *img,
+                        struct err *e)
+{
+    struct pixels full = { 0 };
+    if (image_decode(img->data, img->n, limits, &full, e) < 0)
+        return -1;
+    if (full.width == out->plan.width && full.height == out->plan.height) {
+        out->px = full;
+        return 0;
+    }
+    int rc = pixels_resize(&out->px, &full, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer, e);
+    pixels_free(&full);
+    return rc;
+}
+
+static struct hash image_key(const struct prompt_image *image)
+{
+    struct { struct hash pixels; int w, h, grid_h, grid_w; } id = {
+        hash_bytes(image->px.data, (size_t)image->px.width * (size_t)image->px.height * 3),
+        image->px.width, image->px.height, image->plan.grid_h, image->plan.grid_w };
+    return hash_bytes(&id, sizeof id);
+}
+
 static int decode_images(struct prompt *p, const struct prompt_limits *limits, const struct chat *chat,
                          struct prompt_stats *stats, struct err *e)
 {
     for (int i = 0; i < chat->n_images; i++) {
         struct prompt_image *out = &p->images[i];
-        struct pixels full = { 0 };
+        size_t bytes = out->upload_pixels * DECODE_BYTES_PER_PIXEL, taken = budget_take(limits->decoding, bytes);
         double began = clock_seconds();
-        int rc = image_decode(chat->images[i].data, chat->images[i].n, &limits->upload, &full, e);
-        if (rc == 0 && full.width == out->plan.width && full.height == out->plan.height)
-            out->px = full;
-        else if (rc == 0) {
-            rc = pixels_resize(&out->px, &full, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer, e);
-            pixels_free(&full);
-        }
+        int rc = decode_image(out, &limits->upload, &chat->images[i], e);
+        budget_give(limits->decoding, taken);
         if (rc < 0) {
             err_prefix(e, "image %d (%s)", i + 1, chat->images[i].field);
             if (e)
                 snprintf(e->field, sizeof e->field, "%s", chat->images[i].field);
             return -1;
         }
-        struct { struct hash pixels; int w, h, grid_h, grid_w; } id = {
-            hash_bytes(out->px.data, (size_t)out->px.width * (size_t)out->px.height * 3),
-            out->px.width, out->px.height, out->plan.grid_h, out->plan.grid_w };
-        out->key = hash_bytes(&id, sizeof id);
+        out->key = image_key(out);
         stats->decode_seconds += clock_seconds() - began;
         stats->decoded++;
     }

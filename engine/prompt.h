@@ -3,16 +3,21 @@
  * read-only afterwards. */
 #ifndef ENGINE_PROMPT_H
 #define ENGINE_PROMPT_H
+#include "base/budget.h"
 #include "base/hash.h"
 #include "engine/engine.h"
 #include "engine/text.h"
 #include "model/model.h"
+
+/* Bytes that decoding may take for every pixel of an upload: RGBA of an interlaced file and the RGB made of it. */
+enum { DECODE_BYTES_PER_PIXEL = 7 };
 
 struct prompt_image {
     struct hash key;           /* of the resized pixels and the plan */
     struct image_plan plan;
     struct pixels px;          /* owned: (plan.height, plan.width, 3) */
     int start;                 /* its first place in ids              */
+    size_t upload_pixels;      /* of the file, before the resize      */
 };
 
 struct prompt {
@@ -25,6 +30,7 @@ struct prompt {
 };
 
 struct prompt_limits {
+    struct budget *decoding;       /* borrowed: bytes that all threads together may use for decoding */
     struct image_limits upload;
     struct image_options image;    /* the server's */
     int max_images, max_len;       /* tokens of the prompt: one must be left for the answer */

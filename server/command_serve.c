@@ -4,7 +4,6 @@
  * Signals are waited for by a thread of their own. The first SIGTERM or SIGINT
  * starts the drain: /ready turns 503, new requests are refused, those that run
  * may finish for --drain-seconds. The second one ends the wait. */
-#include <malloc.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -38,9 +37,7 @@ static void prepare_process(void)
         setrlimit(RLIMIT_NOFILE, &files);
     }
     signal(SIGPIPE, SIG_IGN);
-    /* Bodies and images come and go: they are given back to the system at once. */
-    mallopt(M_MMAP_THRESHOLD, 256 << 10);
-    mallopt(M_ARENA_MAX, 8);
+    heap_share();
 }
 
 static void *wait_for_signals(void *ctx)

@@ -1,0 +1,36 @@
+#include "base/budget.h"
+
+void budget_init(struct budget *b, size_t size)
+{
+    *b = (struct budget){ .size = size, .left = size };
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->changed, NULL);
+}
+
+void budget_free(struct budget *b)
+{
+    pthread_mutex_destroy(&b->lock);
+    pthread_cond_destroy(&b->changed);
+}
+
+size_t budget_take(struct budget *b, size_t n)
+{
+    n = n < b->size ? n : b->size;
+    pthread_mutex_lock(&b->lock);
+    uint64_t ticket = b->next_ticket++;
+    while (ticket != b->serving || b->left < n)
+        pthread_cond_wait(&b->changed, &b->lock);
+    b->serving++;
+    b->left -= n;
+    pthread_cond_broadcast(&b->changed);
+    pthread_mutex_unlock(&b->lock);
+    return n;
+}
+
+void budget_give(struct budget *b, size_t taken)
+{
+    pthread_mutex_lock(&b->lock);
+    b->left += taken;
+    pthread_cond_broadcast(&b->changed);
+    pthread_mutex_unlock(&b->lock);
+}

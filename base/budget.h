@@ -1,0 +1,22 @@
+/* base/budget.h - a number of bytes that several threads share: whoever needs
+ * some waits until they are there, in order of arrival, so that a large demand
+ * is not starved by small ones. A demand over the whole budget gets all of it. */
+#ifndef BASE_BUDGET_H
+#define BASE_BUDGET_H
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct budget {
+    pthread_mutex_t lock;
+    pthread_cond_t  changed;
+    size_t   size, left;
+    uint64_t next_ticket, serving;
+};
+
+void   budget_init(struct budget *b, size_t size);
+void   budget_free(struct budget *b);
+size_t budget_take(struct budget *b, size_t n);   /* waits; returns what was taken: give that back */
+void   budget_give(struct budget *b, size_t taken);
+
+#endif
