@@ -168,7 +168,7 @@ START_TEST(whole_answer)
 }
 END_TEST
 
-START_TEST(stream)
+START_TEST(streamed_answer)
 {
     start(NULL);
     int fd = dial();
@@ -453,7 +453,7 @@ int main(void)
     TCase *c = tcase_create("http");
     tcase_set_timeout(c, 240);
     tcase_add_test(c, whole_answer);
-    tcase_add_test(c, stream);
+    tcase_add_test(c, streamed_answer);
     tcase_add_test(c, statuses);
     tcase_add_test(c, crowd);
     tcase_add_test(c, vanishing_clients);

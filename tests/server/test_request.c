@@ -1,0 +1,184 @@
+/* What is made of a request's body: JSON, base64, data: URLs, messages; and
+ * the strings that go out. */
+#include <check.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "server/data_url.h"
+#include "server/fields.h"
+#include "server/messages.h"
+#include "server/reply.h"
+#include "server/sampling.h"
+
+START_TEST(base64)
+{
+    static const struct { const char *in, *out; } good[] = {
+        { "", "" }, { "Zg==", "f" }, { "Zm8=", "fo" }, { "Zm9v", "foo" }, { "Zm9vYg==", "foob" }, { " Z\nm9\t v \r\n", "foo" },
+        { "Zm9vYg=\n=", "foob" }, { "+/+/", "\xfb\xff\xbf" },
+    };
+    static const char *const bad[] = { "Z", "Zg", "Zg=", "Zm9", "====", "Zg==Zg==", "Zg===", "Z=g=", "Zm9v=", "Zh==", "Zm9=", "Zm9-", "Zm9_",
+                                       "Zm9v!", "Zm\x80v", "Zg==x", "=" };
+    unsigned char *p;
+    size_t n;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        ck_assert_msg(base64_decode(good[i].in, strlen(good[i].in), &p, &n) == 0, "%s", good[i].in);
+        ck_assert_msg(n == strlen(good[i].out) && memcmp(p, good[i].out, n) == 0, "%s", good[i].in);
+        free(p);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert_msg(base64_decode(bad[i], strlen(bad[i]), &p, &n) != 0, "%s", bad[i]);
+}
+END_TEST
+
+START_TEST(data_urls)
+{
+    static const struct { const char *url, *data; } cases[] = {
+        { "data:image/png;base64,AAAA", "AAAA" }, { "DATA:;BASE64,AAAA", NULL }, { "data:;base64,AAAA", NULL },
+        { "data:image/jpeg;charset=x;base64,AA==", "AA==" }, { "data:image/png,AAAA", NULL }, { "data:image/png;base64,", NULL },
+        { "data:,", NULL }, { "data:", NULL }, { "", NULL }, { "http://x/y.png", NULL }, { "iVBORw0KGgo=", NULL },
+        { "data:image/png;base64,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", NULL },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err  e;
+        const char *data;
+        size_t      n;
+        int rc = data_url_check(cases[i].url, strlen(cases[i].url), 32, "f", &data, &n, &e);
+        bool short_head = strncasecmp(cases[i].url, "data:;base64,", 13) == 0;
+        if (cases[i].data || short_head)
+            ck_assert_msg(rc == 0 && strcmp(data, short_head ? "AAAA" : cases[i].data) == 0, "%s", cases[i].url);
+        else
+            ck_assert_msg(rc != 0 && strcmp(e.field, "f") == 0, "%s", cases[i].url);
+    }
+}
+END_TEST
+
+static json_t *nested(int depth, char open, char close)
+{
+    struct err e;
+    char s[4096];
+    int  n = 0;
+    n += snprintf(s, sizeof s, "{\"a\":");
+    for (int i = 0; i < depth; i++)
+        s[n++] = open;
+    for (int i = 0; i < depth; i++)
+        s[n++] = close;
+    s[n++] = '}';
+    return fields_parse(s, (size_t)n, &e);
+}
+
+START_TEST(json)
+{
+    json_t *o = nested(100, '[', ']');
+    ck_assert_ptr_nonnull(o);
+    json_decref(o);
+    ck_assert_ptr_null(nested(1000, '[', ']'));
+    struct err e;
+    const char *strings = "{\"a\":\"[[[[{{{{\\\"[[[[\"}";
+    o = fields_parse(strings, strlen(strings), &e);
+    ck_assert_ptr_nonnull(o);
+    json_decref(o);
+    static const char *const bad[] = { "", " ", "[]", "1", "{", "{}x", "{\"a\":\"\\u0000\"}", "{\"a\":\"\xff\"}", "{\"a\":1e999}", "\"", "\\" };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert_msg(fields_parse(bad[i], strlen(bad[i]), &e) == NULL && e.text[0], "%s", bad[i]);
+}
+END_TEST
+
+START_TEST(messages)
+{
+    const char *text = "{\"messages\":[{\"role\":\"system\",\"content\":\"s\",\"name\":null},{\"role\":\"user\",\"content\":["
+                       "{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,Zm9v\",\"detail\":\"low\"}},"
+                       "{\"image_url\":\"data:;base64,YmFy\"}]},{\"role\":\"assistant\",\"reasoning\":\"r\",\"tool_calls\":[{\"id\":\"1\",\"function\":"
+                       "{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]}]}";
+    struct err e;
+    struct messages m;
+    struct message_limits limits = { 2, 100 };
+    json_t *root = fields_parse(text, strlen(text), &e);
+    ck_assert_msg(messages_parse(&m, root, &limits, &e) == 0, "%s", e.text);
+    ck_assert_msg(messages_decode(&m, &e) == 0, "%s", e.text);
+    ck_assert_int_eq(m.n_images, 2);
+    ck_assert_str_eq(m.image[0].detail, "low");
+    ck_assert_str_eq(m.image[0].field, "messages[1].content[1].image_url.url");
+    ck_assert_str_eq(m.image[1].field, "messages[1].content[2].image_url");
+    ck_assert(m.image[0].n == 3 && memcmp(m.image[0].data, "foo", 3) == 0 && memcmp(m.image[1].data, "bar", 3) == 0);
+    char *made = json_dumps(m.list, JSON_COMPACT | JSON_SORT_KEYS);
+    ck_assert_str_eq(made, "[{\"content\":\"s\",\"role\":\"system\"},{\"content\":[{\"text\":\"a\",\"type\":\"text\"},{\"type\":\"image\"},"
+                           "{\"type\":\"image\"}],\"role\":\"user\"},{\"reasoning\":\"r\",\"reasoning_content\":\"r\",\"role\":\"assistant\","
+                           "\"tool_calls\":[{\"function\":{\"arguments\":{\"x\":1},\"name\":\"f\"},\"id\":\"1\"}]}]");
+    free(made);
+    messages_free(&m);
+    json_decref(root);
+    root = fields_parse(text, strlen(text), &e);   /* decoding has emptied the first one's URLs */
+    limits.max_images = 1;
+    ck_assert_int_ne(messages_parse(&m, root, &limits, &e), 0);
+    ck_assert_str_eq(e.field, "messages[1].content[2].image_url");
+    json_decref(root);
+}
+END_TEST
+
+START_TEST(sampling)
+{
+    struct err e;
+    struct sampling s = { .params = { .temperature = 0.5f, .top_p = 0.9f, .repetition_penalty = 1, .top_k = 7 } };
+    const char *text = "{\"seed\":-1,\"stop\":\"x\",\"max_tokens\":5,\"max_completion_tokens\":6,\"top_k\":-1,\"skip_special_tokens\":false,"
+                       "\"logprobs\":true,\"top_logprobs\":3,\"temperature\":null}";
+    json_t *root = fields_parse(text, strlen(text), &e);
+    ck_assert_msg(sampling_parse(&s, root, true, &e) == 0, "%s", e.text);
+    ck_assert(s.params.temperature == 0.5f && s.params.top_p == 0.9f && s.params.top_k == 0 && s.params.has_seed);
+    ck_assert(s.params.seed == UINT64_MAX && s.params.n_stop == 1 && s.params.max_tokens == 6 && s.params.keep_special_tokens);
+    ck_assert(s.params.logprobs && s.params.top_logprobs == 3 && !s.stream);
+    json_decref(root);
+}
+END_TEST
+
+START_TEST(strings)
+{
+    static const struct { const char *in; size_t n; const char *out; } cases[] = {
+        { "a\"b\\c\n\x01", 7, "\"a\\\"b\\\\c\\n\\u0001\"" }, { "\xE4\xBD\xA0", 3, "\"\xE4\xBD\xA0\"" },
+        { "\xE4\xBD", 2, "\"\xEF\xBF\xBD\xEF\xBF\xBD\"" }, { "a\0b", 3, "\"a\\u0000b\"" }, { "\xEF\xBF\xBD", 3, "\"\xEF\xBF\xBD\"" }, { "", 0, "\"\"" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b;
+        buf_init(&b, 1000);
+        json_write_string(&b, cases[i].in, cases[i].n);
+        ck_assert_str_eq(b.data, cases[i].out);
+        buf_free(&b);
+    }
+}
+END_TEST
+
+START_TEST(errors)
+{
+    struct err e;
+    struct buf b;
+    err_field(&e, "a.b", "a.b is \"wrong\"");
+    buf_init(&b, 1000);
+    reply_error_object(&b, 400, &e, "");
+    ck_assert_str_eq(b.data, "{\"error\":{\"message\":\"a.b is \\\"wrong\\\"\",\"type\":\"invalid_request_error\",\"param\":\"a.b\",\"code\":\"invalid_value\"}}");
+    buf_clear(&b);
+    err_set(&e, "x");
+    reply_error_object(&b, 418, &e, ",\"n\":1");
+    ck_assert_str_eq(b.data, "{\"error\":{\"message\":\"x\",\"type\":\"server_error\",\"param\":null,\"code\":\"internal_error\",\"n\":1}}");
+    buf_free(&b);
+}
+END_TEST
+
+int main(void)
+{
+    TCase *t = tcase_create("request");
+    tcase_add_test(t, base64);
+    tcase_add_test(t, data_urls);
+    tcase_add_test(t, json);
+    tcase_add_test(t, messages);
+    tcase_add_test(t, sampling);
+    tcase_add_test(t, strings);
+    tcase_add_test(t, errors);
+    Suite *s = suite_create("request");
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_ENV);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
