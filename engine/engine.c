@@ -368,6 +368,16 @@ static bool take_inbox(struct engine *g)
     return go_on;
 }
 
+/* Those that have been taken into a step, or dropped, leave room in the queue. */
+static void count_queue(struct engine *g)
+{
+    pthread_mutex_lock(&g->wake.lock);
+    g->n_queued = g->sched.waiting.n;
+    for (const struct request *r = g->inbox; r; r = r->next)
+        g->n_queued++;
+    pthread_mutex_unlock(&g->wake.lock);
+}
+
 static void *engine_main(void *arg)
 {
     struct engine *g = arg;
@@ -378,6 +388,7 @@ static void *engine_main(void *arg)
         drop_cancelled(g, &g->sched.waiting);
         drop_cancelled(g, &g->sched.running);
         scheduler_plan(&g->sched, &g->step);
+        count_queue(g);
         const char *failed = g->step.encode ? encode_image(g) : NULL;
         if (!failed && g->step.n_rows)
             failed = run_step(g);

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 ROOT = Path(__file__).resolve().parents[2]
-BIN = os.environ.get("OPENAUTOGLM_BIN", str(ROOT / "build" / "openautoglm"))
+BIN = os.path.abspath(os.environ.get("OPENAUTOGLM_BIN", ROOT / "build" / "openautoglm"))
 MODEL = ROOT / "models" / "open-autoglm-v1"
 PATIENCE = 120 * (5 if os.environ.get("TEST_SLOW") else 1)
 
