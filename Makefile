@@ -50,7 +50,7 @@ $O/tests/%: tests/%.c $O/libopenautoglm.a
 include tests/tests.mk
 
 demo: all ## start the server, ask it about a screenshot, mark the tap
-	@server/demo.sh $(SHOT) $(QUESTION)
+	@server/demo.sh
 
 asan: ## build/asan/openautoglm with AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) SAN=address,undefined NAME=asan OPT="-O1 -g" all

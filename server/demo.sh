@@ -1,12 +1,14 @@
 #!/bin/sh
-# server/demo.sh - starts the server on the default model, POSTs a screenshot with curl, prints the request, the streamed
-# answer and the timings, and writes a copy of the screenshot with the tap marked on it. Needs curl, nothing else.
+# server/demo.sh [SCREENSHOT QUESTION] - starts the server on the default model, POSTs a screenshot with curl, prints the
+# request, the streamed answer and the timings, and writes a copy of the screenshot with the tap marked on it. Without
+# arguments: the model's first sample. Needs curl, nothing else.
 set -eu
 cd "$(dirname "$0")/.."
 bin=${OPENAUTOGLM_BIN:-build/openautoglm}
 model=models/open-autoglm-v1
-shot=${1:-$model/samples/settings-en.png}
-question=${2:-Tap \"Bluetooth\"}
+samples=$model/samples/samples.json
+field() { sed -n "s/^ *\"$1\": \"\(.*\)\",*\$/\1/p" "$samples" | head -n 1; }
+shot=${1:-$model/samples/$(field file)}
 out=build/demo.png
 work=$(mktemp -d)
 trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
@@ -29,8 +31,8 @@ until curl -sf "$url/ready" >/dev/null; do
 done
 echo "server: $url, ready after $(ms "$began" "$(now)") ms"
 
-# The question is quoted for JSON: backslash and double quote are what a question may hold.
-text=$(printf '%s' "$question" | sed 's/\\/\\\\/g; s/"/\\"/g')
+# The question as it stands in JSON: the sample's, or the one that was given.
+if [ $# -ge 2 ]; then text=$(printf '%s' "$2" | sed 's/\\/\\\\/g; s/"/\\"/g'); else text=$(field question); fi
 {
     printf '{"model": "open-autoglm-v1", "stream": true, "temperature": 0, "messages": [{"role": "user", "content": ['
     printf '{"type": "image_url", "image_url": {"url": "data:image/png;base64,'
