@@ -204,14 +204,22 @@ static int resample(struct pixels *out, const struct pixels *in, enum filter fil
 
 /* --- nearest ------------------------------------------------------------- */
 
-/* Pillow adds the step up, and so collects its rounding errors; torchvision
- * (nearest-exact) multiplies, with the step in float. */
-static void nearest_index(int *index, int from, int to, enum resizer how)
+/* torchvision's nearest-exact is torch's, which computes in float and has two
+ * kernels that round differently; the size of the result chooses (measured). */
+enum { TORCH_SMALL = 128 /* width + height */ };
+
+static int torch_index(int i, float scale, bool small)
+{
+    float at = (float)i + 0.5f;
+    return (int)(small ? floorf(at * scale) : floorf(fmaf(at, scale, -0.5f) + 0.5f));
+}
+
+static void nearest_index(int *index, int from, int to, enum resizer how, bool small)
 {
     double step = (double)from / to, at = step * 0.5;
     float scale = (float)from / (float)to;
-    for (int i = 0; i < to; i++, at += step) {
-        int k = how == RESIZER_PIL ? (int)at : (int)floorf((float)((i + 0.5) * scale));
+    for (int i = 0; i < to; i++, at += step) { /* Pillow adds up too, and collects the rounding errors */
+        int k = how == RESIZER_PIL ? (int)at : torch_index(i, scale, small);
         index[i] = k < from ? k : from - 1;
     }
 }
@@ -222,8 +230,9 @@ static int nearest(struct pixels *out, const struct pixels *in, enum resizer how
     int *x = malloc(bytes);
     if (!x) return image_no_memory(e, bytes);
     int *y = x + out->width;
-    nearest_index(x, in->width, out->width, how);
-    nearest_index(y, in->height, out->height, how);
+    bool small = out->width + out->height <= TORCH_SMALL;
+    nearest_index(x, in->width, out->width, how, small);
+    nearest_index(y, in->height, out->height, how, small);
     uint8_t *d = out->data;
     for (int r = 0; r < out->height; r++) {
         const uint8_t *row = in->data + (size_t)y[r] * (size_t)in->width * 3;

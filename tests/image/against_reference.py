@@ -146,6 +146,8 @@ def sides(r, i):
     if i < len(SIZES):
         return SIZES[i]
     top = r.choice([8, 40, 300, 1200])
+    if r.random() < 0.2:  # small to larger: where the rounding of nearest shows
+        return (r.randint(1, 12) * 2, r.randint(1, 12) * 2), (r.randint(20, 300), r.randint(20, 300))
     return tuple((r.randint(1, top), r.randint(1, top)) for _ in range(2))
 
 
