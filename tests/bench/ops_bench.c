@@ -91,6 +91,9 @@ static float *copies;
 
 static void spin(void *arg) { cpu_run(dev, threads_used, fma_body, arg); }
 
+#if defined(__x86_64__)
+__attribute__((target("avx2,fma")))
+#endif
 /* Reads, because that is what a step with few rows does: every byte of the weights once. */
 static void read_body(void *arg, int index, int worker)
 {

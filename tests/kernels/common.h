@@ -156,8 +156,7 @@ struct variant { const struct kernels *kernels; int threads; };
 extern const struct kernels kernels_wide;
 
 static const struct variant variants[] = {
-    { &kernels_generic, 1 }, { &kernels_generic, 3 }, { &kernels_avx2, 1 }, { &kernels_avx2, 2 }, { &kernels_avx2, 3 },
-    { &kernels_avx512, 2 },  { &kernels_wide, 2 },
+    { &kernels_generic, 2 }, { &kernels_avx2, 1 }, { &kernels_avx2, 2 }, { &kernels_avx2, 3 }, { &kernels_avx512, 2 }, { &kernels_wide, 3 },
 };
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
