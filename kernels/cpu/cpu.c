@@ -194,10 +194,11 @@ static void run_linear(struct device *dev, struct linear_job *job)
     if (job->out.rows == 0)
         return;
     job->row_tasks = divide_up(job->out.rows, MB);
-    job->rows = divide_up(divide_up(job->out.rows, job->row_tasks), 4) * 4;
+    job->rows = divide_up(divide_up(job->out.rows, job->row_tasks), 12) * 12;
     job->row_tasks = divide_up(job->out.rows, job->rows);
-    job->cols = divide_up(job->out.cols, divide_up(2 * threads, job->row_tasks));
-    job->cols = at_most(divide_up(job->cols, 12) * 12, widest);
+    int col_tasks = divide_up(job->out.cols, widest), least = divide_up(2 * threads, job->row_tasks);
+    job->cols = divide_up(job->out.cols, col_tasks > least ? col_tasks : least);
+    job->cols = at_most(divide_up(job->cols, MAX_LANES) * MAX_LANES, widest);
     struct call c = { dev, job, job->row_tasks * divide_up(job->out.cols, job->cols) };
     run(&c, c.n, (double)job->out.rows * job->w->out * job->w->in, linear_body);
 }

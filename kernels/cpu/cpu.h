@@ -10,10 +10,10 @@
 enum {
     MAX_LANES = 16,  /* floats in the widest vector                             */
     MAX_DIM   = 512, /* of an attention head                                    */
-    MB        = 64,  /* linear, many rows: rows of x,                           */
+    MB        = 72,  /* linear, many rows: rows of x,                           */
     NB        = 48,  /*                    rows of w,                           */
     KC        = 256, /*                    columns of both, that are packed     */
-    DIRECT    = 4,   /* linear: up to this many rows read w where it lies       */
+    DIRECT    = 16,  /* linear: up to this many rows read w where it lies       */
     ENTRIES   = 32,  /* attention: entries of one block                         */
     PAIRS     = 64,  /* attention: (row, query head) pairs of a task, at most,  */
     PAIR_DIMS = 8192 /*            and their dimensions in all                  */

@@ -7,6 +7,7 @@
  * depend on which lane or tile a number lies in. */
 #ifndef KERNELS_CPU_SIMD_H
 #define KERNELS_CPU_SIMD_H
+#include <assert.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>

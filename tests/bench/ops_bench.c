@@ -1,7 +1,7 @@
 /* tests/bench/ops_bench.c - how fast the cpu backend's hot operations are, as
  * shares of what this machine reaches in the plainest loops.
  *
- *   ops_bench [threads]          OPENAUTOGLM_ISA chooses the inner loops
+ *   ops_bench [threads [part of a name]]      OPENAUTOGLM_ISA chooses the inner loops
  *
  * Every figure is the best of several runs: other programs only make it worse. */
 #include <math.h>
@@ -54,8 +54,13 @@ static double best(void (*body)(void *), void *arg)
     return least;
 }
 
-static void row(const char *name, double seconds, double flops, double bytes)
+static const char *only = "";
+
+static void row(const char *name, void (*body)(void *), void *arg, double flops, double bytes)
 {
+    if (!strstr(name, only))
+        return;
+    double seconds = best(body, arg);
     printf("%-44s %9.3f ms %8.2f GFLOP/s %5.1f %% %8.2f GB/s %5.1f %%\n", name, seconds * 1e3, flops / seconds * 1e-9,
            100 * flops / seconds / peak_flops, bytes / seconds * 1e-9, 100 * bytes / seconds / peak_bytes);
 }
@@ -149,7 +154,7 @@ static void linear(int m, int n, int k, enum dtype t)
     memset(file, 0x11, bytes);
     backend_cpu.pack(dev, &b.w, &(struct slab){ file, t, n }, 1, NULL, t, NULL);
     snprintf(name, sizeof name, "linear M=%d N=%d K=%d %s", m, n, k, t == F32 ? "f32" : t == F16 ? "f16" : "bf16");
-    row(name, best(do_linear, &b), 2.0 * m * n * k, (double)bytes);
+    row(name, do_linear, &b, 2.0 * m * n * k, (double)bytes);
     backend_cpu.release(dev, &b.w);
     backend_cpu.free(dev, file);
 }
@@ -167,7 +172,7 @@ static void ragged(int n, int heads, int dim)
     struct bench b = { .out = matrix(n, heads * dim), .x = matrix(n, heads * dim), .k = matrix(n, heads * dim),
                        .v = matrix(n, heads * dim), .heads = { heads, heads, dim, 0.1f, 0, NULL, NULL, NULL }, .segments = first };
     snprintf(name, sizeof name, "attend_ragged %d x %d, %d heads of %d", n, n, heads, dim);
-    row(name, best(do_ragged, &b), 4.0 * n * n * heads * dim, 0);
+    row(name, do_ragged, &b, 4.0 * n * n * heads * dim, 0);
 }
 
 static void do_attend(void *arg)
@@ -195,7 +200,7 @@ static void attend(int rows, int seen, int heads, int n_kv, int dim)
                        .view = { .limit = limit, .pages = pages, .max_pages = n_pages, .max_kv = seen },
                        .batch = { .n_rows = rows, .n_seqs = 1, .max_rows = rows, .first = first } };
     snprintf(name, sizeof name, "attend %d rows of %d, %d/%d heads of %d bf16", rows, seen, heads, n_kv, dim);
-    row(name, best(do_attend, &b), 4.0 * pairs * heads * dim, (double)seen * n_kv * dim * 4);
+    row(name, do_attend, &b, 4.0 * pairs * heads * dim, (double)seen * n_kv * dim * 4);
     free(limit), free(pages);
 }
 
@@ -219,7 +224,7 @@ static void conv(int h, int w, int c, int out, int stride)
     b.w = (struct weight){ .out = out ? out : c, .in = out ? 9 * c : 9, .layout = out ? LAYOUT_LINEAR : LAYOUT_DEPTHWISE };
     backend_cpu.pack(dev, &b.w, &(struct slab){ numbers((size_t)b.w.out * (size_t)b.w.in), F32, b.w.out }, 1, NULL, F32, NULL);
     snprintf(name, sizeof name, "%s 3x3/%d %dx%d, %d channels", out ? "conv2d" : "dwconv2d", stride, h, w, c);
-    row(name, best(out ? do_conv : do_dwconv, &b), 2.0 * b.out.rows * b.w.out * b.w.in, 4.0 * (h * w * c + b.out.rows * b.w.out));
+    row(name, out ? do_conv : do_dwconv, &b, 2.0 * b.out.rows * b.w.out * b.w.in, 4.0 * (h * w * c + b.out.rows * b.w.out));
     backend_cpu.release(dev, &b.w);
 }
 
@@ -234,7 +239,7 @@ static void norm(int rows, int cols)
     char name[80];
     struct bench b = { .x = matrix(rows, cols), .out = matrix(rows, cols), .norm = { matrix(1, cols), { 0 }, 1e-6f, false } };
     snprintf(name, sizeof name, "norm %d x %d", rows, cols);
-    row(name, best(do_norm, &b), 4.0 * rows * cols, 8.0 * rows * cols);
+    row(name, do_norm, &b, 4.0 * rows * cols, 8.0 * rows * cols);
 }
 
 static void do_sample(void *arg)
@@ -249,6 +254,7 @@ int main(int argc, char **argv)
     struct err e;
     if (backend_cpu.open(&dev, argc > 1 ? atoi(argv[1]) : 0, &e))
         return fprintf(stderr, "%s\n", e.text), 1;
+    only = argc > 2 ? argv[2] : only;
     threads_used = cpu_threads(dev);
     peaks();
     for (int t = 0; t < 3; t++)
@@ -267,6 +273,6 @@ int main(int argc, char **argv)
     conv(128, 128, 96, 0, 2);
     norm(512, 4096);
     struct bench b = { .x = matrix(1, 151936) };
-    row("sample top_k 50 top_p 0.9 of 151936", best(do_sample, &b), 0, 151936 * 4.0);
+    row("sample top_k 50 top_p 0.9 of 151936", do_sample, &b, 0, 151936 * 4.0);
     return 0;
 }
