@@ -206,6 +206,11 @@ static void glm4v_encode(const struct model *m, struct run *r, const struct enco
     nn_scatter(r, in->pool, x, in->rows, false);
 }
 
+static void glm4v_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
+{
+    patches_values(&((const struct glm4v *)m->impl)->patches, p, rgb, out, shape);
+}
+
 static struct tensor glm4v_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct glm4v *g = m->impl;
@@ -218,5 +223,6 @@ const struct family family_glm4v = {
     .plan_image = glm4v_plan_image,
     .positions = patches_positions,
     .encode_image = glm4v_encode,
+    .pixel_values = glm4v_values,
     .forward = glm4v_forward,
 };

@@ -84,6 +84,9 @@ struct family {
     int  (*positions)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
                       int32_t *pos);
     void (*encode_image)(const struct model *m, struct run *r, const struct encode *in);
+    /* On the host, for a look from outside: the reference's pixel values of a resized image, bit for bit. `shape` becomes
+     * theirs; out may be NULL. */
+    void (*pixel_values)(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4]);
     struct tensor (*forward)(const struct model *m, struct run *r, const struct forward *in);  /* (n_out, vocab) */
 };
 

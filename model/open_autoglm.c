@@ -404,6 +404,16 @@ static void autoglm_encode(const struct model *m, struct run *r, const struct en
     nn_scatter(r, in->pool, t, in->rows, false);
 }
 
+/* (3, height, width) */
+static void autoglm_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
+{
+    const struct autoglm *g = m->impl;
+    size_t n = (size_t)p->width * (size_t)p->height;
+    memcpy(shape, (const int[4]){ 3, p->height, p->width, 1 }, 4 * sizeof *shape);
+    for (size_t i = 0; out && i < 3 * n; i++)
+        out[i] = pixel_value(&g->pixels, rgb[i % n * 3 + i / n], (int)(i / n));
+}
+
 /* ---- text ---- */
 
 /* x[cross_rows] += out_norm(text and image mixed) */
@@ -446,5 +456,6 @@ const struct family family_open_autoglm = {
     .load = autoglm_load,
     .plan_image = autoglm_plan_image,
     .encode_image = autoglm_encode,
+    .pixel_values = autoglm_values,
     .forward = autoglm_forward,
 };

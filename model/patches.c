@@ -153,6 +153,22 @@ void patch_grid_free(struct patch_grid *g)
     free(g->col);
 }
 
+void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out, int shape[4])
+{
+    struct patch_grid g;
+    int side = p->patch;
+    patch_grid_init(&g, p, plan);
+    shape[0] = g.n;
+    shape[1] = 3 * p->frames * side * side;
+    shape[2] = shape[3] = 1;
+    for (int i = 0; out && i < g.n; i++)
+        for (int k = 0; k < shape[1]; k++) {
+            int c = k / (side * side * p->frames), y = g.row[i] * side + k / side % side, x = g.col[i] * side + k % side;
+            *out++ = pixel_value(&p->pixels, rgb[((size_t)y * (size_t)plan->width + (size_t)x) * 3 + (size_t)c], c);
+        }
+    patch_grid_free(&g);
+}
+
 const int *patch_grid_places(struct run *r, const struct patch_grid *g, const int *order)
 {
     int *pos = xcalloc((size_t)g->n * 3, sizeof *pos);

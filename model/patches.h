@@ -42,6 +42,9 @@ void patches_max_tokens(struct model *m, const struct patches *p, int frames);
 int  patches_positions(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
                        int32_t *pos);
 
+/* The reference's pixel_values (patches, 3 * frames * patch * patch): family.pixel_values. */
+void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out, int shape[4]);
+
 struct patch_grid {              /* of one image being encoded */
     int h, w, n;                 /* in patches                 */
     int *row, *col;              /* (n) owned                  */

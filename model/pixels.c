@@ -29,8 +29,8 @@ void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean
             m[i] = 0, s[i] = 1;
         if (!(s[i] > 1e-9 && s[i] < 1e9))
             hparams_fail(h, "image_std", "%g is not a usable deviation", s[i]), s[i] = 1;
-        out->mean[i] = (float)(m[i] / rescale);
-        out->std[i] = (float)(s[i] / rescale);
+        out->mean[i] = (float)m[i] * (float)(1 / rescale);
+        out->std[i] = (float)s[i] * (float)(1 / rescale);
         scale[i] = (float)(rescale / s[i]);
         shift[i] = (float)(-m[i] / s[i]);
     }

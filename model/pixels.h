@@ -10,6 +10,11 @@ struct pixel_norm {                  /* value = (byte - 255 mean) / (255 std), p
     enum filter  filter;
 };
 
+static inline float pixel_value(const struct pixel_norm *n, uint8_t byte, int channel)   /* as the reference rounds it */
+{
+    return ((float)byte - n->mean[channel]) / n->std[channel];
+}
+
 /* Reads image_mean, image_std, rescale_factor and resample; the defaults are the class's. */
 void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3]);
 

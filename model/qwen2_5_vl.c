@@ -165,6 +165,11 @@ static void qwen2_5_vl_encode(const struct model *m, struct run *r, const struct
     nn_scatter(r, in->pool, x, in->rows, false);
 }
 
+static void qwen2_5_vl_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
+{
+    patches_values(&((const struct qwen2_5_vl *)m->impl)->patches, p, rgb, out, shape);
+}
+
 static struct tensor qwen2_5_vl_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct qwen2_5_vl *q = m->impl;
@@ -177,5 +182,6 @@ const struct family family_qwen2_5_vl = {
     .plan_image = qwen2_5_vl_plan_image,
     .positions = patches_positions,
     .encode_image = qwen2_5_vl_encode,
+    .pixel_values = qwen2_5_vl_values,
     .forward = qwen2_5_vl_forward,
 };

@@ -187,6 +187,11 @@ static void qwen3_vl_encode(const struct model *m, struct run *r, const struct e
     merge(r, nn_cols(in->pool, 0, m->hidden), &q->merger, nn_reshape(x, tokens, wide), in->rows);
 }
 
+static void qwen3_vl_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
+{
+    patches_values(&((const struct qwen3_vl *)m->impl)->patches, p, rgb, out, shape);
+}
+
 static struct tensor qwen3_vl_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct qwen3_vl *q = m->impl;
@@ -210,5 +215,6 @@ const struct family family_qwen3_vl = {
     .plan_image = qwen3_vl_plan_image,
     .positions = patches_positions,
     .encode_image = qwen3_vl_encode,
+    .pixel_values = qwen3_vl_values,
     .forward = qwen3_vl_forward,
 };
