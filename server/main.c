@@ -4,6 +4,7 @@
 
 #include "server/command.h"
 #include "server/command_mark.h"
+#include "server/command_preprocess.h"
 #include "server/command_render.h"
 #include "server/command_tokenize.h"
 
@@ -22,6 +23,7 @@ static const struct command {
     { "tokenize", command_tokenize, "strings on standard input to token ids" },
     { "detokenize", command_detokenize, "and back" },
     { "render", command_render, "chat templates on standard input to text" },
+    { "preprocess", command_preprocess, "what becomes of an image: sizes, tokens, a hash of the pixel values" },
     { "version", command_version, "the program's version" },
     { "help", command_help, "this list" },
 };
