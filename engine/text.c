@@ -55,7 +55,8 @@ static const char *template_of(const json_t *v)
 static int parse_from_json(struct text *t, const char *path, struct err *e)
 {
     json_error_t why;
-    json_t *root = json_load_file(path, 0, &why);
+    /* model_max_length is often 1000000000000000019884624838656 */
+    json_t *root = json_load_file(path, JSON_DECODE_INT_AS_REAL, &why);
     if (!root)
         return 0;               /* absent; a broken tokenizer_config.json was reported by the tokenizer */
     const char *source = template_of(json_object_get(root, "chat_template"));

@@ -88,6 +88,7 @@ static void start(struct run *r, struct kv kv[2], const struct model *m)
 
 size_t model_measure_forward(const struct model *m, int rows, int seqs, int n_out, int image_rows)
 {
+    image_rows = m->family->encode_image ? image_rows : 0;
     struct run r;
     struct kv kv[2];
     struct view views[2] = { { 0 } };

@@ -85,6 +85,8 @@ json_t *json_file_read(const char *path, bool optional, struct err *e)
     if (memmem(data, n, "\\u0000", 6))
         hide_nuls(data, n);
     json_t *j = json_loadb(data, n, JSON_ALLOW_NUL, &je);
+    if (!j && json_error_code(&je) == json_error_numeric_overflow) /* model_max_length 1000000000000000019884624838656 */
+        j = json_loadb(data, n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &je);
     free(data);
     if (!j) {
         err_set(e, "%s: line %d, column %d: %s", path, je.line, je.column, je.text);
