@@ -27,7 +27,7 @@ void block_attend_normed(struct run *r, struct tensor x, const struct block *b, 
 void block_mlp_normed(struct run *r, struct tensor x, const struct block *b, enum act act);
 /* Vision: x += o(attend(qkv(norm1(x)))) within segments first[s] .. first[s+1]; pos (3, rows). */
 void block_attend_ragged(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first);
-/* Logits of the rows that are asked for: head(norm(x)). */
+/* Logits of the rows that are asked for: head(norm(x)); no rows if none is. */
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                            const struct forward *in);
 

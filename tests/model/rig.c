@@ -138,7 +138,7 @@ static void rig_image(struct rig *g, const uint8_t *rgb, int w, int h)
 
 struct rig_step { int *token, *pos, *slot, *limit, *src, *dst, *out, *cross, *cross_limit; };
 
-/* Rows g->n_done .. + n of the prompt ids (all of it known); pos (3, n_ids) row stride n_ids. */
+/* Rows g->n_done .. + n of the prompt ids (all of it known); pos (3, n_ids) row stride n_ids; logits NULL: none. */
 static void rig_rows(struct rig *g, const int32_t *ids, const int32_t *pos, int n_ids, int n, float *logits)
 {
     int start = g->n_done, image = -1, at = 0, n_image = 0, n_cross = 0, width = g->m->image_token;
@@ -176,14 +176,14 @@ static void rig_rows(struct rig *g, const int32_t *ids, const int32_t *pos, int 
     struct forward in = {
         .batch = { n, 1, n, s.token, s.pos, first, views }, .image_src = s.src, .image_dst = s.dst, .n_image = n_image,
         .pool = { g->pool, F32, g->max_rows, g->m->image_row_width, g->m->image_row_width },
-        .out_rows = s.out, .n_out = n, .cross = { n_cross, 1, n_cross, NULL, NULL, cross_first, views }, .cross_rows = s.cross,
+        .out_rows = s.out, .n_out = logits ? n : 0, .cross = { n_cross, 1, n_cross, NULL, NULL, cross_first, views }, .cross_rows = s.cross,
     };
-    struct run r = rig_run(g, model_measure_forward(g->m, n, 1, n, n_image));
+    struct run r = rig_run(g, model_measure_forward(g->m, n, 1, in.n_out, n_image));
     struct tensor out = g->m->family->forward(g->m, &r, &in);
     ck_assert_ptr_null(g->backend->sync(g->dev));
-    ck_assert_int_eq(out.rows, n);
+    ck_assert_int_eq(out.rows, in.n_out);
     ck_assert_int_eq(out.cols, g->m->vocab);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < in.n_out; i++)
         memcpy(logits + (size_t)i * (size_t)out.cols, (float *)out.data + (size_t)i * (size_t)out.stride,
                (size_t)out.cols * sizeof *logits);
     g->backend->free(g->dev, r.scratch);
@@ -211,6 +211,15 @@ static void rig_prompt(struct rig *g, const int32_t *ids, int n, int chunk, floa
     int32_t *pos = rig_positions(g, ids, n, &g->next_pos);
     for (int i = 0; i < n; i += chunk)
         rig_rows(g, ids, pos, n, i + chunk < n ? chunk : n - i, logits + (size_t)i * (size_t)g->m->vocab);
+    free(pos);
+}
+
+/* The whole prompt in steps of which only the last gives logits (of all its rows), as the engine reads prompts. */
+static void rig_prompt_quietly(struct rig *g, const int32_t *ids, int n, int chunk, float *logits)
+{
+    int32_t *pos = rig_positions(g, ids, n, &g->next_pos);
+    for (int i = 0; i < n; i += chunk)
+        rig_rows(g, ids, pos, n, i + chunk < n ? chunk : n - i, i + chunk < n ? NULL : logits);
     free(pos);
 }
 

@@ -64,6 +64,10 @@ static void check_text(struct rig *g, const struct golden *want, const char *bac
         ck_assert_msg(!memcmp(logits, again, all * sizeof *logits), "%s on %s: chunks of %d differ from the whole", want->dir,
                       backend, chunks[c]);
     }
+    int last = (n - 1) % 16 + 1;
+    rig_rewind(g);
+    rig_prompt_quietly(g, ids, n, 16, again);
+    ck_assert(!memcmp(logits + all - (size_t)last * row, again, (size_t)last * row * sizeof *again));
     int32_t *out = malloc((size_t)n_greedy * sizeof *out);
     rig_greedy(g, ids, n, logits + all - row, out, n_greedy);
     for (int i = 0; i < n_greedy; i++)
