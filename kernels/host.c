@@ -40,6 +40,38 @@ static bool first_of_core(int cpu, const cpu_set_t *set)
     return first == cpu || !CPU_ISSET((int)first, set);
 }
 
+/* Calls `each` with the path of `file` in this process's cgroup and in all above it: the tightest limit holds. */
+static void in_cgroups(const char *file, void (*each)(const char *path, void *arg), void *arg)
+{
+    char line[1024], path[1200];
+    FILE *f = fopen("/proc/self/cgroup", "r");
+    if (!f)
+        return;
+    while (fgets(line, sizeof line, f)) {
+        char *dir = line + 3, *slash;
+        if (strncmp(line, "0::/", 4) != 0)
+            continue;
+        dir[strcspn(dir, "\n")] = 0;
+        do {
+            slash = strrchr(dir, '/');
+            snprintf(path, sizeof path, "/sys/fs/cgroup%s%s%s", dir, strcmp(dir, "/") ? "/" : "", file);
+            each(path, arg);
+            if (slash)
+                *slash = 0;
+        } while (slash);
+    }
+    fclose(f);
+}
+
+/* cpu.max: quota and period in microseconds. */
+static void limit_threads(const char *path, void *arg)
+{
+    long long q[2];
+    int *n = arg;
+    if (read_numbers(path, q, 2) == 2 && q[0] > 0 && q[1] > 0 && (q[0] + q[1] - 1) / q[1] < *n)
+        *n = (int)((q[0] + q[1] - 1) / q[1]);
+}
+
 int host_threads(void)
 {
     cpu_set_t set;
@@ -48,25 +80,24 @@ int host_threads(void)
         return 1;
     for (int i = 0; i < CPU_SETSIZE; i++)
         n += CPU_ISSET(i, &set) && first_of_core(i, &set);
-    long long q[2] = { 0, 0 };
-    if (read_numbers("/sys/fs/cgroup/cpu.max", q, 2) != 2) {
-        read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", &q[0], 1);
-        read_numbers("/sys/fs/cgroup/cpu/cpu.cfs_period_us", &q[1], 1);
-    }
-    if (q[0] > 0 && q[1] > 0 && q[0] / q[1] < n)
-        n = (int)((q[0] + q[1] - 1) / q[1]);
+    in_cgroups("cpu.max", limit_threads, &n);
     return n > 0 ? n : 1;
+}
+
+static void limit_memory(const char *path, void *arg)
+{
+    long long limit;
+    size_t *bytes = arg;
+    if (read_numbers(path, &limit, 1) == 1 && limit > 0 && (unsigned long long)limit < *bytes)
+        *bytes = (size_t)limit;
 }
 
 size_t host_memory(struct device *dev)
 {
     (void)dev;
     size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    long long limit;
-    if ((read_numbers("/sys/fs/cgroup/memory.max", &limit, 1) == 1 ||
-         read_numbers("/sys/fs/cgroup/memory/memory.limit_in_bytes", &limit, 1) == 1) &&
-        limit > 0 && (unsigned long long)limit < bytes)
-        bytes = (size_t)limit;
+    in_cgroups("memory.max", limit_memory, &bytes);
+    limit_memory("/sys/fs/cgroup/memory/memory.limit_in_bytes", &bytes);   /* the older cgroups */
     return bytes;
 }
 

@@ -168,7 +168,7 @@ static size_t cpu_packed_bytes(const struct weight *shape, enum dtype want)
 
 struct call { struct device *dev; const void *job; int n; }; /* n: tasks, or rows in each */
 
-/* Runs `count` tasks: here if they are little work, else on the threads. */
+/* Runs `count` tasks: here if they are little work (in multiplications), else on the threads. */
 static void run(struct call *c, int count, double work, void (*body)(void *, int, int))
 {
     if (work > SMALL)
@@ -321,6 +321,8 @@ static void run_attend(struct device *dev, struct attend_job *job)
     int rows = job->first[job->n_seqs] - job->first[0], threads = pool_size(dev->pool);
     int wide = divide_up(h->dim, MAX_LANES) * MAX_LANES, most = at_most(PAIRS, PAIR_DIMS / wide);
     assert(h->dim <= MAX_DIM);
+    if (rows == 0)
+        return;
     job->pairs = divide_up(rows * h->n, 2 * threads);
     job->pairs = at_most(divide_up(job->pairs, 6) * 6, most);
     struct call c = { dev, job, 0 };
