@@ -5,7 +5,7 @@ VENV   := $(B)/venv
 PYTEST := $(VENV)/bin/python -m pytest
 
 PKGS   := libmicrohttpd jansson libjpeg libpng libwebp libpcre2-8 libutf8proc
-WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla
+WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-psabi
 HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection
 OPT    ?= -O2 -g
 VERSION := $(shell cat VERSION)

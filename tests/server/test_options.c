@@ -44,7 +44,7 @@ START_TEST(defaults)
     ck_assert_str_eq(c.host, "127.0.0.1");
     ck_assert_int_eq(c.port, 8000);
     ck_assert_int_eq(c.max_num_seqs, 32);
-    ck_assert_int_eq(c.max_image_bytes, 64 << 20);
+    ck_assert_int_eq(c.max_image_bytes, 72 << 20);
     ck_assert(c.prefix_cache && !options_given(&c, "port"));
     options_free(&c);
 }
