@@ -1,0 +1,76 @@
+/* Sizes of resized images with the published settings, and what requests may
+ * change about them. */
+#include <check.h>
+#include <string.h>
+
+#include "model/glm4v.c"
+
+static struct glm4v glm = { .patches = { .patch = 14, .merge = 2, .frames = 2, .shortest = 12544, .longest = 9633792 } };
+static struct model model = { .impl = &glm, .image_token = 7 };
+
+/* The phone agent's screenshot. */
+START_TEST(test_glm4v)
+{
+    static const struct { struct image_options opt; int w, h, tokens; } cases[] = {
+        { { 0 }, 1092, 2408, 3354 },
+        { { .max_pixels = 5000000 }, 1092, 2408, 3354 },          /* the agent's deployment guide */
+        { { .size_longest = 5000000 }, 1036, 2352, 3108 },        /* the reference's meaning      */
+        { { .max_pixels = 5000000, .max_tokens = 256 }, 280, 644, 230 },
+        { { .min_pixels = 4000000 }, 1344, 2996, 5136 },
+    };
+    struct image_plan p;
+    struct err e;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ck_assert_int_eq(glm4v_plan_image(&model, 1080, 2400, &cases[i].opt, &p, &e), 0);
+        ck_assert_msg(p.width == cases[i].w && p.height == cases[i].h && p.n_tokens == cases[i].tokens,
+                      "case %zu: %d x %d, %d tokens", i, p.width, p.height, p.n_tokens);
+        ck_assert_int_eq(p.grid_w * 28, p.width);
+        ck_assert_int_eq(p.grid_h * 28, p.height);
+    }
+}
+END_TEST
+
+START_TEST(test_refused)
+{
+    static const int sizes[][2] = { { 0, 5 }, { 5, 0 }, { -1, 5 }, { 1, 100000 }, { 4096, 20 }, { 2000000000, 1 } };
+    struct image_plan p;
+    struct err e;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        int rc = glm4v_plan_image(&model, sizes[i][0], sizes[i][1], NULL, &p, &e);
+        ck_assert_msg(rc == -1 || (i == 4 && rc == 0), "%d x %d", sizes[i][0], sizes[i][1]);
+    }
+    struct image_options huge = { .min_pixels = INT64_MAX, .max_pixels = INT64_MAX };
+    ck_assert_int_eq(glm4v_plan_image(&model, 1080, 2400, &huge, &p, &e), -1);
+    huge = (struct image_options){ .size_shortest = INT64_MAX / 4, .size_longest = INT64_MAX / 2, .max_tokens = 1 << 30 };
+    ck_assert_int_eq(glm4v_plan_image(&model, 1080, 2400, &huge, &p, &e), -1);
+}
+END_TEST
+
+/* Text counts up, an image takes rows and columns, what follows starts after its longer side. */
+START_TEST(test_positions)
+{
+    static const int32_t ids[] = { 1, 2, 7, 7, 7, 7, 7, 7, 3, 7, 7, 4 };
+    static const int32_t want[3][12] = { { 0, 1, 2, 2, 2, 2, 2, 2, 5, 6, 6, 8 },
+                                         { 0, 1, 2, 2, 2, 3, 3, 3, 5, 6, 7, 8 },
+                                         { 0, 1, 2, 3, 4, 2, 3, 4, 5, 6, 6, 8 } };
+    struct image_plan images[2] = { { .grid_h = 2, .grid_w = 3, .n_tokens = 6 }, { .grid_h = 2, .grid_w = 1, .n_tokens = 2 } };
+    int32_t pos[36];
+    ck_assert_int_eq(patches_positions(&model, ids, 12, images, 2, pos), 9);
+    ck_assert(!memcmp(pos, want, sizeof want));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("sizes");
+    TCase *t = tcase_create("sizes");
+    tcase_add_test(t, test_glm4v);
+    tcase_add_test(t, test_refused);
+    tcase_add_test(t, test_positions);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
