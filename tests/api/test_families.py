@@ -1,0 +1,94 @@
+"""Every family's golden cases (python/golden.py) through the HTTP API: prompt
+tokens, greedy tokens and the first token's logprob equal transformers'."""
+
+import io
+import json
+import math
+import struct
+
+import numpy as np
+import openai
+import pytest
+from PIL import Image
+
+from conftest import ROOT, Server, data_url
+
+CASES = sorted(p.parent for p in (ROOT / "tests" / "model").glob("*/*/golden.json"))
+SLOT = {"type": "image"}
+
+
+def tensors(path):
+    data = path.read_bytes()
+    n = struct.unpack("<Q", data[:8])[0]
+    kinds = {"F32": np.float32, "I32": np.int32, "U8": np.uint8}
+    return {name: np.frombuffer(data[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]], kinds[t["dtype"]]).reshape(t["shape"])
+            for name, t in json.loads(data[8:8 + n]).items() if name != "__metadata__"}
+
+
+def token_bytes(case):
+    """id -> bytes of the tiny byte-level tokenizer"""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    other = [b for b in range(256) if b not in plain]
+    byte_of = {chr(b): b for b in plain} | {chr(256 + i): b for i, b in enumerate(other)}
+    t = json.loads((case / "tokenizer.json").read_text())
+    out = {i: [byte_of[c] for c in text] for text, i in t["model"]["vocab"].items()}
+    return out | {a["id"]: list(a["content"].encode()) for a in t["added_tokens"]}
+
+
+def image(pixels):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return {"type": "image_url", "image_url": {"url": data_url(out.getvalue())}}
+
+
+def with_images(messages, golden):
+    pictures = iter(sorted(k for k in golden if k.startswith("image.")))
+    return [m if isinstance(m["content"], str) else
+            {**m, "content": [image(golden[next(pictures)]) if p == SLOT else p for p in m["content"]]} for m in messages]
+
+
+@pytest.mark.parametrize("device", ["ref", "cpu"])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.parent.name}-{c.name}")
+def test_golden(case, device):
+    golden, messages = tensors(case / "golden.safetensors"), json.loads((case / "golden.json").read_text())["messages"]
+    server = Server("--model", str(case), "--device", device)
+    try:
+        c = server.client()
+        ask = dict(model=case.name, temperature=0, max_tokens=len(golden["greedy"]), logprobs=True,
+                   messages=with_images(messages, golden), extra_body={"ignore_eos": True})
+        first, second = c.chat.completions.create(**ask), c.chat.completions.create(**ask)    # the second from the caches
+    finally:
+        server.stop()
+    known = token_bytes(case)
+    for answer in first, second:
+        assert answer.usage.prompt_tokens == len(golden["ids"])
+        assert [t.bytes for t in answer.choices[0].logprobs.content] == [known.get(int(i), []) for i in golden["greedy"]]
+        row = golden["logits"][-1].astype(np.float64)
+        want = row.max() - math.log(np.exp(row - row.max()).sum()) - row.max()
+        assert abs(answer.choices[0].logprobs.content[0].logprob - want) < 2e-3
+    assert first.choices[0].logprobs == second.choices[0].logprobs
+
+
+def test_images_where_they_may_be_and_where_not():
+    golden = tensors(ROOT / "tests/model/glm4v/grouped/golden.safetensors")
+    picture = image(golden["image.0"])
+    server = Server("--model", str(ROOT / "tests/model/glm4v/grouped"))
+    try:
+        c = server.client()
+        text = c.chat.completions.create(model="grouped", temperature=0, max_tokens=2, messages=[{"role": "user", "content": "Hello"}])
+        assert text.usage.prompt_tokens == 4 + len("\nHello\n")      # [gMASK] <sop> <|user|> <|assistant|>
+        system = [{"role": "system", "content": [picture]}, {"role": "user", "content": [picture, picture]}]
+        many = c.chat.completions.create(model="grouped", temperature=0, max_tokens=2, messages=system)
+        assert many.usage.prompt_tokens > 3 * 20
+        with pytest.raises(openai.BadRequestError) as e:
+            c.chat.completions.create(model="grouped", messages=system, extra_body={"mm_processor_kwargs": {"min_pixels": 10**12, "max_pixels": 10**12}})
+        assert "pixels" in str(e.value)
+    finally:
+        server.stop()
+    server = Server("--model", str(ROOT / "tests/model/llama/yarn"))
+    try:
+        with pytest.raises(openai.BadRequestError) as e:
+            server.client().chat.completions.create(model="yarn", messages=[{"role": "user", "content": [picture]}])
+        assert "image" in str(e.value)
+    finally:
+        server.stop()
