@@ -13,6 +13,7 @@ struct err {
     char code[48];    /* "context_length_exceeded", ... or ""                    */
     char field[128];  /* "messages[1].content[0].image_url", ... or ""           */
     char text[512];
+    long have, most;  /* the numbers behind context_length_exceeded: tokens of the prompt, of the context; or 0 */
 };
 
 /* Fills `e` (field, code and status cleared) and returns -1. */

@@ -32,8 +32,11 @@ static int too_long(size_t n, int max, struct err *e)
 {
     err_field(e, "messages", "the prompt has %zu tokens, but at most %d fit into the context (one is left for the answer)",
               n, max);
-    if (e)
+    if (e) {
         snprintf(e->code, sizeof e->code, "context_length_exceeded");
+        e->have = (long)n;
+        e->most = (long)max + 1;
+    }
     return -1;
 }
 

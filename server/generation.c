@@ -165,7 +165,7 @@ static int write_end(struct generation *q, struct buf *out)
     const struct err *bad = failure(q, &room);
     if (bad) {
         sse_begin(out);
-        reply_error_object(out, bad->status, bad, "");
+        reply_error_object(out, bad->status, bad);
         sse_end(out);
     } else {
         write_text_chunk(q, out);
@@ -251,18 +251,6 @@ static void make_id(char *out, size_t size, const char *prefix)
     snprintf(out, size, "%s-%s", prefix, digits);
 }
 
-/* A prompt that is too long is told with the numbers, as clients cut by them. */
-static void reply_submit_error(struct exchange *x, const struct engine *g, const struct err *e, int prompt)
-{
-    char extra[80] = "";
-    if (strcmp(e->code, "context_length_exceeded") == 0) {
-        struct engine_info info;
-        engine_info(g, &info);
-        snprintf(extra, sizeof extra, ",\"n_prompt_tokens\":%d,\"n_ctx\":%d", prompt, info.max_model_len);
-    }
-    reply_error_extra(x, e, extra);
-}
-
 void generation_run(struct app *a, struct engine *g, struct exchange *x, struct prompt *p, const struct sampling *s, bool chat)
 {
     struct generation *q = calloc(1, sizeof *q);
@@ -287,10 +275,9 @@ void generation_run(struct app *a, struct engine *g, struct exchange *x, struct 
     buf_init(&q->text, TEXT_BYTES);
     logprobs_init(&q->probs);
 
-    int n_prompt = prompt_tokens(p);
     q->request = engine_submit(g, p, &s->params, &e);
     if (!q->request)
-        reply_submit_error(x, g, &e, n_prompt);
+        reply_error(x, &e);
     else if (!q->stream)
         answer(q);
     else if (start_stream(q))

@@ -17,21 +17,13 @@
  * resume, where 0.9.75 has faults; JSON, templates and image decoding can run
  * right in the handler without holding up the other connections of an epoll
  * thread. A connection costs about 10 kB more and a thread.
- *
- * Timeouts. MHD's own counts from the last byte, which a client that sends a
- * byte a second never passes and a request that waits long for its first token
- * wrongly does. So it is off, and the reaper thread looks once in a while at
- * the phase of each connection: waiting for a request, reading one, working on
- * it, waiting for the client to take bytes. Overdue connections are shut down
- * (shutdown(2), under the lock that their closing takes as well); their own
- * threads see that and tidy up. */
+ */
 #include "server/http.h"
 
 #include <errno.h>
 #include <microhttpd.h>
 #include <netdb.h>
 #include <poll.h>
-#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -45,8 +37,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "server/connections.h"
 
-enum phase { PHASE_IDLE, PHASE_READ, PHASE_WORK, PHASE_WRITE };
 enum {
     STACK_BYTES     = 1 << 20,   /* virtual; JSON and templates recurse to bounded depths      */
     HEAD_BYTES      = 32 << 10,  /* request line, headers and read buffer of a connection      */
@@ -55,102 +47,28 @@ enum {
     BACKLOG         = 1024,
 };
 
-struct connection {
-    int fd;
-    _Atomic int phase;
-    _Atomic double since;        /* clock_seconds() of the phase's begin or last progress      */
-    struct connection *next, **link;
-};
-
 struct http {
     struct http_options opt;
     struct MHD_Daemon  *daemon;
-    int                 port, stop_fd;   /* stop_fd: readable once the server stops            */
+    int                 port, stop_fd;   /* stop_fd: readable once the server stops */
     _Atomic size_t      body_total;
-    pthread_mutex_t     lock;            /* of the list of connections                         */
-    pthread_cond_t      stop;
-    bool                stopping;
-    struct connection  *connections;
-    int                 n_connections;
-    pthread_t           reaper;
+    struct connections  connections;
 };
 
-static void set_phase(struct connection *c, enum phase p)
-{
-    atomic_store(&c->since, clock_seconds());
-    atomic_store(&c->phase, p);
-}
-
-/* ---- connections ---- */
-
+/* MHD calls this when a connection was accepted, and before its socket is closed. */
 static void on_connection(void *ctx, struct MHD_Connection *mhd, void **slot, enum MHD_ConnectionNotificationCode what)
 {
     struct http *h = ctx;
-    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
-        struct connection *c = xcalloc(1, sizeof *c);
-        c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        set_phase(c, PHASE_IDLE);
-        pthread_mutex_lock(&h->lock);
-        c->next = h->connections;
-        c->link = &h->connections;
-        if (c->next)
-            c->next->link = &c->next;
-        h->connections = c;
-        h->n_connections++;
-        pthread_mutex_unlock(&h->lock);
-        *slot = c;
-        return;
-    }
-    struct connection *c = *slot;
-    if (!c)
-        return;
-    pthread_mutex_lock(&h->lock);
-    *c->link = c->next;
-    if (c->next)
-        c->next->link = c->link;
-    h->n_connections--;
-    pthread_mutex_unlock(&h->lock);
-    free(c);
-    *slot = NULL;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED)
+        *slot = connection_open(&h->connections, MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+    else if (*slot)
+        connection_close(&h->connections, *slot);
 }
 
 static void *on_request_line(void *ctx, const char *uri, struct MHD_Connection *mhd)
 {
     (void)ctx, (void)uri;
-    struct connection *c = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    if (c)
-        set_phase(c, PHASE_READ);
-    return NULL;
-}
-
-static void *reap(void *ctx)
-{
-    struct http *h = ctx;
-    const double limit[] = { h->opt.idle_timeout, h->opt.read_timeout, 0, h->opt.write_timeout };
-    double       least = limit[0];
-    for (int i = 1; i < 4; i++)
-        if (limit[i] > 0 && limit[i] < least)
-            least = limit[i];
-    double pause = least / 4 < 0.05 ? 0.05 : least / 4 > 2 ? 2 : least / 4;
-    pthread_mutex_lock(&h->lock);
-    while (!h->stopping) {
-        struct timespec ts;
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        double until = (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9 + pause;
-        ts.tv_sec = (time_t)until;
-        ts.tv_nsec = (long)((until - (double)ts.tv_sec) * 1e9);
-        pthread_cond_timedwait(&h->stop, &h->lock, &ts);
-        double now = clock_seconds();
-        for (struct connection *c = h->connections; c && !h->stopping; c = c->next) {
-            int phase = atomic_load(&c->phase);
-            if (limit[phase] > 0 && now - atomic_load(&c->since) > limit[phase]) {
-                log_debug("closing a connection: %s too long", phase == PHASE_IDLE ? "idle" : phase == PHASE_READ ? "reading" : "writing");
-                shutdown(c->fd, SHUT_RDWR);
-                atomic_store(&c->phase, PHASE_WORK);
-            }
-        }
-    }
-    pthread_mutex_unlock(&h->lock);
+    connection_phase(MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context, PHASE_READ);
     return NULL;
 }
 
@@ -317,7 +235,7 @@ static ssize_t on_more(void *ctx, uint64_t pos, char *out, size_t max)
             return MHD_CONTENT_READER_END_OF_STREAM;
         buf_clear(&x->pending);
         x->sent = 0;
-        set_phase(x->conn, PHASE_WORK);
+        connection_phase(x->conn, PHASE_WORK);
         int rc = x->stream.more(x->stream.state, &x->pending);
         if (rc < 0 || !buf_ok(&x->pending) || x->broken) {
             x->broken = true;
@@ -327,7 +245,7 @@ static ssize_t on_more(void *ctx, uint64_t pos, char *out, size_t max)
         if (x->pending.len == 0)
             return MHD_CONTENT_READER_END_OF_STREAM;
     }
-    set_phase(x->conn, PHASE_WRITE);
+    connection_phase(x->conn, PHASE_WRITE);
     size_t n = x->pending.len - x->sent < max ? x->pending.len - x->sent : max;
     memcpy(out, x->pending.data + x->sent, n);
     x->sent += n;
@@ -348,7 +266,7 @@ static enum MHD_Result queue_answer(struct exchange *x)
     MHD_add_response_header(r, "X-Request-Id", x->request_id);
     for (int i = 0; i < x->n_headers; i++)
         MHD_add_response_header(r, x->header[i].name, x->header[i].value);
-    set_phase(x->conn, PHASE_WRITE);
+    connection_phase(x->conn, PHASE_WRITE);
     x->queued = true;
     enum MHD_Result rc = MHD_queue_response(x->mhd, (unsigned)x->status, r);
     MHD_destroy_response(r);
@@ -390,7 +308,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *mhd, const c
     }
     if (x->queued)
         return MHD_YES;
-    set_phase(x->conn, PHASE_WORK);
+    connection_phase(x->conn, PHASE_WORK);
     if (!x->refused)
         x->http->opt.handle(x->http->opt.ctx, x);
     return queue_answer(x);
@@ -406,7 +324,7 @@ static void on_completed(void *ctx, struct MHD_Connection *mhd, void **slot, enu
     if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         x->broken = true;
     h->opt.done(h->opt.ctx, x);
-    set_phase(x->conn, PHASE_IDLE);
+    connection_phase(x->conn, PHASE_IDLE);
     exchange_free(x);
     *slot = NULL;
 }
@@ -447,63 +365,44 @@ __attribute__((format(printf, 2, 0))) static void on_log(void *ctx, const char *
     log_debug("http: %s", line);
 }
 
+static struct MHD_Daemon *start_daemon(struct http *h, int fd)
+{
+    return MHD_start_daemon(
+        MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0,
+        NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)h->opt.max_connections, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, h,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_END);
+}
+
 struct http *http_start(const struct http_options *opt, struct err *e)
 {
     struct http *h = xcalloc(1, sizeof *h);
     h->opt = *opt;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&h->stop, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    pthread_mutex_init(&h->lock, NULL);
     h->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int fd = h->stop_fd < 0 ? err_set(e, "eventfd: %s", strerror(errno)) : listen_on(opt->host, opt->port, &h->port, e);
-    if (fd >= 0) {
-        h->daemon = MHD_start_daemon(
-            MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG,
-            0, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-            MHD_OPTION_CONNECTION_LIMIT, (unsigned)opt->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
-            MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, h,
-            MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_END);
-        if (!h->daemon) {
-            err_set(e, "libmicrohttpd did not start: %s", strerror(errno));
-            close(fd);
-        }
+    if (fd >= 0 && connections_start(&h->connections, opt->idle_timeout, opt->read_timeout, opt->write_timeout) != 0) {
+        err_set(e, "there is no thread for the server");
+    } else if (fd >= 0) {
+        h->daemon = start_daemon(h, fd);
+        if (h->daemon)
+            return h;
+        err_set(e, "libmicrohttpd did not start: %s", strerror(errno));
+        connections_stop(&h->connections);
     }
-    if (!h->daemon || pthread_create(&h->reaper, NULL, reap, h) != 0) {
-        if (h->daemon) {
-            err_set(e, "no thread for the server");
-            MHD_stop_daemon(h->daemon);
-        }
-        if (h->stop_fd >= 0)
-            close(h->stop_fd);
-        free(h);
-        return NULL;
-    }
-    return h;
+    if (fd >= 0)
+        close(fd);
+    if (h->stop_fd >= 0)
+        close(h->stop_fd);
+    free(h);
+    return NULL;
 }
 
 int http_port(const struct http *h) { return h->port; }
 
-int http_connections(struct http *h)
-{
-    pthread_mutex_lock(&h->lock);
-    int n = h->n_connections;
-    pthread_mutex_unlock(&h->lock);
-    return n;
-}
-
-int http_busy(struct http *h)
-{
-    int n = 0;
-    pthread_mutex_lock(&h->lock);
-    for (struct connection *c = h->connections; c; c = c->next)
-        n += atomic_load(&c->phase) >= PHASE_WORK;
-    pthread_mutex_unlock(&h->lock);
-    return n;
-}
+int http_connections(struct http *h) { return connections_count(&h->connections, PHASE_IDLE); }
+int http_busy(struct http *h) { return connections_count(&h->connections, PHASE_WORK); }
 
 void http_wake(struct http *h)
 {
@@ -517,14 +416,8 @@ void http_stop(struct http *h)
     if (!h)
         return;
     http_wake(h);
-    pthread_mutex_lock(&h->lock);
-    h->stopping = true;
-    pthread_cond_signal(&h->stop);
-    pthread_mutex_unlock(&h->lock);
-    pthread_join(h->reaper, NULL);
     MHD_stop_daemon(h->daemon);
+    connections_stop(&h->connections);
     close(h->stop_fd);
-    pthread_cond_destroy(&h->stop);
-    pthread_mutex_destroy(&h->lock);
     free(h);
 }

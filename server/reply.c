@@ -63,7 +63,7 @@ static const struct error_kind *error_kind(int status)
     return k;
 }
 
-void reply_error_object(struct buf *out, int status, const struct err *e, const char *extra)
+void reply_error_object(struct buf *out, int status, const struct err *e)
 {
     const struct error_kind *kind = error_kind(status);
     const char *code = e->code[0] ? e->code : kind->code;
@@ -76,20 +76,20 @@ void reply_error_object(struct buf *out, int status, const struct err *e, const 
         buf_str(out, "null");
     buf_str(out, ",\"code\":");
     json_write_string(out, code, strlen(code));
-    buf_printf(out, "%s}}", extra);
+    if (e->have)
+        buf_printf(out, ",\"n_prompt_tokens\":%ld,\"n_ctx\":%ld", e->have, e->most);
+    buf_str(out, "}}");
 }
 
-void reply_error_extra(struct exchange *x, const struct err *e, const char *extra)
+void reply_error(struct exchange *x, const struct err *e)
 {
     x->status = e->status ? e->status : 400;
     x->content_type = "application/json";
     buf_clear(&x->reply);
-    reply_error_object(&x->reply, x->status, e, extra);
+    reply_error_object(&x->reply, x->status, e);
     if (x->status == 429 || x->status == 503)
         exchange_add_header(x, "Retry-After", "1");
 }
-
-void reply_error(struct exchange *x, const struct err *e) { reply_error_extra(x, e, ""); }
 
 /* ---- log probabilities ---- */
 

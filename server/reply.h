@@ -12,12 +12,11 @@
 /* s as a JSON string with its quotes; malformed UTF-8 becomes U+FFFD. */
 void json_write_string(struct buf *out, const char *s, size_t n);
 
-/* {"error":{"message","type","param","code"}}; `extra`: more members, beginning with a comma, or "". */
-void reply_error_object(struct buf *out, int status, const struct err *e, const char *extra);
+/* {"error":{"message","type","param","code"}}; a prompt that is too long is told with the numbers, as clients cut by them. */
+void reply_error_object(struct buf *out, int status, const struct err *e);
 
 /* Answers with e's status (0: 400), and Retry-After where it helps. */
 void reply_error(struct exchange *x, const struct err *e);
-void reply_error_extra(struct exchange *x, const struct err *e, const char *extra);
 
 struct answer_head {           /* what all chunks of an answer share */
     char        id[64];        /* "chatcmpl-..." or "cmpl-..."       */

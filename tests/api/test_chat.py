@@ -154,6 +154,9 @@ def test_error_classes(client, start):
     with pytest.raises(openai.NotFoundError) as e:
         client.chat.completions.create(model="nobody", messages=TEXT)
     assert e.value.code == "model_not_found"
+    with pytest.raises(openai.BadRequestError) as e:
+        create(client, [{"role": "user", "content": "word " * 60000}], stream=True)
+    assert e.value.code == "context_length_exceeded" and e.value.body["n_prompt_tokens"] > e.value.body["n_ctx"] > 0
     with pytest.raises(openai.BadRequestError):
         list(create(client, stream=True, stop=[""]))
     s = start("--api-key", "sesame", "--served-model-name", "a,b")

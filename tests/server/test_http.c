@@ -331,6 +331,26 @@ START_TEST(timeouts)
 }
 END_TEST
 
+/* A client that asks for much and takes nothing is dropped, and its request with it. */
+START_TEST(write_timeout)
+{
+    start("--write-timeout", "0.5", NULL);
+    fake_token_seconds = 0;
+    int fd = dial(), small = 2048;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":90000,\"logprobs\":true,\"top_logprobs\":1}";
+    send_post(fd, "/v1/chat/completions", "", body, sizeof body - 1);
+    wait_until(&fake_live, 1);
+    wait_until(&fake_live, 0);
+    double until = clock_seconds() + 20;
+    while (http_connections(app.http) > 0 && clock_seconds() < until)
+        usleep(10000);
+    ck_assert_int_eq(http_connections(app.http), 0);
+    close(fd);
+    stop();
+}
+END_TEST
+
 START_TEST(body_limits)
 {
     start("--max-body-bytes", "100000", "--max-body-total", "150000", NULL);
@@ -459,6 +479,7 @@ int main(void)
     tcase_add_test(c, vanishing_clients);
     tcase_add_test(c, comments_while_waiting);
     tcase_add_test(c, timeouts);
+    tcase_add_test(c, write_timeout);
     tcase_add_test(c, body_limits);
     tcase_add_test(c, failures_and_queue);
     tcase_add_test(c, pipelined);
