@@ -20,6 +20,7 @@
 #include "engine/scheduler.h"
 #include "engine/stats.h"
 #include "engine/text.h"
+#include "kernels/trace.h"
 
 struct engine {
     /* constant after opening */
@@ -29,6 +30,7 @@ struct engine {
     struct model  *model;              /* owned */
     struct text    text;
     struct prompt_limits limits;
+    FILE          *trace;              /* owned; NULL: none */
     pthread_t      thread;
     struct budget  decoding;           /* bytes for pixels of uploads, see plan.h */
 
@@ -112,6 +114,10 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
     struct model_options mo = { 0 };
     if (find_backend(opt, &mo.backend, e) < 0 || weights_option(opt, &mo, e) < 0)
         return -1;
+    if (opt->trace && !(g->trace = fopen(opt->trace, "w")))
+        return err_field(e, "trace", "%s cannot be written", opt->trace);
+    if (g->trace)
+        mo.backend = backend_trace(mo.backend, g->trace);
     struct model *dry = model_open(opt->model_dir, &mo, e);
     if (!dry)
         return -1;
@@ -145,6 +151,8 @@ static void free_parts(struct engine *g)
     model_close(g->model);
     if (be)
         be->close(g->device);
+    if (g->trace)
+        fclose(g->trace);
     free(g->model_dir);
     free(g);
 }
