@@ -21,7 +21,7 @@ struct merge {
 
 struct bpe {
     struct merge *merge; /* owned, (slots): open addressing by (left, right) */
-    size_t   slots;      /* a power of two        */
+    size_t   slots, used; /* slots: a power of two */
     char    *prefix;     /* owned; of characters that do not begin a word    */
     char    *suffix;     /* owned; of the last character of a word           */
     size_t   prefix_len, suffix_len;
@@ -269,80 +269,114 @@ static int encode(const struct model *m, const char *s, size_t n, struct ids *ou
 
 /* ---- loading ---- */
 
-/* The two halves of a merge: "a b" or ["a", "b"]. */
-static int halves(const json_t *v, const char **a, size_t *a_len, const char **b, size_t *b_len)
+/* The next merge, "a b" or ["a", "b"], with its halves in two buffers. 1: "#version", which is none. */
+static int halves(struct cursor *c, struct buf *left, struct buf *right, struct buf *tmp)
 {
-    if (json_is_array(v) && json_array_size(v) == 2 && json_is_string(json_array_get(v, 0)) &&
-        json_is_string(json_array_get(v, 1))) {
-        *a = json_string_value(json_array_get(v, 0));
-        *a_len = json_string_length(json_array_get(v, 0));
-        *b = json_string_value(json_array_get(v, 1));
-        *b_len = json_string_length(json_array_get(v, 1));
-        return 0;
+    const char *s;
+    size_t n;
+    buf_clear(left);
+    buf_clear(right);
+    if (cursor_take(c, '[')) {
+        if (cursor_string(c, tmp, &s, &n) < 0)
+            return -1;
+        buf_add(left, s, n);
+        if (!cursor_take(c, ',') || cursor_string(c, tmp, &s, &n) < 0)
+            return -1;
+        buf_add(right, s, n);
+        return cursor_take(c, ']') ? 0 : -1;
     }
-    if (!json_is_string(v))
+    if (cursor_string(c, tmp, &s, &n) < 0)
         return -1;
-    *a = json_string_value(v);
-    size_t n = json_string_length(v);
-    const char *space = memchr(*a, ' ', n);
-    if (!space || memchr(space + 1, ' ', n - (size_t)(space + 1 - *a)))
+    if (n >= 8 && !memcmp(s, "#version", 8))
+        return 1;
+    const char *space = memchr(s, ' ', n);
+    if (!space || memchr(space + 1, ' ', n - (size_t)(space + 1 - s)))
         return -1;
-    *a_len = (size_t)(space - *a);
-    *b = space + 1;
-    *b_len = n - *a_len - 1;
+    buf_add(left, s, (size_t)(space - s));
+    buf_add(right, space + 1, n - (size_t)(space + 1 - s));
     return 0;
 }
 
-static int add_merge(struct model *m, struct bpe *b, const json_t *v, uint32_t rank, struct buf *name, struct err *e)
+static int32_t find(const struct vocab *v, const struct buf *b) { return vocab_find(v, b->data ? b->data : "", b->len); }
+
+static int not_there(const struct buf *b, struct err *e)
 {
-    const char *left, *right;
-    size_t left_len, right_len;
-    if (halves(v, &left, &left_len, &right, &right_len) < 0)
-        return err_set(e, "expected \"a b\" or [\"a\", \"b\"]");
-    int32_t l = vocab_find(&m->vocab, left, left_len), r = vocab_find(&m->vocab, right, right_len);
+    return err_set(e, "\"%.60s\" is not in the vocabulary", b->data ? b->data : "");
+}
+
+/* Enters the merge of left and right; left then holds what they become. */
+static int add_merge(struct model *m, struct bpe *b, uint32_t rank, struct buf *left, const struct buf *right,
+                     struct err *e)
+{
+    int32_t l = find(&m->vocab, left), r = find(&m->vocab, right);
     if (l < 0 || r < 0)
-        return err_set(e, "\"%.60s\" is not in the vocabulary", l < 0 ? left : right);
-    if (right_len < b->prefix_len)
-        return err_set(e, "\"%.60s\" is shorter than the continuing_subword_prefix", right);
-    buf_clear(name);
-    buf_add(name, left, left_len);
-    buf_add(name, right + b->prefix_len, right_len - b->prefix_len);
-    int32_t to = buf_ok(name) ? vocab_find(&m->vocab, name->data ? name->data : "", name->len) : -1;
+        return not_there(l < 0 ? left : right, e);
+    if (right->len < b->prefix_len)
+        return err_set(e, "\"%.60s\" is shorter than the continuing_subword_prefix", right->data);
+    if (right->len)
+        buf_add(left, right->data + b->prefix_len, right->len - b->prefix_len);
+    int32_t to = buf_ok(left) ? find(&m->vocab, left) : -1;
     if (to < 0)
-        return err_set(e, "\"%.60s\" is not in the vocabulary", name->data ? name->data : "");
+        return not_there(left, e);
     size_t i = pair_slot(b, l, r);
     while (b->merge[i].left >= 0 && (b->merge[i].left != l || b->merge[i].right != r))
         i = (i + 1) & (b->slots - 1);
+    b->used += b->merge[i].left < 0;
     b->merge[i] = (struct merge){ l, r, rank, to };
     return 0;
 }
 
-static int load_merges(struct model *m, struct bpe *b, const json_t *o, struct err *e)
+/* Makes the table of merges at least twice as large as what is in it. */
+static void enlarge(struct bpe *b)
 {
-    json_t *list;
-    struct buf name;
-    char where[PATH_MAX_LEN];
-    int rc = 0;
-    if (field_array(o, "model", "merges", &list, e) < 0)
-        return -1;
-    size_t n = json_array_size(list);
-    for (b->slots = 64; b->slots < 2 * n; b->slots *= 2) {}
+    struct merge *old = b->merge;
+    size_t slots = b->slots;
+    b->slots = slots ? slots * 2 : 1024;
     b->merge = xmalloc(b->slots * sizeof *b->merge);
     for (size_t i = 0; i < b->slots; i++)
         b->merge[i].left = -1;
-    buf_init(&name, 4 << 20);
-    uint32_t rank = 0;
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        const json_t *v = json_array_get(list, i);
-        if (json_is_string(v) && !strncmp(json_string_value(v), "#version", 8))
+    for (size_t i = 0; i < slots; i++) {
+        if (old[i].left < 0)
             continue;
-        if (add_merge(m, b, v, rank++, &name, e) < 0) {
-            path_join(where, "model", "merges", (long)i);
-            rc = err_prefix(e, "%s", where);
-        }
+        size_t k = pair_slot(b, old[i].left, old[i].right);
+        while (b->merge[k].left >= 0)
+            k = (k + 1) & (b->slots - 1);
+        b->merge[k] = old[i];
     }
-    buf_free(&name);
-    return rc;
+    free(old);
+}
+
+static int load_merges(struct model *m, struct bpe *b, struct cursor c, struct err *e)
+{
+    struct buf left, right, tmp;
+    uint32_t rank = 0;
+    long i = 0;
+    int rc = 0;
+    buf_init(&left, 4 << 20);
+    buf_init(&right, 4 << 20);
+    buf_init(&tmp, 4 << 20);
+    do
+        enlarge(b);
+    while (b->slots < c.n / 12); /* most merges take 12 bytes or more: half full */
+    cursor_take(&c, '[');
+    if (!cursor_take(&c, ']')) {
+        do {
+            int got = halves(&c, &left, &right, &tmp);
+            if (b->used * 2 >= b->slots)
+                enlarge(b);
+            if (got < 0)
+                rc = err_set(e, "expected \"a b\" or [\"a\", \"b\"]");
+            else if (got == 0)
+                rc = add_merge(m, b, rank++, &left, &right, e);
+            i++;
+        } while (rc == 0 && cursor_take(&c, ','));
+        if (rc == 0 && !cursor_take(&c, ']'))
+            rc = err_set(e, "expected a comma behind it");
+    }
+    buf_free(&left);
+    buf_free(&right);
+    buf_free(&tmp);
+    return rc < 0 ? err_prefix(e, "model.merges[%ld]", i - 1) : 0;
 }
 
 static char *copy(const char *s, size_t n)
@@ -363,15 +397,16 @@ static void bpe_free(void *data)
     free(b);
 }
 
-int bpe_load(struct model *m, const json_t *o, struct err *e)
+int bpe_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     const char *prefix, *suffix, *unk;
     size_t unk_len;
+    json_t *merges;
     struct bpe *b = xcalloc(1, sizeof *b);
     m->data = b;
     m->free = bpe_free;
     m->encode = encode;
-    if (vocab_load(m, o, e) < 0 ||
+    if (vocab_load(m, f, o, e) < 0 || field_array(o, "model", "merges", &merges, e) < 0 ||
         field_string_or_null(o, "model", "continuing_subword_prefix", &prefix, &b->prefix_len, e) < 0 ||
         field_string_or_null(o, "model", "end_of_word_suffix", &suffix, &b->suffix_len, e) < 0 ||
         field_string_or_null(o, "model", "unk_token", &unk, &unk_len, e) < 0 ||
@@ -386,5 +421,5 @@ int bpe_load(struct model *m, const json_t *o, struct err *e)
     vocab_byte_tokens(&m->vocab, b->byte);
     for (int c = 0; c < 128; c++)
         b->ascii[c] = vocab_find(&m->vocab, &(char){ (char)c }, 1);
-    return load_merges(m, b, o, e);
+    return load_merges(m, b, f->merges, e);
 }

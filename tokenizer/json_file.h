@@ -6,14 +6,20 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "tokenizer/cursor.h"
 
-/* NULL and a message that names the file; NULL without one when the file is
- * optional and not there. */
-json_t *json_file_read(const char *path, bool optional, struct err *e);
+/* The large parts of a tokenizer.json stay text: in `root` their places hold an
+ * empty object or array. */
+struct json_file {
+    json_t *root;           /* owned */
+    char   *text;           /* owned */
+    struct cursor vocab;    /* model.vocab, n = 0: there is none */
+    struct cursor merges;   /* model.merges                      */
+};
 
-/* The true key: jansson cannot hold one with a NUL, so json_file_read() puts
- * U+FDD0, which is no character, in its place, and this takes it back. Returns
- * `key` itself where nothing is to be done, else `out` (room for n bytes). */
-const char *json_key(const char *key, size_t *n, char *out);
+/* 0; -1 and a message that names the file. An optional file that is not there
+ * gives 0 and root NULL. `cut`: keep the large parts out of the tree. */
+int  json_file_read(struct json_file *f, const char *path, bool optional, bool cut, struct err *e);
+void json_file_free(struct json_file *f);
 
 #endif

@@ -9,30 +9,40 @@
 #include "tokenizer/fields.h"
 #include "tokenizer/json_file.h"
 
-static int load_entry(struct vocab *v, const char *key, size_t n, const json_t *id, struct err *e)
+/* "token": id */
+static int load_entry(struct vocab *v, struct cursor *c, struct buf *tmp, struct err *e)
 {
-    if (!json_is_integer(id))
-        return err_set(e, "model.vocab: the id of \"%.60s\" is not a whole number", key);
-    char *plain = xmalloc(n);
-    const char *s = json_key(key, &n, plain);
-    int rc = vocab_add(v, s, n, json_integer_value(id), e);
-    free(plain);
-    return rc < 0 ? err_prefix(e, "model.vocab") : 0;
+    const char *s;
+    size_t n;
+    int64_t id;
+    if (cursor_string(c, tmp, &s, &n) < 0 || !cursor_take(c, ':'))
+        return err_set(e, "expected \"token\": id after %zu entries", v->count);
+    if (cursor_integer(c, &id) < 0)
+        return err_set(e, "the id of \"%.*s\" is not a whole number", n < 60 ? (int)n : 60, s);
+    return vocab_add(v, s, n, id, e);
 }
 
-int vocab_load(struct model *m, const json_t *o, struct err *e)
+int vocab_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     json_t *list;
+    struct buf tmp;
+    struct cursor c = f->vocab;
+    int rc = 0;
     if (field_object(o, "model", "vocab", &list, e) < 0)
         return -1;
-    m->size = json_object_size(list);
-    vocab_reserve(&m->vocab, m->size);
-    for (void *i = json_object_iter(list); i; i = json_object_iter_next(list, i)) {
-        const char *key = json_object_iter_key(i);
-        if (load_entry(&m->vocab, key, json_object_iter_key_len(i), json_object_iter_value(i), e) < 0)
-            return -1;
+    buf_init(&tmp, 4 << 20);
+    vocab_reserve(&m->vocab, c.n / 24); /* bytes of an entry, or nearly */
+    cursor_take(&c, '{');
+    if (!cursor_take(&c, '}')) {
+        do
+            rc = load_entry(&m->vocab, &c, &tmp, e);
+        while (rc == 0 && cursor_take(&c, ','));
+        if (rc == 0 && !cursor_take(&c, '}'))
+            rc = err_set(e, "expected a comma after %zu entries", m->vocab.count);
     }
-    return 0;
+    m->size = m->vocab.count;
+    buf_free(&tmp);
+    return rc < 0 ? err_prefix(e, "model.vocab") : 0;
 }
 
 void vocab_byte_tokens(const struct vocab *v, int32_t id[256])
@@ -51,11 +61,13 @@ static int guess_type(const json_t *o)
          : json_object_get(o, "continuing_subword_prefix") ? 2 : 3;
 }
 
-struct model *model_new(const json_t *spec, struct err *e)
+struct model *model_new(const struct json_file *f, struct err *e)
 {
     static const char *const words[] = { "BPE", "Unigram", "WordPiece", "WordLevel" };
-    static int (*const load[])(struct model *, const json_t *, struct err *) = { bpe_load, unigram_load,
-                                                                                wordpiece_load, wordlevel_load };
+    static int (*const load[])(struct model *, const struct json_file *, const json_t *, struct err *) = {
+        bpe_load, unigram_load, wordpiece_load, wordlevel_load
+    };
+    const json_t *spec = json_object_get(f->root, "model");
     int type;
     if (!json_is_object(spec)) {
         err_set(e, "model: expected an object");
@@ -66,7 +78,7 @@ struct model *model_new(const json_t *spec, struct err *e)
     else if (field_word(spec, "model", "type", words, 4, &type, e) < 0)
         return NULL;
     struct model *m = xcalloc(1, sizeof *m);
-    if (load[type](m, spec, e) < 0) {
+    if (load[type](m, f, spec, e) < 0) {
         model_free(m);
         return NULL;
     }

@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "tokenizer/json_file.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/vocab.h"
 
@@ -20,21 +21,21 @@ struct model {
     struct cache *cache; /* owned; NULL: looking up is no slower than the model */
 };
 
-/* NULL and the place in the file on failure. */
-struct model *model_new(const json_t *spec, struct err *e);
+/* The model of a file. NULL and the place in the file on failure. */
+struct model *model_new(const struct json_file *f, struct err *e);
 void          model_free(struct model *m);
 
 /* Appends the ids of a piece (n > 0 bytes of valid UTF-8). */
 int model_encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e);
 
 /* The kinds. Each fills vocab, data, encode and free. */
-int bpe_load(struct model *m, const json_t *o, struct err *e);
-int unigram_load(struct model *m, const json_t *o, struct err *e);
-int wordpiece_load(struct model *m, const json_t *o, struct err *e);
-int wordlevel_load(struct model *m, const json_t *o, struct err *e);
+int bpe_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
+int unigram_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
+int wordpiece_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
+int wordlevel_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
 
 /* Reads {"token": id, ...} into m->vocab. */
-int vocab_load(struct model *m, const json_t *o, struct err *e);
+int vocab_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
 
 /* The ids of <0x00> ... <0xFF>; -1 where there is none. */
 void vocab_byte_tokens(const struct vocab *v, int32_t id[256]);

@@ -82,8 +82,9 @@ static void list_tokens(struct tokenizer *t)
     }
 }
 
-static int build(struct tokenizer *t, const json_t *j, struct err *e)
+static int build(struct tokenizer *t, const struct json_file *f, struct err *e)
 {
+    const json_t *j = f->root;
     const char *version;
     size_t n;
     if (field_string_or_null(j, "", "version", &version, &n, e) < 0)
@@ -94,7 +95,7 @@ static int build(struct tokenizer *t, const json_t *j, struct err *e)
         !(t->splitter = splitter_new(json_object_get(j, "pre_tokenizer"), e)) ||
         !(t->post = post_new(json_object_get(j, "post_processor"), e)) ||
         !(t->decoder = decoder_new(json_object_get(j, "decoder"), e)) ||
-        !(t->model = model_new(json_object_get(j, "model"), e)) ||
+        !(t->model = model_new(f, e)) ||
         added_load(&t->added, json_object_get(j, "added_tokens"), t->model, t->normalizer, e) < 0)
         return -1;
     list_tokens(t);
@@ -116,14 +117,13 @@ static int read_names(struct tokenizer *t, const char *dir, struct err *e)
     static const char *const files[] = { "tokenizer_config.json", "special_tokens_map.json" };
     char path[4096];
     for (size_t i = 0; i < 2; i++) {
-        struct err why = { 0 };
+        struct json_file f;
         snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        json_t *j = json_file_read(path, true, &why);
-        if (!j && *why.text)
-            return err_set(e, "%s", why.text);
-        take_name(j, "bos_token", &t->bos);
-        take_name(j, "eos_token", &t->eos);
-        json_decref(j);
+        if (json_file_read(&f, path, true, false, e) < 0)
+            return -1;
+        take_name(f.root, "bos_token", &t->bos);
+        take_name(f.root, "eos_token", &t->eos);
+        json_file_free(&f);
     }
     return 0;
 }
@@ -135,12 +135,12 @@ struct tokenizer *tokenizer_open(const char *dir, struct err *e)
         err_set(e, "the name of the model folder is too long");
         return NULL;
     }
-    json_t *j = json_file_read(path, false, e);
-    if (!j)
+    struct json_file f;
+    if (json_file_read(&f, path, false, true, e) < 0)
         return NULL;
     struct tokenizer *t = xcalloc(1, sizeof *t);
-    int rc = build(t, j, e);
-    json_decref(j);
+    int rc = build(t, &f, e);
+    json_file_free(&f);
     if (rc < 0)
         err_prefix(e, "%s", path);
     else

@@ -193,6 +193,23 @@ static long decompose(const char *s, size_t n, int options, bool compat, int32_t
     return (long)used;
 }
 
+/* Composes c in place; returns how many are left. The reference does not know
+ * the one composition that came after its Unicode, 11935 + 11930 = 11938: each
+ * 11930 begins a new part. */
+static long compose(int32_t *c, long n, int options)
+{
+    long kept = 0;
+    for (long i = 0, end; i < n; i = end) {
+        for (end = i + 1; end < n && c[end] != 0x11930; end++) {}
+        long k = utf8proc_normalize_utf32(c + i, end - i, options);
+        if (k < 0)
+            return -1;
+        memmove(c + kept, c + i, (size_t)k * sizeof *c);
+        kept += k;
+    }
+    return kept;
+}
+
 /* One stretch that no normal form connects with what is beside it. */
 static int normalize_stretch(enum normal_form form, const char *s, size_t n, int32_t **c, size_t *cap,
                              struct buf *out)
@@ -204,7 +221,7 @@ static int normalize_stretch(enum normal_form form, const char *s, size_t n, int
     if (k < 0 || order_marks(*c, (size_t)k) < 0)
         return -1;
     if (form == NFC || form == NFKC)
-        k = utf8proc_normalize_utf32(*c, k, options[form]);
+        k = compose(*c, k, options[form]);
     for (long i = 0; i < k; i++) {
         char u[4];
         buf_add(out, u, (size_t)utf8_put(u, (uint32_t)(*c)[i]));

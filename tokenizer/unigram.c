@@ -15,6 +15,7 @@ static const double UNK_PENALTY = 10;
 struct unigram {
     struct trie trie;     /* of all tokens         */
     double *score;        /* owned, (ids)          */
+    size_t  cap;
     double  unk_score;    /* of a character that is no token */
     int32_t unk;          /* -1: none              */
     bool    byte_fallback;
@@ -121,24 +122,45 @@ static void unigram_free(void *data)
     free(u);
 }
 
-/* [["token", score], ...]: the place in the list is the id. */
-static int load_vocab(struct model *m, struct unigram *u, const json_t *list, struct err *e)
+/* ["token", score] */
+static int load_entry(struct model *m, struct unigram *u, struct cursor *c, struct buf *tmp, struct err *e)
 {
-    double least = 0;
-    u->score = xcalloc(m->size, sizeof *u->score);
-    vocab_reserve(&m->vocab, m->size);
-    for (size_t i = 0; i < m->size; i++) {
-        const json_t *pair = json_array_get(list, i), *s = json_array_get(pair, 0), *score = json_array_get(pair, 1);
-        if (json_array_size(pair) != 2 || !json_is_string(s) || !json_is_number(score))
-            return err_set(e, "model.vocab[%zu]: expected [\"token\", score]", i);
-        if (vocab_add(&m->vocab, json_string_value(s), json_string_length(s), (int64_t)i, e) < 0)
-            return err_prefix(e, "model.vocab[%zu]", i);
-        u->score[i] = json_number_value(score);
-        if (i == 0 || u->score[i] < least)
-            least = u->score[i];
-    }
-    u->unk_score = least - UNK_PENALTY;
+    const char *s;
+    size_t n;
+    double score;
+    if (!cursor_take(c, '[') || cursor_string(c, tmp, &s, &n) < 0)
+        return err_set(e, "expected [\"token\", score]");
+    if (vocab_add(&m->vocab, s, n, (int64_t)m->size, e) < 0)
+        return -1;
+    if (!cursor_take(c, ',') || cursor_number(c, &score) < 0 || !cursor_take(c, ']'))
+        return err_set(e, "expected [\"token\", score]");
+    if (grow(&u->score, &u->cap, m->size + 1, sizeof *u->score) < 0)
+        return err_set(e, "out of memory");
+    u->score[m->size] = score;
+    if (!m->size || score < u->unk_score)
+        u->unk_score = score; /* the least one so far */
+    m->size++;
     return 0;
+}
+
+/* [["token", score], ...]: the place in the list is the id. */
+static int load_vocab(struct model *m, struct unigram *u, struct cursor c, struct err *e)
+{
+    struct buf tmp;
+    int rc = 0;
+    buf_init(&tmp, 4 << 20);
+    vocab_reserve(&m->vocab, c.n / 32);
+    cursor_take(&c, '[');
+    if (!cursor_take(&c, ']')) {
+        do
+            rc = load_entry(m, u, &c, &tmp, e);
+        while (rc == 0 && cursor_take(&c, ','));
+        if (rc == 0 && !cursor_take(&c, ']'))
+            rc = err_set(e, "expected a comma");
+    }
+    buf_free(&tmp);
+    u->unk_score -= UNK_PENALTY;
+    return rc < 0 ? err_prefix(e, "model.vocab[%zu]", m->size) : 0;
 }
 
 static int build_trie(const struct model *m, struct unigram *u)
@@ -153,7 +175,7 @@ static int build_trie(const struct model *m, struct unigram *u)
     return rc;
 }
 
-int unigram_load(struct model *m, const json_t *o, struct err *e)
+int unigram_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     json_t *list;
     int64_t unk = -1;
@@ -165,12 +187,11 @@ int unigram_load(struct model *m, const json_t *o, struct err *e)
     if (field_array(o, "model", "vocab", &list, e) < 0 ||
         field_bool_or(o, "model", "byte_fallback", &u->byte_fallback, e) < 0)
         return -1;
-    m->size = json_array_size(list);
+    if (load_vocab(m, u, f->vocab, e) < 0)
+        return -1;
     if (v && !json_is_null(v) && field_int(o, "model", "unk_id", 0, (int64_t)m->size - 1, &unk, e) < 0)
         return -1;
     u->unk = (int32_t)unk;
-    if (load_vocab(m, u, list, e) < 0)
-        return -1;
     vocab_byte_tokens(&m->vocab, u->byte);
     return build_trie(m, u) < 0 ? err_set(e, "out of memory") : 0;
 }

@@ -27,12 +27,14 @@ void vocab_free(struct vocab *v)
     memset(v, 0, sizeof *v);
 }
 
-/* The slot of s, or the empty one where it belongs. */
-static size_t find_slot(const struct vocab *v, const char *s, size_t n)
+/* The slot of s with hash h, or the empty one where it belongs. */
+static size_t find_slot(const struct vocab *v, const char *s, size_t n, uint64_t h)
 {
-    size_t i = bytes_hash(s, n) & (v->slots - 1);
-    for (; v->slot[i]; i = (i + 1) & (v->slots - 1)) {
-        const struct vocab_text *t = &v->text[v->slot[i] - 1];
+    size_t i = h & (v->slots - 1);
+    for (; v->slot[i].id1; i = (i + 1) & (v->slots - 1)) {
+        if (v->slot[i].hash != h >> 32)
+            continue;
+        const struct vocab_text *t = &v->text[v->slot[i].id1 - 1];
         if (t->len == n && !memcmp(v->pool + t->at, s, n))
             break;
     }
@@ -41,19 +43,19 @@ static size_t find_slot(const struct vocab *v, const char *s, size_t n)
 
 void vocab_reserve(struct vocab *v, size_t count)
 {
-    size_t slots = v->slots ? v->slots : 64;
+    size_t slots = v->slots ? v->slots : 64, old_slots = v->slots;
     while (slots < count * 2)
         slots *= 2;
     if (slots == v->slots)
         return;
-    uint32_t *old = v->slot;
-    size_t old_slots = v->slots;
+    struct vocab_slot *old = v->slot;
     v->slot = xcalloc(slots, sizeof *v->slot);
     v->slots = slots;
     for (size_t i = 0; i < old_slots; i++)
-        if (old[i]) {
-            const struct vocab_text *t = &v->text[old[i] - 1];
-            v->slot[find_slot(v, v->pool + t->at, t->len)] = old[i];
+        if (old[i].id1) {
+            const struct vocab_text *t = &v->text[old[i].id1 - 1];
+            uint64_t h = bytes_hash(v->pool + t->at, t->len);
+            v->slot[find_slot(v, v->pool + t->at, t->len, h)] = old[i];
         }
     free(old);
 }
@@ -73,14 +75,15 @@ int vocab_add(struct vocab *v, const char *s, size_t n, int64_t id, struct err *
         return err_set(e, "out of memory");
     for (; v->ids <= (size_t)id; v->ids++)
         v->text[v->ids] = (struct vocab_text){ UINT32_MAX, 0 };
-    size_t i = find_slot(v, s, n);
-    if (!v->slot[i])
+    uint64_t h = bytes_hash(s, n);
+    size_t i = find_slot(v, s, n, h);
+    if (!v->slot[i].id1)
         v->count++;
     memcpy(v->pool + v->used, s, n);
     v->pool[v->used + n] = 0;
     v->text[id] = (struct vocab_text){ (uint32_t)v->used, (uint32_t)n };
     v->used += n + 1;
-    v->slot[i] = (uint32_t)id + 1;
+    v->slot[i] = (struct vocab_slot){ (uint32_t)(h >> 32), (uint32_t)id + 1 };
     return 0;
 }
 
@@ -88,7 +91,7 @@ int32_t vocab_find(const struct vocab *v, const char *s, size_t n)
 {
     if (!v->slots)
         return -1;
-    return (int32_t)v->slot[find_slot(v, s, n)] - 1;
+    return (int32_t)v->slot[find_slot(v, s, n, bytes_hash(s, n))].id1 - 1;
 }
 
 const char *vocab_text(const struct vocab *v, int32_t id, size_t *n)

@@ -17,13 +17,19 @@ struct vocab {
     size_t    used, cap;
     struct vocab_text *text; /* owned, (ids): where each id's string is */
     size_t    ids, ids_cap;  /* largest id + 1                          */
-    uint32_t *slot;          /* owned, (slots): id + 1, 0 = empty       */
+    struct vocab_slot *slot; /* owned, (slots)                          */
     size_t    slots;         /* a power of two                          */
     size_t    count;         /* strings                                 */
 };
 
 struct vocab_text {
     uint32_t at, len; /* in the pool; at = UINT32_MAX: no such id */
+};
+
+/* Part of the hash saves looking at most strings that are not meant. */
+struct vocab_slot {
+    uint32_t hash;
+    uint32_t id1; /* id + 1; 0: empty */
 };
 
 void vocab_free(struct vocab *v);

@@ -78,7 +78,7 @@ static void wordpiece_free(void *data)
     free(w);
 }
 
-int wordpiece_load(struct model *m, const json_t *o, struct err *e)
+int wordpiece_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     const char *unk, *prefix;
     size_t unk_len, n;
@@ -86,7 +86,7 @@ int wordpiece_load(struct model *m, const json_t *o, struct err *e)
     m->data = w;
     m->free = wordpiece_free;
     m->encode = encode;
-    if (vocab_load(m, o, e) < 0 || field_string(o, "model", "unk_token", &unk, &unk_len, e) < 0 ||
+    if (vocab_load(m, f, o, e) < 0 || field_string(o, "model", "unk_token", &unk, &unk_len, e) < 0 ||
         field_string(o, "model", "continuing_subword_prefix", &prefix, &w->prefix_len, e) < 0 ||
         field_int(o, "model", "max_input_chars_per_word", 0, INT64_MAX, &w->max_chars, e) < 0)
         return -1;
@@ -107,7 +107,7 @@ static int wordlevel_encode(const struct model *m, const char *s, size_t n, stru
     return ids_add(out, id) < 0 ? err_set(e, "out of memory") : 0;
 }
 
-int wordlevel_load(struct model *m, const json_t *o, struct err *e)
+int wordlevel_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     const char *unk;
     size_t n;
@@ -115,7 +115,7 @@ int wordlevel_load(struct model *m, const json_t *o, struct err *e)
     m->data = id;
     m->free = free;
     m->encode = wordlevel_encode;
-    if (vocab_load(m, o, e) < 0 || field_string(o, "model", "unk_token", &unk, &n, e) < 0)
+    if (vocab_load(m, f, o, e) < 0 || field_string(o, "model", "unk_token", &unk, &n, e) < 0)
         return -1;
     *id = vocab_find(&m->vocab, unk, n);
     return 0;
