@@ -1,5 +1,6 @@
 """Every family's golden cases (python/golden.py) through the HTTP API: prompt
-tokens, greedy tokens and the first token's logprob equal transformers'."""
+tokens, greedy tokens, the first token's logprob and every token's lead over
+the second best equal transformers'."""
 
 import io
 import json
@@ -11,7 +12,7 @@ import openai
 import pytest
 from PIL import Image
 
-from conftest import ROOT, Server, data_url
+from conftest import MODEL, ROOT, Server, data_url
 
 CASES = sorted(p.parent for p in (ROOT / "tests" / "model").glob("*/*/golden.json"))
 SLOT = {"type": "image"}
@@ -54,11 +55,12 @@ def test_golden(case, device):
     server = Server("--model", str(case), "--device", device)
     try:
         c = server.client()
-        ask = dict(model=case.name, temperature=0, max_tokens=len(golden["greedy"]), logprobs=True,
+        ask = dict(model=case.name, temperature=0, max_tokens=len(golden["greedy"]), logprobs=True, top_logprobs=2,
                    messages=with_images(messages, golden), extra_body={"ignore_eos": True})
         first, second = c.chat.completions.create(**ask), c.chat.completions.create(**ask)    # the second from the caches
     finally:
         server.stop()
+    assert len(golden["greedy"]) >= 24
     known = token_bytes(case)
     for answer in first, second:
         assert answer.usage.prompt_tokens == len(golden["ids"])
@@ -66,7 +68,35 @@ def test_golden(case, device):
         row = golden["logits"][-1].astype(np.float64)
         want = row.max() - math.log(np.exp(row - row.max()).sum()) - row.max()
         assert abs(answer.choices[0].logprobs.content[0].logprob - want) < 2e-3
+        leads = [t.top_logprobs[0].logprob - t.top_logprobs[1].logprob for t in answer.choices[0].logprobs.content]
+        assert np.abs(np.array(leads) - golden["margins"]).max() < 2e-3
     assert first.choices[0].logprobs == second.choices[0].logprobs
+
+
+# The chats behind the native model's golden cases (python/openautoglm/golden.py); its tiny-* cases have no tokenizer.
+NATIVE = {"screen": [("user", "Tap on Wi-Fi", 1)], "small": [("user", "How many icons are there?", 1)],
+          "two": [("user", "What is the title?", 1), ("assistant", 'finish(message="OK")', 0), ("user", 'Tap "OK"', 1)],
+          "text": [("user", 'Type "Hello"', 0)]}
+
+
+@pytest.mark.parametrize("device", ["ref", "cpu"])
+def test_golden_of_the_native_model(device):
+    spelled = {i: s for s, i in json.loads((MODEL / "tokenizer.json").read_text())["model"]["vocab"].items()}
+    server = Server("--model", str(MODEL), "--device", device)
+    try:
+        for case, turns in NATIVE.items():
+            if (case, device) == ("screen", "ref"):
+                continue        # most of a minute; test_open_autoglm.c has it
+            golden = tensors(ROOT / "tests/model/open_autoglm" / case / "golden.safetensors")
+            messages = with_images([{"role": role, "content": [SLOT] * n + [{"type": "text", "text": text}]} for role, text, n in turns], golden)
+            answer = server.client().chat.completions.create(model=MODEL.name, temperature=0, max_tokens=32, logprobs=True, messages=messages)
+            tokens, row = answer.choices[0].logprobs.content, golden["logits"][-1].astype(np.float64)
+            assert answer.usage.prompt_tokens == len(golden["ids"])
+            assert [t.token for t in tokens][:len(golden["greedy"])] == [spelled[int(i)] for i in golden["greedy"]]
+            assert answer.choices[0].finish_reason == "stop" and len(tokens) <= len(golden["greedy"]) + 1
+            assert abs(tokens[0].logprob + math.log(np.exp(row - row.max()).sum())) < 2e-3
+    finally:
+        server.stop()
 
 
 def test_images_where_they_may_be_and_where_not():
