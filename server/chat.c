@@ -93,12 +93,15 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, stru
                : -1;
 }
 
-/* Decodes the images and lets the engine read the chat. NULL with e->text
- * empty: the client is gone. */
+enum { LONG_BODY = 256 << 10 };
+
+/* Decodes the images and lets the engine read the chat; what takes long, only
+ * a few at a time. NULL with e->text empty: the client is gone. */
 static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
 {
     int n = q->messages.n_images;
-    if (n > 0 && !app_input_enter(a, x))
+    bool heavy = n > 0 || x->n_body > LONG_BODY;
+    if (heavy && !app_input_enter(a, x))
         return NULL;
     struct prompt     *p = NULL;
     struct chat_image *images = calloc((size_t)n + 1, sizeof *images);
@@ -117,7 +120,7 @@ static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchan
         p = engine_prompt(g, &q->chat, e);
     }
     free(images);
-    if (n > 0)
+    if (heavy)
         app_input_leave(a);
     return p;
 }

@@ -5,7 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 128 };  /* of arrays and objects; jansson recurses for each */
+enum {
+    MAX_DEPTH  = 128,          /* of arrays and objects; jansson recurses for each          */
+    MAX_VALUES = 400000,       /* "[],[],": three bytes that become a hundred in memory     */
+};
 
 int fields_wrong(struct err *e, const char *code, const char *at, const char *name, const char *fmt, ...)
 {
@@ -26,9 +29,10 @@ static int wrong_type(struct err *e, const char *at, const char *name, const cha
     return fields_wrong(e, "invalid_type", at, name, "must be %s, not %s", wanted, type[json_typeof(v)]);
 }
 
-static bool too_deep(const char *s, size_t n)
+/* Looks at the brackets and commas outside of strings before memory is spent on them. */
+static int check_size(const char *s, size_t n, struct err *e)
 {
-    int  depth = 0;
+    int  depth = 0, values = 0;
     bool in_string = false;
     for (size_t i = 0; i < n; i++) {
         if (in_string) {
@@ -39,16 +43,18 @@ static bool too_deep(const char *s, size_t n)
                 i++;
             else
                 in_string = false;
-        } else if (s[i] == '"') {
-            in_string = true;
-        } else if (s[i] == '{' || s[i] == '[') {
-            if (++depth > MAX_DEPTH)
-                return true;
-        } else if (s[i] == '}' || s[i] == ']') {
-            depth--;
+            continue;
         }
+        in_string = s[i] == '"';
+        bool opens = s[i] == '{' || s[i] == '[';
+        depth += opens ? 1 : s[i] == '}' || s[i] == ']' ? -1 : 0;
+        values += opens || s[i] == ',';
+        if (depth > MAX_DEPTH)
+            return err_set(e, "the body's JSON is nested more than %d levels deep", MAX_DEPTH);
+        if (values > MAX_VALUES)
+            return err_set(e, "the body's JSON holds more than %d values", MAX_VALUES);
     }
-    return false;
+    return 0;
 }
 
 json_t *fields_parse(const char *body, size_t n, struct err *e)
@@ -58,10 +64,8 @@ json_t *fields_parse(const char *body, size_t n, struct err *e)
         err_set(e, "the request has no body; a JSON object is expected");
         return NULL;
     }
-    if (too_deep(body, n)) {
-        err_set(e, "the body's JSON is nested more than %d levels deep", MAX_DEPTH);
+    if (check_size(body, n, e) != 0)
         return NULL;
-    }
     json_t *root = json_loadb(body, n, 0, &je);
     if (!root) {
         err_set(e, "the body is not valid JSON: %s (line %d, column %d)", je.text, je.line, je.column);

@@ -39,7 +39,7 @@ static void generation_free(void *state)
     struct generation *q = state;
     if (q->request) {
         if (!q->ended)
-            log_info("request %s: cancelled after %.2f s", q->head.id, clock_seconds() - q->x->started);
+            log_debug("request %s: cancelled after %.2f s", q->head.id, clock_seconds() - q->x->started);
         request_free(q->request);
     }
     if (q->ended)
@@ -50,6 +50,7 @@ static void generation_free(void *state)
     free(q);
 }
 
+/* The engine logs every request's figures; this ties them to the client's ids. */
 static void log_end(const struct generation *q)
 {
     const struct event *end = &q->end;
@@ -57,11 +58,8 @@ static void log_end(const struct generation *q)
         log_warn("request %s: %s", q->head.id, end->err.text);
         return;
     }
-    double decoding = end->total - end->ttft;
-    log_info("request %s: %d prompt tokens (%d cached), %d tokens, first after %.3f s, %.1f tokens/s, %s", q->head.id,
-             end->prompt_tokens, end->cached_tokens, end->completion_tokens, end->ttft,
-             decoding > 0 && end->completion_tokens > 1 ? (end->completion_tokens - 1) / decoding : 0.0,
-             end->finish == FINISH_LENGTH ? "length" : end->finish == FINISH_STOP ? "stop" : "cancelled");
+    log_debug("request %s (%s): %d + %d tokens, %s", q->head.id, q->x->request_id, end->prompt_tokens, end->completion_tokens,
+              end->finish == FINISH_LENGTH ? "length" : end->finish == FINISH_STOP ? "stop" : "cancelled");
 }
 
 /* Takes the events that wait; returns how many. */

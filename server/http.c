@@ -32,6 +32,7 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -43,7 +44,7 @@ enum {
     STACK_BYTES     = 1 << 20,   /* virtual; JSON and templates recurse to bounded depths      */
     HEAD_BYTES      = 32 << 10,  /* request line, headers and read buffer of a connection      */
     DISCARD_BYTES   = 256 << 20, /* of a refused body, read and thrown away before the answer  */
-    FRAME_BYTES     = 16 << 20,  /* of one piece of a stream                                   */
+    ANSWER_BYTES    = 256 << 20, /* of a whole answer, or of one piece of a stream             */
     BACKLOG         = 1024,
 };
 
@@ -103,8 +104,8 @@ static struct exchange *exchange_new(struct http *h, struct MHD_Connection *mhd,
     x->path = path;
     x->started = clock_seconds();
     x->content_type = "application/json";
-    buf_init(&x->reply, FRAME_BYTES);
-    buf_init(&x->pending, FRAME_BYTES);
+    buf_init(&x->reply, ANSWER_BYTES);
+    buf_init(&x->pending, ANSWER_BYTES);
     choose_request_id(x);
     return x;
 }
@@ -416,6 +417,9 @@ void http_stop(struct http *h)
     if (!h)
         return;
     http_wake(h);
+    /* Those that were waiting now say so to their clients: a moment for that. */
+    for (int i = 0; i < 100 && http_busy(h) > 0; i++)
+        nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
     MHD_stop_daemon(h->daemon);
     connections_stop(&h->connections);
     close(h->stop_fd);

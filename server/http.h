@@ -84,7 +84,9 @@ void        exchange_add_header(struct exchange *x, const char *name, const char
     __attribute__((format(printf, 3, 4)));
 
 enum wait_result { EXCHANGE_TIMEOUT, EXCHANGE_READABLE, EXCHANGE_GONE, EXCHANGE_STOPPED };
-/* Waits until fd (or -1) is readable, the client has gone, or `seconds` have passed. */
+/* Waits until fd (or -1) is readable, the client has gone, or `seconds` have
+ * passed. A client that has closed its sending half counts as gone: most that
+ * do so have closed both, and nobody could tell the others apart. */
 enum wait_result exchange_wait(struct exchange *x, int fd, double seconds);
 
 /* The body is not needed any more: its memory and its share of the total are given back. */

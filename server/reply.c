@@ -10,7 +10,7 @@
 
 #include "base/utf8.h"
 
-enum { LOGPROBS_BYTES = 64 << 20, TOKEN_BYTES = 4096 };
+enum { LOGPROBS_BYTES = 192 << 20, TOKEN_BYTES = 4096 };
 
 void json_write_string(struct buf *out, const char *s, size_t n)
 {

@@ -155,6 +155,10 @@ void routes_handle(void *ctx, struct exchange *x)
 {
     const struct route *r = x->user;
     r->handle(ctx, x);
+    if (!buf_ok(&x->reply)) {
+        buf_free(&x->reply);
+        deny(x, 500, "answer_too_large", "the answer is too large");
+    }
 }
 
 void routes_done(void *ctx, struct exchange *x)

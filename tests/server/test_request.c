@@ -75,6 +75,14 @@ START_TEST(json)
     json_decref(o);
     ck_assert_ptr_null(nested(1000, '[', ']'));
     struct err e;
+    char *many = calloc(1, 2000000);
+    strcpy(many, "{\"a\":[");
+    for (int i = 0; i < 500000; i++)
+        memcpy(many + 6 + 3 * i, "[],", 3);
+    strcpy(many + 6 + 1500000, "[]]}");
+    ck_assert_ptr_null(fields_parse(many, strlen(many), &e));
+    ck_assert_msg(strstr(e.text, "values") != NULL, "%s", e.text);
+    free(many);
     const char *strings = "{\"a\":\"[[[[{{{{\\\"[[[[\"}";
     o = fields_parse(strings, strlen(strings), &e);
     ck_assert_ptr_nonnull(o);
