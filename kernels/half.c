@@ -53,9 +53,12 @@ uint16_t f16_put(float x)
 float half_load(enum dtype t, const void *data, size_t i)
 {
     assert(t == F32 || t == F16 || t == BF16);
+    const char *p = (const char *)data + i * dtype_size(t);
+    float x;
+    uint16_t h;
     if (t == F32)
-        return ((const float *)data)[i];
-    uint16_t h = ((const uint16_t *)data)[i];
+        return memcpy(&x, p, sizeof x), x;             /* files do not promise alignment */
+    memcpy(&h, p, sizeof h);
     return t == BF16 ? bf16_get(h) : f16_get(h);
 }
 

@@ -290,6 +290,7 @@ static void cpu_prep(struct device *dev, struct tensor q, struct tensor k, struc
 {
     struct prep_job job = { q, k, v, h, pos, kv, layer, slot };
     int width = (h->n + 2 * h->n_kv) * h->dim;
+    assert(!q.data || !k.data || q.rows == k.rows);
     struct call c = { dev, &job, 1 + 4096 / width };
     run(&c, divide_up(prep_rows(&job), c.n), 8.0 * prep_rows(&job) * width, prep_body);
 }

@@ -73,8 +73,18 @@ INLINE vf v_fma(vf a, vf b, vf c)
 }
 
 INLINE vf v_select(vu mask, vf yes, vf no) { return (vf)(((vu)yes & mask) | ((vu)no & ~mask)); }
-INLINE vf v_max(vf a, vf b) { return v_select((vu)(a > b), a, b); } /* b where either is NaN */
+
+/* b where either is NaN, as the instructions do. */
+#if LANES == 16 && defined(__AVX512F__)
+INLINE vf v_max(vf a, vf b) { return (vf)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE vf v_min(vf a, vf b) { return (vf)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif LANES == 8 && defined(__AVX2__)
+INLINE vf v_max(vf a, vf b) { return (vf)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE vf v_min(vf a, vf b) { return (vf)_mm256_min_ps((__m256)a, (__m256)b); }
+#else
+INLINE vf v_max(vf a, vf b) { return v_select((vu)(a > b), a, b); }
 INLINE vf v_min(vf a, vf b) { return v_select((vu)(a < b), a, b); }
+#endif
 
 /* ((0 + 2) + (1 + 3)) of the four lanes that are left when the upper half has been added to the lower. */
 INLINE v4 v_fold(vf x)
