@@ -43,20 +43,20 @@ static int check_tools(const json_t *tools, struct err *e)
     return 0;
 }
 
-/* The template sees the tools and the answer is text: "auto" and "none" say no
- * more than that; a promise to call one cannot be kept. */
+/* The template sees the tools, unless they are not to be used; the answer is
+ * text, whatever the choice. */
 static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
 {
     const json_t *v = json_object_get(in, "tool_choice");
-    if (!v || json_is_null(v))
+    if (!v || json_is_null(v) || json_is_object(v))
         return 0;
-    if (!json_is_string(v) && !json_is_object(v))
+    if (!json_is_string(v))
         return fields_wrong(e, "invalid_type", "", "tool_choice", "must be a string or an object");
-    const char *s = json_is_string(v) ? json_string_value(v) : "";
+    const char *s = json_string_value(v);
     if (strcmp(s, "none") == 0)
         *tools = NULL;
-    else if (strcmp(s, "auto") != 0)
-        return fields_wrong(e, "unsupported_value", "", "tool_choice", "may be auto or none");
+    else if (strcmp(s, "auto") != 0 && strcmp(s, "required") != 0)
+        return fields_wrong(e, "invalid_value", "", "tool_choice", "must be none, auto, required or an object");
     return 0;
 }
 

@@ -140,7 +140,9 @@ static void refuse(struct exchange *x, int status, const char *code, const char 
                status == 413 ? "invalid_request_error" : "server_error", code);
 }
 
-/* Room for a body of n bytes, within this request's limit and everybody's. */
+/* Room for a body of n bytes, within this request's limit and everybody's. It
+ * grows with the bytes that arrive: announcing a large body takes nothing from
+ * the others. */
 static void reserve_body(struct exchange *x, size_t n)
 {
     if (n <= x->cap_body)
@@ -170,8 +172,9 @@ static void reserve_body(struct exchange *x, size_t n)
 static void add_body(struct exchange *x, const char *data, size_t n)
 {
     if (!x->refused && x->n_body + n > x->cap_body) {
-        size_t want = x->cap_body * 2 < x->n_body + n ? x->n_body + n : x->cap_body * 2;
-        reserve_body(x, want > x->max_body && x->n_body + n <= x->max_body ? x->max_body : want);
+        size_t need = x->n_body + n, most = x->length ? x->length : x->max_body;
+        size_t want = x->cap_body * 2 < most ? x->cap_body * 2 : most;
+        reserve_body(x, want > need ? want : need);
     }
     if (!x->refused) {
         memcpy(x->body + x->n_body, data, n);
@@ -287,8 +290,7 @@ static enum MHD_Result begin(struct exchange *x)
         x->refused = true;
     else if (n > x->max_body)
         refuse(x, 413, "request_too_large", "the request body is too large");
-    else if (n > 0)
-        reserve_body(x, (size_t)n);
+    x->length = (size_t)n;
     bool asks = exchange_header(x, "Expect") != NULL;
     return x->refused && n > 0 && (asks || n > DISCARD_BYTES) ? queue_answer(x) : MHD_YES;
 }

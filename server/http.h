@@ -53,6 +53,7 @@ struct exchange {              /* one request and its answer; belongs to its con
     struct connection *conn;
     struct MHD_Connection *mhd;
     size_t  max_body, cap_body, reserved;
+    size_t  length;            /* Content-Length; 0: none                         */
     bool    refused;           /* answered before the body was read: the rest of it is thrown away */
     bool    queued;
     struct buf pending;        /* bytes of the stream that MHD has not taken      */

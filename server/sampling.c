@@ -100,7 +100,9 @@ static int parse_logprobs(struct params *p, const json_t *in, bool chat, struct 
     return 0;
 }
 
-/* What would change the answer and that we cannot do is refused, not ignored. */
+/* What would change the answer and that we cannot do is refused, not ignored;
+ * but a wish for JSON is accepted, as clients send it to models that need no
+ * constraint to keep to it. */
 static int refuse_unsupported(const json_t *in, struct err *e)
 {
     json_t *bias = NULL, *format = NULL;
@@ -113,8 +115,8 @@ static int refuse_unsupported(const json_t *in, struct err *e)
         return -1;
     if (json_object_size(bias) > 0)
         return fields_wrong(e, "unsupported_parameter", "", "logit_bias", "is not supported");
-    if (strcmp(type, "text") != 0)
-        return fields_wrong(e, "unsupported_value", "", "response_format", "of type \"%.40s\" is not supported, only text", type);
+    if (strcmp(type, "text") != 0 && strcmp(type, "json_object") != 0 && strcmp(type, "json_schema") != 0)
+        return fields_wrong(e, "invalid_value", "response_format", "type", "must be text, json_object or json_schema");
     if (best_of > 1)
         return fields_wrong(e, "unsupported_value", "", "best_of", "must be 1");
     if (echo)

@@ -374,6 +374,14 @@ START_TEST(body_limits)
     int first = dial();
     const char *half = "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 90000\r\n\r\n";
     send_all(first, half, strlen(half));
+    usleep(100000);
+    fd = dial();                            /* what is only announced takes no room */
+    send_post(fd, "/v1/chat/completions", "Connection: close\r\n", big, 90000);
+    s = receive(fd, NULL);
+    ck_assert_msg(strstr(s, " 400 ") != NULL, "%s", s);
+    free(s);
+    close(fd);
+    send_all(first, big, 80000);
     usleep(200000);
     fd = dial();
     send_post(fd, "/v1/chat/completions", "Connection: close\r\n", big, 90000);
