@@ -20,8 +20,8 @@ static void check_images(struct rig *g, const struct golden *want)
     const struct stored *im;
     for (int i = 0; (im = golden_find(want, "image.%d", i)); i++) {
         rig_image(g, im->data, (int)im->dims[1], (int)im->dims[0]);
-        int rows = g->plan[i].n_tokens, width = g->m->image_row_width, hidden = g->m->hidden;
-        const float *have = g->pool + (size_t)g->pool_first[i] * (size_t)width;
+        int rows = g->t.plan[i].n_tokens, width = g->m->image_row_width, hidden = g->m->hidden;
+        const float *have = g->t.pool + (size_t)g->t.pool_first[i] * (size_t)width;
         for (int part = 0; part < width / hidden; part++) {      /* the features, then those of deepstack */
             char name[64] = "image_tokens.%d";
             if (part)
@@ -39,7 +39,7 @@ static void check_positions(struct rig *g, const struct golden *want, const int3
     int n_pos, next;
     if (!golden_find(want, "positions", 0))
         return;
-    int32_t *pos = golden_ints(want, "positions", 0, &n_pos), *have = rig_positions(g, ids, n, &next);
+    int32_t *pos = golden_ints(want, "positions", 0, &n_pos), *have = trial_positions(&g->t, ids, n, &next);
     ck_assert_int_eq(n_pos, 3 * n);
     for (int i = 0; i < n_pos; i++)
         ck_assert_msg(pos[i] == have[i], "%s: position %d of axis %d is %d, not %d", want->dir, i % n, i / n, have[i], pos[i]);
@@ -54,22 +54,22 @@ static void check_text(struct rig *g, const struct golden *want, const char *bac
     check_positions(g, want, ids, n);
     size_t row = (size_t)g->m->vocab, all = (size_t)n * row, some = golden_find(want, "logits", 0)->bytes / sizeof(float);
     float *logits = malloc(all * sizeof *logits), *again = malloc(all * sizeof *logits);
-    rig_prompt(g, ids, n, n, logits);
+    trial_prompt(&g->t, ids, n, n, logits);
     float d = golden_compare("logits", logits + all - some, golden_floats(want, "logits", 0, some), some, TOLERANCE);
     printf("%s on %s: logits within %.1e\n", want->dir, backend, (double)d);
     static const int chunks[] = { 1, 7, 16 };
     for (int c = 0; c < 3; c++) {
-        rig_rewind(g);
-        rig_prompt(g, ids, n, chunks[c], again);
+        trial_rewind(&g->t);
+        trial_prompt(&g->t, ids, n, chunks[c], again);
         ck_assert_msg(!memcmp(logits, again, all * sizeof *logits), "%s on %s: chunks of %d differ from the whole", want->dir,
                       backend, chunks[c]);
     }
     int last = (n - 1) % 16 + 1;
-    rig_rewind(g);
-    rig_prompt_quietly(g, ids, n, 16, again);
+    trial_rewind(&g->t);
+    trial_prompt_quietly(&g->t, ids, n, 16, again);
     ck_assert(!memcmp(logits + all - (size_t)last * row, again, (size_t)last * row * sizeof *again));
     int32_t *out = malloc((size_t)n_greedy * sizeof *out);
-    rig_greedy(g, ids, n, logits + all - row, out, n_greedy);
+    trial_greedy(&g->t, ids, n, logits + all - row, out, n_greedy);
     for (int i = 0; i < n_greedy; i++)
         ck_assert_msg(out[i] == greedy[i], "%s on %s: token %d is %d, not %d", want->dir, backend, i, out[i], greedy[i]);
     free(out);

@@ -63,20 +63,20 @@ static void check_images(struct rig *g, const struct golden *want)
         const struct autoglm *a = g->m->impl;
         int h = (int)im->dims[0], w = (int)im->dims[1];
         rig_image(g, im->data, w, h);
-        const struct image_plan *p = &g->plan[i];
+        const struct image_plan *p = &g->t.plan[i];
         size_t n = (size_t)p->n_tokens * (size_t)g->m->image_row_width;
         const float *tokens = golden_first(want, "image_tokens.%d", i, &n);
-        golden_compare("image tokens", g->pool + (size_t)g->pool_first[i] * (size_t)g->m->image_row_width, tokens, n,
+        golden_compare("image tokens", g->t.pool + (size_t)g->t.pool_first[i] * (size_t)g->m->image_row_width, tokens, n,
                        TOLERANCE);
         if (!golden_find(want, "fine.%d", i))
             continue;
         struct encode in = { .plan = *p, .rgb = im->data };
-        struct run r = rig_run(g, model_measure_encode(g->m, p));
+        struct run r = trial_run(&g->t, model_measure_encode(g->m, p));
         struct tensor fine = fine_features(&r, a, &in, p->grid_h * a->merge, p->grid_w * a->merge);
         n = (size_t)fine.rows * (size_t)fine.cols;
         const float *kept = golden_first(want, "fine.%d", i, &n);
         golden_compare("fine features", fine.data, kept, n, TOLERANCE);
-        g->backend->free(g->dev, r.scratch);
+        trial_release(&g->t, &r);
     }
 }
 
@@ -91,7 +91,7 @@ static void golden_case(const char *dir, const char *backend)
     int32_t *ids = golden_ints(&want, "ids", 0, &n), *greedy = golden_ints(&want, "greedy", 0, &n_greedy);
     size_t n_logits = (size_t)n * (size_t)g.m->vocab, row = (size_t)g.m->vocab;
     float *logits = malloc(n_logits * sizeof *logits), *again = malloc(n_logits * sizeof *logits);
-    rig_prompt(&g, ids, n, n, logits);
+    trial_prompt(&g.t, ids, n, n, logits);
     const struct stored *t = golden_find(&want, "logits", 0);
     size_t some = t->bytes / sizeof(float);              /* all rows, or only the last ones */
     ck_assert_uint_eq(some % row, 0);
@@ -101,17 +101,17 @@ static void golden_case(const char *dir, const char *backend)
     for (int c = 0; c < 3; c++) {
         if (chunks[c] < 16 && n > 100)
             continue;
-        rig_rewind(&g);
-        rig_prompt(&g, ids, n, chunks[c], again);
+        trial_rewind(&g.t);
+        trial_prompt(&g.t, ids, n, chunks[c], again);
         ck_assert_msg(!memcmp(logits, again, n_logits * sizeof *logits), "%s on %s: chunks of %d differ from the whole", dir,
                       backend, chunks[c]);
     }
     int last = (n - 1) % 16 + 1;
-    rig_rewind(&g);
-    rig_prompt_quietly(&g, ids, n, 16, again);
+    trial_rewind(&g.t);
+    trial_prompt_quietly(&g.t, ids, n, 16, again);
     ck_assert(!memcmp(logits + n_logits - (size_t)last * row, again, (size_t)last * row * sizeof *again));
     int32_t *out = malloc((size_t)n_greedy * sizeof *out);
-    rig_greedy(&g, ids, n, logits + n_logits - row, out, n_greedy);
+    trial_greedy(&g.t, ids, n, logits + n_logits - row, out, n_greedy);
     for (int i = 0; i < n_greedy; i++)
         ck_assert_msg(out[i] == greedy[i], "%s on %s: token %d is %d, not %d", dir, backend, i, out[i], greedy[i]);
     free(out);
