@@ -404,14 +404,14 @@ static void autoglm_encode(const struct model *m, struct run *r, const struct en
     nn_scatter(r, in->pool, t, in->rows, false);
 }
 
-/* (3, height, width) */
+/* (3, height, width), rounded as python/openautoglm/preprocess.py does it */
 static void autoglm_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
 {
     const struct autoglm *g = m->impl;
     size_t n = (size_t)p->width * (size_t)p->height;
     memcpy(shape, (const int[4]){ 3, p->height, p->width, 1 }, 4 * sizeof *shape);
     for (size_t i = 0; out && i < 3 * n; i++)
-        out[i] = pixel_value(&g->pixels, rgb[i % n * 3 + i / n], (int)(i / n));
+        out[i] = ((float)rgb[i % n * 3 + i / n] / 255 - g->pixels.mean[i / n] / 255) / (g->pixels.std[i / n] / 255);
 }
 
 /* ---- text ---- */

@@ -6,6 +6,7 @@
 #include "server/command_mark.h"
 #include "server/command_preprocess.h"
 #include "server/command_render.h"
+#include "server/command_selftest.h"
 #include "server/command_tokenize.h"
 
 static int command_version(int argc, char **argv);
@@ -24,6 +25,7 @@ static const struct command {
     { "detokenize", command_detokenize, "and back" },
     { "render", command_render, "chat templates on standard input to text" },
     { "preprocess", command_preprocess, "what becomes of an image: sizes, tokens, a hash of the pixel values" },
+    { "selftest", command_selftest, "is this checkpoint, and this program, right? A verdict per stage" },
     { "version", command_version, "the program's version" },
     { "help", command_help, "this list" },
 };
