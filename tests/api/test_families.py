@@ -5,14 +5,16 @@ the second best equal transformers'."""
 import io
 import json
 import math
+import shutil
 import struct
+import subprocess
 
 import numpy as np
 import openai
 import pytest
 from PIL import Image
 
-from conftest import MODEL, ROOT, Server, data_url
+from conftest import BIN, MODEL, ROOT, Server, data_url
 
 CASES = sorted(p.parent for p in (ROOT / "tests" / "model").glob("*/*/golden.json"))
 SLOT = {"type": "image"}
@@ -122,3 +124,33 @@ def test_images_where_they_may_be_and_where_not():
         assert "image" in str(e.value)
     finally:
         server.stop()
+
+
+def run(*arguments):
+    return subprocess.run([BIN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
+
+
+def test_selftest(tmp_path):
+    done = run("selftest", "--model", ROOT / "models/open-autoglm-v1")
+    assert done.returncode == 0 and "FAIL" not in done.stdout and "recorded" in done.stdout
+    case = tmp_path / "glm4v" / "broken"
+    shutil.copytree(ROOT / "tests/model/glm4v/grouped", case)
+    config = json.loads((case / "config.json").read_text())
+    config["text_config"]["rope_parameters"]["rope_theta"] = 9000.0
+    (case / "config.json").write_text(json.dumps(config))
+    done = run("selftest", "--model", ROOT / "tests/model/glm4v/grouped", "--golden", tmp_path)
+    assert done.returncode == 1 and "FAIL    decoder" in done.stdout and "ok      vision" in done.stdout
+    assert run("selftest", "--model", tmp_path).returncode == 2
+
+
+def test_preprocess(tmp_path):
+    case = ROOT / "tests/model/qwen2_5_vl/windows"
+    golden = tensors(case / "golden.safetensors")
+    png, npy = tmp_path / "a.png", tmp_path / "a.npy"
+    Image.fromarray(golden["image.0"]).save(png)
+    done = json.loads(run("preprocess", "--model", case, "--image", png, "--out", npy).stdout)
+    values = np.load(npy)
+    assert list(values.shape) == done["shape"] and done["tokens"] == done["grid"][0] * done["grid"][1] == len(values) // 4
+    assert np.array_equal(values[[0, 1, -1]], golden["pixels.0"])
+    assert run("preprocess", "--model", ROOT / "tests/model/llama/yarn", "--image", png).returncode == 2
+    assert run("preprocess", "--model", case, "--image", tmp_path / "none.png").returncode == 1
