@@ -16,8 +16,8 @@ void patches_load(struct loader *l, struct patches *p, struct hparams *v, const 
     p->patch = (int)hparams_int(v, "patch_size", def->patch, 1, 64);
     p->merge = (int)hparams_int(v, "spatial_merge_size", 2, 1, 8);
     p->frames = (int)hparams_int(v, "temporal_patch_size", 2, 1, 8);
-    p->shortest = hparams_int(&size, "shortest_edge", def->shortest, 1, INT64_MAX / 2);
-    p->longest = hparams_int(&size, "longest_edge", def->longest, 1, INT64_MAX / 2);
+    p->shortest = hparams_int(&size, "shortest_edge|min_pixels", def->shortest, 1, INT64_MAX / 2);
+    p->longest = hparams_int(&size, "longest_edge|max_pixels", def->longest, 1, INT64_MAX / 2);
     p->shortest = hparams_int(h, "min_pixels", p->shortest, 1, INT64_MAX / 2);
     p->longest = hparams_int(h, "max_pixels", p->longest, 1, INT64_MAX / 2);
     if (hparams_int(h, "patch_size", p->patch, 1, 64) != p->patch)

@@ -149,7 +149,16 @@ CASES = {
     },
 }
 
-CLASSES = {"glm4v": "Glm4vForConditionalGeneration", "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
+# Full-size pictures on a narrow model: the published settings of the processor.
+CASES["phone"] = {
+    "glm4v": ({"text_config": text(V, 32, 2, 1, 2, 48, rope_parameters=rope(10000.0, [2, 1, 1], partial_rotary_factor=.5)) |
+               {"max_position_embeddings": 8192},
+               "vision_config": glm4v_vision(depth=1, hidden_size=24, num_heads=2, image_size=336, patch_size=14),
+               **glm_ids()}, {"patch_size": 14}),
+}
+PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
+
+CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration", "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
@@ -181,7 +190,7 @@ def build(family, variant, seed):
 
 
 def special_of(family):
-    return (GLM, GLM_TEMPLATE) if family.startswith("glm") else (LLAMA, LLAMA_TEMPLATE) if family == "llama" else (QWEN, QWEN_TEMPLATE)
+    return (GLM, GLM_TEMPLATE) if family.startswith(("glm", "phone")) else (LLAMA, LLAMA_TEMPLATE) if family == "llama" else (QWEN, QWEN_TEMPLATE)
 
 
 def save(model, family, variant, out):
@@ -192,11 +201,12 @@ def save(model, family, variant, out):
     t.save_pretrained(out)
     _, told = CASES[family][variant]
     if told:
-        kind = {"glm4v": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
+        kind = {"glm4v": "Glm4vImageProcessor", "phone": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
         more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family == "qwen3_vl" else {}
         side = told["patch_size"] * 2
         p = getattr(transformers, kind)(merge_size=2, temporal_patch_size=2, **told, **more,
-                                        size={"shortest_edge": side * side * 4, "longest_edge": side * side * 64})
+                                        size=PUBLISHED if family == "phone" else
+                                        {"shortest_edge": side * side * 4, "longest_edge": side * side * 64})
         with open(out + "/preprocessor_config.json", "w") as f:
             d = {k: v for k, v in json.loads(p.to_json_string()).items() if not k.startswith("_")}
             json.dump(d, f, indent=1)

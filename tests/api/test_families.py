@@ -154,3 +154,25 @@ def test_preprocess(tmp_path):
     assert np.array_equal(values[[0, 1, -1]], golden["pixels.0"])
     assert run("preprocess", "--model", ROOT / "tests/model/llama/yarn", "--image", png).returncode == 2
     assert run("preprocess", "--model", case, "--image", tmp_path / "none.png").returncode == 1
+
+
+@pytest.mark.parametrize("pixels", [None, 5000000])
+def test_phone_screenshot(pixels):
+    """1080x2400 RGBA through the published settings of GLM-4.1V: 3,354 image tokens, also with the phone agent's
+    deployment setting, and the reference's answer."""
+    case = ROOT / "tests/model/phone/glm4v"
+    golden, about = tensors(case / "golden.safetensors"), json.loads((case / "golden_phone.json").read_text())
+    rgba = np.dstack([np.array(Image.open(ROOT / about["image"]).convert("RGB")), np.full((2400, 1080), 255, np.uint8)])
+    messages = [{**m, "content": [image(rgba) if p == SLOT else p for p in m["content"]]} for m in about["messages"]]
+    server = Server("--model", str(case), "--max-num-seqs", "2")
+    try:
+        answer = server.client().chat.completions.create(
+            model=case.name, messages=messages, temperature=0, max_tokens=len(golden["greedy"]), logprobs=True,
+            extra_body={"ignore_eos": True, **({"mm_processor_kwargs": {"max_pixels": pixels}} if pixels else {})})
+    finally:
+        server.stop()
+    known, new = token_bytes(case), answer.choices[0].logprobs.content
+    assert answer.usage.prompt_tokens == len(golden["ids"]) and (golden["ids"] == 263).sum() == 3354
+    assert [t.bytes for t in new] == [known.get(int(i), []) for i in golden["greedy"]]
+    row = golden["logits"][-1].astype(np.float64)
+    assert abs(new[0].logprob + math.log(np.exp(row - row.max()).sum())) < 2e-3
