@@ -7,10 +7,10 @@
 
 void path_join(char out[PATH_MAX_LEN], const char *where, const char *name, long index)
 {
-    char tail[48] = "";
+    char tail[24] = "";
     if (index >= 0)
         snprintf(tail, sizeof tail, "[%ld]", index);
-    snprintf(out, PATH_MAX_LEN, "%.100s%s%.40s%s", where, *where ? "." : "", name, tail);
+    snprintf(out, PATH_MAX_LEN, "%.90s%s%.40s%s", where, *where ? "." : "", name, tail);
 }
 
 static const char *type_name(const json_t *v)
