@@ -67,11 +67,13 @@ static void report_unused(struct model *m, const struct loader *l)
 {
     const struct stored *t = weights_all(m->file, &m->n_tensors);
     const char *first = NULL;
-    for (int i = 0; i < m->n_tensors; i++)
+    for (int i = 0; i < m->n_tensors; i++) {
+        m->n_repeated += l->used[i] > 1;
         if (!l->used[i] && !harmless(t[i].name)) {
             first = first ? first : t[i].name;
             m->n_unused++;
         }
+    }
     if (first)
         log_warn("%s: %d of %d tensors are not used, the first is %s", l->dir, m->n_unused, m->n_tensors, first);
 }

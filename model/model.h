@@ -108,6 +108,7 @@ struct model {
     size_t weight_bytes;                 /* device memory of the packed weights (borrowed file pages included) */
     size_t n_params;
     int    n_tensors, n_unused;          /* of the files; unused: the family did not ask for them */
+    int    n_repeated;                   /* those that it asked for more than once */
     float  temperature, top_p;           /* generation_config.json's sampling defaults; -1: not given */
     int    top_k;                        /* likewise */
     float  repetition_penalty;           /* likewise */

@@ -97,6 +97,9 @@ int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, stru
         return -1;
     if (plan.width != width || plan.height != height)
         return err_set(e, "an image of %d x %d becomes %d x %d", width, height, plan.width, plan.height);
+    int i = t->n_images, pages = t->page_first[i] + (plan.n_cells + TRIAL_PAGE - 1) / TRIAL_PAGE;
+    if (plan.n_tokens > t->max_rows - t->pool_first[i] || pages > IMAGE_PAGES)
+        return err_set(e, "the images need more than %d tokens or %d cells", t->max_rows, IMAGE_PAGES * TRIAL_PAGE);
     encode(t, rgb, &plan);
     return 0;
 }

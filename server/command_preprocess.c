@@ -10,8 +10,7 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "base/sha256.h"
-#include "model/model.h"
+#include "model/values.h"
 
 enum { MAX_FILE = 64 << 20, USAGE = 2 };
 
@@ -89,32 +88,19 @@ static int write_npy(const char *path, const float *data, size_t n, const char *
 
 static int report(const struct arguments *a, const struct model *m, const struct pixels *in, struct err *e)
 {
-    struct image_plan p;
-    struct pixels small = { 0 };
-    char hash[65], text[96];
-    int shape[4];
-    if (m->family->plan_image(m, in->width, in->height, &a->opt, &p, e) != 0 ||
-        pixels_resize(&small, in, p.width, p.height, p.filter, p.resizer, e) != 0)
+    struct values v;
+    char text[96];
+    if (values_of(&v, m, in, &a->opt, e) != 0)
         return -1;
-    m->family->pixel_values(m, &p, small.data, NULL, shape);
-    size_t n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
-    float *values = malloc(n * sizeof *values);
-    if (!values) {
-        pixels_free(&small);
-        return err_set(e, "out of memory for %zu pixel values", n);
-    }
-    m->family->pixel_values(m, &p, small.data, values, shape);
-    pixels_free(&small);
-    sha256_hex(hash, values, n * sizeof *values);
-    if (shape[2] == 1)
-        snprintf(text, sizeof text, "%d, %d", shape[0], shape[1]);
+    if (v.shape[2] == 1)
+        snprintf(text, sizeof text, "%d, %d", v.shape[0], v.shape[1]);
     else
-        snprintf(text, sizeof text, "%d, %d, %d", shape[0], shape[1], shape[2]);
-    int rc = a->out ? write_npy(a->out, values, n, text, e) : 0;
-    free(values);
+        snprintf(text, sizeof text, "%d, %d, %d", v.shape[0], v.shape[1], v.shape[2]);
+    int rc = a->out ? write_npy(a->out, v.data, v.n, text, e) : 0;
     if (rc == 0)
         printf("{\"size\": [%d, %d], \"resized\": [%d, %d], \"grid\": [%d, %d], \"tokens\": %d, \"shape\": [%s], \"sha256\": \"%s\"}\n",
-               in->width, in->height, p.width, p.height, p.grid_h, p.grid_w, p.n_tokens, text, hash);
+               in->width, in->height, v.plan.width, v.plan.height, v.plan.grid_h, v.plan.grid_w, v.plan.n_tokens, text, v.sha256);
+    values_free(&v);
     return rc;
 }
 

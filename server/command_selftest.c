@@ -1,12 +1,16 @@
 /* Two parts, one line per stage:
  *
- * The checkpoint: every tensor used, a known picture gives the reference's
+ * The checkpoint: every tensor used once, a known picture gives the reference's
  * pixel values (for the published settings, whose hashes are recorded here) and
  * positions, and a small prompt gives finite logits, the same in one piece and
  * in chunks.
  *
  * The family: the golden cases that ship with the program (tests/model or
- * share/openautoglm/golden), against what transformers computed. */
+ * share/openautoglm/golden), against what transformers computed. A
+ * golden.safetensors in the folder of --golden, or else beside the checkpoint,
+ * is of this very checkpoint and stands for them.
+ *
+ * Exit status 0: all is right, 1: something differs, 2: the checkpoint cannot be used. */
 #include "server/command_selftest.h"
 
 #include <dirent.h>
@@ -17,18 +21,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/sha256.h"
-#include "model/safetensors.h"
+#include "base/mem.h"
+#include "model/record.h"
 #include "model/trial.h"
+#include "model/values.h"
 
-enum { USAGE = 2, WIDTH = 1080, HEIGHT = 2400, MAX_GOLDEN_ROWS = 512 };
+enum { USAGE = 2, WIDTH = 1080, HEIGHT = 2400, MAX_SIDE = 16384 };
 
-static const float tolerance = 2e-3f;
+static const float pixel_tolerance = 1e-6f, tolerance = 2e-3f;
 
 static const char usage[] =
     "usage: openautoglm selftest --model DIR [--device auto|cpu|ref] [--golden DIR]\n"
     "\n"
-    "Checks the checkpoint in DIR and the golden cases of its family.\n";
+    "Checks the checkpoint in DIR and the golden cases of its family; or, where DIR or the\n"
+    "folder of --golden holds a golden.safetensors, the checkpoint against that file.\n"
+    "Exit status 0: all is right, 1: something differs, 2: the checkpoint cannot be used.\n";
 
 struct report { int failed; };
 
@@ -37,7 +44,7 @@ static void say(struct report *r, bool ok, const char *stage, const char *fmt, .
 static void say(struct report *r, bool ok, const char *stage, const char *fmt, ...)
 {
     va_list ap;
-    printf("%-4s  %-10s  ", ok ? "ok" : "FAIL", stage);
+    printf("%-4s  %-12s  ", ok ? "ok" : "FAIL", stage);
     va_start(ap, fmt);
     vprintf(fmt, ap);
     va_end(ap);
@@ -68,56 +75,50 @@ static const struct { const char *type; int shape[4]; float black; const char *s
 
 static void check_tensors(struct report *r, const struct model *m)
 {
-    say(r, m->n_unused == 0, "tensors", "%d of %d used, %.2f million parameters", m->n_tensors - m->n_unused, m->n_tensors,
-        (double)m->n_params / 1e6);
+    say(r, m->n_unused == 0 && m->n_repeated == 0, "tensors", "%d of %d used, %d of them more than once, %.2f million parameters",
+        m->n_tensors - m->n_unused, m->n_tensors, m->n_repeated, (double)m->n_params / 1e6);
 }
 
-static int known_image(struct pixels *out, const struct image_plan *p, struct err *e)
+static void known_image(struct pixels *out)
 {
-    struct pixels big = { malloc((size_t)WIDTH * HEIGHT * 3), WIDTH, HEIGHT };
-    if (!big.data)
-        return err_set(e, "out of memory");
+    *out = (struct pixels){ xmalloc((size_t)WIDTH * HEIGHT * 3), WIDTH, HEIGHT };
     for (uint32_t y = 0; y < HEIGHT; y++)
         for (uint32_t x = 0; x < WIDTH; x++)
             for (uint32_t c = 0; c < 3; c++)
-                big.data[(y * WIDTH + x) * 3 + c] = known_pixel(x, y, c);
-    int rc = pixels_resize(out, &big, p->width, p->height, p->filter, p->resizer, e);
-    pixels_free(&big);
-    return rc;
+                out->data[(y * WIDTH + x) * 3 + c] = known_pixel(x, y, c);
+}
+
+/* The first value of a black picture; overwrites the values. */
+static float black_value(const struct model *m, struct values *v)
+{
+    uint8_t *rgb = xcalloc((size_t)v->plan.width * (size_t)v->plan.height, 3);
+    m->family->pixel_values(m, &v->plan, rgb, v->data, v->shape);
+    free(rgb);
+    return v->data[0];
 }
 
 static void check_preprocess(struct report *r, const struct model *m)
 {
-    struct image_plan p;
-    struct pixels px = { 0 };
+    struct pixels px;
+    struct values v;
     struct err e = { 0 };
-    char hash[65];
-    int shape[4];
-    if (m->family->plan_image(m, WIDTH, HEIGHT, NULL, &p, &e) != 0 || known_image(&px, &p, &e) != 0) {
+    known_image(&px);
+    int rc = values_of(&v, m, &px, NULL, &e);
+    pixels_free(&px);
+    if (rc != 0) {
         say(r, false, "preprocess", "%s", e.text);
         return;
     }
-    m->family->pixel_values(m, &p, px.data, NULL, shape);
-    size_t n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3];
-    float *v = malloc(n * sizeof *v), black = 0;
-    if (v) {
-        m->family->pixel_values(m, &p, px.data, v, shape);
-        sha256_hex(hash, v, n * sizeof *v);
-        memset(px.data, 0, (size_t)p.width * (size_t)p.height * 3);
-        m->family->pixel_values(m, &p, px.data, v, shape);
-        black = v[0];
-    }
-    pixels_free(&px);
-    free(v);
-    for (size_t i = 0; v && i < sizeof records / sizeof *records; i++)
-        if (!strcmp(records[i].type, m->type) && !memcmp(records[i].shape, shape, sizeof shape) &&
-            fabsf(records[i].black - black) < 1e-5f) {
-            say(r, !strcmp(hash, records[i].sha256), "preprocess", "%d x %d becomes %d x %d, %d tokens; sha256 %.16s, recorded %.16s",
-                WIDTH, HEIGHT, p.width, p.height, p.n_tokens, hash, records[i].sha256);
-            return;
-        }
-    say(r, v != NULL, "preprocess", "%d x %d becomes %d x %d, %d tokens; no record for these settings", WIDTH, HEIGHT, p.width,
-        p.height, p.n_tokens);
+    const char *recorded = NULL;
+    float black = black_value(m, &v);
+    values_free(&v);
+    for (size_t i = 0; i < sizeof records / sizeof *records; i++)
+        if (!strcmp(records[i].type, m->type) && !memcmp(records[i].shape, v.shape, sizeof v.shape) &&
+            fabsf(records[i].black - black) < 1e-5f)
+            recorded = records[i].sha256;
+    say(r, !recorded || !strcmp(v.sha256, recorded), "preprocess", "%d x %d becomes %d x %d, %d tokens; sha256 %.16s, %s%.16s", WIDTH,
+        HEIGHT, v.plan.width, v.plan.height, v.plan.n_tokens, v.sha256, recorded ? "recorded " : "no record for these settings",
+        recorded ? recorded : "");
 }
 
 /* One token, the known picture, one token: written down here once more, independently of model/patches.c. */
@@ -175,102 +176,190 @@ static void check_decoder(struct report *r, const struct model *m)
 
 /* ---- golden cases ---- */
 
-static const struct stored *find(const struct weights_file *f, const char *fmt, int i, const char *dtype)
+struct golden {                      /* a golden.safetensors */
+    struct weights_file *file;       /* owned */
+    int32_t *ids, *greedy;           /* owned (n), (n_greedy) */
+    int      n, n_greedy;
+};
+
+/* Image i, borrowed. 1: here it is, 0: there is none, -1: it is none. */
+static int golden_image(const struct golden *g, int i, struct pixels *out, struct err *e)
 {
-    char name[64];
-    snprintf(name, sizeof name, fmt, i);
-    const struct stored *t = weights_find(f, name);
-    return t && !strcmp(t->dtype, dtype) ? t : NULL;
+    const struct stored *t = record_find(g->file, "image.%d", i);
+    if (!t)
+        return 0;
+    if (strcmp(t->dtype, "U8") != 0 || t->n_dims != 3 || t->dims[2] != 3 || t->dims[0] < 1 || t->dims[1] < 1 ||
+        t->dims[0] > MAX_SIDE || t->dims[1] > MAX_SIDE)
+        return err_set(e, "image.%d is not an image", i);
+    *out = (struct pixels){ (uint8_t *)(uintptr_t)t->data, (int)t->dims[1], (int)t->dims[0] };
+    return 1;
 }
 
-/* The largest difference; infinite where there is nothing to compare with. */
-static float difference(const float *have, const struct stored *want, size_t n)
+/* *worst becomes the larger of itself and the largest difference of n floats. */
+static void widen(float *worst, const float *have, const float *want, size_t n)
 {
-    float worst = 0;
-    if (!want || want->bytes / sizeof(float) > n)
-        return INFINITY;
-    for (size_t i = 0; i < want->bytes / sizeof(float); i++) {
-        float w;
-        memcpy(&w, (const char *)want->data + i * sizeof w, sizeof w);
-        float d = fabsf(have[i] - w);
-        worst = d <= worst ? worst : d;
+    size_t at;
+    float  d = record_worst(have, want, n, &at);
+    *worst = d > *worst ? d : *worst;
+}
+
+/* pixels.N: the first two rows and the last. */
+static int golden_pixels(const struct model *m, const struct golden *g, int i, const struct pixels *image, float *worst,
+                         struct err *e)
+{
+    struct values v;
+    if (values_of(&v, m, image, NULL, e) != 0)
+        return -1;
+    size_t       row = v.n / (size_t)v.shape[0];
+    const size_t rows[] = { 0, 1, (size_t)v.shape[0] - 1 };
+    const float *want = v.shape[0] > 1 ? record_floats(g->file, "pixels.%d", i, 3 * row, e) : NULL;
+    for (size_t k = 0; want && k < 3; k++)
+        widen(worst, v.data + rows[k] * row, want + k * row, row);
+    values_free(&v);
+    return want ? 0 : -1;
+}
+
+/* The image's features, then those of deepstack: parts of `hidden` floats. The file may hold the first rows alone. */
+static int golden_features(const struct trial *t, const struct golden *g, int i, float *worst, struct err *e)
+{
+    size_t width = (size_t)t->m->image_row_width, hidden = (size_t)t->m->hidden;
+    const float *have = t->pool + (size_t)t->pool_first[i] * width;
+    for (size_t part = 0; part < width / hidden; part++) {
+        char name[64] = "image_tokens.%d";
+        if (part > 0)
+            snprintf(name, sizeof name, "deepstack.%zu.%%d", part - 1);
+        const struct stored *kept = record_find(g->file, name, i);
+        size_t rows = kept ? kept->bytes / sizeof(float) / hidden : 0;
+        const float *want = record_floats(g->file, name, i, rows * hidden, e);
+        if (!want || rows > (size_t)t->plan[i].n_tokens)
+            return want ? err_set(e, "%s has more rows than image %d has tokens", name, i) : -1;
+        for (size_t k = 0; k < rows; k++)
+            widen(worst, have + k * width + part * hidden, want + k * hidden, hidden);
     }
-    return worst;
+    return 0;
 }
 
-static int golden_images(struct report *r, struct trial *t, const struct weights_file *f, struct err *e)
+/* Encodes the images. -1 also where they do not take the prompt's places: nothing can be computed from that. */
+static int golden_vision(struct report *r, struct trial *t, const struct golden *g, struct err *e)
 {
-    const struct stored *im;
-    const int hidden = t->m->hidden, width = t->m->image_row_width;
-    float worst = 0;
-    int i = 0;
-    for (; (im = find(f, "image.%d", i, "U8")); i++) {
-        if (im->n_dims != 3 || trial_image(t, im->data, (int)im->dims[1], (int)im->dims[0], e) != 0)
+    struct pixels image;
+    float worst = 0, worst_pixel = 0;
+    int   rc, i, tokens = 0, places = 0, n_pixels = 0;
+    for (i = 0; (rc = golden_image(g, i, &image, e)) > 0; i++) {
+        if (!t->m->family->plan_image)
+            return err_set(e, "%s takes no images", t->m->type);
+        if (record_find(g->file, "pixels.%d", i) && ++n_pixels && golden_pixels(t->m, g, i, &image, &worst_pixel, e) != 0)
             return -1;
-        int rows = t->plan[i].n_tokens;
-        float *x = malloc((size_t)rows * (size_t)hidden * sizeof *x);
-        for (int k = 0; x && k < rows; k++)
-            memcpy(x + (size_t)k * (size_t)hidden, t->pool + (size_t)(t->pool_first[i] + k) * (size_t)width, (size_t)hidden * sizeof *x);
-        float d = x ? difference(x, find(f, "image_tokens.%d", i, "F32"), (size_t)rows * (size_t)hidden) : INFINITY;
-        worst = d <= worst ? worst : d;
-        free(x);
+        if (trial_image(t, image.data, image.width, image.height, e) != 0 || golden_features(t, g, i, &worst, e) != 0)
+            return -1;
+        tokens += t->plan[i].n_tokens;
     }
+    if (rc < 0)
+        return -1;
+    for (int k = 0; k < g->n; k++)
+        places += g->ids[k] == t->m->image_token;
+    if (tokens != places)
+        return err_set(e, "%d image tokens for %d places in the prompt", tokens, places);
+    if (n_pixels)
+        say(r, worst_pixel <= pixel_tolerance, "  preprocess", "pixel values of %d images within %.1e", n_pixels, (double)worst_pixel);
     if (i)
         say(r, worst <= tolerance, "  vision", "%d images, within %.1e", i, (double)worst);
     return 0;
 }
 
-static void golden_text(struct report *r, struct trial *t, const struct weights_file *f)
+static int golden_positions(struct report *r, const struct trial *t, const struct golden *g, struct err *e)
 {
-    const struct stored *ids = find(f, "ids", 0, "I32"), *greedy = find(f, "greedy", 0, "I32"), *logits = find(f, "logits", 0, "F32");
-    const struct stored *positions = find(f, "positions", 0, "I32");
-    int n = ids ? (int)(ids->bytes / 4) : 0, n_out = greedy ? (int)(greedy->bytes / 4) : 0, next, same = 0;
-    size_t row = (size_t)t->m->vocab, all = (size_t)n * row;
-    if (n < 1 || n_out < 1 || !logits || n + n_out > t->max_rows || logits->bytes / sizeof(float) > all) {
-        say(r, false, "  decoder", "the golden file is not usable");
-        return;
+    int n, next, differ = 0;
+    if (!record_find(g->file, "positions", 0))
+        return 0;
+    int32_t *want = record_ints(g->file, "positions", 0, &n, e);
+    if (!want || n != 3 * g->n) {
+        free(want);
+        return want ? err_set(e, "%d positions for %d tokens on 3 axes", n, g->n) : -1;
     }
-    int32_t *in = malloc(ids->bytes), *out = malloc(greedy->bytes), *pos = NULL;
-    float *x = malloc(all * sizeof *x);
-    if (in && out && x) {
-        memcpy(in, ids->data, ids->bytes);
-        pos = trial_positions(t, in, n, &next);
-        if (positions)
-            say(r, positions->bytes == (size_t)n * 12 && !memcmp(positions->data, pos, positions->bytes), "  positions", "%d tokens", n);
-        trial_prompt(t, in, n, n, x);
-        float d = difference(x + all - logits->bytes / sizeof *x, logits, logits->bytes / sizeof *x);
-        trial_greedy(t, in, n, x + all - row, out, n_out);
-        while (same < n_out && !memcmp(out + same, (const char *)greedy->data + 4 * same, 4))
-            same++;
-        say(r, d <= tolerance && same == n_out, "  decoder", "logits within %.1e, %d of %d greedy tokens equal", (double)d, same, n_out);
-    }
-    free(in);
-    free(out);
-    free(pos);
-    free(x);
+    int32_t *have = trial_positions(t, g->ids, g->n, &next);
+    for (int i = 0; i < n; i++)
+        differ += have[i] != want[i];
+    say(r, differ == 0, "  positions", "%d tokens on 3 axes, %d differ", g->n, differ);
+    free(have);
+    free(want);
+    return 0;
 }
 
-static void golden_case(struct report *r, const struct model_options *opt, const char *dir, const char *checkpoint)
+static int golden_decoder(struct report *r, struct trial *t, const struct golden *g, struct err *e)
 {
-    struct err e = { 0 };
+    const struct stored *kept = record_find(g->file, "logits", 0);
+    size_t vocab = (size_t)t->m->vocab, all = (size_t)g->n * vocab, some = kept ? kept->bytes / sizeof(float) : 0;
+    const float *want = record_floats(g->file, "logits", 0, some, e);
+    if (!want || some > all || some % vocab != 0)
+        return want ? err_set(e, "%zu logits for a vocabulary of %zu", some, vocab) : -1;
+    float   *logits = xcalloc(all, sizeof *logits), worst = 0;
+    int32_t *out = xcalloc((size_t)g->n_greedy, sizeof *out);
+    int      same = 0;
+    trial_prompt(t, g->ids, g->n, g->n, logits);
+    widen(&worst, logits + all - some, want, some);
+    trial_greedy(t, g->ids, g->n, logits + all - vocab, out, g->n_greedy);
+    while (same < g->n_greedy && out[same] == g->greedy[same])
+        same++;
+    free(logits);
+    free(out);
+    say(r, worst <= tolerance && same == g->n_greedy, "  decoder", "logits within %.1e, %d of %d greedy tokens equal", (double)worst,
+        same, g->n_greedy);
+    return 0;
+}
+
+static int golden_open(struct golden *g, const char *dir, const struct model *m, struct err *e)
+{
     char path[4200];
-    struct trial t;
-    snprintf(path, sizeof path, "%s/golden.safetensors", dir);
-    struct weights_file *f = weights_open_file(path, &e);
-    struct model *m = f ? model_open(checkpoint, opt, &e) : NULL;
+    snprintf(path, sizeof path, "%.4100s/golden.safetensors", dir);
+    g->file = weights_open_file(path, e);
+    if (!g->file || !(g->ids = record_ints(g->file, "ids", 0, &g->n, e)) ||
+        !(g->greedy = record_ints(g->file, "greedy", 0, &g->n_greedy, e)))
+        return -1;
+    if (g->n < 1 || g->n_greedy < 1 || g->n_greedy > m->context - g->n)
+        return err_set(e, "%d tokens and %d more for a context of %d", g->n, g->n_greedy, m->context);
+    for (int i = 0; i < g->n; i++)
+        if (g->ids[i] < 0 || g->ids[i] >= m->vocab)
+            return err_set(e, "token %d of the prompt is %d", i, g->ids[i]);
+    return 0;
+}
+
+/* The case in `dir` on the model that it belongs to. */
+static void golden_run(struct report *r, const struct model *m, const char *dir)
+{
+    struct err    e = { 0 };
+    struct golden g = { 0 };
+    struct trial  t;
     printf("golden case %s\n", dir);
-    if (m) {
-        trial_open(&t, m, MAX_GOLDEN_ROWS);
-        if (golden_images(r, &t, f, &e) == 0)
-            golden_text(r, &t, f);
-        else
-            say(r, false, "  vision", "%s", e.text);
+    int rc = golden_open(&g, dir, m, &e);
+    if (rc == 0) {
+        trial_open(&t, m, g.n + g.n_greedy);
+        rc = golden_vision(r, &t, &g, &e) == 0 && golden_positions(r, &t, &g, &e) == 0 && golden_decoder(r, &t, &g, &e) == 0 ? 0 : -1;
         trial_close(&t);
-    } else {
-        say(r, false, "  open", "%s", e.text);
     }
+    if (rc != 0)
+        say(r, false, "  case", "%s", e.text);
+    free(g.ids);
+    free(g.greedy);
+    weights_close(g.file);
+}
+
+static void golden_case(struct report *r, const struct model_options *opt, const char *dir)
+{
+    struct err    e = { 0 };
+    struct model *m = model_open(dir, opt, &e);
+    if (m)
+        golden_run(r, m, dir);
+    else
+        say(r, false, "case", "%s", e.text);
     model_close(m);
-    weights_close(f);
+}
+
+static bool has_golden(const char *dir)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%.4100s/golden.safetensors", dir);
+    return access(path, R_OK) == 0;
 }
 
 /* Where the cases lie: beside the sources, or installed. */
@@ -303,7 +392,7 @@ static void golden_cases(struct report *r, const struct model_options *opt, cons
         snprintf(dir, sizeof dir, "%.4100s/%.64s", root, list[i]->d_name);
         snprintf(path, sizeof path, "%.4170s/config.json", dir);
         if (*list[i]->d_name != '.' && access(path, R_OK) == 0) {
-            golden_case(r, opt, dir, dir);
+            golden_case(r, opt, dir);
             n++;
         }
         free(list[i]);
@@ -336,7 +425,11 @@ static int run(const char *dir, const char *device, const char *golden)
         check_positions(&r, m);
     }
     check_decoder(&r, m);
-    golden_cases(&r, &opt, m->type, golden);
+    const char *own = golden && has_golden(golden) ? golden : !golden && has_golden(dir) ? dir : NULL;
+    if (own)
+        golden_run(&r, m, own);
+    else
+        golden_cases(&r, &opt, m->type, golden);
     model_close(m);
     b->close(dev);
     printf(r.failed ? "selftest: %d stages FAILED\n" : "selftest: every stage is right\n", r.failed);

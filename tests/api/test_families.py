@@ -130,9 +130,71 @@ def run(*arguments):
     return subprocess.run([BIN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
+def edit(path, name, change):
+    """Changes one array of a safetensors file where it lies."""
+    array = tensors(path)[name].copy()
+    data = bytearray(path.read_bytes())
+    at = data.find(tensors(path)[name].tobytes(), 8 + struct.unpack("<Q", data[:8])[0])
+    change(array)
+    data[at:at + array.nbytes] = array.tobytes()
+    path.write_bytes(data)
+
+
+def put(array, at, value):
+    array.reshape(-1)[at] = value
+
+
+def add_tensor(path):
+    data = path.read_bytes()
+    n = struct.unpack("<Q", data[:8])[0]
+    header, body = json.loads(data[8:8 + n]), data[8 + n:]
+    header["more.weight"] = {"dtype": "F32", "shape": [1], "data_offsets": [len(body), len(body) + 4]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(struct.pack("<Q", len(text)) + text + body + b"\0" * 4)
+
+
+@pytest.mark.parametrize("device", ["ref", "cpu"])
+@pytest.mark.parametrize("case", {c.parent.name: c for c in CASES}.values(), ids=lambda c: c.parent.name)
+def test_selftest_of_every_family(case, device):
+    """One case each: selftest on the checkpoint with its own golden file."""
+    done = run("selftest", "--model", case, "--device", device)
+    lines = [line.split() for line in done.stdout.splitlines() if line.startswith("ok      ")]
+    stages = ["preprocess", "vision", "positions", "decoder"] if "image.0" in tensors(case / "golden.safetensors") else ["decoder"]
+    assert done.returncode == 0 and [words[1] for words in lines] == stages, done.stdout
+    assert "24 of 24 greedy tokens equal" in done.stdout
+
+
+# What is done to a copy of a case, and what selftest says then.
+WRONG = {
+    "logits": (lambda d: edit(d / "golden.safetensors", "logits", lambda a: put(a, -1, a[-1, -1] + 0.01)), "FAIL    decoder"),
+    "greedy": (lambda d: edit(d / "golden.safetensors", "greedy", lambda a: put(a, 5, a[5] ^ 1)), "5 of 24 greedy tokens"),
+    "no number": (lambda d: edit(d / "golden.safetensors", "image_tokens.0", lambda a: put(a, 7, np.nan)), "FAIL    vision"),
+    "deepstack": (lambda d: edit(d / "golden.safetensors", "deepstack.1.1", lambda a: put(a, 3, a[0, 3] + 0.01)), "FAIL    vision"),
+    "pixels": (lambda d: edit(d / "golden.safetensors", "pixels.1", lambda a: put(a, -1, a[-1, -1] + 1e-4)), "FAIL    preprocess"),
+    "positions": (lambda d: edit(d / "golden.safetensors", "positions", lambda a: put(a, 200, a[1, 67] + 1)), "1 differ"),
+    "places": (lambda d: edit(d / "golden.safetensors", "ids", lambda a: put(a, a.tolist().index(260), 5)), "41 image tokens for 40 places"),
+    "token": (lambda d: edit(d / "golden.safetensors", "ids", lambda a: put(a, 0, 1 << 30)), "token 0 of the prompt"),
+    "tensor": (lambda d: add_tensor(d / "model.safetensors"), "FAIL  tensors       93 of 94 used"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_selftest_sees(what, tmp_path):
+    shutil.copytree(ROOT / "tests/model/qwen3_vl/deepstack", tmp_path / "case")
+    damage, said = WRONG[what]
+    damage(tmp_path / "case")
+    done = run("selftest", "--model", tmp_path / "case")
+    assert done.returncode == 1 and said in done.stdout, done.stdout
+    assert "selftest: 1 stages FAILED" in done.stdout, done.stdout
+
+
 def test_selftest(tmp_path):
     done = run("selftest", "--model", ROOT / "models/open-autoglm-v1")
     assert done.returncode == 0 and "FAIL" not in done.stdout and "recorded" in done.stdout
+    for case in "text", "small", "two":      # of the shipped model itself
+        done = run("selftest", "--model", MODEL, "--golden", ROOT / "tests/model/open_autoglm" / case)
+        assert done.returncode == 0 and "ok      decoder" in done.stdout, done.stdout
     case = tmp_path / "glm4v" / "broken"
     shutil.copytree(ROOT / "tests/model/glm4v/grouped", case)
     config = json.loads((case / "config.json").read_text())

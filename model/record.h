@@ -1,0 +1,24 @@
+/* model/record.h - what a reference computed: the arrays of a golden.safetensors
+ * file (python/golden.py). Opened with weights_open_file().
+ *
+ *     int n;
+ *     int32_t *ids = record_ints(f, "ids", 0, &n, &e);                    // free()
+ *     const float *want = record_floats(f, "image_tokens.%d", i, n, &e);  // in the file
+ *     float d = record_worst(have, want, n, &at);
+ *
+ * A name may hold one %d, which becomes i. */
+#ifndef MODEL_RECORD_H
+#define MODEL_RECORD_H
+#include "base/err.h"
+#include "model/safetensors.h"
+
+/* NULL: not there. */
+const struct stored *record_find(const struct weights_file *f, const char *name, int i);
+/* I32 or I64 as int32_t; NULL: not there, or of another type. */
+int32_t     *record_ints(const struct weights_file *f, const char *name, int i, int *n, struct err *e);
+/* Exactly n values of F32; NULL: not there, or something else. */
+const float *record_floats(const struct weights_file *f, const char *name, int i, size_t n, struct err *e);
+/* The largest difference and where it is; infinite where one of the two is no number. */
+float        record_worst(const float *have, const float *want, size_t n, size_t *at);
+
+#endif
