@@ -301,7 +301,8 @@ static int read_argument(struct config *c, unsigned groups, char **argv, bool *s
     if (!r || !(r->groups & groups)) {
         char option[64];
         snprintf(option, sizeof option, "%.*s", (int)n, name);
-        return err_field(e, option, "option %s: %s", option, r ? "does not belong to this command" : "there is no such option");
+        return err_field(e, option, "option %s: %s", option,
+                         r ? "does not belong to this command" : "there is no such option");
     }
     int took = 1;
     if (!value && r->type == T_BOOL)

@@ -82,13 +82,15 @@ static int parse_template_fields(struct chat *c, const json_t *in, struct err *e
 
 static int parse(struct app *a, const struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
 {
-    struct message_limits limits = { .max_images = (int)a->cfg->max_images, .max_image_bytes = (size_t)a->cfg->max_image_bytes };
+    struct message_limits limits = { .max_images = (int)a->cfg->max_images,
+                                     .max_image_bytes = (size_t)a->cfg->max_image_bytes };
     q->root = fields_parse(x->body, x->n_body, e);
     if (!q->root)
         return -1;
     params_default(g, &q->sampling.params);
     return check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
-                   sampling_parse(&q->sampling, q->root, true, e) == 0 && parse_template_fields(&q->chat, q->root, e) == 0
+                   sampling_parse(&q->sampling, q->root, true, e) == 0 &&
+                   parse_template_fields(&q->chat, q->root, e) == 0
                ? 0
                : -1;
 }
@@ -97,7 +99,8 @@ enum { LONG_BODY = 256 << 10 };
 
 /* Decodes the images and lets the engine read the chat; what takes long, only
  * a few at a time. NULL with e->text empty: the client is gone. */
-static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
+static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchange *x, struct chat_request *q,
+                                  struct err *e)
 {
     int n = q->messages.n_images;
     bool heavy = n > 0 || x->n_body > LONG_BODY;

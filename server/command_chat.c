@@ -86,7 +86,9 @@ static int ask(const struct config *c, const struct pictures *pictures, struct e
         params.temperature = (float)c->temperature;
     params.has_seed = options_given(c, "seed");
     params.seed = (uint64_t)c->seed;
-    struct chat chat = { .messages = make_messages(c, pictures->n), .images = pictures->image, .n_images = pictures->n };
+    struct chat chat = { .messages = make_messages(c, pictures->n),
+                         .images = pictures->image,
+                         .n_images = pictures->n };
     struct prompt  *p = engine_prompt(g, &chat, e);
     struct request *r = p ? engine_submit(g, p, &params, e) : NULL;
     int rc = r && print_answer(r, e) == 0 ? 0 : EXIT_FAILURE;

@@ -123,13 +123,22 @@ static struct http *start_http(struct app *a, struct err *e)
 {
     const struct config *c = a->cfg;
     struct http_options opt = {
-        .host = c->host, .port = (int)c->port, .max_connections = (int)c->max_connections, .idle_timeout = c->idle_timeout,
-        .read_timeout = c->read_timeout, .write_timeout = c->write_timeout, .max_body_total = (size_t)c->max_body_total,
-        .ctx = a, .begin = routes_begin, .handle = routes_handle, .done = routes_done,
+        .host = c->host,
+        .port = (int)c->port,
+        .max_connections = (int)c->max_connections,
+        .idle_timeout = c->idle_timeout,
+        .read_timeout = c->read_timeout,
+        .write_timeout = c->write_timeout,
+        .max_body_total = (size_t)c->max_body_total,
+        .ctx = a,
+        .begin = routes_begin,
+        .handle = routes_handle,
+        .done = routes_done,
     };
     struct http *h = http_start(&opt, e);
     if (h)
-        log_info(strchr(c->host, ':') ? "listening on http://[%s]:%d" : "listening on http://%s:%d", c->host, http_port(h));
+        log_info(strchr(c->host, ':') ? "listening on http://[%s]:%d" : "listening on http://%s:%d", c->host,
+                 http_port(h));
     return h;
 }
 
@@ -147,8 +156,9 @@ static int load(struct server *s, struct err *e)
     atomic_store(&s->app.engine, g);
     int loading = APP_LOADING;
     atomic_compare_exchange_strong(&s->app.state, &loading, APP_READY);
-    log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once", clock_seconds() - s->app.started,
-             app_model_name(&s->app), plan.model_type, plan.device, plan.max_model_len, plan.max_num_seqs);
+    log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once",
+             clock_seconds() - s->app.started, app_model_name(&s->app), plan.model_type, plan.device,
+             plan.max_model_len, plan.max_num_seqs);
     return -1;
 }
 

@@ -68,7 +68,8 @@ bad:
     return -1;
 }
 
-int data_url_check(const char *url, size_t n_url, size_t max, const char *field, const char **data, size_t *n, struct err *e)
+int data_url_check(const char *url, size_t n_url, size_t max, const char *field, const char **data, size_t *n,
+                   struct err *e)
 {
     if (strncasecmp(url, "http:", 5) == 0 || strncasecmp(url, "https:", 6) == 0)
         return err_field(e, field, "%s: remote image URLs are off; send the image as a base64 data: URL", field);

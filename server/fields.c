@@ -25,7 +25,8 @@ int fields_wrong(struct err *e, const char *code, const char *at, const char *na
 
 static int wrong_type(struct err *e, const char *at, const char *name, const char *wanted, const json_t *v)
 {
-    static const char *const type[] = { "an object", "an array", "a string", "an integer", "a number", "a boolean", "a boolean", "null" };
+    static const char *const type[] = { "an object", "an array",  "a string",  "an integer",
+                                        "a number",  "a boolean", "a boolean", "null" };
     return fields_wrong(e, "invalid_type", at, name, "must be %s, not %s", wanted, type[json_typeof(v)]);
 }
 
@@ -95,7 +96,8 @@ int member_bool(const json_t *o, const char *at, const char *name, bool *out, st
     return 0;
 }
 
-int member_int(const json_t *o, const char *at, const char *name, int64_t least, int64_t most, int64_t *out, struct err *e)
+int member_int(const json_t *o, const char *at, const char *name, int64_t least, int64_t most, int64_t *out,
+               struct err *e)
 {
     const json_t *v = present(o, name);
     if (!v)
@@ -117,7 +119,8 @@ int member_int(const json_t *o, const char *at, const char *name, int64_t least,
     return 0;
 }
 
-int member_real(const json_t *o, const char *at, const char *name, double least, double most, double *out, struct err *e)
+int member_real(const json_t *o, const char *at, const char *name, double least, double most, double *out,
+                struct err *e)
 {
     const json_t *v = present(o, name);
     if (!v)

@@ -19,8 +19,10 @@ int fields_wrong(struct err *e, const char *code, const char *at, const char *na
     __attribute__((format(printf, 5, 6)));
 
 int member_bool(const json_t *o, const char *at, const char *name, bool *out, struct err *e);
-int member_int(const json_t *o, const char *at, const char *name, int64_t least, int64_t most, int64_t *out, struct err *e);
-int member_real(const json_t *o, const char *at, const char *name, double least, double most, double *out, struct err *e);
+int member_int(const json_t *o, const char *at, const char *name, int64_t least, int64_t most, int64_t *out,
+               struct err *e);
+int member_real(const json_t *o, const char *at, const char *name, double least, double most, double *out,
+                struct err *e);
 int member_string(const json_t *o, const char *at, const char *name, const char **out, struct err *e);
 int member_object(const json_t *o, const char *at, const char *name, json_t **out, struct err *e);
 int member_array(const json_t *o, const char *at, const char *name, json_t **out, struct err *e);

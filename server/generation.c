@@ -58,7 +58,8 @@ static void log_end(const struct generation *q)
         log_warn("request %s: %s", q->head.id, end->err.text);
         return;
     }
-    log_debug("request %s (%s): %d + %d tokens, %s", q->head.id, q->x->request_id, end->prompt_tokens, end->completion_tokens,
+    log_debug("request %s (%s): %d + %d tokens, %s", q->head.id, q->x->request_id, end->prompt_tokens,
+              end->completion_tokens,
               end->finish == FINISH_LENGTH ? "length" : end->finish == FINISH_STOP ? "stop" : "cancelled");
 }
 
@@ -142,7 +143,8 @@ static void answer(struct generation *q)
         return;
     }
     x->status = 200;
-    reply_answer(&x->reply, &q->head, q->text.data ? q->text.data : "", q->text.len, q->logprobs ? &q->probs : NULL, &q->end);
+    reply_answer(&x->reply, &q->head, q->text.data ? q->text.data : "", q->text.len, q->logprobs ? &q->probs : NULL,
+                 &q->end);
 }
 
 /* ---- the stream ---- */
@@ -151,7 +153,8 @@ static void write_text_chunk(struct generation *q, struct buf *out)
 {
     enum chunk_usage usage = q->include_usage ? CHUNK_USAGE_NULL : CHUNK_USAGE_ABSENT;
     sse_begin(out);
-    reply_chunk_text(out, &q->head, q->text.data, q->text.len, q->logprobs ? &q->probs : NULL, q->ended ? &q->end : NULL, usage);
+    reply_chunk_text(out, &q->head, q->text.data, q->text.len, q->logprobs ? &q->probs : NULL,
+                     q->ended ? &q->end : NULL, usage);
     sse_end(out);
     buf_clear(&q->text);
     logprobs_clear(&q->probs);
@@ -249,7 +252,8 @@ static void make_id(char *out, size_t size, const char *prefix)
     snprintf(out, size, "%s-%s", prefix, digits);
 }
 
-void generation_run(struct app *a, struct engine *g, struct exchange *x, struct prompt *p, const struct sampling *s, bool chat)
+void generation_run(struct app *a, struct engine *g, struct exchange *x, struct prompt *p, const struct sampling *s,
+                    bool chat)
 {
     struct generation *q = calloc(1, sizeof *q);
     struct err         e = { .status = 503, .text = "out of memory" };

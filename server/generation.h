@@ -8,6 +8,7 @@
 /* Submits the prompt (which becomes the engine's) and answers x: with the
  * whole answer, with a stream, or with an error. The caller has entered the
  * app (app_enter); the place is given back when the generation ends. */
-void generation_run(struct app *a, struct engine *g, struct exchange *x, struct prompt *p, const struct sampling *s, bool chat);
+void generation_run(struct app *a, struct engine *g, struct exchange *x, struct prompt *p, const struct sampling *s,
+                    bool chat);
 
 #endif

@@ -61,7 +61,8 @@ static void on_connection(void *ctx, struct MHD_Connection *mhd, void **slot, en
 {
     struct http *h = ctx;
     if (what == MHD_CONNECTION_NOTIFY_STARTED)
-        *slot = connection_open(&h->connections, MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
+        *slot = connection_open(&h->connections,
+                                MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd);
     else if (*slot)
         connection_close(&h->connections, *slot);
 }

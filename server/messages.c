@@ -40,7 +40,8 @@ static int add_image(struct parser *p, const char *at, const char *name, json_t 
         return fields_wrong(p->e, "invalid_value", at, "image_url.detail", "must be low, high or auto");
     struct message_image image = { .detail = detail ? known_detail(detail) : NULL, .url = url };
     memcpy(image.field, field, sizeof field);
-    if (data_url_check(json_string_value(url), json_string_length(url), p->limits->max_image_bytes, field, &image.base64, &image.n_base64, p->e) != 0)
+    if (data_url_check(json_string_value(url), json_string_length(url), p->limits->max_image_bytes, field,
+                       &image.base64, &image.n_base64, p->e) != 0)
         return -1;
     struct message_image *grown = realloc(m->image, (size_t)(m->n_images + 1) * sizeof *grown);
     if (!grown) {
@@ -78,7 +79,8 @@ static int parse_image(struct parser *p, const json_t *part, const char *at)
 static int add_text(struct parser *p, json_t *out, const json_t *text, const char *at, const char *name)
 {
     if (!json_is_string(text))
-        return fields_wrong(p->e, text && !json_is_null(text) ? "invalid_type" : "missing_field", at, name, "must be a string");
+        return fields_wrong(p->e, text && !json_is_null(text) ? "invalid_type" : "missing_field", at, name,
+                            "must be a string");
     return json_array_append_new(out, json_pack("{s:s, s:O}", "type", "text", "text", (json_t *)text));
 }
 
@@ -99,7 +101,8 @@ static int parse_part(struct parser *p, json_t *out, const json_t *part, const c
         return add_text(p, out, json_object_get(part, "refusal"), at, "refusal");
     if (strcmp(type, "image_url") == 0 || strcmp(type, "input_image") == 0)
         return parse_image(p, part, at) == 0 ? json_array_append_new(out, json_pack("{s:s}", "type", "image")) : -1;
-    return fields_wrong(p->e, "invalid_value", at, "type", "\"%.40s\" is not understood; parts are text and image_url", type);
+    return fields_wrong(p->e, "invalid_value", at, "type", "\"%.40s\" is not understood; parts are text and image_url",
+                        type);
 }
 
 /* Templates want the arguments of earlier tool calls as an object; the wire
@@ -155,7 +158,9 @@ static int parse_content(struct parser *p, json_t *message, const json_t *in, co
 
 static int parse_message(struct parser *p, const json_t *in, size_t index)
 {
-    static const char *const roles[] = { "system", "user", "assistant", "tool", "developer", "function", "observation" };
+    static const char *const roles[] = {
+        "system", "user", "assistant", "tool", "developer", "function", "observation"
+    };
     char at[PATH];
     snprintf(at, sizeof at, "messages[%zu]", index);
     if (!json_is_object(in))
@@ -169,7 +174,8 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     while (r < sizeof roles / sizeof *roles && strcmp(role, roles[r]) != 0)
         r++;
     if (r == sizeof roles / sizeof *roles)
-        return fields_wrong(p->e, "invalid_value", at, "role", "\"%.40s\" is none of system, developer, user, assistant, tool", role);
+        return fields_wrong(p->e, "invalid_value", at, "role",
+                            "\"%.40s\" is none of system, developer, user, assistant, tool", role);
 
     json_t *message = json_object();
     json_array_append_new(p->m->list, message);

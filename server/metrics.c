@@ -38,31 +38,40 @@ struct figure {
     double      value;
 };
 
+static void write_vllm(struct buf *out, const char *name, const char *type, const char *help, double value,
+                       const char *label)
+{
+    char full[96];
+    snprintf(full, sizeof full, "vllm:%s", name);
+    head(out, full, type, help);
+    buf_printf(out, "%s{model_name=\"%s\"} %.17g\n", full, label, value);
+}
+
 static void write_figure(struct buf *out, const struct figure *f, const char *label)
 {
     char name[96];
     snprintf(name, sizeof name, "openautoglm_%s", f->own);
     head(out, name, f->type, f->help);
     buf_printf(out, "%s %.17g\n", name, f->value);
-    if (!*f->vllm)
-        return;
-    snprintf(name, sizeof name, "vllm:%s", f->vllm);
-    head(out, name, f->type, f->help);
-    buf_printf(out, "%s{model_name=\"%s\"} %.17g\n", name, label, f->value);
+    if (*f->vllm)
+        write_vllm(out, f->vllm, f->type, f->help, f->value, label);
 }
 
-static void write_histogram(struct buf *out, const char *name, const char *help, const struct histogram *h, const char *label)
+static void write_histogram(struct buf *out, const char *name, const char *help, const struct histogram *h,
+                            const char *label)
 {
     char labels[160] = "";
     if (*label)
         snprintf(labels, sizeof labels, "model_name=\"%s\",", label);
     head(out, name, "histogram", help);
     for (int i = 0; i < ENGINE_LATENCY_BUCKETS; i++)
-        buf_printf(out, "%s_bucket{%sle=\"%.9g\"} %llu\n", name, labels, engine_latency_bounds[i], (unsigned long long)h->bucket[i]);
+        buf_printf(out, "%s_bucket{%sle=\"%.9g\"} %llu\n", name, labels, engine_latency_bounds[i],
+                   (unsigned long long)h->bucket[i]);
     buf_printf(out, "%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels, (unsigned long long)h->count);
     if (*label)
         snprintf(labels, sizeof labels, "{model_name=\"%s\"}", label);
-    buf_printf(out, "%s_sum%s %.9g\n%s_count%s %llu\n", name, labels, h->sum, name, labels, (unsigned long long)h->count);
+    buf_printf(out, "%s_sum%s %.9g\n%s_count%s %llu\n", name, labels, h->sum, name, labels,
+               (unsigned long long)h->count);
 }
 
 /* The model's name as a label value. */
@@ -93,7 +102,8 @@ static double resident_bytes(void)
 
 static void write_http(struct buf *out, struct app *a)
 {
-    head(out, "openautoglm_http_requests_total", "counter", "Requests by route and status (499: the client went away).");
+    head(out, "openautoglm_http_requests_total", "counter",
+         "Requests by route and status (499: the client went away).");
     for (int r = 0; r <= n_routes; r++)
         for (int s = 0; s <= N_STATUSES; s++) {
             unsigned long long n = atomic_load(&a->http_requests[r][s]);
@@ -102,7 +112,8 @@ static void write_http(struct buf *out, struct app *a)
                 snprintf(status, sizeof status, "%d", statuses[s]);
             if (n)
                 buf_printf(out, "openautoglm_http_requests_total{method=\"%s\",route=\"%s\",status=\"%s\"} %llu\n",
-                           r < n_routes ? routes[r].method : "other", r < n_routes ? routes[r].path : "other", status, n);
+                           r < n_routes ? routes[r].method : "other", r < n_routes ? routes[r].path : "other", status,
+                           n);
         }
     const struct figure figures[] = {
         { "http_connections", "", "gauge", "Open connections.", a->http ? http_connections(a->http) : 0 },
@@ -138,11 +149,11 @@ static void write_counts(struct buf *out, const struct engine_stats *s, const ch
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         write_figure(out, &figures[i], label);
-    buf_printf(out, "# HELP vllm:gpu_cache_usage_perc Old name of vllm:kv_cache_usage_perc.\n# TYPE vllm:gpu_cache_usage_perc gauge\n"
-                    "vllm:gpu_cache_usage_perc{model_name=\"%s\"} %.17g\n", label, used);
-    buf_printf(out, "# TYPE vllm:gpu_prefix_cache_queries_total counter\nvllm:gpu_prefix_cache_queries_total{model_name=\"%s\"} %llu\n"
-                    "# TYPE vllm:gpu_prefix_cache_hits_total counter\nvllm:gpu_prefix_cache_hits_total{model_name=\"%s\"} %llu\n",
-               label, (unsigned long long)s->prefix_queries, label, (unsigned long long)s->prefix_hits);
+    write_vllm(out, "gpu_cache_usage_perc", "gauge", "Old name of kv_cache_usage_perc.", used, label);
+    write_vllm(out, "gpu_prefix_cache_queries_total", "counter", "Old name of prefix_cache_queries_total.",
+               (double)s->prefix_queries, label);
+    write_vllm(out, "gpu_prefix_cache_hits_total", "counter", "Old name of prefix_cache_hits_total.",
+               (double)s->prefix_hits, label);
     buf_printf(out, "# TYPE vllm:cache_config_info gauge\n"
                     "vllm:cache_config_info{block_size=\"%d\",num_gpu_blocks=\"%d\",model_name=\"%s\"} 1\n",
                s->page_tokens, s->kv_pages, label);
@@ -156,11 +167,12 @@ static void write_finished(struct buf *out, const struct engine_stats *s, const 
     };
     head(out, "openautoglm_requests_finished_total", "counter", "Finished requests by reason.");
     for (int i = 0; i < 4; i++)
-        buf_printf(out, "openautoglm_requests_finished_total{reason=\"%s\"} %llu\n", row[i].reason, (unsigned long long)row[i].n);
+        buf_printf(out, "openautoglm_requests_finished_total{reason=\"%s\"} %llu\n", row[i].reason,
+                   (unsigned long long)row[i].n);
     head(out, "vllm:request_success_total", "counter", "Finished requests by reason.");
     for (int i = 0; i < 4; i++)
-        buf_printf(out, "vllm:request_success_total{finished_reason=\"%s\",model_name=\"%s\"} %llu\n", row[i].vllm, label,
-                   (unsigned long long)row[i].n);
+        buf_printf(out, "vllm:request_success_total{finished_reason=\"%s\",model_name=\"%s\"} %llu\n", row[i].vllm,
+                   label, (unsigned long long)row[i].n);
 }
 
 static void write_histograms(struct buf *out, const struct engine_stats *s, const char *label)

@@ -78,7 +78,9 @@ static void write_info(struct buf *out, struct app *a, struct engine *g)
     write_member(out, "model_type", info.model_type);
     buf_str(out, ",\"architectures\":[");
     json_write_string(out, info.model_type, strlen(info.model_type));
-    buf_printf(out, "],\"is_generation\":true,\"has_image_understanding\":%s,\"max_model_len\":%d,\"context_length\":%d,\"vocab_size\":%d",
+    buf_printf(out,
+               "],\"is_generation\":true,\"has_image_understanding\":%s,\"max_model_len\":%d,\"context_length\":%d,"
+               "\"vocab_size\":%d",
                info.takes_images ? "true" : "false", info.max_model_len, info.max_model_len, info.vocab);
 }
 
@@ -124,6 +126,6 @@ void load_get(struct app *a, struct exchange *x)
     struct engine_stats s;
     engine_stats(g, &s);
     x->status = 200;
-    buf_printf(&x->reply, "[{\"dp_rank\":0,\"num_reqs\":%d,\"num_waiting_reqs\":%d,\"num_tokens\":%d}]", s.running + s.waiting,
-               s.waiting, s.kv_pages_used * s.page_tokens);
+    buf_printf(&x->reply, "[{\"dp_rank\":0,\"num_reqs\":%d,\"num_waiting_reqs\":%d,\"num_tokens\":%d}]",
+               s.running + s.waiting, s.waiting, s.kv_pages_used * s.page_tokens);
 }

@@ -242,7 +242,8 @@ static void write_usage(struct buf *out, const struct event *end)
     buf_printf(out,
                ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
                "\"prompt_tokens_details\":{\"cached_tokens\":%d}}",
-               end->prompt_tokens, end->completion_tokens, end->prompt_tokens + end->completion_tokens, end->cached_tokens);
+               end->prompt_tokens, end->completion_tokens, end->prompt_tokens + end->completion_tokens,
+               end->cached_tokens);
 }
 
 void reply_answer(struct buf *out, const struct answer_head *head, const char *text, size_t n,
@@ -274,7 +275,9 @@ static void end_chunk(struct buf *out, enum chunk_usage usage)
 void reply_chunk_role(struct buf *out, const struct answer_head *head, enum chunk_usage usage)
 {
     begin_chunk(out, head);
-    buf_str(out, "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}");
+    buf_str(
+        out,
+        "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}");
     end_chunk(out, usage);
 }
 

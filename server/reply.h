@@ -12,7 +12,8 @@
 /* s as a JSON string with its quotes; malformed UTF-8 becomes U+FFFD. */
 void json_write_string(struct buf *out, const char *s, size_t n);
 
-/* {"error":{"message","type","param","code"}}; a prompt that is too long is told with the numbers, as clients cut by them. */
+/* {"error":{"message","type","param","code"}}; a prompt that is too long is
+ * told with the numbers, as clients cut by them. */
 void reply_error_object(struct buf *out, int status, const struct err *e);
 
 /* Answers with e's status (0: 400), and Retry-After where it helps. */
@@ -44,7 +45,8 @@ void reply_answer(struct buf *out, const struct answer_head *head, const char *t
 enum chunk_usage { CHUNK_USAGE_ABSENT, CHUNK_USAGE_NULL };
 void reply_chunk_role(struct buf *out, const struct answer_head *head, enum chunk_usage usage);
 void reply_chunk_text(struct buf *out, const struct answer_head *head, const char *text, size_t n,
-                      const struct answer_logprobs *logprobs, const struct event *end /* or NULL */, enum chunk_usage usage);
+                      const struct answer_logprobs *logprobs, const struct event *end /* or NULL */,
+                      enum chunk_usage usage);
 void reply_chunk_usage(struct buf *out, const struct answer_head *head, const struct event *end);
 
 #endif

@@ -87,7 +87,8 @@ static bool authorized(const struct app *a, const struct exchange *x)
     return given && strncasecmp(given, "Bearer ", 7) == 0 && key_equal(given + 7, key);
 }
 
-static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...)
 {
     struct err e;
@@ -104,7 +105,8 @@ static void deny(struct exchange *x, int status, const char *code, const char *f
 
 static bool is_preflight(const struct app *a, const struct exchange *x)
 {
-    return *a->cfg->allow_origin && strcmp(x->method, "OPTIONS") == 0 && exchange_header(x, "Access-Control-Request-Method");
+    return *a->cfg->allow_origin && strcmp(x->method, "OPTIONS") == 0 &&
+           exchange_header(x, "Access-Control-Request-Method");
 }
 
 static void answer_preflight(struct exchange *x)
@@ -166,6 +168,6 @@ void routes_done(void *ctx, struct exchange *x)
     struct app *a = ctx;
     const struct route *r = x->user;
     metrics_count(a, r ? (int)(r - routes) : n_routes, x->broken ? 499 : x->status);
-    log_debug("%s %s %s: %d%s in %.3f s", x->request_id, x->method, x->path, x->status, x->broken ? " (client gone)" : "",
-              clock_seconds() - x->started);
+    log_debug("%s %s %s: %d%s in %.3f s", x->request_id, x->method, x->path, x->status,
+              x->broken ? " (client gone)" : "", clock_seconds() - x->started);
 }

@@ -109,7 +109,8 @@ static int refuse_unsupported(const json_t *in, struct err *e)
     int64_t best_of = 1;
     bool    echo = false;
     const char *type = "text";
-    if (member_object(in, "", "logit_bias", &bias, e) != 0 || member_object(in, "", "response_format", &format, e) != 0 ||
+    if (member_object(in, "", "logit_bias", &bias, e) != 0 ||
+        member_object(in, "", "response_format", &format, e) != 0 ||
         member_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || member_bool(in, "", "echo", &echo, e) != 0 ||
         (format && member_string(format, "response_format", "type", &type, e) != 0))
         return -1;
