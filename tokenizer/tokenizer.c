@@ -128,6 +128,14 @@ static int read_names(struct tokenizer *t, const char *dir, struct err *e)
     return 0;
 }
 
+/* Messages quote the file: they are to stay one line all the same. */
+static void one_line(struct err *e)
+{
+    for (char *p = e ? e->text : ""; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = '?';
+}
+
 struct tokenizer *tokenizer_open(const char *dir, struct err *e)
 {
     char path[4096];
@@ -146,6 +154,7 @@ struct tokenizer *tokenizer_open(const char *dir, struct err *e)
     else
         rc = read_names(t, dir, e);
     if (rc < 0) {
+        one_line(e);
         tokenizer_close(t);
         return NULL;
     }

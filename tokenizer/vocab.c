@@ -62,12 +62,13 @@ void vocab_reserve(struct vocab *v, size_t count)
 
 int vocab_add(struct vocab *v, const char *s, size_t n, int64_t id, struct err *e)
 {
+    int shown = n < 60 ? (int)n : 60;
     if (id < 0 || id > VOCAB_MAX_ID)
-        return err_set(e, "id %lld of \"%.60s\" is not between 0 and %d", (long long)id, s, VOCAB_MAX_ID);
+        return err_set(e, "id %lld of \"%.*s\" is not between 0 and %d", (long long)id, shown, s, VOCAB_MAX_ID);
     if (n > 1 << 20 || v->used + n + 1 >= UINT32_MAX)
         return err_set(e, "the strings are too long");
     if ((size_t)id < v->ids && v->text[id].at != UINT32_MAX)
-        return err_set(e, "\"%.60s\" and \"%.60s\" have the same id %lld", v->pool + v->text[id].at, s,
+        return err_set(e, "\"%.60s\" and \"%.*s\" have the same id %lld", v->pool + v->text[id].at, shown, s,
                        (long long)id);
     vocab_reserve(v, v->count + 1);
     if (grow(&v->pool, &v->cap, v->used + n + 1, 1) < 0 ||

@@ -2,6 +2,7 @@
  * (fixtures/, made by make_fixtures.py), and against damaged files. */
 #include <check.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -182,6 +183,43 @@ START_TEST(test_invalid_utf8_is_replaced)
 }
 END_TEST
 
+/* What several threads do with one tokenizer. */
+struct worker {
+    pthread_t thread;
+    const struct tokenizer *t;
+    const json_t *c; /* the case of expected.json */
+    int bad;
+};
+
+static void *work(void *data)
+{
+    struct worker *w = data;
+    const json_t *texts = json_object_get(expected, "texts"), *plain = json_object_get(w->c, "ids");
+    for (int round = 0; round < 5; round++)
+        for (size_t i = 0; i < json_array_size(texts); i++)
+            w->bad += check_encode(w->t, "shared", json_array_get(texts, i), false, json_array_get(plain, i));
+    return NULL;
+}
+
+START_TEST(test_threads_share_a_tokenizer)
+{
+    static const char *const names[] = { "bpe-bytelevel", "unigram", "o200k", "wordpiece" };
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        struct tokenizer *t = open_fixture(names[k]);
+        struct worker w[4];
+        for (int i = 0; i < 4; i++) {
+            w[i] = (struct worker){ .t = t, .c = json_object_get(json_object_get(expected, "cases"), names[k]) };
+            ck_assert(pthread_create(&w[i].thread, NULL, work, &w[i]) == 0);
+        }
+        for (int i = 0; i < 4; i++) {
+            pthread_join(w[i].thread, NULL);
+            ck_assert_int_eq(w[i].bad, 0);
+        }
+        tokenizer_close(t);
+    }
+}
+END_TEST
+
 /* A megabyte of one letter, of marks, of spaces: seconds at most, also with sanitizers. */
 START_TEST(test_long_texts_do_not_hang)
 {
@@ -243,6 +281,9 @@ START_TEST(test_messages_name_the_place)
         { "{}", "model: expected an object" },
         { "{\"version\":\"2.0\"}", "version" },
         { "{\"model\":{\"type\":\"GPT\"}}", "model.type: \"GPT\"" },
+        { "{\"model\":{\"type\":\"G\\n\"}}", "model.type: \"G?\"" },
+        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1 \"b\":2},\"merges\":[]}}", "model.vocab: expected a comma" },
+        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\\ud800\":1},\"merges\":[]}}", "model.vocab: expected" },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "model.vocab: id -1" },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1e3},\"merges\":[]}}", "model.vocab: the id of \"a\"" },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1,\"b\":1},\"merges\":[]}}", "the same id 1" },
@@ -414,6 +455,7 @@ int main(void)
     tcase_add_test(c, test_pieces_are_the_text);
     tcase_add_test(c, test_lookups);
     tcase_add_test(c, test_invalid_utf8_is_replaced);
+    tcase_add_test(c, test_threads_share_a_tokenizer);
     tcase_add_test(c, test_long_texts_do_not_hang);
     tcase_add_unchecked_fixture(d, load_expected, drop_expected);
     tcase_add_unchecked_fixture(d, make_scratch, remove_scratch);
