@@ -63,12 +63,12 @@ int command_plan(int argc, char **argv)
         command_fail(EXIT_USAGE, &e);
     } else {
         const struct row row[] = {
-            { "weights", "packed for the device", p.weights },
+            { "weights", "as the device uses them", p.weights },
             { "kv", "keys and values of the texts", p.kv },
             { "image cache", "encoded images", p.image_cache },
             { "scratch", "of the largest step", p.scratch },
             { "logits", "of a step's last tokens", p.logits },
-            { "image peak", "decoding the largest images", p.image_peak },
+            { "image peak", "requests being read, images being decoded", p.image_peak },
             { "program", "code, libraries, threads", p.program },
             { "total", "", p.total },
             { "available", "may be used (--memory-bytes)", p.available },
