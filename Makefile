@@ -53,10 +53,10 @@ demo: all ## start the server, ask it about a screenshot, mark the tap
 	@server/demo.sh
 
 asan: ## build/asan/openautoglm with AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) SAN=address,undefined NAME=asan OPT="-O1 -g" all
+	@$(MAKE) SAN=address,undefined NAME=asan OPT="-O1 -g -Wno-format-truncation" all
 
 tsan: ## build/tsan/openautoglm with ThreadSanitizer
-	@$(MAKE) SAN=thread NAME=tsan OPT="-O1 -g" all
+	@$(MAKE) SAN=thread NAME=tsan OPT="-O1 -g -Wno-format-truncation" all
 
 clean: ## remove what was built (the virtual environment stays)
 	find $(B) -mindepth 1 -maxdepth 1 ! -name venv -exec rm -rf {} +

@@ -16,10 +16,10 @@ test-api: $O/openautoglm $(VENV)/tests ## the tests of the HTTP API alone, with 
 
 asan-test: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		$(MAKE) SAN=address,undefined NAME=asan OPT="-O1 -g" TEST_SLOW=1 test
+		$(MAKE) SAN=address,undefined NAME=asan OPT="-O1 -g -Wno-format-truncation" TEST_SLOW=1 test
 
 tsan-test: ## every test under ThreadSanitizer
-	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) SAN=thread NAME=tsan OPT="-O1 -g" TEST_SLOW=1 test
+	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) SAN=thread NAME=tsan OPT="-O1 -g -Wno-format-truncation" TEST_SLOW=1 test
 
 layers: ## who may include whom
 	@tests/layers.sh
