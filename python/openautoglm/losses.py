@@ -17,6 +17,7 @@ from .vocabulary import COLORS
 
 SIGMA = 8            # width of the bell over the coordinates, in their units
 ENOUGH = .05         # attention guidance stops below this
+CELLS = 1500         # cells of a batch, at most, that are asked for their characters
 
 
 class Dense(nn.Module):
@@ -54,7 +55,8 @@ class Dense(nn.Module):
 def _characters(head, f, target):
     """On the cells that hold text and on a few that do not.  Returns loss, share of characters right."""
     target = target.flatten(0, 2)
-    pick = (target > 0).any(1) | (torch.rand(len(target)) < .03)
+    pick = torch.nonzero((target > 0).any(1) | (torch.rand(len(target)) < .03))[:, 0]
+    pick = pick[torch.randperm(len(pick))[:CELLS]]
     target, guess = target[pick], head(f[pick]).unflatten(1, (target.shape[1], -1))
     right = (guess.argmax(-1) == target)[target > 0].float().mean()
     return F.cross_entropy(guess.flatten(0, 1), target.flatten()), right
