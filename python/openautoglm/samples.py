@@ -36,7 +36,7 @@ def candidates(layout, zh):
                 yield s, png.getvalue()
 
 
-def best(model, layout, zh, tasks, tries=8):
+def best(model, layout, zh, tasks, tries=4):
     """Of some screens the one best understood: (share right, screen, PNG, question, of the first task possible)"""
     found = []
     for s, png in itertools.islice(candidates(layout, zh), tries):
