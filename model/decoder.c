@@ -55,11 +55,12 @@ static void layer_load(struct loader *l, struct block *b, const struct decoder *
     int q = s->n * s->dim, kv = s->n_kv * s->dim;
     load_norm(l, &b->norm1, s->hidden, RMS_NORM, s->eps, "input_layernorm");
     load_norm(l, &b->norm2, s->hidden, RMS_NORM, s->eps, "post_attention_layernorm");
-    load_stack(l, &b->qkv, s->hidden, PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }),
-               kind->qkv_bias);
+    load_stack(l, &b->qkv, s->hidden,
+               PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }), kind->qkv_bias);
     load_linear(l, &b->o, s->hidden, q, kind->o_bias, "self_attn.o_proj");
     load_linear(l, &b->down, s->hidden, s->inner, kind->mlp_bias, "mlp.down_proj");
-    b->heads = (struct heads){ .n = s->n, .n_kv = s->n_kv, .dim = s->dim, .scale = 1 / sqrtf((float)s->dim), .rope = &d->rope };
+    b->heads = (struct heads){ .n = s->n, .n_kv = s->n_kv, .dim = s->dim, .scale = 1 / sqrtf((float)s->dim),
+                               .rope = &d->rope };
     if (!kind->qk_norm)
         return;
     load_norm(l, &b->q_norm, s->dim, RMS_NORM, s->eps, "self_attn.q_norm");
@@ -68,7 +69,8 @@ static void layer_load(struct loader *l, struct block *b, const struct decoder *
     b->heads.k_norm = &b->k_norm;
 }
 
-void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root, const struct decoder_kind *kind)
+void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
+                  const struct decoder_kind *kind)
 {
     struct sizes s;
     if (begin(l, d, text, root, kind, &s) != 0)

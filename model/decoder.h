@@ -28,7 +28,8 @@ struct decoder_kind {
 
 /* Reads the text configuration and loads ROOT.embed_tokens, ROOT.layers.N, ROOT.norm and lm_head; fills in the model's
  * vocab, hidden, context and text_kv. `root` ends in '.'. */
-void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root, const struct decoder_kind *kind);
+void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
+                  const struct decoder_kind *kind);
 void glm_decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
                       const struct decoder_kind *kind);
 

@@ -18,6 +18,7 @@ struct glm4v {
     struct rope    rope;             /* of the vision layers                    */
     struct block  *vision;           /* (n_vision), the model's memory          */
     int            n_vision, side;   /* side: of the square position table      */
+    enum act       act;              /* of the gated MLPs                       */
     struct tensor  positions;        /* (side * side, hidden)                   */
     struct norm    norm_in, norm_out, merge_norm;
     struct weight  downsample;       /* (out, merge * merge * hidden)           */
@@ -55,7 +56,8 @@ static void load_downsample(struct loader *l, struct glm4v *g, int out, int hidd
 
 static void load_vision(struct loader *l, struct glm4v *g, struct hparams *v, const char *root)
 {
-    int hidden = (int)hparams_int(v, "hidden_size", 1536, 1, 1 << 14), out = (int)hparams_int(v, "out_hidden_size", 4096, 1, 1 << 15);
+    int hidden = (int)hparams_int(v, "hidden_size", 1536, 1, 1 << 14);
+    int out = (int)hparams_int(v, "out_hidden_size", 4096, 1, 1 << 15);
     int heads = (int)hparams_int(v, "num_heads|num_attention_heads", 12, 1, 256);
     int inner = (int)hparams_int(v, "intermediate_size", 13696, 1, 1 << 18);
     int image = (int)hparams_int(v, "image_size", 336, 1, 1 << 14);
@@ -64,6 +66,7 @@ static void load_vision(struct loader *l, struct glm4v *g, struct hparams *v, co
     struct hparams rope = hparams_object(v, "rope_parameters");
     g->n_vision = (int)hparams_int(v, "depth|num_hidden_layers", 24, 1, 1024);
     g->side = image / g->patches.patch;
+    g->act = load_act(v, "hidden_act", "silu");
     if (hidden % heads)
         hparams_fail(v, "num_heads", "%d heads do not divide %d", heads, hidden);
     if (g->side < 1)
@@ -103,7 +106,8 @@ static int glm4v_load(struct model *m, struct loader *l, struct err *e)
         .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
         .rope = { .theta = 10000, .partial = 1, .interleaved = true, .mrope = MROPE_SECTIONS, .section = { 8, 12, 12 } },
     };
-    patches_load(l, &g->patches, &v, &(struct patches_default){ 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std });
+    struct patches_default usual = { 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std };
+    patches_load(l, &g->patches, &v, &usual);
     glm_decoder_load(l, &g->text, &text, load_root(l, "embed_tokens.weight", text_roots), &kind);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151343, 0, m->vocab - 1);
     if (load_end(l) != 0)
@@ -193,7 +197,7 @@ static void glm4v_encode(const struct model *m, struct run *r, const struct enco
     patch_grid_free(&grid);
     for (int i = 0; i < g->n_vision; i++) {
         block_attend_ragged(r, x, &g->vision[i], places, 1, first);
-        block_mlp_gated(r, x, &g->vision[i], ACT_SILU);
+        block_mlp_gated(r, x, &g->vision[i], g->act);
     }
     nn_norm_to(r, x, x, &g->norm_out);
     x = nn_reshape(x, in->plan.n_tokens, g->downsample.in);
@@ -201,7 +205,7 @@ static void glm4v_encode(const struct model *m, struct run *r, const struct enco
     x = nn_linear(r, x, &g->merge_in, (struct epilogue){ 0 });
     nn_norm_to(r, x, x, &g->merge_norm);
     nn_act(r, x, ACT_GELU);
-    x = nn_linear(r, x, &g->merge_up, (struct epilogue){ .act = ACT_SILU, .glu = true });
+    x = nn_linear(r, x, &g->merge_up, (struct epilogue){ .act = g->act, .glu = true });
     x = nn_linear(r, x, &g->merge_down, (struct epilogue){ 0 });
     nn_scatter(r, in->pool, x, in->rows, false);
 }

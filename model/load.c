@@ -140,7 +140,8 @@ static const struct stored *fetch(struct loader *l, const int *shape, int n_dims
         return NULL;
     }
     if (float_type(t, type) != 0)
-        return load_fail(l, "%s: tensor %s is %s; floats are needed", weights_file_name(l->m->file, t), name, t->dtype), NULL;
+        return load_fail(l, "%s: tensor %s is %s; floats are needed", weights_file_name(l->m->file, t), name,
+                         t->dtype), NULL;
     mark(l, t);
     l->m->n_params += t->bytes / dtype_size(*type);
     return t;

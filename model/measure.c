@@ -7,7 +7,8 @@ static void none_embed(struct device *d, struct tensor out, const struct weight 
     (void)d, (void)out, (void)w, (void)ids;
 }
 
-static void none_linear(struct device *d, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e)
+static void none_linear(struct device *d, struct tensor out, struct tensor x, const struct weight *w,
+                        const struct epilogue *e)
 {
     (void)d, (void)out, (void)x, (void)w, (void)e;
 }

@@ -55,7 +55,7 @@ static int read_generation(struct model *m, const char *dir, struct hparams *con
 /* Buffers that old files carry and no forward pass reads. */
 static bool harmless(const char *name)
 {
-    static const char *const ends[] = { "rotary_emb.inv_freq", "position_ids", "num_batches_tracked", "inv_freq", "masked_bias" };
+    static const char *const ends[] = { "inv_freq", "position_ids", "num_batches_tracked", "masked_bias" };
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
         if (n >= strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i]))
@@ -110,7 +110,8 @@ struct model *model_open(const char *dir, const struct model_options *opt, struc
         else if (!m->family)
             rc = unknown_type(dir, type, e);
         else if (hparams_has(&l.config, "quantization_config"))
-            rc = err_set(e, "%s: config.json: quantization_config: checkpoints quantised by other tools are not supported", dir);
+            rc = err_set(e, "%s: config.json: quantization_config: checkpoints quantised by other tools are not supported",
+                         dir);
         else
             strncpy(m->type, type, sizeof m->type - 1);
     }

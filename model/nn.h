@@ -39,14 +39,15 @@ struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struc
 /* q (rows, n * dim) over the images' own KV (view 1, kv[1]) */
 struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b);
 /* stores an image's k and v */
-void          nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, const struct heads *h, const int *slots);
+void          nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, const struct heads *h,
+                             const int *slots);
 /* vision: qkv rows of segments first[s] .. first[s+1]; pos (3, rows) or NULL; all device arrays */
 struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct heads *h, const int *pos, int n_seg,
                                const int *first);
 struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, const int *idx, const float *w);
 void          nn_scatter(struct run *r, struct tensor out, struct tensor x, const int *idx, bool add);
 struct tensor nn_pixels(struct run *r, const uint8_t *rgb, int n, const float *scale, const float *shift);
-struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c);     /* also c.h, c.w of the output: conv_out() */
+struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c);     /* its size: conv_out() */
 struct tensor nn_dwconv(struct run *r, struct tensor x, const struct weight *w, struct conv c);
 
 static inline int conv_out(int n, const struct conv *c) { return (n + 2 * c->pad - c->kernel) / c->stride + 1; }

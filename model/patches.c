@@ -42,12 +42,12 @@ void patches_load_embed(struct loader *l, struct patches *p, int hidden, enum bi
     float *to = load_scratch(l, (size_t)hidden * (size_t)area * 3);
     if (!to)
         return;
-    for (size_t o = 0; o < (size_t)hidden; o++)
+    for (int o = 0; o < hidden; o++, to += area * 3)
         for (int c = 0; c < 3; c++)
-            for (int f = 0; f < t; f++)
+            for (int f = 0; f < t; f++, from += area)
                 for (int i = 0; i < area; i++)
-                    to[(o * (size_t)area + (size_t)i) * 3 + (size_t)c] += from[((o * 3 + (size_t)c) * (size_t)t + (size_t)f) * (size_t)area + (size_t)i];
-    load_packed(l, &p->embed, LAYOUT_LINEAR, hidden, area * 3, to, b);
+                    to[i * 3 + c] += from[i];
+    load_packed(l, &p->embed, LAYOUT_LINEAR, hidden, area * 3, to - (size_t)hidden * (size_t)area * 3, b);
 }
 
 void patches_limits(const struct patches *p, const struct image_options *opt, int frames, int64_t *min, int64_t *max)

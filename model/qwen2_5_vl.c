@@ -42,7 +42,8 @@ static void read_windows(struct qwen2_5_vl *q, struct hparams *v)
 static void load_vision(struct loader *l, struct qwen2_5_vl *q, struct hparams *v, const char *root)
 {
     int width = (int)hparams_int(v, "hidden_size", 1280, 1, 1 << 14);
-    int out = (int)hparams_int(v, "out_hidden_size", 3584, 1, 1 << 15), inner = (int)hparams_int(v, "intermediate_size", 3420, 1, 1 << 18);
+    int out = (int)hparams_int(v, "out_hidden_size", 3584, 1, 1 << 15);
+    int inner = (int)hparams_int(v, "intermediate_size", 3420, 1, 1 << 18);
     int heads = (int)hparams_int(v, "num_heads|num_attention_heads", 16, 1, 256), dim = width / heads;
     int wide = width * q->patches.merge * q->patches.merge;
     struct hparams rope = hparams_object(v, "rope_parameters");
@@ -84,7 +85,8 @@ static int qwen2_5_vl_load(struct model *m, struct loader *l, struct err *e)
     struct hparams text = hparams_section(&l->config, "text_config"), v = hparams_object(&l->config, "vision_config");
     struct decoder_kind kind = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
                                  .rope = { .theta = 1e6, .partial = 1, .mrope = MROPE_SECTIONS, .section = { 16, 24, 24 } } };
-    patches_load(l, &q->patches, &v, &(struct patches_default){ 14, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std });
+    struct patches_default usual = { 14, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std };
+    patches_load(l, &q->patches, &v, &usual);
     decoder_load(l, &q->text, &text, load_root(l, "embed_tokens.weight", text_roots), &kind);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151655, 0, m->vocab - 1);
     if (load_end(l) != 0)

@@ -63,7 +63,8 @@ static int qwen2_vl_load(struct model *m, struct loader *l, struct err *e)
     struct hparams text = hparams_section(&l->config, "text_config"), v = hparams_object(&l->config, "vision_config");
     struct decoder_kind kind = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
                                  .rope = { .theta = 1e6, .partial = 1, .mrope = MROPE_SECTIONS, .section = { 16, 24, 24 } } };
-    patches_load(l, &q->patches, &v, &(struct patches_default){ 14, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std });
+    struct patches_default usual = { 14, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std };
+    patches_load(l, &q->patches, &v, &usual);
     decoder_load(l, &q->text, &text, load_root(l, "embed_tokens.weight", text_roots), &kind);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151655, 0, m->vocab - 1);
     if (load_end(l) != 0)

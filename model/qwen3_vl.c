@@ -57,8 +57,9 @@ static void load_layers(struct loader *l, struct qwen3_vl *q, int width, int hea
 static void load_vision(struct loader *l, struct qwen3_vl *q, struct hparams *v, const char *root)
 {
     static const int usual[] = { 8, 16, 24 };
-    int width = (int)hparams_int(v, "hidden_size", 1152, 1, 1 << 14), out = (int)hparams_int(v, "out_hidden_size", 3584, 1, 1 << 15);
-    int inner = (int)hparams_int(v, "intermediate_size", 4304, 1, 1 << 18), wide = width * q->patches.merge * q->patches.merge;
+    int width = (int)hparams_int(v, "hidden_size", 1152, 1, 1 << 14), wide = width * q->patches.merge * q->patches.merge;
+    int out = (int)hparams_int(v, "out_hidden_size", 3584, 1, 1 << 15);
+    int inner = (int)hparams_int(v, "intermediate_size", 4304, 1, 1 << 18);
     int heads = (int)hparams_int(v, "num_heads|num_attention_heads", 16, 1, 256);
     int cells = (int)hparams_int(v, "num_position_embeddings", 2304, 1, 1 << 22);
     struct hparams rope = hparams_object(v, "rope_parameters");
@@ -108,7 +109,8 @@ static int qwen3_vl_load(struct model *m, struct loader *l, struct err *e)
         .eps = 1e-6, .context = 128000, .head_dim = 128, .qkv_bias = bias, .o_bias = bias, .qk_norm = true,
         .rope = { .theta = 500000, .partial = 1, .mrope = MROPE_INTERLEAVED, .section = { 24, 20, 20 } },
     };
-    patches_load(l, &q->patches, &v, &(struct patches_default){ 16, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std });
+    struct patches_default usual = { 16, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std };
+    patches_load(l, &q->patches, &v, &usual);
     decoder_load(l, &q->text, &text, load_root(l, "embed_tokens.weight", text_roots), &kind);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151655, 0, m->vocab - 1);
     if (load_end(l) != 0)

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 #include "model/measure.h"
-#include "model/model.h"
+#include "model/safetensors.h"
+#include "model/trial.h"
 
 static char dir[] = "/tmp/openautoglm-test-XXXXXX";
 
@@ -168,6 +169,88 @@ START_TEST(test_old_spelling)
 }
 END_TEST
 
+/* Every `step`-th tensor of f from `first` on as F32 in a file of its own; an odd header, so that nothing is aligned. */
+static void write_shard(const struct weights_file *f, int first, int step, const char *name, json_t *map)
+{
+    char path[256];
+    int n;
+    const struct stored *t = weights_all(f, &n);
+    json_t *header = json_object();
+    size_t at = 0;
+    for (int i = first; i < n; i += step) {
+        json_t *shape = json_array();
+        for (int d = 0; d < t[i].n_dims; d++)
+            json_array_append_new(shape, json_integer(t[i].dims[d]));
+        json_object_set_new(header, t[i].name, json_pack("{s:s,s:o,s:[I,I]}", "dtype", "F32", "shape", shape, "data_offsets",
+                                                         (json_int_t)at, (json_int_t)(at + 2 * t[i].bytes)));
+        json_object_set_new(map, t[i].name, json_string(name));
+        at += 2 * t[i].bytes;
+    }
+    char *text = json_dumps(header, JSON_COMPACT);
+    uint64_t len = strlen(text) + 1 - strlen(text) % 2; /* odd */
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *out = fopen(path, "wb");
+    fwrite(&len, 8, 1, out);
+    fprintf(out, "%-*s", (int)len, text);
+    for (int i = first; i < n; i += step)
+        for (size_t k = 0; k < t[i].bytes / 2; k++) {
+            const uint8_t *bf16 = (const uint8_t *)t[i].data + 2 * k;
+            fwrite((uint8_t[4]){ 0, 0, bf16[0], bf16[1] }, 4, 1, out);
+        }
+    fclose(out);
+    free(text);
+    json_decref(header);
+}
+
+static float *logits_of(const char *where, size_t *n)
+{
+    static const int32_t ids[] = { 5, 77, 130, 9, 256, 31, 8 };
+    struct err e;
+    struct trial t;
+    struct device *dev;
+    ck_assert_int_eq(backend_ref.open(&dev, 1, &e), 0);
+    struct model *m = model_open(where, &(struct model_options){ .backend = &backend_ref, .device = dev }, &e);
+    ck_assert_msg(m != NULL, "%s", e.text);
+    ck_assert_int_eq(m->n_unused, 0);
+    *n = 7 * (size_t)m->vocab;
+    float *out = malloc(*n * sizeof *out);
+    trial_open(&t, m, 16);
+    trial_prompt(&t, ids, 7, 7, out);
+    trial_close(&t);
+    model_close(m);
+    backend_ref.close(dev);
+    return out;
+}
+
+/* The same weights as float32, in two shards with an index, unaligned: the same logits to the bit. */
+START_TEST(test_shards)
+{
+    static const char from[] = "tests/model/llama/llama3";
+    struct err e;
+    char path[256];
+    size_t n, n_again;
+    json_t *config = config_of(from), *map = json_object(), *index = json_pack("{s:O}", "weight_map", map);
+    struct weights_file *f = weights_open(from, &e);
+    ck_assert_msg(f != NULL, "%s", e.text);
+    copy_of(from, config);
+    snprintf(path, sizeof path, "%s/model.safetensors", dir);
+    unlink(path);
+    write_shard(f, 0, 2, "model-00001-of-00002.safetensors", map);
+    write_shard(f, 1, 2, "model-00002-of-00002.safetensors", map);
+    snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir);
+    ck_assert_int_eq(json_dump_file(index, path, 0), 0);
+    float *want = logits_of(from, &n), *have = logits_of(dir, &n_again);
+    ck_assert_uint_eq(n, n_again);
+    ck_assert(!memcmp(want, have, n * sizeof *want));
+    free(want);
+    free(have);
+    weights_close(f);
+    json_decref(map);
+    json_decref(index);
+    json_decref(config);
+}
+END_TEST
+
 static uint32_t state = 99;
 static uint32_t draw(void) { return state = state * 1664525u + 1013904223u, state >> 8; }
 
@@ -219,6 +302,7 @@ int main(void)
     tcase_add_loop_test(t, test_dry, 0, n);
     tcase_add_loop_test(t, test_refuses, 0, sizeof bad / sizeof *bad);
     tcase_add_test(t, test_old_spelling);
+    tcase_add_test(t, test_shards);
     tcase_add_loop_test(t, test_mutations, 0, n);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
