@@ -202,14 +202,16 @@ static void write_shard(const struct weights_file *f, int first, int step, const
     json_decref(header);
 }
 
-static float *logits_of(const char *where, size_t *n)
+static float *logits_of(const char *where, struct model_options opt, size_t *n)
 {
     static const int32_t ids[] = { 5, 77, 130, 9, 256, 31, 8 };
     struct err e;
     struct trial t;
     struct device *dev;
     ck_assert_int_eq(backend_ref.open(&dev, 1, &e), 0);
-    struct model *m = model_open(where, &(struct model_options){ .backend = &backend_ref, .device = dev }, &e);
+    opt.backend = &backend_ref;
+    opt.device = dev;
+    struct model *m = model_open(where, &opt, &e);
     ck_assert_msg(m != NULL, "%s", e.text);
     ck_assert_int_eq(m->n_unused, 0);
     *n = 7 * (size_t)m->vocab;
@@ -222,7 +224,7 @@ static float *logits_of(const char *where, size_t *n)
     return out;
 }
 
-/* The same weights as float32, in two shards with an index, unaligned: the same logits to the bit. */
+/* The same weights as float32, in two shards with an index, unaligned, or converted: the same logits to the bit. */
 START_TEST(test_shards)
 {
     static const char from[] = "tests/model/llama/llama3";
@@ -239,8 +241,14 @@ START_TEST(test_shards)
     write_shard(f, 1, 2, "model-00002-of-00002.safetensors", map);
     snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir);
     ck_assert_int_eq(json_dump_file(index, path, 0), 0);
-    float *want = logits_of(from, &n), *have = logits_of(dir, &n_again);
+    float *want = logits_of(from, (struct model_options){ 0 }, &n), *have = logits_of(dir, (struct model_options){ 0 }, &n_again);
     ck_assert_uint_eq(n, n_again);
+    ck_assert(!memcmp(want, have, n * sizeof *want));
+    free(have);
+    have = logits_of(from, (struct model_options){ .convert = true, .weights = F32 }, &n_again);
+    ck_assert(!memcmp(want, have, n * sizeof *want));
+    free(have);
+    have = logits_of(dir, (struct model_options){ .convert = true, .weights = BF16 }, &n_again);
     ck_assert(!memcmp(want, have, n * sizeof *want));
     free(want);
     free(have);
