@@ -203,6 +203,7 @@ def test_selftest(tmp_path):
     done = run("selftest", "--model", ROOT / "tests/model/glm4v/grouped", "--golden", tmp_path)
     assert done.returncode == 1 and "FAIL    decoder" in done.stdout and "ok      vision" in done.stdout
     assert run("selftest", "--model", tmp_path).returncode == 2
+    assert run("selftest", "--model", MODEL, "--device", "abacus").returncode == 2
 
 
 def test_preprocess(tmp_path):
