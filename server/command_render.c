@@ -69,7 +69,7 @@ int command_render(int argc, char **argv)
 {
     struct template_options opt = { 0 };
     struct tm now;
-    for (int i = 2; i < argc; i++) {
+    for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--now") || i + 1 == argc) {
             fprintf(stderr, "openautoglm render: unknown argument %s\n", argv[i]);
             return 2;

@@ -8,7 +8,8 @@
 #ifndef SERVER_COMMAND_RENDER_H
 #define SERVER_COMMAND_RENDER_H
 
-/* argv[0] is the program, argv[1] "render". Returns the exit status. */
+/* argv[0] is the command's name. The exit status: 0 at the end of the input, 2
+ * for wrong arguments. */
 int command_render(int argc, char **argv);
 
 #endif
