@@ -13,10 +13,8 @@ static const char *const dict_changers[] = { "clear", "pop", "popitem", "setdefa
 
 static struct value unsafe(struct render *r, struct value v, const struct str *name)
 {
-    struct value u = v_undefined(r, "access to attribute '%.*s' of '%s' object is unsafe.",
-                                 (int)(name->len < 100 ? name->len : 100), name->data, tpl_type(v));
-    u.u.undefined->unsafe = true;
-    return u;
+    return v_undefined(r, "access to attribute '%.*s' of '%s' object is unsafe.", (int)(name->len < 100 ? name->len : 100),
+                       name->data, tpl_type(v));
 }
 
 static struct value no_attribute(struct render *r, struct value v, const struct str *name)

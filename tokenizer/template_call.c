@@ -35,7 +35,7 @@ static int parameters(const char *spec, struct parameter p[TPL_MAX_PARAMS])
     return n;
 }
 
-static void bind(struct render *r, const struct builtin *b, const struct args *args, struct value out[TPL_MAX_PARAMS])
+static __attribute__((noinline)) void bind(struct render *r, const struct builtin *b, const struct args *args, struct value out[TPL_MAX_PARAMS])
 {
     struct parameter p[TPL_MAX_PARAMS];
     bool positional = b->params[0] == '/';

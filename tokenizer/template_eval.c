@@ -171,10 +171,12 @@ static bool holds(struct render *r, enum token_kind op, struct value a, struct v
     case T_NE: return !tpl_equal(r, a, b);
     case T_IN: return tpl_in(r, a, b);
     case T_NOT_IN: return !tpl_in(r, a, b);
-    case T_LT: return (order = tpl_compare(r, a, b, "<")) < 0;
-    case T_LE: return (order = tpl_compare(r, a, b, "<=")) <= 0;
-    case T_GT: return (order = tpl_compare(r, a, b, ">")) > 0 && order != 2;
-    default:   return (order = tpl_compare(r, a, b, ">=")) >= 0 && order != 2;
+    case T_LT: return tpl_compare(r, a, b, "<") < 0;
+    case T_LE: return tpl_compare(r, a, b, "<=") <= 0;
+    case T_GT: return tpl_compare(r, a, b, ">") == 1;
+    default:
+        order = tpl_compare(r, a, b, ">=");
+        return order == 0 || order == 1;
     }
 }
 

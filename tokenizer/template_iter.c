@@ -65,7 +65,7 @@ static bool next_char(struct render *r, struct iter *it, struct value *out)
         return false;
     utf8_get(s->data + it->byte, s->len - it->byte, &len);
     *out = v_str(str_sub(r, s, it->byte, it->byte + (size_t)len));
-    out->u.s->markup = s->markup;
+    out->u.s->markup = false;
     it->byte += (size_t)len;
     return true;
 }

@@ -216,7 +216,10 @@ FILTER(f_items) { (void)a, (void)args; return v_iter(tpl_iter_new(r, ITER_PAIRS,
 static struct value lazy_parts(struct render *r, struct value self, const struct value *a, enum iter_kind kind)
 {
     struct iter *it = tpl_iter_new(r, kind, self);
-    it->count = tpl_int_arg(r, a[0], "a count");
+    if (a[0].kind == V_INT)
+        it->count = a[0].u.i;
+    else
+        it->error = "a count must be an integer";
     it->fallback = a[1];
     return v_iter(it);
 }

@@ -157,14 +157,17 @@ struct str *parse_str(struct parser *p, const char *data, size_t n); /* copies *
 /* template_lex.c: fills p->token. */
 void tpl_lex(struct parser *p, const char *source, size_t n);
 
-/* template_parse.c: expressions */
+/* template_parse.c: operators, and what all parts of the parser use */
 struct node *parse_new(struct parser *p, enum node_kind kind, int line);
+struct node *parse_adopt(struct parser *p, struct node *n, const struct node *child); /* child (or NULL) hangs below n now */
+struct node *parse_make(struct parser *p, enum node_kind kind, int line, struct node *a, struct node *b);
 void         parse_push(struct parser *p, struct nodes *list, struct node *n);
 void         parse_enter(struct parser *p);
 void         parse_leave(struct parser *p);
 const char  *token_text(const struct token *t);
 static inline struct token *parse_now(struct parser *p) { return &p->token[p->at]; }
 struct token *parse_next(struct parser *p); /* returns the token passed */
+struct token *parse_look(struct parser *p); /* the one after the current */
 bool         parse_is_name(struct parser *p, const char *name);
 bool         parse_skip(struct parser *p, enum token_kind kind);
 bool         parse_skip_name(struct parser *p, const char *name);
@@ -173,6 +176,12 @@ struct node *parse_expression(struct parser *p);
 enum { TUPLE_NO_CONDITION = 1, TUPLE_PARENTHESES = 2, TUPLE_PRIMARY = 4, TUPLE_NAMESPACE = 8, TUPLE_END_IN = 16,
        TUPLE_END_RECURSIVE = 32 };
 struct node *parse_tuple(struct parser *p, int flags);
+
+/* template_primary.c: literals, names, brackets, calls, filters, tests */
+struct node *parse_primary(struct parser *p, bool with_namespace);
+struct node *parse_postfix(struct parser *p, struct node *n);
+struct node *parse_call(struct parser *p, struct node *on);
+struct node *parse_test(struct parser *p, struct node *on);
 struct node *parse_filters(struct parser *p, struct node *on, bool start_inline);
 
 /* template_statements.c */

@@ -21,15 +21,22 @@ YES_IF(t_string, self.kind == V_STR)
 YES_IF(t_mapping, self.kind == V_DICT)
 YES_IF(t_iterable, tpl_iterable(self))
 YES_IF(t_escaped, self.kind == V_STR && self.u.s->markup)
-YES_IF(t_filter, self.kind == V_STR && tpl_find_filter(self.u.s) != NULL)
-YES_IF(t_test, self.kind == V_STR && tpl_find_test(self.u.s) != NULL)
 YES_IF(t_eq, tpl_equal(r, self, a[0]))
 YES_IF(t_ne, !tpl_equal(r, self, a[0]))
 YES_IF(t_lt, tpl_compare(r, self, a[0], "<") < 0)
 YES_IF(t_le, tpl_compare(r, self, a[0], "<=") <= 0)
-YES_IF(t_gt, tpl_compare(r, self, a[0], ">") == 1 || (tpl_compare(r, self, a[0], ">") > 0 && self.kind != V_FLOAT && a[0].kind != V_FLOAT))
-YES_IF(t_ge, tpl_compare(r, self, a[0], ">=") >= 0 && tpl_compare(r, self, a[0], ">=") != 2)
 YES_IF(t_in, tpl_in(r, self, a[0]))
+
+/* Names are looked up in a dict, so that nothing unhashable can be one. */
+static bool is_name(struct render *r, struct value v)
+{
+    if (v.kind == V_LIST || v.kind == V_DICT)
+        tpl_fail(r, "unhashable type: '%s'", tpl_type(v));
+    return v.kind == V_STR;
+}
+
+YES_IF(t_filter, is_name(r, self) && tpl_find_filter(self.u.s))
+YES_IF(t_test, is_name(r, self) && tpl_find_test(self.u.s))
 
 TEST(t_callable)
 {
@@ -38,12 +45,21 @@ TEST(t_callable)
     return v_bool(k == V_FUNCTION || k == V_METHOD || k == V_MACRO || k == V_JOINER || k == V_LOOP || k == V_UNDEFINED);
 }
 
+YES_IF(t_gt, tpl_compare(r, self, a[0], ">") == 1)
+
+TEST(t_ge)
+{
+    (void)args;
+    int order = tpl_compare(r, self, a[0], ">=");
+    return v_bool(order == 0 || order == 1);
+}
+
 /* Something with a length and an index. */
 TEST(t_sequence)
 {
     (void)r, (void)a, (void)args;
     size_t n;
-    return v_bool(tpl_length(self, &n) && self.kind != V_VIEW && self.kind != V_UNDEFINED ? true : self.kind == V_UNDEFINED);
+    return v_bool(tpl_length(self, &n) && self.kind != V_VIEW);
 }
 
 static struct value remainder_is(struct render *r, struct value self, struct value by, int64_t want)

@@ -197,7 +197,7 @@ static int number_order(struct value a, struct value b)
     }
     long double x = a.kind == V_FLOAT ? (long double)a.u.f : (long double)integer_of(a);
     long double y = b.kind == V_FLOAT ? (long double)b.u.f : (long double)integer_of(b);
-    return isnan(x) || isnan(y) ? 2 : (x > y) - (x < y);
+    return isnan(x) || isnan(y) ? UNORDERED : (x > y) - (x < y);
 }
 
 static bool dict_equal(struct render *r, const struct dict *a, const struct dict *b)
@@ -302,7 +302,8 @@ int tpl_compare(struct render *r, struct value a, struct value b, const char *op
     }
     if (a.kind == V_STR && b.kind == V_STR) {
         tpl_charge(r, 1 + a.u.s->len / 64);
-        return str_order(a.u.s, b.u.s);
+        int order = str_order(a.u.s, b.u.s);
+        return (order > 0) - (order < 0);
     }
     if (a.kind == b.kind && (a.kind == V_LIST || a.kind == V_TUPLE)) {
         tpl_charge(r, 1 + a.u.list->n);

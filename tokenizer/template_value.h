@@ -112,7 +112,6 @@ struct view {
 /* Why a value is undefined, for the message of the operation that minds. */
 struct undefined {
     const char *text;
-    bool        unsafe; /* the sandbox forbids it: using it is an error of its own */
 };
 
 struct keyword {
@@ -260,7 +259,8 @@ static inline bool str_is(const struct str *s, const char *text)
 
 bool        tpl_truth(struct render *r, struct value v);
 bool        tpl_equal(struct render *r, struct value a, struct value b);
-int         tpl_compare(struct render *r, struct value a, struct value b, const char *op); /* <0, 0, >0; 2: unordered (nan) */
+enum { UNORDERED = 2 }; /* what comparing with nan gives */
+int         tpl_compare(struct render *r, struct value a, struct value b, const char *op); /* -1, 0, 1 or UNORDERED */
 bool        tpl_in(struct render *r, struct value item, struct value container);
 const char *tpl_type(struct value v);           /* Python's name of the type */
 bool        tpl_is_number(struct value v);      /* bool, int or float         */

@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "base/clock.h"
 #include "tokenizer/template.h"
 
 static json_t *cases;
@@ -143,14 +143,18 @@ struct job {
     size_t      n;
     char       *text;
     struct err  e;
+    double      seconds; /* of this thread alone: other work on the machine does not count */
 };
 
 static void *render_job(void *arg)
 {
     struct job *j = arg;
+    struct timespec used;
     json_t *context = json_object();
     j->text = render(j->source, j->n, context, NULL, &j->e);
     json_decref(context);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    j->seconds = (double)used.tv_sec + (double)used.tv_nsec * 1e-9;
     return NULL;
 }
 
@@ -174,30 +178,29 @@ START_TEST(test_hostile)
 {
     for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
         struct job j = { .source = hostile[i], .n = strlen(hostile[i]) };
-        double start = clock_seconds();
         render_in_thread(&j);
-        if (getenv("TIMES"))
-            fprintf(stderr, "%6.2f s %s: %s\n", clock_seconds() - start, hostile[i], j.e.text);
         ck_assert_msg(!j.text, "was rendered: %s", hostile[i]);
         ck_assert_msg(j.e.text[0], "no reason given: %s", hostile[i]);
-        ck_assert_msg(clock_seconds() - start < 60, "took %.1f s: %s", clock_seconds() - start, hostile[i]);
+        ck_assert_msg(j.seconds < 30, "took %.1f s: %s", j.seconds, hostile[i]);
     }
 }
 END_TEST
 
+static char *append(char *to, const char *s, size_t times)
+{
+    size_t n = strlen(s);
+    for (size_t i = 0; i < times; i++, to += n)
+        memcpy(to, s, n);
+    return to;
+}
+
 /* `part` n times, with something before, between and after. */
 static void check_repeated(const char *before, const char *part, const char *middle, const char *closing, size_t n)
 {
-    size_t len = strlen(before) + n * strlen(part) + strlen(middle) + n * strlen(closing), at = 0;
-    char *source = malloc(len + 1);
+    char *source = malloc(strlen(before) + n * strlen(part) + strlen(middle) + n * strlen(closing) + 1);
     ck_assert_ptr_nonnull(source);
-    at += (size_t)sprintf(source, "%s", before);
-    for (size_t i = 0; i < n; i++)
-        at += (size_t)sprintf(source + at, "%s", part);
-    at += (size_t)sprintf(source + at, "%s", middle);
-    for (size_t i = 0; i < n; i++)
-        at += (size_t)sprintf(source + at, "%s", closing);
-    struct job j = { .source = source, .n = at };
+    char *end = append(append(append(append(source, before, 1), part, n), middle, 1), closing, n);
+    struct job j = { .source = source, .n = (size_t)(end - source) };
     render_in_thread(&j);
     ck_assert_msg(!j.text, "was rendered: %s%s... %zu times", before, part, n);
     free(source);
@@ -287,7 +290,7 @@ static size_t mutate(char *out, size_t room, const char *source, size_t n)
     size_t len = 0;
     for (size_t i = 0; i < n && len + 16 < room; i++) {
         if (draw(500) == 0)
-            len += (size_t)sprintf(out + len, "%s", bits[draw(sizeof bits / sizeof *bits)]);
+            len = (size_t)(append(out + len, bits[draw(sizeof bits / sizeof *bits)], 1) - out);
         else if (draw(500) == 0)
             i += draw(12);
         else
