@@ -147,6 +147,8 @@ def measure(source, a):
     with concurrent.futures.ThreadPoolExecutor(a.clients) as pool:
         waiting = collections.deque()
         for s, asked in drawn(a.seed, a.screens, a.questions, not a.small):
+            if a.minutes and time.time() > began + 60 * a.minutes:
+                break
             waiting.append((s, asked, pool.submit(source.answers, s, asked)))
             if len(waiting) > 2 * a.clients:
                 done += finish(tally, waiting.popleft(), a)
@@ -181,6 +183,7 @@ def main(argv=None):
     p.add_argument("--screens", type=int, default=500)
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--questions", type=int, default=12, help="per screen, at most")
+    p.add_argument("--minutes", type=float, help="report what was done after so long")
     p.add_argument("--clients", type=int, default=4, help="screens in flight")
     p.add_argument("--blind", action="store_true", help="send no image: what the words of the question give away")
     p.add_argument("--small", action="store_true", help="screens painted at the sizes of training instead of a phone's")
