@@ -67,13 +67,6 @@ static void full_name(const struct loader *l, char out[256], const char *name, c
         snprintf(out, 256, "%s%s%s", l->prefix, name, suffix);
 }
 
-bool load_has(const struct loader *l, const char *name)
-{
-    char full[256];
-    full_name(l, full, name, "");
-    return weights_find(l->m->file, full) != NULL;
-}
-
 const char *load_root(const struct loader *l, const char *name, const char *const *prefixes)
 {
     for (const char *const *p = prefixes; *p; p++) {

@@ -40,7 +40,6 @@ struct load_part { const char *name; int rows; };
 #define SHAPE(...) (const int[]){ __VA_ARGS__ }, (int)(sizeof((const int[]){ __VA_ARGS__ }) / sizeof(int))
 
 void load_at(struct loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-bool load_has(const struct loader *l, const char *name);
 /* The first of the prefixes (NULL at the end) under which `name` is there; the first one if none. */
 const char *load_root(const struct loader *l, const char *name, const char *const *prefixes);
 /* A tensor that may be there and is not needed. */

@@ -61,14 +61,6 @@ struct tensor nn_cols(struct tensor t, int from, int n)
     return t;
 }
 
-struct tensor nn_rows(struct tensor t, int from, int n)
-{
-    CHECK(from >= 0 && n > 0 && from + n <= t.rows, "%d + %d of %d rows", from, n, t.rows);
-    t.data = (char *)t.data + (size_t)from * (size_t)t.stride * dtype_size(t.dtype);
-    t.rows = n;
-    return t;
-}
-
 struct tensor nn_reshape(struct tensor t, int rows, int cols)
 {
     CHECK(t.stride == t.cols && (size_t)rows * (size_t)cols == (size_t)t.rows * (size_t)t.cols,

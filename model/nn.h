@@ -23,7 +23,6 @@ const int    *nn_ints(struct run *r, const int *host, int n);       /* uploads a
 const float  *nn_floats(struct run *r, const float *host, int n);
 struct tensor nn_table(struct run *r, const float *host, int rows, int cols);   /* nn_floats() as a tensor */
 struct tensor nn_cols(struct tensor t, int from, int n);
-struct tensor nn_rows(struct tensor t, int from, int n);
 struct tensor nn_reshape(struct tensor t, int rows, int cols);      /* of a dense tensor */
 
 struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, int n);

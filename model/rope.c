@@ -59,7 +59,8 @@ static double yarn(float *freq, int rot_dim, double theta, struct hparams *s, in
     return hparams_number(s, "attention_factor", mscale, 1e-3, 1e3);
 }
 
-double rope_frequencies(float *freq, int rot_dim, double theta, struct hparams *s, int max_positions)
+/* freq (rot_dim / 2); returns mscale. */
+static double frequencies(float *freq, int rot_dim, double theta, struct hparams *s, int max_positions)
 {
     const char *type = hparams_string(s, "rope_type|type", "default");
     base_frequencies(freq, rot_dim, theta);
@@ -77,7 +78,7 @@ double rope_frequencies(float *freq, int rot_dim, double theta, struct hparams *
     return 1;
 }
 
-void rope_axes(uint8_t *axis, int n, enum mrope mrope, const int section[3])
+static void axes(uint8_t *axis, int n, enum mrope mrope, const int section[3])
 {
     memset(axis, 0, (size_t)n);
     if (mrope == MROPE_SECTIONS)
@@ -110,13 +111,13 @@ void rope_load(struct loader *l, struct rope *out, struct hparams *text, const s
         load_fail(l, "%s: config.json: %d rotated dimensions of a head are not in 2..%d", l->dir, out->rot_dim, MAX_ROT);
         return;
     }
-    out->mscale = (float)rope_frequencies(freq, out->rot_dim, theta, &s, max_positions);
+    out->mscale = (float)frequencies(freq, out->rot_dim, theta, &s, max_positions);
     if (kind->mrope != MROPE_NONE) {
         int n = hparams_ints(&s, "mrope_section", section, 3, 0, MAX_ROT);
         if ((n && n != 3) || (kind->mrope == MROPE_SECTIONS && section[0] + section[1] + section[2] != out->rot_dim / 2))
             hparams_fail(&s, "mrope_section", "must be three numbers with the sum %d", out->rot_dim / 2);
     }
-    rope_axes(axis, out->rot_dim / 2, kind->mrope, section);
+    axes(axis, out->rot_dim / 2, kind->mrope, section);
     if (context && !strcmp(hparams_string(&s, "rope_type|type", "default"), "yarn")) {
         double old = (double)hparams_int(&s, "original_max_position_embeddings", max_positions, 1, 1 << 28);
         double longer = old * hparams_number(&s, "factor", 1, 1e-3, 1e6);

@@ -28,8 +28,4 @@ void rope_load(struct loader *l, struct rope *out, struct hparams *text, const s
 /* Vision: the first half of the pairs turns with pos[0] (row), the second with pos[1] (column), whole head. */
 void rope_load_2d(struct loader *l, struct rope *out, int head_dim, double theta);
 
-/* The arithmetic alone, for tests: freq (rot_dim / 2). Returns mscale. */
-double rope_frequencies(float *freq, int rot_dim, double theta, struct hparams *scaling, int max_positions);
-void   rope_axes(uint8_t *axis, int n, enum mrope mrope, const int section[3]);
-
 #endif

@@ -291,9 +291,3 @@ const struct stored *weights_all(const struct weights_file *f, int *n)
 }
 
 const char *weights_file_name(const struct weights_file *f, const struct stored *t) { return f->shards[t->file].name; }
-
-void weights_will_need(const struct weights_file *f)
-{
-    for (size_t i = 0; i < f->n_shards; i++)
-        madvise((void *)(uintptr_t)f->shards[i].map, f->shards[i].size, MADV_WILLNEED);
-}

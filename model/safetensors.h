@@ -40,7 +40,5 @@ const struct stored *weights_find(const struct weights_file *f, const char *name
 const struct stored *weights_all(const struct weights_file *f, int *n);
 /* The file that holds a tensor, without its folder; for messages. */
 const char          *weights_file_name(const struct weights_file *f, const struct stored *t);
-/* Tells the kernel that all of it will be read soon. */
-void                 weights_will_need(const struct weights_file *f);
 
 #endif
