@@ -47,14 +47,15 @@ int command_find_model(struct config *c, struct err *e)
     static const char name[] = "models/open-autoglm-v1";
     if (*c->model)
         return 0;
-    char    program[512], beside[600];
+    char    program[512], beside[600], above[600];
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     program[n < 0 ? 0 : n] = '\0';
     char *slash = strrchr(program, '/');
     if (slash)
         *slash = '\0';
     snprintf(beside, sizeof beside, "%s/../%s", program, name);
-    const char *const places[] = { name, beside, "/usr/share/openautoglm/models/open-autoglm-v1" };
+    snprintf(above, sizeof above, "%s/../../%s", program, name);   /* build/asan/openautoglm */
+    const char *const places[] = { name, beside, above, "/usr/share/openautoglm/models/open-autoglm-v1" };
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (access(places[i], R_OK) == 0) {
             free(c->model);
