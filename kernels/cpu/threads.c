@@ -1,7 +1,6 @@
 #include "kernels/cpu/threads.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -18,6 +17,7 @@
 #define RUN(s) ((uint32_t)((s) >> 32))
 
 static const double SPIN_SECONDS = 20e-6;
+enum { SPIN_ROUNDS = 2000 };
 
 struct helper {
     struct pool *pool;   /* borrowed */
@@ -33,8 +33,9 @@ struct pool {
     int             count;   /* of this run; body and arg likewise */
     void          (*body)(void *, int, int);
     void           *arg;
-    pthread_mutex_t lock;    /* of waking up only */
-    pthread_cond_t  wake;
+    pthread_mutex_t lock;    /* of sleeping and waking up only */
+    pthread_cond_t  wake;    /* a run has begun                                    */
+    pthread_cond_t  done;    /* the last helper has left a run that the caller closed */
     _Atomic int     sleepers;
     _Atomic bool    quit;
 };
@@ -63,7 +64,11 @@ static bool join(struct pool *p, int worker, uint32_t *seen)
             continue;
         *seen = RUN(s);
         work(p, worker);
-        atomic_fetch_sub(&p->state, 1);
+        if ((atomic_fetch_sub(&p->state, 1) & (OPEN | ACTIVE)) == 1) { /* the last one, and pool_run waits */
+            pthread_mutex_lock(&p->lock);
+            pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->lock);
+        }
         return true;
     }
     *seen = RUN(s);
@@ -104,6 +109,7 @@ struct pool *pool_open(int threads)
     sigset_t all, old;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->wake, NULL);
+    pthread_cond_init(&p->done, NULL);
     p->helpers = xcalloc((size_t)threads, sizeof *p->helpers);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are for the threads of the server */
@@ -136,6 +142,7 @@ void pool_close(struct pool *p)
         pthread_join(p->helpers[i].thread, NULL);
     pthread_mutex_destroy(&p->lock);
     pthread_cond_destroy(&p->wake);
+    pthread_cond_destroy(&p->done);
     free(p->helpers);
     free(p);
 }
@@ -158,9 +165,12 @@ void pool_run(struct pool *p, int count, void (*body)(void *arg, int index, int 
         wake_all(p);
     work(p, 0);
     atomic_fetch_and(&p->state, ~(uint64_t)OPEN);
-    for (int i = 0; atomic_load(&p->state) & ACTIVE; i++)
-        if (i < 1000)
-            relax();
-        else
-            sched_yield();
+    for (int i = 0; i < SPIN_ROUNDS && (atomic_load(&p->state) & ACTIVE); i++)
+        relax();
+    if (!(atomic_load(&p->state) & ACTIVE))
+        return;
+    pthread_mutex_lock(&p->lock);          /* a helper's last task is long, or it lost its processor */
+    while (atomic_load(&p->state) & ACTIVE)
+        pthread_cond_wait(&p->done, &p->lock);
+    pthread_mutex_unlock(&p->lock);
 }
