@@ -18,13 +18,14 @@ allowed() { # FILE -> an extended pattern of what it may include of ours
     esac
 }
 
+parts="base config tokenizer image kernels model engine server"
+
 only() { # HEADER FILES: this header is included by these files alone
-    git grep -lE "#include <$1>" -- '*.c' '*.h' ':!tests' | grep -vxE "$2" | sed "s|$| includes <$1>|"
+    grep -rlE "#include <$1>" --include='*.[ch]' $parts | grep -vxE "$2" | sed "s|$| includes <$1>|"
 }
 
 broken=$(
-    for f in $(git ls-files 'base/*.[ch]' 'config/*.[ch]' 'tokenizer/*.[ch]' 'image/*.[ch]' 'kernels/*.[ch]' 'model/*.[ch]' \
-        'engine/*.[ch]' 'server/*.[ch]'); do
+    find $parts -name '*.[ch]' | sort | while read -r f; do
         grep -oE '^#include "[^"]+"' "$f" | sed 's/#include "//; s/"//' | grep -vE "^($(allowed "$f"))" | sed "s|^|$f includes |"
     done
     only 'microhttpd\.h' 'server/http\.c'
