@@ -111,6 +111,8 @@ int json_file_read(struct json_file *f, const char *path, bool optional, bool cu
     buf_free(&rest);
     buf_free(&tmp);
     int rc = 0;
+    if (!f->root && cut) /* once more, for the place in the whole text */
+        json_decref(parse(f->text, n, &je));
     if (!f->root)
         rc = err_set(e, "%s: line %d, column %d: %s", path, je.line, je.column, je.text);
     else if (!json_is_object(f->root))

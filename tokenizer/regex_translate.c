@@ -457,8 +457,8 @@ static int group_start(struct source *p, struct buf *out, bool *options)
 /* A backslash outside of classes. */
 static int outer_escape(struct source *p, struct buf *out)
 {
-    int c = peek(p, 1), len;
-    if (c >= 0 && (strchr("ABbGKRXZzN", c) || (c >= '1' && c <= '9'))) {
+    int c = peek(p, 1);
+    if (c > 0 && (strchr("ABbGKRXZzN", c) || (c >= '1' && c <= '9'))) {
         buf_add(out, p->s + p->at, 2);
         p->at += 2;
         return 0;
@@ -468,12 +468,11 @@ static int outer_escape(struct source *p, struct buf *out)
         p->at += 2;
         return 0;
     }
-    if (c >= 0 && strchr("cCMkgyYQE0", c))
+    if (c > 0 && strchr("cCMkgyYQE0", c))
         return fail(p, "this escape is not supported");
     struct buf items;
     bool negated;
     uint32_t cp = 0;
-    (void)len;
     buf_init(&items, out->max);
     p->at++;
     int rc = escape(p, &items, &negated, &cp);

@@ -67,6 +67,9 @@ int vocab_add(struct vocab *v, const char *s, size_t n, int64_t id, struct err *
         return err_set(e, "id %lld of \"%.*s\" is not between 0 and %d", (long long)id, shown, s, VOCAB_MAX_ID);
     if (n > 1 << 20 || v->used + n + 1 >= UINT32_MAX)
         return err_set(e, "the strings are too long");
+    if ((size_t)id < v->ids && v->text[id].len == n && v->text[id].at != UINT32_MAX &&
+        !memcmp(v->pool + v->text[id].at, s, n))
+        return 0;
     if ((size_t)id < v->ids && v->text[id].at != UINT32_MAX)
         return err_set(e, "\"%.60s\" and \"%.*s\" have the same id %lld", v->pool + v->text[id].at, shown, s,
                        (long long)id);
