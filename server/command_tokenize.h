@@ -1,6 +1,8 @@
 /* server/command_tokenize.h - `openautoglm tokenize` and `detokenize`: look at a
  * model's tokenizer. One JSON value a line in, one a line out; a line that
- * cannot be answered gives {"error": "..."} and the next one is read. */
+ * cannot be answered gives {"error": "..."} and the next one is read.
+ * A string with half a surrogate pair ("\ud800") is such a line: it is no text
+ * to the reference either. */
 #ifndef SERVER_COMMAND_TOKENIZE_H
 #define SERVER_COMMAND_TOKENIZE_H
 
