@@ -34,7 +34,7 @@ struct option_row {
 static const struct option_row table[] = {
     { "config", T_STRING, ALL, AT(config_file), 0, 0, "", "FILE", "JSON object of options, names as here with '_' for '-'" },
     { "model", T_STRING, OPT_ENGINE, AT(model), 0, 0, "", "DIR", "checkpoint in Hugging Face layout (default: open-autoglm-v1)" },
-    { "device", T_CHOICE, OPT_ENGINE, AT(device), 0, 0, "auto", "auto|cpu|ref", "what computes" },
+    { "device", T_CHOICE, OPT_ENGINE, AT(device), 0, 0, "auto", "auto|cpu|ref|cuda|cusim", "what computes" },
     { "weights", T_CHOICE, OPT_ENGINE, AT(weights), 0, 0, "auto", "auto|f32|bf16", "precision of the weights; auto: as in the file" },
     { "threads", T_INT, OPT_ENGINE, AT(threads), 0, 1024, "0", "N", "threads of the CPU backend; 0: one per core" },
     { "max-num-seqs", T_INT, OPT_ENGINE, AT(max_num_seqs), 1, 4096, "32", "N", "requests computed together" },

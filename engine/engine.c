@@ -58,7 +58,7 @@ static int find_backend(const struct engine_options *opt, const struct backend *
 {
     const char *name = opt->device ? opt->device : "auto";
     *be = backend_find(name);
-    return *be ? 0 : err_field(e, "device", "device '%s' is not one of auto, cpu, ref", name);
+    return *be ? 0 : err_field(e, "device", "device '%s' is not to be had: auto, cpu, ref, cuda, cusim", name);
 }
 
 static int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)

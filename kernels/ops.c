@@ -2,14 +2,39 @@
 
 #include <string.h>
 
+#include "base/log.h"
+#include "kernels/plugin.h"
+
 static const struct backend *const backends[] = { &backend_cpu, &backend_ref };
+
+/* NULL: there is none, or it cannot be used; why, where the library for it was built. */
+static const struct backend *usable_gpu(void)
+{
+    struct err e;
+    struct device *dev;
+    const struct backend *gpu = plugin_load("cuda", &e);
+    if (!gpu)
+        return NULL;
+    if (gpu->open(&dev, 0, &e)) {
+        log_info("the CPU computes: %s", e.text);
+        return NULL;
+    }
+    gpu->close(dev);
+    return gpu;
+}
 
 const struct backend *backend_find(const char *name)
 {
-    if (strcmp(name, "auto") == 0)
-        return backends[0];
+    struct err e;
+    if (strcmp(name, "auto") == 0) {
+        const struct backend *gpu = usable_gpu();
+        return gpu ? gpu : backends[0];
+    }
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
         if (strcmp(name, backends[i]->name) == 0)
             return backends[i];
-    return NULL;
+    const struct backend *b = plugin_load(name, &e);
+    if (!b)
+        log_warn("device %s: %s", name, e.text);
+    return b;
 }

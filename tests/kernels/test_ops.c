@@ -3,7 +3,7 @@
  * the same whatever else is in the batch. */
 #include "tests/kernels/wide.h"
 
-#include "tests/kernels/common.h"
+#include "tests/kernels/variants.h"
 
 #include "tests/kernels/dense.inc"
 #include "tests/kernels/image.inc"

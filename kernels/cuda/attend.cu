@@ -1,0 +1,242 @@
+/* kernels/cuda/attend.cu - attention over the paged cache: self attention,
+ * sliding windows and cross attention differ only in the view.
+ *
+ * The query heads that share a kv head are rows of the same tile (a decode
+ * step of 16 heads to one fills a tile of 16), so a key is read once for all
+ * of them. Keys and values come by cp.async into two tiles in turn; keys before
+ * the block's first `from` and after its last `limit` are not touched.
+ *
+ *   many rows   64 of them in 4 warps, one block goes through all keys
+ *   few rows    16 in 1 warp; when that would leave the machine empty, one
+ *               block per PART keys, and a second kernel merges the parts
+ *
+ * Both add up in the same order (flash.cuh). Caches of bfloat16 and float16
+ * with heads of a multiple of 8, up to 128; others in float32 (attend_plain.cuh).
+ * Decode is bound by bandwidth; prefill by the tensor cores. */
+#include "kernels/cuda/attend_plain.cuh"
+
+struct attend {
+    struct tensor out, q;
+    struct entries s;             /* k, v of the layer; pages of sequence 0 */
+    int n, n_kv, dim;
+    struct score score;
+    const int *first, *from, *limit;
+    int max_pages, n_seqs, parts; /* parts 0: one block does all */
+    float *work;                  /* (rows, n, parts, 2 + dim): most, sum, o */
+};
+
+/* ---- tensor cores ---- */
+
+template <class H, int DIM, int WARPS> struct attend_tile {
+    enum { rows = 16 * WARPS, threads = 32 * WARPS, stride = DIM + 8,
+           shared = (rows + 4 * KEYS) * stride * 2 + 2 * KEYS * 4 + 2 * rows * 4 };
+};
+
+template <class H> __device__ __forceinline__ void store_half(H *p, float x);
+template <> __device__ __forceinline__ void store_half<bf16>(bf16 *p, float x) { *p = __float2bfloat16(x); }
+template <> __device__ __forceinline__ void store_half<f16>(f16 *p, float x) { *p = __float2half(x); }
+
+/* Keys e0 .. of the tile that lie in [from, limit) and are in use; zeros for the others. */
+template <class H, int DIM, int THREADS> static __device__ __forceinline__ void
+load_entries(H *k, H *v, int *ok, const struct attend &p, const int *pages, int kv_head, int e0, int from, int limit)
+{
+    enum { chunks = DIM / 8 };
+    for (int c = (int)threadIdx.x; c < KEYS * chunks; c += THREADS) {
+        int key = c / chunks, d = c % chunks * 8, e = e0 + key;
+        long at = -1;
+        if (e >= from && e < limit) {
+            int page = pages[e / p.s.page], i = e % p.s.page;
+            at = p.s.fill && i >= p.s.fill[page] ? -1 : (long)page * p.s.page + i;
+        }
+        bool valid = at >= 0 && d < p.dim;
+        size_t where = valid ? (size_t)at * (size_t)p.s.k_stride + (size_t)(kv_head * p.dim + d) : 0;
+        cp_async(k + key * (DIM + 8) + d, (const H *)p.s.k + where, valid);
+        cp_async(v + key * (DIM + 8) + d, (const H *)p.s.v + where, valid);
+        if (d == 0)
+            ok[key] = at >= 0;
+    }
+}
+
+/* Row i of the tile: which row of the batch, which head. row -1: none. */
+struct place { int row, head; };
+
+static __device__ __forceinline__ struct place place_of(const struct attend &p, int seq, int kv_head, int i)
+{
+    int group = p.n / p.n_kv, row = p.first[seq] + i / group;
+    return { row < p.first[seq + 1] ? row : -1, kv_head * group + i % group };
+}
+
+template <class H, int DIM, int WARPS> static __global__ void __launch_bounds__(32 * WARPS) attend_kernel(struct attend p)
+{
+    typedef attend_tile<H, DIM, WARPS> T;
+    extern __shared__ __align__(16) unsigned char smem_raw[];
+    H *q = (H *)smem_raw, *k = q + T::rows * T::stride, *v = k + 2 * KEYS * T::stride;
+    int *ok = (int *)(v + 2 * KEYS * T::stride), *row_from = ok + 2 * KEYS, *row_limit = row_from + T::rows;
+    int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv_head = (int)blockIdx.y;
+    int seq = (int)blockIdx.z % p.n_seqs, part = (int)blockIdx.z / p.n_seqs, i0 = (int)blockIdx.x * T::rows;
+    const int *pages = p.s.pages + (size_t)seq * (size_t)p.max_pages;
+    if (place_of(p, seq, kv_head, i0).row < 0)
+        return;
+    for (int c = (int)threadIdx.x; c < T::rows * DIM; c += T::threads) {
+        struct place at = place_of(p, seq, kv_head, i0 + c / DIM);
+        bool valid = at.row >= 0 && c % DIM < p.dim;
+        store_half(q + c / DIM * T::stride + c % DIM, valid ? row_of(p.q, at.row)[at.head * p.dim + c % DIM] : 0);
+    }
+    if ((int)threadIdx.x < T::rows) {
+        struct place at = place_of(p, seq, kv_head, i0 + (int)threadIdx.x);
+        row_from[threadIdx.x] = at.row >= 0 && p.from ? p.from[at.row] : 0;
+        row_limit[threadIdx.x] = at.row >= 0 ? p.limit[at.row] : 0;
+    }
+    __syncthreads();
+    int from = 0x7fffffff, limit = 0;
+    for (int i = 0; i < T::rows; i++)
+        if (row_limit[i] > row_from[i]) {
+            from = min(from, row_from[i]);
+            limit = max(limit, row_limit[i]);
+        }
+    if (p.parts) {
+        from = max(from, part * PART);
+        limit = min(limit, (part + 1) * PART);
+    }
+    int mine = warp * 16 + lane / 4, begin = from / KEYS * KEYS;
+    flash<DIM> f;
+    flash_clear(f);
+    if (from < limit)
+        load_entries<H, DIM, T::threads>(k, v, ok, p, pages, kv_head, begin, from, limit);
+    cp_async_commit();
+    for (int e0 = begin, s = 0; from < limit && e0 < limit; e0 += KEYS, s ^= 1) {
+        if (e0 + KEYS < limit)
+            load_entries<H, DIM, T::threads>(k + (s ^ 1) * KEYS * T::stride, v + (s ^ 1) * KEYS * T::stride, ok + (s ^ 1) * KEYS, p,
+                                             pages, kv_head, e0 + KEYS, from, limit);
+        cp_async_commit();
+        cp_async_wait<1>();
+        __syncthreads();
+        const int row_begin[2] = { row_from[mine] - e0, row_from[mine + 8] - e0 };
+        const int row_end[2] = { row_limit[mine] - e0, row_limit[mine + 8] - e0 };
+        flash_tile<H, DIM>(f, q + warp * 16 * T::stride, k + s * KEYS * T::stride, v + s * KEYS * T::stride, row_begin, row_end,
+                           p.s.fill ? ok + s * KEYS : NULL, p.score, lane);
+        if (!p.parts && ((e0 + KEYS) % PART == 0 || e0 + KEYS >= limit))
+            flash_merge(f);
+        __syncthreads();                                 /* all have read tile s: it may be filled again */
+    }
+    cp_async_wait<0>();
+    if (p.parts)
+        flash_end_part(f);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        struct place at = place_of(p, seq, kv_head, i0 + mine + 8 * h);
+        if (at.row < 0)
+            continue;
+        if (p.parts && (row_limit[mine + 8 * h] <= part * PART || row_from[mine + 8 * h] >= (part + 1) * PART))
+            continue;
+        float *out = row_of(p.out, at.row) + at.head * p.dim, sum = f.all[h].sum;
+        float *to = p.work + (((size_t)at.row * (size_t)p.n + (size_t)at.head) * (size_t)p.parts + (size_t)part) * (size_t)(p.dim + 2);
+        if (p.parts && lane % 4 == 0)
+            to[0] = f.now[h].most, to[1] = f.now[h].sum;
+        if (p.parts)
+            flash_each<DIM>(f.part, lane, [&](int row, int c, float x) {
+                if (row == h && c < p.dim)
+                    to[2 + c] = x;
+            });
+        else
+            flash_each<DIM>(f.total, lane, [&](int row, int c, float x) {
+                if (row == h && c < p.dim)
+                    out[c] = sum > 0 ? x / sum : 0;
+            });
+    }
+}
+
+/* Merges the parts of one row and head, in order. */
+static __global__ void __launch_bounds__(32 * PLAIN_WARPS) merge_kernel(struct attend p, int rows)
+{
+    int i = (int)blockIdx.x * PLAIN_WARPS + (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, r = i / p.n, head = i % p.n;
+    if (r >= rows)
+        return;
+    int from = p.from ? p.from[r] : 0, limit = p.limit[r];
+    float o[4] = {}, most = -INFINITY, sum = 0;
+    for (int part = from / PART; part * PART < limit && from < limit; part++) {
+        const float *w = p.work + ((size_t)i * (size_t)p.parts + (size_t)part) * (size_t)(p.dim + 2);
+        float2 by = merge_factors(&most, w[0]);
+        sum = sum * by.x + w[1] * by.y;
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (j * 32 + lane < p.dim)
+                o[j] = o[j] * by.x + w[2 + j * 32 + lane] * by.y;
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+        if (j * 32 + lane < p.dim)
+            row_of(p.out, r)[head * p.dim + j * 32 + lane] = sum > 0 ? o[j] / sum : 0;
+}
+
+template <class H, int DIM, int WARPS> static void launch(struct device *dev, struct attend p, int rows, int max_rows, int parts)
+{
+    typedef attend_tile<H, DIM, WARPS> T;
+    unsigned tiles = blocks_for((size_t)max_rows * (size_t)(p.n / p.n_kv), T::rows), blocks = tiles * (unsigned)(p.n_kv * p.n_seqs);
+    size_t need = (size_t)rows * (size_t)p.n * (size_t)parts * (size_t)(p.dim + 2) * sizeof(float);
+    bool split = parts > 1 && blocks < 2 * (unsigned)dev->processors && need <= WORK && p.n_seqs * parts < 65536;
+    p.parts = split ? parts : 0;
+    p.work = dev->work;
+    ALLOW_SHARED(dev, (attend_kernel<H, DIM, WARPS>), T::shared);
+    LAUNCH(dev, (attend_kernel<H, DIM, WARPS>), dim3(tiles, (unsigned)p.n_kv, (unsigned)(p.n_seqs * (p.parts ? p.parts : 1))),
+           T::threads, T::shared, p);
+    if (p.parts)
+        LAUNCH(dev, merge_kernel, dim3(blocks_for((size_t)rows * (size_t)p.n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p, rows);
+}
+
+template <class H, int DIM> static void launch_dim(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
+{
+    if (max_rows * (p.n / p.n_kv) <= 16)
+        launch<H, DIM, 1>(dev, p, rows, max_rows, parts);
+    else
+        launch<H, DIM, 4>(dev, p, rows, max_rows, parts);
+}
+
+template <class H> static void launch_half(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
+{
+    if (p.dim <= 64)
+        launch_dim<H, 64>(dev, p, rows, max_rows, parts);
+    else if (p.dim <= 80)
+        launch_dim<H, 80>(dev, p, rows, max_rows, parts);
+    else
+        launch_dim<H, 128>(dev, p, rows, max_rows, parts);
+}
+
+/* ---- float32 ---- */
+
+static __global__ void __launch_bounds__(32 * PLAIN_WARPS) attend_plain_kernel(struct attend p, int rows)
+{
+    __shared__ float q[PLAIN_WARPS][PLAIN_DIM], weight[PLAIN_WARPS][32];
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, i = (int)blockIdx.x * PLAIN_WARPS + warp, r = i / p.n, head = i % p.n;
+    if (r >= rows)
+        return;
+    int seq = 0;
+    while (p.first[seq + 1] <= r)
+        seq++;
+    p.s.pages += (size_t)seq * (size_t)p.max_pages;
+    for (int d = lane; d < p.dim; d += 32)
+        q[warp][d] = row_of(p.q, r)[head * p.dim + d];
+    __syncwarp();
+    attend_one(row_of(p.out, r) + head * p.dim, q[warp], weight[warp], p.s, p.from ? p.from[r] : 0, p.limit[r],
+               head / (p.n / p.n_kv), p.dim, p.score, lane);
+}
+
+void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer, const struct heads *h,
+                 const struct batch *b, const struct view *view)
+{
+    size_t skip = (size_t)layer * (size_t)kv->n_pages * (size_t)kv->page * (size_t)kv->width * dtype_size(kv->dtype);
+    struct attend p = {};
+    if (b->n_rows <= 0)
+        return;
+    p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.score = { h->scale, h->softcap };
+    p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, kv->width, kv->width, view->pages, view->fill, kv->page, 0 };
+    p.first = b->first, p.from = view->from, p.limit = view->limit, p.max_pages = view->max_pages, p.n_seqs = b->n_seqs;
+    int parts = (view->max_kv + PART - 1) / PART;
+    bool fits = h->dim % 8 == 0 && h->dim <= 128;
+    if (kv->dtype == BF16 && fits)
+        launch_half<bf16>(dev, p, b->n_rows, b->max_rows, parts);
+    else if (kv->dtype == F16 && fits)
+        launch_half<f16>(dev, p, b->n_rows, b->max_rows, parts);
+    else
+        LAUNCH(dev, attend_plain_kernel, dim3(blocks_for((size_t)b->n_rows * (size_t)h->n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p, b->n_rows);
+}

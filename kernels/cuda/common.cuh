@@ -1,0 +1,155 @@
+/* kernels/cuda/common.cuh - the device, launches, and what several kernels
+ * share: numbers of every stored type, sums over a warp, activations.
+ *
+ * Rules for kernel code: no atomics on floats (a row's result would depend on
+ * the weather); fmaf where a fused product is meant (contraction is off);
+ * __syncwarp() between lanes that exchange through shared memory; dynamic
+ * shared memory is called smem_raw. */
+#ifndef KERNELS_CUDA_COMMON_CUH
+#define KERNELS_CUDA_COMMON_CUH
+#include <cuda_runtime.h>
+
+#include "kernels/cuda/tc.cuh"
+
+extern "C" {
+#include "kernels/half.h"
+#include "kernels/ops.h"
+}
+
+enum { STAGING = 4 << 20, STAGES_IN_FLIGHT = 2 };   /* bytes and number of the pinned upload buffers */
+enum { WORK = 64 << 20 };                           /* bytes of partial results of split attention   */
+
+struct device {
+    cudaStream_t stream;       /* owned */
+    cudaError_t  error;        /* the first; everything after it is skipped */
+    char         text[256];    /* the error as sync() tells it              */
+    char        *staging;      /* owned; pinned (STAGES_IN_FLIGHT, STAGING) */
+    cudaEvent_t  copied[STAGES_IN_FLIGHT];  /* owned; a buffer's copies are done */
+    int          stage;        /* the buffer that is being filled ...       */
+    size_t       staged;       /* ... up to here                            */
+    float       *work;         /* owned (WORK bytes)                        */
+    int          processors;
+};
+
+void device_check(struct device *dev, const char *what);         /* remembers an error of the last call */
+void device_fail(struct device *dev, const char *what, cudaError_t e);   /* remembers e */
+void *device_stage(struct device *dev, size_t n);                /* pinned memory for one upload; n <= STAGING */
+
+#ifdef CUSIM
+#define LAUNCH_RAW(kernel, grid, block, shared, stream, ...) \
+    cusim::launch(#kernel, kernel, (grid), (block), (shared), (stream), __VA_ARGS__)
+#else
+#define LAUNCH_RAW(kernel, grid, block, shared, stream, ...) (kernel)<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__)
+#endif
+
+/* A kernel with template arguments goes in parentheses. */
+#define LAUNCH(dev, kernel, grid, block, shared, ...)                                        \
+    do {                                                                                     \
+        if ((dev)->error == cudaSuccess) {                                                   \
+            LAUNCH_RAW(kernel, grid, block, (size_t)(shared), (dev)->stream, __VA_ARGS__);   \
+            device_check(dev, #kernel);                                                      \
+        }                                                                                    \
+    } while (0)
+
+/* More than the 48 KiB of dynamic shared memory that every kernel may use: ask once. */
+#define ALLOW_SHARED(dev, kernel, bytes)                                                                              \
+    do {                                                                                                              \
+        static bool asked_;                                                                                           \
+        if (!asked_ && (bytes) > 48 << 10) {                                                                          \
+            cudaFuncSetAttribute((const void *)(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, (int)(bytes));  \
+            device_check(dev, #kernel);                                                                               \
+            asked_ = true;                                                                                            \
+        }                                                                                                             \
+    } while (0)
+
+static inline unsigned blocks_for(size_t n, int per_block) { return (unsigned)((n + (size_t)per_block - 1) / (size_t)per_block); }
+
+/* Elements from one row of a packed weight to the next: rows of 16 bytes, for cp.async. */
+static inline int packed_stride(const struct weight *w) { return w->layout == LAYOUT_DEPTHWISE ? w->in : (w->in + 7) / 8 * 8; }
+
+__device__ __forceinline__ float *row_of(const struct tensor &t, int r) { return (float *)t.data + (size_t)r * (size_t)t.stride; }
+
+__device__ __forceinline__ float load_as(enum dtype t, const void *p, size_t i)
+{
+    if (t == F32)
+        return ((const float *)p)[i];
+    return t == BF16 ? __bfloat162float(((const bf16 *)p)[i]) : __half2float(((const f16 *)p)[i]);
+}
+
+__device__ __forceinline__ void store_as(enum dtype t, void *p, size_t i, float x)
+{
+    if (t == F32)
+        ((float *)p)[i] = x;
+    else if (t == BF16)
+        ((bf16 *)p)[i] = __float2bfloat16(x);
+    else
+        ((f16 *)p)[i] = __float2half(x);
+}
+
+/* Two floats as one register of a fragment, the first in the low half. */
+__device__ __forceinline__ uint32_t pair_of(float a, float b, bf16)
+{
+    __nv_bfloat162 v = __floats2bfloat162_rn(a, b);
+    uint32_t u;
+    memcpy(&u, &v, 4);
+    return u;
+}
+
+__device__ __forceinline__ uint32_t pair_of(float a, float b, f16)
+{
+    __half2 v = __floats2half2_rn(a, b);
+    uint32_t u;
+    memcpy(&u, &v, 4);
+    return u;
+}
+
+__device__ __forceinline__ float warp_sum(float x)
+{
+    for (int i = 16; i > 0; i >>= 1)
+        x += __shfl_xor_sync(~0u, x, i);
+    return x;
+}
+
+__device__ __forceinline__ float activate(enum act act, float x)
+{
+    switch (act) {
+    case ACT_RELU:       return fmaxf(x, 0);
+    case ACT_RELU6:      return fminf(fmaxf(x, 0), 6);
+    case ACT_SILU:       return x / (1 + expf(-x));
+    case ACT_GELU:       return 0.5f * x * (1 + erff(x * 0.70710678f));
+    case ACT_GELU_TANH:  return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+    case ACT_QUICK_GELU: return x / (1 + expf(-1.702f * x));
+    case ACT_NONE:       break;
+    }
+    return x;
+}
+
+/* ---- the table's functions, one or a few per file ---- */
+
+extern "C" {
+void cuda_embed(struct device *, struct tensor out, const struct weight *, const int *ids);
+void cuda_linear(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
+void cuda_norm(struct device *, struct tensor out, struct tensor x, const struct norm *);
+void cuda_act(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
+void cuda_add(struct device *, struct tensor out, struct tensor a, struct tensor b);
+void cuda_mul(struct device *, struct tensor out, struct tensor a, struct tensor b);
+void cuda_copy(struct device *, struct tensor out, struct tensor x);
+void cuda_fuse(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
+void cuda_prep(struct device *, struct tensor q, struct tensor k, struct tensor v, const struct heads *, const int *pos,
+               const struct kv *, int layer, const int *slot);
+void cuda_attend(struct device *, struct tensor out, struct tensor q, const struct kv *, int layer, const struct heads *,
+                 const struct batch *, const struct view *);
+void cuda_attend_ragged(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
+                        const struct heads *, int n_seg, const int *q_first, const int *kv_first);
+void cuda_pixels(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);
+void cuda_conv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
+void cuda_dwconv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
+void cuda_gather(struct device *, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
+void cuda_scatter(struct device *, struct tensor out, struct tensor x, const int *idx, bool add);
+void cuda_mask(struct device *, struct tensor logits, const uint32_t *allowed);
+void cuda_penalize(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
+void cuda_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
+void cuda_logprobs(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);
+}
+
+#endif

@@ -1,0 +1,264 @@
+/* kernels/cuda/cuda.cu - the table, the device and its memory.
+ *
+ * Compiled by nvcc into libopenautoglm_cuda.so and, with the kernels, by g++
+ * for the emulator into libopenautoglm_cusim.so: the name is the only
+ * difference. The library exports one function, openautoglm_backend().
+ *
+ * Uploads go through two pinned buffers in turn: the caller's memory is free
+ * when upload() returns, and the copy of one buffer runs while the other is
+ * being filled. Weights are converted row by row on the way. */
+#include "kernels/cuda/common.cuh"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+extern "C" {
+#include "base/err.h"
+}
+
+/* The first error counts; everything after it is skipped. */
+void device_fail(struct device *dev, const char *what, cudaError_t e)
+{
+    if (dev->error != cudaSuccess)
+        return;
+    dev->error = e;
+    snprintf(dev->text, sizeof dev->text, "%s: %s", what, cudaGetErrorString(e));
+}
+
+void device_check(struct device *dev, const char *what)
+{
+    cudaError_t e = cudaGetLastError();
+    if (e != cudaSuccess)
+        device_fail(dev, what, e);
+}
+
+static bool worked(struct device *dev, cudaError_t e, const char *what)
+{
+    if (e != cudaSuccess)
+        device_fail(dev, what, e);
+    return e == cudaSuccess;
+}
+
+/* ---- opening ---- */
+
+static void cuda_close(struct device *dev)
+{
+    if (!dev)
+        return;
+    if (dev->stream)
+        cudaStreamSynchronize(dev->stream);
+    for (int i = 0; i < STAGES_IN_FLIGHT; i++)
+        if (dev->copied[i])
+            cudaEventDestroy(dev->copied[i]);
+    cudaFreeHost(dev->staging);
+    cudaFree(dev->work);
+    if (dev->stream)
+        cudaStreamDestroy(dev->stream);
+    free(dev);
+}
+
+static int cuda_open(struct device **out, int threads, struct err *e)
+{
+    int n = 0, major = 0, minor = 0;
+    cudaError_t found = cudaGetDeviceCount(&n);
+    (void)threads;
+    if (found != cudaSuccess || n < 1)
+        return err_set(e, "no usable CUDA device: %s", found != cudaSuccess ? cudaGetErrorString(found) : "none found");
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+    if (major < 8)
+        return err_set(e, "the CUDA device has compute capability %d.%d; 8.0 (Ampere) or newer is needed", major, minor);
+    struct device *dev = (struct device *)calloc(1, sizeof *dev);
+    if (!dev)
+        return err_set(e, "out of memory");
+    bool ok = worked(dev, cudaSetDevice(0), "selecting the CUDA device") &&
+              worked(dev, cudaDeviceGetAttribute(&dev->processors, cudaDevAttrMultiProcessorCount, 0), "asking the CUDA device") &&
+              worked(dev, cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking), "creating a stream") &&
+              worked(dev, cudaMallocHost((void **)&dev->staging, (size_t)STAGING * STAGES_IN_FLIGHT), "pinned memory") &&
+              worked(dev, cudaMalloc((void **)&dev->work, WORK), "CUDA memory");
+    for (int i = 0; ok && i < STAGES_IN_FLIGHT; i++)
+        ok = worked(dev, cudaEventCreateWithFlags(&dev->copied[i], cudaEventDisableTiming), "creating an event");
+    if (!ok) {
+        err_set(e, "%s", dev->text);
+        cuda_close(dev);
+        return -1;
+    }
+    *out = dev;
+    return 0;
+}
+
+/* ---- memory ---- */
+
+static size_t cuda_memory(struct device *dev)
+{
+    size_t available = 0, total = 0;
+    worked(dev, cudaMemGetInfo(&available, &total), "asking for the CUDA memory");
+    return available;
+}
+
+static void *cuda_alloc(struct device *dev, size_t n)
+{
+    void *p = NULL;
+    (void)dev;
+    if (cudaMalloc(&p, n ? n : 1) != cudaSuccess) {
+        cudaGetLastError();                    /* not an error of the device: the caller knows */
+        return NULL;
+    }
+    return p;
+}
+
+static void cuda_free(struct device *dev, void *p) { worked(dev, cudaFree(p), "freeing CUDA memory"); }
+
+/* The next n bytes of pinned memory. Those that it had before have arrived. */
+void *device_stage(struct device *dev, size_t n)
+{
+    n = (n + 15) / 16 * 16;
+    if (dev->staged + n > STAGING) {
+        worked(dev, cudaEventRecord(dev->copied[dev->stage], dev->stream), "upload");
+        dev->stage = (dev->stage + 1) % STAGES_IN_FLIGHT;
+        dev->staged = 0;
+        worked(dev, cudaEventSynchronize(dev->copied[dev->stage]), "upload");
+    }
+    void *p = dev->staging + (size_t)dev->stage * STAGING + dev->staged;
+    dev->staged += n;
+    return p;
+}
+
+static void send(struct device *dev, void *dst, const void *staged, size_t n)
+{
+    if (dev->error == cudaSuccess)
+        worked(dev, cudaMemcpyAsync(dst, staged, n, cudaMemcpyHostToDevice, dev->stream), "upload");
+}
+
+static void cuda_upload(struct device *dev, void *dst, const void *src, size_t n)
+{
+    while (n > 0) {
+        size_t part = n < STAGING ? n : STAGING;
+        void *p = device_stage(dev, part);
+        memcpy(p, src, part);
+        send(dev, dst, p, part);
+        dst = (char *)dst + part;
+        src = (const char *)src + part;
+        n -= part;
+    }
+}
+
+static void cuda_download(struct device *dev, void *dst, const void *src, size_t n)
+{
+    if (n > 0 && dev->error == cudaSuccess)
+        worked(dev, cudaMemcpyAsync(dst, src, n, cudaMemcpyDeviceToHost, dev->stream), "download");
+}
+
+static const char *cuda_sync(struct device *dev)
+{
+    worked(dev, cudaStreamSynchronize(dev->stream), "running on the CUDA device");
+    return dev->error == cudaSuccess ? NULL : dev->text;
+}
+
+/* ---- weights ---- */
+
+static bool plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
+
+static size_t cuda_packed_bytes(const struct weight *shape, enum dtype want)
+{
+    return (size_t)shape->out * (size_t)packed_stride(shape) * dtype_size(want);
+}
+
+/* Row r of a slab as `want`, zeros up to the stride. */
+static void pack_row(char *to, const struct slab *s, size_t r, int n, int stride, enum dtype want)
+{
+    size_t size = dtype_size(want), from = r * (size_t)n;
+    if (s->dtype == want)
+        memcpy(to, (const char *)s->data + from * size, (size_t)n * size);
+    else
+        for (int i = 0; i < n; i++)
+            half_store(want, to, (size_t)i, half_load(s->dtype, s->data, from + (size_t)i));
+    memset(to + (size_t)n * size, 0, (size_t)(stride - n) * size);
+}
+
+static void pack_slab(struct device *dev, const struct weight *w, const struct slab *s, int at, enum dtype want)
+{
+    size_t row = (size_t)packed_stride(w) * dtype_size(want);
+    int most = (int)(STAGING / row);
+    for (int r = 0; r < s->rows; r += most) {
+        int n = s->rows - r < most ? s->rows - r : most;
+        char *p = (char *)device_stage(dev, (size_t)n * row);
+        for (int i = 0; i < n; i++)
+            pack_row(p + (size_t)i * row, s, (size_t)(r + i), w->in, packed_stride(w), want);
+        send(dev, (char *)w->data + (size_t)(at + r) * row, p, (size_t)n * row);
+    }
+}
+
+static void cuda_release(struct device *dev, struct weight *w)
+{
+    cuda_free(dev, w->data);
+    cuda_free(dev, w->bias);
+    w->data = NULL;
+    w->bias = NULL;
+}
+
+static int pack_check(const struct weight *w, const struct slab *slabs, int n, enum dtype want, struct err *e)
+{
+    long long rows = 0;
+    if (!plain(want))
+        return err_set(e, "weights are stored as float32, float16 or bfloat16 on this device");
+    if ((size_t)packed_stride(w) * dtype_size(want) > STAGING)
+        return err_set(e, "a weight has %d columns, more than this device takes", w->in);
+    for (int i = 0; i < n; i++) {
+        if (!plain(slabs[i].dtype))
+            return err_set(e, "weights are read as float32, float16 or bfloat16 only");
+        rows += slabs[i].rows;
+    }
+    return rows == w->out ? 0 : err_set(e, "a weight of %d rows is made of %lld", w->out, rows);
+}
+
+static int cuda_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
+                     enum dtype want, struct err *e)
+{
+    size_t bytes = cuda_packed_bytes(out, want);
+    if (pack_check(out, slabs, n, want, e))
+        return -1;
+    out->dtype = want;
+    out->data = cuda_alloc(dev, bytes);
+    out->bias = bias ? (float *)cuda_alloc(dev, sizeof(float) * (size_t)out->out) : NULL;
+    if (!out->data || (bias && !out->bias)) {
+        cuda_release(dev, out);
+        return err_set(e, "no CUDA memory for a weight of %zu bytes", bytes);
+    }
+    for (int i = 0, at = 0; i < n; at += slabs[i++].rows)
+        pack_slab(dev, out, &slabs[i], at, want);
+    if (bias)
+        cuda_upload(dev, out->bias, bias, sizeof(float) * (size_t)out->out);
+    return dev->error == cudaSuccess ? 0 : err_set(e, "%s", dev->text);
+}
+
+/* ---- the table ---- */
+
+static struct backend backend_make(void)
+{
+    struct backend b;
+    memset(&b, 0, sizeof b);
+#ifdef CUSIM
+    b.name = "cusim";
+#else
+    b.name = "cuda";
+#endif
+    struct ops *o = &b.ops;
+    o->embed = cuda_embed, o->linear = cuda_linear, o->norm = cuda_norm, o->act = cuda_act;
+    o->add = cuda_add, o->mul = cuda_mul, o->copy = cuda_copy, o->fuse = cuda_fuse;
+    o->prep = cuda_prep, o->attend = cuda_attend, o->attend_ragged = cuda_attend_ragged;
+    o->pixels = cuda_pixels, o->conv2d = cuda_conv2d, o->dwconv2d = cuda_dwconv2d;
+    o->gather = cuda_gather, o->scatter = cuda_scatter;
+    o->mask = cuda_mask, o->penalize = cuda_penalize, o->sample = cuda_sample, o->logprobs = cuda_logprobs;
+    b.open = cuda_open, b.close = cuda_close, b.memory = cuda_memory;
+    b.alloc = cuda_alloc, b.free = cuda_free, b.upload = cuda_upload, b.download = cuda_download;
+    b.pack = cuda_pack, b.release = cuda_release, b.packed_bytes = cuda_packed_bytes, b.sync = cuda_sync;
+    return b;
+}
+
+extern "C" __attribute__((visibility("default"))) const struct backend *openautoglm_backend(void)
+{
+    static const struct backend b = backend_make();
+    return &b;
+}

@@ -1,0 +1,18 @@
+/* kernels/cuda/embed.cu - rows of the embedding, one block each. */
+#include "kernels/cuda/common.cuh"
+
+enum { THREADS = 128 };
+
+static __global__ void __launch_bounds__(THREADS) embed_kernel(struct tensor out, const void *w, enum dtype type, int stride, const int *ids)
+{
+    int r = (int)blockIdx.x;
+    size_t from = (size_t)ids[r] * (size_t)stride;
+    for (int c = (int)threadIdx.x; c < out.cols; c += THREADS)
+        row_of(out, r)[c] = load_as(type, w, from + (size_t)c);
+}
+
+void cuda_embed(struct device *dev, struct tensor out, const struct weight *w, const int *ids)
+{
+    if (out.rows > 0)
+        LAUNCH(dev, embed_kernel, dim3((unsigned)out.rows), THREADS, 0, out, w->data, w->dtype, packed_stride(w), ids);
+}

@@ -1,0 +1,177 @@
+/* kernels/cuda/flash.cuh - softmax(scale Q K') V on tensor cores for one warp
+ * and its 16 queries, 64 keys at a time (FlashAttention-2): the scores stay in
+ * registers, where they become the left operand of P V.
+ *
+ * Keys are taken in order; what a query does not see changes nothing, bit by
+ * bit, so a query's result does not depend on which others share its block.
+ * Every `PART` keys the partial result is merged into the total: whoever
+ * computes the parts, one block in turn or many at once, the arithmetic is the
+ * same. Contraction is off (-fmad=false), so the compiler cannot spoil that. */
+#ifndef KERNELS_CUDA_FLASH_CUH
+#define KERNELS_CUDA_FLASH_CUH
+#include "kernels/cuda/common.cuh"
+
+enum { KEYS = 64, PART = 256 };
+
+struct score { float scale, softcap; };    /* softcap 0: none */
+
+/* A running softmax: its largest score (in powers of 2), the sum of weights. */
+struct running { float most, sum; };
+
+/* What to multiply the total and the part by when they are merged; the new maximum becomes total's. */
+__device__ __forceinline__ float2 merge_factors(float *most, float part_most)
+{
+    float m = fmaxf(*most, part_most);
+    float2 f = make_float2(*most == -INFINITY ? 0 : exp2f(*most - m), part_most == -INFINITY ? 0 : exp2f(part_most - m));
+    *most = m;
+    return f;
+}
+
+template <int DIM> struct flash {
+    enum { stride = DIM + 8, d8 = DIM / 8 };
+    float   part[d8][4], total[d8][4];     /* o, as the accumulators of m16n8k16 */
+    running now[2], all[2];                /* of rows lane / 4 and + 8; now.sum is this lane's share */
+};
+
+template <int DIM> __device__ __forceinline__ void flash_clear_part(flash<DIM> &s)
+{
+#pragma unroll
+    for (int i = 0; i < s.d8; i++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            s.part[i][e] = 0;
+    s.now[0] = s.now[1] = running{ -INFINITY, 0 };
+}
+
+template <int DIM> __device__ __forceinline__ void flash_clear(flash<DIM> &s)
+{
+    flash_clear_part(s);
+#pragma unroll
+    for (int i = 0; i < s.d8; i++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            s.total[i][e] = 0;
+    s.all[0] = s.all[1] = running{ -INFINITY, 0 };
+}
+
+/* Scores of 16 queries (smem, from the warp's first) and 64 keys. */
+template <class H, int DIM> __device__ __forceinline__ void flash_scores(float (&s)[KEYS / 8][4], const H *q, const H *k, int lane)
+{
+    enum { stride = DIM + 8 };
+#pragma unroll
+    for (int d = 0; d < DIM; d += 16) {
+        uint32_t a[4];
+        ldmatrix(a, q + lane % 16 * stride + d + lane / 16 * 8);
+#pragma unroll
+        for (int j = 0; j < KEYS / 16; j++) {
+            uint32_t b[4];
+            ldmatrix(b, k + (j * 16 + lane % 8 + lane / 16 * 8) * stride + d + lane / 8 % 2 * 8);
+            mma(s[2 * j], a, b[0], b[1], H());
+            mma(s[2 * j + 1], a, b[2], b[3], H());
+        }
+    }
+}
+
+/* Scores become weights. seen: keys of this tile that row h sees, from <= key < limit, and only those marked in ok. */
+template <int DIM> __device__ __forceinline__ void
+flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit, const int *ok, struct score c, int lane)
+{
+    float most = f.now[h].most;
+#pragma unroll
+    for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            int key = j * 8 + lane % 4 * 2 + e;
+            float x = s[j][2 * h + e] * c.scale;
+            if (c.softcap > 0)
+                x = c.softcap * tanhf(x / c.softcap);
+            x = key >= from && key < limit && (!ok || ok[key]) ? x * 1.44269504f : -INFINITY;
+            s[j][2 * h + e] = x;
+            most = fmaxf(most, x);
+        }
+    most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+    most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+    float base = most == -INFINITY ? 0 : most, shrink = most == f.now[h].most ? 1 : exp2f(f.now[h].most - base), sum = 0;
+#pragma unroll
+    for (int j = 0; j < KEYS / 8; j++)
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+            s[j][2 * h + e] = exp2f(s[j][2 * h + e] - base);
+            sum += s[j][2 * h + e];
+        }
+#pragma unroll
+    for (int i = 0; i < f.d8; i++) {
+        f.part[i][2 * h] *= shrink;
+        f.part[i][2 * h + 1] *= shrink;
+    }
+    f.now[h].most = most;
+    f.now[h].sum = f.now[h].sum * shrink + sum;
+}
+
+template <class H, int DIM> __device__ __forceinline__ void flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, int lane)
+{
+#pragma unroll
+    for (int k = 0; k < KEYS / 16; k++) {
+        uint32_t a[4];
+#pragma unroll
+        for (int i = 0; i < 4; i++)
+            a[i] = pair_of(p[2 * k + i / 2][i % 2 * 2], p[2 * k + i / 2][i % 2 * 2 + 1], H());
+#pragma unroll
+        for (int d = 0; d < DIM / 16; d++) {
+            uint32_t b[4];
+            ldmatrix_transposed(b, v + (k * 16 + lane % 16) * f.stride + d * 16 + lane / 16 * 8);
+            mma(f.part[2 * d], a, b[0], b[1], H());
+            mma(f.part[2 * d + 1], a, b[2], b[3], H());
+        }
+    }
+}
+
+/* One tile. from, limit: of the two rows, relative to the tile's first key; ok: (KEYS) or NULL. */
+template <class H, int DIM> __device__ __forceinline__ void
+flash_tile(flash<DIM> &f, const H *q, const H *k, const H *v, const int (&from)[2], const int (&limit)[2], const int *ok,
+           struct score c, int lane)
+{
+    float s[KEYS / 8][4] = {};
+    flash_scores<H, DIM>(s, q, k, lane);
+    flash_soften(f, s, 0, from[0], limit[0], ok, c, lane);
+    flash_soften(f, s, 1, from[1], limit[1], ok, c, lane);
+    flash_values(f, s, v, lane);
+}
+
+/* The end of a part: sums over the four lanes of a row. */
+template <int DIM> __device__ __forceinline__ void flash_end_part(flash<DIM> &f)
+{
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        f.now[h].sum += __shfl_xor_sync(~0u, f.now[h].sum, 1);
+        f.now[h].sum += __shfl_xor_sync(~0u, f.now[h].sum, 2);
+    }
+}
+
+template <int DIM> __device__ __forceinline__ void flash_merge(flash<DIM> &f)
+{
+    flash_end_part(f);
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+        float2 by = merge_factors(&f.all[h].most, f.now[h].most);
+        f.all[h].sum = f.all[h].sum * by.x + f.now[h].sum * by.y;
+#pragma unroll
+        for (int i = 0; i < f.d8; i++)
+#pragma unroll
+            for (int e = 2 * h; e < 2 * h + 2; e++)
+                f.total[i][e] = f.total[i][e] * by.x + f.part[i][e] * by.y;
+    }
+    flash_clear_part(f);
+}
+
+/* Calls store(h, column, value) for the numbers that this lane holds. */
+template <int DIM, class F> __device__ __forceinline__ void flash_each(const float (&o)[DIM / 8][4], int lane, F store)
+{
+#pragma unroll
+    for (int i = 0; i < DIM / 8; i++)
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            store(e / 2, i * 8 + lane % 4 * 2 + e % 2, o[i][e]);
+}
+
+#endif

@@ -1,0 +1,12 @@
+/* kernels/plugin.h - backends that live in a library of their own, so that the
+ * program itself needs no CUDA: libopenautoglm_<name>.so, next to the
+ * executable or up to three folders above it. */
+#ifndef KERNELS_PLUGIN_H
+#define KERNELS_PLUGIN_H
+#include "base/err.h"
+#include "kernels/ops.h"
+
+/* "cuda": for GPUs; "cusim", "cusim-checked": its emulation. NULL and e: why not. Stays loaded. */
+const struct backend *plugin_load(const char *name, struct err *e);
+
+#endif

@@ -1,0 +1,81 @@
+# tests/cusim/cusim.mk - the CUDA backend for GPUs (needs nvcc) and on the
+# emulator (needs g++ and CUDA's headers); included by the Makefile. Neither is
+# part of plain `make`.
+CUDA    ?= /usr/local/cuda
+NVCC    ?= $(CUDA)/bin/nvcc
+CU      := $(wildcard kernels/cuda/*.cu)
+EMU     := $(wildcard tests/cusim/*.c)
+EMU     := $(filter-out tests/cusim/test_%,$(EMU))
+EMUH    := tests/cusim/internal.h tests/cusim/cusim.h
+SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-init -fno-threadsafe-statics -ffp-contract=off -Wall -Wno-unknown-pragmas \
+           -Wno-parentheses -I. -I$(CUDA)/include -include tests/cusim/cusim.h \
+           $(shell grep -qw fma /proc/cpuinfo 2>/dev/null && echo -mfma -mf16c)
+CHECKS  := -fsanitize=thread,alignment,bounds,shift -Wno-tsan
+
+# Everything that is compiled for both libraries: $B/cusim/fast (served) and $B/cusim/checked (tests).
+SIM_C   := $(EMU:tests/cusim/%.c=%.o) half.o err.o shared.o
+$B/cusim/fast/%.o: kernels/cuda/%.cu tests/cusim/cusim.h
+	@mkdir -p $(@D)
+	g++ $(SIMFLAGS) -O2 -x c++ -c -o $@ $<
+$B/cusim/checked/%.o: kernels/cuda/%.cu tests/cusim/cusim.h
+	@mkdir -p $(@D)
+	g++ $(SIMFLAGS) -O1 $(CHECKS) -x c++ -c -o $@ $<
+$B/cusim/checked/%.o: tests/cusim/%.cu kernels/cuda/tc.cuh kernels/cuda/common.cuh $(EMUH)
+	@mkdir -p $(@D)
+	g++ $(SIMFLAGS) -O1 $(CHECKS) -x c++ -c -o $@ $<
+
+SIMCC   := $(CC) -std=gnu11 -O2 -g -MMD -MP -fPIC -fvisibility=hidden $(WARN) -I. -I$(CUDA)/include -D_GNU_SOURCE
+$B/cusim/emu/%.o: tests/cusim/%.c $(EMUH)
+	@mkdir -p $(@D)
+	$(SIMCC) -c -o $@ $<
+$B/cusim/emu/shared.o: tests/cusim/shared.cc
+	@mkdir -p $(@D)
+	g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -c -o $@ $<
+$B/cusim/emu/half.o: kernels/half.c kernels/half.h
+	@mkdir -p $(@D)
+	$(SIMCC) -ffp-contract=off -c -o $@ $<
+$B/cusim/emu/err.o: base/err.c base/err.h
+	@mkdir -p $(@D)
+	$(SIMCC) -c -o $@ $<
+
+-include $(wildcard $B/cusim/*/*.d $B/cuda/*.d)
+
+SIM_EMU := $(SIM_C:%=$B/cusim/emu/%)
+$B/libopenautoglm_cusim.so: $(CU:kernels/cuda/%.cu=$B/cusim/fast/%.o) $(SIM_EMU)
+	g++ -shared -o $@ $^ -ldl -lpthread
+$B/libopenautoglm_cusim_checked.so: $(CU:kernels/cuda/%.cu=$B/cusim/checked/%.o) $(SIM_EMU)
+	g++ -shared -o $@ $^ -ldl -lpthread
+
+$B/libcusim_selfcheck.so: $B/cusim/checked/bugs.o $(SIM_EMU)
+	@g++ -shared -o $@ $^ -ldl -lpthread
+
+cusim: $B/libopenautoglm_cusim.so ## the CUDA backend on the emulator: --device cusim
+
+cusim-checked: $B/libopenautoglm_cusim_checked.so $B/libcusim_selfcheck.so
+
+# Needs g++ and CUDA's headers; says so where there are none.
+CUSIM_TESTS := $O/tests/cusim/test_selfcheck $O/tests/cusim/test_ops
+cusim-test: $(CUSIM_TESTS) ## the CUDA kernels on the emulator against ref, and the emulator itself
+	@test ! -f $(CUDA)/include/cuda_runtime.h || $(MAKE) cusim-checked
+	@tests/run.sh $(CUSIM_TESTS)
+
+# ---- for GPUs: fma only where the source says fmaf, so that results do not depend on how a kernel was inlined ----
+ARCHS   ?= 80 86 89 90 100 120
+GENCODE := $(foreach a,$(ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+           $(patsubst %,-gencode arch=compute_%$(comma)code=compute_%,)
+NVFLAGS := -std=c++17 -O3 -I. -fmad=false -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -v $(GENCODE)
+$B/cuda/%.o: kernels/cuda/%.cu
+	@mkdir -p $(@D)
+	$(NVCC) $(NVFLAGS) -MMD -MP -c -o $@ $< 2> $@.log || { cat $@.log; exit 1; }
+	@$(if $(filter linear attend attend_ragged,$*),! grep -E '[1-9][0-9]* bytes spill' $@.log)
+$B/cuda/%.o: $B/cusim/emu/%.o
+	@mkdir -p $(@D) && cp $< $@
+$B/libopenautoglm_cuda.so: $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/half.o $B/cuda/err.o
+	$(NVCC) -shared -o $@ $^ -cudart static
+
+cuda: $B/libopenautoglm_cuda.so ## the CUDA backend for GPUs (needs nvcc; ARCHS="90" for one architecture)
+
+gpu-test: $B/libopenautoglm_cuda.so $O/tests/cusim/test_ops ## the CUDA kernels against ref on this machine's GPU
+	OPENAUTOGLM_TEST_GPU=1 $O/tests/cusim/test_ops
+
+.PHONY: cusim cuda cusim-checked cusim-test gpu-test

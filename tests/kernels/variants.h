@@ -1,0 +1,40 @@
+/* tests/kernels/variants.h - every way in which backend `cpu` can run. */
+#ifndef TESTS_KERNELS_VARIANTS_H
+#define TESTS_KERNELS_VARIANTS_H
+#include "kernels/cpu/cpu.h"
+#include "tests/kernels/common.h"
+
+struct variant { const struct kernels *kernels; int threads; };
+
+extern const struct kernels kernels_wide;
+
+static const struct variant variants[] = {
+    { &kernels_generic, 2 }, { &kernels_avx2, 1 }, { &kernels_avx2, 2 }, { &kernels_avx2, 3 }, { &kernels_avx512, 2 }, { &kernels_wide, 3 },
+};
+enum { N_VARIANTS = sizeof variants / sizeof *variants };
+
+/* NULL after saying so: this processor cannot. */
+static inline struct run *variant_open(int i)
+{
+    if (!variants[i].kernels->works()) {
+        printf("skip: this processor does not have %s\n", variants[i].kernels->name);
+        return NULL;
+    }
+    struct run *r = run_open(&backend_cpu, variants[i].threads);
+    cpu_use_kernels(r->dev, variants[i].kernels);
+    return r;
+}
+
+/* Runs `body` with a reference and a variant. */
+static inline void on_variant(int i, void (*body)(struct run *ref, struct run *got))
+{
+    struct run *got = variant_open(i);
+    if (!got)
+        return;
+    struct run *ref = run_open(&backend_ref, 1);
+    body(ref, got);
+    run_close(ref);
+    run_close(got);
+}
+
+#endif
