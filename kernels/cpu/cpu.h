@@ -81,7 +81,6 @@ struct scratch {     /* of one worker; too large for a stack */
 struct kernels {     /* the inner loops of one instruction set */
     const char *name;
     bool (*works)(void);                                           /* on this processor             */
-    int  tile;                                                     /* columns of a task: a multiple */
     void (*linear)(const struct linear_job *, int task, struct scratch *);
     void (*attend)(const struct attend_job *, int seq, int kv_head, int first_pair, int n_pairs, struct scratch *);
     void (*prep)(const struct prep_job *, int row, struct scratch *);
