@@ -33,6 +33,7 @@ struct engine_options {        /* 0 or NULL: the default */
     const char *model_dir;
     const char *device;        /* "auto", "cpu", "ref"                                   */
     const char *weights;       /* "auto" (as in the file), "f32", "bf16"                 */
+    const char *kv_cache_dtype;   /* "auto" (the device's choice), "f32", "bf16", "f16"   */
     int    threads;            /* of the CPU backend; 0: one per core                    */
     int    max_num_seqs;       /* requests in one step; 32                               */
     int    max_queue;          /* requests waiting beyond those; 256                     */
@@ -52,7 +53,7 @@ struct engine_options {        /* 0 or NULL: the default */
 };
 
 struct engine_plan {           /* bytes; what `openautoglm plan` prints */
-    char   model_type[48], device[16], weights_dtype[16];
+    char   model_type[48], device[16], weights_dtype[16], kv_dtype[16];
     size_t n_params;
     size_t weights, kv, image_cache, scratch, logits, image_peak, program;
     size_t total;              /* the sum                                */

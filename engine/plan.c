@@ -64,7 +64,7 @@ static void size_images(struct setup *s, const struct model *m, size_t memory, s
     s->max_image_tokens = tokens;
     int row_pages = (tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
     int kv_pages = m->image_kv.layers ? (cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
-    size_t one = (size_t)row_pages * runner_row_page_bytes(m) + (size_t)kv_pages * runner_image_kv_page_bytes(m);
+    size_t one = (size_t)row_pages * runner_row_page_bytes(m) + (size_t)kv_pages * runner_image_kv_page_bytes(m, s->sizes.kv);
     size_t budget = o->image_cache_bytes ? o->image_cache_bytes : memory / 16;
     size_t count = budget / one, most = (size_t)o->max_num_seqs;
     if (!o->image_cache_bytes && count > most)
@@ -86,7 +86,7 @@ static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
 static int size_kv(struct setup *s, const struct model *m, size_t left, struct err *e)
 {
     struct engine_options *o = &s->opt;
-    size_t page = runner_kv_page_bytes(m), budget = o->kv_bytes ? o->kv_bytes : left / 2;
+    size_t page = runner_kv_page_bytes(m, s->sizes.kv), budget = o->kv_bytes ? o->kv_bytes : left / 2;
     size_t most = (size_t)o->max_num_seqs * (size_t)pages_of(o->max_model_len), pages = budget / page;
     if (pages > most)
         pages = most;
@@ -108,6 +108,22 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
     return 0;
 }
 
+static const struct { const char *name; enum dtype dtype; } kv_dtypes[] = { { "f32", F32 }, { "bf16", BF16 }, { "f16", F16 } };
+enum { N_KV_DTYPES = sizeof kv_dtypes / sizeof *kv_dtypes };
+
+static int choose_kv(struct setup *s, const struct model *m, struct err *e)
+{
+    const char *name = s->opt.kv_cache_dtype ? s->opt.kv_cache_dtype : "auto";
+    bool choice = strcmp(name, "auto") == 0;
+    for (size_t i = 0; i < N_KV_DTYPES; i++)
+        if (choice ? kv_dtypes[i].dtype == m->backend->kv : strcmp(name, kv_dtypes[i].name) == 0) {
+            s->sizes.kv = kv_dtypes[i].dtype;
+            snprintf(s->plan.kv_dtype, sizeof s->plan.kv_dtype, "%s", kv_dtypes[i].name);
+            return 0;
+        }
+    return err_field(e, "kv_cache_dtype", "kv_cache_dtype '%s' is not one of auto, f32, bf16, f16", name);
+}
+
 static const char *weights_name(const struct engine_options *o)
 {
     return o->weights ? o->weights : "auto";
@@ -119,6 +135,8 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     struct engine_options *o = &s->opt;
     struct engine_plan *p = &s->plan;
     fill_defaults(o, m);
+    if (choose_kv(s, m, e) < 0)
+        return -1;
     if (o->max_model_len > m->context)
         return err_field(e, "max_model_len", "max_model_len is %d, but the model's context is %d", o->max_model_len, m->context);
     p->max_model_len = o->max_model_len;           /* 0: not asked for, see size_kv */

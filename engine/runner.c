@@ -23,13 +23,18 @@ size_t runner_staging_bytes(const struct runner_sizes *s)
     return bytes + 32 * ALIGN;                                                 /* alignment of each array */
 }
 
-static size_t kv_page_bytes(const struct kv_shape *s, int page)
+static size_t kv_page_bytes(const struct kv_shape *s, int page, enum dtype kv)
 {
-    return 2 * (size_t)s->layers * (size_t)page * (size_t)s->width * sizeof(float);
+    return 2 * (size_t)s->layers * (size_t)page * (size_t)s->width * dtype_size(kv);
 }
 
-size_t runner_kv_page_bytes(const struct model *m) { return kv_page_bytes(&m->text_kv, KV_PAGE); }
-size_t runner_image_kv_page_bytes(const struct model *m) { return kv_page_bytes(&m->image_kv, IMAGE_KV_PAGE); }
+size_t runner_kv_page_bytes(const struct model *m, enum dtype kv) { return kv_page_bytes(&m->text_kv, KV_PAGE, kv); }
+
+size_t runner_image_kv_page_bytes(const struct model *m, enum dtype kv)
+{
+    return kv_page_bytes(&m->image_kv, IMAGE_KV_PAGE, kv);
+}
+
 size_t runner_row_page_bytes(const struct model *m)
 {
     return (size_t)IMAGE_ROW_PAGE * (size_t)m->image_row_width * sizeof(float);
@@ -53,8 +58,8 @@ static void *alloc_touched(struct runner *r, size_t n, struct err *e)
 
 static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape, int page, int n_pages, struct err *e)
 {
-    *kv = (struct kv){ .dtype = F32, .page = page, .n_pages = n_pages, .layers = shape->layers, .width = shape->width };
-    size_t half = kv_page_bytes(shape, page) / 2 * (size_t)n_pages;
+    *kv = (struct kv){ .dtype = r->size.kv, .page = page, .n_pages = n_pages, .layers = shape->layers, .width = shape->width };
+    size_t half = kv_page_bytes(shape, page, r->size.kv) / 2 * (size_t)n_pages;
     kv->k = alloc_touched(r, half, e);
     kv->v = kv->k ? alloc_touched(r, half, e) : NULL;
     return kv->v ? 0 : -1;

@@ -15,6 +15,7 @@ struct runner_sizes {
     int kv_pages, image_row_pages, image_kv_pages;
     int max_images;                       /* of a request                       */
     size_t scratch, staging;              /* bytes; from the plan               */
+    enum dtype kv;                        /* of both caches                     */
 };
 
 struct sampled {               /* one new token */
@@ -40,8 +41,8 @@ struct runner {
 
 size_t runner_staging_bytes(const struct runner_sizes *s);
 /* Of one page of the text KV; of the image KV; of the pool: bytes. */
-size_t runner_kv_page_bytes(const struct model *m);
-size_t runner_image_kv_page_bytes(const struct model *m);
+size_t runner_kv_page_bytes(const struct model *m, enum dtype kv);
+size_t runner_image_kv_page_bytes(const struct model *m, enum dtype kv);
 size_t runner_row_page_bytes(const struct model *m);
 
 int  runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,

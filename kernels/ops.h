@@ -169,6 +169,7 @@ struct ops {
 
 struct backend {       /* memory and time; one const per backend */
     const char *name;  /* "ref", "cpu", "cuda" */
+    enum dtype  kv;    /* F32, F16 or BF16: what its attention is fastest with        */
     struct ops  ops;
     int    (*open)(struct device **out, int threads, struct err *e);   /* threads 0: one per core */
     void   (*close)(struct device *);

@@ -12,8 +12,8 @@ struct row { const char *name, *what; size_t bytes; };
 
 static void print_table(const struct engine_plan *p, const char *model, const struct row *row, size_t n)
 {
-    printf("%s: %s, %.2f million parameters, %s weights, device %s\n\n", model, p->model_type,
-           (double)p->n_params / 1e6, p->weights_dtype, p->device);
+    printf("%s: %s, %.2f million parameters, %s weights, %s KV cache, device %s\n\n", model, p->model_type,
+           (double)p->n_params / 1e6, p->weights_dtype, p->kv_dtype, p->device);
     for (size_t i = 0; i < n; i++)
         printf("  %-12s %12.1f MiB  %s\n", row[i].name, (double)row[i].bytes / (1 << 20), row[i].what);
     printf("\n  %d requests at once, %d tokens of context, %d tokens of KV cache, %d tokens a step,\n"
@@ -28,8 +28,8 @@ static void print_json(const struct engine_plan *p, const char *model, const str
     buf_init(&out, 1 << 20);
     buf_str(&out, "{\"model\": ");
     json_write_string(&out, model, strlen(model));
-    buf_printf(&out, ", \"model_type\": \"%s\", \"device\": \"%s\", \"weights_dtype\": \"%s\", \"n_params\": %zu",
-               p->model_type, p->device, p->weights_dtype, p->n_params);
+    buf_printf(&out, ", \"model_type\": \"%s\", \"device\": \"%s\", \"weights_dtype\": \"%s\", \"kv_dtype\": \"%s\", \"n_params\": %zu",
+               p->model_type, p->device, p->weights_dtype, p->kv_dtype, p->n_params);
     for (size_t i = 0; i < n; i++) {
         buf_str(&out, ", \"");
         for (const char *c = row[i].name; *c; c++)

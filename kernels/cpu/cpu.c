@@ -355,6 +355,7 @@ static void cpu_attend_ragged(struct device *dev, struct tensor out, struct tens
 
 const struct backend backend_cpu = {
     .name = "cpu",
+    .kv = F32,
     .ops = {
         .embed = cpu_embed, .linear = cpu_linear, .norm = cpu_norm, .act = cpu_act, .add = cpu_add, .mul = cpu_mul,
         .copy = cpu_copy, .fuse = cpu_fuse,

@@ -244,6 +244,7 @@ static struct backend backend_make(void)
 #else
     b.name = "cuda";
 #endif
+    b.kv = BF16;                               /* the tensor cores' */
     struct ops *o = &b.ops;
     o->embed = cuda_embed, o->linear = cuda_linear, o->norm = cuda_norm, o->act = cuda_act;
     o->add = cuda_add, o->mul = cuda_mul, o->copy = cuda_copy, o->fuse = cuda_fuse;

@@ -58,6 +58,7 @@ static const char *ref_sync(struct device *dev)
 
 const struct backend backend_ref = {
     .name = "ref",
+    .kv = F32,
     .ops = {
         .embed = ref_embed, .linear = ref_linear, .norm = ref_norm, .act = ref_act, .add = ref_add, .mul = ref_mul,
         .copy = ref_copy, .fuse = ref_fuse,

@@ -68,9 +68,11 @@ def test_default_json_documents_the_defaults():
 def test_plan():
     r = run("plan")
     assert r.returncode == 0 and "weights" in r.stdout and "It fits." in r.stdout
-    p = json.loads(run("plan", "--json").stdout)
+    p = json.loads(run("plan", "--json", "--device", "cpu").stdout)
     parts = ("weights", "kv", "image_cache", "scratch", "logits", "image_peak", "program")
     assert p["fits"] and p["total_bytes"] == sum(p[k + "_bytes"] for k in parts) and p["total_bytes"] < p["available_bytes"]
+    half = json.loads(run("plan", "--json", "--device", "cpu", "--kv-cache-dtype", "bf16").stdout)
+    assert (p["kv_dtype"], half["kv_dtype"]) == ("f32", "bf16") and 2 * half["kv_bytes"] == p["kv_bytes"]
     r = run("plan", "--json", "--memory-bytes", "8M")
     assert r.returncode == 1 and not json.loads(r.stdout)["fits"]
     r = run("serve", "--port", "0", "--memory-bytes", "8M")
