@@ -36,6 +36,7 @@ struct config {                  /* strings are owned; NULL or "": not set */
     int64_t kv_bytes, image_cache_bytes, memory_bytes;
     int64_t max_pixels, min_pixels, max_image_side, max_image_bytes, max_images;
     bool    prefix_cache;
+    bool    selftest;
     /* the server */
     char   *host, *api_key, *api_key_file, *allow_origin, *log_level;
     struct string_list served_model_name;

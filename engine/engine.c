@@ -21,6 +21,7 @@
 #include "engine/stats.h"
 #include "engine/text.h"
 #include "kernels/trace.h"
+#include "model/check.h"
 
 struct engine {
     /* constant after opening */
@@ -108,7 +109,29 @@ static void set_limits(struct engine *g)
 
 static void *engine_main(void *arg);
 
-/* Opens the device and what the plan says, in this order: text, plan, weights, caches. */
+/* The part of the selftest that takes milliseconds. Tensors that nobody reads are worth a warning; a picture that would
+ * reach the model otherwise than the reference's ends the start: its answers would be silently wrong. */
+static int selftest(const struct engine *g, const struct engine_options *opt, struct err *e)
+{
+    enum { WIDTH = 270, HEIGHT = 600 };
+    double began = clock_seconds();
+    const struct model *m = g->model;
+    struct verdict v[3];
+    check_tensors(m, &v[0]);
+    if (!v[0].ok)
+        log_warn("%s: tensors: %s", g->model_dir, v[0].text);
+    if (opt->no_selftest || !m->family->plan_image)
+        return 0;
+    check_preprocess(m, WIDTH, HEIGHT, &v[1]);
+    check_positions(m, &v[2]);
+    for (int i = 1; i < 3; i++)
+        if (!v[i].ok)
+            return err_set(e, "%s: selftest: %s: %s; --no-selftest starts all the same", g->model_dir, v[i].stage, v[i].text);
+    log_info("selftest: preprocess and positions are right (%s) after %.3f s", v[1].text, clock_seconds() - began);
+    return 0;
+}
+
+/* Opens the device and what the plan says, in this order: text, plan, weights, selftest, caches. */
 static int open_parts(struct engine *g, const struct engine_options *opt, struct err *e)
 {
     struct model_options mo = { 0 };
@@ -132,6 +155,8 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
     }
     if (rc == 0 && !(g->model = model_open(opt->model_dir, &mo, e)))
         rc = -1;
+    if (rc == 0)
+        rc = selftest(g, opt, e);
     if (rc == 0)
         rc = text_open(&g->text, opt->model_dir, opt->chat_template, g->setup.opt.content_format, g->model->image_token, e);
     if (rc == 0)

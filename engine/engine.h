@@ -50,6 +50,7 @@ struct engine_options {        /* 0 or NULL: the default */
     const char *chat_template;    /* a file that replaces the checkpoint's; NULL         */
     const char *trace;            /* file for one line per op; NULL                      */
     bool   no_prefix_cache;
+    bool   no_selftest;        /* open without the look at the path of a picture, model/check.h */
 };
 
 struct engine_plan {           /* bytes; what `openautoglm plan` prints */

@@ -3,7 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/mem.h"
 #include "model/load.h"
 #include "model/safetensors.h"
@@ -63,26 +62,23 @@ static bool harmless(const char *name)
     return false;
 }
 
-static void report_unused(struct model *m, const struct loader *l)
+static void count_unused(struct model *m, const struct loader *l)
 {
     const struct stored *t = weights_all(m->file, &m->n_tensors);
-    const char *first = NULL;
     for (int i = 0; i < m->n_tensors; i++) {
         m->n_repeated += l->used[i] > 1;
         if (!l->used[i] && !harmless(t[i].name)) {
-            first = first ? first : t[i].name;
+            m->first_unused = m->first_unused ? m->first_unused : t[i].name;
             m->n_unused++;
         }
     }
-    if (first)
-        log_warn("%s: %d of %d tensors are not used, the first is %s", l->dir, m->n_unused, m->n_tensors, first);
 }
 
 static int load(struct model *m, struct loader *l, struct err *e)
 {
     if (m->family->load(m, l, e) != 0 || load_end(l) != 0)
         return -1;
-    report_unused(m, l);
+    count_unused(m, l);
     if (m->device) {
         const char *why = m->backend->sync(m->device);
         if (why)

@@ -109,6 +109,7 @@ struct model {
     size_t n_params;
     int    n_tensors, n_unused;          /* of the files; unused: the family did not ask for them */
     int    n_repeated;                   /* those that it asked for more than once */
+    const char *first_unused;            /* borrowed from the file; NULL: none */
     float  temperature, top_p;           /* generation_config.json's sampling defaults; -1: not given */
     int    top_k;                        /* likewise */
     float  repetition_penalty;           /* likewise */

@@ -114,6 +114,15 @@ def test_health_comes_first(start):
     assert json.loads(s.get("/health")[2]) == {"status": "ok", "state": "ready"}
 
 
+def test_selftest_at_the_start(start):
+    def said(*options):
+        return [line for line in start(*options).lines if "selftest: " in line]
+
+    assert any("preprocess and positions are right" in line and ", recorded" in line for line in said())
+    assert not said("--no-selftest")
+    assert not said("--model", str(ROOT / "tests/model/llama/yarn"))       # takes no pictures
+
+
 def test_interrupt_stops_it(start):
     import signal
     s = start()
