@@ -61,3 +61,23 @@ float record_worst(const float *have, const float *want, size_t n, size_t *at)
     }
     return worst;
 }
+
+struct continuation record_continuation(const float *rows, int vocab, const int32_t *greedy, int n, const float *margins,
+                                        float limit)
+{
+    struct continuation c = { 0, 0, 0 };
+    for (int i = 0; i < n; i++, rows += vocab) {
+        int best = 0;
+        for (int k = 1; k < vocab; k++)
+            if (rows[k] > rows[best])
+                best = k;
+        float margin = margins ? margins[i] : rows[best] - rows[greedy[i]];
+        if (best == greedy[i])
+            c.same++;
+        else if (margin <= 2 * limit)
+            c.close++;
+        else
+            c.wrong++;
+    }
+    return c;
+}

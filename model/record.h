@@ -21,4 +21,12 @@ const float *record_floats(const struct weights_file *f, const char *name, int i
 /* The largest difference and where it is; infinite where one of the two is no number. */
 float        record_worst(const float *have, const float *want, size_t n, size_t *at);
 
+/* How a backend continues where the reference continued with greedy[0 .. n). */
+struct continuation { int same, close, wrong; };
+/* rows (n, vocab): the backend's logits from which token i is chosen, after the reference's tokens before it. A token may
+ * be another one (close) where the reference preferred its own by at most 2 * limit, since each of two logits may be off by
+ * `limit`. margins (n): by how much it did; NULL, not recorded: by how much the backend prefers its own. */
+struct continuation record_continuation(const float *rows, int vocab, const int32_t *greedy, int n, const float *margins,
+                                        float limit);
+
 #endif

@@ -11,7 +11,7 @@
 #include "model/values.h"
 
 enum { MAX_SIDE = 16384 };
-static const float pixel_tolerance = 1e-6f, tolerance = 2e-3f;
+static const float pixel_tolerance = 1e-6f;
 
 struct golden {                      /* a golden.safetensors */
     struct weights_file *file;       /* owned */
@@ -112,7 +112,7 @@ static int golden_vision(struct report *r, struct trial *t, const struct golden 
         report_say(r, worst_pixel <= pixel_tolerance, "  preprocess", "pixel values of %d images within %.1e", n_pixels,
                    (double)worst_pixel);
     if (i)
-        report_say(r, worst <= tolerance, "  vision", "%d images, within %.1e", i, (double)worst);
+        report_say(r, worst <= trial_limit(t->m->backend), "  vision", "%d images, within %.1e", i, (double)worst);
     return 0;
 }
 
@@ -135,26 +135,27 @@ static int golden_positions(struct report *r, const struct trial *t, const struc
     return 0;
 }
 
+/* Logits of the prompt's last rows, then those from which the reference's continuation was chosen. */
 static int golden_decoder(struct report *r, struct trial *t, const struct golden *g, struct err *e)
 {
     const struct stored *kept = record_find(g->file, "logits", 0);
     size_t vocab = (size_t)t->m->vocab, all = (size_t)g->n * vocab, some = kept ? kept->bytes / sizeof(float) : 0;
-    const float *want = record_floats(g->file, "logits", 0, some, e);
+    const float *want = record_floats(g->file, "logits", 0, some, e), *margins = NULL;
     if (!want || some > all || some % vocab != 0)
         return want ? err_set(e, "%zu logits for a vocabulary of %zu", some, vocab) : -1;
-    float   *logits = xcalloc(all, sizeof *logits), worst = 0;
-    int32_t *out = xcalloc((size_t)g->n_greedy, sizeof *out);
-    int      same = 0;
-    trial_prompt(t, g->ids, g->n, g->n, logits);
-    widen(&worst, logits + all - some, want, some);
-    trial_greedy(t, g->ids, g->n, logits + all - vocab, out, g->n_greedy);
-    while (same < g->n_greedy && out[same] == g->greedy[same])
-        same++;
+    if (record_find(g->file, "margins", 0) && !(margins = record_floats(g->file, "margins", 0, (size_t)g->n_greedy, e)))
+        return -1;
+    float *logits = xcalloc(all + (size_t)g->n_greedy * vocab, sizeof *logits), worst = 0, limit = trial_limit(t->m->backend);
+    int    rc = trial_prompt(t, g->ids, g->n, g->n, logits, e);
+    rc = rc ? rc : trial_follow(t, g->ids, g->n, g->greedy, g->n_greedy - 1, logits + all, e);
+    if (rc == 0) {
+        widen(&worst, logits + all - some, want, some);
+        struct continuation c = record_continuation(logits + all - vocab, (int)vocab, g->greedy, g->n_greedy, margins, limit);
+        report_say(r, worst <= limit && c.wrong == 0, "  decoder", "logits within %.1e, %d of %d greedy tokens equal, %d too close "
+                   "to tell", (double)worst, c.same, g->n_greedy, c.close);
+    }
     free(logits);
-    free(out);
-    report_say(r, worst <= tolerance && same == g->n_greedy, "  decoder", "logits within %.1e, %d of %d greedy tokens equal",
-               (double)worst, same, g->n_greedy);
-    return 0;
+    return rc;
 }
 
 static int golden_open(struct golden *g, const char *dir, const struct model *m, struct err *e)
@@ -170,6 +171,9 @@ static int golden_open(struct golden *g, const char *dir, const struct model *m,
     for (int i = 0; i < g->n; i++)
         if (g->ids[i] < 0 || g->ids[i] >= m->vocab)
             return err_set(e, "token %d of the prompt is %d", i, g->ids[i]);
+    for (int i = 0; i < g->n_greedy; i++)
+        if (g->greedy[i] < 0 || g->greedy[i] >= m->vocab)
+            return err_set(e, "token %d of the answer is %d", i, g->greedy[i]);
     return 0;
 }
 

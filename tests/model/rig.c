@@ -34,6 +34,13 @@ static void rig_close(struct rig *g)
     g->backend->close(g->dev);
 }
 
+static void rig_prompt(struct rig *g, const int32_t *ids, int n, int chunk, float *logits)
+{
+    struct err e;
+    trial_rewind(&g->t);
+    ck_assert_msg(trial_prompt(&g->t, ids, n, chunk, logits, &e) == 0, "%s", e.text);
+}
+
 static void rig_image(struct rig *g, const uint8_t *rgb, int w, int h)
 {
     struct err e;

@@ -217,7 +217,7 @@ static float *logits_of(const char *where, struct model_options opt, size_t *n)
     *n = 7 * (size_t)m->vocab;
     float *out = malloc(*n * sizeof *out);
     trial_open(&t, m, 16);
-    trial_prompt(&t, ids, 7, 7, out);
+    ck_assert_int_eq(trial_prompt(&t, ids, 7, 7, out, &e), 0);
     trial_close(&t);
     model_close(m);
     backend_ref.close(dev);

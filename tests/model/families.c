@@ -1,0 +1,117 @@
+/* tests/model/families.c - the Hugging Face families against transformers
+ * (python/golden.py): sizes of resized images, positions, image features, and
+ * text.c's checks. Included by tests, after `backends`. */
+#include <dirent.h>
+#include <jansson.h>
+#include <sys/stat.h>
+
+#include "tests/model/text.c"
+
+enum { FAMILY_ROWS = 256 };
+
+static const char *const families_tested[] = { "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama", "qwen2",
+                                               "qwen3", NULL };
+static void family_images(struct rig *g, const struct golden *want)
+{
+    const struct stored *im;
+    for (int i = 0; (im = golden_find(want, "image.%d", i)); i++) {
+        rig_image(g, im->data, (int)im->dims[1], (int)im->dims[0]);
+        int rows = g->t.plan[i].n_tokens, width = g->m->image_row_width, hidden = g->m->hidden;
+        const float *have = g->t.pool + (size_t)g->t.pool_first[i] * (size_t)width;
+        for (int part = 0; part < width / hidden; part++) {      /* the features, then those of deepstack */
+            char name[64] = "image_tokens.%d";
+            if (part)
+                snprintf(name, sizeof name, "deepstack.%d.%%d", part - 1);
+            const float *w = golden_floats(want, name, i, (size_t)rows * (size_t)hidden);
+            for (int r = 0; r < rows; r++)
+                golden_compare(name, have + (size_t)r * (size_t)width + (size_t)(part * hidden), w + (size_t)r * (size_t)hidden,
+                               (size_t)hidden, trial_limit(g->backend));
+        }
+    }
+}
+
+static void family_positions(struct rig *g, const struct golden *want)
+{
+    int n, n_pos, next;
+    if (!golden_find(want, "positions", 0))
+        return;
+    int32_t *ids = golden_ints(want, "ids", 0, &n), *pos = golden_ints(want, "positions", 0, &n_pos), *have = trial_positions(&g->t, ids, n, &next);
+    ck_assert_int_eq(n_pos, 3 * n);
+    for (int i = 0; i < n_pos; i++)
+        ck_assert_msg(pos[i] == have[i], "%s: position %d of axis %d is %d, not %d", want->dir, i % n, i / n, have[i], pos[i]);
+    free(ids);
+    free(pos);
+    free(have);
+}
+
+static void family_sizes(struct rig *g, const char *dir)
+{
+    char path[600];
+    size_t i;
+    snprintf(path, sizeof path, "%.512s/golden.json", dir);
+    json_t *root = json_load_file(path, 0, NULL), *v;
+    json_array_foreach(json_object_get(root, "preprocessing"), i, v) {
+        struct image_plan p;
+        struct err e;
+        int w = (int)json_integer_value(json_array_get(json_object_get(v, "size"), 0));
+        int h = (int)json_integer_value(json_array_get(json_object_get(v, "size"), 1));
+        json_t *grid = json_object_get(v, "grid");
+        int rc = g->m->family->plan_image(g->m, w, h, NULL, &p, &e);
+        ck_assert_msg((rc == 0) == (grid != NULL), "%s: %d x %d: %s", dir, w, h, rc ? e.text : "should be refused");
+        if (rc == 0)
+            ck_assert_msg(p.grid_h * 2 == json_integer_value(json_array_get(grid, 1)) &&
+                          p.grid_w * 2 == json_integer_value(json_array_get(grid, 2)), "%s: %d x %d becomes %d x %d blocks",
+                          dir, w, h, p.grid_w, p.grid_h);
+    }
+    json_decref(root);
+}
+
+static void family_case(const char *dir, const char *backend)
+{
+    struct rig g;
+    struct golden want;
+    rig_open(&g, backend, dir, FAMILY_ROWS);
+    golden_open(&want, dir);
+    ck_assert_msg(g.m->n_unused == 0, "%s: %d tensors are not used", dir, g.m->n_unused);
+    if (g.m->family->plan_image)
+        family_sizes(&g, dir);
+    family_images(&g, &want);
+    family_positions(&g, &want);
+    golden_text(&g, &want, true);
+    weights_close(want.file);
+    rig_close(&g);
+}
+
+START_TEST(test_family)
+{
+    char root[128], dir[512], path[600];
+    snprintf(root, sizeof root, "tests/model/%s", families_tested[_i]);
+    DIR *d = opendir(root);
+    ck_assert_msg(d != NULL, "%s is missing", root);
+    int n = 0;
+    struct dirent *f;
+    while ((f = readdir(d))) {
+        struct stat st;
+        snprintf(dir, sizeof dir, "%s/%s", root, f->d_name);
+        snprintf(path, sizeof path, "%s/golden.safetensors", dir);
+        if (*f->d_name == '.' || stat(path, &st) != 0)
+            continue;
+        for (int b = 0; backends[b]; b++)
+            family_case(dir, backends[b]);
+        n++;
+    }
+    closedir(d);
+    ck_assert_int_ge(n, 2);
+}
+END_TEST
+
+static void family_tests(Suite *s)
+{
+    int n = 0;
+    while (families_tested[n])
+        n++;
+    TCase *t = tcase_create("families");
+    tcase_set_timeout(t, 300);
+    tcase_add_loop_test(t, test_family, 0, n);
+    suite_add_tcase(s, t);
+}

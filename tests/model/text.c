@@ -1,0 +1,52 @@
+/* tests/model/text.c - a golden case's prompt and continuation: logits of the
+ * prompt's last rows, the same bits in one piece and in chunks, the tokens that
+ * the reference chose. Included by tests. */
+#include "tests/model/golden.c"
+#include "tests/model/rig.c"
+
+/* The logits of the prompt and of the reference's continuation, a row for every token after the first. */
+static void check_continuation(struct rig *g, const struct golden *want, const int32_t *ids, int n, const float *last)
+{
+    int n_greedy, vocab = g->m->vocab;
+    int32_t *greedy = golden_ints(want, "greedy", 0, &n_greedy);
+    const float *margins = golden_find(want, "margins", 0) ? golden_floats(want, "margins", 0, (size_t)n_greedy) : NULL;
+    float *rows = malloc((size_t)n_greedy * (size_t)vocab * sizeof *rows), limit = trial_limit(g->backend);
+    struct err e;
+    memcpy(rows, last, (size_t)vocab * sizeof *rows);
+    ck_assert_msg(trial_follow(&g->t, ids, n, greedy, n_greedy - 1, rows + vocab, &e) == 0, "%s", e.text);
+    struct continuation c = record_continuation(rows, vocab, greedy, n_greedy, margins, limit);
+    if (c.close)
+        printf("%s on %s: %d of %d tokens differ where the reference's margin is at most %g\n", want->dir, g->backend->name,
+               c.close, n_greedy, 2 * (double)limit);
+    ck_assert_msg(c.wrong == 0, "%s on %s: %d of %d tokens are other ones", want->dir, g->backend->name, c.wrong, n_greedy);
+    free(rows);
+    free(greedy);
+}
+
+/* chunks: also token by token and in sevens, not only in sixteens. */
+static void golden_text(struct rig *g, const struct golden *want, bool chunks)
+{
+    static const int sizes[] = { 16, 7, 1 };
+    int n;
+    int32_t *ids = golden_ints(want, "ids", 0, &n);
+    size_t row = (size_t)g->m->vocab, all = (size_t)n * row, some = golden_find(want, "logits", 0)->bytes / sizeof(float);
+    float *logits = malloc(all * sizeof *logits), *again = malloc(all * sizeof *logits);
+    struct err e;
+    ck_assert_uint_eq(some % row, 0);                    /* all rows, or only the last ones */
+    rig_prompt(g, ids, n, n, logits);
+    float d = golden_compare("logits", logits + all - some, golden_floats(want, "logits", 0, some), some, trial_limit(g->backend));
+    printf("%s on %s: logits within %.1e\n", want->dir, g->backend->name, (double)d);
+    for (int c = 0; c < (chunks ? 3 : 1); c++) {
+        rig_prompt(g, ids, n, sizes[c], again);
+        ck_assert_msg(!memcmp(logits, again, all * sizeof *logits), "%s on %s: chunks of %d differ from the whole", want->dir,
+                      g->backend->name, sizes[c]);
+    }
+    int last = (n - 1) % 16 + 1;
+    trial_rewind(&g->t);
+    ck_assert_msg(trial_prompt_quietly(&g->t, ids, n, 16, again, &e) == 0, "%s", e.text);
+    ck_assert(!memcmp(logits + all - (size_t)last * row, again, (size_t)last * row * sizeof *again));
+    check_continuation(g, want, ids, n, logits + all - row);
+    free(logits);
+    free(again);
+    free(ids);
+}
