@@ -65,7 +65,7 @@ float record_worst(const float *have, const float *want, size_t n, size_t *at)
 struct continuation record_continuation(const float *rows, int vocab, const int32_t *greedy, int n, const float *margins,
                                         float limit)
 {
-    struct continuation c = { 0, 0, 0 };
+    struct continuation c = { .first = -1 };
     for (int i = 0; i < n; i++, rows += vocab) {
         int best = 0;
         for (int k = 1; k < vocab; k++)
@@ -76,8 +76,8 @@ struct continuation record_continuation(const float *rows, int vocab, const int3
             c.same++;
         else if (margin <= 2 * limit)
             c.close++;
-        else
-            c.wrong++;
+        else if (!c.wrong++)
+            c.first = i;
     }
     return c;
 }

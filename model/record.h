@@ -22,7 +22,7 @@ const float *record_floats(const struct weights_file *f, const char *name, int i
 float        record_worst(const float *have, const float *want, size_t n, size_t *at);
 
 /* How a backend continues where the reference continued with greedy[0 .. n). */
-struct continuation { int same, close, wrong; };
+struct continuation { int same, close, wrong, first; };    /* first: the first wrong one, -1: none */
 /* rows (n, vocab): the backend's logits from which token i is chosen, after the reference's tokens before it. A token may
  * be another one (close) where the reference preferred its own by at most 2 * limit, since each of two logits may be off by
  * `limit`. margins (n): by how much it did; NULL, not recorded: by how much the backend prefers its own. */

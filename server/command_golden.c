@@ -151,8 +151,11 @@ static int golden_decoder(struct report *r, struct trial *t, const struct golden
     if (rc == 0) {
         widen(&worst, logits + all - some, want, some);
         struct continuation c = record_continuation(logits + all - vocab, (int)vocab, g->greedy, g->n_greedy, margins, limit);
+        char other[64] = "";
+        if (c.wrong)
+            snprintf(other, sizeof other, ", token %d is the first other one", c.first);
         report_say(r, worst <= limit && c.wrong == 0, "  decoder", "logits within %.1e, %d of %d greedy tokens equal, %d too close "
-                   "to tell", (double)worst, c.same, g->n_greedy, c.close);
+                   "to tell%s", (double)worst, c.same, g->n_greedy, c.close, other);
     }
     free(logits);
     return rc;

@@ -18,7 +18,8 @@ static void check_continuation(struct rig *g, const struct golden *want, const i
     if (c.close)
         printf("%s on %s: %d of %d tokens differ where the reference's margin is at most %g\n", want->dir, g->backend->name,
                c.close, n_greedy, 2 * (double)limit);
-    ck_assert_msg(c.wrong == 0, "%s on %s: %d of %d tokens are other ones", want->dir, g->backend->name, c.wrong, n_greedy);
+    ck_assert_msg(c.wrong == 0, "%s on %s: %d of %d tokens are other ones, the first is %d", want->dir, g->backend->name,
+                  c.wrong, n_greedy, c.first);
     free(rows);
     free(greedy);
 }
