@@ -45,6 +45,7 @@ static const struct option_row table[] = {
     { "kv-cache-dtype", T_CHOICE, OPT_ENGINE, AT(kv_cache_dtype), 0, 0, "auto", "auto|f32|bf16|f16", "precision of the KV cache; auto: what the device is fastest with" },
     { "image-cache-bytes", T_SIZE, OPT_ENGINE, AT(image_cache_bytes), 0, TERA, "0", "SIZE", "encoded images kept; 0: max-num-seqs of them" },
     { "memory-bytes", T_SIZE, OPT_ENGINE, AT(memory_bytes), 0, TERA, "0", "SIZE", "memory to use in all; 0: 90 % of the machine's" },
+    { "gpu-memory-fraction", T_REAL, OPT_ENGINE, AT(gpu_memory_fraction), 0.01, 1, "0.95", "SHARE", "of a GPU's free memory that may be used" },
     { "prefix-cache", T_BOOL, OPT_ENGINE, AT(prefix_cache), 0, 0, "true", "", "reuse the KV entries of equal beginnings" },
     { "selftest", T_BOOL, OPT_ENGINE, AT(selftest), 0, 0, "true", "", "at the start: does a known picture become what the reference makes of it?" },
     { "max-pixels", T_INT, OPT_ENGINE, AT(max_pixels), 0, TERA, "0", "N", "of an image after the resize; 0: the checkpoint's" },
@@ -79,6 +80,7 @@ static const struct option_row table[] = {
     { "max-tokens", T_INT, OPT_CHAT, AT(max_tokens), 0, 1 << 24, "0", "N", "of the answer; 0: what the context leaves" },
     { "temperature", T_REAL, OPT_CHAT, AT(temperature), 0, 2, "0", "T", "0: always the most likely token" },
     { "seed", T_INT, OPT_CHAT, AT(seed), -9e15, 9e15, "0", "N", "of the random numbers" },
+    { "gpu-memory", T_SIZE, OPT_PLAN, AT(gpu_memory), 0, TERA, "0", "SIZE", "plan for a GPU of that size, whatever is here (--device cuda)" },
     { "json", T_BOOL, OPT_PLAN, AT(json), 0, 0, "false", "", "one JSON object instead of a table" },
 };
 enum { N_ROWS = sizeof table / sizeof *table };

@@ -13,14 +13,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "engine/plan.h"
+#include "engine/device.h"
 #include "engine/prompt.h"
 #include "engine/request.h"
 #include "engine/runner.h"
 #include "engine/scheduler.h"
 #include "engine/stats.h"
 #include "engine/text.h"
-#include "kernels/trace.h"
 #include "model/check.h"
 
 struct engine {
@@ -55,46 +54,15 @@ struct engine {
 
 /* ---- opening ------------------------------------------------------------ */
 
-static int find_backend(const struct engine_options *opt, const struct backend **be, struct err *e)
-{
-    const char *name = opt->device ? opt->device : "auto";
-    *be = backend_find(name);
-    return *be ? 0 : err_field(e, "device", "device '%s' is not to be had: auto, cpu, ref, cuda, cusim", name);
-}
-
-static int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)
-{
-    static const struct { const char *name; enum dtype dtype; } known[] = { { "f32", F32 }, { "bf16", BF16 } };
-    if (!opt->weights || strcmp(opt->weights, "auto") == 0)
-        return 0;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(opt->weights, known[i].name) == 0) {
-            out->convert = true;
-            out->weights = known[i].dtype;
-            return 0;
-        }
-    return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16", opt->weights);
-}
-
 int engine_plan(const struct engine_options *opt, struct engine_plan *out, struct err *e)
 {
-    struct model_options mo = { 0 };
-    struct setup s;
-    struct device *dev;
-    if (find_backend(opt, &mo.backend, e) < 0 || weights_option(opt, &mo, e) < 0)
+    struct chosen c;
+    if (device_choose(&c, opt, NULL, e) < 0)
         return -1;
-    struct model *m = model_open(opt->model_dir, &mo, e);
-    if (!m)
-        return -1;
-    int rc = mo.backend->open(&dev, opt->threads, e);
-    if (rc == 0) {
-        rc = setup_make(&s, opt, m, mo.backend->memory(dev), e);
-        mo.backend->close(dev);
-    }
-    model_close(m);
-    if (rc == 0)
-        *out = s.plan;
-    return rc;
+    if (c.model.device)
+        c.model.backend->close(c.model.device);
+    *out = c.setup.plan;
+    return 0;
 }
 
 static void set_limits(struct engine *g)
@@ -131,29 +99,22 @@ static int selftest(const struct engine *g, const struct engine_options *opt, st
     return 0;
 }
 
-/* Opens the device and what the plan says, in this order: text, plan, weights, selftest, caches. */
+/* Opens the device and what the plan says, in this order: plan, weights, selftest, text, caches. */
 static int open_parts(struct engine *g, const struct engine_options *opt, struct err *e)
 {
-    struct model_options mo = { 0 };
-    if (find_backend(opt, &mo.backend, e) < 0 || weights_option(opt, &mo, e) < 0)
-        return -1;
+    struct chosen c;
     if (opt->trace && !(g->trace = fopen(opt->trace, "w")))
         return err_field(e, "trace", "%s cannot be written", opt->trace);
-    if (g->trace)
-        mo.backend = backend_trace(mo.backend, g->trace);
-    struct model *dry = model_open(opt->model_dir, &mo, e);
-    if (!dry)
+    if (device_choose(&c, opt, g->trace, e) < 0)
         return -1;
-    int rc = mo.backend->open(&mo.device, opt->threads, e);
-    g->device = mo.device;
-    if (rc == 0)
-        rc = setup_make(&g->setup, opt, dry, mo.backend->memory(mo.device), e);
-    model_close(dry);
-    if (rc == 0 && !g->setup.plan.fits) {
+    g->device = c.model.device;
+    g->setup = c.setup;
+    int rc = 0;
+    if (!g->setup.plan.fits) {
         setup_refusal(&g->setup, e);
         rc = -1;
     }
-    if (rc == 0 && !(g->model = model_open(opt->model_dir, &mo, e)))
+    if (rc == 0 && !(g->model = model_open(opt->model_dir, &c.model, e)))
         rc = -1;
     if (rc == 0)
         rc = selftest(g, opt, e);
@@ -161,8 +122,8 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
         rc = text_open(&g->text, opt->model_dir, opt->chat_template, g->setup.opt.content_format, g->model->image_token, e);
     if (rc == 0)
         rc = runner_open(&g->runner, g->model, &g->model->backend->ops, &g->setup.sizes, e);
-    if (rc < 0 && !g->model && mo.device)
-        mo.backend->close(mo.device);
+    if (rc < 0 && !g->model)
+        c.model.backend->close(g->device);
     return rc;
 }
 

@@ -42,6 +42,8 @@ struct engine_options {        /* 0 or NULL: the default */
     size_t kv_bytes;           /* KV cache; 0: max_num_seqs full contexts or what fits   */
     size_t image_cache_bytes;  /* encoded images kept; 0: enough for max_num_seqs images */
     size_t memory_bytes;       /* may use in all; 0: 90 % of what the machine has        */
+    double gpu_memory_fraction;   /* of a GPU's free memory; 0.95                        */
+    size_t gpu_memory;         /* engine_plan() only: of a GPU that need not be there    */
     int64_t max_pixels, min_pixels;    /* after the resize; 0: the checkpoint's          */
     int    max_image_side;     /* of an uploaded image; 4096                             */
     size_t max_image_bytes;    /* of an uploaded file; 72 MiB                            */
@@ -59,6 +61,8 @@ struct engine_plan {           /* bytes; what `openautoglm plan` prints */
     size_t weights, kv, image_cache, scratch, logits, image_peak, program;
     size_t total;              /* the sum                                */
     size_t available;          /* what may be used                       */
+    bool   discrete;           /* the sum is a GPU's memory, without program and image_peak ...  */
+    size_t host, host_available;   /* ... which make this sum in the host's; else 0              */
     int    kv_tokens, max_num_seqs, max_model_len, max_batched_tokens;
     int    max_image_tokens;   /* of the largest image                   */
     bool   fits;

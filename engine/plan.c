@@ -6,17 +6,21 @@
 #include "model/measure.h"
 
 enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_SIDE = 4096, DEFAULT_IMAGES = 16,
-       MIN_ROWS = 32, MAX_ROWS = 512, MIN_LEN = 256 };
+       MIN_ROWS = 32, MAX_ROWS = 512, MAX_GPU_ROWS = 2048, MIN_LEN = 256 };
+
+/* The rest is for what the driver and other programs take later. */
+static const double DEFAULT_GPU_SHARE = 0.95;
 
 /* Measured: the program with its libraries, threads and tables, before anything of the model. */
 static const size_t PROGRAM_BYTES = 24 * (size_t)MIB;
 
-/* A step should last about a second on a CPU that does 1e11 operations a second: nobody waits longer for a token
- * because of somebody's prompt. */
+/* A step should last about a second on a CPU that does 1e11 operations a second, a tenth on a GPU that does 2e14: nobody
+ * waits longer for a token because of somebody's prompt. */
 static int rows_for(const struct model *m)
 {
-    double rows = 1e11 / (2.0 * (double)(m->n_params ? m->n_params : 1));
-    return rows < MIN_ROWS ? MIN_ROWS : rows > MAX_ROWS ? MAX_ROWS : (int)rows;
+    bool gpu = m->backend->discrete;
+    double rows = (gpu ? 2e13 : 1e11) / (2.0 * (double)(m->n_params ? m->n_params : 1)), most = gpu ? MAX_GPU_ROWS : MAX_ROWS;
+    return (int)(rows < MIN_ROWS ? MIN_ROWS : rows > most ? most : rows);
 }
 
 static void fill_defaults(struct engine_options *o, const struct model *m)
@@ -82,11 +86,12 @@ static void size_images(struct setup *s, const struct model *m, size_t memory, s
 
 static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
 
-/* Pages for max_num_seqs full contexts, or for what half of the rest of the memory holds; at least one context. */
+/* Pages for max_num_seqs full contexts, or for what the rest of a GPU's memory or half of the host's holds; at least one
+ * context. */
 static int size_kv(struct setup *s, const struct model *m, size_t left, struct err *e)
 {
     struct engine_options *o = &s->opt;
-    size_t page = runner_kv_page_bytes(m, s->sizes.kv), budget = o->kv_bytes ? o->kv_bytes : left / 2;
+    size_t page = runner_kv_page_bytes(m, s->sizes.kv), budget = o->kv_bytes ? o->kv_bytes : s->plan.discrete ? left : left / 2;
     size_t most = (size_t)o->max_num_seqs * (size_t)pages_of(o->max_model_len), pages = budget / page;
     if (pages > most)
         pages = most;
@@ -129,7 +134,24 @@ static const char *weights_name(const struct engine_options *o)
     return o->weights ? o->weights : "auto";
 }
 
-int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, size_t memory, struct err *e)
+/* --memory-bytes is about the host; a GPU has a share of its own. */
+static void set_available(struct engine_plan *p, const struct engine_options *o, const struct memory *memory)
+{
+    size_t host = o->memory_bytes ? o->memory_bytes : memory->host / 10 * 9;
+    double share = o->gpu_memory_fraction > 0 ? o->gpu_memory_fraction : DEFAULT_GPU_SHARE;
+    p->available = p->discrete ? (size_t)((double)memory->device * share) : host;
+    p->host_available = p->discrete ? host : 0;
+}
+
+static void add_up(struct engine_plan *p)
+{
+    size_t device = p->weights + p->kv + p->image_cache + p->scratch + p->logits, host = p->image_peak + p->program;
+    p->total = p->discrete ? device : device + host;
+    p->host = p->discrete ? host : 0;
+    p->fits = p->total <= p->available && p->host <= p->host_available;
+}
+
+int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, const struct memory *memory, struct err *e)
 {
     *s = (struct setup){ .opt = *opt };
     struct engine_options *o = &s->opt;
@@ -143,27 +165,27 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     o->max_model_len = o->max_model_len ? o->max_model_len : m->context;
     if (o->max_batched_tokens > o->max_model_len * o->max_num_seqs)
         o->max_batched_tokens = o->max_model_len * o->max_num_seqs;
-    p->available = o->memory_bytes ? o->memory_bytes : memory / 10 * 9;
-    size_t encode;
-    size_images(s, m, p->available, &encode);
-    size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens);
-    size_t seqs = (size_t)o->max_num_seqs;
-    p->logits = seqs * (size_t)m->vocab * sizeof(float) + seqs * 4096;    /* the copy for logprobs, ids, top lists */
-    p->scratch = (forward > encode ? forward : encode) + p->logits;
+    p->discrete = m->backend->discrete;
+    set_available(p, o, memory);
+    size_t encode, seqs = (size_t)o->max_num_seqs;
     p->weights = m->weight_bytes;
-    p->program = PROGRAM_BYTES;
-    size_t fixed = p->weights + p->scratch + p->image_cache + p->image_peak + p->program;
-    if (size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e) < 0)
-        return -1;
+    size_images(s, m, p->discrete ? p->available > p->weights ? p->available - p->weights : 0 : p->available, &encode);
+    size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens);
+    p->logits = seqs * (size_t)m->vocab * sizeof(float) + seqs * 4096;    /* the copy for logprobs, ids, top lists */
+    s->sizes.scratch = (forward > encode ? forward : encode) + p->logits;
     s->sizes.max_seqs = o->max_num_seqs;
     s->sizes.max_rows = o->max_batched_tokens;
-    s->sizes.max_len = o->max_model_len;
     s->sizes.max_images = o->max_images;
-    s->sizes.scratch = p->scratch;
+    s->sizes.max_len = o->max_model_len;
+    size_t host = p->image_peak + PROGRAM_BYTES, fixed = p->weights + s->sizes.scratch + p->image_cache;
+    fixed += p->discrete ? runner_staging_bytes(&s->sizes) : host;
+    if (size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e) < 0)
+        return -1;
+    s->sizes.max_len = o->max_model_len;
     s->sizes.staging = runner_staging_bytes(&s->sizes);
-    p->scratch += 2 * s->sizes.staging - p->logits;        /* shown apart */
-    p->total = p->weights + p->kv + p->image_cache + p->scratch + p->logits + p->image_peak + p->program;
-    p->fits = p->total <= p->available;
+    p->program = PROGRAM_BYTES + (p->discrete ? s->sizes.staging : 0);
+    p->scratch = s->sizes.scratch - p->logits + (p->discrete ? 1 : 2) * s->sizes.staging;
+    add_up(p);
     p->kv_tokens = s->sizes.kv_pages * KV_PAGE;
     p->max_num_seqs = o->max_num_seqs;
     p->max_model_len = o->max_model_len;
@@ -178,10 +200,20 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
 void setup_refusal(const struct setup *s, struct err *e)
 {
     const struct engine_plan *p = &s->plan;
-    err_set(e, "%s does not fit: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch %zu, program "
-               "and image decoding %zu), %zu MiB may be used; lower --max-model-len, --max-num-seqs or --max-pixels",
-            s->opt.model_dir, p->total / MIB, p->weights / MIB, p->kv / MIB, p->kv_tokens, p->image_cache / MIB,
-            (p->scratch + p->logits) / MIB, (p->program + p->image_peak) / MIB, p->available / MIB);
+    const char *model = s->opt.model_dir, *advice = "lower --max-model-len, --max-num-seqs or --max-pixels";
+    if (p->discrete && p->total > p->available)
+        err_set(e, "%s does not fit into the GPU: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch "
+                   "%zu), %zu MiB may be used; %s",
+                model, p->total / MIB, p->weights / MIB, p->kv / MIB, p->kv_tokens, p->image_cache / MIB,
+                (p->scratch + p->logits) / MIB, p->available / MIB, advice);
+    else if (p->discrete)
+        err_set(e, "the host's memory does not suffice: %zu MiB needed for the program and for decoding images, %zu MiB may be "
+                   "used; lower --max-image-side", p->host / MIB, p->host_available / MIB);
+    else
+        err_set(e, "%s does not fit: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch %zu, program "
+                   "and image decoding %zu), %zu MiB may be used; %s",
+                model, p->total / MIB, p->weights / MIB, p->kv / MIB, p->kv_tokens, p->image_cache / MIB,
+                (p->scratch + p->logits) / MIB, (p->program + p->image_peak) / MIB, p->available / MIB, advice);
     if (e)
         snprintf(e->code, sizeof e->code, "does_not_fit");
 }

@@ -12,8 +12,11 @@ struct setup {                     /* options with every default filled in, and 
     int max_image_tokens;          /* of one image; larger ones are refused */
 };
 
-/* m may be dry. memory: bytes that the device may use in all. */
-int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, size_t memory, struct err *e);
+struct memory { size_t device, host; };    /* bytes that there are; where the host computes, both are its own */
+
+/* m may be dry. */
+int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, const struct memory *memory,
+               struct err *e);
 
 /* One line with the numbers of a plan that does not fit. */
 void setup_refusal(const struct setup *s, struct err *e);

@@ -12,20 +12,19 @@ static const struct backend *usable_gpu(void)
 {
     struct err e;
     struct device *dev;
+    if (!plugin_built("cuda"))
+        return NULL;
     const struct backend *gpu = plugin_load("cuda", &e);
-    if (!gpu)
-        return NULL;
-    if (gpu->open(&dev, 0, &e)) {
-        log_info("the CPU computes: %s", e.text);
-        return NULL;
+    if (gpu && gpu->open(&dev, 0, &e) == 0) {
+        gpu->close(dev);
+        return gpu;
     }
-    gpu->close(dev);
-    return gpu;
+    log_info("the CPU computes: %s", e.text);
+    return NULL;
 }
 
-const struct backend *backend_find(const char *name)
+const struct backend *backend_find(const char *name, struct err *e)
 {
-    struct err e;
     if (strcmp(name, "auto") == 0) {
         const struct backend *gpu = usable_gpu();
         return gpu ? gpu : backends[0];
@@ -33,8 +32,5 @@ const struct backend *backend_find(const char *name)
     for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
         if (strcmp(name, backends[i]->name) == 0)
             return backends[i];
-    const struct backend *b = plugin_load(name, &e);
-    if (!b)
-        log_warn("device %s: %s", name, e.text);
-    return b;
+    return plugin_load(name, e);
 }

@@ -169,6 +169,7 @@ struct ops {
 
 struct backend {       /* memory and time; one const per backend */
     const char *name;  /* "ref", "cpu", "cuda" */
+    bool        discrete;  /* has memory of its own: device addresses mean nothing to the host */
     enum dtype  kv;    /* F32, F16 or BF16: what its attention is fastest with        */
     struct ops  ops;
     int    (*open)(struct device **out, int threads, struct err *e);   /* threads 0: one per core */
@@ -193,7 +194,8 @@ struct backend {       /* memory and time; one const per backend */
 
 extern const struct backend backend_ref, backend_cpu;
 
-const struct backend *backend_find(const char *name);    /* NULL: no such backend; "auto": the best that works here */
+/* NULL and e: why it is not to be had. "auto": a GPU, if one can be used, else the CPU. */
+const struct backend *backend_find(const char *name, struct err *e);
 
 static inline size_t dtype_size(enum dtype t)            /* bytes per element of the plain types */
 {

@@ -6,6 +6,8 @@
 #include "base/err.h"
 #include "kernels/ops.h"
 
+bool plugin_built(const char *name);    /* its library is there */
+
 /* "cuda": for GPUs; "cusim", "cusim-checked": its emulation. NULL and e: why not. Stays loaded. */
 const struct backend *plugin_load(const char *name, struct err *e);
 

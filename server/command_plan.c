@@ -15,7 +15,7 @@ static void print_table(const struct engine_plan *p, const char *model, const st
     printf("%s: %s, %.2f million parameters, %s weights, %s KV cache, device %s\n\n", model, p->model_type,
            (double)p->n_params / 1e6, p->weights_dtype, p->kv_dtype, p->device);
     for (size_t i = 0; i < n; i++)
-        printf("  %-12s %12.1f MiB  %s\n", row[i].name, (double)row[i].bytes / (1 << 20), row[i].what);
+        printf("  %-14s %12.1f MiB  %s\n", row[i].name, (double)row[i].bytes / (1 << 20), row[i].what);
     printf("\n  %d requests at once, %d tokens of context, %d tokens of KV cache, %d tokens a step,\n"
            "  at most %d tokens for an image\n\n",
            p->max_num_seqs, p->max_model_len, p->kv_tokens, p->max_batched_tokens, p->max_image_tokens);
@@ -68,12 +68,16 @@ int command_plan(int argc, char **argv)
             { "image cache", "encoded images", p.image_cache },
             { "scratch", "of the largest step", p.scratch },
             { "logits", "of a step's last tokens", p.logits },
-            { "image peak", "requests being read, images being decoded", p.image_peak },
-            { "program", "code, libraries, threads", p.program },
-            { "total", "", p.total },
-            { "available", "may be used (--memory-bytes)", p.available },
+            { "image peak", p.discrete ? "in the host: requests being read, images being decoded"
+                                       : "requests being read, images being decoded", p.image_peak },
+            { "program", p.discrete ? "in the host: code, libraries, threads" : "code, libraries, threads", p.program },
+            { "total", p.discrete ? "in the GPU" : "", p.total },
+            { "available", p.discrete ? "may be used (--gpu-memory-fraction)" : "may be used (--memory-bytes)", p.available },
+            { "host", "image peak and program", p.host },
+            { "host available", "may be used (--memory-bytes)", p.host_available },
         };
-        (c.json ? print_json : print_table)(&p, c.model, row, sizeof row / sizeof *row);
+        size_t n = sizeof row / sizeof *row;
+        (c.json ? print_json : print_table)(&p, c.model, row, p.discrete ? n : n - 2);
     }
     options_free(&c);
     return rc != 0 ? EXIT_USAGE : p.fits ? 0 : 1;

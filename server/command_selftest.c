@@ -147,9 +147,9 @@ static int run(const char *dir, const char *device, const char *golden)
     struct report r = { 0 };
     struct err e = { 0 };
     struct device *dev = NULL;
-    const struct backend *b = backend_find(device);
+    const struct backend *b = backend_find(device, &e);
     if (!b)
-        return fprintf(stderr, "openautoglm: there is no device %s\n", device), USAGE;
+        return fprintf(stderr, "openautoglm: %s\n", e.text), USAGE;
     if (b->open(&dev, 0, &e) != 0)
         return fprintf(stderr, "openautoglm: %s\n", e.text), 1;
     struct model_options opt = { .backend = b, .device = dev };

@@ -2,7 +2,7 @@
  *
  * Compiled by nvcc into libopenautoglm_cuda.so and, with the kernels, by g++
  * for the emulator into libopenautoglm_cusim.so: the name is the only
- * difference. The library exports one function, openautoglm_backend().
+ * difference. The library exports openautoglm_backend() and the size of what it returns.
  *
  * Uploads go through two pinned buffers in turn: the caller's memory is free
  * when upload() returns, and the copy of one buffer runs while the other is
@@ -60,15 +60,21 @@ static void cuda_close(struct device *dev)
 
 static int cuda_open(struct device **out, int threads, struct err *e)
 {
-    int n = 0, major = 0, minor = 0;
-    cudaError_t found = cudaGetDeviceCount(&n);
+    int n = 0, major = 0, minor = 0, driver = 0, runtime = 0;
     (void)threads;
+    if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
+        return err_set(e, "no NVIDIA driver is installed, or it does not run");
+    cudaRuntimeGetVersion(&runtime);
+    cudaError_t found = cudaGetDeviceCount(&n);
+    if (found == cudaErrorInsufficientDriver)
+        return err_set(e, "the NVIDIA driver is too old: it is for CUDA %d.%d, and %d.%d is needed", driver / 1000, driver % 1000 / 10,
+                       runtime / 1000, runtime % 1000 / 10);
     if (found != cudaSuccess || n < 1)
-        return err_set(e, "no usable CUDA device: %s", found != cudaSuccess ? cudaGetErrorString(found) : "none found");
+        return err_set(e, "no GPU can be used: %s", found != cudaSuccess ? cudaGetErrorString(found) : "none is there");
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
     cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
     if (major < 8)
-        return err_set(e, "the CUDA device has compute capability %d.%d; 8.0 (Ampere) or newer is needed", major, minor);
+        return err_set(e, "the GPU has compute capability %d.%d; 8.0 (Ampere) or newer is needed", major, minor);
     struct device *dev = (struct device *)calloc(1, sizeof *dev);
     if (!dev)
         return err_set(e, "out of memory");
@@ -245,6 +251,7 @@ static struct backend backend_make(void)
     b.name = "cuda";
 #endif
     b.kv = BF16;                               /* the tensor cores' */
+    b.discrete = true;
     struct ops *o = &b.ops;
     o->embed = cuda_embed, o->linear = cuda_linear, o->norm = cuda_norm, o->act = cuda_act;
     o->add = cuda_add, o->mul = cuda_mul, o->copy = cuda_copy, o->fuse = cuda_fuse;
@@ -256,6 +263,11 @@ static struct backend backend_make(void)
     b.alloc = cuda_alloc, b.free = cuda_free, b.upload = cuda_upload, b.download = cuda_download;
     b.pack = cuda_pack, b.release = cuda_release, b.packed_bytes = cuda_packed_bytes, b.sync = cuda_sync;
     return b;
+}
+
+/* The program refuses a library that was made with another struct backend. */
+extern "C" {
+__attribute__((visibility("default"))) extern const size_t openautoglm_backend_size = sizeof(struct backend);
 }
 
 extern "C" __attribute__((visibility("default"))) const struct backend *openautoglm_backend(void)

@@ -141,7 +141,8 @@ static __device__ __forceinline__ void draw(int *id, const struct row &s, const 
         }
 }
 
-static __global__ void __launch_bounds__(TOKEN_THREADS) sample_kernel(int *ids, struct tensor logits, const struct sampling *sampling)
+/* One block per processor is enough: asked for more, ptxas spills. */
+static __global__ void __launch_bounds__(TOKEN_THREADS, 1) sample_kernel(int *ids, struct tensor logits, const struct sampling *sampling)
 {
     __shared__ struct shared m;
     int r = (int)blockIdx.x, n = logits.cols, each = (n + TOKEN_THREADS - 1) / TOKEN_THREADS;

@@ -6,7 +6,8 @@
  * Arguments are checked as strictly as the documentation states.
  *
  * Environment: CUSIM_SEED (order of threads), CUSIM_PREEMPT (switch after one
- * in n accesses), CUSIM_MEMORY (MiB, default 8192), CUSIM_DEVICES (default 1). */
+ * in n accesses), CUSIM_MEMORY (MiB, default 8192), CUSIM_DEVICES (default 1),
+ * CUSIM_MAJOR (compute capability, default 9), CUSIM_DRIVER (as CUDART_VERSION; 0: none). */
 #include <cuda_runtime_api.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -326,8 +327,23 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 
 /* ---- the device ---- */
 
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    *version = from_environment("CUSIM_DRIVER", CUDART_VERSION);
+    return cudaSuccess;
+}
+
+cudaError_t cudaRuntimeGetVersion(int *version)
+{
+    *version = CUDART_VERSION;
+    return cudaSuccess;
+}
+
 cudaError_t cudaGetDeviceCount(int *n)
 {
+    *n = 0;
+    if (from_environment("CUSIM_DRIVER", CUDART_VERSION) < CUDART_VERSION)
+        return last = cudaErrorInsufficientDriver;
     *n = from_environment("CUSIM_DEVICES", 1);
     return *n > 0 ? cudaSuccess : (last = cudaErrorNoDevice);
 }

@@ -100,9 +100,10 @@ START_TEST(test_device)
 {
     struct device *dev;
     struct err e;
-    ck_assert_ptr_eq(backend_find("auto"), &backend_cpu);
-    ck_assert_ptr_eq(backend_find("ref"), &backend_ref);
-    ck_assert_ptr_null(backend_find("abacus"));
+    ck_assert_ptr_eq(backend_find("cpu", &e), &backend_cpu);
+    ck_assert_ptr_eq(backend_find("ref", &e), &backend_ref);
+    ck_assert_ptr_null(backend_find("abacus", &e));
+    ck_assert_str_eq(e.text, "there is no device 'abacus'");
     setenv("OPENAUTOGLM_ISA", "mmx", 1);
     ck_assert_int_eq(backend_cpu.open(&dev, 1, &e), -1);
     setenv("OPENAUTOGLM_ISA", "generic", 1);

@@ -23,7 +23,7 @@ static int each_case(void (*test)(const char *dir, const char *backend))
         if (*f->d_name == '.' || stat(path, &st) != 0)
             continue;
         for (int b = 0; backends[b]; b++)
-            if (backend_find(backends[b])) {
+            if (backend_find(backends[b], NULL)) {
                 test(dir, backends[b]);
                 n++;
             }

@@ -18,8 +18,8 @@ struct rig {
 static void rig_open(struct rig *g, const char *backend, const char *dir, int max_rows)
 {
     struct err e;
-    g->backend = backend_find(backend);
-    ck_assert_ptr_nonnull(g->backend);
+    g->backend = backend_find(backend, &e);
+    ck_assert_msg(g->backend != NULL, "%s", e.text);
     ck_assert_int_eq(g->backend->open(&g->dev, 2, &e), 0);
     struct model_options opt = { .backend = g->backend, .device = g->dev };
     g->m = model_open(dir, &opt, &e);

@@ -1,0 +1,71 @@
+#include "engine/device.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "kernels/trace.h"
+
+static int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)
+{
+    static const struct { const char *name; enum dtype dtype; } known[] = { { "f32", F32 }, { "bf16", BF16 } };
+    if (!opt->weights || strcmp(opt->weights, "auto") == 0)
+        return 0;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(opt->weights, known[i].name) == 0) {
+            out->convert = true;
+            out->weights = known[i].dtype;
+            return 0;
+        }
+    return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16", opt->weights);
+}
+
+/* What a card of that size leaves to a program: less the CUDA context, its kernels and the backend's own buffers.
+ * Assumed, not measured. */
+static size_t left_on_card(size_t bytes)
+{
+    const size_t taken = (size_t)640 << 20;
+    return bytes > taken ? bytes - taken : 0;
+}
+
+static int plan_on(struct chosen *out, const struct engine_options *opt, const char *device, FILE *trace, struct err *e)
+{
+    struct model_options *mo = &out->model;
+    *out = (struct chosen){ .model.backend = backend_find(device, e) };
+    if (!mo->backend)
+        return err_prefix(e, "device %s", device);
+    if (weights_option(opt, mo, e) < 0)
+        return -1;
+    if (trace)
+        mo->backend = backend_trace(mo->backend, trace);
+    if (opt->gpu_memory && !mo->backend->discrete)
+        return err_field(e, "gpu_memory", "a GPU's memory is planned with --device cuda, not on %s", mo->backend->name);
+    struct model *dry = model_open(opt->model_dir, mo, e);
+    if (!dry)
+        return -1;
+    struct memory memory = { .host = backend_cpu.memory(NULL) };
+    int rc = opt->gpu_memory ? 0 : mo->backend->open(&mo->device, opt->threads, e);
+    if (rc == 0) {
+        memory.device = opt->gpu_memory ? left_on_card(opt->gpu_memory) : mo->backend->memory(mo->device);
+        rc = setup_make(&out->setup, opt, dry, &memory, e);
+    }
+    model_close(dry);
+    if (rc != 0 && mo->device) {
+        mo->backend->close(mo->device);
+        mo->device = NULL;
+    }
+    return rc;
+}
+
+int device_choose(struct chosen *out, const struct engine_options *opt, FILE *trace, struct err *e)
+{
+    bool free_choice = !opt->device || strcmp(opt->device, "auto") == 0;
+    int rc = plan_on(out, opt, free_choice ? "auto" : opt->device, trace, e);
+    if (rc != 0 || !free_choice || !out->model.backend->discrete || out->setup.plan.fits)
+        return rc;
+    struct err why;
+    setup_refusal(&out->setup, &why);
+    log_info("the CPU computes: %s", why.text);
+    if (out->model.device)
+        out->model.backend->close(out->model.device);
+    return plan_on(out, opt, "cpu", trace, e);
+}

@@ -1,0 +1,20 @@
+/* engine/device.h - the device that an engine computes on, with the plan for it.
+ *
+ * `--device auto` takes a GPU if one can be used and the model fits there, else
+ * the CPU; a line in the log says why a GPU was passed over. */
+#ifndef ENGINE_DEVICE_H
+#define ENGINE_DEVICE_H
+#include <stdio.h>
+
+#include "engine/plan.h"
+
+struct chosen {
+    struct model_options model;    /* model.device: the caller closes it; NULL where only a plan was asked for
+                                      (opt->gpu_memory)                                                        */
+    struct setup setup;            /* also one that does not fit: the caller refuses it, with setup_refusal()   */
+};
+
+/* trace: where every operation is to be logged, or NULL. -1: out->model.device is NULL. */
+int device_choose(struct chosen *out, const struct engine_options *opt, FILE *trace, struct err *e);
+
+#endif
