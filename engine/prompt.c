@@ -235,14 +235,15 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
     if (plan_images(p, m, limits, chat, e) < 0)
         goto fail;
     p->n_images = chat->n_images;
-    text = text_render(t, chat, e);
+    size_t length = 0;
+    text = text_render(t, chat, &length, e);
     if (!text)
         goto fail;
     /* Multimodal processors tokenise the rendered text like any other, so the post-processor applies, unless the
      * template has written bos already; a text model's template writes its special tokens itself. */
     const char *bos = tokenizer_bos(t->tokenizer);
     bool starts_with_bos = bos && *bos && strncmp(text, bos, strlen(bos)) == 0;
-    if (tokenizer_encode(t->tokenizer, text, strlen(text), m->image_token >= 0 && !starts_with_bos, &ids, e) < 0 ||
+    if (tokenizer_encode(t->tokenizer, text, length, m->image_token >= 0 && !starts_with_bos, &ids, e) < 0 ||
         check_ids(m, &ids, e) < 0 || expand(p, m, &ids, chat->n_images, limits->max_len, e) < 0 ||
         decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
         goto fail;

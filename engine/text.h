@@ -5,13 +5,13 @@
 #define ENGINE_TEXT_H
 #include <stdbool.h>
 
+#include "engine/chat_templates.h"
 #include "engine/engine.h"
-#include "tokenizer/template.h"
 #include "tokenizer/tokenizer.h"
 
 struct text {
     struct tokenizer *tokenizer;   /* owned */
-    struct template  *template;    /* owned; NULL: the checkpoint has none (chat is refused, completions work) */
+    struct chat_templates templates;   /* none: chat is refused, completions work */
     bool  content_string;          /* the template wants a string: image placeholders first, one a line */
     char *image_placeholder;       /* owned; text of one image token; NULL: takes no images */
 };
@@ -21,7 +21,7 @@ int  text_open(struct text *t, const char *dir, const char *template_file, const
                struct err *e);
 void text_close(struct text *t);
 
-/* Renders the chat; the result is free()d by the caller. NULL on error (status 400). */
-char *text_render(const struct text *t, const struct chat *chat, struct err *e);
+/* Renders the chat: n bytes, which may hold NULs, free()d by the caller. NULL on error (status 400). */
+char *text_render(const struct text *t, const struct chat *chat, size_t *n, struct err *e);
 
 #endif

@@ -174,7 +174,8 @@ static int build(struct added *a, struct trie *trie, bool normalized, bool *any)
     return rc;
 }
 
-int added_load(struct added *a, const json_t *spec, const struct model *m, const struct normalizer *n, struct err *e)
+int added_load(struct added *a, const json_t *spec, const json_t *more, const struct model *m, const struct normalizer *n,
+               struct err *e)
 {
     char where[PATH_MAX_LEN];
     int32_t next_id = (int32_t)m->size;
@@ -186,6 +187,8 @@ int added_load(struct added *a, const json_t *spec, const struct model *m, const
         path_join(where, "", "added_tokens", (long)i);
         rc = load_one(a, json_array_get(spec, i), where, m, n, &next_id, e);
     }
+    for (size_t i = 0; i < json_array_size(more) && rc == 0; i++)
+        rc = load_one(a, json_array_get(more, i), "the configuration's tokens", m, n, &next_id, e);
     if (rc < 0)
         return -1;
     if (build(a, &a->plain, false, &a->has_plain) < 0 || build(a, &a->normalized, true, &a->has_normalized) < 0)

@@ -1,5 +1,5 @@
-/* tokenizer/added.h - the "added_tokens" of tokenizer.json: strings that are
- * found in the text before the model sees it. */
+/* tokenizer/added.h - the "added_tokens" of tokenizer.json and those of the
+ * configuration: strings that are found in the text before the model sees it. */
 #ifndef TOKENIZER_ADDED_H
 #define TOKENIZER_ADDED_H
 #include <jansson.h>
@@ -27,10 +27,11 @@ struct added {
     bool has_plain, has_normalized;
 };
 
-/* `spec`: the JSON array, or NULL or null. Ids come from the model where it
+/* `spec`: the JSON array, or NULL or null; `more`: what comes after it (token_names.added). Ids come from the model where it
  * knows the string, else they count on from the end of the model's, whatever
  * the file says, as in the reference. */
-int  added_load(struct added *a, const json_t *spec, const struct model *m, const struct normalizer *n, struct err *e);
+int  added_load(struct added *a, const json_t *spec, const json_t *more, const struct model *m, const struct normalizer *n,
+                struct err *e);
 void added_free(struct added *a);
 
 const struct added_token *added_find(const struct added *a, const char *s, size_t n); /* by content; NULL: none */

@@ -12,6 +12,7 @@
 #include "tokenizer/fields.h"
 #include "tokenizer/json_file.h"
 #include "tokenizer/model.h"
+#include "tokenizer/names.h"
 #include "tokenizer/normalize.h"
 #include "tokenizer/post.h"
 #include "tokenizer/split.h"
@@ -34,7 +35,7 @@ struct tokenizer {
     struct decoder    *decoder;
     struct token      *token;      /* (size) */
     int                size;
-    char              *bos, *eos;
+    struct token_names names;
 };
 
 enum { TEXT_IN_MAX = 1 << 29 };
@@ -96,35 +97,9 @@ static int build(struct tokenizer *t, const struct json_file *f, struct err *e)
         !(t->post = post_new(json_object_get(j, "post_processor"), e)) ||
         !(t->decoder = decoder_new(json_object_get(j, "decoder"), e)) ||
         !(t->model = model_new(f, e)) ||
-        added_load(&t->added, json_object_get(j, "added_tokens"), t->model, t->normalizer, e) < 0)
+        added_load(&t->added, json_object_get(j, "added_tokens"), t->names.added, t->model, t->normalizer, e) < 0)
         return -1;
     list_tokens(t);
-    return 0;
-}
-
-/* "bos_token": "<s>" or {"content": "<s>", ...}, unless we have it already. */
-static void take_name(const json_t *j, const char *key, char **out)
-{
-    const json_t *v = json_object_get(j, key);
-    if (json_is_object(v))
-        v = json_object_get(v, "content");
-    if (!*out && json_is_string(v))
-        *out = xstrdup(json_string_value(v));
-}
-
-static int read_names(struct tokenizer *t, const char *dir, struct err *e)
-{
-    static const char *const files[] = { "tokenizer_config.json", "special_tokens_map.json" };
-    char path[4096];
-    for (size_t i = 0; i < 2; i++) {
-        struct json_file f;
-        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
-        if (json_file_read(&f, path, true, false, e) < 0)
-            return -1;
-        take_name(f.root, "bos_token", &t->bos);
-        take_name(f.root, "eos_token", &t->eos);
-        json_file_free(&f);
-    }
     return 0;
 }
 
@@ -147,12 +122,10 @@ struct tokenizer *tokenizer_open(const char *dir, struct err *e)
     if (json_file_read(&f, path, false, true, e) < 0)
         return NULL;
     struct tokenizer *t = xcalloc(1, sizeof *t);
-    int rc = build(t, &f, e);
-    json_file_free(&f);
-    if (rc < 0)
+    int rc = token_names_read(&t->names, dir, json_object_get(f.root, "added_tokens"), e);
+    if (rc == 0 && (rc = build(t, &f, e)) < 0)
         err_prefix(e, "%s", path);
-    else
-        rc = read_names(t, dir, e);
+    json_file_free(&f);
     if (rc < 0) {
         one_line(e);
         tokenizer_close(t);
@@ -172,8 +145,7 @@ void tokenizer_close(struct tokenizer *t)
     post_free(t->post);
     decoder_free(t->decoder);
     free(t->token);
-    free(t->bos);
-    free(t->eos);
+    token_names_free(&t->names);
     free(t);
 }
 
@@ -370,5 +342,6 @@ bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
 
 bool tokenizer_streams(const struct tokenizer *t) { return decoder_streams(t->decoder); }
 
-const char *tokenizer_bos(const struct tokenizer *t) { return t->bos; }
-const char *tokenizer_eos(const struct tokenizer *t) { return t->eos; }
+const json_t *tokenizer_names(const struct tokenizer *t) { return t->names.special; }
+
+const char *tokenizer_bos(const struct tokenizer *t) { return json_string_value(json_object_get(t->names.special, "bos_token")); }

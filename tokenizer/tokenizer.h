@@ -9,6 +9,7 @@
  * decode at once. Time is linear in the text, whatever the text. */
 #ifndef TOKENIZER_TOKENIZER_H
 #define TOKENIZER_TOKENIZER_H
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -25,8 +26,7 @@ struct ids {
 void ids_free(struct ids *ids);
 int  ids_add(struct ids *ids, int32_t id); /* -1: memory out */
 
-/* Reads DIR/tokenizer.json and, where they exist, tokenizer_config.json and
- * special_tokens_map.json. NULL and a message that names the file on failure. */
+/* Reads DIR/tokenizer.json and, where they exist, the files of names.h. NULL and a message that names the file on failure. */
 struct tokenizer *tokenizer_open(const char *dir, struct err *e);
 void              tokenizer_close(struct tokenizer *t);
 
@@ -51,8 +51,8 @@ bool        tokenizer_is_special(const struct tokenizer *t, int32_t id);
 bool        tokenizer_streams(const struct tokenizer *t);  /* decode(ids) is the concatenation of the pieces (apart from a
                                                               leading space): then text can be streamed piece by piece */
 
-/* From tokenizer_config.json / special_tokens_map.json; NULL where absent. */
-const char *tokenizer_bos(const struct tokenizer *t);
-const char *tokenizer_eos(const struct tokenizer *t);
+/* The special tokens that have a name, as templates see them: {"bos_token": "<s>", ...}; borrowed. */
+const json_t *tokenizer_names(const struct tokenizer *t);
+const char   *tokenizer_bos(const struct tokenizer *t);    /* NULL where there is none */
 
 #endif

@@ -1,0 +1,156 @@
+#include "engine/chat_templates.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "tokenizer/json_file.h"
+
+enum { MAX_TEMPLATE = 4 << 20, MAX_PATH = 4096 };
+
+struct source {                /* what is being read */
+    json_t *by_name;           /* owned object: name -> text                 */
+    json_t *files;             /* owned object: name -> file it came from    */
+    char    where[MAX_PATH];   /* the file that is being read                */
+};
+
+static int path_of(struct source *s, const char *dir, const char *file, struct err *e)
+{
+    if ((size_t)snprintf(s->where, sizeof s->where, "%s/%s", dir, file) >= sizeof s->where)
+        return err_set(e, "%.200s...: the path is too long", dir);
+    return 0;
+}
+
+/* -1: the text is not UTF-8. */
+static int put(struct source *s, const char *name, json_t *text)
+{
+    json_object_set_new(s->files, name, json_string(s->where));
+    return json_object_set_new(s->by_name, name, text);
+}
+
+/* The file s->where under a name. 0: read; 1: there is no such file; -1: error. */
+static int take_file(struct source *s, const char *name, struct err *e)
+{
+    FILE *f = fopen(s->where, "rb");
+    if (!f)
+        return 1;
+    char part[65536];
+    size_t n;
+    struct buf text;
+    buf_init(&text, MAX_TEMPLATE);
+    while ((n = fread(part, 1, sizeof part, f)) > 0)
+        buf_add(&text, part, n);
+    int rc = 0;
+    if (ferror(f) || !buf_ok(&text))
+        rc = err_set(e, "%s: cannot be read, or is larger than %d bytes", s->where, MAX_TEMPLATE);
+    else if (put(s, name, json_stringn(text.data ? text.data : "", text.len)) != 0)
+        rc = err_set(e, "%s: not UTF-8", s->where);
+    fclose(f);
+    buf_free(&text);
+    return rc;
+}
+
+/* The member "chat_template" of a file of JSON: a string, or a list of {"name", "template"}. */
+static int take_json(struct source *s, const char *dir, const char *file, struct err *e)
+{
+    struct json_file f;
+    json_t *one;
+    size_t i;
+    if (path_of(s, dir, file, e) < 0 || json_file_read(&f, s->where, true, false, e) < 0)
+        return -1;
+    json_t *v = json_object_get(f.root, "chat_template");
+    if (json_is_string(v))
+        put(s, "default", json_incref(v));
+    json_array_foreach(v, i, one) {
+        const char *name = json_string_value(json_object_get(one, "name"));
+        json_t *text = json_object_get(one, "template");
+        if (name && json_is_string(text))
+            put(s, name, json_incref(text));
+    }
+    json_file_free(&f);
+    return 0;
+}
+
+/* chat_template.jinja, and all that lies in additional_chat_templates. */
+static int take_jinja(struct source *s, const char *dir, struct err *e)
+{
+    static const char extra[] = "additional_chat_templates", suffix[] = ".jinja";
+    if (path_of(s, dir, "chat_template.jinja", e) < 0 || take_file(s, "default", e) < 0 || path_of(s, dir, extra, e) < 0)
+        return -1;
+    DIR *d = opendir(s->where);
+    struct dirent *f;
+    int rc = 0;
+    while (d && rc == 0 && (f = readdir(d))) {
+        char name[256];
+        size_t n = strlen(f->d_name), tail = sizeof suffix - 1;
+        if (n <= tail || strcmp(f->d_name + n - tail, suffix) != 0)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)(n - tail), f->d_name);
+        if (strcmp(name, "tool_use") != 0 && strcmp(name, "default") != 0) {
+            put(s, "another", json_string(""));
+            continue;
+        }
+        char file[300];
+        snprintf(file, sizeof file, "%s/%.255s", extra, f->d_name);
+        rc = path_of(s, dir, file, e) < 0 || take_file(s, name, e) < 0 ? -1 : 0;
+    }
+    if (d)
+        closedir(d);
+    return rc;
+}
+
+static int take_all(struct source *s, const char *dir, bool multimodal, struct err *e)
+{
+    for (int i = 0; i < 5 && json_object_size(s->by_name) == 0; i++) {
+        int rc = 0;
+        if (i < 2 && multimodal)
+            rc = take_json(s, dir, i == 0 ? "processor_config.json" : "chat_template.json", e);
+        else if (i == 2)
+            rc = take_jinja(s, dir, e);
+        else if (i > 2)
+            rc = take_json(s, dir, i == 3 ? "tokenizer_config.json" : "chat_template.json", e);
+        if (rc < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int parse(struct template **out, const struct source *s, const char *name, struct err *e)
+{
+    const json_t *text = json_object_get(s->by_name, name);
+    if (text && !(*out = template_parse(json_string_value(text), json_string_length(text), e)))
+        return err_prefix(e, "%s", json_string_value(json_object_get(s->files, name)));
+    return 0;
+}
+
+int chat_templates_open(struct chat_templates *c, const char *dir, const char *file, bool multimodal, struct err *e)
+{
+    struct source s = { .by_name = json_object(), .files = json_object() };
+    *c = (struct chat_templates){ 0 };
+    int rc = 0;
+    if (file) {
+        snprintf(s.where, sizeof s.where, "%.4000s", file);
+        rc = take_file(&s, "default", e);
+        rc = rc == 1 ? err_set(e, "%s: no such file", file) : rc;
+    } else {
+        rc = take_all(&s, dir, multimodal, e);
+    }
+    if (rc == 0)
+        rc = parse(&c->plain, &s, "default", e);
+    if (rc == 0 && !multimodal)
+        rc = parse(&c->tools, &s, "tool_use", e);
+    c->named = json_object_size(s.by_name) > 0;
+    json_decref(s.by_name);
+    json_decref(s.files);
+    if (rc < 0)
+        chat_templates_close(c);
+    return rc;
+}
+
+void chat_templates_close(struct chat_templates *c)
+{
+    template_free(c->plain);
+    template_free(c->tools);
+    *c = (struct chat_templates){ 0 };
+}
