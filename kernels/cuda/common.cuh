@@ -103,6 +103,26 @@ __device__ __forceinline__ uint32_t pair_of(float a, float b, f16)
     return u;
 }
 
+__device__ __forceinline__ float float_of(bf16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float float_of(f16 x) { return __half2float(x); }
+__device__ __forceinline__ void round_to(bf16 &to, float x) { to = __float2bfloat16(x); }
+__device__ __forceinline__ void round_to(f16 &to, float x) { to = __float2half(x); }
+
+template <class H> __device__ __forceinline__ float rest_of(float x, H)     /* what rounding x to H leaves */
+{
+    H h;
+    round_to(h, x);
+    return x - float_of(h);
+}
+
+/* Two floats as factors for tensor cores without losing them: rounded, and what that leaves, rounded. With bfloat16 the sum
+ * of both has 16 to 17 bits. */
+template <class H> __device__ __forceinline__ void split_pair(uint32_t &high, uint32_t &low, float a, float b, H)
+{
+    high = pair_of(a, b, H());
+    low = pair_of(rest_of(a, H()), rest_of(b, H()), H());
+}
+
 __device__ __forceinline__ float warp_sum(float x)
 {
     for (int i = 16; i > 0; i >>= 1)

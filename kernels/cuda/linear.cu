@@ -1,17 +1,19 @@
 /* kernels/cuda/linear.cu - y = x W' with the fused epilogue.
  *
- * x (m, k) float32, rounded to bfloat16 on the way to the tensor cores; W
- * (n, k) bfloat16, rows of 16-byte multiples; float32 sums, one accumulator
- * per element that takes k in order, 16 at a time. So every tile shape gives
- * the same bits and a row does not know its batch.
+ * x (m, k) float32, split into two bfloat16 on the way to the tensor cores, so
+ * that nothing of it is lost: W (n, k) bfloat16 is multiplied with both. That
+ * is twice the work of rounding x, free where W's bytes are what takes the time
+ * (decode). W has rows of 16-byte multiples; float32 sums, one accumulator per
+ * element that takes k in order, 16 at a time. So every tile shape gives the
+ * same bits and a row does not know its batch.
  *
  * One kernel in three shapes (rows x columns x k of a tile):
  *   16 x 32 x 128, 2 warps   up to 16 rows: decode. W streams through a ring of
  *                            four 8 KiB tiles, read once. Bound by bandwidth.
  *   64 x 64 x 32, 4 warps    up to 64 rows: W is still read once.
  *   128 x 128 x 32, 8 warps  prefill and vision. Bound by the tensor cores.
- * W comes by cp.async; x passes through registers, where it is rounded, into
- * two tiles in turn.
+ * W comes by cp.async; x passes through registers, where it is split, into two
+ * tiles in turn.
  *
  * Weights of float32 and float16 take plain.cuh. */
 #include "kernels/cuda/plain.cuh"
@@ -20,7 +22,7 @@ template <int M, int N, int K, int WARPS_M, int WARPS_N, int STAGES> struct tile
     enum { m = M, n = N, k = K, warps_n = WARPS_N, stages = STAGES, threads = 32 * WARPS_M * WARPS_N, stride = K + 8,
            mt = M / WARPS_M / 16, nt = N / WARPS_N / 8, /* 16-row and 8-column parts of a warp */
            chunks = M * K / 8 / threads,                /* of 8 floats of x per thread         */
-           shared = (2 * M + STAGES * N) * stride * 2 };
+           shared = (4 * M + STAGES * N) * stride * 2 };
 };
 
 typedef tile<16, 32, 128, 1, 2, 4> tile_few;
@@ -29,8 +31,11 @@ typedef tile<128, 128, 32, 2, 4, 4> tile_many;
 
 struct product { const float *x; int m, k, x_stride; bool x_aligned; const bf16 *w; int w_stride; struct finish f; };
 
-/* Eight numbers of x from (r, k0), rounded; zeros outside. */
-static __device__ __forceinline__ uint4 load_eight(const struct product &p, int r, int k0)
+/* Eight numbers, see split_pair(). */
+struct eight { uint4 high, low; };
+
+/* Eight numbers of x from (r, k0); zeros outside. */
+static __device__ __forceinline__ struct eight load_eight(const struct product &p, int r, int k0)
 {
     float v[8] = {};
     const float *x = p.x + (size_t)r * (size_t)p.x_stride + k0;
@@ -43,11 +48,15 @@ static __device__ __forceinline__ uint4 load_eight(const struct product &p, int 
             if (k0 + i < p.k)
                 v[i] = x[i];
     }
-    return make_uint4(pair_of(v[0], v[1], bf16()), pair_of(v[2], v[3], bf16()), pair_of(v[4], v[5], bf16()),
-                      pair_of(v[6], v[7], bf16()));
+    struct eight out;
+    split_pair(out.high.x, out.low.x, v[0], v[1], bf16());
+    split_pair(out.high.y, out.low.y, v[2], v[3], bf16());
+    split_pair(out.high.z, out.low.z, v[4], v[5], bf16());
+    split_pair(out.high.w, out.low.w, v[6], v[7], bf16());
+    return out;
 }
 
-template <class T> static __device__ __forceinline__ void load_x(uint4 (&regs)[T::chunks], const struct product &p, int m0, int k0)
+template <class T> static __device__ __forceinline__ void load_x(eight (&regs)[T::chunks], const struct product &p, int m0, int k0)
 {
 #pragma unroll
     for (int i = 0; i < T::chunks; i++) {
@@ -56,12 +65,14 @@ template <class T> static __device__ __forceinline__ void load_x(uint4 (&regs)[T
     }
 }
 
-template <class T> static __device__ __forceinline__ void store_x(bf16 *a, const uint4 (&regs)[T::chunks])
+template <class T> static __device__ __forceinline__ void store_x(bf16 *a, const eight (&regs)[T::chunks])
 {
 #pragma unroll
     for (int i = 0; i < T::chunks; i++) {
         int c = (int)threadIdx.x + i * T::threads;
-        *(uint4 *)(a + c / (T::k / 8) * T::stride + c % (T::k / 8) * 8) = regs[i];
+        bf16 *to = a + c / (T::k / 8) * T::stride + c % (T::k / 8) * 8;
+        *(uint4 *)to = regs[i].high;
+        *(uint4 *)(to + T::m * T::stride) = regs[i].low;
     }
 }
 
@@ -87,11 +98,15 @@ multiply(float (&sum)[T::mt][T::nt][4], const bf16 *a, const bf16 *b, int wm, in
         for (int half = 0; half < 2; half++)
 #pragma unroll
             for (int i = 0; i < T::mt; i++) {
-                uint32_t af[4];
-                ldmatrix(af, a + (wm + i * 16 + lane % 16) * T::stride + k + half * 16 + lane / 16 * 8);
+                uint32_t high[4], low[4];
+                const bf16 *at = a + (wm + i * 16 + lane % 16) * T::stride + k + half * 16 + lane / 16 * 8;
+                ldmatrix(high, at);
+                ldmatrix(low, at + T::m * T::stride);
 #pragma unroll
-                for (int j = 0; j < T::nt; j++)
-                    mma(sum[i][j], af, bf[j][2 * half], bf[j][2 * half + 1], bf16());
+                for (int j = 0; j < T::nt; j++) {
+                    mma(sum[i][j], high, bf[j][2 * half], bf[j][2 * half + 1], bf16());
+                    mma(sum[i][j], low, bf[j][2 * half], bf[j][2 * half + 1], bf16());
+                }
             }
     }
 }
@@ -118,12 +133,12 @@ store(const float (&sum)[T::mt][T::nt][4], const struct product &p, int m0, int 
 template <class T> static __global__ void __launch_bounds__(T::threads) linear_kernel(struct product p)
 {
     extern __shared__ __align__(16) unsigned char smem_raw[];
-    bf16 *a = (bf16 *)smem_raw, *b = a + 2 * T::m * T::stride;
+    bf16 *a = (bf16 *)smem_raw, *b = a + 4 * T::m * T::stride;
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, steps = (p.k + T::k - 1) / T::k;
     int wm = warp / T::warps_n * T::mt * 16, wn = warp % T::warps_n * T::nt * 8;
     int m0 = (int)blockIdx.y * T::m, n0 = (int)blockIdx.x * (p.f.glu ? T::n / 2 : T::n);
     float sum[T::mt][T::nt][4] = {};
-    uint4 x[T::chunks];
+    struct eight x[T::chunks];
 #pragma unroll
     for (int s = 0; s < T::stages - 1; s++) {
         if (s < steps)
@@ -132,7 +147,7 @@ template <class T> static __global__ void __launch_bounds__(T::threads) linear_k
     }
     load_x<T>(x, p, m0, 0);
     for (int s = 0; s < steps; s++) {
-        store_x<T>(a + s % 2 * T::m * T::stride, x);     /* its last readers have passed the barrier of step s - 1 */
+        store_x<T>(a + s % 2 * 2 * T::m * T::stride, x);     /* its last readers have passed the barrier of step s - 1 */
         if (s + 1 < steps)
             load_x<T>(x, p, m0, (s + 1) * T::k);
         cp_async_wait<T::stages - 2>();
@@ -141,7 +156,7 @@ template <class T> static __global__ void __launch_bounds__(T::threads) linear_k
         if (next < steps)
             load_w<T>(b + next % T::stages * T::n * T::stride, p, n0, next * T::k);
         cp_async_commit();
-        multiply<T>(sum, a + s % 2 * T::m * T::stride, b + s % T::stages * T::n * T::stride, wm, wn, lane);
+        multiply<T>(sum, a + s % 2 * 2 * T::m * T::stride, b + s % T::stages * T::n * T::stride, wm, wn, lane);
     }
     store<T>(sum, p, m0 + wm, n0, wn, lane);
 }
