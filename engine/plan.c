@@ -176,6 +176,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     s->sizes.max_seqs = o->max_num_seqs;
     s->sizes.max_rows = o->max_batched_tokens;
     s->sizes.max_images = o->max_images;
+    s->sizes.no_graphs = o->no_graphs;
     s->sizes.max_len = o->max_model_len;
     size_t host = p->image_peak + PROGRAM_BYTES, fixed = p->weights + s->sizes.scratch + p->image_cache;
     fixed += p->discrete ? runner_staging_bytes(&s->sizes) : host;

@@ -142,20 +142,53 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
 
 /* ---- one step ----------------------------------------------------------- */
 
-/* Tokens, positions, slots, limits and block tables of all rows. */
-static void stage_batch(struct runner *r, const struct step *step, struct batch *b)
+/* The sizes of a step's arrays. */
+struct shape {
+    int rows, seqs, pages;     /* pages: columns of the block tables */
+    int key;                   /* of a step that may be replayed; -1 */
+};
+
+static int log2_up(int n)
 {
-    int n = step->n_rows, seqs = step->n_seqs, max_pages = 1;
-    for (int s = 0; s < seqs; s++)
-        max_pages = step->seq[s].r->n_pages > max_pages ? step->seq[s].r->n_pages : max_pages;
+    int k = 0;
+    while (1 << k < n)
+        k++;
+    return k;
+}
+
+static int rounded(int k, int most) { return 1 << k < most ? 1 << k : most; }
+
+/* A model with cross attention has rows that take part in it and others: these steps are not alike. */
+static struct shape shape_of(const struct runner *r, const struct step *step)
+{
+    struct shape s = { .rows = step->n_rows, .seqs = step->n_seqs, .pages = 1, .key = -1 };
+    bool decode = r->run.backend->replay && !r->size.no_graphs && !r->kv[1].layers;
+    for (int i = 0; i < step->n_seqs; i++) {
+        const struct step_seq *q = &step->seq[i];
+        s.pages = q->r->n_pages > s.pages ? q->r->n_pages : s.pages;
+        decode = decode && q->n == 1 && q->samples && q->start >= q->r->prompt->n;
+    }
+    if (!decode)
+        return s;
+    int rows = log2_up(s.rows), pages = log2_up(s.pages);
+    s.rows = s.seqs = rounded(rows, r->size.max_seqs);
+    s.pages = rounded(pages, pages_per_request(&r->size));
+    s.key = rows * 32 + pages;
+    return s;
+}
+
+/* Tokens, positions, slots, limits and block tables of all rows. Rows beyond the step's write nowhere and see nothing. */
+static void stage_batch(struct runner *r, const struct step *step, const struct shape *shape, struct batch *b)
+{
+    int n = shape->rows, seqs = shape->seqs, max_pages = shape->pages;
     int *token = stage_ints(r, n), *pos = stage_ints(r, 3 * n), *first = stage_ints(r, seqs + 1);
     int *slot = stage_ints(r, n), *limit = stage_ints(r, n), *pages = stage_ints(r, seqs * max_pages);
     int row = 0, max_rows = 0, max_kv = 0;
-    for (int s = 0; s < seqs; s++) {
+    memset(pages, 0, (size_t)(seqs * max_pages) * sizeof *pages);
+    for (int s = 0; s < step->n_seqs; s++) {
         const struct step_seq *q = &step->seq[s];
         const struct prompt *p = q->r->prompt;
         first[s] = row;
-        memset(pages + s * max_pages, 0, (size_t)max_pages * sizeof *pages);
         memcpy(pages + s * max_pages, q->r->pages, (size_t)q->r->n_pages * sizeof *pages);
         for (int i = q->start; i < q->start + q->n; i++, row++) {
             token[row] = q->r->ids[i];
@@ -167,9 +200,14 @@ static void stage_batch(struct runner *r, const struct step *step, struct batch 
         max_rows = q->n > max_rows ? q->n : max_rows;
         max_kv = q->start + q->n > max_kv ? q->start + q->n : max_kv;
     }
+    for (; row < n; row++) {
+        first[row] = row;
+        token[row] = pos[row] = pos[n + row] = pos[2 * n + row] = limit[row] = 0;
+        slot[row] = -1;
+    }
     first[seqs] = row;
     r->views[0] = (struct view){ .slot = on_device(r, slot), .limit = on_device(r, limit), .pages = on_device(r, pages),
-                                 .max_pages = max_pages, .max_kv = max_kv };
+                                 .max_pages = max_pages, .max_kv = shape->key < 0 ? max_kv : max_pages * KV_PAGE };
     *b = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows, .token = on_device(r, token),
                          .pos = on_device(r, pos), .first = on_device(r, first), .views = r->views };
 }
@@ -316,28 +354,59 @@ static void collect(const struct runner *r, const struct step *step, int top_n, 
     }
 }
 
+/* The model on this step: computed, or replayed. A shape is recorded when it comes for the second time. */
+static struct tensor forward(struct runner *r, const struct forward *f, int key)
+{
+    struct run *run = &r->run;
+    struct recorded *k = r->recorded;
+    while (k < r->recorded + r->n_recorded && k->key != key)
+        k++;
+    run->used = 0;
+    bool known = k < r->recorded + r->n_recorded;
+    if (known && k->replays) {
+        run->backend->replay(run->dev, key);
+        run->used = k->used;
+        return k->logits;
+    }
+    if (known)
+        run->backend->record(run->dev, key);
+    struct tensor logits = r->m->family->forward(r->m, run, f);
+    if (known)
+        run->backend->replay(run->dev, key);
+    if (key >= 0 && (known || r->n_recorded < MAX_RECORDED)) {
+        *k = (struct recorded){ .key = key, .replays = known, .logits = logits, .used = run->used };
+        r->n_recorded += !known;
+    }
+    return logits;
+}
+
 const char *runner_step(struct runner *r, const struct step *step, const struct images *images, struct sampled *out)
 {
     struct run *run = &r->run;
     struct forward f = { .pool = r->pool };
+    struct shape shape = shape_of(r, step);
     struct sampler sampler;
     r->stage_used = 0;
-    stage_batch(r, step, &f.batch);
-    stage_image_rows(r, step, &f);
+    stage_batch(r, step, &shape, &f.batch);
+    if (shape.key < 0)
+        stage_image_rows(r, step, &f);
     if (r->kv[1].layers)
         stage_cross(r, step, images, &f);
-    int *out_rows = stage_ints(r, step->n_seqs), row = 0;
+    int *out_rows = stage_ints(r, shape.seqs), row = 0, n_out = 0;
     for (int s = 0; s < step->n_seqs; s++) {
         row += step->seq[s].n;
         if (step->seq[s].samples)
-            out_rows[f.n_out++] = row - 1;
+            out_rows[n_out++] = row - 1;
     }
+    f.n_out = shape.key < 0 ? n_out : shape.rows;
+    for (int i = n_out; i < f.n_out; i++)
+        out_rows[i] = i;
     f.out_rows = on_device(r, out_rows);
-    stage_sampler(r, step, f.n_out, &sampler);
+    stage_sampler(r, step, n_out, &sampler);
     run->backend->upload(run->dev, r->stage_dev, r->stage_host, r->stage_used);
-    run->used = 0;
-    struct tensor logits = r->m->family->forward(r->m, run, &f);
-    if (f.n_out)
+    struct tensor logits = forward(r, &f, shape.key);
+    logits.rows = n_out;
+    if (n_out)
         sample(r, logits, &sampler);
     const char *failed = run->backend->sync(run->dev);
     if (!failed)

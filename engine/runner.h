@@ -3,7 +3,13 @@
  * Owns everything on the device but the weights: KV pages, the pool of encoded
  * images, scratch, and one staging block that carries all of a step's arrays up
  * in a single copy. All of it is allocated in runner_open; a step allocates
- * nothing. Owned by the engine thread. */
+ * nothing. Owned by the engine thread.
+ *
+ * Decode steps - one token of every request - come again and again in few
+ * shapes. Where the backend can, they are recorded and replayed: the number of
+ * requests and of pages is rounded up to a power of two, with rows that write
+ * nowhere and see nothing, so that every launch of a shape has the same
+ * arguments. No row's result depends on the others, so the bits are the same. */
 #ifndef ENGINE_RUNNER_H
 #define ENGINE_RUNNER_H
 #include "engine/scheduler.h"
@@ -15,6 +21,7 @@ struct runner_sizes {
     int kv_pages, image_row_pages, image_kv_pages;
     int max_images;                       /* of a request                       */
     size_t scratch, staging;              /* bytes; from the plan               */
+    bool no_graphs;                       /* every step is launched anew        */
     enum dtype kv;                        /* of both caches                     */
 };
 
@@ -23,6 +30,15 @@ struct sampled {               /* one new token */
     float logprob;
     int   top_id[ENGINE_MAX_TOP_LOGPROBS];
     float top[ENGINE_MAX_TOP_LOGPROBS];
+};
+
+enum { MAX_RECORDED = 512 };   /* powers of two up to 4096 requests times those up to 2^24 tokens */
+
+struct recorded {              /* decode steps of one shape, see runner_step() */
+    int  key;
+    bool replays;              /* false: seen once, computed as any other step */
+    struct tensor logits;      /* where they come out ...                      */
+    size_t used;               /* ... and the scratch that a replay writes     */
 };
 
 struct runner {
@@ -34,6 +50,8 @@ struct runner {
     char  *stage_host, *stage_dev;         /* owned */
     size_t stage_used;
     struct view views[2];
+    struct recorded recorded[MAX_RECORDED];
+    int    n_recorded;
     int   *result_ids;         /* owned, host: (max_seqs) ...                   */
     int   *result_top;         /* (max_seqs, ENGINE_MAX_TOP_LOGPROBS)           */
     float *result_lp;          /* (max_seqs, 1 + ENGINE_MAX_TOP_LOGPROBS)       */

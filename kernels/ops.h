@@ -188,8 +188,10 @@ struct backend {       /* memory and time; one const per backend */
     size_t (*packed_bytes)(const struct weight *shape, enum dtype want);   /* that it takes: also the pages of the file, where
                                                                               they stay in use */
     const char *(*sync)(struct device *);                /* wait; NULL or the first error (borrowed) */
+    /* Operations between record(key) and the first replay(key) are not computed but kept, with their arguments; that
+     * replay computes them, and every later one does again. They may not upload, download or sync. */
     void   (*record)(struct device *, int key);          /* NULL: backend cannot replay */
-    bool   (*replay)(struct device *, int key);
+    bool   (*replay)(struct device *, int key);          /* false: nothing was recorded under this key */
 };
 
 extern const struct backend backend_ref, backend_cpu;

@@ -204,7 +204,7 @@ template <class H> static void launch_half(struct device *dev, const struct atte
 
 /* ---- float32 ---- */
 
-static __global__ void __launch_bounds__(32 * PLAIN_WARPS) attend_plain_kernel(struct attend p, int rows)
+static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kernel(struct attend p, int rows)
 {
     __shared__ float q[PLAIN_WARPS][PLAIN_DIM], weight[PLAIN_WARPS][32];
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, i = (int)blockIdx.x * PLAIN_WARPS + warp, r = i / p.n, head = i % p.n;

@@ -90,7 +90,7 @@ template <int DIM> static void launch(struct device *dev, const struct ragged &p
     LAUNCH(dev, (ragged_kernel<DIM>), dim3(tiles, (unsigned)p.n_kv), THREADS, shared, p);
 }
 
-static __global__ void __launch_bounds__(32 * PLAIN_WARPS) ragged_plain_kernel(struct ragged p)
+static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) ragged_plain_kernel(struct ragged p)
 {
     __shared__ float q[PLAIN_WARPS][PLAIN_DIM], weight[PLAIN_WARPS][32];
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, i = (int)blockIdx.x * PLAIN_WARPS + warp, r = i / p.n, head = i % p.n;

@@ -29,10 +29,14 @@ struct device {
     size_t       staged;       /* ... up to here                            */
     float       *work;         /* owned (WORK bytes)                        */
     int          processors;
+    struct graph *graphs;      /* owned (n_graphs): recorded steps, see graphs.cu ... */
+    int          n_graphs, recorded_key;
+    bool         recording;    /* ... and one that is not complete */
 };
 
 void device_check(struct device *dev, const char *what);         /* remembers an error of the last call */
 void device_fail(struct device *dev, const char *what, cudaError_t e);   /* remembers e */
+void device_forget_graphs(struct device *dev);
 void *device_stage(struct device *dev, size_t n);                /* pinned memory for one upload; n <= STAGING */
 
 #ifdef CUSIM
@@ -169,6 +173,8 @@ void cuda_scatter(struct device *, struct tensor out, struct tensor x, const int
 void cuda_mask(struct device *, struct tensor logits, const uint32_t *allowed);
 void cuda_penalize(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
 void cuda_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
+void cuda_record(struct device *, int key);
+bool cuda_replay(struct device *, int key);
 void cuda_logprobs(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);
 }
 

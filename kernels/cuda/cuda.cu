@@ -51,6 +51,7 @@ static void cuda_close(struct device *dev)
     for (int i = 0; i < STAGES_IN_FLIGHT; i++)
         if (dev->copied[i])
             cudaEventDestroy(dev->copied[i]);
+    device_forget_graphs(dev);
     cudaFreeHost(dev->staging);
     cudaFree(dev->work);
     if (dev->stream)
@@ -120,6 +121,8 @@ static void cuda_free(struct device *dev, void *p) { worked(dev, cudaFree(p), "f
 void *device_stage(struct device *dev, size_t n)
 {
     n = (n + 15) / 16 * 16;
+    if (dev->recording)                        /* a replay would send what the buffer holds by then */
+        device_fail(dev, "an upload in a recorded step", cudaErrorStreamCaptureUnsupported);
     if (dev->staged + n > STAGING) {
         worked(dev, cudaEventRecord(dev->copied[dev->stage], dev->stream), "upload");
         dev->stage = (dev->stage + 1) % STAGES_IN_FLIGHT;
@@ -262,6 +265,7 @@ static struct backend backend_make(void)
     b.open = cuda_open, b.close = cuda_close, b.memory = cuda_memory;
     b.alloc = cuda_alloc, b.free = cuda_free, b.upload = cuda_upload, b.download = cuda_download;
     b.pack = cuda_pack, b.release = cuda_release, b.packed_bytes = cuda_packed_bytes, b.sync = cuda_sync;
+    b.record = cuda_record, b.replay = cuda_replay;
     return b;
 }
 

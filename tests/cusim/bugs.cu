@@ -105,6 +105,80 @@ static void run_long(int)
     cudaMemcpyAsync(x, numbers(1, 1), 8, cudaMemcpyDeviceToHost, 0);
 }
 
+/* ---- what a capture does not allow: the call must be refused, and the recording be spoilt ---- */
+
+static cudaStream_t stream_of_captures(void)
+{
+    static cudaStream_t s;
+    if (!s)
+        cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking);
+    return s;
+}
+
+enum { WAITS, WAITS_FOR_ALL, ALLOCATES, FREES, PAGEABLE, OTHER_STREAM, ENDS_TWICE, BROKEN_HANDLE, GOOD_REPLAY };
+
+static cudaError_t in_capture(int which, cudaStream_t s, float *p)
+{
+    static float host[4];
+    cudaGraph_t none;
+    switch (which) {
+    case WAITS:         return cudaStreamSynchronize(s);
+    case WAITS_FOR_ALL: return cudaDeviceSynchronize();
+    case ALLOCATES:     return cudaMalloc((void **)&p, 4);
+    case FREES:         return cudaFree(p);
+    case PAGEABLE:      return cudaMemcpyAsync(p, host, 16, cudaMemcpyHostToDevice, s);
+    case OTHER_STREAM:  return cudaMemsetAsync(p, 0, 16, 0);
+    default:            cudaStreamEndCapture(s, &none);
+                        return cudaStreamEndCapture(s, &none);
+    }
+}
+
+static bool refused_in_capture(int which)
+{
+    cudaStream_t s = stream_of_captures();
+    cudaGraph_t graph = NULL;
+    float *p = numbers(4, 4);
+    cudaStreamBeginCapture(s, cudaStreamCaptureModeGlobal);
+    cudaError_t e = in_capture(which, s, p);
+    return which == ENDS_TWICE ? e == cudaErrorIllegalState
+                                 : (e == cudaErrorStreamCaptureUnsupported || e == cudaErrorStreamCaptureImplicit) &&
+                                   cudaStreamEndCapture(s, &graph) == cudaErrorStreamCaptureInvalidated && !graph;
+}
+
+static __global__ void count_kernel(int *n, int by) { n[threadIdx.x] += by; }
+
+/* A good recording runs when it is launched and not before, as often as that, with its own parameters; a destroyed one does not. */
+static bool replays(int which)
+{
+    cudaStream_t s = stream_of_captures();
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    int *n = (int *)numbers(32, 32), got[32] = {};
+    cudaStreamSynchronize(0);
+    cudaStreamBeginCapture(s, cudaStreamCaptureModeGlobal);
+    LAUNCH_RAW(count_kernel, dim3(1), dim3(32), (size_t)0, s, n, 3);
+    bool ok = cudaStreamEndCapture(s, &graph) == cudaSuccess && cudaGraphInstantiate(&exec, graph, 0) == cudaSuccess;
+    ok = ok && cudaGraphDestroy(graph) == cudaSuccess && cudaGraphInstantiate(&exec, graph, 0) == cudaErrorInvalidValue;
+    for (int i = 0; i < 5; i++)
+        ok = ok && cudaGraphLaunch(exec, s) == cudaSuccess;
+    cudaMemcpyAsync(got, n, sizeof got, cudaMemcpyDeviceToHost, s);
+    ok = ok && cudaStreamSynchronize(s) == cudaSuccess && got[0] == 15 && got[31] == 15;
+    ok = cudaGraphExecDestroy(exec) == cudaSuccess && ok;
+    return which == GOOD_REPLAY ? ok : cudaGraphLaunch(exec, s) == cudaErrorInvalidValue && cudaGraphExecDestroy(exec) == cudaErrorInvalidValue;
+}
+
+static const struct refused { const char *name; bool (*right)(int); int which; } refused[] = {
+    { "a wait for a stream that is captured", refused_in_capture, WAITS },
+    { "a wait for the device while a stream is captured", refused_in_capture, WAITS_FOR_ALL },
+    { "an allocation while a stream is captured", refused_in_capture, ALLOCATES },
+    { "a release while a stream is captured", refused_in_capture, FREES },
+    { "a copy of pageable memory in a capture", refused_in_capture, PAGEABLE },
+    { "work for the default stream while another is captured", refused_in_capture, OTHER_STREAM },
+    { "two ends of one capture", refused_in_capture, ENDS_TWICE },
+    { "a graph that was destroyed", replays, BROKEN_HANDLE },
+    { "a graph, launched five times", replays, GOOD_REPLAY },
+};
+
 static const struct seeded { const char *name, *kind; void (*run)(int); int which; } seeded[] = {   /* kind NULL: no report */
     { "no barrier between a write and a read", "race", run, NO_BARRIER },
     { "shared memory that nothing wrote", "uninitialised-shared", run, UNINIT_SHARED },
@@ -135,10 +209,17 @@ static const struct seeded { const char *name, *kind; void (*run)(int); int whic
 /* Case i: its name, or NULL after the last; *ok: reported as it must be. */
 extern "C" __attribute__((visibility("default"))) const char *selfcheck(int i, bool *ok)
 {
-    if (i >= (int)(sizeof seeded / sizeof *seeded))
-        return NULL;
-    const struct seeded *s = &seeded[i];
+    int n = (int)(sizeof seeded / sizeof *seeded), more = (int)(sizeof refused / sizeof *refused);
     cusim_clear();
+    if (i >= n + more)
+        return NULL;
+    if (i >= n) {
+        cusim_quiet(true);
+        *ok = refused[i - n].right(refused[i - n].which) && cusim_reports() == 0;
+        cudaGetLastError();
+        return refused[i - n].name;
+    }
+    const struct seeded *s = &seeded[i];
     cusim_quiet(s->kind != NULL);
     s->run(s->which);
     cudaError_t e = cudaDeviceSynchronize();

@@ -14,22 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/cusim/internal.h"
+#include "tests/cusim/stream.h"
 
-enum op_kind { OP_LAUNCH, OP_COPY, OP_SET, OP_RECORD, OP_WAIT };
-
-struct op {                     /* one piece of work in a stream */
-    enum op_kind  kind;
-    struct launch launch;
-    void         *dst;
-    const void   *src;
-    size_t        n;
-    int           value;        /* of a memset, or a copy's direction */
-    cudaEvent_t   event;
-    uint64_t      number;       /* of the event's recording           */
-};
-
-struct CUstream_st { struct op *ops; int n, max, next; struct CUstream_st *link; };
 struct CUevent_st  { uint64_t recorded, done; struct CUstream_st *stream; };
 
 static struct CUstream_st default_stream, *streams = &default_stream;
@@ -37,6 +23,7 @@ static pthread_mutex_t lock;
 static cudaError_t sticky;      /* a failed kernel spoils the context, as on a GPU */
 static cudaError_t last;        /* of a refused call; cudaGetLastError() clears it */
 static size_t memory_total;
+static struct { char *p; size_t n; } pinned[64];
 
 static int from_environment(const char *name, int otherwise)
 {
@@ -66,17 +53,13 @@ __attribute__((visibility("default"))) void cusim_set(int seed, int preempt)
 
 void cusim_forgive(void) { sticky = last = cudaSuccess; }
 
-#define LOCKED(expr)                  \
-    do {                              \
-        pthread_mutex_lock(&lock);    \
-        cudaError_t e_ = (expr);      \
-        pthread_mutex_unlock(&lock);  \
-        return e_;                    \
-    } while (0)
+void stream_lock(void) { pthread_mutex_lock(&lock); }
+void stream_unlock(void) { pthread_mutex_unlock(&lock); }
 
-static cudaError_t refuse(cudaError_t e, const char *why)
+cudaError_t stream_refuse(cudaError_t e, const char *why)
 {
-    fprintf(stderr, "cusim: refused: %s\n", why);
+    if (!cusim_is_quiet())
+        fprintf(stderr, "cusim: refused: %s\n", why);
     return last = e;
 }
 
@@ -124,19 +107,20 @@ static void run_op(struct op *o)
 static void flush(struct CUstream_st *s)
 {
     int before = cusim_reports();
-    if (s->next < s->n)
+    if (s->next < s->work.n)
         shadow_guard(false);
-    while (s->next < s->n) {
-        struct op o = s->ops[s->next++];
+    while (s->next < s->work.n) {
+        struct op o = s->work.ops[s->next++];
         if (o.kind == OP_WAIT && o.event->done < o.number && o.event->stream != s)
             flush(o.event->stream);
         if (sticky == cudaSuccess)
             run_op(&o);
-        free(o.launch.params);
+        if (!o.borrowed)
+            free(o.launch.params);
         if (cusim_reports() > before && sticky == cudaSuccess)
             sticky = cudaErrorLaunchFailure;
     }
-    s->n = s->next = 0;
+    s->work.n = s->next = 0;
     shadow_guard(true);
 }
 
@@ -146,12 +130,36 @@ static void flush_all(void)
         flush(s);
 }
 
-static cudaError_t enqueue(cudaStream_t to, struct op o)
+/* What no stream may be recording for: it waits, or changes what a recording would use. */
+static bool capturing(void)
+{
+    bool any = false;
+    for (struct CUstream_st *s = streams; s; s = s->link)
+        if (s->capture) {
+            s->capture->broken = true;
+            any = true;
+        }
+    return any;
+}
+
+static cudaError_t unsupported(const char *what)
+{
+    if (!cusim_is_quiet())
+        fprintf(stderr, "cusim: %s while a stream is captured\n", what);
+    return last = cudaErrorStreamCaptureUnsupported;
+}
+
+cudaError_t stream_enqueue(cudaStream_t to, struct op o)
 {
     struct CUstream_st *s = to ? to : &default_stream;
-    if (s->n == s->max)
-        s->ops = realloc(s->ops, sizeof *s->ops * (size_t)(s->max = 2 * s->max + 64));
-    s->ops[s->n++] = o;
+    struct work *w = s->capture ? &s->capture->work : &s->work;
+    if (!to && capturing())
+        return last = cudaErrorStreamCaptureImplicit;
+    if (s->capture && (o.kind == OP_RECORD || o.kind == OP_WAIT))
+        return capturing(), unsupported("an event (this emulation cannot record it)");
+    if (w->n == w->max)
+        w->ops = realloc(w->ops, sizeof *w->ops * (size_t)(w->max = 2 * w->max + 64));
+    w->ops[w->n++] = o;
     return sticky;
 }
 
@@ -171,13 +179,13 @@ static cudaError_t launch(const char *name, dim3 grid, dim3 block, size_t shared
         if (attributes[i].fn == fn)
             most = (size_t)attributes[i].max_shared;
     if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || threads < 1 || threads > MAX_THREADS || block.z > 64)
-        return refuse(cudaErrorInvalidConfiguration, name);
+        return stream_refuse(cudaErrorInvalidConfiguration, name);
     if (shared > most)
-        return refuse(cudaErrorInvalidValue, "more dynamic shared memory than the kernel may use");
+        return stream_refuse(cudaErrorInvalidValue, "more dynamic shared memory than the kernel may use");
     struct op o = { .kind = OP_LAUNCH };
     o.launch = (struct launch){ name, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z }, shared, thunk, NULL, n };
     o.launch.params = memcpy(malloc(n), params, n);
-    return enqueue(stream, o);
+    return stream_enqueue(stream, o);
 }
 
 cudaError_t cusim_launch(const char *name, dim3 grid, dim3 block, size_t shared, cudaStream_t stream, const void *fn,
@@ -189,7 +197,7 @@ cudaError_t cusim_launch(const char *name, dim3 grid, dim3 block, size_t shared,
 cudaError_t cudaFuncSetAttribute(const void *fn, enum cudaFuncAttribute attribute, int value)
 {
     if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize || value > MAX_SHARED || n_attributes == 256)
-        return refuse(cudaErrorInvalidValue, "cudaFuncSetAttribute");
+        return stream_refuse(cudaErrorInvalidValue, "cudaFuncSetAttribute");
     attributes[n_attributes].fn = fn;
     attributes[n_attributes++].max_shared = value;
     return cudaSuccess;
@@ -197,8 +205,16 @@ cudaError_t cudaFuncSetAttribute(const void *fn, enum cudaFuncAttribute attribut
 
 /* ---- memory ---- */
 
+static int n_device_allocs;
+
+/* How often device memory was allocated: a test sees that nothing is after the start. */
+__attribute__((visibility("default"))) int cusim_allocations(void) { return n_device_allocs; }
+
 static cudaError_t device_alloc(void **p, size_t n)
 {
+    n_device_allocs++;
+    if (capturing())
+        return unsupported("cudaMalloc");
     if (n > memory_total - shadow_live_bytes() || !(*p = shadow_alloc(n)))
         return last = cudaErrorMemoryAllocation;
     return cudaSuccess;
@@ -206,29 +222,56 @@ static cudaError_t device_alloc(void **p, size_t n)
 
 static cudaError_t device_free(void *p)
 {
+    if (capturing())
+        return unsupported("cudaFree");
     flush_all();
-    return !p || shadow_free(p) ? cudaSuccess : refuse(cudaErrorInvalidValue, "cudaFree of what is not an allocation");
+    return !p || shadow_free(p) ? cudaSuccess : stream_refuse(cudaErrorInvalidValue, "cudaFree of what is not an allocation");
 }
 
 cudaError_t cudaMalloc(void **p, size_t n) { LOCKED(device_alloc(p, n)); }
 cudaError_t cudaFree(void *p) { LOCKED(device_free(p)); }
 
-cudaError_t cudaMallocHost(void **p, size_t n)
+static cudaError_t host_alloc(void **p, size_t n)
 {
-    *p = aligned_alloc(4096, (n + 4095) / 4096 * 4096);
+    size_t i = 0;
+    while (i < sizeof pinned / sizeof *pinned && pinned[i].p)
+        i++;
+    if (capturing())
+        return unsupported("cudaMallocHost");
+    *p = i < sizeof pinned / sizeof *pinned ? aligned_alloc(4096, (n + 4095) / 4096 * 4096) : NULL;
     if (!*p)
         return last = cudaErrorMemoryAllocation;
     memset(*p, 0xff, n);
+    pinned[i].p = *p;
+    pinned[i].n = n;
     return cudaSuccess;
 }
 
 static cudaError_t host_free_now(void *p)
 {
+    if (!p)
+        return cudaSuccess;
+    if (capturing())
+        return unsupported("cudaFreeHost");
     flush_all();
-    free(p);
-    return cudaSuccess;
+    for (size_t i = 0; i < sizeof pinned / sizeof *pinned; i++)
+        if (pinned[i].p == p) {
+            pinned[i].p = NULL;
+            free(p);
+            return cudaSuccess;
+        }
+    return stream_refuse(cudaErrorInvalidValue, "cudaFreeHost of what is not pinned memory");
 }
 
+static bool is_pinned(const void *p, size_t n)
+{
+    for (size_t i = 0; i < sizeof pinned / sizeof *pinned; i++)
+        if (pinned[i].p && (const char *)p >= pinned[i].p && (const char *)p + n <= pinned[i].p + pinned[i].n)
+            return true;
+    return false;
+}
+
+cudaError_t cudaMallocHost(void **p, size_t n) { LOCKED(host_alloc(p, n)); }
 cudaError_t cudaFreeHost(void *p) { LOCKED(host_free_now(p)); }
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
@@ -238,14 +281,22 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total)
     return cudaSuccess;
 }
 
+static cudaError_t copy(cudaStream_t s, void *dst, const void *src, size_t n, enum cudaMemcpyKind kind)
+{
+    const void *host = kind == cudaMemcpyHostToDevice ? src : kind == cudaMemcpyDeviceToHost ? dst : NULL;
+    if (s && s->capture && host && !is_pinned(host, n))
+        return capturing(), unsupported("a copy of pageable memory");
+    return stream_enqueue(s, (struct op){ .kind = OP_COPY, .dst = dst, .src = src, .n = n, .value = (int)kind });
+}
+
 cudaError_t cudaMemcpyAsync(void *dst, const void *src, size_t n, enum cudaMemcpyKind kind, cudaStream_t s)
 {
-    LOCKED(enqueue(s, (struct op){ .kind = OP_COPY, .dst = dst, .src = src, .n = n, .value = (int)kind }));
+    LOCKED(copy(s, dst, src, n, kind));
 }
 
 cudaError_t cudaMemsetAsync(void *dst, int value, size_t n, cudaStream_t s)
 {
-    LOCKED(enqueue(s, (struct op){ .kind = OP_SET, .dst = dst, .n = n, .value = value }));
+    LOCKED(stream_enqueue(s, (struct op){ .kind = OP_SET, .dst = dst, .n = n, .value = value }));
 }
 
 /* ---- streams and events ---- */
@@ -263,25 +314,31 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
 
 static cudaError_t destroy(cudaStream_t s)
 {
+    if (s->capture)
+        return capturing(), unsupported("cudaStreamDestroy");
     flush(s);
     for (struct CUstream_st **p = &streams; *p; p = &(*p)->link)
         if (*p == s) {
             *p = s->link;
             break;
         }
-    free(s->ops);
+    free(s->work.ops);
     free(s);
     return sticky;
 }
 
 static cudaError_t synchronize(cudaStream_t s)
 {
+    if (s && s->capture)
+        return capturing(), unsupported("cudaStreamSynchronize");
     flush(s ? s : &default_stream);
     return sticky;
 }
 
 static cudaError_t synchronize_all(void)
 {
+    if (capturing())
+        return unsupported("cudaDeviceSynchronize");
     flush_all();
     return sticky;
 }
@@ -306,11 +363,13 @@ cudaError_t cudaEventDestroy(cudaEvent_t e)
 static cudaError_t record(cudaEvent_t e, cudaStream_t s)
 {
     e->stream = s ? s : &default_stream;
-    return enqueue(s, (struct op){ .kind = OP_RECORD, .event = e, .number = ++e->recorded });
+    return stream_enqueue(s, (struct op){ .kind = OP_RECORD, .event = e, .number = ++e->recorded });
 }
 
 static cudaError_t wait_for(cudaEvent_t e)
 {
+    if (capturing())
+        return unsupported("cudaEventSynchronize");
     if (e->done < e->recorded)
         flush(e->stream);
     return sticky;
@@ -322,7 +381,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e) { LOCKED(wait_for(e)); }
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
 {
     (void)flags;
-    LOCKED(enqueue(s, (struct op){ .kind = OP_WAIT, .event = e, .number = e->recorded }));
+    LOCKED(stream_enqueue(s, (struct op){ .kind = OP_WAIT, .event = e, .number = e->recorded }));
 }
 
 /* ---- the device ---- */
@@ -348,7 +407,7 @@ cudaError_t cudaGetDeviceCount(int *n)
     return *n > 0 ? cudaSuccess : (last = cudaErrorNoDevice);
 }
 
-cudaError_t cudaSetDevice(int i) { return i == 0 ? cudaSuccess : refuse(cudaErrorInvalidDevice, "cudaSetDevice"); }
+cudaError_t cudaSetDevice(int i) { return i == 0 ? cudaSuccess : stream_refuse(cudaErrorInvalidDevice, "cudaSetDevice"); }
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device)
 {
@@ -356,9 +415,9 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     case cudaDevAttrComputeCapabilityMajor: *value = from_environment("CUSIM_MAJOR", 9); break;
     case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
     case cudaDevAttrMultiProcessorCount:    *value = 4; break;
-    default: return refuse(cudaErrorInvalidValue, "cudaDeviceGetAttribute");
+    default: return stream_refuse(cudaErrorInvalidValue, "cudaDeviceGetAttribute");
     }
-    return device == 0 ? cudaSuccess : refuse(cudaErrorInvalidDevice, "cudaDeviceGetAttribute");
+    return device == 0 ? cudaSuccess : stream_refuse(cudaErrorInvalidDevice, "cudaDeviceGetAttribute");
 }
 
 cudaError_t cudaGetLastError(void)
@@ -376,6 +435,10 @@ const char *cudaGetErrorString(cudaError_t e)
     case cudaErrorInvalidConfiguration: return "invalid configuration argument";
     case cudaErrorInvalidValue:         return "invalid argument";
     case cudaErrorNoDevice:             return "no device";
+    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+    case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
+    case cudaErrorStreamCaptureImplicit: return "operation would make the legacy stream depend on a capturing blocking stream";
+    case cudaErrorIllegalState:         return "the operation cannot be performed in the present state";
     case cudaErrorLaunchFailure:        return "the emulator reported a mistake (see above)";
     default:                            return "CUDA error";
     }

@@ -6,7 +6,7 @@ NVCC    ?= $(CUDA)/bin/nvcc
 CU      := $(wildcard kernels/cuda/*.cu)
 EMU     := $(wildcard tests/cusim/*.c)
 EMU     := $(filter-out tests/cusim/test_%,$(EMU))
-EMUH    := tests/cusim/internal.h tests/cusim/cusim.h
+EMUH    := tests/cusim/internal.h tests/cusim/cusim.h tests/cusim/stream.h
 SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-init -fno-threadsafe-statics -ffp-contract=off -Wall -Wno-unknown-pragmas \
            -Wno-parentheses -I. -I$(CUDA)/include -include tests/cusim/cusim.h \
            $(shell grep -qw fma /proc/cpuinfo 2>/dev/null && echo -mfma -mf16c)
@@ -54,7 +54,7 @@ cusim: $B/libopenautoglm_cusim.so ## the CUDA backend on the emulator: --device 
 cusim-checked: $B/libopenautoglm_cusim_checked.so $B/libcusim_selfcheck.so
 
 # Needs g++ and CUDA's headers; says so where there are none.
-CUSIM_TESTS := $O/tests/cusim/test_selfcheck $O/tests/cusim/test_ops
+CUSIM_TESTS := $O/tests/cusim/test_selfcheck $O/tests/cusim/test_ops $O/tests/cusim/test_replay
 cusim-test: $(CUSIM_TESTS) ## the CUDA kernels on the emulator against ref, and the emulator itself
 	@test ! -f $(CUDA)/include/cuda_runtime.h || $(MAKE) cusim-checked
 	@tests/run.sh $(CUSIM_TESTS)

@@ -4,6 +4,7 @@
  *   shadow.c  device and shared memory, and what every byte of it went through
  *   report.c  what was found
  *   cudart.c  the CUDA runtime's functions on top of these
+ *   graph.c   CUDA graphs: streams that are recorded and played again
  *
  * One lock (cusim_lock) around all of it: a kernel runs on the OS thread that
  * synchronizes. Shared memory is this module's thread-local block, so nothing
@@ -89,6 +90,8 @@ void cusim_cp_async_wait(int keep);
 /* cudart.c, for tests */
 void cusim_set(int seed, int preempt);           /* the order of threads from now on      */
 void cusim_forgive(void);                        /* a clean context after a wanted error  */
+int  cusim_allocations(void);                    /* of device memory, so far              */
+int  cusim_graph_launches(void);                 /* so far (graph.c)                      */
 
 /* report.c */
 void cusim_error(const char *kind, void *pc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -96,6 +99,7 @@ int  cusim_reports(void);                        /* how many since the last clea
 bool cusim_saw(const char *kind);
 void cusim_clear(void);
 void cusim_quiet(bool quiet);                    /* count, do not print */
+bool cusim_is_quiet(void);
 
 /* shadow.c */
 enum { ACCESS_WRITE = 1, ACCESS_ATOMIC = 2 };

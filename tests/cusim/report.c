@@ -74,3 +74,4 @@ bool cusim_saw(const char *kind)
 void cusim_clear(void) { n_seen = total = 0; }
 
 void cusim_quiet(bool quiet) { quiet_now = quiet; }
+bool cusim_is_quiet(void) { return quiet_now; }
