@@ -170,7 +170,7 @@ struct ops {
 struct backend {       /* memory and time; one const per backend */
     const char *name;  /* "ref", "cpu", "cuda" */
     bool        discrete;  /* has memory of its own: device addresses mean nothing to the host */
-    enum dtype  kv;    /* F32, F16 or BF16: what its attention is fastest with        */
+    enum dtype  kv;    /* F32, F16 or BF16: of a cache, unless somebody chooses otherwise */
     struct ops  ops;
     int    (*open)(struct device **out, int threads, struct err *e);   /* threads 0: one per core */
     void   (*close)(struct device *);

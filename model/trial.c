@@ -11,8 +11,6 @@ enum { IMAGE_PAGES = 256 * TRIAL_MAX_IMAGES };
 
 static int text_pages(const struct trial *t) { return (t->max_rows + TRIAL_PAGE - 1) / TRIAL_PAGE + 1; }
 
-float trial_limit(const struct backend *b) { return strcmp(b->name, "ref") && strcmp(b->name, "cpu") ? 2e-2f : 1e-3f; }
-
 /* A trial's device memory is small: without it there is no trial. */
 static void *on_device(const struct trial *t, const void *host, size_t n)
 {

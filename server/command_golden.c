@@ -112,7 +112,7 @@ static int golden_vision(struct report *r, struct trial *t, const struct golden 
         report_say(r, worst_pixel <= pixel_tolerance, "  preprocess", "pixel values of %d images within %.1e", n_pixels,
                    (double)worst_pixel);
     if (i)
-        report_say(r, worst <= trial_limit(t->m->backend), "  vision", "%d images, within %.1e", i, (double)worst);
+        report_say(r, worst <= TRIAL_LIMIT, "  vision", "%d images, within %.1e", i, (double)worst);
     return 0;
 }
 
@@ -145,7 +145,7 @@ static int golden_decoder(struct report *r, struct trial *t, const struct golden
         return want ? err_set(e, "%zu logits for a vocabulary of %zu", some, vocab) : -1;
     if (record_find(g->file, "margins", 0) && !(margins = record_floats(g->file, "margins", 0, (size_t)g->n_greedy, e)))
         return -1;
-    float *logits = xcalloc(all + (size_t)g->n_greedy * vocab, sizeof *logits), worst = 0, limit = trial_limit(t->m->backend);
+    float *logits = xcalloc(all + (size_t)g->n_greedy * vocab, sizeof *logits), worst = 0, limit = TRIAL_LIMIT;
     int    rc = trial_prompt(t, g->ids, g->n, g->n, logits, e);
     rc = rc ? rc : trial_follow(t, g->ids, g->n, g->greedy, g->n_greedy - 1, logits + all, e);
     if (rc == 0) {

@@ -10,8 +10,10 @@
  *   few rows    16 in 1 warp; when that would leave the machine empty, one
  *               block per PART keys, and a second kernel merges the parts
  *
- * Both add up in the same order (flash.cuh). Caches of bfloat16 and float16
- * with heads of a multiple of 8, up to 128; others in float32 (attend_plain.cuh).
+ * Both add up in the same order (flash.cuh). A float32 cache is split into two
+ * planes on its way through registers: one tile at a time, at about half the
+ * speed. Heads of a multiple of 8, up to 128; others without tensor cores
+ * (attend_plain.cuh).
  * Decode is bound by bandwidth; prefill by the tensor cores. */
 #include "kernels/cuda/attend_plain.cuh"
 
@@ -27,20 +29,35 @@ struct attend {
 
 /* ---- tensor cores ---- */
 
-template <class H, int DIM, int WARPS> struct attend_tile {
-    enum { rows = 16 * WARPS, threads = 32 * WARPS, stride = DIM + 8,
-           shared = (rows + 4 * KEYS) * stride * 2 + 2 * KEYS * 4 + 2 * rows * 4 };
+/* T: what the cache holds; H: what the tensor cores multiply. Two tiles of one plane, or one of two: the same room. */
+template <class T> struct factor { typedef T H; enum { planes = 1 }; };
+template <> struct factor<float> { typedef bf16 H; enum { planes = 2 }; };
+
+template <int DIM, int WARPS> struct attend_tile {
+    enum { rows = 16 * WARPS, threads = 32 * WARPS, stride = DIM + 8, plane = KEYS * stride,
+           shared = (2 * rows + 4 * KEYS) * stride * 2 + 2 * KEYS * 4 + 2 * rows * 4 };
 };
 
-template <class H> __device__ __forceinline__ void store_half(H *p, float x);
-template <> __device__ __forceinline__ void store_half<bf16>(bf16 *p, float x) { *p = __float2bfloat16(x); }
-template <> __device__ __forceinline__ void store_half<f16>(f16 *p, float x) { *p = __float2half(x); }
+/* Eight numbers of the cache into a tile; zeros if not valid. */
+template <class H> static __device__ __forceinline__ void load_eight(H *to, int, const H *from, bool valid) { cp_async(to, from, valid); }
+
+static __device__ __forceinline__ void load_eight(bf16 *to, int plane, const float *from, bool valid)
+{
+    float4 a = valid ? ((const float4 *)from)[0] : float4{}, b = valid ? ((const float4 *)from)[1] : float4{};
+    uint4 high, low;
+    split_pair(high.x, low.x, a.x, a.y, bf16());
+    split_pair(high.y, low.y, a.z, a.w, bf16());
+    split_pair(high.z, low.z, b.x, b.y, bf16());
+    split_pair(high.w, low.w, b.z, b.w, bf16());
+    *(uint4 *)to = high;
+    *(uint4 *)(to + plane) = low;
+}
 
 /* Keys e0 .. of the tile that lie in [from, limit) and are in use; zeros for the others. */
-template <class H, int DIM, int THREADS> static __device__ __forceinline__ void
+template <class T, class H, int DIM, int THREADS> static __device__ __forceinline__ void
 load_entries(H *k, H *v, int *ok, const struct attend &p, const int *pages, int kv_head, int e0, int from, int limit)
 {
-    enum { chunks = DIM / 8 };
+    enum { chunks = DIM / 8, plane = KEYS * (DIM + 8) };
     for (int c = (int)threadIdx.x; c < KEYS * chunks; c += THREADS) {
         int key = c / chunks, d = c % chunks * 8, e = e0 + key;
         long at = -1;
@@ -50,8 +67,8 @@ load_entries(H *k, H *v, int *ok, const struct attend &p, const int *pages, int 
         }
         bool valid = at >= 0 && d < p.dim;
         size_t where = valid ? (size_t)at * (size_t)p.s.k_stride + (size_t)(kv_head * p.dim + d) : 0;
-        cp_async(k + key * (DIM + 8) + d, (const H *)p.s.k + where, valid);
-        cp_async(v + key * (DIM + 8) + d, (const H *)p.s.v + where, valid);
+        load_eight(k + key * (DIM + 8) + d, plane, (const T *)p.s.k + where, valid);
+        load_eight(v + key * (DIM + 8) + d, plane, (const T *)p.s.v + where, valid);
         if (d == 0)
             ok[key] = at >= 0;
     }
@@ -66,21 +83,25 @@ static __device__ __forceinline__ struct place place_of(const struct attend &p, 
     return { row < p.first[seq + 1] ? row : -1, kv_head * group + i % group };
 }
 
-template <class H, int DIM, int WARPS> static __global__ void __launch_bounds__(32 * WARPS) attend_kernel(struct attend p)
+template <class C, int DIM, int WARPS> static __global__ void __launch_bounds__(32 * WARPS) attend_kernel(struct attend p)
 {
-    typedef attend_tile<H, DIM, WARPS> T;
+    typedef attend_tile<DIM, WARPS> T;
+    typedef typename factor<C>::H H;
+    enum { tiles = 3 - factor<C>::planes };              /* two in turn, or one of two planes */
     extern __shared__ __align__(16) unsigned char smem_raw[];
-    H *q = (H *)smem_raw, *k = q + T::rows * T::stride, *v = k + 2 * KEYS * T::stride;
-    int *ok = (int *)(v + 2 * KEYS * T::stride), *row_from = ok + 2 * KEYS, *row_limit = row_from + T::rows;
+    H *q = (H *)smem_raw, *k = q + 2 * T::rows * T::stride, *v = k + 2 * T::plane;
+    int *ok = (int *)(v + 2 * T::plane), *row_from = ok + 2 * KEYS, *row_limit = row_from + T::rows;
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv_head = (int)blockIdx.y;
     int seq = (int)blockIdx.z % p.n_seqs, part = (int)blockIdx.z / p.n_seqs, i0 = (int)blockIdx.x * T::rows;
     const int *pages = p.s.pages + (size_t)seq * (size_t)p.max_pages;
     if (place_of(p, seq, kv_head, i0).row < 0)
         return;
-    for (int c = (int)threadIdx.x; c < T::rows * DIM; c += T::threads) {
-        struct place at = place_of(p, seq, kv_head, i0 + c / DIM);
-        bool valid = at.row >= 0 && c % DIM < p.dim;
-        store_half(q + c / DIM * T::stride + c % DIM, valid ? row_of(p.q, at.row)[at.head * p.dim + c % DIM] : 0);
+    for (int c = (int)threadIdx.x; c < T::rows * DIM / 2; c += T::threads) {
+        int i = c / (DIM / 2), d = c % (DIM / 2) * 2;
+        struct place at = place_of(p, seq, kv_head, i0 + i);
+        bool valid = at.row >= 0 && d < p.dim;
+        const float *from = row_of(p.q, valid ? at.row : 0) + at.head * p.dim + d;
+        tile_put<H, DIM>(q, T::rows * T::stride, i, d, valid ? from[0] : 0, valid ? from[1] : 0);
     }
     if ((int)threadIdx.x < T::rows) {
         struct place at = place_of(p, seq, kv_head, i0 + (int)threadIdx.x);
@@ -101,20 +122,21 @@ template <class H, int DIM, int WARPS> static __global__ void __launch_bounds__(
     int mine = warp * 16 + lane / 4, begin = from / KEYS * KEYS;
     flash<DIM> f;
     flash_clear(f);
-    if (from < limit)
-        load_entries<H, DIM, T::threads>(k, v, ok, p, pages, kv_head, begin, from, limit);
+    if (tiles == 2 && from < limit)
+        load_entries<C, H, DIM, T::threads>(k, v, ok, p, pages, kv_head, begin, from, limit);
     cp_async_commit();
-    for (int e0 = begin, s = 0; from < limit && e0 < limit; e0 += KEYS, s ^= 1) {
-        if (e0 + KEYS < limit)
-            load_entries<H, DIM, T::threads>(k + (s ^ 1) * KEYS * T::stride, v + (s ^ 1) * KEYS * T::stride, ok + (s ^ 1) * KEYS, p,
-                                             pages, kv_head, e0 + KEYS, from, limit);
+    for (int e0 = begin, s = 0; from < limit && e0 < limit; e0 += KEYS, s ^= tiles - 1) {
+        int next = tiles == 2 ? e0 + KEYS : e0, at = tiles == 2 ? s ^ 1 : 0;
+        if (next < limit)
+            load_entries<C, H, DIM, T::threads>(k + at * T::plane, v + at * T::plane, ok + at * KEYS, p, pages, kv_head, next, from,
+                                                limit);
         cp_async_commit();
         cp_async_wait<1>();
         __syncthreads();
         const int row_begin[2] = { row_from[mine] - e0, row_from[mine + 8] - e0 };
         const int row_end[2] = { row_limit[mine] - e0, row_limit[mine + 8] - e0 };
-        flash_tile<H, DIM>(f, q + warp * 16 * T::stride, k + s * KEYS * T::stride, v + s * KEYS * T::stride, row_begin, row_end,
-                           p.s.fill ? ok + s * KEYS : NULL, p.score, lane);
+        flash_tile<H, DIM, factor<C>::planes>(f, q + warp * 16 * T::stride, T::rows * T::stride, k + s * T::plane, v + s * T::plane,
+                                              row_begin, row_end, p.s.fill ? ok + s * KEYS : NULL, p.score, lane);
         if (!p.parts && ((e0 + KEYS) % PART == 0 || e0 + KEYS >= limit))
             flash_merge(f);
         __syncthreads();                                 /* all have read tile s: it may be filled again */
@@ -169,40 +191,40 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS) merge_kernel(struct a
             row_of(p.out, r)[head * p.dim + j * 32 + lane] = sum > 0 ? o[j] / sum : 0;
 }
 
-template <class H, int DIM, int WARPS> static void launch(struct device *dev, struct attend p, int rows, int max_rows, int parts)
+template <class C, int DIM, int WARPS> static void launch(struct device *dev, struct attend p, int rows, int max_rows, int parts)
 {
-    typedef attend_tile<H, DIM, WARPS> T;
+    typedef attend_tile<DIM, WARPS> T;
     unsigned tiles = blocks_for((size_t)max_rows * (size_t)(p.n / p.n_kv), T::rows), blocks = tiles * (unsigned)(p.n_kv * p.n_seqs);
     size_t need = (size_t)rows * (size_t)p.n * (size_t)parts * (size_t)(p.dim + 2) * sizeof(float);
     bool split = parts > 1 && blocks < 2 * (unsigned)dev->processors && need <= WORK && p.n_seqs * parts < 65536;
     p.parts = split ? parts : 0;
     p.work = dev->work;
-    ALLOW_SHARED(dev, (attend_kernel<H, DIM, WARPS>), T::shared);
-    LAUNCH(dev, (attend_kernel<H, DIM, WARPS>), dim3(tiles, (unsigned)p.n_kv, (unsigned)(p.n_seqs * (p.parts ? p.parts : 1))),
+    ALLOW_SHARED(dev, (attend_kernel<C, DIM, WARPS>), T::shared);
+    LAUNCH(dev, (attend_kernel<C, DIM, WARPS>), dim3(tiles, (unsigned)p.n_kv, (unsigned)(p.n_seqs * (p.parts ? p.parts : 1))),
            T::threads, T::shared, p);
     if (p.parts)
         LAUNCH(dev, merge_kernel, dim3(blocks_for((size_t)rows * (size_t)p.n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p, rows);
 }
 
-template <class H, int DIM> static void launch_dim(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
+template <class C, int DIM> static void launch_dim(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
 {
     if (max_rows * (p.n / p.n_kv) <= 16)
-        launch<H, DIM, 1>(dev, p, rows, max_rows, parts);
+        launch<C, DIM, 1>(dev, p, rows, max_rows, parts);
     else
-        launch<H, DIM, 4>(dev, p, rows, max_rows, parts);
+        launch<C, DIM, 4>(dev, p, rows, max_rows, parts);
 }
 
-template <class H> static void launch_half(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
+template <class C> static void launch_cache(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
 {
     if (p.dim <= 64)
-        launch_dim<H, 64>(dev, p, rows, max_rows, parts);
+        launch_dim<C, 64>(dev, p, rows, max_rows, parts);
     else if (p.dim <= 80)
-        launch_dim<H, 80>(dev, p, rows, max_rows, parts);
+        launch_dim<C, 80>(dev, p, rows, max_rows, parts);
     else
-        launch_dim<H, 128>(dev, p, rows, max_rows, parts);
+        launch_dim<C, 128>(dev, p, rows, max_rows, parts);
 }
 
-/* ---- float32 ---- */
+/* ---- without tensor cores ---- */
 
 static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kernel(struct attend p, int rows)
 {
@@ -233,10 +255,12 @@ void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const s
     p.first = b->first, p.from = view->from, p.limit = view->limit, p.max_pages = view->max_pages, p.n_seqs = b->n_seqs;
     int parts = (view->max_kv + PART - 1) / PART;
     bool fits = h->dim % 8 == 0 && h->dim <= 128;
-    if (kv->dtype == BF16 && fits)
-        launch_half<bf16>(dev, p, b->n_rows, b->max_rows, parts);
-    else if (kv->dtype == F16 && fits)
-        launch_half<f16>(dev, p, b->n_rows, b->max_rows, parts);
+    if (fits && kv->dtype == BF16)
+        launch_cache<bf16>(dev, p, b->n_rows, b->max_rows, parts);
+    else if (fits && kv->dtype == F16)
+        launch_cache<f16>(dev, p, b->n_rows, b->max_rows, parts);
+    else if (fits)
+        launch_cache<float>(dev, p, b->n_rows, b->max_rows, parts);
     else
         LAUNCH(dev, attend_plain_kernel, dim3(blocks_for((size_t)b->n_rows * (size_t)h->n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p, b->n_rows);
 }

@@ -1,7 +1,7 @@
-/* kernels/cuda/attend_plain.cuh - attention in float32, for caches of float32
- * and heads that the tensor cores' tiles do not fit: one warp per query and
- * head. A lane scores one of 32 keys; then the lanes share the columns of the
- * values. Keys in order, 32 at a time: a row does not know its batch. */
+/* kernels/cuda/attend_plain.cuh - attention without tensor cores, for heads that
+ * their tiles do not fit: one warp per query and head. A lane scores one of 32
+ * keys; then the lanes share the columns of the values. Keys in order, 32 at a
+ * time: a row does not know its batch. */
 #ifndef KERNELS_CUDA_ATTEND_PLAIN_CUH
 #define KERNELS_CUDA_ATTEND_PLAIN_CUH
 #include "kernels/cuda/flash.cuh"

@@ -3,9 +3,9 @@
  * sees all of the segment's keys.
  *
  * A block takes 64 rows x group of one segment and kv head, 4 warps; q, k and v
- * are float32 and become bfloat16 on the way into shared memory, through
- * registers. Keys are read again by every block of a segment: bound by the L2
- * cache on long segments. Heads of a multiple of 8, up to 128; others in
+ * are float32 and each becomes two bfloat16 on the way into shared memory,
+ * through registers. Keys are read again by every block of a segment; three
+ * products of tensor cores take the place of one, which bounds it. Heads of a multiple of 8, up to 128; others in
  * float32. */
 #include "kernels/cuda/attend_plain.cuh"
 
@@ -31,7 +31,7 @@ static __device__ int segment_of(const struct ragged &p, int *t)
     return -1;
 }
 
-/* Rows of one head as bfloat16; zeros outside. n_rows of smem; row i is row first + i of x if that is below end. */
+/* KEYS rows of one head, in two planes; zeros outside. Row i is row first + i of x if that is below end. */
 template <int DIM> static __device__ void
 load_rows(bf16 *to, const struct tensor &x, int first, int end, int head, int dim)
 {
@@ -39,24 +39,25 @@ load_rows(bf16 *to, const struct tensor &x, int first, int end, int head, int di
         int i = c / (DIM / 2), d = c % (DIM / 2) * 2;
         const float *row = row_of(x, first + i) + head * dim + d;
         bool valid = first + i < end && d < dim;
-        *(uint32_t *)(to + i * (DIM + 8) + d) = valid ? pair_of(row[0], row[1], bf16()) : 0;
+        tile_put<bf16, DIM>(to, KEYS * (DIM + 8), i, d, valid ? row[0] : 0, valid ? row[1] : 0);
     }
 }
 
-template <int DIM> static __global__ void __launch_bounds__(THREADS) ragged_kernel(struct ragged p)
+template <int DIM> static __global__ void __launch_bounds__(THREADS, 2) ragged_kernel(struct ragged p)
 {
     enum { stride = DIM + 8 };
     extern __shared__ __align__(16) unsigned char smem_raw[];
-    bf16 *q = (bf16 *)smem_raw, *k = q + ROWS * stride, *v = k + KEYS * stride;
+    bf16 *q = (bf16 *)smem_raw, *k = q + 2 * ROWS * stride, *v = k + 2 * KEYS * stride;
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv_head = (int)blockIdx.y, group = p.n / p.n_kv;
     int tile = (int)blockIdx.x, seg = segment_of(p, &tile);
     if (seg < 0)
         return;
     int i0 = tile * ROWS, first = p.q_first[seg], end = p.q_first[seg + 1], kv_end = p.kv_first[seg + 1];
-    for (int c = (int)threadIdx.x; c < ROWS * DIM; c += THREADS) {
-        int i = i0 + c / DIM, d = c % DIM, row = first + i / group;
+    for (int c = (int)threadIdx.x; c < ROWS * DIM / 2; c += THREADS) {
+        int i = i0 + c / (DIM / 2), d = c % (DIM / 2) * 2, row = first + i / group;
+        const float *from = row_of(p.q, row) + (kv_head * group + i % group) * p.dim + d;
         bool valid = row < end && d < p.dim;
-        q[c / DIM * stride + d] = __float2bfloat16(valid ? row_of(p.q, row)[(kv_head * group + i % group) * p.dim + d] : 0);
+        tile_put<bf16, DIM>(q, ROWS * stride, i - i0, d, valid ? from[0] : 0, valid ? from[1] : 0);
     }
     flash<DIM> f;
     flash_clear(f);
@@ -66,7 +67,7 @@ template <int DIM> static __global__ void __launch_bounds__(THREADS) ragged_kern
         load_rows<DIM>(v, p.v, e0, kv_end, kv_head, p.dim);
         __syncthreads();
         const int from[2] = { 0, 0 }, limit[2] = { kv_end - e0, kv_end - e0 };
-        flash_tile<bf16, DIM>(f, q + warp * 16 * stride, k, v, from, limit, NULL, p.score, lane);
+        flash_tile<bf16, DIM, 2>(f, q + warp * 16 * stride, ROWS * stride, k, v, from, limit, NULL, p.score, lane);
     }
     flash_end_part(f);
 #pragma unroll
@@ -84,7 +85,7 @@ template <int DIM> static __global__ void __launch_bounds__(THREADS) ragged_kern
 
 template <int DIM> static void launch(struct device *dev, const struct ragged &p)
 {
-    size_t shared = (size_t)(ROWS + 2 * KEYS) * (DIM + 8) * 2;
+    size_t shared = (size_t)(2 * ROWS + 4 * KEYS) * (DIM + 8) * 2;
     unsigned tiles = blocks_for((size_t)p.q.rows * (size_t)(p.n / p.n_kv), ROWS) + (unsigned)p.n_seg;
     ALLOW_SHARED(dev, (ragged_kernel<DIM>), shared);
     LAUNCH(dev, (ragged_kernel<DIM>), dim3(tiles, (unsigned)p.n_kv), THREADS, shared, p);

@@ -127,6 +127,14 @@ template <class H> __device__ __forceinline__ void split_pair(uint32_t &high, ui
     low = pair_of(rest_of(a, H()), rest_of(b, H()), H());
 }
 
+/* d += (high + low) b */
+template <class H> __device__ __forceinline__ void
+mma_split(float (&d)[4], const uint32_t (&high)[4], const uint32_t (&low)[4], uint32_t b0, uint32_t b1, H)
+{
+    mma(d, high, b0, b1, H());
+    mma(d, low, b0, b1, H());
+}
+
 __device__ __forceinline__ float warp_sum(float x)
 {
     for (int i = 16; i > 0; i >>= 1)

@@ -1,6 +1,12 @@
 /* kernels/cuda/flash.cuh - softmax(scale Q K') V on tensor cores for one warp
- * and its 16 queries, 64 keys at a time (FlashAttention-2): the scores stay in
+ * and its 16 queries, 32 keys at a time (FlashAttention-2): the scores stay in
  * registers, where they become the left operand of P V.
+ *
+ * No factor is rounded: q and P go to the tensor cores as two numbers each
+ * (split_pair), and so do k and v where they are float32. A tile in shared
+ * memory is one or two planes of rows of DIM + 8 numbers; the second holds what
+ * rounding left. The product of two remainders is dropped, it is 2^-16 of the
+ * whole or less.
  *
  * Keys are taken in order; what a query does not see changes nothing, bit by
  * bit, so a query's result does not depend on which others share its block.
@@ -11,7 +17,7 @@
 #define KERNELS_CUDA_FLASH_CUH
 #include "kernels/cuda/common.cuh"
 
-enum { KEYS = 64, PART = 256 };
+enum { KEYS = 32, PART = 256 };
 
 struct score { float scale, softcap; };    /* softcap 0: none */
 
@@ -54,20 +60,29 @@ template <int DIM> __device__ __forceinline__ void flash_clear(flash<DIM> &s)
     s.all[0] = s.all[1] = running{ -INFINITY, 0 };
 }
 
-/* Scores of 16 queries (smem, from the warp's first) and 64 keys. */
-template <class H, int DIM> __device__ __forceinline__ void flash_scores(float (&s)[KEYS / 8][4], const H *q, const H *k, int lane)
+/* Scores of 16 queries (smem, from the warp's first; the second plane q_plane numbers on) and KEYS keys of KV planes. */
+template <class H, int DIM, int KV> __device__ __forceinline__ void
+flash_scores(float (&s)[KEYS / 8][4], const H *q, int q_plane, const H *k, int lane)
 {
     enum { stride = DIM + 8 };
 #pragma unroll
     for (int d = 0; d < DIM; d += 16) {
-        uint32_t a[4];
-        ldmatrix(a, q + lane % 16 * stride + d + lane / 16 * 8);
+        uint32_t high[4], low[4];
+        const H *row = q + lane % 16 * stride + d + lane / 16 * 8;
+        ldmatrix(high, row);
+        ldmatrix(low, row + q_plane);
 #pragma unroll
         for (int j = 0; j < KEYS / 16; j++) {
             uint32_t b[4];
-            ldmatrix(b, k + (j * 16 + lane % 8 + lane / 16 * 8) * stride + d + lane / 8 % 2 * 8);
-            mma(s[2 * j], a, b[0], b[1], H());
-            mma(s[2 * j + 1], a, b[2], b[3], H());
+            const H *key = k + (j * 16 + lane % 8 + lane / 16 * 8) * stride + d + lane / 8 % 2 * 8;
+            ldmatrix(b, key);
+            mma_split(s[2 * j], high, low, b[0], b[1], H());
+            mma_split(s[2 * j + 1], high, low, b[2], b[3], H());
+            if (KV == 2) {
+                ldmatrix(b, key + KEYS * stride);
+                mma(s[2 * j], high, b[0], b[1], H());
+                mma(s[2 * j + 1], high, b[2], b[3], H());
+            }
         }
     }
 }
@@ -108,34 +123,50 @@ flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit,
     f.now[h].sum = f.now[h].sum * shrink + sum;
 }
 
-template <class H, int DIM> __device__ __forceinline__ void flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, int lane)
+template <class H, int DIM, int KV> __device__ __forceinline__ void
+flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, int lane)
 {
 #pragma unroll
     for (int k = 0; k < KEYS / 16; k++) {
-        uint32_t a[4];
+        uint32_t high[4], low[4];
 #pragma unroll
         for (int i = 0; i < 4; i++)
-            a[i] = pair_of(p[2 * k + i / 2][i % 2 * 2], p[2 * k + i / 2][i % 2 * 2 + 1], H());
+            split_pair(high[i], low[i], p[2 * k + i / 2][i % 2 * 2], p[2 * k + i / 2][i % 2 * 2 + 1], H());
 #pragma unroll
         for (int d = 0; d < DIM / 16; d++) {
             uint32_t b[4];
-            ldmatrix_transposed(b, v + (k * 16 + lane % 16) * f.stride + d * 16 + lane / 16 * 8);
-            mma(f.part[2 * d], a, b[0], b[1], H());
-            mma(f.part[2 * d + 1], a, b[2], b[3], H());
+            const H *value = v + (k * 16 + lane % 16) * f.stride + d * 16 + lane / 16 * 8;
+            ldmatrix_transposed(b, value);
+            mma_split(f.part[2 * d], high, low, b[0], b[1], H());
+            mma_split(f.part[2 * d + 1], high, low, b[2], b[3], H());
+            if (KV == 2) {
+                ldmatrix_transposed(b, value + KEYS * f.stride);
+                mma(f.part[2 * d], high, b[0], b[1], H());
+                mma(f.part[2 * d + 1], high, b[2], b[3], H());
+            }
         }
     }
 }
 
 /* One tile. from, limit: of the two rows, relative to the tile's first key; ok: (KEYS) or NULL. */
-template <class H, int DIM> __device__ __forceinline__ void
-flash_tile(flash<DIM> &f, const H *q, const H *k, const H *v, const int (&from)[2], const int (&limit)[2], const int *ok,
-           struct score c, int lane)
+template <class H, int DIM, int KV> __device__ __forceinline__ void
+flash_tile(flash<DIM> &f, const H *q, int q_plane, const H *k, const H *v, const int (&from)[2], const int (&limit)[2],
+           const int *ok, struct score c, int lane)
 {
     float s[KEYS / 8][4] = {};
-    flash_scores<H, DIM>(s, q, k, lane);
+    flash_scores<H, DIM, KV>(s, q, q_plane, k, lane);
     flash_soften(f, s, 0, from[0], limit[0], ok, c, lane);
     flash_soften(f, s, 1, from[1], limit[1], ok, c, lane);
-    flash_values(f, s, v, lane);
+    flash_values<H, DIM, KV>(f, s, v, lane);
+}
+
+/* Two neighbouring numbers of row i of a tile, column d: into both planes. */
+template <class H, int DIM> __device__ __forceinline__ void tile_put(H *tile, int plane, int i, int d, float a, float b)
+{
+    uint32_t high, low;
+    split_pair(high, low, a, b, H());
+    *(uint32_t *)(tile + i * (DIM + 8) + d) = high;
+    *(uint32_t *)(tile + plane + i * (DIM + 8) + d) = low;
 }
 
 /* The end of a part: sums over the four lanes of a row. */

@@ -103,10 +103,8 @@ multiply(float (&sum)[T::mt][T::nt][4], const bf16 *a, const bf16 *b, int wm, in
                 ldmatrix(high, at);
                 ldmatrix(low, at + T::m * T::stride);
 #pragma unroll
-                for (int j = 0; j < T::nt; j++) {
-                    mma(sum[i][j], high, bf[j][2 * half], bf[j][2 * half + 1], bf16());
-                    mma(sum[i][j], low, bf[j][2 * half], bf[j][2 * half + 1], bf16());
-                }
+                for (int j = 0; j < T::nt; j++)
+                    mma_split(sum[i][j], high, low, bf[j][2 * half], bf[j][2 * half + 1], bf16());
             }
     }
 }

@@ -15,16 +15,12 @@ static const struct backend *cuda;
 static void (*set_order)(int seed, int preempt);
 
 static int linear_step;
-static void attend_body(struct run *ref, struct run *got), ragged_body(struct run *ref, struct run *got);
 
-/* The weights of attention are rounded to 16 bits; all else is exact up to the order of sums. */
 static void on_variant(int i, void (*body)(struct run *ref, struct run *got))
 {
     if (set_order)
         set_order(orders[i].seed, orders[i].preempt);
-    noise_rounded = true;
     linear_step = 7;                               /* meets every shape and type */
-    near_slack = body == attend_body || body == ragged_body ? 0.01f : 0;
     struct run *ref = run_open(&backend_ref, 1), *got = run_open(cuda, 0);
     body(ref, got);
     run_close(ref);

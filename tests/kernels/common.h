@@ -74,11 +74,6 @@ static inline void *get(struct run *r, const void *src, size_t n)
     return p;
 }
 
-/* What a test of a less exact backend sets: numbers that bfloat16 holds, so that rounding a factor changes nothing, and
- * how far a result may be off, relative to 1, where a backend rounds in between. */
-static bool noise_rounded;
-static float near_slack;
-
 /* Numbers in -scale .. scale, the same for the same seed. */
 static inline float *noise(struct run *r, size_t n, unsigned seed, float scale)
 {
@@ -87,8 +82,6 @@ static inline float *noise(struct run *r, size_t n, unsigned seed, float scale)
     for (size_t i = 0; i < n; i++) {
         s = s * 1664525 + 1013904223;
         x[i] = ((float)(s >> 8) / 8388608.0f - 1) * scale;
-        if (noise_rounded)
-            x[i] = bf16_get(bf16_put(x[i]));
     }
     return x;
 }
@@ -120,7 +113,6 @@ static inline float *matrix_get(struct run *r, struct tensor t)
 static inline void near(const char *what, const float *got, const float *want, size_t n, float tol, float eps)
 {
     double error = 0, power = 0;
-    tol += near_slack;
     for (size_t i = 0; i < n; i++) {
         if (got[i] == want[i])
             continue;
@@ -129,7 +121,7 @@ static inline void near(const char *what, const float *got, const float *want, s
         error += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
         power += (double)want[i] * (double)want[i];
     }
-    MUST(error <= 1e-9 * power + (1e-14 + (double)(near_slack * near_slack) / 16) * (double)n, "%s: mean square error %g of %g",
+    MUST(error <= 1e-9 * power + 1e-14 * (double)n, "%s: mean square error %g of %g",
          what, error, power);
 }
 

@@ -25,7 +25,7 @@ static void family_images(struct rig *g, const struct golden *want)
             const float *w = golden_floats(want, name, i, (size_t)rows * (size_t)hidden);
             for (int r = 0; r < rows; r++)
                 golden_compare(name, have + (size_t)r * (size_t)width + (size_t)(part * hidden), w + (size_t)r * (size_t)hidden,
-                               (size_t)hidden, trial_limit(g->backend));
+                               (size_t)hidden, TRIAL_LIMIT);
         }
     }
 }

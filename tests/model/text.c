@@ -10,7 +10,7 @@ static void check_continuation(struct rig *g, const struct golden *want, const i
     int n_greedy, vocab = g->m->vocab;
     int32_t *greedy = golden_ints(want, "greedy", 0, &n_greedy);
     const float *margins = golden_find(want, "margins", 0) ? golden_floats(want, "margins", 0, (size_t)n_greedy) : NULL;
-    float *rows = malloc((size_t)n_greedy * (size_t)vocab * sizeof *rows), limit = trial_limit(g->backend);
+    float *rows = malloc((size_t)n_greedy * (size_t)vocab * sizeof *rows), limit = TRIAL_LIMIT;
     struct err e;
     memcpy(rows, last, (size_t)vocab * sizeof *rows);
     ck_assert_msg(trial_follow(&g->t, ids, n, greedy, n_greedy - 1, rows + vocab, &e) == 0, "%s", e.text);
@@ -35,7 +35,7 @@ static void golden_text(struct rig *g, const struct golden *want, bool chunks)
     struct err e;
     ck_assert_uint_eq(some % row, 0);                    /* all rows, or only the last ones */
     rig_prompt(g, ids, n, n, logits);
-    float d = golden_compare("logits", logits + all - some, golden_floats(want, "logits", 0, some), some, trial_limit(g->backend));
+    float d = golden_compare("logits", logits + all - some, golden_floats(want, "logits", 0, some), some, TRIAL_LIMIT);
     printf("%s on %s: logits within %.1e\n", want->dir, g->backend->name, (double)d);
     for (int c = 0; c < (chunks ? 3 : 1); c++) {
         rig_prompt(g, ids, n, sizes[c], again);
