@@ -1,14 +1,20 @@
 #!/bin/sh
 # tests/run.sh [--api] PROGRAM... - runs the C test programs (Check prints "NN%: Checks: n, Failures: n, Errors: n") and,
 # with --api, pytest on tests/api; adds the counts up and ends in a line that says them.
+# TEST_SLOW=1 says that this is a sanitizer build: everything is given ten times as long.
 set -u
+slower=1
+[ -z "${TEST_SLOW:-}" ] || slower=10
+export CK_TIMEOUT_MULTIPLIER=$slower
 passed=0 failed=0 skipped=0
 
 number() { printf '%s' "$1" | grep -oE "[0-9]+ $2" | head -n 1 | cut -d' ' -f1; }
 
 run_program() {
-    out=$(timeout "${TEST_TIMEOUT:-540}" "$1" 2>&1)
+    began=$(date +%s)
+    out=$(timeout $((540 * slower)) "$1" 2>&1)
     rc=$?
+    took=$(($(date +%s) - began))
     line=$(printf '%s\n' "$out" | grep -E '^[0-9]+%: Checks: ' | tail -n 1)
     counts=$(printf '%s' "$line" | tr -c '0-9' ' ')
     # shellcheck disable=SC2086
@@ -19,7 +25,7 @@ run_program() {
         printf '%s\n' "$out" | tail -n 200
         echo "FAILED $1 (exit $rc)"
     else
-        echo "ok $1: $n checks"
+        echo "ok $1: $n checks, $took s"
         printf '%s\n' "$out" | grep '^skip: '
     fi
     passed=$((passed + (n > bad ? n - bad : 0)))

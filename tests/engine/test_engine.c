@@ -9,8 +9,9 @@
 #include "base/mem.h"
 #include "engine/engine.h"
 #include "image/image.h"
+#include "tests/slow.h"
 
-enum { BATCH = 32, ANSWER = 24 };
+enum { BATCH = SLOW ? 8 : 32, ANSWER = 24 };
 
 struct answer {
     char *text;
@@ -150,7 +151,7 @@ static void forget_alone(void)
         free(alone[i].text);
 }
 
-START_TEST(in_a_batch_of_32)
+START_TEST(in_a_large_batch)
 {
     struct engine *g = open_engine((struct engine_options){ .max_num_seqs = BATCH, .max_batched_tokens = 200 });
     struct request *r[BATCH];
@@ -340,7 +341,7 @@ int main(void)
     TCase *t = tcase_create("engine");
     tcase_set_timeout(t, 240);
     tcase_add_unchecked_fixture(t, ask_alone, forget_alone);
-    tcase_add_test(t, in_a_batch_of_32);
+    tcase_add_test(t, in_a_large_batch);
     tcase_add_test(t, after_a_cache_hit);
     tcase_add_test(t, after_being_put_back);
     tcase_add_test(t, same_seed_same_text_other_seed_other_text);

@@ -5,10 +5,12 @@
 
 #include "model/open_autoglm.c"
 #include "tests/model/text.c"
+#include "tests/slow.h"
 
 enum { NATIVE_ROWS = 2048 };
 
-/* Calls `test` for every folder with a golden.safetensors under tests/model/open_autoglm. */
+/* Calls `test` for every folder with a golden.safetensors under tests/model/open_autoglm. The plain backend is the
+ * slowest of all under a sanitizer, and its loops see nothing in large models that they do not see in the tiny ones. */
 static int each_case(void (*test)(const char *dir, const char *backend))
 {
     int n = 0;
@@ -23,7 +25,7 @@ static int each_case(void (*test)(const char *dir, const char *backend))
         if (*f->d_name == '.' || stat(path, &st) != 0)
             continue;
         for (int b = 0; backends[b]; b++)
-            if (backend_find(backends[b], NULL)) {
+            if (backend_find(backends[b], NULL) && !(SLOW && !strcmp(backends[b], "ref") && !strstr(dir, "tiny"))) {
                 test(dir, backends[b]);
                 n++;
             }
