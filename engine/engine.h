@@ -27,7 +27,7 @@ struct engine;
 struct prompt;
 struct request;
 
-enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_TOP_LOGPROBS = 20, ENGINE_LATENCY_BUCKETS = 20 };
+enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_STOP_BYTES = 4096, ENGINE_MAX_TOP_LOGPROBS = 20, ENGINE_LATENCY_BUCKETS = 20 };
 
 struct engine_options {        /* 0 or NULL: the default */
     const char *model_dir;

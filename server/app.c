@@ -55,6 +55,8 @@ void app_leave(struct app *a) { atomic_fetch_sub(&a->inflight, 1); }
 
 bool app_input_enter(struct app *a, struct exchange *x)
 {
+    if (x->has_input)
+        return true;
     pthread_mutex_lock(&a->input_lock);
     bool alive = true;
     while (a->input_free == 0 && alive) {
@@ -72,12 +74,16 @@ bool app_input_enter(struct app *a, struct exchange *x)
     }
     if (alive)
         a->input_free--;
+    x->has_input = alive;
     pthread_mutex_unlock(&a->input_lock);
     return alive;
 }
 
-void app_input_leave(struct app *a)
+void app_input_leave(struct app *a, struct exchange *x)
 {
+    if (!x->has_input)
+        return;
+    x->has_input = false;
     pthread_mutex_lock(&a->input_lock);
     a->input_free++;
     pthread_cond_signal(&a->input_cond);

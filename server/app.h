@@ -14,7 +14,10 @@
 
 enum app_state { APP_LOADING, APP_READY, APP_DRAINING };
 
-enum { APP_ROUTES = 32, APP_STATUSES = 24 };
+enum {
+    APP_ROUTES = 32, APP_STATUSES = 24,
+    APP_LONG_BODY = 64 << 10,  /* bytes; JSON may take forty times as many when it is parsed */
+};
 
 struct app {
     const struct config      *cfg;        /* borrowed                                              */
@@ -41,10 +44,11 @@ struct engine *app_engine(struct app *a, struct err *e);
 int  app_enter(struct app *a, struct err *e);
 void app_leave(struct app *a);
 
-/* Decoding images takes memory and a core for a while: only a few requests at
- * a time. Returns false when the client went away or the server stops. */
+/* Parsing a long body and decoding images take memory and a core for a while:
+ * only a few requests at a time (once is enough for all that x does). Returns
+ * false when the client went away or the server stops. */
 bool app_input_enter(struct app *a, struct exchange *x);
-void app_input_leave(struct app *a);
+void app_input_leave(struct app *a, struct exchange *x);     /* if it has entered */
 
 const char *app_model_name(const struct app *a);                     /* the one that replies carry */
 bool        app_knows_model(const struct app *a, const char *name);

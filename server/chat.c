@@ -95,16 +95,12 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, stru
                : -1;
 }
 
-enum { LONG_BODY = 256 << 10 };
-
-/* Decodes the images and lets the engine read the chat; what takes long, only
- * a few at a time. NULL with e->text empty: the client is gone. */
+/* Decodes the images and lets the engine read the chat. NULL with e->text empty: the client is gone. */
 static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchange *x, struct chat_request *q,
                                   struct err *e)
 {
     int n = q->messages.n_images;
-    bool heavy = n > 0 || x->n_body > LONG_BODY;
-    if (heavy && !app_input_enter(a, x))
+    if (n > 0 && !app_input_enter(a, x))
         return NULL;
     struct prompt     *p = NULL;
     struct chat_image *images = calloc((size_t)n + 1, sizeof *images);
@@ -123,30 +119,42 @@ static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchan
         p = engine_prompt(g, &q->chat, e);
     }
     free(images);
-    if (heavy)
-        app_input_leave(a);
     return p;
+}
+
+/* From the body to the engine. What the request held is free again before its
+ * answer is waited for. NULL: an error was answered, or the client is gone. */
+static struct generation *submit(struct app *a, struct engine *g, struct exchange *x)
+{
+    struct chat_request q = { 0 };
+    struct err          e = { 0 };
+    struct prompt      *p = NULL;
+    struct generation  *made = NULL;
+    if ((x->n_body <= APP_LONG_BODY || app_input_enter(a, x)) && parse(a, g, x, &q, &e) == 0)
+        p = make_prompt(a, g, x, &q, &e);
+    app_input_leave(a, x);
+    if (p)
+        made = generation_new(a, g, x, p, &q.sampling, true);
+    else if (e.text[0])
+        reply_error(x, &e);
+    else
+        x->broken = true;
+    messages_free(&q.messages);
+    json_decref(q.root);
+    return made;
 }
 
 void chat_completions(struct app *a, struct exchange *x)
 {
-    struct chat_request q = { 0 };
-    struct err          e = { 0 };
-    struct engine      *g = app_engine(a, &e);
-    if (!g || parse(a, g, x, &q, &e) != 0 || app_enter(a, &e) != 0) {
+    struct err     e = { 0 };
+    struct engine *g = app_engine(a, &e);
+    if (!g || app_enter(a, &e) != 0) {
         reply_error(x, &e);
-    } else {
-        struct prompt *p = make_prompt(a, g, x, &q, &e);
-        if (p) {
-            generation_run(a, g, x, p, &q.sampling, true);
-        } else {
-            app_leave(a);
-            if (e.text[0])
-                reply_error(x, &e);
-            else
-                x->broken = true;
-        }
+        return;
     }
-    messages_free(&q.messages);
-    json_decref(q.root);
+    struct generation *q = submit(a, g, x);
+    if (q)
+        generation_run(q);
+    else
+        app_leave(a);
 }

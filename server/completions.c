@@ -19,28 +19,43 @@ static const json_t *prompt_of(const json_t *in, struct err *e)
     return NULL;
 }
 
-void completions(struct app *a, struct exchange *x)
+static struct generation *submit(struct app *a, struct engine *g, struct exchange *x)
 {
-    struct sampling s = { 0 };
-    struct err      e = { 0 };
-    struct engine  *g = app_engine(a, &e);
-    json_t         *root = g ? fields_parse(x->body, x->n_body, &e) : NULL;
-    const json_t   *text = NULL;
-    struct prompt  *p = NULL;
-    if (g)
-        params_default(g, &s.params);
-    if (root && check_model(a, root, &e) == 0 && sampling_parse(&s, root, false, &e) == 0 &&
-        (text = prompt_of(root, &e)) != NULL && app_enter(a, &e) == 0) {
+    struct sampling    s = { 0 };
+    struct err         e = { 0 };
+    struct prompt     *p = NULL;
+    struct generation *made = NULL;
+    const json_t      *text = NULL;
+    json_t            *root = NULL;
+    params_default(g, &s.params);
+    if (x->n_body > APP_LONG_BODY && !app_input_enter(a, x))
+        x->broken = true;
+    else if ((root = fields_parse(x->body, x->n_body, &e)) != NULL && check_model(a, root, &e) == 0 &&
+             sampling_parse(&s, root, false, &e) == 0 && (text = prompt_of(root, &e)) != NULL)
         p = engine_prompt_text(g, json_string_value(text), json_string_length(text), &e);
-        exchange_drop_body(x);
-        if (!p)
-            app_leave(a);
-    }
+    app_input_leave(a, x);
+    exchange_drop_body(x);
     if (!s.params.max_tokens)
         s.params.max_tokens = 16;      /* OpenAI's default of this endpoint */
     if (p)
-        generation_run(a, g, x, p, &s, false);
-    else
+        made = generation_new(a, g, x, p, &s, false);
+    else if (!x->broken)
         reply_error(x, &e);
     json_decref(root);
+    return made;
+}
+
+void completions(struct app *a, struct exchange *x)
+{
+    struct err     e = { 0 };
+    struct engine *g = app_engine(a, &e);
+    if (!g || app_enter(a, &e) != 0) {
+        reply_error(x, &e);
+        return;
+    }
+    struct generation *q = submit(a, g, x);
+    if (q)
+        generation_run(q);
+    else
+        app_leave(a);
 }

@@ -5,11 +5,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum {
-    MAX_DEPTH  = 128,          /* of arrays and objects; jansson recurses for each          */
-    MAX_VALUES = 400000,       /* "[],[],": three bytes that become a hundred in memory     */
-};
-
 int fields_wrong(struct err *e, const char *code, const char *at, const char *name, const char *fmt, ...)
 {
     char    path[128], text[256];
@@ -31,9 +26,9 @@ static int wrong_type(struct err *e, const char *at, const char *name, const cha
 }
 
 /* Looks at the brackets and commas outside of strings before memory is spent on them. */
-static int check_size(const char *s, size_t n, struct err *e)
+int fields_check_size(const char *what, const char *s, size_t n, int *values, struct err *e)
 {
-    int  depth = 0, values = 0;
+    int  depth = 0;
     bool in_string = false;
     for (size_t i = 0; i < n; i++) {
         if (in_string) {
@@ -49,11 +44,11 @@ static int check_size(const char *s, size_t n, struct err *e)
         in_string = s[i] == '"';
         bool opens = s[i] == '{' || s[i] == '[';
         depth += opens ? 1 : s[i] == '}' || s[i] == ']' ? -1 : 0;
-        values += opens || s[i] == ',';
-        if (depth > MAX_DEPTH)
-            return err_set(e, "the body's JSON is nested more than %d levels deep", MAX_DEPTH);
-        if (values > MAX_VALUES)
-            return err_set(e, "the body's JSON holds more than %d values", MAX_VALUES);
+        *values -= opens || s[i] == ',';
+        if (depth > FIELDS_MAX_DEPTH)
+            return err_set(e, "%s's JSON is nested more than %d levels deep", what, FIELDS_MAX_DEPTH);
+        if (*values < 0)
+            return err_set(e, "%s's JSON holds more than %d values", what, FIELDS_MAX_VALUES);
     }
     return 0;
 }
@@ -61,11 +56,12 @@ static int check_size(const char *s, size_t n, struct err *e)
 json_t *fields_parse(const char *body, size_t n, struct err *e)
 {
     json_error_t je;
+    int          values = FIELDS_MAX_VALUES;
     if (n == 0) {
         err_set(e, "the request has no body; a JSON object is expected");
         return NULL;
     }
-    if (check_size(body, n, e) != 0)
+    if (fields_check_size("the body", body, n, &values, e) != 0)
         return NULL;
     json_t *root = json_loadb(body, n, 0, &je);
     if (!root) {

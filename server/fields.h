@@ -12,8 +12,17 @@
 
 #include "base/err.h"
 
+enum {
+    FIELDS_MAX_DEPTH  = 128,       /* of arrays and objects; jansson recurses for each      */
+    FIELDS_MAX_VALUES = 400000,    /* "[],[],": three bytes that become a hundred in memory */
+};
+
 /* The request's body as a JSON object, or NULL: not JSON, too deep, not an object. */
 json_t *fields_parse(const char *body, size_t n, struct err *e);
+
+/* Is this JSON small enough to be parsed? Takes its values off *values (at
+ * first FIELDS_MAX_VALUES). `what` begins the message: "the body". */
+int fields_check_size(const char *what, const char *s, size_t n, int *values, struct err *e);
 
 int fields_wrong(struct err *e, const char *code, const char *at, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));

@@ -37,13 +37,11 @@ struct generation {
 static void generation_free(void *state)
 {
     struct generation *q = state;
-    if (q->request) {
-        if (!q->ended)
-            log_debug("request %s: cancelled after %.2f s", q->head.id, clock_seconds() - q->x->started);
-        request_free(q->request);
-    }
-    if (q->ended)
+    if (!q->ended)
+        log_debug("request %s: cancelled after %.2f s", q->head.id, clock_seconds() - q->x->started);
+    else
         event_free(&q->end);
+    request_free(q->request);
     buf_free(&q->text);
     logprobs_free(&q->probs);
     app_leave(q->app);
@@ -252,20 +250,25 @@ static void make_id(char *out, size_t size, const char *prefix)
     snprintf(out, size, "%s-%s", prefix, digits);
 }
 
-void generation_run(struct app *a, struct engine *g, struct exchange *x, struct prompt *p, const struct sampling *s,
-                    bool chat)
+struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
+                                  const struct sampling *s, bool chat)
 {
     struct generation *q = calloc(1, sizeof *q);
     struct err         e = { .status = 503, .text = "out of memory" };
-    if (!q) {
+    struct request    *r = NULL;
+    if (q)
+        r = engine_submit(g, p, &s->params, &e);
+    else
         prompt_free(p);
-        app_leave(a);
+    if (!r) {
+        free(q);
         reply_error(x, &e);
-        return;
+        return NULL;
     }
     q->app = a;
     q->engine = g;
     q->x = x;
+    q->request = r;
     q->stream = s->stream;
     q->include_usage = s->include_usage;
     q->logprobs = s->params.logprobs;
@@ -276,13 +279,14 @@ void generation_run(struct app *a, struct engine *g, struct exchange *x, struct 
     make_id(q->head.id, sizeof q->head.id, chat ? "chatcmpl" : "cmpl");
     buf_init(&q->text, TEXT_BYTES);
     logprobs_init(&q->probs);
+    return q;
+}
 
-    q->request = engine_submit(g, p, &s->params, &e);
-    if (!q->request)
-        reply_error(x, &e);
-    else if (!q->stream)
-        answer(q);
-    else if (start_stream(q))
+void generation_run(struct generation *q)
+{
+    if (q->stream && start_stream(q))
         return;                    /* the exchange owns it now */
+    if (!q->stream)
+        answer(q);
     generation_free(q);
 }

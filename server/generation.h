@@ -5,10 +5,16 @@
 #include "server/app.h"
 #include "server/sampling.h"
 
-/* Submits the prompt (which becomes the engine's) and answers x: with the
- * whole answer, with a stream, or with an error. The caller has entered the
- * app (app_enter); the place is given back when the generation ends. */
-void generation_run(struct app *a, struct engine *g, struct exchange *x, struct prompt *p, const struct sampling *s,
-                    bool chat);
+struct generation;
+
+/* Submits the prompt, which becomes the engine's. Nothing of `s` is needed
+ * afterwards, so the request's JSON need not wait for the answer. The caller
+ * has entered the app (app_enter); that place is now the generation's. NULL
+ * after answering x with an error: the place is still the caller's. */
+struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
+                                  const struct sampling *s, bool chat);
+
+/* Answers with the whole text, a stream or an error; frees the generation, then or when the stream ends. */
+void generation_run(struct generation *q);
 
 #endif

@@ -48,6 +48,7 @@ struct exchange {              /* one request and its answer; belongs to its con
     int         n_headers;
     bool        broken;        /* the client went away, or the answer could not be sent whole */
     void       *user;          /* of the handlers                                 */
+    bool        has_input;     /* likewise: app_input_enter()                     */
     /* http.c's own */
     struct http       *http;
     struct connection *conn;

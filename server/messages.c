@@ -17,6 +17,7 @@ enum { PATH = 128 };
 struct parser {
     struct messages             *m;
     const struct message_limits *limits;
+    int                          values;   /* that JSON within strings may still hold */
     struct err                  *e;
 };
 
@@ -106,7 +107,27 @@ static int parse_part(struct parser *p, json_t *out, const json_t *part, const c
 }
 
 /* Templates want the arguments of earlier tool calls as an object; the wire
- * has them as a string of JSON. */
+ * has them as a string of JSON. What is not JSON stays a string. */
+static int parse_arguments(struct parser *p, json_t *function, const char *at)
+{
+    json_t *arguments = json_object_get(function, "arguments");
+    if (!json_is_string(arguments))
+        return 0;
+    const char *s = json_string_value(arguments);
+    size_t      n = json_string_length(arguments);
+    char        field[PATH];
+    snprintf(field, sizeof field, "%.96s.function.arguments", at);
+    if (fields_check_size(field, s, n, &p->values, p->e) != 0) {
+        snprintf(p->e->field, sizeof p->e->field, "%s", field);
+        return -1;
+    }
+    json_t *parsed = json_loadb(s, n, 0, NULL);
+    if (json_is_object(parsed))
+        json_object_set(function, "arguments", parsed);
+    json_decref(parsed);
+    return 0;
+}
+
 static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
 {
     json_t *calls = NULL;
@@ -120,13 +141,8 @@ static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
             return fields_wrong(p->e, "invalid_type", path, "", "must be an object");
         if (member_object(call, path, "function", &function, p->e) != 0)
             return -1;
-        const json_t *arguments = json_object_get(function, "arguments");
-        if (!json_is_string(arguments))
-            continue;
-        json_t *parsed = json_loadb(json_string_value(arguments), json_string_length(arguments), 0, NULL);
-        if (json_is_object(parsed))
-            json_object_set(function, "arguments", parsed);
-        json_decref(parsed);
+        if (parse_arguments(p, function, path) != 0)
+            return -1;
     }
     return 0;
 }
@@ -202,7 +218,7 @@ int messages_parse(struct messages *m, const json_t *in, const struct message_li
     if (json_array_size(list) == 0)
         return fields_wrong(e, "invalid_value", "", "messages", "must not be empty");
     m->list = json_array();
-    struct parser p = { .m = m, .limits = limits, .e = e };
+    struct parser p = { .m = m, .limits = limits, .values = FIELDS_MAX_VALUES, .e = e };
     for (size_t i = 0; i < json_array_size(list); i++)
         if (parse_message(&p, json_array_get(list, i), i) != 0) {
             messages_free(m);

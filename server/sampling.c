@@ -60,6 +60,8 @@ static int add_stop(struct params *p, const json_t *v, struct err *e)
         return fields_wrong(e, "invalid_type", "", "stop", "must be a string or an array of strings");
     if (json_string_length(v) == 0)
         return fields_wrong(e, "invalid_value", "", "stop", "must not hold an empty string");
+    if (json_string_length(v) > ENGINE_MAX_STOP_BYTES)
+        return fields_wrong(e, "invalid_value", "", "stop", "may hold at most %d bytes a string", ENGINE_MAX_STOP_BYTES);
     if (p->n_stop == ENGINE_MAX_STOP)
         return fields_wrong(e, "invalid_value", "", "stop", "may hold at most %d strings", ENGINE_MAX_STOP);
     p->stop[p->n_stop++] = json_string_value(v);

@@ -24,15 +24,14 @@ static void write_tokens(struct buf *out, const struct engine *g, const int32_t 
     buf_str(out, strings ? "]}" : "");
 }
 
-void tokenize_post(struct app *a, struct exchange *x)
+static void tokenize(struct app *a, struct engine *g, struct exchange *x)
 {
-    struct err     e = { 0 };
-    bool           special = true, strings = false;
-    const char    *prompt = NULL;
-    int32_t       *ids = NULL;
-    size_t         n = 0;
-    struct engine *g = app_engine(a, &e);
-    json_t        *root = g ? fields_parse(x->body, x->n_body, &e) : NULL;
+    struct err  e = { 0 };
+    bool        special = true, strings = false;
+    const char *prompt = NULL;
+    int32_t    *ids = NULL;
+    size_t      n = 0;
+    json_t     *root = fields_parse(x->body, x->n_body, &e);
     if (!root || check_model(a, root, &e) != 0 || member_string(root, "", "prompt", &prompt, &e) != 0 ||
         member_bool(root, "", "add_special_tokens", &special, &e) != 0 ||
         member_bool(root, "", "return_token_strs", &strings, &e) != 0 ||
@@ -47,29 +46,37 @@ void tokenize_post(struct app *a, struct exchange *x)
     json_decref(root);
 }
 
-static int read_ids(const json_t *list, int32_t *ids, struct err *e)
+static int read_ids(const struct engine *g, const json_t *list, int32_t *ids, struct err *e)
 {
+    struct engine_info info;
+    engine_info(g, &info);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
-        if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) > INT32_MAX)
+        if (!json_is_integer(v))
             return fields_wrong(e, "invalid_type", "", "tokens", "must be an array of token ids");
+        if (json_integer_value(v) < 0 || json_integer_value(v) >= info.vocab)
+            return fields_wrong(e, "invalid_value", "", "tokens", "holds %lld, but ids are from 0 to %d",
+                                (long long)json_integer_value(v), info.vocab - 1);
         ids[i] = (int32_t)json_integer_value(v);
     }
     return 0;
 }
 
-void detokenize_post(struct app *a, struct exchange *x)
+static void detokenize(struct app *a, struct engine *g, struct exchange *x)
 {
-    struct err     e = { 0 };
-    struct engine *g = app_engine(a, &e);
-    json_t        *root = g ? fields_parse(x->body, x->n_body, &e) : NULL, *list = NULL;
-    int32_t       *ids = NULL;
-    struct buf     text;
+    struct err e = { 0 };
+    json_t    *root = fields_parse(x->body, x->n_body, &e), *list = NULL;
+    int32_t   *ids = NULL;
+    struct buf text;
     buf_init(&text, 16 << 20);
     if (!root || check_model(a, root, &e) != 0 || member_array(root, "", "tokens", &list, &e) != 0 ||
-        (!list && fields_wrong(&e, "missing_field", "", "tokens", "is missing") != 0) ||
-        (ids = malloc(json_array_size(list) * sizeof *ids + 1)) == NULL || read_ids(list, ids, &e) != 0 ||
-        engine_detokenize(g, ids, json_array_size(list), &text, &e) != 0) {
+        (!list && fields_wrong(&e, "missing_field", "", "tokens", "is missing") != 0)) {
+        reply_error(x, &e);
+    } else if ((ids = malloc(json_array_size(list) * sizeof *ids + 1)) == NULL) {
+        err_set(&e, "out of memory");
+        e.status = 503;
+        reply_error(x, &e);
+    } else if (read_ids(g, list, ids, &e) != 0 || engine_detokenize(g, ids, json_array_size(list), &text, &e) != 0) {
         reply_error(x, &e);
     } else {
         x->status = 200;
@@ -81,3 +88,19 @@ void detokenize_post(struct app *a, struct exchange *x)
     free(ids);
     json_decref(root);
 }
+
+static void with_engine(struct app *a, struct exchange *x, void (*work)(struct app *, struct engine *, struct exchange *))
+{
+    struct err     e = { 0 };
+    struct engine *g = app_engine(a, &e);
+    if (!g)
+        reply_error(x, &e);
+    else if (x->n_body > APP_LONG_BODY && !app_input_enter(a, x))
+        x->broken = true;
+    else
+        work(a, g, x);
+    app_input_leave(a, x);
+}
+
+void tokenize_post(struct app *a, struct exchange *x) { with_engine(a, x, tokenize); }
+void detokenize_post(struct app *a, struct exchange *x) { with_engine(a, x, detokenize); }
