@@ -65,7 +65,7 @@ static const struct option_row table[] = {
     { "api-key-file", T_STRING, OPT_SERVER, AT(api_key_file), 0, 0, "", "FILE", "the key is its first line" },
     { "served-model-name", T_LIST, OPT_SERVER, AT(served_model_name), 0, 0, "", "NAME[,NAME...]", "names that requests may use; the first is answered (default: the directory's name)" },
     { "allow-origin", T_STRING, OPT_SERVER, AT(allow_origin), 0, 0, "", "ORIGIN", "web pages from there (or *) may call; off by default" },
-    { "max-connections", T_INT, OPT_SERVER, AT(max_connections), 1, 60000, "4096", "N", "open at once; more wait to be accepted" },
+    { "max-connections", T_INT, OPT_SERVER, AT(max_connections), 1, 60000, "4096", "N", "open at once; more get 503" },
     { "max-body-bytes", T_SIZE, OPT_SERVER, AT(max_body_bytes), 1024, 4e9, "100M", "SIZE", "of one request; more get 413" },
     { "max-body-total", T_SIZE, OPT_SERVER, AT(max_body_total), 1024, TERA, "384M", "SIZE", "of all requests being read; more get 503" },
     { "input-threads", T_INT, OPT_SERVER, AT(input_threads), 0, 1024, "0", "N", "requests whose images are decoded at once; 0: one per core" },

@@ -6,17 +6,20 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/mem.h"
 
 void connection_phase(struct connection *c, enum phase p)
 {
+    if (!c)
+        return;                /* there was no memory for it; its request will fail */
     atomic_store(&c->since, clock_seconds());
     atomic_store(&c->phase, p);
 }
 
 struct connection *connection_open(struct connections *all, int fd)
 {
-    struct connection *c = xcalloc(1, sizeof *c);
+    struct connection *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
     c->fd = fd;
     connection_phase(c, PHASE_IDLE);
     pthread_mutex_lock(&all->lock);
@@ -26,8 +29,17 @@ struct connection *connection_open(struct connections *all, int fd)
         c->next->link = &c->next;
     all->first = c;
     all->n++;
+    c->extra = all->n > all->max;
     pthread_mutex_unlock(&all->lock);
     return c;
+}
+
+bool connection_is_extra(struct connections *all, struct connection *c)
+{
+    pthread_mutex_lock(&all->lock);
+    bool extra = c->extra = c->extra && all->n > all->max;
+    pthread_mutex_unlock(&all->lock);
+    return extra;
 }
 
 void connection_close(struct connections *all, struct connection *c)
@@ -52,13 +64,22 @@ int connections_count(struct connections *all, enum phase least)
 }
 
 /* With the lock held. */
+static double limit_of(const struct connections *all, int phase)
+{
+    double limit = all->limit[phase];
+    bool   waits = phase == PHASE_IDLE || phase == PHASE_READ;
+    return all->n > all->max && waits && (limit <= 0 || limit > CROWDED_SECONDS) ? CROWDED_SECONDS : limit;
+}
+
+/* With the lock held. */
 static void shut_down_overdue(struct connections *all)
 {
     static const char *const doing[] = { "idle", "reading", "working", "writing" };
     double now = clock_seconds();
     for (struct connection *c = all->first; c; c = c->next) {
         int phase = atomic_load(&c->phase);
-        if (all->limit[phase] > 0 && now - atomic_load(&c->since) > all->limit[phase]) {
+        double limit = limit_of(all, phase);
+        if (limit > 0 && now - atomic_load(&c->since) > limit) {
             log_debug("closing a connection: %s too long", doing[phase]);
             shutdown(c->fd, SHUT_RDWR);
             connection_phase(c, phase);        /* once is enough */
@@ -93,9 +114,9 @@ static void *reap(void *ctx)
     return NULL;
 }
 
-int connections_start(struct connections *all, double idle, double read, double write)
+int connections_start(struct connections *all, int max, double idle, double read, double write)
 {
-    *all = (struct connections){ .limit = { idle, read, 0, write } };
+    *all = (struct connections){ .max = max, .limit = { idle, read, 0, write } };
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

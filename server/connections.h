@@ -6,12 +6,18 @@
  * wrongly does. So it is off. The reaper looks once in a while and shuts down
  * overdue connections (shutdown(2), under the lock that their closing takes as
  * well, so that the descriptor is still theirs); their threads see that and
- * tidy up. */
+ * tidy up.
+ *
+ * Beyond `max` connections there is room for a few more: they hear that there
+ * are too many, and /health still answers. Until there is room again, those
+ * that wait for their client are given CROWDED_SECONDS, no more. */
 #ifndef SERVER_CONNECTIONS_H
 #define SERVER_CONNECTIONS_H
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+
+enum { EXTRA_CONNECTIONS = 64, CROWDED_SECONDS = 5 };
 
 enum phase {
     PHASE_IDLE,                /* waiting for a request                        */
@@ -25,6 +31,7 @@ struct connection {
     int fd;                    /* borrowed                                     */
     _Atomic int phase;
     _Atomic double since;      /* clock_seconds() of its begin or last progress */
+    bool extra;                /* more than `max` when it came, and still so when it last asked */
     struct connection *next, **link;
 };
 
@@ -34,16 +41,17 @@ struct connections {
     pthread_cond_t  stop;
     bool stopping;
     struct connection *first;
-    int n;
+    int n, max;
     pthread_t reaper;
 };
 
-int  connections_start(struct connections *all, double idle, double read, double write);   /* -1: no thread */
+int  connections_start(struct connections *all, int max, double idle, double read, double write);   /* -1: no thread */
 void connections_stop(struct connections *all);
 
 struct connection *connection_open(struct connections *all, int fd);
 void               connection_close(struct connections *all, struct connection *c);   /* before its fd is closed */
 void               connection_phase(struct connection *c, enum phase p);
+bool               connection_is_extra(struct connections *all, struct connection *c);
 
 int connections_count(struct connections *all, enum phase least);   /* in this phase or a later one */
 

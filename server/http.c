@@ -29,6 +29,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -95,12 +96,13 @@ static void choose_request_id(struct exchange *x)
 
 static struct exchange *exchange_new(struct http *h, struct MHD_Connection *mhd, const char *method, const char *path)
 {
-    struct exchange *x = calloc(1, sizeof *x);
+    struct connection *c = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    struct exchange   *x = c ? calloc(1, sizeof *x) : NULL;
     if (!x)
         return NULL;
     x->http = h;
     x->mhd = mhd;
-    x->conn = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    x->conn = c;
     x->method = method;
     x->path = path;
     x->started = clock_seconds();
@@ -138,7 +140,7 @@ static void refuse(struct exchange *x, int status, const char *code, const char 
     x->status = status;
     buf_clear(&x->reply);
     buf_printf(&x->reply, "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}", text,
-               status == 413 ? "invalid_request_error" : "server_error", code);
+               status < 500 ? "invalid_request_error" : "server_error", code);
 }
 
 /* Room for a body of n bytes, within this request's limit and everybody's. It
@@ -269,6 +271,8 @@ static enum MHD_Result queue_answer(struct exchange *x)
     if (x->stream.more || x->reply.len > 0)
         MHD_add_response_header(r, "Content-Type", x->content_type);
     MHD_add_response_header(r, "X-Request-Id", x->request_id);
+    if (x->last)
+        MHD_add_response_header(r, "Connection", "close");
     for (int i = 0; i < x->n_headers; i++)
         MHD_add_response_header(r, x->header[i].name, x->header[i].value);
     connection_phase(x->conn, PHASE_WRITE);
@@ -277,6 +281,26 @@ static enum MHD_Result queue_answer(struct exchange *x)
     MHD_destroy_response(r);
     return rc;
 }
+
+static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void)kind, (void)value;
+    int *n = ctx;
+    n[0] += strcasecmp(name, "Content-Length") == 0;
+    n[1] += strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* Is it clear where the body ends? Who stands in front of us may read two
+ * answers to that the other way round, and take the rest for a request. */
+static bool framing_is_clear(struct exchange *x)
+{
+    int n[2] = { 0 };
+    MHD_get_connection_values(x->mhd, MHD_HEADER_KIND, count_header, n);
+    return n[0] + n[1] == 0 || (n[0] + n[1] == 1 && (n[0] || strcasecmp(exchange_header(x, "Transfer-Encoding"), "chunked") == 0));
+}
+
+bool exchange_is_extra(struct exchange *x) { return connection_is_extra(&x->http->connections, x->conn); }
 
 /* The head has been read. A refused body is read to its end all the same, so
  * that the client gets to see the answer instead of a reset connection - but
@@ -287,6 +311,13 @@ static enum MHD_Result begin(struct exchange *x)
     x->max_body = h->opt.begin(h->opt.ctx, x);
     const char *length = exchange_header(x, "Content-Length");
     unsigned long long n = length ? strtoull(length, NULL, 10) : 0;
+    if (exchange_is_extra(x))
+        x->last = true;
+    if (!framing_is_clear(x)) {
+        refuse(x, 400, "invalid_framing", "the request needs one Content-Length, or Transfer-Encoding: chunked");
+        x->last = true;
+        return queue_answer(x);
+    }
     if (x->status != 0)
         x->refused = true;
     else if (n > x->max_body)
@@ -374,7 +405,7 @@ static struct MHD_Daemon *start_daemon(struct http *h, int fd)
     return MHD_start_daemon(
         MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC | MHD_USE_ERROR_LOG, 0,
         NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)h->opt.max_connections, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)h->opt.max_connections + EXTRA_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HEAD_BYTES, MHD_OPTION_THREAD_STACK_SIZE, (size_t)STACK_BYTES,
         MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, h,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_END);
@@ -386,7 +417,7 @@ struct http *http_start(const struct http_options *opt, struct err *e)
     h->opt = *opt;
     h->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int fd = h->stop_fd < 0 ? err_set(e, "eventfd: %s", strerror(errno)) : listen_on(opt->host, opt->port, &h->port, e);
-    if (fd >= 0 && connections_start(&h->connections, opt->idle_timeout, opt->read_timeout, opt->write_timeout) != 0) {
+    if (fd >= 0 && connections_start(&h->connections, opt->max_connections, opt->idle_timeout, opt->read_timeout, opt->write_timeout) != 0) {
         err_set(e, "there is no thread for the server");
     } else if (fd >= 0) {
         h->daemon = start_daemon(h, fd);

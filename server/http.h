@@ -46,6 +46,7 @@ struct exchange {              /* one request and its answer; belongs to its con
     struct stream stream;
     struct { const char *name; char value[200]; } header[EXCHANGE_MAX_HEADERS];  /* names static */
     int         n_headers;
+    bool        last;          /* close the connection after the answer           */
     bool        broken;        /* the client went away, or the answer could not be sent whole */
     void       *user;          /* of the handlers                                 */
     bool        has_input;     /* likewise: app_input_enter()                     */
@@ -90,6 +91,9 @@ enum wait_result { EXCHANGE_TIMEOUT, EXCHANGE_READABLE, EXCHANGE_GONE, EXCHANGE_
  * passed. A client that has closed its sending half counts as gone: most that
  * do so have closed both, and nobody could tell the others apart. */
 enum wait_result exchange_wait(struct exchange *x, int fd, double seconds);
+
+/* Did it come on one of the few connections beyond the maximum? */
+bool exchange_is_extra(struct exchange *x);
 
 /* The body is not needed any more: its memory and its share of the total are given back. */
 void exchange_drop_body(struct exchange *x);

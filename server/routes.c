@@ -131,12 +131,14 @@ size_t routes_begin(void *ctx, struct exchange *x)
         exchange_add_header(x, "Access-Control-Expose-Headers", "X-Request-Id");
     }
     if (atomic_load(&a->state) == APP_DRAINING)
-        exchange_add_header(x, "Connection", "close");
+        x->last = true;
     if (known && is_preflight(a, x)) {
         answer_preflight(x);
     } else if (!(r && r->open) && !authorized(a, x)) {
         exchange_add_header(x, "WWW-Authenticate", "Bearer");
         deny(x, 401, "invalid_api_key", "a valid API key is needed (Authorization: Bearer ...)");
+    } else if (!(r && r->open) && exchange_is_extra(x)) {
+        deny(x, 503, "too_many_connections", "too many connections are open; try again later");
     } else if (!known) {
         deny(x, 404, "not_found", "there is nothing at %.200s", x->path);
     } else if (!r) {
