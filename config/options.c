@@ -35,7 +35,7 @@ static const struct option_row table[] = {
     { "config", T_STRING, ALL, AT(config_file), 0, 0, "", "FILE", "JSON object of options, names as here with '_' for '-'" },
     { "model", T_STRING, OPT_ENGINE, AT(model), 0, 0, "", "DIR", "checkpoint in Hugging Face layout (default: open-autoglm-v1)" },
     { "device", T_CHOICE, OPT_ENGINE, AT(device), 0, 0, "auto", "auto|cpu|ref|cuda|cusim", "what computes" },
-    { "weights", T_CHOICE, OPT_ENGINE, AT(weights), 0, 0, "auto", "auto|f32|bf16", "precision of the weights; auto: as in the file" },
+    { "weights", T_CHOICE, OPT_ENGINE, AT(weights), 0, 0, "auto", "auto|f32|bf16|int8|int4|fp8", "as what the weights are kept; auto: as in the file" },
     { "threads", T_INT, OPT_ENGINE, AT(threads), 0, 1024, "0", "N", "threads of the CPU backend; 0: one per core" },
     { "max-num-seqs", T_INT, OPT_ENGINE, AT(max_num_seqs), 1, 4096, "32", "N", "requests computed together" },
     { "max-queue", T_INT, OPT_ENGINE, AT(max_queue), 1, 1000000, "256", "N", "requests that may wait beyond those; more get 429" },

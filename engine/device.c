@@ -7,7 +7,9 @@
 
 static int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)
 {
-    static const struct { const char *name; enum dtype dtype; } known[] = { { "f32", F32 }, { "bf16", BF16 } };
+    static const struct { const char *name; enum dtype dtype; } known[] = {
+        { "f32", F32 }, { "bf16", BF16 }, { "int8", Q8 }, { "int4", Q4 }, { "fp8", F8 },
+    };
     if (!opt->weights || strcmp(opt->weights, "auto") == 0)
         return 0;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
@@ -16,7 +18,7 @@ static int weights_option(const struct engine_options *opt, struct model_options
             out->weights = known[i].dtype;
             return 0;
         }
-    return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16", opt->weights);
+    return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16, int8, int4, fp8", opt->weights);
 }
 
 /* What a card of that size leaves to a program: less the CUDA context, its kernels and the backend's own buffers.

@@ -32,7 +32,7 @@ enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_STOP_BYTES = 4096, ENGINE_MAX_TOP_LOGPRO
 struct engine_options {        /* 0 or NULL: the default */
     const char *model_dir;
     const char *device;        /* "auto", "cpu", "ref"                                   */
-    const char *weights;       /* "auto" (as in the file), "f32", "bf16"                 */
+    const char *weights;       /* "auto" (as in the file), f32, bf16, int8, int4, fp8    */
     const char *kv_cache_dtype;   /* "auto" (the device's choice), "f32", "bf16", "f16"   */
     int    threads;            /* of the CPU backend; 0: one per core                    */
     int    max_num_seqs;       /* requests in one step; 32                               */

@@ -125,20 +125,3 @@ void host_copy(struct device *dev, void *dst, const void *src, size_t n)
     if (n)
         memcpy(dst, src, n);
 }
-
-static bool plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
-
-int host_pack_check(const struct weight *out, const struct slab *slabs, int n, enum dtype want, struct err *e)
-{
-    long long rows = 0;
-    if (!plain(want))
-        return err_set(e, "weights cannot be stored as %s on the CPU yet", want == Q8 ? "q8" : want == Q4 ? "q4" : "this type");
-    for (int i = 0; i < n; i++) {
-        if (!plain(slabs[i].dtype))
-            return err_set(e, "weights are read as float32, float16 or bfloat16 only");
-        rows += slabs[i].rows;
-    }
-    if (rows != out->out)
-        return err_set(e, "a weight of %d rows is made of %lld", out->out, rows);
-    return 0;
-}

@@ -13,7 +13,4 @@ void *host_alloc(struct device *, size_t n);             /* 64-byte aligned, lar
 void  host_free(struct device *, void *p);
 void  host_copy(struct device *, void *dst, const void *src, size_t n);
 
-/* 0, or -1 and e: pack() into `want` from these slabs is possible. */
-int host_pack_check(const struct weight *out, const struct slab *slabs, int n, enum dtype want, struct err *e);
-
 #endif

@@ -21,7 +21,7 @@
 
 #include "base/err.h"
 
-enum dtype { F32, F16, BF16, F8, I32, U8, Q8, Q4 };  /* F8, Q*: weights only */
+enum dtype { F32, F16, BF16, F8, I32, U8, Q8, Q4 };  /* F8, Q*: weights of linear and embed only; kernels/quant.h */
 enum act   { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_QUICK_GELU };
 
 struct device; /* one backend instance; opaque */
@@ -50,6 +50,8 @@ struct slab {          /* host memory that becomes rows of a weight: HF's matrix
     const void *data;  /* borrowed; a backend may keep reading it until release() */
     enum dtype  dtype; /* F32, F16 or BF16                                         */
     int         rows;
+    const char *name;  /* borrowed; for messages, may be NULL                      */
+    bool        mapped; /* data lies in a mapped file: its pages can be given back */
 };
 
 struct epilogue {      /* done to y before it is stored, in this order; {0} = nothing */
@@ -181,7 +183,7 @@ struct backend {       /* memory and time; one const per backend */
     void   (*download)(struct device *, void *dst, const void *src, size_t);   /* valid after sync()           */
     /* Fills out->data and out->bias from n slabs stacked by rows (out->out rows of out->in in all; out, in, layout are
      * set by the caller) in `want`; bias (host, out floats) may be NULL. CPU: a slab that is already `want` stays where
-     * it lies. */
+     * it lies. A number that is not finite cannot be quantised: an error that names the slab. */
     int    (*pack)(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
                    struct err *e);
     void   (*release)(struct device *, struct weight *);

@@ -41,7 +41,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
         d->head = d->embed;
         load_ignore(l, "/lm_head.weight");
     } else {
-        load_linear(l, &d->head, m->vocab, s->hidden, NO_BIAS, "/lm_head");
+        load_embedding(l, &d->head, m->vocab, s->hidden, "/lm_head");
     }
     m->text_kv = (struct kv_shape){ d->n_layers, s->n_kv * s->dim };
     d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);

@@ -11,6 +11,9 @@
 
 enum { MAX_PARTS = 8 };
 
+/* What a matrix is, which decides how it may be quantised. */
+enum role { LAYER, TOKENS /* embedding and head */, COMPUTED /* by load(): convolutions among others */ };
+
 struct list { void **at; size_t n, cap; };
 
 struct loaded {
@@ -192,16 +195,26 @@ float *load_floats(struct loader *l, const int *shape, int n_dims, const char *n
     return floats_of(l, shape, n_dims, full);
 }
 
-/* Packs, or only counts. */
-static void pack(struct loader *l, struct weight *out, const struct slab *slabs, int n, const float *bias)
+static bool is_plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
+
+/* As in the file, unless told otherwise. Quantised are the matrices that lie in the file; of these embedding and head, on
+ * which every logit hangs, never to 4 bits. */
+static enum dtype packed_as(const struct loaded *d, const struct weight *w, const struct slab *slabs, int n, enum role role)
 {
-    struct loaded *d = l->m->loaded;
     enum dtype want = slabs[0].dtype;
     for (int i = 1; i < n; i++)
         if (slabs[i].dtype != want)
             want = F32;
-    if (d->convert && out->layout == LAYOUT_LINEAR)
-        want = d->want;
+    if (!d->convert || w->layout != LAYOUT_LINEAR || (role == COMPUTED && !is_plain(d->want)))
+        return want;
+    return role == TOKENS && d->want == Q4 ? Q8 : d->want;
+}
+
+/* Packs, or only counts. */
+static void pack(struct loader *l, struct weight *out, const struct slab *slabs, int n, const float *bias, enum role role)
+{
+    struct loaded *d = l->m->loaded;
+    enum dtype want = packed_as(d, out, slabs, n, role);
     if (l->failed)
         return;
     out->dtype = want;
@@ -209,6 +222,7 @@ static void pack(struct loader *l, struct weight *out, const struct slab *slabs,
     if (!l->m->device)
         return;
     if (l->m->backend->pack(l->m->device, out, slabs, n, bias, want, l->e) != 0) {
+        err_prefix(l->e, "%s", l->dir);
         l->failed = true;
         return;
     }
@@ -217,15 +231,8 @@ static void pack(struct loader *l, struct weight *out, const struct slab *slabs,
     d->weights[d->n_weights++] = *out;
 }
 
-/* Some writers do not align the data: then a copy is needed, which the backend may keep. */
-static const void *aligned(struct loader *l, const struct stored *t, enum dtype type)
-{
-    if ((uintptr_t)t->data % dtype_size(type) == 0 || !l->m->device)
-        return t->data;
-    return memcpy(list_add(&l->m->loaded->kept, xmalloc(t->bytes)), t->data, t->bytes);
-}
-
-void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias)
+static void stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias,
+                  enum role role)
 {
     char full[256];
     struct slab slabs[MAX_PARTS];
@@ -243,7 +250,7 @@ void load_stack(struct loader *l, struct weight *out, int in, const struct load_
         const struct stored *t = fetch(l, (const int[]){ parts[i].rows, in }, 2, full, &type);
         if (!t)
             return;
-        slabs[i] = (struct slab){ aligned(l, t, type), type, parts[i].rows };
+        slabs[i] = (struct slab){ t->data, type, parts[i].rows, t->name, true };
         if (b) {
             full_name(l, full, parts[i].name, ".bias");
             const float *one = floats_of(l, (const int[]){ parts[i].rows }, 1, full);
@@ -253,7 +260,12 @@ void load_stack(struct loader *l, struct weight *out, int in, const struct load_
         }
         rows += parts[i].rows;
     }
-    pack(l, out, slabs, n, b);
+    pack(l, out, slabs, n, b, role);
+}
+
+void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias)
+{
+    stack(l, out, in, parts, n, bias, LAYER);
 }
 
 void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name)
@@ -263,7 +275,7 @@ void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bi
 
 void load_embedding(struct loader *l, struct weight *out, int rows, int in, const char *name)
 {
-    load_stack(l, out, in, PARTS({ name, rows }), NO_BIAS);
+    stack(l, out, in, PARTS({ name, rows }), NO_BIAS, TOKENS);
 }
 
 void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w, const float *bias)
@@ -277,7 +289,7 @@ void load_packed(struct loader *l, struct weight *out, enum layout layout, int r
             list_add(&d->kept, w);
             d->scratch.at[i] = NULL;
         }
-    pack(l, out, &(struct slab){ w, F32, rows }, 1, bias);
+    pack(l, out, &(struct slab){ w, F32, rows, NULL, false }, 1, bias, COMPUTED);
 }
 
 const void *load_bytes(struct loader *l, const void *host, size_t n)

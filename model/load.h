@@ -49,7 +49,7 @@ void load_ignore(struct loader *l, const char *name);
 void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name);
 /* The same of several matrices stacked by rows. */
 void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias);
-/* NAME.weight (rows, in): the token embedding, which may also be the head. */
+/* NAME.weight (rows, in), a row per token: the embedding, the head, or both. */
 void load_embedding(struct loader *l, struct weight *out, int rows, int in, const char *name);
 /* NAME.weight and, for LAYER_NORM, NAME.bias. */
 void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, double eps, const char *name);

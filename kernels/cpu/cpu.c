@@ -1,10 +1,8 @@
-/* kernels/cpu/cpu.c - backend `cpu`: the table, the device, weights, and how
- * each hot operation is cut into tasks.
+/* kernels/cpu/cpu.c - backend `cpu`: the table, the device, and how each hot
+ * operation is cut into tasks.
  *
- * Weights are used where they lie, in the mapped checkpoint: pack() keeps a
- * list of row ranges and copies only what must change its type. The inner
- * loops are chosen once, in open(); OPENAUTOGLM_ISA=generic|avx2|avx512 in
- * the environment forces a lower instruction set. */
+ * The inner loops are chosen once, in open(); OPENAUTOGLM_ISA=generic|avx2|avx512
+ * in the environment forces a lower instruction set. */
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>
@@ -13,7 +11,6 @@
 
 #include "base/mem.h"
 #include "kernels/cpu/threads.h"
-#include "kernels/half.h"
 #include "kernels/host.h"
 #include "kernels/ref/ref.h"
 
@@ -84,85 +81,6 @@ void cpu_run(struct device *dev, int count, void (*body)(void *arg, int index, i
 }
 
 int cpu_threads(struct device *dev) { return pool_size(dev->pool); }
-
-/* ---- weights ---- */
-
-/* (channels, taps) of slabs becomes (taps, channels) floats. */
-static void pack_depthwise(float *to, const struct weight *w, const struct slab *slabs, int n)
-{
-    int c = 0;
-    for (int s = 0; s < n; s++)
-        for (int r = 0; r < slabs[s].rows; r++, c++)
-            for (int t = 0; t < w->in; t++)
-                to[(size_t)t * (size_t)w->out + (size_t)c] =
-                    half_load(slabs[s].dtype, slabs[s].data, (size_t)r * (size_t)w->in + (size_t)t);
-}
-
-static bool stays(const struct slab *s, enum dtype want)
-{
-    return s->dtype == want && (uintptr_t)s->data % dtype_size(want) == 0;
-}
-
-static int pack_rows(struct device *dev, struct weight *out, const struct slab *slabs, int n, enum dtype want, struct err *e)
-{
-    struct rows *rows = xcalloc(1, sizeof *rows + (size_t)n * sizeof *rows->range);
-    size_t bytes = 0;
-    int first = 0;
-    for (int s = 0; s < n; s++)
-        bytes += stays(&slabs[s], want) ? 0 : (size_t)slabs[s].rows * (size_t)out->in * dtype_size(want);
-    rows->n = n;
-    rows->owned = bytes ? host_alloc(dev, bytes) : NULL;
-    if (bytes && !rows->owned) {
-        free(rows);
-        return err_set(e, "out of memory converting a weight of %d x %d", out->out, out->in);
-    }
-    char *to = rows->owned;
-    for (int s = 0; s < n; first += slabs[s++].rows) {
-        size_t count = (size_t)slabs[s].rows * (size_t)out->in;
-        rows->range[s] = (struct range){ stays(&slabs[s], want) ? slabs[s].data : to, first };
-        if (stays(&slabs[s], want))
-            continue;
-        for (size_t i = 0; i < count; i++)
-            half_store(want, to, i, half_load(slabs[s].dtype, slabs[s].data, i));
-        to += count * dtype_size(want);
-    }
-    out->data = rows;
-    return 0;
-}
-
-static int cpu_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
-                    enum dtype want, struct err *e)
-{
-    if (host_pack_check(out, slabs, n, want, e))
-        return -1;
-    if (out->layout == LAYOUT_DEPTHWISE) {
-        out->dtype = F32;
-        out->data = xmalloc((size_t)out->out * (size_t)out->in * sizeof(float));
-        pack_depthwise(out->data, out, slabs, n);
-    } else {
-        out->dtype = want;
-        if (pack_rows(dev, out, slabs, n, want, e))
-            return -1;
-    }
-    out->bias = bias ? memcpy(xmalloc(sizeof(float) * (size_t)out->out), bias, sizeof(float) * (size_t)out->out) : NULL;
-    return 0;
-}
-
-static void cpu_release(struct device *dev, struct weight *w)
-{
-    if (w->layout == LAYOUT_LINEAR && w->data)
-        host_free(dev, ((struct rows *)w->data)->owned);
-    free(w->data);
-    free(w->bias);
-    w->data = NULL;
-    w->bias = NULL;
-}
-
-static size_t cpu_packed_bytes(const struct weight *shape, enum dtype want)
-{
-    size_t n = (size_t)shape->out * (size_t)shape->in;
-    return n * dtype_size(shape->layout == LAYOUT_DEPTHWISE ? F32 : want);
-}
 
 /* ---- operations ---- */
 

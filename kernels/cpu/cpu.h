@@ -6,6 +6,7 @@
 #ifndef KERNELS_CPU_CPU_H
 #define KERNELS_CPU_CPU_H
 #include "kernels/ops.h"
+#include "kernels/quant.h"
 
 enum {
     MAX_LANES = 16,  /* floats in the widest vector                             */
@@ -20,7 +21,7 @@ enum {
 };
 
 struct rows {        /* data of a LAYOUT_LINEAR weight: where its rows lie */
-    void *owned;     /* what had to be converted, or NULL                  */
+    void *owned;     /* what had to be converted or quantised, or NULL     */
     int   n;
     struct range { const void *data; int first; } range[]; /* rows first .. next range's first */
 };
@@ -96,6 +97,11 @@ void cpu_run(struct device *, int count, void (*body)(void *arg, int index, int 
 
 int  cpu_threads(struct device *); /* workers, with the engine's thread */
 
+/* weights.c */
+int    cpu_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want, struct err *);
+void   cpu_release(struct device *, struct weight *);
+size_t cpu_packed_bytes(const struct weight *shape, enum dtype want);
+
 /* slices.c */
 void cpu_act(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
 void cpu_add(struct device *, struct tensor out, struct tensor a, struct tensor b);
@@ -120,7 +126,7 @@ static inline const void *weight_row(const struct weight *w, int o)
     int i = r->n - 1;
     while (o < r->range[i].first)
         i--;
-    return (const char *)r->range[i].data + (size_t)(o - r->range[i].first) * (size_t)w->in * dtype_size(w->dtype);
+    return (const char *)r->range[i].data + (size_t)(o - r->range[i].first) * quant_row_bytes(w->dtype, w->in);
 }
 
 static inline float *row_of(struct tensor t, int r) { return (float *)t.data + (size_t)r * (size_t)t.stride; }

@@ -34,8 +34,10 @@
 typedef float    vf __attribute__((vector_size(LANES * 4), may_alias));
 typedef float    vf_any __attribute__((vector_size(LANES * 4), may_alias, aligned(4))); /* anywhere in memory */
 typedef uint32_t vu __attribute__((vector_size(LANES * 4), may_alias));
+typedef int32_t  vi __attribute__((vector_size(LANES * 4), may_alias));
 typedef uint16_t vh __attribute__((vector_size(LANES * 2), may_alias));
 typedef uint16_t vh_any __attribute__((vector_size(LANES * 2), may_alias, aligned(2)));
+typedef int8_t   vb_any __attribute__((vector_size(LANES), may_alias, aligned(1)));
 typedef float    v4 __attribute__((vector_size(16), may_alias));
 
 INLINE vf   v_set(float x) { return x - (vf){ 0 }; }
@@ -129,6 +131,18 @@ INLINE vu v_widen(const void *p)
     return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128(p));
 #else
     return __builtin_convertvector(*(const vh_any *)p, vu);
+#endif
+}
+
+/* LANES bytes with their signs. */
+INLINE vi v_widen_bytes(const void *p)
+{
+#if LANES == 16 && defined(__AVX512F__)
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128(p));
+#elif LANES == 8 && defined(__AVX2__)
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+#else
+    return __builtin_convertvector(*(const vb_any *)p, vi);
 #endif
 }
 

@@ -4,14 +4,23 @@
 #include <string.h>
 
 #include "kernels/half.h"
+#include "kernels/quant.h"
 #include "kernels/ref/ref.h"
+
+/* The weight's number in row o, column i. */
+static float weight_get(const struct weight *w, int o, int i)
+{
+    if (quantised(w->dtype))
+        return quant_get(w->dtype, (const char *)w->data + (size_t)o * quant_row_bytes(w->dtype, w->in), i);
+    return half_load(w->dtype, w->data, (size_t)o * (size_t)w->in + (size_t)i);
+}
 
 void ref_embed(struct device *dev, struct tensor out, const struct weight *w, const int *ids)
 {
     (void)dev;
     for (int r = 0; r < out.rows; r++)
         for (int c = 0; c < out.cols; c++)
-            tensor_row(out, r)[c] = half_load(w->dtype, w->data, (size_t)ids[r] * (size_t)w->in + (size_t)c);
+            tensor_row(out, r)[c] = weight_get(w, ids[r], c);
 }
 
 float ref_act1(enum act act, float x)
@@ -33,7 +42,7 @@ static float dot(const float *x, const struct weight *w, int o)
 {
     float sum = 0;
     for (int i = 0; i < w->in; i++)
-        sum += x[i] * half_load(w->dtype, w->data, (size_t)o * (size_t)w->in + (size_t)i);
+        sum += x[i] * weight_get(w, o, i);
     return w->bias ? sum + w->bias[o] : sum;
 }
 

@@ -1,13 +1,14 @@
 /* kernels/ref/ref.c - the table and the memory of backend `ref`. Weights are
- * copied into one block of `want` elements, rows in the order of the slabs. */
+ * copied into one block of rows as `want` has them, in the order of the slabs. */
 #include "kernels/ref/ref.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "kernels/half.h"
 #include "kernels/host.h"
+#include "kernels/quant.h"
+#include "kernels/slab.h"
 
 struct device { int unused; };
 
@@ -24,14 +25,22 @@ static int ref_pack(struct device *dev, struct weight *out, const struct slab *s
                     enum dtype want, struct err *e)
 {
     (void)dev;
-    if (host_pack_check(out, slabs, n, want, e))
+    if (slab_check(out, slabs, n, want, e))
         return -1;
-    size_t at = 0;
+    size_t row = quant_row_bytes(want, out->in);
+    char *to = out->data = xmalloc((size_t)out->out * row);
     out->dtype = want;
-    out->data = xmalloc((size_t)out->out * (size_t)out->in * dtype_size(want));
-    for (int s = 0; s < n; s++)
-        for (size_t i = 0; i < (size_t)slabs[s].rows * (size_t)out->in; i++)
-            half_store(want, out->data, at++, half_load(slabs[s].dtype, slabs[s].data, i));
+    for (int s = 0; s < n; s++) {
+        for (int r = 0; r < slabs[s].rows; r++, to += row) {
+            int bad = slab_row(&slabs[s], r, out->in, want, to);
+            if (bad >= 0) {
+                free(out->data);
+                out->data = NULL;
+                return slab_refuse(&slabs[s], r, bad, want, e);
+            }
+        }
+        slab_forget(&slabs[s], out->in, 0, slabs[s].rows);
+    }
     out->bias = bias ? memcpy(xmalloc(sizeof(float) * (size_t)out->out), bias, sizeof(float) * (size_t)out->out) : NULL;
     return 0;
 }
@@ -47,7 +56,7 @@ static void ref_release(struct device *dev, struct weight *w)
 
 static size_t ref_packed_bytes(const struct weight *shape, enum dtype want)
 {
-    return (size_t)shape->out * (size_t)shape->in * dtype_size(want);
+    return (size_t)shape->out * quant_row_bytes(want, shape->in);
 }
 
 static const char *ref_sync(struct device *dev)

@@ -79,6 +79,22 @@ def test_plan():
     assert r.returncode == 1 and "openautoglm: " in r.stderr and "MiB" in r.stderr
 
 
+def test_weights(tmp_path):
+    def weights(kind):
+        p = json.loads(run("plan", "--json", "--weights", kind).stdout)
+        assert p["weights_dtype"] == kind
+        return p["weights_bytes"]
+
+    assert weights("f32") > weights("bf16") > weights("int8") == weights("fp8") > weights("int4")
+    (tmp_path / "a.png").write_bytes(png(1))
+    for kind in ("int8", "int4", "fp8"):
+        r = run("chat", "--weights", kind, "--image", tmp_path / "a.png", "Tap the button", "--max-tokens", "12")
+        assert r.returncode == 0 and r.stdout.strip(), r
+    for command in ("serve", "plan"):
+        r = run(command, "--weights", "int5")
+        assert r.returncode == 2 and "weights" in r.stderr and "int4" in r.stderr and "Traceback" not in r.stderr, r
+
+
 def test_chat(tmp_path, server):
     (tmp_path / "a.png").write_bytes(png(1))
     r = run("chat", "--image", tmp_path / "a.png", "Tap the button", "--max-tokens", "12", "--temperature", "0")

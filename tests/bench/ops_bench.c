@@ -56,13 +56,18 @@ static double best(void (*body)(void *), void *arg)
 
 static const char *only = "";
 
+static void report(const char *name, double seconds, double flops, double bytes)
+{
+    printf("%-44s %9.3f ms %8.2f GFLOP/s %5.1f %% %8.2f GB/s %5.1f %%", name, seconds * 1e3, flops / seconds * 1e-9,
+           100 * flops / seconds / peak_flops, bytes / seconds * 1e-9, 100 * bytes / seconds / peak_bytes);
+}
+
 static void row(const char *name, void (*body)(void *), void *arg, double flops, double bytes)
 {
     if (!strstr(name, only))
         return;
-    double seconds = best(body, arg);
-    printf("%-44s %9.3f ms %8.2f GFLOP/s %5.1f %% %8.2f GB/s %5.1f %%\n", name, seconds * 1e3, flops / seconds * 1e-9,
-           100 * flops / seconds / peak_flops, bytes / seconds * 1e-9, 100 * bytes / seconds / peak_bytes);
+    report(name, best(body, arg), flops, bytes);
+    putchar('\n');
 }
 
 /* ---- peaks ---- */
@@ -145,17 +150,45 @@ static void do_linear(void *arg)
     backend_cpu.ops.linear(dev, b->out, b->x, &b->w, &b->ep);
 }
 
-static void linear(int m, int n, int k, enum dtype t)
+static const char *name_of(enum dtype t)
 {
+    return t == F32 ? "f32" : t == F16 ? "f16" : t == BF16 ? "bf16" : t == Q8 ? "int8" : t == Q4 ? "int4" : "fp8";
+}
+
+/* The same product with each of these types, in turn, so that a change of the machine's mood meets all of them; the last
+ * column is the time of the first divided by this one's. */
+static void linear(int m, int n, int k, const enum dtype *types, int n_types)
+{
+    enum { MOST = 8 };
+    struct bench b[MOST];
+    double least[MOST], end;
+    uint16_t *file = backend_cpu.alloc(dev, (size_t)n * (size_t)k * sizeof *file);
     char name[80];
-    size_t bytes = (size_t)n * (size_t)k * dtype_size(t);
-    struct bench b = { .out = matrix(m, n), .x = matrix(m, k), .w = { .out = n, .in = k } };
-    void *file = backend_cpu.alloc(dev, bytes);
-    memset(file, 0x11, bytes);
-    backend_cpu.pack(dev, &b.w, &(struct slab){ file, t, n }, 1, NULL, t, NULL);
-    snprintf(name, sizeof name, "linear M=%d N=%d K=%d %s", m, n, k, t == F32 ? "f32" : t == F16 ? "f16" : "bf16");
-    row(name, do_linear, &b, 2.0 * m * n * k, (double)bytes);
-    backend_cpu.release(dev, &b.w);
+    for (size_t i = 0; i < (size_t)n * (size_t)k; i++)
+        file[i] = (uint16_t)(0x3c00 + i * 2654435761u % 512);
+    for (int t = 0; t < n_types; t++) {
+        b[t] = (struct bench){ .out = matrix(m, n), .x = matrix(m, k), .w = { .out = n, .in = k } };
+        backend_cpu.pack(dev, &b[t].w, &(struct slab){ file, BF16, n, NULL, false }, 1, NULL, types[t], NULL);
+        least[t] = 1e9;
+    }
+    end = now() + 0.4 * n_types;
+    snprintf(name, sizeof name, "linear M=%d N=%d K=%d", m, n, k);
+    for (int round = 0; strstr(name, only) && (round < 4 || now() < end); round++)
+        for (int t = 0; t < n_types; t++) {
+            double s = now();
+            do_linear(&b[t]);
+            s = now() - s;
+            least[t] = s < least[t] ? s : least[t];
+        }
+    for (int t = 0; t < n_types; t++) {
+        char full[96];
+        snprintf(full, sizeof full, "%s %s", name, name_of(types[t]));
+        if (strstr(name, only)) {
+            report(full, least[t], 2.0 * m * n * k, (double)backend_cpu.packed_bytes(&b[t].w, types[t]));
+            printf("  x %.2f\n", least[0] / least[t]);
+        }
+        backend_cpu.release(dev, &b[t].w);
+    }
     backend_cpu.free(dev, file);
 }
 
@@ -222,7 +255,7 @@ static void conv(int h, int w, int c, int out, int stride)
     int oh = (h - 1) / stride + 1, ow = (w - 1) / stride + 1;
     struct bench b = { .x = matrix(h * w, c), .out = matrix(oh * ow, out ? out : c), .conv = { h, w, 3, stride, 1, ACT_RELU6 } };
     b.w = (struct weight){ .out = out ? out : c, .in = out ? 9 * c : 9, .layout = out ? LAYOUT_LINEAR : LAYOUT_DEPTHWISE };
-    backend_cpu.pack(dev, &b.w, &(struct slab){ numbers((size_t)b.w.out * (size_t)b.w.in), F32, b.w.out }, 1, NULL, F32, NULL);
+    backend_cpu.pack(dev, &b.w, &(struct slab){ numbers((size_t)b.w.out * (size_t)b.w.in), F32, b.w.out, NULL, false }, 1, NULL, F32, NULL);
     snprintf(name, sizeof name, "%s 3x3/%d %dx%d, %d channels", out ? "conv2d" : "dwconv2d", stride, h, w, c);
     row(name, out ? do_conv : do_dwconv, &b, 2.0 * b.out.rows * b.w.out * b.w.in, 4.0 * (h * w * c + b.out.rows * b.w.out));
     backend_cpu.release(dev, &b.w);
@@ -257,13 +290,13 @@ int main(int argc, char **argv)
     only = argc > 2 ? argv[2] : only;
     threads_used = cpu_threads(dev);
     peaks();
-    for (int t = 0; t < 3; t++)
-        linear(1, 4096, 4096, t == 0 ? BF16 : t == 1 ? F16 : F32);
-    linear(4, 4096, 4096, BF16);
-    linear(8, 4096, 4096, BF16);
-    linear(64, 4096, 4096, BF16);
-    linear(512, 4096, 4096, BF16);
-    linear(20000, 64, 32, F32);
+    static const enum dtype all[] = { BF16, Q8, Q4, F8, F16, F32 };
+    linear(1, 4096, 4096, all, 6);
+    linear(4, 4096, 4096, all, 4);
+    linear(8, 4096, 4096, all, 4);
+    linear(64, 4096, 4096, all, 4);
+    linear(512, 4096, 4096, all, 4);
+    linear(20000, 64, 32, &all[5], 1);
     ragged(1024, 8, 80);
     attend(1, 4096, 32, 2, 128);
     attend(1, 4096, 8, 8, 128);

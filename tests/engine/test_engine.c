@@ -169,6 +169,30 @@ START_TEST(in_a_large_batch)
 }
 END_TEST
 
+/* The same with quantised weights: alone, then eight at once. */
+START_TEST(in_a_batch_quantised)
+{
+    static const char *const weights[] = { "int8", "int4", "fp8" };
+    struct answer one[8];
+    struct request *r[8];
+    struct engine *g = open_engine((struct engine_options){ .no_prefix_cache = true, .max_num_seqs = 1, .weights = weights[_i] });
+    for (int i = 0; i < 8; i++)
+        one[i] = collect(submit(g, i));
+    engine_close(g);
+    ck_assert_msg(memcmp(one[0].lp, alone[0].lp, sizeof one[0].lp) != 0, "%s weights were not quantised", weights[_i]);
+    g = open_engine((struct engine_options){ .max_num_seqs = 8, .max_batched_tokens = 150, .weights = weights[_i] });
+    for (int i = 0; i < 8; i++)
+        r[i] = submit(g, i);
+    for (int i = 0; i < 8; i++) {
+        struct answer a = collect(r[i]);
+        assert_same(&a, &one[i], i);
+        free(a.text);
+        free(one[i].text);
+    }
+    engine_close(g);
+}
+END_TEST
+
 START_TEST(after_a_cache_hit)
 {
     struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 4 });
@@ -342,6 +366,7 @@ int main(void)
     tcase_set_timeout(t, 240);
     tcase_add_unchecked_fixture(t, ask_alone, forget_alone);
     tcase_add_test(t, in_a_large_batch);
+    tcase_add_loop_test(t, in_a_batch_quantised, 0, 3);
     tcase_add_test(t, after_a_cache_hit);
     tcase_add_test(t, after_being_put_back);
     tcase_add_test(t, same_seed_same_text_other_seed_other_text);

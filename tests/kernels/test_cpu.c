@@ -72,8 +72,8 @@ START_TEST(test_in_place)
     static const uint16_t half[12];
     static const float full[6];
     static char odd[64] __attribute__((aligned(16)));
-    struct slab same[] = { { half, BF16, 2 }, { half + 6, BF16, 2 } }, mixed[] = { { half, BF16, 2 }, { full, F32, 2 } };
-    struct slab unaligned = { odd + 1, F32, 2 };
+    struct slab a = { half, BF16, 2, NULL, false }, b = { half + 6, BF16, 2, NULL, false }, c = { full, F32, 2, NULL, false };
+    struct slab same[] = { a, b }, mixed[] = { a, c }, unaligned = { odd + 1, F32, 2, NULL, false };
     struct weight w = { .out = 4, .in = 3 }, small = { .out = 2, .in = 3 };
     ck_assert_int_eq(backend_cpu.open(&dev, 2, &e), 0);
     ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 2, NULL, BF16, &e), 0);
@@ -87,8 +87,7 @@ START_TEST(test_in_place)
     ck_assert_uint_eq((uintptr_t)weight_row(&small, 0) % 4, 0);
     backend_cpu.release(dev, &small);
     ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 1, NULL, BF16, &e), -1);        /* too few rows */
-    ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 2, NULL, Q8, &e), -1);
-    ck_assert_ptr_nonnull(strstr(e.text, "q8"));
+    ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 2, NULL, I32, &e), -1);
     w.dtype = BF16;
     ck_assert_uint_eq(backend_cpu.packed_bytes(&w, BF16), 24);    /* pages of the file, but they stay in use */
     ck_assert_uint_eq(backend_cpu.packed_bytes(&w, F32), 48);

@@ -16,6 +16,7 @@ int main(void)
     TCase *t = tcase_create("ops");
     tcase_set_timeout(t, 300);
     dense_tests(t);
+    quantised_tests(t);
     image_tests(t);
     attention_tests(t);
     token_tests(t);

@@ -19,7 +19,7 @@ static char *trace_of(const struct backend *inner)
     int id = 0;
     struct weight weight = { .out = 3, .in = 2 };
     ck_assert_int_eq(b->open(&dev, 1, &e), 0);
-    ck_assert_int_eq(b->pack(dev, &weight, &(struct slab){ w, F32, 3 }, 1, NULL, F32, &e), 0);
+    ck_assert_int_eq(b->pack(dev, &weight, &(struct slab){ w, F32, 3, NULL, false }, 1, NULL, F32, &e), 0);
     struct tensor in = { x, F32, 2, 2, 3 }, out = { y, F32, 2, 3, 3 };
     b->ops.linear(dev, out, in, &weight, &(struct epilogue){ 0 });
     b->ops.copy(dev, (struct tensor){ y, F32, 2, 2, 2 }, in);

@@ -33,7 +33,7 @@ static int32_t *golden_ints(const struct golden *g, const char *name, int i, int
     return out;
 }
 
-static const float *golden_floats(const struct golden *g, const char *name, int i, size_t n)
+static inline const float *golden_floats(const struct golden *g, const char *name, int i, size_t n)
 {
     struct err e;
     const float *out = record_floats(g->file, name, i, n, &e);

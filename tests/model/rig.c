@@ -15,16 +15,23 @@ struct rig {
     struct trial   t;
 };
 
-static void rig_open(struct rig *g, const char *backend, const char *dir, int max_rows)
+/* opt: how the weights are packed. */
+static void rig_open_as(struct rig *g, const char *backend, const char *dir, int max_rows, struct model_options opt)
 {
     struct err e;
     g->backend = backend_find(backend, &e);
     ck_assert_msg(g->backend != NULL, "%s", e.text);
     ck_assert_int_eq(g->backend->open(&g->dev, 2, &e), 0);
-    struct model_options opt = { .backend = g->backend, .device = g->dev };
+    opt.backend = g->backend;
+    opt.device = g->dev;
     g->m = model_open(dir, &opt, &e);
     ck_assert_msg(g->m != NULL, "%s", e.text);
     trial_open(&g->t, g->m, max_rows);
+}
+
+static inline void rig_open(struct rig *g, const char *backend, const char *dir, int max_rows)
+{
+    rig_open_as(g, backend, dir, max_rows, (struct model_options){ 0 });
 }
 
 static void rig_close(struct rig *g)

@@ -1,0 +1,154 @@
+#include "kernels/quant.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "kernels/half.h"
+
+static const float TINY = 0x1p-100f;             /* a group or row that holds nothing larger is stored as zeros */
+
+static int groups_of(int in) { return (in + QUANT_GROUP - 1) / QUANT_GROUP; }
+
+size_t quant_row_bytes(enum dtype t, int in)
+{
+    if (t == Q4)
+        return (size_t)groups_of(in) * QUANT_Q4_BYTES;
+    return quantised(t) ? QUANT_HEAD + (size_t)groups_of(in) * QUANT_GROUP : (size_t)in * dtype_size(t);
+}
+
+/* The float of f16 with the same bits is 2^8 too small; a product puts it right, for denormals too. */
+float f8_get(uint8_t b) { return f16_get((uint16_t)((b & 0x80) << 8 | (b & 0x7f) << 7)) * 256; }
+
+uint8_t f8_put(float x)
+{
+    float small = fminf(fabsf(x), 448) * 0x1p-120f;      /* exponent and fraction stand where a float has them */
+    uint32_t u;
+    memcpy(&u, &small, sizeof u);
+    return (uint8_t)((u + 0x7ffff + (u >> 20 & 1)) >> 20 | (signbit(x) ? 0x80 : 0));
+}
+
+/* To the nearest whole number, ties to even, for |x| < 2^22. */
+static inline float nearest(float x) { return x + 0x1.8p23f - 0x1.8p23f; }
+
+static inline float between(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
+
+/* Columns i .. i + 32 of a row, zeros past its end. */
+static void load_group(float x[QUANT_GROUP], enum dtype from, const void *row, int i, int in)
+{
+    int n = in - i < QUANT_GROUP ? in - i : QUANT_GROUP;
+    for (int k = 0; k < n; k++)
+        x[k] = half_load(from, row, (size_t)(i + k));
+    for (int k = n; k < QUANT_GROUP; k++)
+        x[k] = 0;
+}
+
+/* The number of the largest magnitude; of equals the first. */
+static float extreme(const float *x, int n)
+{
+    float most = 0;
+    for (int k = 0; k < n; k++)
+        most = fabsf(x[k]) > fabsf(most) ? x[k] : most;
+    return most;
+}
+
+/* -1, or the first that is not finite: a difference with itself is NaN then. */
+static int not_finite(const float *x, int n)
+{
+    float sum = 0;
+    for (int k = 0; k < n; k++)
+        sum += x[k] - x[k];
+    for (int k = 0; sum != 0 && k < n; k++)
+        if (!isfinite(x[k]))
+            return k;
+    return -1;
+}
+
+/* Q8 and F8: `in` columns with one scale. */
+static int pack_channel(enum dtype t, uint8_t *record, enum dtype from, const void *row, int in)
+{
+    float x[QUANT_GROUP], most = 0;
+    for (int i = 0; i < in; i += QUANT_GROUP) {
+        load_group(x, from, row, i, in);
+        int bad = not_finite(x, QUANT_GROUP);
+        if (bad >= 0)
+            return i + bad;
+        most = fmaxf(most, fabsf(extreme(x, QUANT_GROUP)));
+    }
+    float scale = most < TINY ? 0 : most / (t == Q8 ? 127 : 448), inverse = most < TINY ? 0 : 1 / scale;
+    memcpy(record, &scale, sizeof scale);
+    for (int i = 0; i < in; i += QUANT_GROUP) {
+        uint8_t *q = record + QUANT_HEAD + i;
+        load_group(x, from, row, i, in);
+        for (int k = 0; k < QUANT_GROUP && t == Q8; k++)
+            q[k] = (uint8_t)(int8_t)between(nearest(x[k] * inverse), -127, 127);
+        for (int k = 0; k < QUANT_GROUP && t == F8; k++)
+            q[k] = f8_put(x[k] * inverse);
+    }
+    return -1;
+}
+
+/* q + 8 of a group with this scale; returns the sum of the squared errors. */
+static float round_group(uint8_t q[QUANT_GROUP], const float x[QUANT_GROUP], float scale)
+{
+    float inverse = 1 / scale, error = 0;
+    for (int k = 0; k < QUANT_GROUP; k++) {
+        float v = between(nearest(x[k] * inverse), -8, 7), d = x[k] - v * scale;
+        q[k] = (uint8_t)(v + 8);
+        error += d * d;
+    }
+    return error;
+}
+
+static void pack_group(uint8_t *to, const float x[QUANT_GROUP])
+{
+    uint8_t q[2][QUANT_GROUP];
+    float most = extreme(x, QUANT_GROUP);
+    uint16_t scale[2] = { bf16_put(fabsf(most) / 7), bf16_put(most / -8) };
+    int best = 0;
+    if (fabsf(most) < TINY)
+        memset(q[0], 8, QUANT_GROUP), scale[0] = 0;
+    else
+        best = round_group(q[1], x, bf16_get(scale[1])) < round_group(q[0], x, bf16_get(scale[0]));
+    memcpy(to, &scale[best], sizeof *scale);
+    for (int k = 0; k < QUANT_GROUP / 2; k++)
+        to[2 + k] = (uint8_t)(q[best][k] | q[best][QUANT_GROUP / 2 + k] << 4);
+}
+
+int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row, int in)
+{
+    assert(quantised(t));
+    if (t != Q4)
+        return pack_channel(t, record, from, row, in);
+    for (int i = 0; i < in; i += QUANT_GROUP) {
+        float x[QUANT_GROUP];
+        load_group(x, from, row, i, in);
+        int bad = not_finite(x, QUANT_GROUP);
+        if (bad >= 0)
+            return i + bad;
+        pack_group((uint8_t *)record + (size_t)(i / QUANT_GROUP) * QUANT_Q4_BYTES, x);
+    }
+    return -1;
+}
+
+float quant_get(enum dtype t, const void *record, int i)
+{
+    const uint8_t *p = record;
+    float scale;
+    assert(quantised(t));
+    if (t == Q4) {
+        uint16_t h;
+        int k = i % QUANT_GROUP, half = QUANT_GROUP / 2;
+        p += (size_t)(i / QUANT_GROUP) * QUANT_Q4_BYTES;
+        memcpy(&h, p, sizeof h);
+        return (float)((p[2 + k % half] >> (k < half ? 0 : 4) & 15) - 8) * bf16_get(h);
+    }
+    memcpy(&scale, p, sizeof scale);
+    return (t == Q8 ? (float)(int8_t)p[QUANT_HEAD + i] : f8_get(p[QUANT_HEAD + i])) * scale;
+}
+
+void quant_unpack_row(enum dtype t, const void *record, int in, float *x)
+{
+    for (int i = 0; i < in; i++)
+        x[i] = quant_get(t, record, i);
+}

@@ -1,0 +1,264 @@
+/* tests/kernels/test_quant.c - the quantised formats (kernels/quant.h): bytes
+ * worked out by hand, the promised bounds of the error, what is refused, and
+ * that packing gives the pages of the file back. */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/half.h"
+#include "kernels/quant.h"
+
+static void expect_bytes(const uint8_t *got, const uint8_t *want, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        ck_assert_msg(got[i] == want[i], "byte %zu is %02x, not %02x", i, got[i], want[i]);
+}
+
+START_TEST(test_int8_bytes)
+{
+    static const float x[] = { 127, -127, 0, 63.5f, 1 };             /* the scale is 1; 63.5 goes to the even 64 */
+    uint8_t row[36], want[36] = { 0x00, 0x00, 0x80, 0x3f, 0x7f, 0x81, 0x00, 0x40, 0x01 };
+    float y[5];
+    ck_assert_uint_eq(quant_row_bytes(Q8, 5), 36);
+    ck_assert_int_eq(quant_pack_row(Q8, row, F32, x, 5), -1);
+    expect_bytes(row, want, sizeof row);
+    quant_unpack_row(Q8, row, 5, y);
+    ck_assert(y[0] == 127 && y[1] == -127 && y[2] == 0 && y[3] == 64 && y[4] == 1);
+}
+END_TEST
+
+START_TEST(test_int4_bytes)
+{
+    float x[66] = { [0] = -8, [1] = 7, [16] = 3, [32] = 7, [33] = -7, [64] = 8 };
+    uint8_t row[54], want[54];
+    memset(want, 0x88, sizeof want);
+    memcpy(want, (uint8_t[]){ 0x80, 0x3f, 0xb0, 0x8f }, 4);          /* scale 1 = -8 / -8: -8, 7 and, above the first, 3 */
+    memcpy(want + 18, (uint8_t[]){ 0x80, 0x3f, 0x8f, 0x81 }, 4);     /* scale 1 = 7 / 7: 7, -7; 7 / -8 would cut off -7   */
+    memcpy(want + 36, (uint8_t[]){ 0x80, 0xbf, 0x80 }, 3);           /* scale -1 = 8 / -8: 8 is stored as -8               */
+    ck_assert_uint_eq(quant_row_bytes(Q4, 66), 54);
+    ck_assert_int_eq(quant_pack_row(Q4, row, F32, x, 66), -1);
+    expect_bytes(row, want, sizeof row);
+    for (int i = 0; i < 66; i++)
+        ck_assert_msg(quant_get(Q4, row, i) == x[i], "column %d is %g, not %g", i, (double)quant_get(Q4, row, i), (double)x[i]);
+}
+END_TEST
+
+START_TEST(test_fp8)
+{
+    static const float x[] = { 448, 1, -3, 0x1p-9f, 0 };
+    uint8_t row[36], want[36] = { 0x00, 0x00, 0x80, 0x3f, 0x7e, 0x38, 0xc4, 0x01 };
+    ck_assert_int_eq(quant_pack_row(F8, row, F32, x, 5), -1);
+    expect_bytes(row, want, sizeof row);
+    for (int b = 0; b < 256; b++)
+        if ((b & 0x7f) != 0x7f)                                      /* NaN */
+            ck_assert_uint_eq(f8_put(f8_get((uint8_t)b)), b);
+    ck_assert(f8_get(0x7e) == 448 && f8_get(0x01) == 0x1p-9f && f8_get(0x08) == 0x1p-6f && f8_get(0xc4) == -3);
+    ck_assert(f8_put(17) == 0x58 && f8_put(19) == 0x5a && f8_put(1e30f) == 0x7e && f8_put(0x1.8p-10f) == 1); /* ties to even */
+}
+END_TEST
+
+static uint32_t state = 7;
+static float draw(void)                          /* -1 .. 1 */
+{
+    state = state * 1664525u + 1013904223u;
+    return (float)(state >> 8) / 8388608.0f - 1;
+}
+
+static void check_channel(enum dtype t, const float *x, const float *y, int n)
+{
+    float most = 0;
+    for (int i = 0; i < n; i++)
+        most = fmaxf(most, fabsf(x[i]));
+    float s = most / (t == Q8 ? 127 : 448);
+    for (int i = 0; i < n; i++) {
+        float bound = t == Q8 ? s / 2 : fmaxf(fabsf(x[i]) / 16, s * 0x1p-10f);
+        ck_assert_msg(fabsf(x[i] - y[i]) <= bound + 1e-4f * s, "%g became %g; the scale is %g", (double)x[i], (double)y[i], (double)s);
+    }
+}
+
+/* A bfloat16 scale may be off by one part in 256. */
+static void check_group(const float *x, const float *y, int n)
+{
+    float most = 0;
+    double square = 0;
+    for (int i = 0; i < n; i++)
+        most = fmaxf(most, fabsf(x[i]));
+    for (int i = 0; i < n; i++) {
+        ck_assert_msg(fabsf(x[i] - y[i]) <= most / 7 * 1.04f, "%g became %g of %g", (double)x[i], (double)y[i], (double)most);
+        square += (double)(x[i] - y[i]) * (double)(x[i] - y[i]) / (double)most / (double)most;
+    }
+    ck_assert_double_le(sqrt(square / QUANT_GROUP), 1 / 7.0 / 2 * (1 + 1 / 256.0));
+}
+
+START_TEST(test_bounds)
+{
+    static const int widths[] = { 1, 31, 32, 33, 64, 100, 300 };
+    static const float sizes[] = { 1e-25f, 1e-3f, 1, 1e4f, 1e37f };
+    float x[300], y[300];
+    uint8_t row[4 + 320 + 1], half[600];
+    for (int k = 0; k < 300; k++) {
+        int n = widths[k % 7];
+        enum dtype from = k % 5 == 1 || k % 5 == 2 ? (enum dtype[]){ F32, F16, BF16 }[k % 3] : k % 2 ? BF16 : F32;
+        for (int i = 0; i < n; i++) {
+            float v = draw() * draw() * draw() * sizes[k % 5];       /* few large ones, as weights are */
+            if (from != F32)
+                half_store(from, half, (size_t)i, v);
+            x[i] = from == F32 ? v : half_load(from, half, (size_t)i);
+        }
+        for (int t = 0; t < 3; t++) {
+            enum dtype type = (enum dtype[]){ Q8, Q4, F8 }[t];
+            memset(row, 0xaa, sizeof row);
+            ck_assert_int_eq(quant_pack_row(type, row, from, from == F32 ? (void *)x : half, n), -1);
+            ck_assert_uint_eq(row[quant_row_bytes(type, n)], 0xaa);
+            quant_unpack_row(type, row, n, y);
+            if (type != Q4)
+                check_channel(type, x, y, n);
+            for (int i = 0; type == Q4 && i < n; i += QUANT_GROUP)
+                check_group(x + i, y + i, n - i < QUANT_GROUP ? n - i : QUANT_GROUP);
+        }
+    }
+}
+END_TEST
+
+START_TEST(test_edges)
+{
+    static const enum dtype types[] = { Q8, Q4, F8 };
+    float zeros[40] = { 0 }, tiny[40] = { [3] = 1e-40f, [39] = -1e-31f }, large[40] = { [5] = 3.4e38f, [6] = -3.4e38f }, y[40];
+    uint8_t row[70];
+    for (int t = 0; t < 3; t++) {
+        enum dtype type = types[t];
+        quant_pack_row(type, row, F32, zeros, 40);
+        quant_unpack_row(type, row, 40, y);
+        for (int i = 0; i < 40; i++)
+            ck_assert(y[i] == 0);
+        quant_pack_row(type, row, F32, tiny, 40);
+        quant_unpack_row(type, row, 40, y);
+        for (int i = 0; i < 40; i++)
+            ck_assert(y[i] == 0);
+        ck_assert_int_eq(quant_pack_row(type, row, F32, large, 40), -1);
+        quant_unpack_row(type, row, 40, y);
+        ck_assert(isfinite(y[5]) && isfinite(y[6]) && y[5] > 2.9e38f && y[6] < -2.9e38f && y[7] == 0);
+        for (int i = 0; i < 3; i++) {
+            float bad[40] = { 1, 2, 3 };
+            bad[i * 19] = i == 0 ? NAN : i == 1 ? INFINITY : -INFINITY;
+            ck_assert_int_eq(quant_pack_row(type, row, F32, bad, 40), i * 19);
+        }
+    }
+    ck_assert_uint_eq(quant_row_bytes(F32, 7), 28);
+    ck_assert_uint_eq(quant_row_bytes(BF16, 7), 14);
+}
+END_TEST
+
+static const struct backend *const backends[] = { &backend_ref, &backend_cpu };
+
+/* Of several numbers that are not finite the first is named, with its tensor. */
+START_TEST(test_refuses)
+{
+    enum { ROWS = 3000, IN = 400 };
+    const struct backend *b = backends[_i];
+    struct device *dev;
+    struct err e = { 0 };
+    float *x = xcalloc(ROWS * IN, sizeof *x), good[IN] = { 1 };
+    x[2000 * IN + 7] = NAN;
+    x[2999 * IN + 1] = INFINITY;
+    struct slab slabs[] = { { good, F32, 1, "good.weight", false }, { x, F32, ROWS, "layer.7.weight", false } };
+    struct weight w = { .out = ROWS + 1, .in = IN }, depth = { .out = 1, .in = IN, .layout = LAYOUT_DEPTHWISE };
+    ck_assert_int_eq(b->open(&dev, 3, &e), 0);
+    for (int t = 0; t < 3; t++) {
+        ck_assert_int_eq(b->pack(dev, &w, slabs, 2, NULL, (enum dtype[]){ Q8, Q4, F8 }[t], &e), -1);
+        ck_assert_msg(strstr(e.text, "layer.7.weight") && strstr(e.text, "row 2000, column 7"), "%s", e.text);
+        ck_assert_ptr_null(w.data);
+    }
+    x[2000 * IN + 7] = x[2999 * IN + 1] = 0;
+    ck_assert_int_eq(b->pack(dev, &w, slabs, 2, NULL, Q4, &e), 0);
+    ck_assert_uint_eq(b->packed_bytes(&w, Q4), (size_t)(ROWS + 1) * 13 * 18);
+    ck_assert_uint_eq(b->packed_bytes(&w, Q8), (size_t)(ROWS + 1) * (4 + 416));
+    b->release(dev, &w);
+    ck_assert_int_eq(b->pack(dev, &depth, slabs, 1, NULL, Q8, &e), -1);
+    b->close(dev);
+    free(x);
+}
+END_TEST
+
+/* Kilobytes of the mapping at p that are in memory. */
+static long resident(const void *p)
+{
+    char line[512], start[64];
+    long kb = -1;
+    bool here = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    snprintf(start, sizeof start, "%lx-", (unsigned long)(uintptr_t)p);
+    while (f && kb < 0 && fgets(line, sizeof line, f)) {
+        here = here || !strncmp(line, start, strlen(start));
+        if (here && !strncmp(line, "Rss:", 4))
+            kb = strtol(line + 4, NULL, 10);
+    }
+    if (f)
+        fclose(f);
+    return kb;
+}
+
+START_TEST(test_gives_pages_back)
+{
+    enum { ROWS = 4096, IN = 1000 };
+    const struct backend *b = backends[_i];
+    struct device *dev;
+    struct err e = { 0 };
+    char path[] = "/tmp/quant-XXXXXX";
+    int fd = mkstemp(path);
+    size_t bytes = (size_t)ROWS * IN * sizeof(uint16_t);
+    uint16_t *data = xmalloc(bytes);
+    for (size_t i = 0; i < (size_t)ROWS * IN; i++)
+        data[i] = bf16_put(draw());
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, data, bytes), (int)bytes);
+    uint16_t *map = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
+    ck_assert(map != MAP_FAILED);
+    ck_assert_int_eq(memcmp(map, data, bytes), 0);
+    if (resident(map) < 0)
+        puts("skip: no /proc/self/smaps");
+    else
+        ck_assert_int_ge(resident(map), (long)(bytes >> 10));
+    struct slab from_file = { map, BF16, ROWS, "x", true }, from_memory = { data, BF16, ROWS, "x", false };
+    struct weight w[2] = { { .out = ROWS, .in = IN }, { .out = ROWS, .in = IN } };
+    ck_assert_int_eq(b->open(&dev, 2, &e), 0);
+    ck_assert_int_eq(b->pack(dev, &w[0], &from_file, 1, NULL, Q8, &e), 0);
+    ck_assert_int_le(resident(map), 16);
+    ck_assert_int_eq(b->pack(dev, &w[1], &from_memory, 1, NULL, Q8, &e), 0);
+    ck_assert_int_eq(memcmp(map, data, bytes), 0);       /* nothing was lost, neither there nor in ordinary memory */
+    b->release(dev, &w[0]);
+    b->release(dev, &w[1]);
+    b->close(dev);
+    munmap(map, bytes);
+    unlink(path);
+    close(fd);
+    free(data);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("quant");
+    TCase *t = tcase_create("quant");
+    int n = sizeof backends / sizeof *backends;
+    suite_add_tcase(s, t);
+    tcase_set_timeout(t, 60);
+    tcase_add_test(t, test_int8_bytes);
+    tcase_add_test(t, test_int4_bytes);
+    tcase_add_test(t, test_fp8);
+    tcase_add_test(t, test_bounds);
+    tcase_add_test(t, test_edges);
+    tcase_add_loop_test(t, test_refuses, 0, n);
+    tcase_add_loop_test(t, test_gives_pages_back, 0, n);
+    SRunner *runner = srunner_create(s);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,155 @@
+/* tests/model/test_weights.c - checkpoints whose weights are quantised while
+ * loading: how far their logits are from those of the checkpoint as it is, the
+ * same on every backend, and bit by bit the same in every chunking. What was
+ * measured is printed; README quotes it. */
+#include <math.h>
+
+#include "tests/model/golden.c"
+#include "tests/model/rig.c"
+
+enum { MAX_ROWS = 320 };
+static const float TOLERANCE = 2e-3f;            /* as in test_families.c: between backends */
+
+/* What a matrix of Gaussian numbers loses, root mean square over root mean square: int8 3.5 / 127 / sqrt(12) (the largest
+ * of some hundred numbers is 3.5 sigma), fp8 a step of 1/8 of the power of two below, over sqrt(12), int4 2.1 / 7.5 /
+ * sqrt(12) (the largest of 32). `same`: share of the positions whose most likely token must stay, in a trained model. */
+static const struct { const char *name; enum dtype type; double loss, same; } formats[] = {
+    { "int8", Q8, 0.008, 0.95 }, { "fp8", F8, 0.026, 0.95 }, { "int4", Q4, 0.08, 0.9 },
+};
+enum { N_FORMATS = sizeof formats / sizeof *formats };
+
+/* The trained model may lose what a chain of 16 matrices loses. Tiny random checkpoints amplify any disturbance, each by a
+ * factor of its own, which int8 shows: there the other formats may lose what their loss and that factor make, or be as
+ * wrong as unrelated logits, and twice that for what is not Gaussian. */
+static const struct { const char *golden, *checkpoint; bool trained; } cases[] = {
+    { "tests/model/open_autoglm/screen", "models/open-autoglm-v1", true },
+    { "tests/model/open_autoglm/tiny-plain", "tests/model/open_autoglm/tiny-plain", false },
+    { "tests/model/glm4v/grouped", "tests/model/glm4v/grouped", false },   /* a head of its own, an encoder of images */
+    { "tests/model/llama/llama3", "tests/model/llama/llama3", false },
+    { "tests/model/qwen3/bias", "tests/model/qwen3/bias", false },         /* the head is the embedding               */
+};
+enum { N_CASES = sizeof cases / sizeof *cases };
+
+struct prompt { int32_t *ids; int n, n_answer; };    /* the answer's tokens are the last */
+
+static struct prompt prompt_of(const struct golden *want)
+{
+    int n, n_greedy;
+    int32_t *ids = golden_ints(want, "ids", 0, &n), *greedy = golden_ints(want, "greedy", 0, &n_greedy);
+    struct prompt p = { realloc(ids, (size_t)(n + n_greedy) * sizeof *ids), n + n_greedy, n_greedy };
+    memcpy(p.ids + n, greedy, (size_t)n_greedy * sizeof *greedy);
+    free(greedy);
+    return p;
+}
+
+/* (n, vocab) on a rig of its own; chunk 0: in one piece; free(). */
+static float *logits_of(int which, const char *backend, struct model_options opt, const struct prompt *p, int chunk,
+                        size_t *weight_bytes, int *vocab)
+{
+    struct rig g;
+    struct golden want;
+    const struct stored *im;
+    rig_open_as(&g, backend, cases[which].checkpoint, MAX_ROWS, opt);
+    golden_open(&want, cases[which].golden);
+    for (int i = 0; (im = golden_find(&want, "image.%d", i)); i++)
+        rig_image(&g, im->data, (int)im->dims[1], (int)im->dims[0]);
+    *vocab = g.m->vocab;
+    *weight_bytes = g.m->weight_bytes;
+    float *out = malloc((size_t)p->n * (size_t)g.m->vocab * sizeof *out);
+    rig_prompt(&g, p->ids, p->n, chunk ? chunk : p->n, out);
+    weights_close(want.file);
+    rig_close(&g);
+    return out;
+}
+
+static int argmax(const float *x, int n)
+{
+    int best = 0;
+    for (int i = 1; i < n; i++)
+        best = x[i] > x[best] ? i : best;
+    return best;
+}
+
+/* The relative error; prints it. */
+static double compare(int which, int format, const float *have, const float *exact, const struct prompt *p, int vocab,
+                      double *share)
+{
+    double square = 0, power = 0, worst = 0;
+    int same = 0, same_answer = 0;
+    for (int i = 0; i < p->n; i++) {
+        const float *a = have + (size_t)i * (size_t)vocab, *b = exact + (size_t)i * (size_t)vocab;
+        bool equal = argmax(a, vocab) == argmax(b, vocab);
+        same += equal;
+        same_answer += equal && i >= p->n - p->n_answer - 1;
+        for (int k = 0; k < vocab; k++) {
+            double d = (double)a[k] - (double)b[k];
+            square += d * d;
+            power += (double)b[k] * (double)b[k];
+            worst = fmax(worst, fabs(d));
+        }
+    }
+    *share = (double)same / p->n;
+    printf("%s %s: error %.2f %%, largest %.3g, %d of %d tokens equal, %d of %d of the answer\n", cases[which].golden,
+           formats[format].name, 100 * sqrt(square / power), worst, same, p->n, same_answer, p->n_answer + 1);
+    return sqrt(square / power);
+}
+
+/* On ref, and in chunks. */
+static void check_same(int which, struct model_options opt, const struct prompt *p, const float *have, int vocab, size_t bytes)
+{
+    static const int chunks[] = { 1, 7, 16 };
+    size_t n = (size_t)p->n * (size_t)vocab, again_bytes;
+    float *again = logits_of(which, "ref", opt, p, 0, &again_bytes, &vocab);
+    golden_compare("logits of cpu and ref", have, again, n, TOLERANCE);
+    ck_assert_uint_eq(bytes, again_bytes);
+    free(again);
+    for (int c = 0; c < 3; c++) {
+        again = logits_of(which, "cpu", opt, p, chunks[c], &again_bytes, &vocab);
+        ck_assert_msg(!memcmp(have, again, n * sizeof *have), "chunks of %d differ from the whole", chunks[c]);
+        free(again);
+    }
+}
+
+START_TEST(test_quantised)
+{
+    int vocab;
+    size_t exact_bytes, bytes;
+    double factor = 4, share;                            /* sqrt(16) */
+    struct golden want;
+    golden_open(&want, cases[_i].golden);
+    struct prompt p = prompt_of(&want);
+    weights_close(want.file);
+    float *exact = logits_of(_i, "cpu", (struct model_options){ 0 }, &p, 0, &exact_bytes, &vocab);
+    for (int f = 0; f < N_FORMATS; f++) {
+        struct model_options opt = { .convert = true, .weights = formats[f].type };
+        float *have = logits_of(_i, "cpu", opt, &p, 0, &bytes, &vocab);
+        double error = compare(_i, f, have, exact, &p, vocab, &share);
+        if (f == 0 && !cases[_i].trained)
+            factor = error / formats[f].loss;
+        ck_assert_double_le(error, 2 * fmin(factor * formats[f].loss, sqrt(2)));
+        ck_assert_double_gt(error, formats[f].loss / 4);                 /* it was quantised */
+        ck_assert(!cases[_i].trained || share >= formats[f].same);
+        printf("%.2f of %.2f MB\n", (double)bytes * 1e-6, (double)exact_bytes * 1e-6);
+        ck_assert_uint_lt(bytes, exact_bytes);
+        if (!cases[_i].trained)
+            check_same(_i, opt, &p, have, vocab, bytes);
+        free(have);
+    }
+    free(exact);
+    free(p.ids);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("weights");
+    TCase *t = tcase_create("quantised");
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, test_quantised, 0, N_CASES);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed != 0;
+}
