@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
+#include "base/file.h"
 #include "tokenizer/json_file.h"
 
 enum { MAX_TEMPLATE = 4 << 20, MAX_PATH = 4096 };
@@ -32,21 +32,11 @@ static int put(struct source *s, const char *name, json_t *text)
 /* The file s->where under a name. 0: read; 1: there is no such file; -1: error. */
 static int take_file(struct source *s, const char *name, struct err *e)
 {
-    FILE *f = fopen(s->where, "rb");
-    if (!f)
-        return 1;
-    char part[65536];
-    size_t n;
     struct buf text;
     buf_init(&text, MAX_TEMPLATE);
-    while ((n = fread(part, 1, sizeof part, f)) > 0)
-        buf_add(&text, part, n);
-    int rc = 0;
-    if (ferror(f) || !buf_ok(&text))
-        rc = err_set(e, "%s: cannot be read, or is larger than %d bytes", s->where, MAX_TEMPLATE);
-    else if (put(s, name, json_stringn(text.data ? text.data : "", text.len)) != 0)
+    int rc = file_read(s->where, &text, e);
+    if (rc == 0 && put(s, name, json_stringn(text.data ? text.data : "", text.len)) != 0)
         rc = err_set(e, "%s: not UTF-8", s->where);
-    fclose(f);
     buf_free(&text);
     return rc;
 }

@@ -37,12 +37,11 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     load_at(l, "%s", root);
     load_embedding(l, &d->embed, m->vocab, s->hidden, "embed_tokens");
     load_norm(l, &d->norm, s->hidden, RMS_NORM, s->eps, "norm");
-    if (hparams_bool(&l->config, "tie_word_embeddings", false) || hparams_bool(t, "tie_word_embeddings", false)) {
+    bool tied = hparams_bool(&l->config, "tie_word_embeddings", false) || hparams_bool(t, "tie_word_embeddings", false);
+    if (tied && load_is_copy(l, "/lm_head.weight", "embed_tokens.weight"))
         d->head = d->embed;
-        load_ignore(l, "/lm_head.weight");
-    } else {
+    else    /* as in the reference, a head that differs from the embedding is used, tied or not */
         load_embedding(l, &d->head, m->vocab, s->hidden, "/lm_head");
-    }
     m->text_kv = (struct kv_shape){ d->n_layers, s->n_kv * s->dim };
     d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);
     return 0;

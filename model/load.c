@@ -88,13 +88,18 @@ static void mark(struct loader *l, const struct stored *t)
     *u = (uint8_t)(*u + (*u < 255));
 }
 
-void load_ignore(struct loader *l, const char *name)
+bool load_is_copy(struct loader *l, const char *name, const char *of)
 {
     char full[256];
     full_name(l, full, name, "");
     const struct stored *t = weights_find(l->m->file, full);
+    full_name(l, full, of, "");
+    const struct stored *u = weights_find(l->m->file, full);
+    if (t && (!u || strcmp(t->dtype, u->dtype) != 0 || t->bytes != u->bytes || memcmp(t->data, u->data, t->bytes) != 0))
+        return false;
     if (t)
         mark(l, t);
+    return true;
 }
 
 static void shape_text(char out[96], const int64_t *dims, int n)

@@ -42,8 +42,8 @@ struct load_part { const char *name; int rows; };
 void load_at(struct loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The first of the prefixes (NULL at the end) under which `name` is there; the first one if none. */
 const char *load_root(const struct loader *l, const char *name, const char *const *prefixes);
-/* A tensor that may be there and is not needed. */
-void load_ignore(struct loader *l, const char *name);
+/* A tensor that writers may add as a copy of another: is it absent, or the same to the byte? Then it counts as used. */
+bool load_is_copy(struct loader *l, const char *name, const char *of);
 
 /* NAME.weight (rows, in) and, with WITH_BIAS, NAME.bias (rows). */
 void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name);

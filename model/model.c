@@ -26,6 +26,16 @@ static int unknown_type(const char *dir, const char *type, struct err *e)
     return err_set(e, "%s: config.json: model_type \"%.60s\" is not supported (%s)", dir, type, list);
 }
 
+static int quantised(struct hparams *config, const char *dir, struct err *e)
+{
+    struct hparams q = hparams_object(config, "quantization_config");
+    const char *method = hparams_string(&q, "quant_method", "of an unknown method");
+    if (hparams_end(config) != 0)
+        return -1;
+    return err_set(e, "%s: config.json: quantization_config: weights quantised by other tools (%.40s) are not supported; take "
+                      "the checkpoint in bf16, f16 or f32", dir, method);
+}
+
 /* generation_config.json's ids, else those of the text section or of the whole. */
 static void read_eos(struct model *m, struct hparams *generation, struct hparams *config)
 {
@@ -106,8 +116,7 @@ struct model *model_open(const char *dir, const struct model_options *opt, struc
         else if (!m->family)
             rc = unknown_type(dir, type, e);
         else if (hparams_has(&l.config, "quantization_config"))
-            rc = err_set(e, "%s: config.json: quantization_config: checkpoints quantised by other tools are not supported",
-                         dir);
+            rc = quantised(&l.config, dir, e);
         else
             strncpy(m->type, type, sizeof m->type - 1);
     }

@@ -1,7 +1,6 @@
 #include "model/safetensors.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,9 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 
-enum { MAX_SHARDS = 4096, MAX_HEADER = 100 << 20 };
+enum { MAX_SHARDS = 4096, MAX_HEADER = 100 << 20, MAX_INDEX = 100 << 20 };
 
 struct shard {
     char          *name;    /* owned; without the folder */
@@ -45,12 +45,11 @@ static size_t element_size(const char *dtype)
 static int map_file(struct shard *s, const char *path, struct err *e)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = file_open(path, e), rc = -1;
     if (fd < 0)
-        return err_set(e, "%s: %s", path, strerror(errno));
-    int rc = -1;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        err_set(e, "%s: not a regular file", path);
+        return -1;
+    if (fstat(fd, &st) != 0) {
+        err_set(e, "%s: %s", path, strerror(errno));
     } else if (st.st_size < 8) {
         err_set(e, "%s: %lld bytes are too few for a safetensors file", path, (long long)st.st_size);
     } else {
@@ -226,10 +225,21 @@ static int add_shards(struct weights_file *f, const char *dir, json_t *map, cons
     return 0;
 }
 
+static json_t *read_index(const char *path, struct err *e)
+{
+    struct buf text;
+    json_error_t je;
+    json_t *index = NULL;
+    buf_init(&text, MAX_INDEX);
+    if (file_read(path, &text, e) == 0 && !(index = json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &je)))
+        err_set(e, "%s: line %d: %s", path, je.line, je.text);
+    buf_free(&text);
+    return index;
+}
+
 struct weights_file *weights_open(const char *dir, struct err *e)
 {
     char path[4096];
-    json_error_t je;
     struct weights_file *f = weights_new();
     int rc = -1;
     if ((size_t)snprintf(path, sizeof path, "%s/model.safetensors", dir) >= sizeof path) {
@@ -239,13 +249,11 @@ struct weights_file *weights_open(const char *dir, struct err *e)
     } else if (snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir) < 0 || access(path, F_OK) != 0) {
         err_set(e, "%s: no model.safetensors and no model.safetensors.index.json", dir);
     } else {
-        json_t *index = json_load_file(path, JSON_REJECT_DUPLICATES, &je), *map = json_object_get(index, "weight_map");
-        if (!index)
-            err_set(e, "%s: line %d: %s", path, je.line, je.text);
-        else if (!json_is_object(map))
-            err_set(e, "%s: no weight_map", path);
-        else
+        json_t *index = read_index(path, e), *map = json_object_get(index, "weight_map");
+        if (json_is_object(map))
             rc = add_shards(f, dir, map, path, e);
+        else if (index)
+            err_set(e, "%s: no weight_map", path);
         json_decref(index);
     }
     if (rc == 0)

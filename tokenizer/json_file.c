@@ -1,35 +1,11 @@
 #include "tokenizer/json_file.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "base/mem.h"
+#include "base/file.h"
 
 enum { FILE_MAX = 256 << 20 };
-
-/* The bytes of a file; NULL and a message, or none if it is optional. */
-static char *read_all(const char *path, bool optional, size_t *n, struct err *e)
-{
-    struct stat st;
-    FILE *f = fopen(path, "rb");
-    if (!f) {
-        if (!optional || errno != ENOENT)
-            err_set(e, "%s: %s", path, strerror(errno));
-        return NULL;
-    }
-    char *data = NULL;
-    if (fstat(fileno(f), &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
-        err_set(e, "%s: not a file of up to %d MiB", path, FILE_MAX >> 20);
-    } else {
-        data = xmalloc((size_t)st.st_size + 1);
-        *n = fread(data, 1, (size_t)st.st_size, f);
-    }
-    fclose(f);
-    return data;
-}
 
 /* Copies text up to `to` and then an empty value instead of the one at c, which
  * becomes *part. Anything but an object or array is left to the tree. */
@@ -94,10 +70,14 @@ int json_file_read(struct json_file *f, const char *path, bool optional, bool cu
     json_error_t je;
     size_t n = 0, copied = 0;
     struct buf rest, tmp;
-    struct err why = { 0 };
     memset(f, 0, sizeof *f);
-    if (!(f->text = read_all(path, optional, &n, &why)))
-        return *why.text ? err_set(e, "%s", why.text) : 0;
+    buf_init(&tmp, FILE_MAX);
+    int rc = file_read(path, &tmp, e);
+    n = tmp.len;
+    f->text = rc == 0 ? buf_take(&tmp) : NULL;
+    buf_free(&tmp);
+    if (rc != 0 || !f->text)
+        return rc < 0 ? -1 : rc == 1 && !optional ? err_set(e, "%s: No such file or directory", path) : 0;
     buf_init(&rest, FILE_MAX);
     buf_init(&tmp, FILE_MAX);
     struct cursor c = { f->text, n, 0 };
@@ -110,7 +90,7 @@ int json_file_read(struct json_file *f, const char *path, bool optional, bool cu
     }
     buf_free(&rest);
     buf_free(&tmp);
-    int rc = 0;
+    rc = 0;
     if (!f->root && cut) /* once more, for the place in the whole text */
         json_decref(parse(f->text, n, &je));
     if (!f->root)

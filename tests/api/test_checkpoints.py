@@ -1,0 +1,79 @@
+"""Checkpoints as other ages, tools and precisions write them (spellings.py), and those that cannot be used."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import spellings
+from conftest import ROOT, Server
+from test_families import CASES, run, tensors, token_bytes, with_images
+
+OLD = [spellings.flat, spellings.rope_at_the_top, spellings.old_dtype, spellings.no_defaults, spellings.head_beside_tied, spellings.buffers]
+NEW = [spellings.other_names]
+
+
+def respell(case, folder, changes, kind, shards):
+    config, stored = json.loads((case / "config.json").read_text()), spellings.read_tensors(case / "model.safetensors")
+    for change in changes:
+        change(config, stored)
+    shutil.copytree(case, folder)
+    (folder / "config.json").write_text(json.dumps(config))
+    if shards:
+        spellings.write_shards(folder, stored, kind)
+    else:
+        spellings.write_tensors(folder / "model.safetensors", stored, kind)
+
+
+@pytest.mark.parametrize("changes, kind, shards", [(OLD, "F16", True), (NEW, "F32", False)], ids=["old-f16-shards", "new-f32"])
+@pytest.mark.parametrize("case", [c for c in CASES if (c / "golden.json").exists()], ids=lambda c: f"{c.parent.name}-{c.name}")
+def test_spelled_otherwise(case, changes, kind, shards, tmp_path):
+    """selftest against the case's golden file: the same tokens, features and logits."""
+    respell(case, tmp_path / "m", changes, kind, shards)
+    done = run("selftest", "--model", tmp_path / "m")
+    assert done.returncode == 0 and "24 of 24 greedy tokens equal" in done.stdout, done.stdout + done.stderr
+    assert ("ok      vision" in done.stdout) == ("image.0" in tensors(case / "golden.safetensors"))
+
+
+def test_f16_through_the_api(tmp_path):
+    case = ROOT / "tests/model/qwen2_5_vl/tied"
+    golden, messages = tensors(case / "golden.safetensors"), json.loads((case / "golden.json").read_text())["messages"]
+    respell(case, tmp_path / "m", OLD, "F16", True)
+    server = Server("--model", str(tmp_path / "m"))
+    try:
+        answer = server.client().chat.completions.create(model="m", temperature=0, max_tokens=24, logprobs=True, messages=with_images(messages, golden),
+                                                         extra_body={"ignore_eos": True})
+    finally:
+        server.stop()
+    known = token_bytes(case)
+    assert [t.bytes for t in answer.choices[0].logprobs.content] == [known.get(int(i), []) for i in golden["greedy"]]
+
+
+def test_a_head_that_differs_is_used_though_tied(tmp_path):
+    """As transformers does it. The head is the embedding backwards, so the best token is the best one from the other end."""
+    case = ROOT / "tests/model/llama/linear"
+    golden, messages = tensors(case / "golden.safetensors"), json.loads((case / "golden.json").read_text())["messages"]
+
+    def backwards(config, stored):
+        stored["lm_head.weight"] = stored["model.embed_tokens.weight"][::-1].copy()
+
+    respell(case, tmp_path / "m", [backwards], "BF16", False)
+    server = Server("--model", str(tmp_path / "m"))
+    try:
+        answer = server.client().chat.completions.create(model="m", temperature=0, max_tokens=1, logprobs=True, messages=messages)
+    finally:
+        server.stop()
+    best = 279 - int(np.argmax(golden["logits"][-1]))
+    assert answer.choices[0].logprobs.content[0].bytes == token_bytes(case).get(best, [])
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "fp8", "bitsandbytes", "compressed-tensors", None])
+def test_quantised_by_others_is_refused(method, tmp_path):
+    shutil.copytree(ROOT / "tests/model/llama/linear", tmp_path / "m")
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    config["quantization_config"] = {"quant_method": method, "bits": 4} if method else {}
+    (tmp_path / "m/config.json").write_text(json.dumps(config))
+    done = run("plan", "--model", tmp_path / "m")
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "quantization_config" in done.stderr and (method or "unknown") in done.stderr
