@@ -62,6 +62,21 @@ float half_load(enum dtype t, const void *data, size_t i)
     return t == BF16 ? bf16_get(h) : f16_get(h);
 }
 
+void half_load_n(enum dtype t, const void *data, size_t i, int n, float *out)
+{
+    const char *p = (const char *)data + i * dtype_size(t);
+    uint16_t h;
+    assert(t == F32 || t == F16 || t == BF16);
+    if (t == F32)
+        memcpy(out, p, (size_t)n * sizeof *out);
+    else if (t == F16)
+        for (int k = 0; k < n; k++)
+            out[k] = f16_get((memcpy(&h, p + 2 * k, sizeof h), h));
+    else
+        for (int k = 0; k < n; k++)
+            out[k] = float_of((uint32_t)(memcpy(&h, p + 2 * k, sizeof h), h) << 16);
+}
+
 void half_store(enum dtype t, void *data, size_t i, float x)
 {
     assert(t == F32 || t == F16 || t == BF16);

@@ -13,6 +13,8 @@ uint16_t f16_put(float x);
 
 /* Element i of an array of F32, F16 or BF16. */
 float half_load(enum dtype t, const void *data, size_t i);
+/* Elements i .. i + n as floats. */
+void  half_load_n(enum dtype t, const void *data, size_t i, int n, float *out);
 void  half_store(enum dtype t, void *data, size_t i, float x);
 
 #endif

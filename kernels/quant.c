@@ -37,31 +37,38 @@ static inline float between(float x, float low, float high) { return x < low ? l
 static void load_group(float x[QUANT_GROUP], enum dtype from, const void *row, int i, int in)
 {
     int n = in - i < QUANT_GROUP ? in - i : QUANT_GROUP;
-    for (int k = 0; k < n; k++)
-        x[k] = half_load(from, row, (size_t)(i + k));
+    half_load_n(from, row, (size_t)i, n, x);
     for (int k = n; k < QUANT_GROUP; k++)
         x[k] = 0;
 }
 
-/* The number of the largest magnitude; of equals the first. */
-static float extreme(const float *x, int n)
+/* The largest magnitude. Eight at a time, as in the loops below: that is what the compiler makes vectors of. */
+static float largest(const float x[QUANT_GROUP])
 {
-    float most = 0;
-    for (int k = 0; k < n; k++)
-        most = fabsf(x[k]) > fabsf(most) ? x[k] : most;
-    return most;
+    float most[8] = { 0 };
+    for (int k = 0; k < QUANT_GROUP; k += 8)
+        for (int j = 0; j < 8; j++)
+            most[j] = fabsf(x[k + j]) > most[j] ? fabsf(x[k + j]) : most[j];
+    for (int j = 1; j < 8; j++)
+        most[0] = most[j] > most[0] ? most[j] : most[0];
+    return most[0];
 }
 
 /* -1, or the first that is not finite: a difference with itself is NaN then. */
-static int not_finite(const float *x, int n)
+static int not_finite(const float x[QUANT_GROUP])
 {
-    float sum = 0;
-    for (int k = 0; k < n; k++)
-        sum += x[k] - x[k];
-    for (int k = 0; sum != 0 && k < n; k++)
-        if (!isfinite(x[k]))
-            return k;
-    return -1;
+    float sum[8] = { 0 }, all = 0;
+    int k = 0;
+    for (int i = 0; i < QUANT_GROUP; i += 8)
+        for (int j = 0; j < 8; j++)
+            sum[j] += x[i + j] - x[i + j];
+    for (int j = 0; j < 8; j++)
+        all += sum[j];
+    if (all == 0)
+        return -1;
+    while (isfinite(x[k]))
+        k++;
+    return k;
 }
 
 /* Q8 and F8: `in` columns with one scale. */
@@ -70,10 +77,10 @@ static int pack_channel(enum dtype t, uint8_t *record, enum dtype from, const vo
     float x[QUANT_GROUP], most = 0;
     for (int i = 0; i < in; i += QUANT_GROUP) {
         load_group(x, from, row, i, in);
-        int bad = not_finite(x, QUANT_GROUP);
+        int bad = not_finite(x);
         if (bad >= 0)
             return i + bad;
-        most = fmaxf(most, fabsf(extreme(x, QUANT_GROUP)));
+        most = fmaxf(most, largest(x));
     }
     float scale = most < TINY ? 0 : most / (t == Q8 ? 127 : 448), inverse = most < TINY ? 0 : 1 / scale;
     memcpy(record, &scale, sizeof scale);
@@ -88,31 +95,37 @@ static int pack_channel(enum dtype t, uint8_t *record, enum dtype from, const vo
     return -1;
 }
 
-/* q + 8 of a group with this scale; returns the sum of the squared errors. */
-static float round_group(uint8_t q[QUANT_GROUP], const float x[QUANT_GROUP], float scale)
+/* q of a group with this scale; returns the sum of the squared errors. */
+static float round_group(float q[QUANT_GROUP], const float x[QUANT_GROUP], float scale)
 {
-    float inverse = 1 / scale, error = 0;
-    for (int k = 0; k < QUANT_GROUP; k++) {
-        float v = between(nearest(x[k] * inverse), -8, 7), d = x[k] - v * scale;
-        q[k] = (uint8_t)(v + 8);
-        error += d * d;
-    }
-    return error;
+    float inverse = 1 / scale, error[8] = { 0 };
+    for (int k = 0; k < QUANT_GROUP; k += 8)
+        for (int j = 0; j < 8; j++) {
+            float v = nearest(x[k + j] * inverse);       /* -8 .. 8 */
+            q[k + j] = v = v > 7 ? 7 : v;
+            float d = x[k + j] - v * scale;
+            error[j] += d * d;
+        }
+    for (int j = 1; j < 8; j++)
+        error[0] += error[j];
+    return error[0];
 }
 
 static void pack_group(uint8_t *to, const float x[QUANT_GROUP])
 {
-    uint8_t q[2][QUANT_GROUP];
-    float most = extreme(x, QUANT_GROUP);
-    uint16_t scale[2] = { bf16_put(fabsf(most) / 7), bf16_put(most / -8) };
-    int best = 0;
-    if (fabsf(most) < TINY)
-        memset(q[0], 8, QUANT_GROUP), scale[0] = 0;
+    float q[2][QUANT_GROUP] = { { 0 } };
+    float most = largest(x);
+    int best = 0, at = 0;
+    while (fabsf(x[at]) != most)
+        at++;
+    uint16_t scale[2] = { bf16_put(most / 7), bf16_put(x[at] / -8) };
+    if (most < TINY)
+        scale[0] = 0;
     else
         best = round_group(q[1], x, bf16_get(scale[1])) < round_group(q[0], x, bf16_get(scale[0]));
     memcpy(to, &scale[best], sizeof *scale);
     for (int k = 0; k < QUANT_GROUP / 2; k++)
-        to[2 + k] = (uint8_t)(q[best][k] | q[best][QUANT_GROUP / 2 + k] << 4);
+        to[2 + k] = (uint8_t)(((int)q[best][k] + 8) | ((int)q[best][QUANT_GROUP / 2 + k] + 8) << 4);
 }
 
 int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row, int in)
@@ -123,7 +136,7 @@ int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row,
     for (int i = 0; i < in; i += QUANT_GROUP) {
         float x[QUANT_GROUP];
         load_group(x, from, row, i, in);
-        int bad = not_finite(x, QUANT_GROUP);
+        int bad = not_finite(x);
         if (bad >= 0)
             return i + bad;
         pack_group((uint8_t *)record + (size_t)(i / QUANT_GROUP) * QUANT_Q4_BYTES, x);
