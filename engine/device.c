@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "kernels/trace.h"
 
-static int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)
+int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)
 {
     static const struct { const char *name; enum dtype dtype; } known[] = {
         { "f32", F32 }, { "bf16", BF16 }, { "int8", Q8 }, { "int4", Q4 }, { "fp8", F8 },

@@ -14,6 +14,9 @@ struct chosen {
     struct setup setup;            /* also one that does not fit: the caller refuses it, with setup_refusal()   */
 };
 
+/* --weights of opt into out->convert and out->weights; -1: no such precision. */
+int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e);
+
 /* trace: where every operation is to be logged, or NULL. -1: out->model.device is NULL. */
 int device_choose(struct chosen *out, const struct engine_options *opt, FILE *trace, struct err *e);
 

@@ -128,7 +128,7 @@ store(const float (&sum)[T::mt][T::nt][4], const struct product &p, int m0, int 
         }
 }
 
-template <class T> static __global__ void __launch_bounds__(T::threads) linear_kernel(struct product p)
+template <class T> static __global__ void __launch_bounds__(T::threads, 1) linear_kernel(struct product p)
 {
     extern __shared__ __align__(16) unsigned char smem_raw[];
     bf16 *a = (bf16 *)smem_raw, *b = a + 4 * T::m * T::stride;

@@ -7,7 +7,7 @@
  *
  * Environment: CUSIM_SEED (order of threads), CUSIM_PREEMPT (switch after one
  * in n accesses), CUSIM_MEMORY (MiB, default 8192), CUSIM_DEVICES (default 1),
- * CUSIM_MAJOR (compute capability, default 9), CUSIM_DRIVER (as CUDART_VERSION; 0: none). */
+ * CUSIM_PROCESSORS (default 4), CUSIM_MAJOR (compute capability, default 9), CUSIM_DRIVER (as CUDART_VERSION; 0: none). */
 #include <cuda_runtime_api.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -183,7 +183,7 @@ static cudaError_t launch(const char *name, dim3 grid, dim3 block, size_t shared
     if (shared > most)
         return stream_refuse(cudaErrorInvalidValue, "more dynamic shared memory than the kernel may use");
     struct op o = { .kind = OP_LAUNCH };
-    o.launch = (struct launch){ name, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z }, shared, thunk, NULL, n };
+    o.launch = (struct launch){ name, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z }, shared, fn, thunk, NULL, n };
     o.launch.params = memcpy(malloc(n), params, n);
     return stream_enqueue(stream, o);
 }
@@ -414,7 +414,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     switch (attribute) {
     case cudaDevAttrComputeCapabilityMajor: *value = from_environment("CUSIM_MAJOR", 9); break;
     case cudaDevAttrComputeCapabilityMinor: *value = 0; break;
-    case cudaDevAttrMultiProcessorCount:    *value = 4; break;
+    case cudaDevAttrMultiProcessorCount:    *value = from_environment("CUSIM_PROCESSORS", 4); break;
     default: return stream_refuse(cudaErrorInvalidValue, "cudaDeviceGetAttribute");
     }
     return device == 0 ? cudaSuccess : stream_refuse(cudaErrorInvalidDevice, "cudaDeviceGetAttribute");

@@ -5,7 +5,7 @@ CUDA    ?= /usr/local/cuda
 NVCC    ?= $(CUDA)/bin/nvcc
 CU      := $(wildcard kernels/cuda/*.cu)
 EMU     := $(wildcard tests/cusim/*.c)
-EMU     := $(filter-out tests/cusim/test_%,$(EMU))
+EMU     := $(filter-out tests/cusim/test_% tests/cusim/count_step.c,$(EMU))
 EMUH    := tests/cusim/internal.h tests/cusim/cusim.h tests/cusim/stream.h
 SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-init -fno-threadsafe-statics -ffp-contract=off -Wall -Wno-unknown-pragmas \
            -Wno-parentheses -I. -I$(CUDA)/include -include tests/cusim/cusim.h \
@@ -49,12 +49,15 @@ $B/libopenautoglm_cusim_checked.so: $(CU:kernels/cuda/%.cu=$B/cusim/checked/%.o)
 $B/libcusim_selfcheck.so: $B/cusim/checked/bugs.o $(SIM_EMU)
 	@g++ -shared -o $@ $^ -ldl -lpthread
 
+$B/libcusim_wrappers.so: $B/cusim/checked/wrappers.o $(SIM_EMU)
+	@g++ -shared -o $@ $^ -ldl -lpthread
+
 cusim: $B/libopenautoglm_cusim.so ## the CUDA backend on the emulator: --device cusim
 
-cusim-checked: $B/libopenautoglm_cusim_checked.so $B/libcusim_selfcheck.so
+cusim-checked: $B/libopenautoglm_cusim_checked.so $B/libcusim_selfcheck.so $B/libcusim_wrappers.so
 
 # Needs g++ and CUDA's headers; says so where there are none.
-CUSIM_TESTS := $O/tests/cusim/test_selfcheck $O/tests/cusim/test_ops $O/tests/cusim/test_replay
+CUSIM_TESTS := $O/tests/cusim/test_selfcheck $O/tests/cusim/test_wrappers $O/tests/cusim/test_ops $O/tests/cusim/test_replay
 cusim-test: $(CUSIM_TESTS) ## the CUDA kernels on the emulator against ref, and the emulator itself
 	@test ! -f $(CUDA)/include/cuda_runtime.h || $(MAKE) cusim-checked
 	@tests/run.sh $(CUSIM_TESTS)
@@ -68,18 +71,27 @@ NVFLAGS := -std=c++17 -O3 -I. -fmad=false -Werror all-warnings -Xcompiler -fPIC,
 $B/cuda/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(NVFLAGS)' | cmp -s - $@ || echo '$(NVFLAGS)' > $@
-$B/cuda/%.o: kernels/cuda/%.cu $B/cuda/flags
-	@echo "  NVCC  $<"
-	@$(NVCC) $(NVFLAGS) -MMD -MP -c -o $@ $< 2> $@.log || { cat $@.log; exit 1; }
-	@! grep -E -B2 '[1-9][0-9]* bytes spill' $@.log || { rm $@; exit 1; }
+define NVCC_RULE
+$B/cuda/%.o: $(1)/%.cu $B/cuda/flags
+	@echo "  NVCC  $$<"
+	@$(NVCC) $(NVFLAGS) -MMD -MP -c -o $$@ $$< 2> $$@.log || { cat $$@.log; exit 1; }
+	@! grep -E -B2 '[1-9][0-9]* bytes spill' $$@.log || { rm $$@; exit 1; }
+endef
+$(foreach d,kernels/cuda tests/cusim,$(eval $(call NVCC_RULE,$d)))
 $B/cuda/%.o: $B/cusim/emu/%.o
 	@mkdir -p $(@D) && cp $< $@
 $B/libopenautoglm_cuda.so: $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/half.o $B/cuda/err.o
 	$(NVCC) -shared -o $@ $^ -cudart static -Xlinker --no-undefined
 
+$B/libopenautoglm_cuda_wrappers.so: $B/cuda/wrappers.o
+	@$(NVCC) -shared -o $@ $^ -cudart static -Xlinker --no-undefined
+
 cuda: $B/libopenautoglm_cuda.so ## the CUDA backend for GPUs (needs nvcc; ARCHS="90" for one architecture)
+
+cuda-report: $B/libopenautoglm_cuda.so cusim-checked $O/tests/cusim/count_step $O/openautoglm $B/libopenautoglm_cusim.so ## registers, bytes, rooflines of the CUDA kernels, into docs/cuda.md
+	$(PYTHON) tests/cusim/report.py
 
 gpu-test: $B/libopenautoglm_cuda.so $O/tests/cusim/test_ops ## the CUDA kernels against ref on this machine's GPU
 	OPENAUTOGLM_TEST_GPU=1 $O/tests/cusim/test_ops
 
-.PHONY: FORCE cusim cuda cusim-checked cusim-test gpu-test
+.PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-test gpu-test

@@ -31,6 +31,7 @@ __asm__(".text\n"
 
 void cusim_to_scheduler(void) { cusim_switch(&E.now->sp, E.main_sp); }
 
+enum { MMA = 6, MMA_S8 = 7 };            /* kinds of warp operations, see cusim.h */
 static _Alignas(16) char params[4096];  /* of the kernel that runs: inside the module, where its threads may read */
 
 static void fiber_main(void)
@@ -160,6 +161,8 @@ void cusim_warp(int kind, unsigned mask, const void *in, void *out, warp_fn fn, 
     }
     if (fn)
         fn(mask, m->in, m->out);
+    if (cusim_counting.blocks && (kind == MMA || kind == MMA_S8))
+        cusim_count_tensor(kind == MMA ? 2. * 16 * 8 * 16 : 2. * 16 * 8 * 32);
     if (kind == 0)
         w->epoch++;
     for (int i = 0; i < 32; i++)
@@ -296,14 +299,19 @@ void cusim_run(const struct launch *l)
     E.launch_number++;
     E.n_threads = (int)(l->block[0] * l->block[1] * l->block[2]);
     shadow_start();
-    unsigned n = l->grid[0] * l->grid[1] * l->grid[2], first = E.seed ? cusim_random() % n : 0;
-    for (unsigned i = 0; i < n; i++) {
-        unsigned b = (i + first) % n;
+    unsigned n = l->grid[0] * l->grid[1] * l->grid[2], first = E.seed ? cusim_random() % n : 0, most = (unsigned)cusim_counting.blocks;
+    unsigned ran = most && most < n ? most : n;
+    for (unsigned i = 0; i < ran; i++) {
+        unsigned b = ran < n ? (unsigned)((uint64_t)i * n / ran) : (i + first) % n;
         E.block_id[0] = b % l->grid[0];
         E.block_id[1] = b / l->grid[0] % l->grid[1];
         E.block_id[2] = b / (l->grid[0] * l->grid[1]);
         block_run();
+        if (most)
+            cusim_count_block_end((int)i);
     }
+    if (most)
+        cusim_count_launch_end(l, ran, n);
     E.launch = NULL;
 }
 

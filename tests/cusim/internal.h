@@ -3,6 +3,7 @@
  *   fiber.c   CUDA threads as fibers: scheduler, barriers, warp operations
  *   shadow.c  device and shared memory, and what every byte of it went through
  *   report.c  what was found
+ *   count.c   or, instead: how much the kernels do
  *   cudart.c  the CUDA runtime's functions on top of these
  *   graph.c   CUDA graphs: streams that are recorded and played again
  *
@@ -14,6 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 enum { MAX_THREADS = 1024, MAX_WARPS = MAX_THREADS / 32, MAX_SHARED = 227 * 1024, FIBER_STACK = 64 * 1024 };
 
@@ -51,6 +53,7 @@ struct launch {                 /* one kernel launch, ready to run */
     const char *name;
     unsigned grid[3], block[3];
     size_t   shared;
+    const void *fn;             /* the kernel */
     void   (*thunk)(const void *params);
     void    *params;            /* owned by the stream until it has run */
     size_t   params_size;
@@ -92,6 +95,16 @@ void cusim_set(int seed, int preempt);           /* the order of threads from no
 void cusim_forgive(void);                        /* a clean context after a wanted error  */
 int  cusim_allocations(void);                    /* of device memory, so far              */
 int  cusim_graph_launches(void);                 /* so far (graph.c)                      */
+
+/* count.c: a census instead of a check */
+struct counting { int blocks; };                 /* of a launch that are run; 0: all, with every check */
+extern struct counting cusim_counting;
+void cusim_count_access(int n, int how, int fresh);       /* fresh: bytes that this launch had not touched before */
+void cusim_count_tensor(double operations);
+void cusim_count_block_end(int nth);
+void cusim_count_launch_end(const struct launch *l, unsigned ran, unsigned all);
+void cusim_count(int blocks);
+void cusim_count_write(FILE *out);
 
 /* report.c */
 void cusim_error(const char *kind, void *pc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

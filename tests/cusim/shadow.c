@@ -135,7 +135,7 @@ void *shadow_alloc(size_t n)
     allocations[n_allocations++] = (struct allocation){ p, n, true };
     arena_used += need;
     live_bytes += n;
-    if (E.checked)
+    if (E.checked && !cusim_counting.blocks)
         memset(p, 0xff, n);                            /* NaN and -1: not the zeros that hide a mistake */
     return p;
 }
@@ -179,7 +179,7 @@ bool shadow_range(const char *what, const void *p, size_t n, bool write)
                     write ? "write" : "read", n, p);
         return false;
     }
-    if (!E.checked)
+    if (!E.checked || cusim_counting.blocks)
         return true;
     if (write) {
         memset(arena_init + offset_of(p), 1, n);
@@ -194,7 +194,7 @@ bool shadow_range(const char *what, const void *p, size_t n, bool write)
 
 void shadow_copy_init(void *dst, const void *src, size_t n)
 {
-    if (E.checked)
+    if (E.checked && !cusim_counting.blocks)
         memcpy(arena_init + offset_of(dst), arena_init + offset_of(src), n);
 }
 
@@ -348,10 +348,27 @@ static void global_access(uintptr_t a, int n, int how, void *pc)
     races(arena_cells, at, E.launch_number, n, how, a, pc);
 }
 
+/* A census wants to know what is touched, not whether it may be. */
+static void count_access(uintptr_t a, int n, int how)
+{
+    int fresh = 0;
+    if (!shadow_is_device((void *)a))
+        return;
+    for (size_t at = a - (uintptr_t)arena, g = at / GRANULE; g <= (at + (size_t)n - 1) / GRANULE; g++) {
+        fresh += arena_cells[g].generation != E.launch_number ? GRANULE : 0;
+        arena_cells[g].generation = E.launch_number;
+    }
+    cusim_count_access(n, how, fresh);
+}
+
 void shadow_access(uintptr_t a, int n, int how, void *pc)
 {
     if (!E.checked || !E.now || a - (uintptr_t)E.now->stack < FIBER_STACK)
         return;
+    if (cusim_counting.blocks) {
+        count_access(a, n, how);
+        return;
+    }
     if (a - shared_from < shared_to - shared_from)
         shared_access(a, n, how, pc);
     else if (shadow_is_device((void *)a))
