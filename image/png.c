@@ -40,6 +40,7 @@ int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e
 struct job {
     const uint8_t *p; /* borrowed: what is left of the file */
     size_t         n;
+    size_t         allowance; /* bytes of the file that may still be read for this row */
     int            row;  /* rows read of this pass, for the message */
     uint8_t       *rgba; /* owned; one row, or the whole picture when interlaced */
     struct err    *e;    /* borrowed */
@@ -65,9 +66,14 @@ static void read_bytes(png_structp png, png_bytep to, size_t n)
         err_set(j->e, "premature end of data after row %d", j->row);
         png_longjmp(png, 1);
     }
+    if (n > j->allowance) {
+        err_set(j->e, "more data than the picture needs after row %d", j->row);
+        png_longjmp(png, 1);
+    }
     memcpy(to, j->p, n);
     j->p += n;
     j->n -= n;
+    j->allowance -= n;
 }
 
 static void want_8_bit_rgb(png_structp png, png_infop info)
@@ -90,11 +96,22 @@ static void read_header(png_structp png, png_infop info, struct job *j)
     want_8_bit_rgb(png, info);
 }
 
+/* What one row of so many bytes takes of the file at most: incompressible, in
+ * chunks of one byte (which cost twelve more), and what is read ahead. libpng
+ * inflates to the end of the stream after the last row, however much comes:
+ * a megabyte would keep a processor busy for seconds. */
+static size_t most_for_a_row(size_t bytes)
+{
+    enum { AHEAD = 16 << 10 };
+    return (bytes + bytes / 1000 + 16) * (1 + CHUNK) + AHEAD;
+}
+
 /* Runs under the caller's setjmp. RGB goes straight to `out`; RGBA through
  * j->rgba. */
 static void read_rows(png_structp png, png_infop info, struct job *j, struct pixels *out)
 {
     int passes = png_set_interlace_handling(png);
+    size_t most = most_for_a_row(png_get_rowbytes(png, info));    /* as stored, before the update */
     png_read_update_info(png, info);
     size_t width = (size_t)out->width, height = (size_t)out->height;
     bool alpha = png_get_channels(png, info) == 4;
@@ -108,6 +125,7 @@ static void read_rows(png_structp png, png_infop info, struct job *j, struct pix
             uint8_t *row = out->data + y * width * 3;
             uint8_t *mixed = alpha ? j->rgba + (passes > 1 ? y * width * 4 : 0) : NULL;
             j->row = (int)y;
+            j->allowance = most;
             png_read_row(png, alpha ? mixed : row, NULL);
             if (alpha && pass == passes - 1) rgba_over_white(row, mixed, width);
         }
@@ -118,7 +136,7 @@ int png_decode(const uint8_t *p, size_t n, const struct image_info *head, struct
 {
     struct job *j = calloc(1, sizeof *j);
     if (!j) return image_no_memory(e, sizeof *j);
-    *j = (struct job){ .p = p, .n = n, .e = e };
+    *j = (struct job){ .p = p, .n = n, .allowance = n, .e = e };
     (void)head;
     png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, j, on_error, on_warning);
     png_infop info = png ? png_create_info_struct(png) : NULL;

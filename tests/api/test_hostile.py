@@ -2,11 +2,13 @@
 
 import json
 import socket
+import struct
 import time
+import zlib
 
 import pytest
 
-from conftest import PATIENCE
+from conftest import PATIENCE, data_url
 
 CHAT = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}).encode()
 
@@ -102,3 +104,26 @@ def test_more_connections_than_there_is_room_to_refuse(start):
         time.sleep(0.5)
     for c in crowd:
         c.close()
+
+
+def png_of(data, *, side=16, chunk=1 << 30):
+    """A PNG of black pixels whose IDAT chunks hold `data` deflated."""
+    def part(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    stream = zlib.compress(data, 9)
+    return (b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)) +
+            b"".join(part(b"IDAT", stream[i:i + chunk]) for i in range(0, len(stream), chunk)) + part(b"IEND", b""))
+
+
+def ask_about(server, png):
+    return server.post("/v1/chat/completions", {"max_tokens": 1, "messages": [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(png)}}]}]})
+
+
+def test_png_with_far_more_data_than_pixels(server):
+    rows = b"\0" * 16 * (1 + 3 * 16)
+    assert ask_about(server, png_of(rows))[0] == 200
+    assert ask_about(server, png_of(rows, chunk=1))[0] == 200
+    assert ask_about(server, png_of(rows + b"\0" * 1000))[0] == 200        # a little more is read over, as Pillow does
+    status, answer = ask_about(server, png_of(rows + b"\0" * (1 << 26)))   # 64 MiB in 65 kB
+    assert status == 400 and "more data" in answer["error"]["message"]
