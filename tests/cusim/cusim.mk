@@ -5,7 +5,7 @@ CUDA    ?= /usr/local/cuda
 NVCC    ?= $(CUDA)/bin/nvcc
 CU      := $(wildcard kernels/cuda/*.cu)
 EMU     := $(wildcard tests/cusim/*.c)
-EMU     := $(filter-out tests/cusim/test_% tests/cusim/count_step.c,$(EMU))
+EMU     := $(filter-out tests/cusim/test_% tests/cusim/count_step.c tests/cusim/gpu_bench.c,$(EMU))
 EMUH    := tests/cusim/internal.h tests/cusim/cusim.h tests/cusim/stream.h
 SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-init -fno-threadsafe-statics -ffp-contract=off -Wall -Wno-unknown-pragmas \
            -Wno-parentheses -I. -I$(CUDA)/include -include tests/cusim/cusim.h \
@@ -91,7 +91,16 @@ cuda: $B/libopenautoglm_cuda.so ## the CUDA backend for GPUs (needs nvcc; ARCHS=
 cuda-report: $B/libopenautoglm_cuda.so cusim-checked $O/tests/cusim/count_step $O/openautoglm $B/libopenautoglm_cusim.so ## registers, bytes, rooflines of the CUDA kernels, into docs/cuda.md
 	$(PYTHON) tests/cusim/report.py
 
-gpu-test: $B/libopenautoglm_cuda.so $O/tests/cusim/test_ops ## the CUDA kernels against ref on this machine's GPU
-	OPENAUTOGLM_TEST_GPU=1 $O/tests/cusim/test_ops
+# On the machine with the GPU: for its architecture alone, so that building takes a minute.
+GPU_ARCH = $(shell nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | head -n 1 | tr -d .)
+gpu-libraries: cusim-checked
+	@test -n "$(GPU_ARCH)" || { echo "nvidia-smi finds no GPU here"; exit 1; }
+	@$(MAKE) ARCHS=$(GPU_ARCH) $B/libopenautoglm_cuda.so $B/libopenautoglm_cuda_wrappers.so
 
-.PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-test gpu-test
+gpu-test: gpu-libraries $(CUSIM_TESTS) ## on a machine with a GPU: wrappers, operations, replays, golden cases, compute-sanitizer
+	@$(or $(wildcard $(PYTHON)),python3) tests/cusim/gpu_test.py
+
+gpu-bench: gpu-libraries $O/tests/cusim/gpu_bench $O/openautoglm ## on a machine with a GPU: operations next to their limits and PyTorch, the server next to vLLM
+	@$(or $(wildcard $(PYTHON)),python3) tests/cusim/gpu_bench.py
+
+.PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-test gpu-libraries gpu-test gpu-bench

@@ -77,7 +77,7 @@ static void barrier_try(void)
             divergent |= pc && pc != E.fiber[i].pc;
             pc = E.fiber[i].pc;
         }
-    if (divergent)
+    if (divergent && E.checked)            /* optimised for speed, one barrier of the source may be several calls */
         cusim_error("divergent-barrier", pc, "threads of one block met at different barriers");
     if (E.n_alive < E.n_threads)
         cusim_error("barrier-after-exit", pc, "a barrier while %d of %d threads had already returned", E.n_threads - E.n_alive,
