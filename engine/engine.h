@@ -39,8 +39,8 @@ struct engine_options {        /* 0 or NULL: the default */
     int    max_queue;          /* requests waiting beyond those; 256                     */
     int    max_model_len;      /* tokens of prompt and answer; the checkpoint's          */
     int    max_batched_tokens; /* rows of one step; 512                                  */
-    size_t kv_bytes;           /* KV cache; 0: max_num_seqs full contexts or what fits   */
-    size_t image_cache_bytes;  /* encoded images kept; 0: enough for max_num_seqs images */
+    size_t kv_bytes;           /* KV cache; 0: plan.c, usual_kv()                        */
+    size_t image_cache_bytes;  /* encoded images kept; 0: plan.c, size_image_cache()     */
     size_t memory_bytes;       /* may use in all; 0: 90 % of what the machine has        */
     double gpu_memory_fraction;   /* of a GPU's free memory; 0.95                        */
     size_t gpu_memory;         /* engine_plan() only: of a GPU that need not be there    */

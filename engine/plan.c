@@ -6,7 +6,8 @@
 #include "model/measure.h"
 
 enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_SIDE = 4096, DEFAULT_IMAGES = 16,
-       MIN_ROWS = 32, MAX_ROWS = 512, MAX_GPU_ROWS = 2048, MIN_LEN = 256 };
+       MIN_ROWS = 32, MAX_ROWS = 512, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
+       USUAL_LEN = 8192 };           /* two screenshots and what was said about them */
 
 /* The rest is for what the driver and other programs take later. */
 static const double DEFAULT_GPU_SHARE = 0.95;
@@ -52,46 +53,69 @@ static int largest_image(const struct model *m, const struct engine_options *o, 
     return best->n_tokens;
 }
 
-/* Scratch of the largest step or image; a few tokens more than the largest shape that was tried are allowed for. */
-static void size_images(struct setup *s, const struct model *m, size_t memory, size_t *encode)
+/* Scratch of the largest image, and the pages that it takes in the cache; a few tokens more than the largest shape that was
+ * tried are allowed for. */
+static size_t size_images(struct setup *s, const struct model *m)
 {
     struct engine_options *o = &s->opt;
     struct image_plan best;
-    *encode = 0;
     if (!m->family->plan_image || !largest_image(m, o, &best))
-        return;
+        return 0;
     int tokens = best.n_tokens + best.n_tokens / 16 + 8;
     int cells = best.n_cells + best.n_cells / 16 + 8 * (best.n_cells / best.n_tokens);
     size_t rgb = (size_t)best.width * (size_t)best.height * 3;
-    *encode = model_measure_encode(m, &best) + rgb + (size_t)(best.n_tokens + best.n_cells) * sizeof(int) + MIB;
-    *encode += *encode / 8;
+    size_t encode = model_measure_encode(m, &best) + rgb + (size_t)(best.n_tokens + best.n_cells) * sizeof(int) + MIB;
     s->max_image_tokens = tokens;
-    int row_pages = (tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
-    int kv_pages = m->image_kv.layers ? (cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
-    size_t one = (size_t)row_pages * runner_row_page_bytes(m) + (size_t)kv_pages * runner_image_kv_page_bytes(m, s->sizes.kv);
-    size_t budget = o->image_cache_bytes ? o->image_cache_bytes : memory / 16;
-    size_t count = budget / one, most = (size_t)o->max_num_seqs;
-    if (!o->image_cache_bytes && count > most)
-        count = most;
-    count = count ? count : 1;
-    s->sizes.image_row_pages = (int)count * row_pages;
-    s->sizes.image_kv_pages = (int)count * kv_pages;
-    s->plan.image_cache = count * one;
+    s->sizes.image_row_pages = (tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
+    s->sizes.image_kv_pages = m->image_kv.layers ? (cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
     s->plan.max_image_tokens = best.n_tokens;
     /* Requests that are being read and images that are being decoded: as much as the largest upload needs. Smaller ones
      * are decoded side by side within it. */
     size_t side = (size_t)o->max_image_side;
     s->plan.image_peak = side * side * DECODE_BYTES_PER_PIXEL + rgb;
+    return encode + encode / 8;
+}
+
+/* max_num_seqs of the largest images, or what a sixteenth of the rest holds; at least one. */
+static void size_image_cache(struct setup *s, const struct model *m, size_t left)
+{
+    struct engine_options *o = &s->opt;
+    size_t one = (size_t)s->sizes.image_row_pages * runner_row_page_bytes(m) +
+                 (size_t)s->sizes.image_kv_pages * runner_image_kv_page_bytes(m, s->sizes.kv);
+    if (!one)
+        return;
+    size_t count = (o->image_cache_bytes ? o->image_cache_bytes : left / 16) / one;
+    if (!o->image_cache_bytes && count > (size_t)o->max_num_seqs)
+        count = (size_t)o->max_num_seqs;
+    count = count ? count : 1;
+    s->sizes.image_row_pages *= (int)count;
+    s->sizes.image_kv_pages *= (int)count;
+    s->plan.image_cache = count * one;
 }
 
 static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
 
-/* Pages for max_num_seqs full contexts, or for what the rest of a GPU's memory or half of the host's holds; at least one
- * context. */
+/* Bytes for the KV cache by default. A GPU gives all that is left. The host, where every page is touched at the start and
+ * other programs live, gives one whole context, and beyond it what max_num_seqs requests of USUAL_LEN tokens need, up to half
+ * of the rest. */
+static size_t usual_kv(const struct setup *s, size_t page, size_t left)
+{
+    const struct engine_options *o = &s->opt;
+    if (s->plan.discrete)
+        return left;
+    size_t whole = (size_t)pages_of(o->max_model_len) * page;
+    int usual = o->max_model_len < USUAL_LEN ? o->max_model_len : USUAL_LEN;
+    size_t want = (size_t)o->max_num_seqs * (size_t)pages_of(usual) * page;
+    want = want < left / 2 ? want : left / 2;
+    want = want > whole ? want : whole;
+    return want < left ? want : left;
+}
+
+/* At most max_num_seqs full contexts, at least one. */
 static int size_kv(struct setup *s, const struct model *m, size_t left, struct err *e)
 {
     struct engine_options *o = &s->opt;
-    size_t page = runner_kv_page_bytes(m, s->sizes.kv), budget = o->kv_bytes ? o->kv_bytes : s->plan.discrete ? left : left / 2;
+    size_t page = runner_kv_page_bytes(m, s->sizes.kv), budget = o->kv_bytes ? o->kv_bytes : usual_kv(s, page, left);
     size_t most = (size_t)o->max_num_seqs * (size_t)pages_of(o->max_model_len), pages = budget / page;
     if (pages > most)
         pages = most;
@@ -167,9 +191,8 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
         o->max_batched_tokens = o->max_model_len * o->max_num_seqs;
     p->discrete = m->backend->discrete;
     set_available(p, o, memory);
-    size_t encode, seqs = (size_t)o->max_num_seqs;
+    size_t seqs = (size_t)o->max_num_seqs, encode = size_images(s, m);
     p->weights = m->weight_bytes;
-    size_images(s, m, p->discrete ? p->available > p->weights ? p->available - p->weights : 0 : p->available, &encode);
     size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens);
     p->logits = seqs * (size_t)m->vocab * sizeof(float) + seqs * 4096;    /* the copy for logprobs, ids, top lists */
     s->sizes.scratch = (forward > encode ? forward : encode) + p->logits;
@@ -178,8 +201,10 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     s->sizes.max_images = o->max_images;
     s->sizes.no_graphs = o->no_graphs;
     s->sizes.max_len = o->max_model_len;
-    size_t host = p->image_peak + PROGRAM_BYTES, fixed = p->weights + s->sizes.scratch + p->image_cache;
-    fixed += p->discrete ? runner_staging_bytes(&s->sizes) : host;
+    size_t host = p->image_peak + PROGRAM_BYTES, fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
+    size_image_cache(s, m, p->available > fixed ? p->available - fixed : 0);
+    fixed = p->weights + s->sizes.scratch + p->image_cache;
+    fixed += p->discrete ? runner_staging_bytes(&s->sizes) : host + 2 * runner_staging_bytes(&s->sizes);
     if (size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e) < 0)
         return -1;
     s->sizes.max_len = o->max_model_len;

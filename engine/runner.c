@@ -44,14 +44,17 @@ size_t runner_row_page_bytes(const struct model *m)
 static void *alloc_touched(struct runner *r, size_t n, struct err *e)
 {
     enum { PART = 1 << 20 };
-    char *p = r->run.backend->alloc(r->run.dev, n ? n : ALIGN);
+    const struct backend *be = r->run.backend;
+    char *p = be->alloc(r->run.dev, n ? n : ALIGN);
+    if (p && be->zero)
+        return be->zero(r->run.dev, p, n), p;
     char *zero = p ? calloc(1, PART) : NULL;
     if (!p || !zero) {
         err_set(e, "the device has no %zu bytes left", n);
         return NULL;
     }
     for (size_t at = 0; at < n; at += PART)
-        r->run.backend->upload(r->run.dev, p + at, zero, n - at < PART ? n - at : PART);
+        be->upload(r->run.dev, p + at, zero, n - at < PART ? n - at : PART);
     free(zero);
     return p;
 }

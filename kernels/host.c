@@ -1,6 +1,7 @@
 #include "kernels/host.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HUGE = 2 << 20 };
+enum { HUGE = 2 << 20, ZERO_PART = 32 << 20 /* worth a thread */, MAX_ZERO_THREADS = 16 };
 
 /* Reads up to `n` numbers from a file of one line; "max" counts as no number. Returns how many were read. */
 static int read_numbers(const char *path, long long *to, int n)
@@ -117,6 +118,35 @@ void host_free(struct device *dev, void *p)
 {
     (void)dev;
     free(p);
+}
+
+struct part { pthread_t thread; bool started; char *at; size_t n; };
+
+static void *zero_part(void *arg)
+{
+    struct part *p = arg;
+    memset(p->at, 0, p->n);
+    return NULL;
+}
+
+void host_zero(struct device *dev, void *p, size_t n)
+{
+    (void)dev;
+    struct part part[MAX_ZERO_THREADS];
+    int threads = host_threads();
+    size_t most = n / ZERO_PART + 1, count = threads < MAX_ZERO_THREADS ? (size_t)threads : MAX_ZERO_THREADS;
+    count = count < most ? count : most;
+    size_t each = (n / count + HUGE - 1) / HUGE * HUGE, at = 0;
+    for (size_t i = 0; i < count; i++, at += part[i - 1].n) {
+        size_t rest = n - at, size = i + 1 == count || each > rest ? rest : each;
+        part[i] = (struct part){ .at = (char *)p + at, .n = size };
+        part[i].started = count > 1 && pthread_create(&part[i].thread, NULL, zero_part, &part[i]) == 0;
+        if (!part[i].started)
+            zero_part(&part[i]);
+    }
+    for (size_t i = 0; i < count; i++)
+        if (part[i].started)
+            pthread_join(part[i].thread, NULL);
 }
 
 void host_copy(struct device *dev, void *dst, const void *src, size_t n)

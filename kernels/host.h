@@ -11,6 +11,7 @@ size_t host_memory(struct device *);                     /* physical memory, or 
 
 void *host_alloc(struct device *, size_t n);             /* 64-byte aligned, large blocks on huge pages */
 void  host_free(struct device *, void *p);
+void  host_zero(struct device *, void *p, size_t n);     /* by all cores: the first touch of memory takes its time */
 void  host_copy(struct device *, void *dst, const void *src, size_t n);
 
 #endif
