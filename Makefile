@@ -37,6 +37,10 @@ $O/%.o: %.c VERSION
 	@echo "  CC  $<"
 	@$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
 
+# A backend in a library of its own must have been made with the same ops.h.
+OPS_INTERFACE := -DOPS_INTERFACE=$(firstword $(shell cksum kernels/ops.h))u
+$O/kernels/plugin.o: CFLAGS += $(OPS_INTERFACE)
+
 %_avx2.o:   ISA := -mavx2 -mfma -mf16c -mbmi2
 %_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
 

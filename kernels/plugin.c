@@ -17,8 +17,8 @@ static const struct backend *open_library(const char *path, struct err *e)
         return NULL;
     }
     *(void **)&get = dlsym(lib, "openautoglm_backend");
-    const size_t *size = dlsym(lib, "openautoglm_backend_size");
-    if (get && (!size || *size != sizeof(struct backend))) {
+    const unsigned *interface = dlsym(lib, "openautoglm_interface");
+    if (get && (!interface || *interface != OPS_INTERFACE)) {
         err_set(e, "%s was built from other sources than this program: build it again", path);
         dlclose(lib);
         return NULL;

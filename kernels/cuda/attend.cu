@@ -83,7 +83,7 @@ static __device__ __forceinline__ struct place place_of(const struct attend &p, 
     return { row < p.first[seq + 1] ? row : -1, kv_head * group + i % group };
 }
 
-template <class C, int DIM, int WARPS> static __global__ void __launch_bounds__(32 * WARPS) attend_kernel(struct attend p)
+template <class C, int DIM, int WARPS> static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct attend p)
 {
     typedef attend_tile<DIM, WARPS> T;
     typedef typename factor<C>::H H;

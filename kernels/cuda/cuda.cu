@@ -2,7 +2,7 @@
  *
  * Compiled by nvcc into libopenautoglm_cuda.so and, with the kernels, by g++
  * for the emulator into libopenautoglm_cusim.so: the name is the only
- * difference. The library exports openautoglm_backend() and the size of what it returns.
+ * difference. The library exports openautoglm_backend() and the interface that it has.
  *
  * Uploads go through two pinned buffers in turn: the caller's memory is free
  * when upload() returns, and the copy of one buffer runs while the other is
@@ -269,9 +269,9 @@ static struct backend backend_make(void)
     return b;
 }
 
-/* The program refuses a library that was made with another struct backend. */
+/* The checksum of ops.h: the program refuses a library that was made with another one. */
 extern "C" {
-__attribute__((visibility("default"))) extern const size_t openautoglm_backend_size = sizeof(struct backend);
+__attribute__((visibility("default"))) extern const unsigned openautoglm_interface = OPS_INTERFACE;
 }
 
 extern "C" __attribute__((visibility("default"))) const struct backend *openautoglm_backend(void)

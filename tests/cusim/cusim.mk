@@ -12,6 +12,9 @@ SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-ini
            $(shell grep -qw fma /proc/cpuinfo 2>/dev/null && echo -mfma -mf16c)
 CHECKS  := -fsanitize=thread,alignment,bounds,shift -Wno-tsan
 
+$B/cusim/fast/cuda.o $B/cusim/checked/cuda.o: SIMFLAGS += $(OPS_INTERFACE)
+$B/cuda/cuda.o: NVDEFS := $(OPS_INTERFACE)
+
 # Everything that is compiled for both libraries: $B/cusim/fast (served) and $B/cusim/checked (tests).
 SIM_C   := $(EMU:tests/cusim/%.c=%.o) half.o err.o shared.o
 $B/cusim/fast/%.o: kernels/cuda/%.cu tests/cusim/cusim.h
@@ -74,7 +77,7 @@ $B/cuda/flags: FORCE
 define NVCC_RULE
 $B/cuda/%.o: $(1)/%.cu $B/cuda/flags
 	@echo "  NVCC  $$<"
-	@$(NVCC) $(NVFLAGS) -MMD -MP -c -o $$@ $$< 2> $$@.log || { cat $$@.log; exit 1; }
+	@$(NVCC) $(NVFLAGS) $$(NVDEFS) -MMD -MP -c -o $$@ $$< 2> $$@.log || { cat $$@.log; exit 1; }
 	@! grep -E -B2 '[1-9][0-9]* bytes spill' $$@.log || { rm $$@; exit 1; }
 endef
 $(foreach d,kernels/cuda tests/cusim,$(eval $(call NVCC_RULE,$d)))
