@@ -38,6 +38,7 @@ void device_check(struct device *dev, const char *what);         /* remembers an
 void device_fail(struct device *dev, const char *what, cudaError_t e);   /* remembers e */
 void device_forget_graphs(struct device *dev);
 void *device_stage(struct device *dev, size_t n);                /* pinned memory for one upload; n <= STAGING */
+void device_send(struct device *dev, void *dst, const void *staged, size_t n);
 
 #ifdef CUSIM
 #define LAUNCH_RAW(kernel, grid, block, shared, stream, ...) \
@@ -159,6 +160,12 @@ __device__ __forceinline__ float activate(enum act act, float x)
 /* ---- the table's functions, one or a few per file ---- */
 
 extern "C" {
+void  *cuda_alloc(struct device *, size_t n);
+void   cuda_free(struct device *, void *);
+void   cuda_upload(struct device *, void *dst, const void *src, size_t n);
+int    cuda_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want, struct err *);
+void   cuda_release(struct device *, struct weight *);
+size_t cuda_packed_bytes(const struct weight *shape, enum dtype want);
 void cuda_embed(struct device *, struct tensor out, const struct weight *, const int *ids);
 void cuda_linear(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
 void cuda_norm(struct device *, struct tensor out, struct tensor x, const struct norm *);

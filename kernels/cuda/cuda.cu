@@ -6,7 +6,7 @@
  *
  * Uploads go through two pinned buffers in turn: the caller's memory is free
  * when upload() returns, and the copy of one buffer runs while the other is
- * being filled. Weights are converted row by row on the way. */
+ * being filled. */
 #include "kernels/cuda/common.cuh"
 
 #include <stdio.h>
@@ -104,7 +104,7 @@ static size_t cuda_memory(struct device *dev)
     return available;
 }
 
-static void *cuda_alloc(struct device *dev, size_t n)
+void *cuda_alloc(struct device *dev, size_t n)
 {
     void *p = NULL;
     (void)dev;
@@ -115,7 +115,7 @@ static void *cuda_alloc(struct device *dev, size_t n)
     return p;
 }
 
-static void cuda_free(struct device *dev, void *p) { worked(dev, cudaFree(p), "freeing CUDA memory"); }
+void cuda_free(struct device *dev, void *p) { worked(dev, cudaFree(p), "freeing CUDA memory"); }
 
 /* The next n bytes of pinned memory. Those that it had before have arrived. */
 void *device_stage(struct device *dev, size_t n)
@@ -134,19 +134,19 @@ void *device_stage(struct device *dev, size_t n)
     return p;
 }
 
-static void send(struct device *dev, void *dst, const void *staged, size_t n)
+void device_send(struct device *dev, void *dst, const void *staged, size_t n)
 {
     if (dev->error == cudaSuccess)
         worked(dev, cudaMemcpyAsync(dst, staged, n, cudaMemcpyHostToDevice, dev->stream), "upload");
 }
 
-static void cuda_upload(struct device *dev, void *dst, const void *src, size_t n)
+void cuda_upload(struct device *dev, void *dst, const void *src, size_t n)
 {
     while (n > 0) {
         size_t part = n < STAGING ? n : STAGING;
         void *p = device_stage(dev, part);
         memcpy(p, src, part);
-        send(dev, dst, p, part);
+        device_send(dev, dst, p, part);
         dst = (char *)dst + part;
         src = (const char *)src + part;
         n -= part;
@@ -163,83 +163,6 @@ static const char *cuda_sync(struct device *dev)
 {
     worked(dev, cudaStreamSynchronize(dev->stream), "running on the CUDA device");
     return dev->error == cudaSuccess ? NULL : dev->text;
-}
-
-/* ---- weights ---- */
-
-static bool plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
-
-static size_t cuda_packed_bytes(const struct weight *shape, enum dtype want)
-{
-    return (size_t)shape->out * (size_t)packed_stride(shape) * dtype_size(want);
-}
-
-/* Row r of a slab as `want`, zeros up to the stride. */
-static void pack_row(char *to, const struct slab *s, size_t r, int n, int stride, enum dtype want)
-{
-    size_t size = dtype_size(want), from = r * (size_t)n;
-    if (s->dtype == want)
-        memcpy(to, (const char *)s->data + from * size, (size_t)n * size);
-    else
-        for (int i = 0; i < n; i++)
-            half_store(want, to, (size_t)i, half_load(s->dtype, s->data, from + (size_t)i));
-    memset(to + (size_t)n * size, 0, (size_t)(stride - n) * size);
-}
-
-static void pack_slab(struct device *dev, const struct weight *w, const struct slab *s, int at, enum dtype want)
-{
-    size_t row = (size_t)packed_stride(w) * dtype_size(want);
-    int most = (int)(STAGING / row);
-    for (int r = 0; r < s->rows; r += most) {
-        int n = s->rows - r < most ? s->rows - r : most;
-        char *p = (char *)device_stage(dev, (size_t)n * row);
-        for (int i = 0; i < n; i++)
-            pack_row(p + (size_t)i * row, s, (size_t)(r + i), w->in, packed_stride(w), want);
-        send(dev, (char *)w->data + (size_t)(at + r) * row, p, (size_t)n * row);
-    }
-}
-
-static void cuda_release(struct device *dev, struct weight *w)
-{
-    cuda_free(dev, w->data);
-    cuda_free(dev, w->bias);
-    w->data = NULL;
-    w->bias = NULL;
-}
-
-static int pack_check(const struct weight *w, const struct slab *slabs, int n, enum dtype want, struct err *e)
-{
-    long long rows = 0;
-    if (!plain(want))
-        return err_set(e, "weights are stored as float32, float16 or bfloat16 on this device");
-    if ((size_t)packed_stride(w) * dtype_size(want) > STAGING)
-        return err_set(e, "a weight has %d columns, more than this device takes", w->in);
-    for (int i = 0; i < n; i++) {
-        if (!plain(slabs[i].dtype))
-            return err_set(e, "weights are read as float32, float16 or bfloat16 only");
-        rows += slabs[i].rows;
-    }
-    return rows == w->out ? 0 : err_set(e, "a weight of %d rows is made of %lld", w->out, rows);
-}
-
-static int cuda_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
-                     enum dtype want, struct err *e)
-{
-    size_t bytes = cuda_packed_bytes(out, want);
-    if (pack_check(out, slabs, n, want, e))
-        return -1;
-    out->dtype = want;
-    out->data = cuda_alloc(dev, bytes);
-    out->bias = bias ? (float *)cuda_alloc(dev, sizeof(float) * (size_t)out->out) : NULL;
-    if (!out->data || (bias && !out->bias)) {
-        cuda_release(dev, out);
-        return err_set(e, "no CUDA memory for a weight of %zu bytes", bytes);
-    }
-    for (int i = 0, at = 0; i < n; at += slabs[i++].rows)
-        pack_slab(dev, out, &slabs[i], at, want);
-    if (bias)
-        cuda_upload(dev, out->bias, bias, sizeof(float) * (size_t)out->out);
-    return dev->error == cudaSuccess ? 0 : err_set(e, "%s", dev->text);
 }
 
 /* ---- the table ---- */

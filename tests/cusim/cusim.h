@@ -155,6 +155,14 @@ CUSIM_PLAIN int __float_as_int(float x) { int i; memcpy(&i, &x, 4); return i; }
 CUSIM_PLAIN unsigned __float_as_uint(float x) { unsigned i; memcpy(&i, &x, 4); return i; }
 CUSIM_PLAIN float __int_as_float(int i) { float x; memcpy(&x, &i, 4); return x; }
 CUSIM_PLAIN float __uint_as_float(unsigned i) { float x; memcpy(&x, &i, 4); return x; }
+CUSIM_PLAIN unsigned __byte_perm(unsigned a, unsigned b, unsigned s)
+{
+    uint64_t all = (uint64_t)b << 32 | a;
+    unsigned r = 0;
+    for (int i = 0; i < 4; i++)
+        r |= (unsigned)(all >> 8 * (s >> 4 * i & 7) & 0xff) << 8 * i;
+    return r;
+}
 CUSIM_PLAIN int __popc(unsigned x) { return __builtin_popcount(x); }
 CUSIM_PLAIN int min(int a, int b) { return a < b ? a : b; }
 CUSIM_PLAIN int max(int a, int b) { return a > b ? a : b; }

@@ -16,7 +16,7 @@ $B/cusim/fast/cuda.o $B/cusim/checked/cuda.o: SIMFLAGS += $(OPS_INTERFACE)
 $B/cuda/cuda.o: NVDEFS := $(OPS_INTERFACE)
 
 # Everything that is compiled for both libraries: $B/cusim/fast (served) and $B/cusim/checked (tests).
-SIM_C   := $(EMU:tests/cusim/%.c=%.o) half.o err.o shared.o
+SIM_C   := $(EMU:tests/cusim/%.c=%.o) half.o quant.o slab.o err.o shared.o
 $B/cusim/fast/%.o: kernels/cuda/%.cu tests/cusim/cusim.h
 	@mkdir -p $(@D)
 	g++ $(SIMFLAGS) -O2 -x c++ -c -o $@ $<
@@ -34,7 +34,7 @@ $B/cusim/emu/%.o: tests/cusim/%.c $(EMUH)
 $B/cusim/emu/shared.o: tests/cusim/shared.cc
 	@mkdir -p $(@D)
 	g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -c -o $@ $<
-$B/cusim/emu/half.o: kernels/half.c kernels/half.h
+$B/cusim/emu/%.o: kernels/%.c kernels/%.h
 	@mkdir -p $(@D)
 	$(SIMCC) -ffp-contract=off -c -o $@ $<
 $B/cusim/emu/err.o: base/err.c base/err.h
@@ -83,7 +83,7 @@ endef
 $(foreach d,kernels/cuda tests/cusim,$(eval $(call NVCC_RULE,$d)))
 $B/cuda/%.o: $B/cusim/emu/%.o
 	@mkdir -p $(@D) && cp $< $@
-$B/libopenautoglm_cuda.so: $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/half.o $B/cuda/err.o
+$B/libopenautoglm_cuda.so: $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/half.o $B/cuda/quant.o $B/cuda/slab.o $B/cuda/err.o
 	$(NVCC) -shared -o $@ $^ -cudart static -Xlinker --no-undefined
 
 $B/libopenautoglm_cuda_wrappers.so: $B/cuda/wrappers.o

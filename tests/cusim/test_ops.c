@@ -48,7 +48,7 @@ static int load(const char *path)
 
 /* ONLY=linear ORDER=1: one test in one order, for development. */
 static const struct { const char *name; void (*body)(struct run *, struct run *); } all[] = {
-    { "linear", linear_body }, { "embed", embed_body }, { "norm", norm_body }, { "element", element_body },
+    { "linear", linear_body }, { "quantised", quantised_body }, { "embed_quantised", embed_quantised_body }, { "embed", embed_body }, { "norm", norm_body }, { "element", element_body },
     { "copy", copy_body }, { "conv", conv_body }, { "move", move_body }, { "pixels", pixels_body },
     { "prep", prep_body }, { "attend", attend_body }, { "ragged", ragged_body }, { "tokens", token_body },
 };
@@ -74,6 +74,7 @@ int main(void)
         tcase_add_test(t, test_only);
     } else {
         dense_tests(t);
+        quantised_tests(t);
         image_tests(t);
         attention_tests(t);
         token_tests(t);

@@ -1,0 +1,263 @@
+/* kernels/cuda/linear.cuh - y = x W' on tensor cores, for every way of keeping
+ * W: the tiles, the loop over k, and the fused epilogue. linear.cu and
+ * linear_quant.cu say how W becomes bfloat16.
+ *
+ * x (m, k) float32, split into two bfloat16 on the way to the tensor cores, so
+ * that nothing of it is lost; W's numbers are exact in bfloat16, or become so
+ * when their scale is left out, which then multiplies the sums. That is twice
+ * the work of rounding x, free where W's bytes are what takes the time
+ * (decode). float32 sums, one accumulator per element that takes k in order, 16
+ * at a time. So every tile shape gives the same bits and a row does not know
+ * its batch.
+ *
+ * W comes by cp.async through a ring of tiles; x, and scales that change along
+ * k, pass through registers into two tiles in turn. */
+#ifndef KERNELS_CUDA_LINEAR_CUH
+#define KERNELS_CUDA_LINEAR_CUH
+#include "kernels/cuda/finish.cuh"
+
+/* M rows of x, N of W, K columns; STAGES tiles of W in the ring. */
+template <int M, int N, int K, int WARPS_M, int WARPS_N, int STAGES> struct tile {
+    enum { m = M, n = N, k = K, warps_n = WARPS_N, stages = STAGES, threads = 32 * WARPS_M * WARPS_N, stride = K + 8,
+           mt = M / WARPS_M / 16, nt = N / WARPS_N / 8, /* 16-row and 8-column parts of a warp */
+           chunks = M * K / 8 / threads,                /* of 8 floats of x per thread         */
+           scales = (N * K / 32 + threads - 1) / threads };     /* of groups of 32 per thread  */
+};
+
+/* A way of keeping W is a struct with
+ *   per_chunk           numbers in 16 bytes; rows of W are whole chunks, zeros at their end
+ *   grouped, scaled     a bfloat16 scale (groups of 32, rows); a float32 scale (rows)
+ *   pad(k)              bytes between rows of k numbers in shared memory, against bank conflicts
+ *   fragment<ROW>(r, tile, n, k, lane)   r: factors of rows n .. n + 8, columns k .. k + 32, as two of tc.cuh's b;
+ *                       a row of the tile is ROW bytes */
+template <class T, class W> struct room {
+    enum { row = T::k / W::per_chunk * 16 + W::pad(T::k),/* bytes of W's tile in shared memory */
+           x_bytes = 4 * T::m * T::stride * 2, w_bytes = T::stages * T::n * row,
+           scale_bytes = W::grouped ? 2 * T::n * (T::k / 32) * 2 : 0, shared = x_bytes + w_bytes + scale_bytes };
+};
+
+struct product {
+    const float *x;
+    int m, k, x_stride;
+    bool x_aligned;            /* rows of x: 16 bytes                      */
+    const unsigned char *w;
+    size_t w_stride;           /* bytes                                    */
+    const void *scale;         /* see W::grouped and W::scaled; or NULL    */
+    int rows;                  /* of W                                     */
+    struct finish f;
+};
+
+/* Eight numbers, see split_pair(). */
+struct eight { uint4 high, low; };
+
+/* Eight numbers of x from (r, k0); zeros outside. */
+static __device__ __forceinline__ struct eight load_eight(const struct product &p, int r, int k0)
+{
+    float v[8] = {};
+    const float *x = p.x + (size_t)r * (size_t)p.x_stride + k0;
+    if (r < p.m && k0 + 8 <= p.k && p.x_aligned) {
+        float4 a = *(const float4 *)x, b = *(const float4 *)(x + 4);
+        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+    } else if (r < p.m) {
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            if (k0 + i < p.k)
+                v[i] = x[i];
+    }
+    struct eight out;
+    split_pair(out.high.x, out.low.x, v[0], v[1], bf16());
+    split_pair(out.high.y, out.low.y, v[2], v[3], bf16());
+    split_pair(out.high.z, out.low.z, v[4], v[5], bf16());
+    split_pair(out.high.w, out.low.w, v[6], v[7], bf16());
+    return out;
+}
+
+template <class T> static __device__ __forceinline__ void load_x(eight (&regs)[T::chunks], const struct product &p, int m0, int k0)
+{
+#pragma unroll
+    for (int i = 0; i < T::chunks; i++) {
+        int c = (int)threadIdx.x + i * T::threads;
+        regs[i] = load_eight(p, m0 + c / (T::k / 8), k0 + c % (T::k / 8) * 8);
+    }
+}
+
+template <class T> static __device__ __forceinline__ void store_x(bf16 *a, const eight (&regs)[T::chunks])
+{
+#pragma unroll
+    for (int i = 0; i < T::chunks; i++) {
+        int c = (int)threadIdx.x + i * T::threads;
+        bf16 *to = a + c / (T::k / 8) * T::stride + c % (T::k / 8) * 8;
+        *(uint4 *)to = regs[i].high;
+        *(uint4 *)(to + T::m * T::stride) = regs[i].low;
+    }
+}
+
+template <class T, class W> static __device__ __forceinline__ void load_w(unsigned char *b, const struct product &p, int n0, int k0)
+{
+    enum { in_row = T::k / W::per_chunk };
+    for (int c = (int)threadIdx.x; c < T::n * in_row; c += T::threads) {
+        int j = c / in_row, at = c % in_row, r = finish_weight_row(p.f, n0, j, 8), k = k0 + at * W::per_chunk;
+        bool valid = r >= 0 && k < p.k;
+        cp_async(b + j * room<T, W>::row + at * 16,
+                 p.w + (valid ? (size_t)r * p.w_stride + (size_t)(k / W::per_chunk) * 16 : 0), valid);
+    }
+}
+
+/* Scales of the groups from column k0 on; zeros outside. */
+template <class T> static __device__ __forceinline__ void load_scales(uint16_t (&regs)[T::scales], const struct product &p, int n0, int k0)
+{
+#pragma unroll
+    for (int i = 0; i < T::scales; i++) {
+        int c = (int)threadIdx.x + i * T::threads, group = c / T::n;
+        int r = c < T::n * (T::k / 32) && k0 + group * 32 < p.k ? finish_weight_row(p.f, n0, c % T::n, 8) : -1;
+        regs[i] = r < 0 ? 0 : ((const uint16_t *)p.scale)[(size_t)(k0 / 32 + group) * (size_t)p.rows + (size_t)r];
+    }
+}
+
+template <class T> static __device__ __forceinline__ void store_scales(uint16_t *to, const uint16_t (&regs)[T::scales])
+{
+#pragma unroll
+    for (int i = 0; i < T::scales; i++) {
+        int c = (int)threadIdx.x + i * T::threads;
+        if (c < T::n * (T::k / 32))
+            to[c] = regs[i];
+    }
+}
+
+/* The sums of a group of 32 columns, times its scales. */
+template <class T> static __device__ __forceinline__ void
+multiply_group(float (&sum)[T::nt][4], const uint32_t (&x)[4][4], const uint32_t (&b)[T::nt][4], const float (&scale)[T::nt][2])
+{
+#pragma unroll
+    for (int j = 0; j < T::nt; j++) {
+        float part[4] = {};
+        mma_split(part, x[0], x[1], b[j][0], b[j][1], bf16());
+        mma_split(part, x[2], x[3], b[j][2], b[j][3], bf16());
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            sum[j][e] = fmaf(part[e], scale[j][e % 2], sum[j][e]);
+    }
+}
+
+template <class T> static __device__ __forceinline__ void
+multiply_plain(float (&sum)[T::nt][4], const uint32_t (&x)[4][4], const uint32_t (&b)[T::nt][4])
+{
+#pragma unroll
+    for (int half = 0; half < 2; half++)
+#pragma unroll
+        for (int j = 0; j < T::nt; j++)
+            mma_split(sum[j], x[2 * half], x[2 * half + 1], b[j][2 * half], b[j][2 * half + 1], bf16());
+}
+
+template <class T, class W> static __device__ __forceinline__ void
+multiply(float (&sum)[T::mt][T::nt][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wm, int wn, int lane)
+{
+#pragma unroll
+    for (int k = 0; k < T::k; k += 32) {
+        uint32_t bf[T::nt][4];
+        float scale[T::nt][2] = {};
+#pragma unroll
+        for (int j = 0; j < T::nt; j++) {
+            W::template fragment<room<T, W>::row>(bf[j], b, wn + j * 8, k, lane);
+            if (W::grouped) {                            /* of this lane's two columns of the sums */
+                uint32_t both = *(const uint32_t *)(scales + k / 32 * T::n + wn + j * 8 + lane % 4 * 2);
+                scale[j][0] = __uint_as_float(both << 16);
+                scale[j][1] = __uint_as_float(both & 0xffff0000u);
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < T::mt; i++) {
+            uint32_t x[4][4];                            /* both parts of the first sixteen columns, of the others */
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                const bf16 *at = a + (wm + i * 16 + lane % 16) * T::stride + k + half * 16 + lane / 16 * 8;
+                ldmatrix(x[2 * half], at);
+                ldmatrix(x[2 * half + 1], at + T::m * T::stride);
+            }
+            if constexpr (W::grouped)
+                multiply_group<T>(sum[i], x, bf, scale);
+            else
+                multiply_plain<T>(sum[i], x, bf);
+        }
+    }
+}
+
+template <class T, class W> static __device__ __forceinline__ void
+store(const float (&sum)[T::mt][T::nt][4], const struct product &p, int m0, int n0, int wn, int lane)
+{
+    const float *scale = (const float *)p.scale;
+#pragma unroll
+    for (int i = 0; i < T::mt; i++)
+#pragma unroll
+        for (int j = 0; j < T::nt; j++) {
+            if (p.f.glu && j % 2)
+                continue;                                /* an up: goes with its gate */
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                int r = m0 + i * 16 + lane / 4 + e / 2 * 8, c = wn + j * 8;
+                c = n0 + (p.f.glu ? c / 2 : c) + lane % 4 * 2 + e % 2;
+                if (r >= p.m || c >= p.f.n)
+                    continue;
+                float y = sum[i][j][e], up = sum[i][j | 1][e];
+                if (W::scaled) {
+                    y *= scale[c];
+                    up *= scale[p.f.glu ? p.f.n + c : c];
+                }
+                finish_store(p.f, r, c, y, up);
+            }
+        }
+}
+
+template <class T, class W> static __global__ void __launch_bounds__(T::threads, 1) linear_kernel(struct product p)
+{
+    extern __shared__ __align__(16) unsigned char smem_raw[];
+    enum { x_tile = 2 * T::m * T::stride, w_tile = T::n * room<T, W>::row, scale_tile = T::n * (T::k / 32) };
+    bf16 *a = (bf16 *)smem_raw;
+    unsigned char *b = smem_raw + room<T, W>::x_bytes;
+    uint16_t *scales = (uint16_t *)(b + room<T, W>::w_bytes);
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, steps = (p.k + T::k - 1) / T::k;
+    int wm = warp / T::warps_n * T::mt * 16, wn = warp % T::warps_n * T::nt * 8;
+    int m0 = (int)blockIdx.y * T::m, n0 = (int)blockIdx.x * (p.f.glu ? T::n / 2 : T::n);
+    float sum[T::mt][T::nt][4] = {};
+    struct eight x[T::chunks];
+    uint16_t scale[T::scales];
+#pragma unroll
+    for (int s = 0; s < T::stages - 1; s++) {
+        if (s < steps)
+            load_w<T, W>(b + s * w_tile, p, n0, s * T::k);
+        cp_async_commit();
+    }
+    load_x<T>(x, p, m0, 0);
+    if (W::grouped)
+        load_scales<T>(scale, p, n0, 0);
+    for (int s = 0; s < steps; s++) {
+        store_x<T>(a + s % 2 * x_tile, x);               /* its last readers have passed the barrier of step s - 1 */
+        if (W::grouped)
+            store_scales<T>(scales + s % 2 * scale_tile, scale);
+        if (s + 1 < steps) {
+            load_x<T>(x, p, m0, (s + 1) * T::k);
+            if (W::grouped)
+                load_scales<T>(scale, p, n0, (s + 1) * T::k);
+        }
+        cp_async_wait<T::stages - 2>();
+        __syncthreads();
+        int next = s + T::stages - 1;                    /* takes the place of what step s - 1 read */
+        if (next < steps)
+            load_w<T, W>(b + next % T::stages * w_tile, p, n0, next * T::k);
+        cp_async_commit();
+        multiply<T, W>(sum, a + s % 2 * x_tile, b + s % T::stages * w_tile, scales + s % 2 * scale_tile, wm, wn, lane);
+    }
+    store<T, W>(sum, p, m0 + wm, n0, wn, lane);
+}
+
+template <class T, class W> static void linear_launch(struct device *dev, const struct product &p)
+{
+    dim3 grid(blocks_for((size_t)p.f.n, p.f.glu ? T::n / 2 : T::n), blocks_for((size_t)p.m, T::m));
+    ALLOW_SHARED(dev, (linear_kernel<T, W>), (room<T, W>::shared));
+    LAUNCH(dev, (linear_kernel<T, W>), grid, T::threads, (room<T, W>::shared), p);
+}
+
+/* linear_quant.cu: W is Q8, Q4 or F8 of packed.cuh. */
+void linear_quantised(struct device *dev, const struct product &p, enum dtype type);
+
+#endif
