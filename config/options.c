@@ -67,7 +67,7 @@ static const struct option_row table[] = {
     { "allow-origin", T_STRING, OPT_SERVER, AT(allow_origin), 0, 0, "", "ORIGIN", "web pages from there (or *) may call; off by default" },
     { "max-connections", T_INT, OPT_SERVER, AT(max_connections), 1, 60000, "4096", "N", "open at once; more get 503" },
     { "max-body-bytes", T_SIZE, OPT_SERVER, AT(max_body_bytes), 1024, 4e9, "100M", "SIZE", "of one request; more get 413" },
-    { "max-body-total", T_SIZE, OPT_SERVER, AT(max_body_total), 1024, TERA, "384M", "SIZE", "of all requests being read; more get 503" },
+    { "max-body-total", T_SIZE, OPT_SERVER, AT(max_body_total), 1024, TERA, "384M", "SIZE", "of all requests being read, and of all answers being sent; more get 503" },
     { "input-threads", T_INT, OPT_SERVER, AT(input_threads), 0, 1024, "0", "N", "requests whose images are decoded at once; 0: one per core" },
     { "idle-timeout", T_REAL, OPT_SERVER, AT(idle_timeout), 0.1, 86400, "120", "SECONDS", "a connection without a request is closed after" },
     { "read-timeout", T_REAL, OPT_SERVER, AT(read_timeout), 0.1, 86400, "60", "SECONDS", "a request must have arrived within" },

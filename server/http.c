@@ -53,7 +53,7 @@ struct http {
     struct http_options opt;
     struct MHD_Daemon  *daemon;
     int                 port, stop_fd;   /* stop_fd: readable once the server stops */
-    _Atomic size_t      body_total;
+    _Atomic size_t      body_total, answer_total;
     struct connections  connections;
 };
 
@@ -120,6 +120,7 @@ static void exchange_free(struct exchange *x)
     exchange_drop_body(x);
     buf_free(&x->reply);
     buf_free(&x->pending);
+    atomic_fetch_sub(&x->http->answer_total, x->answer_held);
     free(x);
 }
 
@@ -259,6 +260,22 @@ static ssize_t on_more(void *ctx, uint64_t pos, char *out, size_t max)
     return (ssize_t)n;
 }
 
+/* An answer stays here until its client has taken it, however slowly. */
+static void reserve_answer(struct exchange *x)
+{
+    struct http *h = x->http;
+    size_t       n = x->reply.len;
+    exchange_drop_body(x);
+    if (atomic_fetch_add(&h->answer_total, n) + n <= h->opt.max_body_total) {
+        x->answer_held = n;
+        return;
+    }
+    atomic_fetch_sub(&h->answer_total, n);
+    buf_free(&x->reply);
+    refuse(x, 503, "overloaded", "too many answers are waiting for their clients");
+    exchange_add_header(x, "Retry-After", "1");
+}
+
 static enum MHD_Result queue_answer(struct exchange *x)
 {
     if (x->broken || x->status == 0 || !buf_ok(&x->reply))
@@ -346,6 +363,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *mhd, const c
     connection_phase(x->conn, PHASE_WORK);
     if (!x->refused)
         x->http->opt.handle(x->http->opt.ctx, x);
+    reserve_answer(x);
     return queue_answer(x);
 }
 

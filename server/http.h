@@ -55,6 +55,7 @@ struct exchange {              /* one request and its answer; belongs to its con
     struct connection *conn;
     struct MHD_Connection *mhd;
     size_t  max_body, cap_body, reserved;
+    size_t  answer_held;       /* this answer's share of all that are held        */
     size_t  length;            /* Content-Length; 0: none                         */
     bool    refused;           /* answered before the body was read: the rest of it is thrown away */
     bool    queued;
@@ -68,7 +69,7 @@ struct http_options {
     int     port;              /* 0: any free one                                 */
     int     max_connections;
     double  idle_timeout, read_timeout, write_timeout;   /* seconds               */
-    size_t  max_body_total;    /* bytes of all bodies held at one time            */
+    size_t  max_body_total;    /* bytes of all bodies held at one time; and of all answers */
     void   *ctx;               /* given to the three functions                    */
     size_t (*begin)(void *ctx, struct exchange *x);      /* returns the body's limit */
     void   (*handle)(void *ctx, struct exchange *x);

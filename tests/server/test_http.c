@@ -412,6 +412,45 @@ START_TEST(body_limits)
 }
 END_TEST
 
+/* Large answers that nobody takes have a limit, too. */
+START_TEST(answer_limits)
+{
+    start("--max-body-total", "15000000", NULL);
+    fake_token_seconds = 0;
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":40000,\"logprobs\":true,\"top_logprobs\":1}";
+    int slow[16], n = 0, status = 200;
+    for (; n < 16 && status == 200; n++) {
+        int small = 2048;
+        slow[n] = dial();
+        setsockopt(slow[n], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+        send_post(slow[n], "/v1/chat/completions", "", body, sizeof body - 1);
+        char *s = receive(slow[n], "\r\n\r\n");
+        status = atoi(s + 9);
+        free(s);
+    }
+    ck_assert_int_eq(status, 503);
+    ck_assert_int_gt(n, 1);
+    int fd = dial();
+    send_chat(fd, 5, false);               /* a small one finds its place */
+    char *s = receive(fd, "}}}");
+    ck_assert_msg(strstr(s, "200 OK") != NULL, "%s", s);
+    free(s);
+    close(fd);
+    while (n)
+        close(slow[--n]);
+    double until = clock_seconds() + 60;
+    while (http_connections(app.http) > 0 && clock_seconds() < until)
+        usleep(10000);
+    fd = dial();                           /* and now there is room again */
+    send_post(fd, "/v1/chat/completions", "", body, sizeof body - 1);
+    s = receive(fd, "\r\n\r\n");
+    ck_assert_msg(strstr(s, "200 OK") != NULL, "%s", s);
+    free(s);
+    close(fd);
+    stop();
+}
+END_TEST
+
 START_TEST(failures_and_queue)
 {
     start("--max-num-seqs", "1", "--max-queue", "1", NULL);
@@ -489,6 +528,7 @@ int main(void)
     tcase_add_test(c, timeouts);
     tcase_add_test(c, write_timeout);
     tcase_add_test(c, body_limits);
+    tcase_add_test(c, answer_limits);
     tcase_add_test(c, failures_and_queue);
     tcase_add_test(c, pipelined);
     tcase_add_test(c, logprobs);
