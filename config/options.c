@@ -246,7 +246,12 @@ static int set_json(struct config *c, const struct option_row *r, const json_t *
         }
         return 0;
     }
-    return wrong(r, source, e, "has the wrong JSON type");
+    static const char *const wanted[] = {
+        [T_STRING] = "must be a string", [T_CHOICE] = "must be a string", [T_LIST] = "must be a list of strings",
+        [T_INT] = "must be a number", [T_SIZE] = "must be a number or a size such as \"512M\"", [T_REAL] = "must be a number",
+        [T_BOOL] = "must be true or false",
+    };
+    return wrong(r, source, e, wanted[r->type]);
 }
 
 static int read_file(struct config *c, const char *path, struct err *e)

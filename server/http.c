@@ -389,7 +389,9 @@ static int listen_on(const char *host, int port, int *bound, struct err *e)
     char service[16];
     snprintf(service, sizeof service, "%d", port);
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *list;
-    int rc = getaddrinfo(host && *host ? host : NULL, service, &hints, &list);
+    if (!*host)
+        return err_field(e, "host", "option host is empty; 0.0.0.0 is everywhere");
+    int rc = getaddrinfo(host, service, &hints, &list);
     if (rc != 0)
         return err_field(e, "host", "cannot listen on %s: %s", host, gai_strerror(rc));
     int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;

@@ -28,7 +28,7 @@ def test_version_and_help():
                                   ("serve", "--port", "x"), ("serve", "--device", "abacus"), ("serve", "extra"), ("chat",),
                                   ("chat", "--image", "/nowhere.png", "hi"), ("plan", "--host", "x"), ("serve", "--prefix-cache=maybe"),
                                   ("serve", "--model", "/nowhere"), ("plan", "--model", "tests"), ("chat", "--model", "/nowhere", "hi"),
-                                  ("serve", "--config", "/nowhere.json"), ("serve", "--port", "0", "--host", "256.1.1.1")])
+                                  ("serve", "--config", "/nowhere.json"), ("serve", "--port", "0", "--host", "256.1.1.1"), ("serve", "--port", "0", "--host", "")])
 def test_usage_errors_are_one_line_and_2(args):
     r = run(*args)
     assert r.returncode == 2 and r.stderr.strip(), r
@@ -52,7 +52,8 @@ def test_precedence(tmp_path):
     assert seqs("--config", config, "--max-num-seqs", "7", env=environment) == 7
     assert seqs(f"--config={config}", "--max-num-seqs=7", env=environment) == 7
     for text, named in [('{"max_num_seqs": "many"}', "max-num-seqs"), ('{"nonsense": 1}', "nonsense"), ("[]", "config"),
-                        ('{"port": 1.5}', "port"), ('{"max_num_seqs": 3,', "config")]:
+                        ('{"port": 1.5}', "port"), ('{"port": []}', "must be a number from"), ('{"prefix_cache": "yes"}', "true or false"),
+                        ('{"served_model_name": [1]}', "list of strings"), ('{"device": 5}', "must be a string"), ('{"max_num_seqs": 3,', "config")]:
         config.write_text(text)
         r = run("plan", "--config", config)
         assert r.returncode == 2 and named in r.stderr and str(config) in r.stderr, r
@@ -117,6 +118,20 @@ def test_key_file_and_host(start, tmp_path):
     assert s.get("/v1/models")[0] == 401
     status, _, body = s.get("/v1/models", Authorization="Bearer from-file")
     assert status == 200 and json.loads(body)["data"][0]["id"] == "x"
+
+
+@pytest.mark.parametrize("host, url", [("::1", "[::1]"), ("0.0.0.0", "127.0.0.1"), ("localhost", "localhost")])
+def test_hosts(start, host, url):
+    import socket
+    import urllib.request
+    if ":" in host:
+        try:
+            socket.create_server((host, 0), family=socket.AF_INET6).close()
+        except OSError as e:
+            pytest.skip(f"no IPv6 here: {e}")
+    s = start("--host", host, ready=False)
+    assert urllib.request.urlopen(f"http://{url}:{s.port}/health", timeout=PATIENCE).status == 200
+    s.stop()
 
 
 def test_health_comes_first(start):
