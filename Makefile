@@ -41,6 +41,11 @@ $O/%.o: %.c VERSION
 OPS_INTERFACE := -DOPS_INTERFACE=$(firstword $(shell cksum kernels/ops.h))u
 $O/kernels/plugin.o: CFLAGS += $(OPS_INTERFACE)
 
+# The plain backend is one thread's, and most of the time of the tests that compare with it.
+ifeq ($(SAN),thread)
+$O/kernels/ref/%.o $O/kernels/half.o: CFLAGS := $(filter-out -fsanitize=thread,$(CFLAGS))
+endif
+
 %_avx2.o:   ISA := -mavx2 -mfma -mf16c -mbmi2
 %_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
 
