@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "server/app.h"
 #include "server/command.h"
+#include "server/connections.h"
 #include "server/routes.h"
 
 struct server {
@@ -28,13 +29,27 @@ struct server {
     _Atomic int signals;       /* how many came                               */
 };
 
+/* Every connection takes a file, and every generation another; without one,
+ * nobody could be accepted, not even to be told so. */
+static void fit_connections(struct config *c, rlim_t files)
+{
+    enum { OWN_FILES = 32 };
+    int64_t others = OWN_FILES + EXTRA_CONNECTIONS + c->max_num_seqs + c->max_queue, most = (int64_t)files - others;
+    if (files == RLIM_INFINITY || c->max_connections <= most)
+        return;
+    c->max_connections = most > 1 ? most : 1;
+    log_warn("at most %lld connections: this process may open %llu files (ulimit -n)", (long long)c->max_connections,
+             (unsigned long long)files);
+}
+
 /* A process that waits for its clients must not be held up by its limits. */
-static void prepare_process(void)
+static void prepare_process(struct config *c)
 {
     struct rlimit files;
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
+        if (setrlimit(RLIMIT_NOFILE, &files) == 0)
+            fit_connections(c, files.rlim_max);
     }
     signal(SIGPIPE, SIG_IGN);
     heap_share();
@@ -192,7 +207,7 @@ int command_serve(int argc, char **argv)
         rc = EXIT_USAGE;
     } else {
         name_model(&cfg);
-        prepare_process();
+        prepare_process(&cfg);
         app_init(&s.app, &cfg);
         start_signal_thread(&s);
         rc = serve(&s, &e);

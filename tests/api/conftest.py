@@ -54,12 +54,12 @@ def ask(text, *images):
 class Server:
     """A running `openautoglm serve`."""
 
-    def __init__(self, *options, env=None, ready=True):
+    def __init__(self, *options, env=None, ready=True, preexec_fn=None):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAUTOGLM_")} | (env or {})
         self.lines = []
         self.process = subprocess.Popen(
             [BIN, "serve", "--model", str(MODEL), "--port", "0", *options],
-            cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+            cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=preexec_fn)
         self.port = None
         for line in self.process.stderr:
             self.lines.append(line)

@@ -106,6 +106,19 @@ def test_more_connections_than_there_is_room_to_refuse(start):
         c.close()
 
 
+def test_fewer_files_than_connections(start):
+    """The server takes as many connections as it may open files, so that the next ones are still told."""
+    import resource
+    s = start("--max-num-seqs", "4", "--max-queue", "4",
+              preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (160, 160)))
+    assert any("at most 56 connections" in line for line in s.lines)
+    crowd = [socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE) for _ in range(100)]
+    assert s.get("/health")[0] == 200
+    assert s.request("POST", "/v1/chat/completions", CHAT)[0] == 503
+    for c in crowd:
+        c.close()
+
+
 def png_of(data, *, side=16, chunk=1 << 30):
     """A PNG of black pixels whose IDAT chunks hold `data` deflated."""
     def part(kind, body):
