@@ -32,22 +32,22 @@ static int finish(const struct trial *t, struct err *e)
 }
 
 /* Zeros, so that entries which nobody writes are numbers. */
-static void cache_init(const struct trial *t, struct kv *kv, const struct kv_shape *s, int n_pages)
+static void cache_init(const struct trial *t, struct kv *kv, enum dtype dtype, const struct kv_shape *s, int n_pages)
 {
-    *kv = (struct kv){ t->m->backend->kv, TRIAL_PAGE, n_pages, s->layers, s->width, NULL, NULL };
-    size_t n = (size_t)s->layers * (size_t)n_pages * TRIAL_PAGE * (size_t)s->width * dtype_size(kv->dtype);
+    *kv = (struct kv){ dtype, TRIAL_PAGE, n_pages, s->layers, s->width, NULL, NULL };
+    size_t n = (size_t)s->layers * (size_t)n_pages * TRIAL_PAGE * (size_t)s->width * dtype_size(dtype);
     void *zeros = xcalloc(n ? n : 1, 1);
     kv->k = on_device(t, zeros, n);
     kv->v = on_device(t, zeros, n);
     free(zeros);
 }
 
-void trial_open(struct trial *t, const struct model *m, int max_rows)
+void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype kv)
 {
     *t = (struct trial){ .m = m, .max_rows = max_rows };
     int n = text_pages(t), width = m->image_row_width;
-    cache_init(t, &t->kv[0], &m->text_kv, n + 3);
-    cache_init(t, &t->kv[1], &m->image_kv, m->image_kv.layers ? IMAGE_PAGES : 1);
+    cache_init(t, &t->kv[0], kv, &m->text_kv, n + 3);
+    cache_init(t, &t->kv[1], kv, &m->image_kv, m->image_kv.layers ? IMAGE_PAGES : 1);
     t->pool = xcalloc((size_t)max_rows * (size_t)width, sizeof *t->pool);
     t->rows = (struct tensor){ on_device(t, t->pool, (size_t)max_rows * (size_t)width * sizeof(float)), F32, max_rows, width, width };
     t->text_pages = xcalloc((size_t)n, sizeof(int));

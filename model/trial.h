@@ -3,15 +3,14 @@
  * and for `openautoglm selftest`; nothing here is fast.
  *
  *     struct trial t;
- *     trial_open(&t, m, max_rows);                      // m: loaded
+ *     trial_open(&t, m, max_rows, F32);                 // m: loaded; F32: of the caches
  *     trial_image(&t, rgb, w, h, &e);                   // of the final size, in the order of the prompt
  *     trial_prompt(&t, ids, n, chunk, logits, &e);      // logits (n, vocab)
  *     trial_follow(&t, ids, n, next, n_next, more, &e);
  *     trial_close(&t);
  *
  * KV pages are handed out backwards and images do not fill theirs, so that a
- * model that ignores page tables or fills is found out. The caches have the
- * type that the backend prefers, as when it serves. -1 and e: the device
+ * model that ignores page tables or fills is found out. -1 and e: the device
  * failed. */
 #ifndef MODEL_TRIAL_H
 #define MODEL_TRIAL_H
@@ -36,7 +35,7 @@ struct trial {
 #define TRIAL_LIMIT 2e-3f
 
 
-void trial_open(struct trial *t, const struct model *m, int max_rows);
+void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype kv);
 void trial_close(struct trial *t);
 /* An image whose size plan_image() leaves as it is; -1: it does not. */
 int  trial_image(struct trial *t, const uint8_t *rgb, int width, int height, struct err *e);

@@ -199,7 +199,7 @@ void golden_run(struct report *r, const struct model *m, const char *dir)
     if (rc == 0 && lacks_pictures(&g, m)) {
         printf("skip    case        the file holds no pictures for the prompt's places\n");
     } else if (rc == 0) {
-        trial_open(&t, m, g.n + g.n_greedy);
+        trial_open(&t, m, g.n + g.n_greedy, m->backend->kv);
         rc = golden_vision(r, &t, &g, &e);
         rc = rc == 0 ? golden_positions(r, &t, &g, &e) : rc;
         rc = rc == 0 ? golden_decoder(r, &t, &g, &e) : rc;

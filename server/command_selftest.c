@@ -62,7 +62,7 @@ static void check_decoder(struct report *r, const struct model *m)
     float *whole = calloc(N * row, sizeof *whole), *parts = calloc(N * row, sizeof *parts);
     bool finite = whole && parts, ran = finite;
     if (ran) {
-        trial_open(&t, m, 2 * N);
+        trial_open(&t, m, 2 * N, m->backend->kv);
         for (int i = 0; i < N; i++)
             ids[i] = (i * 37 + 5) % m->vocab == m->image_token ? 0 : (i * 37 + 5) % m->vocab;
         ran = trial_prompt(&t, ids, N, N, whole, &e) == 0;

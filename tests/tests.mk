@@ -8,6 +8,8 @@ MINUTES ?= 120
 # The emulator of CUDA comes with checks of its own, which do not go together with a sanitizer's.
 ifdef SAN
 TESTS   := $(filter-out $O/tests/cusim/%,$(TESTS))
+else
+test: cusim-for-tests
 endif
 
 test: $(TESTS) $O/openautoglm layers $(VENV)/tests ## every test, ending in a line that counts them

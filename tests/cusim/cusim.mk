@@ -1,14 +1,16 @@
 # tests/cusim/cusim.mk - the CUDA backend for GPUs (needs nvcc) and on the
-# emulator (needs g++ and CUDA's headers); included by the Makefile. Neither is
-# part of plain `make`.
+# emulator (needs g++ on x86-64 and CUDA's headers); included by the Makefile.
+# Neither is part of plain `make`; `make test` builds and tests the emulation.
 CUDA    ?= /usr/local/cuda
+# The toolkit's headers, or else those of NVIDIA's Python packages: 7 MB, fetched once.
+CUDA_H  := $(if $(wildcard $(CUDA)/include/cuda_runtime.h),$(CUDA)/include,$B/cuda-headers/nvidia/cu13/include)
 NVCC    ?= $(CUDA)/bin/nvcc
 CU      := $(wildcard kernels/cuda/*.cu)
 EMU     := $(wildcard tests/cusim/*.c)
 EMU     := $(filter-out tests/cusim/test_% tests/cusim/count_step.c tests/cusim/gpu_bench.c,$(EMU))
 EMUH    := tests/cusim/internal.h tests/cusim/cusim.h tests/cusim/stream.h
 SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-init -fno-threadsafe-statics -ffp-contract=off -Wall -Wno-unknown-pragmas \
-           -Wno-parentheses -I. -I$(CUDA)/include -include tests/cusim/cusim.h \
+           -Wno-parentheses -I. -I$(CUDA_H) -include tests/cusim/cusim.h \
            $(shell grep -qw fma /proc/cpuinfo 2>/dev/null && echo -mfma -mf16c)
 CHECKS  := -fsanitize=thread,alignment,bounds,shift -Wno-tsan
 
@@ -17,37 +19,40 @@ $B/cuda/cuda.o: NVDEFS := $(OPS_INTERFACE)
 
 # Everything that is compiled for both libraries: $B/cusim/fast (served) and $B/cusim/checked (tests).
 SIM_C   := $(EMU:tests/cusim/%.c=%.o) half.o quant.o slab.o err.o shared.o
-$B/cusim/fast/%.o: kernels/cuda/%.cu tests/cusim/cusim.h
+$B/cusim/fast/%.o: kernels/cuda/%.cu tests/cusim/cusim.h | $(CUDA_H)/cuda_runtime.h
 	@mkdir -p $(@D)
-	g++ $(SIMFLAGS) -O2 -x c++ -c -o $@ $<
-$B/cusim/checked/%.o: kernels/cuda/%.cu tests/cusim/cusim.h
+	@echo "  SIM  $<"
+	@g++ $(SIMFLAGS) -O2 -x c++ -c -o $@ $<
+$B/cusim/checked/%.o: kernels/cuda/%.cu tests/cusim/cusim.h | $(CUDA_H)/cuda_runtime.h
 	@mkdir -p $(@D)
-	g++ $(SIMFLAGS) -O1 $(CHECKS) -x c++ -c -o $@ $<
-$B/cusim/checked/%.o: tests/cusim/%.cu kernels/cuda/tc.cuh kernels/cuda/common.cuh $(EMUH)
+	@echo "  SIM  $< (checked)"
+	@g++ $(SIMFLAGS) -O1 $(CHECKS) -x c++ -c -o $@ $<
+$B/cusim/checked/%.o: tests/cusim/%.cu kernels/cuda/tc.cuh kernels/cuda/common.cuh $(EMUH) | $(CUDA_H)/cuda_runtime.h
 	@mkdir -p $(@D)
-	g++ $(SIMFLAGS) -O1 $(CHECKS) -x c++ -c -o $@ $<
+	@echo "  SIM  $< (checked)"
+	@g++ $(SIMFLAGS) -O1 $(CHECKS) -x c++ -c -o $@ $<
 
-SIMCC   := $(CC) -std=gnu11 -O2 -g -MMD -MP -fPIC -fvisibility=hidden $(WARN) -I. -I$(CUDA)/include -D_GNU_SOURCE
-$B/cusim/emu/%.o: tests/cusim/%.c $(EMUH)
+SIMCC   := $(CC) -std=gnu11 -O2 -g -MMD -MP -fPIC -fvisibility=hidden $(WARN) -I. -I$(CUDA_H) -D_GNU_SOURCE
+$B/cusim/emu/%.o: tests/cusim/%.c $(EMUH) | $(CUDA_H)/cuda_runtime.h
 	@mkdir -p $(@D)
-	$(SIMCC) -c -o $@ $<
+	@$(SIMCC) -c -o $@ $<
 $B/cusim/emu/shared.o: tests/cusim/shared.cc
 	@mkdir -p $(@D)
-	g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -c -o $@ $<
+	@g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -c -o $@ $<
 $B/cusim/emu/%.o: kernels/%.c kernels/%.h
 	@mkdir -p $(@D)
-	$(SIMCC) -ffp-contract=off -c -o $@ $<
+	@$(SIMCC) -ffp-contract=off -c -o $@ $<
 $B/cusim/emu/err.o: base/err.c base/err.h
 	@mkdir -p $(@D)
-	$(SIMCC) -c -o $@ $<
+	@$(SIMCC) -c -o $@ $<
 
 -include $(wildcard $B/cusim/*/*.d $B/cuda/*.d)
 
 SIM_EMU := $(SIM_C:%=$B/cusim/emu/%)
 $B/libopenautoglm_cusim.so: $(CU:kernels/cuda/%.cu=$B/cusim/fast/%.o) $(SIM_EMU)
-	g++ -shared -o $@ $^ -ldl -lpthread
+	@g++ -shared -o $@ $^ -ldl -lpthread
 $B/libopenautoglm_cusim_checked.so: $(CU:kernels/cuda/%.cu=$B/cusim/checked/%.o) $(SIM_EMU)
-	g++ -shared -o $@ $^ -ldl -lpthread
+	@g++ -shared -o $@ $^ -ldl -lpthread
 
 $B/libcusim_selfcheck.so: $B/cusim/checked/bugs.o $(SIM_EMU)
 	@g++ -shared -o $@ $^ -ldl -lpthread
@@ -59,11 +64,23 @@ cusim: $B/libopenautoglm_cusim.so ## the CUDA backend on the emulator: --device 
 
 cusim-checked: $B/libopenautoglm_cusim_checked.so $B/libcusim_selfcheck.so $B/libcusim_wrappers.so
 
-# Needs g++ and CUDA's headers; says so where there are none.
-CUSIM_TESTS := $O/tests/cusim/test_selfcheck $O/tests/cusim/test_wrappers $O/tests/cusim/test_ops $O/tests/cusim/test_replay
-cusim-test: $(CUSIM_TESTS) ## the CUDA kernels on the emulator against ref, and the emulator itself
-	@test ! -f $(CUDA)/include/cuda_runtime.h || $(MAKE) cusim-checked
+$B/cuda-headers/nvidia/cu13/include/cuda_runtime.h: tests/cusim/requirements.txt | $(VENV)/tests
+	@echo "  GET  CUDA's headers"
+	@$(PYTHON) -m pip install -q --disable-pip-version-check --no-deps --upgrade --target $B/cuda-headers -r $<
+	@touch $@
+
+# What the tests need where it can be had; where it cannot, they say `skip`.
+cusim-for-tests: $(if $(wildcard $(CUDA_H)),,$(VENV)/tests)
+	@if [ "$$(uname -m)" != x86_64 ] || ! command -v g++ >/dev/null; then echo "the emulation of CUDA needs g++ on x86-64"; \
+	elif ! $(MAKE) $(CUDA_H)/cuda_runtime.h; then echo "the emulation of CUDA needs CUDA's headers"; \
+	else $(MAKE) cusim cusim-checked; fi
+
+CUSIM_TESTS := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/cusim/test_*.c))
+cusim-test: $(CUSIM_TESTS) cusim-for-tests ## the CUDA backend on the emulator: kernels, golden cases, streams; the emulator itself
 	@tests/run.sh $(CUSIM_TESTS)
+
+cusim-test-all: ## the same with every golden case, in more chunks
+	@CUSIM_ALL=1 $(MAKE) cusim-test
 
 # ---- for GPUs; the newest architecture also as PTX, for those to come. A kernel that spills fails the build. Contraction
 # is off: fma only where the source says fmaf, so that results do not depend on how a kernel was inlined ----
@@ -106,4 +123,4 @@ gpu-test: gpu-libraries $(CUSIM_TESTS) ## on a machine with a GPU: wrappers, ope
 gpu-bench: gpu-libraries $O/tests/cusim/gpu_bench $O/openautoglm ## on a machine with a GPU: operations next to their limits and PyTorch, the server next to vLLM
 	@$(or $(wildcard $(PYTHON)),python3) tests/cusim/gpu_bench.py
 
-.PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-test gpu-libraries gpu-test gpu-bench
+.PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-for-tests cusim-test cusim-test-all gpu-libraries gpu-test gpu-bench

@@ -1,6 +1,6 @@
 /* tests/model/families.c - the Hugging Face families against transformers
  * (python/golden.py): sizes of resized images, positions, image features, and
- * text.c's checks. Included by tests, after `backends`. */
+ * text.c's checks. Included by tests, after `backends` and `thorough`. */
 #include <dirent.h>
 #include <jansson.h>
 #include <sys/stat.h>
@@ -70,14 +70,14 @@ static void family_case(const char *dir, const char *backend)
 {
     struct rig g;
     struct golden want;
-    rig_open(&g, backend, dir, FAMILY_ROWS);
+    rig_open(&g, backend, dir, FAMILY_ROWS, F32);
     golden_open(&want, dir);
     ck_assert_msg(g.m->n_unused == 0, "%s: %d tensors are not used", dir, g.m->n_unused);
     if (g.m->family->plan_image)
         family_sizes(&g, dir);
     family_images(&g, &want);
     family_positions(&g, &want);
-    golden_text(&g, &want, true);
+    golden_text(&g, &want);
     weights_close(want.file);
     rig_close(&g);
 }

@@ -15,8 +15,9 @@ struct rig {
     struct trial   t;
 };
 
-/* opt: how the weights are packed. */
-static void rig_open_as(struct rig *g, const char *backend, const char *dir, int max_rows, struct model_options opt)
+/* opt: how the weights are packed; kv: of the caches. */
+static void rig_open_as(struct rig *g, const char *backend, const char *dir, int max_rows, enum dtype kv,
+                        struct model_options opt)
 {
     struct err e;
     g->backend = backend_find(backend, &e);
@@ -26,12 +27,12 @@ static void rig_open_as(struct rig *g, const char *backend, const char *dir, int
     opt.device = g->dev;
     g->m = model_open(dir, &opt, &e);
     ck_assert_msg(g->m != NULL, "%s", e.text);
-    trial_open(&g->t, g->m, max_rows);
+    trial_open(&g->t, g->m, max_rows, kv);
 }
 
-static inline void rig_open(struct rig *g, const char *backend, const char *dir, int max_rows)
+static inline void rig_open(struct rig *g, const char *backend, const char *dir, int max_rows, enum dtype kv)
 {
-    rig_open_as(g, backend, dir, max_rows, (struct model_options){ 0 });
+    rig_open_as(g, backend, dir, max_rows, kv, (struct model_options){ 0 });
 }
 
 static void rig_close(struct rig *g)

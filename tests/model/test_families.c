@@ -1,5 +1,8 @@
 /* The Hugging Face families on the backends whose memory is the host's. */
+#include <stdbool.h>
+
 static const char *const backends[] = { "ref", "cpu", 0 };
+static const bool thorough = true;
 
 #include "tests/model/families.c"
 

@@ -216,7 +216,7 @@ static float *logits_of(const char *where, struct model_options opt, size_t *n)
     ck_assert_int_eq(m->n_unused, 0);
     *n = 7 * (size_t)m->vocab;
     float *out = malloc(*n * sizeof *out);
-    trial_open(&t, m, 16);
+    trial_open(&t, m, 16, F32);
     ck_assert_int_eq(trial_prompt(&t, ids, 7, 7, out, &e), 0);
     trial_close(&t);
     model_close(m);

@@ -1,5 +1,8 @@
 /* The native family on the backends whose memory is the host's, and its sizes of images. */
+#include <stdbool.h>
+
 static const char *const backends[] = { "ref", "cpu", 0 };
+static const bool thorough = true;
 
 #include "tests/model/native.c"
 

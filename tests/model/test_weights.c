@@ -49,7 +49,7 @@ static float *logits_of(int which, const char *backend, struct model_options opt
     struct rig g;
     struct golden want;
     const struct stored *im;
-    rig_open_as(&g, backend, cases[which].checkpoint, MAX_ROWS, opt);
+    rig_open_as(&g, backend, cases[which].checkpoint, MAX_ROWS, F32, opt);
     golden_open(&want, cases[which].golden);
     for (int i = 0; (im = golden_find(&want, "image.%d", i)); i++)
         rig_image(&g, im->data, (int)im->dims[1], (int)im->dims[0]);

@@ -1,6 +1,9 @@
 /* tests/model/text.c - a golden case's prompt and continuation: logits of the
  * prompt's last rows, the same bits in one piece and in chunks, the tokens that
- * the reference chose. Included by tests. */
+ * the reference chose. Included by tests, after `thorough`: whether all rows
+ * are compared in chunks of several sizes, or the last ones after sixteens. */
+#ifndef TESTS_MODEL_TEXT_C
+#define TESTS_MODEL_TEXT_C
 #include "tests/model/golden.c"
 #include "tests/model/rig.c"
 
@@ -24,8 +27,7 @@ static void check_continuation(struct rig *g, const struct golden *want, const i
     free(greedy);
 }
 
-/* chunks: also token by token and in sevens, not only in sixteens. */
-static void golden_text(struct rig *g, const struct golden *want, bool chunks)
+static void golden_text(struct rig *g, const struct golden *want)
 {
     static const int sizes[] = { 16, 7, 1 };
     int n;
@@ -37,7 +39,7 @@ static void golden_text(struct rig *g, const struct golden *want, bool chunks)
     rig_prompt(g, ids, n, n, logits);
     float d = golden_compare("logits", logits + all - some, golden_floats(want, "logits", 0, some), some, TRIAL_LIMIT);
     printf("%s on %s: logits within %.1e\n", want->dir, g->backend->name, (double)d);
-    for (int c = 0; c < (chunks ? 3 : 1); c++) {
+    for (int c = 0; c < (!thorough ? 0 : n > 100 ? 1 : 3); c++) {
         rig_prompt(g, ids, n, sizes[c], again);
         ck_assert_msg(!memcmp(logits, again, all * sizeof *logits), "%s on %s: chunks of %d differ from the whole", want->dir,
                       g->backend->name, sizes[c]);
@@ -51,3 +53,5 @@ static void golden_text(struct rig *g, const struct golden *want, bool chunks)
     free(again);
     free(ids);
 }
+
+#endif
