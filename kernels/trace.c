@@ -45,9 +45,9 @@ static void t_linear(struct device *dev, struct tensor out, struct tensor x, con
     line(dev, "linear", out);
 }
 
-static void t_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm)
+static void t_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add)
 {
-    INNER.norm(dev, out, x, norm);
+    INNER.norm(dev, out, x, norm, add);
     line(dev, "norm", out);
 }
 

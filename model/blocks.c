@@ -28,8 +28,7 @@ void block_attend_normed(struct run *r, struct tensor x, const struct block *b, 
         h = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
         h = nn_attend(r, h, layer, &b->heads, batch);
         h = nn_linear(r, h, &b->o, (struct epilogue){ 0 });
-        nn_norm_to(r, h, h, &b->post1);
-        nn_add(r, x, x, h);
+        nn_norm_add(r, x, h, &b->post1, x);
     }
 }
 
@@ -39,8 +38,7 @@ void block_mlp_normed(struct run *r, struct tensor x, const struct block *b, enu
         struct tensor h = nn_norm(r, x, &b->norm2);
         h = nn_linear(r, h, &b->up, (struct epilogue){ .act = act, .glu = true });
         h = nn_linear(r, h, &b->down, (struct epilogue){ 0 });
-        nn_norm_to(r, h, h, &b->post2);
-        nn_add(r, x, x, h);
+        nn_norm_add(r, x, h, &b->post2, x);
     }
 }
 

@@ -95,11 +95,18 @@ struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, 
     return out;
 }
 
-void nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n)
+void nn_norm_add(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add)
 {
     CHECK(x.cols == n->w.cols && out.cols == x.cols && out.rows == x.rows && (!n->b.data || n->b.cols == x.cols),
           "(%d, %d) = norm %d of (%d, %d)", out.rows, out.cols, n->w.cols, x.rows, x.cols);
-    r->ops->norm(r->dev, out, x, n);
+    CHECK(!add.data || (add.rows == out.rows && add.cols == out.cols), "adds (%d, %d) to (%d, %d)", add.rows, add.cols, out.rows,
+          out.cols);
+    r->ops->norm(r->dev, out, x, n, add);
+}
+
+void nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n)
+{
+    nn_norm_add(r, out, x, n, (struct tensor){ 0 });
 }
 
 struct tensor nn_norm(struct run *r, struct tensor x, const struct norm *n)

@@ -30,6 +30,7 @@ struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, 
 void          nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e);
 struct tensor nn_norm(struct run *r, struct tensor x, const struct norm *n);
 void          nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n);
+void          nn_norm_add(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add);   /* + add */
 void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
 void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);

@@ -167,9 +167,9 @@ static void norm_body(void *arg, int task, int worker)
     rows_body(c, ((const struct norm_job *)c->job)->out.rows, task, worker, norm_one);
 }
 
-static void cpu_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm)
+static void cpu_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add)
 {
-    struct norm_job job = { out, x, norm };
+    struct norm_job job = { out, x, norm, add };
     struct call c = { dev, &job, 1 + 8192 / (x.cols + 1) };
     run(&c, divide_up(out.rows, c.n), 4.0 * out.rows * x.cols, norm_body);
 }

@@ -1,7 +1,7 @@
-/* kernels/cuda/norm.cu - RMSNorm and LayerNorm, one warp per row (n up to 1024)
- * or one block of eight warps. Two passes over a row that stays in the cache;
- * the order of the sums depends on n alone. Bound by bandwidth and, for few
- * rows, by the launch. */
+/* kernels/cuda/norm.cu - RMSNorm and LayerNorm plus a residual, one warp per row
+ * (n up to 1024) or one block of eight warps. Two passes over a row that stays
+ * in the cache; the order of the sums depends on n alone. Bound by bandwidth
+ * and, for few rows, by the launch. */
 #include "kernels/cuda/common.cuh"
 
 enum { MAX_WARPS = 8 };
@@ -23,7 +23,8 @@ static __device__ float block_sum(float x, float *part)
     return sum;
 }
 
-static __global__ void __launch_bounds__(32 * MAX_WARPS) norm_kernel(struct tensor out, struct tensor x, struct norm norm)
+static __global__ void __launch_bounds__(32 * MAX_WARPS) norm_kernel(struct tensor out, struct tensor x, struct norm norm,
+                                                                           struct tensor add)
 {
     __shared__ float part[MAX_WARPS];
     int n = x.cols, first = (int)threadIdx.x, step = (int)blockDim.x;
@@ -41,12 +42,14 @@ static __global__ void __launch_bounds__(32 * MAX_WARPS) norm_kernel(struct tens
         float y = (in[i] - mean) * scale;
         if (norm.w.data)
             y *= row_of(norm.w, 0)[i];
-        to[i] = norm.b.data ? y + row_of(norm.b, 0)[i] : y;
+        if (norm.b.data)
+            y += row_of(norm.b, 0)[i];
+        to[i] = add.data ? y + row_of(add, (int)blockIdx.x)[i] : y;
     }
 }
 
-void cuda_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm)
+void cuda_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add)
 {
     if (x.rows > 0)
-        LAUNCH(dev, norm_kernel, dim3((unsigned)x.rows), x.cols > 1024 ? 32 * MAX_WARPS : 32, 0, out, x, *norm);
+        LAUNCH(dev, norm_kernel, dim3((unsigned)x.rows), x.cols > 1024 ? 32 * MAX_WARPS : 32, 0, out, x, *norm, add);
 }

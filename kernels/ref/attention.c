@@ -112,7 +112,7 @@ static void norm_and_rotate(struct tensor x, int n, const struct norm *norm, con
         for (int g = 0; g < n; g++) {
             float *head = tensor_row(x, r) + g * h->dim;
             if (norm)
-                ref_norm1(head, head, h->dim, norm);
+                ref_norm1(head, head, h->dim, norm, NULL);
             if (h->rope)
                 rotate(head, h->rope, pos, x.rows, r);
         }

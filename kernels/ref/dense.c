@@ -62,8 +62,8 @@ void ref_linear(struct device *dev, struct tensor out, struct tensor x, const st
         }
 }
 
-/* out may be x. */
-void ref_norm1(float *out, const float *x, int n, const struct norm *norm)
+/* out may be x or add. */
+void ref_norm1(float *out, const float *x, int n, const struct norm *norm, const float *add)
 {
     float mean = 0, square = 0;
     if (norm->center) {
@@ -78,15 +78,17 @@ void ref_norm1(float *out, const float *x, int n, const struct norm *norm)
         float y = (x[i] - mean) * scale;
         if (norm->w.data)
             y *= tensor_row(norm->w, 0)[i];
-        out[i] = norm->b.data ? y + tensor_row(norm->b, 0)[i] : y;
+        if (norm->b.data)
+            y += tensor_row(norm->b, 0)[i];
+        out[i] = add ? y + add[i] : y;
     }
 }
 
-void ref_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm)
+void ref_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add)
 {
     (void)dev;
     for (int r = 0; r < out.rows; r++)
-        ref_norm1(tensor_row(out, r), tensor_row(x, r), x.cols, norm);
+        ref_norm1(tensor_row(out, r), tensor_row(x, r), x.cols, norm, add.data ? tensor_row(add, r) : NULL);
 }
 
 void ref_act(struct device *dev, struct tensor out, struct tensor x, enum act act, bool glu)
