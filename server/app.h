@@ -21,7 +21,7 @@ enum {
 
 struct app {
     const struct config      *cfg;        /* borrowed                                              */
-    struct http              *http;       /* borrowed; NULL before it listens                      */
+    _Atomic(struct http *)    http;       /* borrowed; NULL before it listens, as its threads may see */
     _Atomic(struct engine *)  engine;     /* NULL while it loads                                   */
     _Atomic int               state;
     _Atomic int               inflight;   /* generations that have a place, from admission to end  */
