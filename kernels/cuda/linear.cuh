@@ -97,9 +97,9 @@ template <class T, class W> static __device__ __forceinline__ void load_w(unsign
     enum { in_row = T::k / W::per_chunk };
     for (int c = (int)threadIdx.x; c < T::n * in_row; c += T::threads) {
         int j = c / in_row, at = c % in_row, r = finish_weight_row(p.f, n0, j, 8), k = k0 + at * W::per_chunk;
-        bool valid = r >= 0 && k < p.k;
-        cp_async(b + j * room<T, W>::row + at * 16,
-                 p.w + (valid ? (size_t)r * p.w_stride + (size_t)(k / W::per_chunk) * 16 : 0), valid);
+        size_t chunk = (size_t)(k / W::per_chunk) * 16;
+        bool valid = r >= 0 && chunk < p.w_stride;           /* not k < p.k: a group's columns are not in order */
+        cp_async(b + j * room<T, W>::row + at * 16, p.w + (valid ? (size_t)r * p.w_stride + chunk : 0), valid);
     }
 }
 
