@@ -9,7 +9,7 @@ MINUTES ?= 120
 ifdef SAN
 TESTS   := $(filter-out $O/tests/cusim/%,$(TESTS))
 else
-test: cusim-for-tests
+test test-c: cusim-for-tests
 endif
 
 test: $(TESTS) $O/openautoglm layers $(VENV)/tests ## every test, ending in a line that counts them

@@ -72,7 +72,7 @@ $B/cuda-headers/nvidia/cu13/include/cuda_runtime.h: tests/cusim/requirements.txt
 # What the tests need where it can be had; where it cannot, they say `skip`.
 cusim-for-tests: $(if $(wildcard $(CUDA_H)),,$(VENV)/tests)
 	@if [ "$$(uname -m)" != x86_64 ] || ! command -v g++ >/dev/null; then echo "the emulation of CUDA needs g++ on x86-64"; \
-	elif ! $(MAKE) $(CUDA_H)/cuda_runtime.h; then echo "the emulation of CUDA needs CUDA's headers"; \
+	elif ! $(MAKE) -s $(CUDA_H)/cuda_runtime.h; then echo "the emulation of CUDA needs CUDA's headers"; \
 	else $(MAKE) cusim cusim-checked; fi
 
 CUSIM_TESTS := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/cusim/test_*.c))
