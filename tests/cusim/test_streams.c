@@ -24,15 +24,16 @@ struct answer { int32_t id[ANSWER]; float lp[ANSWER]; int n; };
 static struct answer alone[STREAMS];
 
 /* Three different pictures among all streams; one in four has none. */
-static struct prompt *make_prompt(struct engine *g, int number, struct err *e)
+static struct prompt *make_prompt(struct engine *g, int number)
 {
+    struct err e = { 0 };
     int w = 56, h = 56 + 28 * (number % 3);
     struct pixels px = { xmalloc((size_t)(w * h * 3)), w, h };
     struct buf png;
     for (int i = 0; i < w * h * 3; i++)
         px.data[i] = (uint8_t)((i / 3 % w / 14 + i / 3 / w / 14) % 2 * 150 + i % 3 * 30 + number % 3 * 9);
     buf_init(&png, 1 << 20);
-    ck_assert_int_eq(png_write(&px, &png, e), 0);
+    ck_assert_int_eq(png_write(&px, &png, &e), 0);
     pixels_free(&px);
     struct chat_image image = { png.data, png.len, "image", NULL };
     bool seen = number % 4 != 3;
@@ -40,23 +41,23 @@ static struct prompt *make_prompt(struct engine *g, int number, struct err *e)
                          : json_pack("[{s:s, s:s}]", "type", "text", "text", "No picture, but a question that is longer");
     json_t *messages = json_pack("[{s:s, s:o}]", "role", "user", "content", parts);
     struct chat chat = { .messages = messages, .images = &image, .n_images = seen };
-    struct prompt *p = engine_prompt(g, &chat, e);
+    struct prompt *p = engine_prompt(g, &chat, &e);
+    ck_assert_msg(p != NULL, "%s", e.text);
     json_decref(messages);
     buf_free(&png);
     return p;
 }
 
-static struct request *submit(struct engine *g, int number)
+/* Those that are taken away would go on to the end of the context. */
+static struct request *submit(struct engine *g, struct prompt *prompt, int number)
 {
     struct err e = { 0 };
     struct params p;
     params_default(g, &p);
-    p.max_tokens = ANSWER;
+    p.max_tokens = number < STREAMS ? ANSWER : 0;
     p.ignore_eos = p.logprobs = p.has_seed = true;
     p.temperature = number % 2;
     p.seed = 40 + (uint64_t)number;
-    struct prompt *prompt = make_prompt(g, number, &e);
-    ck_assert_msg(prompt != NULL, "%s", e.text);
     struct request *r = engine_submit(g, prompt, &p, &e);
     ck_assert_msg(r != NULL, "%s", e.text);
     return r;
@@ -97,7 +98,7 @@ static void ask_alone(void)
 {
     struct engine *g = open_engine("cusim", 1, 0);
     for (int i = 0; i < STREAMS; i++) {
-        struct request *r = submit(g, i);
+        struct request *r = submit(g, make_prompt(g, i), i);
         alone[i] = collect(r, ANSWER + 1);
         request_free(r);
         ck_assert_int_eq(alone[i].n, ANSWER);
@@ -113,9 +114,12 @@ START_TEST(streams)
     ck_assert_msg(engine_plan(&one, &plan, &e) == 0, "%s", e.text);
     set_order(orders[_i].seed, orders[_i].preempt);
     struct engine *g = open_engine("cusim-checked", STREAMS, plan.kv / (size_t)plan.kv_tokens * CONTEXT);
+    struct prompt *prompt[STREAMS + TAKEN];
     struct request *r[STREAMS + TAKEN];
     for (int i = 0; i < STREAMS + TAKEN; i++)
-        r[i] = submit(g, i);
+        prompt[i] = make_prompt(g, i);
+    for (int i = 0; i < STREAMS + TAKEN; i++)            /* all at once: more than there are pages for */
+        r[i] = submit(g, prompt[i], i);
     collect(r[STREAMS], 2);
     for (int i = 0; i < TAKEN; i++)
         request_free(r[STREAMS + i]);                    /* one in the middle of its answer, one wherever it is */
