@@ -21,13 +21,13 @@ test-c: $(TESTS) ## the C tests alone
 test-api: $O/openautoglm $(VENV)/tests ## the tests of the HTTP API alone, with the openai client
 	@OPENAUTOGLM_BIN=$(abspath $O/openautoglm) tests/run.sh --api
 
-# AddressSanitizer's own memmem() looks at the whole text before each search: finding all of many matches takes minutes.
+# The sanitizers' own memmem() looks at the whole text before each search: finding all of many matches takes minutes.
 asan-test: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
 	@ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:intercept_memmem=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		$(MAKE) $(ASAN) TEST_SLOW=1 test
 
 tsan-test: ## every test under ThreadSanitizer
-	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(MAKE) $(TSAN) TEST_SLOW=1 test
+	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:intercept_memmem=0 $(MAKE) $(TSAN) TEST_SLOW=1 test
 
 layers: ## who may include whom
 	@tests/layers.sh
