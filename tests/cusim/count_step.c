@@ -120,6 +120,17 @@ static void screenshot(const struct model *m)
     free(rows);
 }
 
+/* Nothing is packed here, so whether the backend can is asked before. */
+static void check_weights(const struct model_options *opt)
+{
+    static float zeros[64 * 128];
+    struct weight w = { .out = 64, .in = 128, .layout = LAYOUT_LINEAR };
+    struct slab s = { .data = zeros, .dtype = F32, .rows = 64 };
+    struct err e;
+    if (opt->convert && real->pack(dev, &w, &s, 1, NULL, opt->weights, &e) != 0)
+        die(e.text);
+}
+
 int main(int argc, char **argv)
 {
     struct err e;
@@ -141,6 +152,7 @@ int main(int argc, char **argv)
     struct model_options opt = { .backend = &hollow, .device = dev };
     if (weights_option(&(struct engine_options){ .weights = argc > 2 ? argv[2] : NULL }, &opt, &e) < 0)
         die(e.text);
+    check_weights(&opt);
     struct model *m = model_open(argv[1], &opt, &e);
     if (!m)
         die(e.text);
