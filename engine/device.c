@@ -46,6 +46,9 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         return -1;
     struct memory memory = { .host = backend_cpu.memory(NULL) };
     int rc = opt->gpu_memory ? 0 : mo->backend->open(&mo->device, opt->threads, e);
+    struct err why;
+    if (rc == 0 && opt->vary && mo->device && mo->backend->vary && mo->backend->vary(mo->device, &why) != 0)
+        log_info("own kernels multiply: %s", why.text);
     if (rc == 0) {
         memory.device = opt->gpu_memory ? left_on_card(opt->gpu_memory) : mo->backend->memory(mo->device);
         rc = setup_make(&out->setup, opt, dry, &memory, e);

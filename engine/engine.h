@@ -52,6 +52,7 @@ struct engine_options {        /* 0 or NULL: the default */
     const char *chat_template;    /* a file that replaces the checkpoint's; NULL         */
     const char *trace;            /* file for one line per op; NULL                      */
     bool   no_prefix_cache;
+    bool   vary;                  /* a request's bits may depend on the others, where that is faster */
     bool   no_graphs;             /* launch every decode step anew, also where the device can replay */
     bool   no_selftest;        /* open without the look at the path of a picture, model/check.h */
 };

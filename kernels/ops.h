@@ -177,6 +177,8 @@ struct backend {       /* memory and time; one const per backend */
     struct ops  ops;
     int    (*open)(struct device **out, int threads, struct err *e);   /* threads 0: one per core */
     void   (*close)(struct device *);
+    /* From now on a row's bits may depend on how many there are, for speed. NULL: nothing to win; -1: not possible here. */
+    int    (*vary)(struct device *, struct err *e);
     size_t (*memory)(struct device *);                   /* bytes that this device may use in all */
     void  *(*alloc)(struct device *, size_t);            /* 64-byte aligned; NULL: does not fit    */
     void   (*free)(struct device *, void *);

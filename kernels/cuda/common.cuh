@@ -29,6 +29,7 @@ struct device {
     size_t       staged;       /* ... up to here                            */
     float       *work;         /* owned (WORK bytes)                        */
     int          processors;
+    struct blas  *blas;        /* owned; NULL: own kernels multiply, see blas.cu     */
     struct graph *graphs;      /* owned (n_graphs): recorded steps, see graphs.cu ... */
     int          n_graphs, recorded_key;
     bool         recording;    /* ... and one that is not complete */
@@ -188,6 +189,7 @@ void cuda_scatter(struct device *, struct tensor out, struct tensor x, const int
 void cuda_mask(struct device *, struct tensor logits, const uint32_t *allowed);
 void cuda_penalize(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
 void cuda_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
+int  cuda_vary(struct device *, struct err *e);
 void cuda_record(struct device *, int key);
 bool cuda_replay(struct device *, int key);
 void cuda_logprobs(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);

@@ -7,7 +7,7 @@
  * Uploads go through two pinned buffers in turn: the caller's memory is free
  * when upload() returns, and the copy of one buffer runs while the other is
  * being filled. */
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/blas.cuh"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +52,7 @@ static void cuda_close(struct device *dev)
         if (dev->copied[i])
             cudaEventDestroy(dev->copied[i]);
     device_forget_graphs(dev);
+    blas_close(dev);
     cudaFreeHost(dev->staging);
     cudaFree(dev->work);
     if (dev->stream)
@@ -188,7 +189,7 @@ static struct backend backend_make(void)
     b.open = cuda_open, b.close = cuda_close, b.memory = cuda_memory;
     b.alloc = cuda_alloc, b.free = cuda_free, b.upload = cuda_upload, b.download = cuda_download;
     b.pack = cuda_pack, b.release = cuda_release, b.packed_bytes = cuda_packed_bytes, b.sync = cuda_sync;
-    b.record = cuda_record, b.replay = cuda_replay;
+    b.vary = cuda_vary, b.record = cuda_record, b.replay = cuda_replay;
     return b;
 }
 

@@ -8,6 +8,7 @@
  *   128 x 128 x 32, 8 warps  prefill and vision. Bound by the tensor cores.
  *
  * Weights of float32 and float16 take plain.cuh, quantised ones linear_quant.cu. */
+#include "kernels/cuda/blas.cuh"
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/packed.cuh"
 #include "kernels/cuda/plain.cuh"
@@ -30,6 +31,8 @@ void cuda_linear(struct device *dev, struct tensor out, struct tensor x, const s
 {
     struct finish f = { e->act, e->glu, e->glu ? w->out / 2 : w->out, w->bias, e->mul, e->add, out };
     if (x.rows <= 0 || f.n <= 0)
+        return;
+    if (w->dtype == BF16 && blas_linear(dev, x, w, f))
         return;
     bool aligned = (size_t)x.data % 16 == 0 && x.stride % 4 == 0;
     struct product p = { (const float *)x.data, x.rows, w->in, x.stride, aligned, (const unsigned char *)w->data,

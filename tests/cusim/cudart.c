@@ -88,6 +88,9 @@ static void run_op(struct op *o)
     case OP_LAUNCH:
         cusim_run(&o->launch);
         break;
+    case OP_CALL:
+        o->launch.thunk(o->launch.params);
+        break;
     case OP_COPY:
         run_copy(o);
         break;

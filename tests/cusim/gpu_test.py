@@ -16,6 +16,7 @@ import gpu
 STEPS = [
     ("wrappers", "cusim/test_wrappers", {}),
     ("operations", "cusim/test_ops", {}),
+    ("cuBLASLt", "cusim/test_blas", {}),
     ("replays", "cusim/test_replay", {}),
     ("golden cases", "cusim/test_golden", {}),
 ]

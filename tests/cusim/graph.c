@@ -80,7 +80,7 @@ static cudaError_t instantiate(cudaGraphExec_t *out, cudaGraph_t g)
     for (int i = 0; i < g->work.n; i++) {
         struct op *o = &x->work.ops[i];
         *o = g->work.ops[i];
-        if (o->kind == OP_LAUNCH)
+        if (o->kind == OP_LAUNCH || o->kind == OP_CALL)
             o->launch.params = memcpy(malloc(o->launch.params_size), o->launch.params, o->launch.params_size);
     }
     if (!add_live(x))

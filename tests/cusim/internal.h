@@ -5,6 +5,7 @@
  *   report.c  what was found
  *   count.c   or, instead: how much the kernels do
  *   cudart.c  the CUDA runtime's functions on top of these
+ *   cublaslt.c  cuBLASLt's
  *   graph.c   CUDA graphs: streams that are recorded and played again
  *
  * One lock (cusim_lock) around all of it: a kernel runs on the OS thread that
@@ -94,6 +95,7 @@ void cusim_cp_async_wait(int keep);
 void cusim_set(int seed, int preempt);           /* the order of threads from now on      */
 void cusim_forgive(void);                        /* a clean context after a wanted error  */
 int  cusim_allocations(void);                    /* of device memory, so far              */
+int  cusim_blas_calls(void);                     /* so far (cublaslt.c)                   */
 int  cusim_graph_launches(void);                 /* so far (graph.c)                      */
 
 /* count.c: a census instead of a check */

@@ -6,7 +6,7 @@
 
 #include "tests/cusim/internal.h"
 
-enum op_kind { OP_LAUNCH, OP_COPY, OP_SET, OP_RECORD, OP_WAIT };
+enum op_kind { OP_LAUNCH, OP_CALL, OP_COPY, OP_SET, OP_RECORD, OP_WAIT };    /* CALL: launch.thunk on the host */
 
 struct op {                     /* one piece of work in a stream */
     enum op_kind  kind;
