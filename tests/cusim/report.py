@@ -65,7 +65,8 @@ def instructions(arch):
         print("skip: cuobjdump is not there (pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm)", file=sys.stderr)
         return {}
     found, name = {}, None
-    for line in run(tool, "-sass", "-arch", f"sm_{arch}", "build/libopenautoglm_cuda.so").splitlines():
+    objects = sorted((ROOT / "build" / "cuda").glob("*.o"))
+    for line in "".join(run(tool, "-sass", "-arch", f"sm_{arch}", o) for o in objects if o.with_suffix(".o.log").exists()).splitlines():
         if m := re.search(r"Function : (\w+)", line):
             name = found.setdefault(m[1], dict.fromkeys(INSTRUCTIONS, 0))
         elif name is not None:
@@ -171,14 +172,18 @@ def all_counts():
 
 
 def section():
-    kernels, code = compiled(), instructions("80")
+    kernels = compiled()
+    arch = next(a for a in PROCESSOR if a in next(v for k, v in kernels.items() if k.startswith("linear_kernel")))
+    code = instructions(arch)
     counts = all_counts()
     base = counts["bf16"]
     yield HEADING
     yield ""
     yield f"Written by `make cuda-report`. {MODEL} is {LAYERS} layers and {VISION_LAYERS} of vision; a context of 3,500 tokens."
-    yield "Instructions are those of sm_80, counted in the code and not as they are executed. Occupancy is the share of a"
-    yield "multiprocessor's threads that fit at once. Bytes are those of device memory, each touched address once a kernel."
+    yield f"Instructions are those of sm_{arch}, counted in the code and not as they are executed. Occupancy is the share of a"
+    yield "multiprocessor's threads that fit at once. Two blocks of every launch stand for"
+    yield "all of them. Bytes are those of device memory, each touched address once for a kernel: exact for decode; for prompts and"
+    yield "the screenshot what several blocks read of the same rows counts for each of them, an upper bound, and so are their times."
     yield ""
     yield from kernel_table(kernels, base, code)
     rows = []
@@ -192,7 +197,7 @@ def section():
     yield ""
     yield "The roofline: every kernel takes its bytes at full bandwidth or its operations at full peak, whichever is longer, and one"
     yield "microsecond more (assumed; steps are replayed as graphs). `mma.sync` does not reach the peak of an H100 or H200; caches"
-    yield "that miss, tails of waves and low occupancy are not in it. *of the roof*: the time of the bytes alone, as a share."
+    yield "that miss, float32 arithmetic outside tensor cores (patch embedding, downsampling, norms), tails of waves and low occupancy are not in it. *of the roof*: the time of the bytes alone, as a share."
     yield ""
     rows = []
     for (w, g), plan in plans(counts).items():
