@@ -74,7 +74,7 @@ def pack(some, r, rows, width, w, h):
     target, look, bell."""
     out = {k: np.full((rows, width), v, np.int64) for k, v in
            dict(ids=t.PAD, position=0, conversation=0, target=-1, look=-1, bell=0).items()}
-    used, order, k = [0] * rows, questions.choose(some, r), 0
+    used, order, k = [0] * rows, questions.choose(some, r, questions.PRACTICE), 0
     while order and rows and min(used) < width - 14:
         n = 2 if r.random() < FOLLOW_UP else 1
         asked, order = order[:n], order[n:]

@@ -67,11 +67,16 @@ def write_text_files(directory):
         f.write(TEMPLATE)
 
 
+def weights(directory):
+    """The tensors of an exported model, in fp32"""
+    with safe_open(os.path.join(directory, "model.safetensors"), "pt") as f:
+        return {k: f.get_tensor(k).float() for k in f.keys()}
+
+
 def load(directory):
     """The exported model, computing in fp32: the reference for the C implementation."""
     model = Model(Config.load(os.path.join(directory, "config.json"))).fold()
-    with safe_open(os.path.join(directory, "model.safetensors"), "pt") as f:
-        model.load_state_dict({k: f.get_tensor(k).float() for k in f.keys()})
+    model.load_state_dict(weights(directory))
     return model
 
 

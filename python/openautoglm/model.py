@@ -266,6 +266,20 @@ class Model(nn.Module):
         self.embed_scale = 1
         return self.eval()
 
+    def unfold(self, state):
+        """Takes the weights of a folded model, to train on: batch norms that change nothing."""
+        state, width = dict(state), self.c.hidden_size ** .5
+        for name, m in self.named_modules():
+            if isinstance(m, Conv):
+                bias = state.pop(name + ".bias")
+                state.update({f"{name}.norm.weight": torch.ones_like(bias), f"{name}.norm.bias": bias,
+                              f"{name}.norm.running_mean": torch.zeros_like(bias),
+                              f"{name}.norm.running_var": torch.ones_like(bias) - m.norm.eps,
+                              f"{name}.norm.num_batches_tracked": torch.tensor(0)})
+        state["embed_tokens.weight"] = state["embed_tokens.weight"] / width
+        state["norm.weight"] = state["norm.weight"] * width
+        self.load_state_dict(state)
+
     def see(self, image):
         """Pixels (B, 3, H, W) in [-1, 1] -> fine (B, cells, v), image tokens (B, cells/4, d), features at 1/8"""
         fine, middle = self.vision(image)

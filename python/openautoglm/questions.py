@@ -88,13 +88,14 @@ def ask(screen, r):
             v.ZH_DIRECTIONS[direction] if zh else direction)
 
 
-# How often a task is asked.
+# How often a task is asked; and in training, where what is hard is asked more often.
 SHARE = dict(tap=7, tap_field=2, tap_switch=2.5, tap_color=2, read=10, title=1.2, color=2, count=1.5, state=2, type=.6, back=.2, swipe=.6)
+PRACTICE = {**SHARE, "tap_switch": 3, "tap_color": 3, "color": 4, "count": 2, "state": 2.5}
 
 
-def choose(some, r):
+def choose(some, r, share=SHARE):
     """All questions in a random order that puts the tasks first which are asked often (Efraimidis-Spirakis)."""
     n = {}
     for q in some:
         n[q.task] = n.get(q.task, 0) + 1
-    return sorted(some, key=lambda q: -r.random() ** (n[q.task] ** .7 / SHARE[q.task]))
+    return sorted(some, key=lambda q: -r.random() ** (n[q.task] ** .7 / share[q.task]))

@@ -3,7 +3,8 @@
 Stages run in turn, each for its share of the time, e.g. vision:.3,mixed:.3,full:.4
 (see STAGES).  A run that was stopped goes on where its last checkpoint
 (OUT/last.pt, every two minutes) left off; OUT/log.txt keeps the figures.
---init takes the weights of another run.
+--init takes the weights of another run's checkpoint, or of an exported model
+(whose training heads are not there: they learn first, from its features).
 """
 import argparse
 import collections
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from . import data, losses, preprocess, questions, screens
+from . import data, export, losses, preprocess, questions, screens
 from . import tokenizer as t
 from .config import Config
 from .evaluate import Tally, judge
@@ -43,7 +44,7 @@ def arguments(argv):
     p.add_argument("--out", default="build/runs/a")
     p.add_argument("--minutes", type=float, default=120, help="of training, all calls together")
     p.add_argument("--stages", default="vision:.3,mixed:.3,full:.4")
-    p.add_argument("--init", help="checkpoint to take the weights from")
+    p.add_argument("--init", help="checkpoint or exported model to take the weights from")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--width", type=int, default=96, help="tokens in a row of questions")
     p.add_argument("--lr", type=float, default=1.5e-3)
@@ -89,6 +90,27 @@ def save(path, model, heads, opt, state):
     os.replace(path + ".tmp", path)
 
 
+def teach_heads(model, heads, seed, batches=40, rounds=12):
+    """The training heads alone, on the features of a model that came without them."""
+    source = iter(data.Screens(seed, {(288, 640): (1, 4, 0)}, 0, .5))
+    seen = []
+    for _ in range(batches):
+        b = next(source)
+        with torch.no_grad():
+            fine, _, middle = model.see(preprocess.pixels(b["image"]))
+        seen.append((fine, middle, b))
+    opt = torch.optim.AdamW(heads.parameters(), lr=4e-3, weight_decay=0)
+    for k in range(rounds):
+        for group in opt.param_groups:
+            group["lr"] = 4e-3 * (1 - k / rounds)
+        for one in seen:
+            loss, figures = heads(*one)
+            opt.zero_grad()
+            loss.backward()
+            opt.step()
+    return {key: float(value) for key, value in figures.items()}
+
+
 def check(model, seed, n=12, n_questions=20):
     """Greedy answers about a few fresh screens of the usual size."""
     model.eval()
@@ -126,19 +148,22 @@ def main(argv=None):
     model, heads = build(a.seed)
     opt = optimizer(model, heads, a.lr, a.weight_decay)
     last, log = os.path.join(a.out, "last.pt"), Log(os.path.join(a.out, "log.txt"))
-    state = dict(step=0, spent=0., screens=0)
+    state, z = dict(step=0, spent=0., screens=0), None
     if os.path.exists(last):
         z = torch.load(last)
         opt.load_state_dict(z["opt"])
         state = z["state"]
-    elif a.init:
+    elif a.init and not os.path.isdir(a.init):
         z = torch.load(a.init)
-    if os.path.exists(last) or a.init:
-        model.load_state_dict(z["model"])
-        heads.load_state_dict(z["heads"])
     for m in model.modules():
         if isinstance(m, Conv):
             m.frozen = a.freeze_norms
+    if z:
+        model.load_state_dict(z["model"])
+        heads.load_state_dict(z["heads"])
+    elif a.init:
+        model.unfold(export.weights(a.init))
+        log.say(f"heads {teach_heads(model, heads, a.seed)}")
     log.say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
             f"{sum(p.numel() for p in heads.parameters()) / 1e6:.2f} M more while training; {vars(a)}")
     run(a, model, heads, opt, state, last, log)
