@@ -2,122 +2,69 @@
  *
  *     patches -> vision layers (LayerNorm, quick GELU) -> norm -> 2x2 neighbours -> MLP -> image tokens
  *     the decoder of Qwen2, its rotary embedding in sections for t, h, w */
-#include <math.h>
-#include <stdlib.h>
-
 #include "base/mem.h"
-#include "model/decoder.h"
-#include "model/patches.h"
+#include "model/vlm.h"
 
 struct qwen2_vl {
-    struct decoder text;
-    struct patches patches;
-    struct rope    rope;             /* of the vision layers           */
-    struct block  *vision;           /* (n_vision), the model's memory */
-    int            n_vision;
-    enum act       act;
-    struct norm    merge_norm;
-    struct weight  merge_in, merge_out;
+    struct vlm    vlm;
+    struct merger merger;
 };
 
-static void load_vision(struct loader *l, struct qwen2_vl *q, struct hparams *v, const char *root)
+static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
-    int width = (int)hparams_int(v, "embed_dim", 1280, 1, 1 << 14), out = (int)hparams_int(v, "hidden_size", 3584, 1, 1 << 15);
-    int heads = (int)hparams_int(v, "num_heads|num_attention_heads", 16, 1, 256), dim = width / heads;
-    int inner = (int)(width * hparams_number(v, "mlp_ratio", 4, 0.1, 64)), wide = width * q->patches.merge * q->patches.merge;
-    struct hparams rope = hparams_object(v, "rope_parameters");
-    q->n_vision = (int)hparams_int(v, "depth|num_hidden_layers", 32, 1, 1024);
-    q->act = load_act(v, "hidden_act", "quick_gelu");
-    if (width % heads)
-        hparams_fail(v, "num_heads", "%d heads do not divide %d", heads, width);
-    if (out != l->m->hidden)
-        hparams_fail(v, "hidden_size", "%d is not the text's hidden size %d", out, l->m->hidden);
-    if (hparams_end(v) != 0)
+    static const char *const names[] = { "merger.ln_q", "merger.mlp.0", "merger.mlp.2" };
+    struct qwen2_vl *q = (struct qwen2_vl *)v;
+    struct vision_sizes s = {
+        .width = (int)hparams_int(config, "embed_dim", 1280, 1, 1 << 14),
+        .out = (int)hparams_int(config, "hidden_size", 3584, 1, 1 << 15),
+        .heads = (int)hparams_int(config, "num_heads|num_attention_heads", 16, 1, 256),
+    };
+    s.inner = (int)(s.width * hparams_number(config, "mlp_ratio", 4, 0.1, 64));
+    v->act = load_act(config, "hidden_act", "quick_gelu");
+    if (vlm_begin_vision(l, v, config, &s, "hidden_size", 32) != 0)
         return;
     load_at(l, "%s", root);
-    patches_load_embed(l, &q->patches, width, NO_BIAS, "patch_embed.proj");
-    load_norm(l, &q->merge_norm, width, LAYER_NORM, 1e-6, "merger.ln_q");
-    load_linear(l, &q->merge_in, wide, wide, WITH_BIAS, "merger.mlp.0");
-    load_linear(l, &q->merge_out, out, wide, WITH_BIAS, "merger.mlp.2");
-    rope_load_2d(l, &q->rope, dim, hparams_number(&rope, "rope_theta", 10000, 1.001, 1e12));
-    q->vision = load_keep(l, (size_t)q->n_vision * sizeof *q->vision);
-    for (int i = 0; i < q->n_vision && !l->failed; i++) {
-        struct block *b = &q->vision[i];
-        load_at(l, "%sblocks.%d.", root, i);
-        load_norm(l, &b->norm1, width, LAYER_NORM, 1e-6, "norm1");
-        load_norm(l, &b->norm2, width, LAYER_NORM, 1e-6, "norm2");
-        load_linear(l, &b->qkv, 3 * width, width, WITH_BIAS, "attn.qkv");
-        load_linear(l, &b->o, width, width, WITH_BIAS, "attn.proj");
-        load_linear(l, &b->up, inner, width, WITH_BIAS, "mlp.fc1");
-        load_linear(l, &b->down, width, inner, WITH_BIAS, "mlp.fc2");
-        b->heads = (struct heads){ .n = heads, .n_kv = heads, .dim = dim, .scale = 1 / sqrtf((float)dim), .rope = &q->rope };
+    patches_load_embed(l, &v->patches, s.width, NO_BIAS, "patch_embed.proj");
+    vlm_load_merger(l, &q->merger, LAYER_NORM, s.width, s.width * v->patches.merge * v->patches.merge, s.out, root, names);
+    for (int i = 0; i < v->n_vision && !l->failed; i++) {
+        struct block *b = vlm_load_layer(l, v, i, &s, LAYER_NORM, root);
+        load_linear(l, &b->up, s.inner, s.width, WITH_BIAS, "mlp.fc1");
+        load_linear(l, &b->down, s.width, s.inner, WITH_BIAS, "mlp.fc2");
     }
 }
 
 static int qwen2_vl_load(struct model *m, struct loader *l, struct err *e)
 {
     (void)e;
-    static const char *const text_roots[] = { "model.", "model.language_model.", NULL };
-    static const char *const vision_roots[] = { "visual.", "model.visual.", NULL };
-    struct qwen2_vl *q = m->impl = xcalloc(1, sizeof *q);
-    struct hparams text = hparams_section(&l->config, "text_config"), v = hparams_object(&l->config, "vision_config");
-    struct decoder_kind kind = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
-                                 .rope = { .theta = 1e6, .partial = 1, .mrope = MROPE_SECTIONS, .section = { 16, 24, 24 } } };
-    struct patches_default usual = { 14, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std };
-    patches_load(l, &q->patches, &v, &usual);
-    decoder_load(l, &q->text, &text, load_root(l, "embed_tokens.weight", text_roots), &kind);
-    m->image_token = (int)hparams_int(&l->config, "image_token_id", 151655, 0, m->vocab - 1);
-    if (load_end(l) != 0)
-        return -1;
-    load_vision(l, q, &v, load_root(l, "patch_embed.proj.weight", vision_roots));
-    m->image_row_width = m->hidden;
-    patches_max_tokens(m, &q->patches, 1);
-    return load_end(l);
-}
-
-static int qwen2_vl_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
-                               struct image_plan *out, struct err *e)
-{
-    const struct qwen2_vl *q = m->impl;
-    return patches_plan(&q->patches, width, height, opt, out, e);
+    m->impl = xcalloc(1, sizeof(struct qwen2_vl));
+    return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches, .text_roots = qwen2_vl_text_roots,
+                                              .vision_roots = qwen2_vl_vision_roots, .load_vision = load_vision });
 }
 
 static void qwen2_vl_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct qwen2_vl *q = m->impl;
+    const struct vlm *v = &q->vlm;
     struct patch_grid grid;
-    patch_grid_init(&grid, &q->patches, &in->plan);
+    patch_grid_init(&grid, &v->patches, &in->plan);
     const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
-    struct tensor x = patches_embed(r, &q->patches, in, &grid);
+    struct tensor x = patches_embed(r, &v->patches, in, &grid);
     patch_grid_free(&grid);
-    for (int i = 0; i < q->n_vision; i++) {
-        block_attend_ragged(r, x, &q->vision[i], places, 1, first);
-        block_mlp(r, x, &q->vision[i], q->act);
+    for (int i = 0; i < v->n_vision; i++) {
+        block_attend_ragged(r, x, &v->vision[i], places, 1, first);
+        block_mlp(r, x, &v->vision[i], v->act);
     }
-    nn_norm_to(r, x, x, &q->merge_norm);
-    x = nn_reshape(x, in->plan.n_tokens, q->merge_in.in);
-    x = nn_linear(r, x, &q->merge_in, (struct epilogue){ .act = ACT_GELU });
-    x = nn_linear(r, x, &q->merge_out, (struct epilogue){ 0 });
+    nn_norm_to(r, x, x, &q->merger.norm);
+    x = vlm_merge(r, &q->merger, nn_reshape(x, in->plan.n_tokens, q->merger.in.in));
     nn_scatter(r, in->pool, x, in->rows, false);
-}
-
-static void qwen2_vl_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
-{
-    patches_values(&((const struct qwen2_vl *)m->impl)->patches, p, rgb, out, shape);
-}
-
-static struct tensor qwen2_vl_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    const struct qwen2_vl *q = m->impl;
-    return decoder_forward(r, &q->text, in);
 }
 
 const struct family family_qwen2_vl = {
     .types = { "qwen2_vl" },
     .load = qwen2_vl_load,
-    .plan_image = qwen2_vl_plan_image,
+    .plan_image = vlm_plan_image,
     .positions = patches_positions,
     .encode_image = qwen2_vl_encode,
-    .pixel_values = qwen2_vl_values,
-    .forward = qwen2_vl_forward,
+    .pixel_values = vlm_values,
+    .forward = vlm_forward,
 };
