@@ -5,6 +5,7 @@ FUZZ_ROUNDS=N mutates more (40 a case in the tests), FUZZ_SEED=N otherwise; `mak
 see more than a plain build.
 """
 
+import copy
 import json
 import os
 import random
@@ -56,11 +57,11 @@ def change_json(rng, root):
         if action == 0 and isinstance(inner, dict):
             inner.pop(key, None)
         elif action == 1 and isinstance(inner, list):
-            inner.insert(key, rng.choice(VALUES))
+            inner.insert(key, copy.deepcopy(rng.choice(VALUES)))
         elif action == 2 and isinstance(inner, dict) and isinstance(inner.get(key), int):
             inner[key] = inner[key] * rng.choice((2, 3, 1000)) + rng.choice((-1, 0, 1))
         else:
-            inner[key] = rng.choice(VALUES)
+            inner[key] = copy.deepcopy(rng.choice(VALUES))
     return root
 
 
