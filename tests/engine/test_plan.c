@@ -36,18 +36,17 @@ START_TEST(test_less_and_less)
     ck_assert_int_eq(rich.max_model_len, m->context);
     ck_assert_int_eq(rich.kv_tokens, SEQS * USUAL);
     size_t fixed = rich.total - rich.kv - rich.image_cache, context = rich.kv / SEQS, one = rich.image_cache / SEQS;
+    size_t top = fixed + one + 2 * context;
     int shorter = 0;
     for (int k = 0; k < 76; k++) {      /* in leaps, then by parts of a context around the place where the last one fits */
-        size_t leap = (size_t)4 << 30 >> k, part = fixed + one + 2 * context - (size_t)(k - 12) * context / 8;
-        size_t memory = k < 12 && leap > part ? leap : k < 12 ? (size_t)4 << 30 : part / 9 * 10;
+        size_t leap = (size_t)4 << 30 >> (k < 12 ? k : 12), part = k < 12 ? top : top - (size_t)(k - 12) * context / 8;
+        size_t memory = k < 12 && leap > top / 9 * 10 ? leap : part / 9 * 10;
         struct engine_plan p = plan_of(m, (struct engine_options){ 0 }, memory);
         ck_assert_uint_ge(p.image_cache, one);
         if (p.available > fixed + one + context + ((size_t)1 << 20))
             ck_assert_msg(p.fits && p.max_model_len == m->context && p.kv >= context, "%zu MiB: a context fits", memory >> 20);
-        if (k > 12) {
-            ck_assert(last.fits || !p.fits);
-            ck_assert_uint_le(p.kv, last.kv);
-        }
+        ck_assert(last.fits || !p.fits);
+        ck_assert_uint_le(p.kv, last.kv);
         shorter += p.fits && p.max_model_len < m->context;
         last = p;
     }
