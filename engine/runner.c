@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/kv.h"
 
 enum { ALIGN = 64, TOP = ENGINE_MAX_TOP_LOGPROBS };
 
@@ -23,9 +24,15 @@ size_t runner_staging_bytes(const struct runner_sizes *s)
     return bytes + 32 * ALIGN;                                                 /* alignment of each array */
 }
 
-static size_t kv_page_bytes(const struct kv_shape *s, int page, enum dtype kv)
+static struct kv kv_of(const struct kv_shape *s, int page, int n_pages, enum dtype dtype)
 {
-    return 2 * (size_t)s->layers * (size_t)page * (size_t)s->width * dtype_size(kv);
+    return (struct kv){ .dtype = dtype, .page = page, .n_pages = n_pages, .layers = s->layers, .n_kv = s->n_kv, .dim = s->dim };
+}
+
+static size_t kv_page_bytes(const struct kv_shape *s, int page, enum dtype dtype)
+{
+    struct kv one = kv_of(s, page, 1, dtype);
+    return 2 * (size_t)s->layers * kv_layer_bytes(&one);
 }
 
 size_t runner_kv_page_bytes(const struct model *m, enum dtype kv) { return kv_page_bytes(&m->text_kv, KV_PAGE, kv); }
@@ -61,8 +68,8 @@ static void *alloc_touched(struct runner *r, size_t n, struct err *e)
 
 static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape, int page, int n_pages, struct err *e)
 {
-    *kv = (struct kv){ .dtype = r->size.kv, .page = page, .n_pages = n_pages, .layers = shape->layers, .width = shape->width };
-    size_t half = kv_page_bytes(shape, page, r->size.kv) / 2 * (size_t)n_pages;
+    *kv = kv_of(shape, page, n_pages, r->size.kv);
+    size_t half = (size_t)kv->layers * kv_layer_bytes(kv);
     kv->k = alloc_touched(r, half, e);
     kv->v = kv->k ? alloc_touched(r, half, e) : NULL;
     return kv->v ? 0 : -1;

@@ -21,7 +21,7 @@
 
 #include "base/err.h"
 
-enum dtype { F32, F16, BF16, F8, I32, U8, Q8, Q4 };  /* F8, Q*: weights of linear and embed only; kernels/quant.h */
+enum dtype { F32, F16, BF16, F8, I32, U8, Q8, Q4 };  /* F8, Q*: weights of linear and embed, Q8 also caches; kernels/quant.h */
 enum act   { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_QUICK_GELU };
 
 struct device; /* one backend instance; opaque */
@@ -83,12 +83,12 @@ struct heads {         /* the shape of an attention: query head h reads kv head 
 };
 
 struct kv {            /* the paged cache of one group of layers */
-    enum dtype dtype;  /* F32, F16 or BF16          */
+    enum dtype dtype;  /* F32, F16, BF16 or Q8      */
     int   page;        /* entries in one page       */
     int   n_pages;
     int   layers;
-    int   width;       /* n_kv * dim                */
-    void *k, *v;       /* (layers, n_pages, page, width) */
+    int   n_kv, dim;
+    void *k, *v;       /* (layers, n_pages, page, n_kv, dim), see kernels/kv.h */
 };
 
 struct view {          /* what the rows see of a cache, and where they write */

@@ -42,7 +42,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
         d->head = d->embed;
     else    /* as in the reference, a head that differs from the embedding is used, tied or not */
         load_embedding(l, &d->head, m->vocab, s->hidden, "/lm_head");
-    m->text_kv = (struct kv_shape){ d->n_layers, s->n_kv * s->dim };
+    m->text_kv = (struct kv_shape){ d->n_layers, s->n_kv, s->dim };
     d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);
     return 0;
 }

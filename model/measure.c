@@ -82,8 +82,8 @@ static const struct ops none = {
 
 static void start(struct run *r, struct kv kv[2], const struct model *m)
 {
-    kv[0] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->text_kv.layers, .width = m->text_kv.width };
-    kv[1] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->image_kv.layers, .width = m->image_kv.width };
+    kv[0] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->text_kv.layers, .n_kv = m->text_kv.n_kv, .dim = m->text_kv.dim };
+    kv[1] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->image_kv.layers, .n_kv = m->image_kv.n_kv, .dim = m->image_kv.dim };
     *r = (struct run){ .ops = &none, .backend = m->backend, .kv = kv, .measuring = true };
 }
 

@@ -34,7 +34,7 @@ struct model_options {
     enum dtype weights;        /* with convert: what they are packed as              */
 };
 
-struct kv_shape { int layers, width; };    /* width = n_kv * dim; layers 0: none    */
+struct kv_shape { int layers, n_kv, dim; };   /* layers 0: none */
 
 struct image_options {         /* of a request or the server; 0 = the checkpoint's */
     int64_t min_pixels, max_pixels;        /* of one frame, height x width          */

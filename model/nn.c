@@ -134,12 +134,17 @@ struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct te
     return out;
 }
 
+static bool cache_fits(const struct kv *kv, const struct heads *h, int layer)
+{
+    return kv->n_kv == h->n_kv && kv->dim == h->dim && layer < kv->layers;
+}
+
 struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b)
 {
     int nq = h->n * h->dim, nk = h->n_kv * h->dim;
-    CHECK(qkv.cols == nq + 2 * nk && qkv.rows == b->n_rows && r->kv[0].width == nk && layer < r->kv[0].layers,
-          "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache width %d, layer %d of %d", qkv.rows, qkv.cols, h->n, h->n_kv,
-          h->dim, b->n_rows, r->kv[0].width, layer, r->kv[0].layers);
+    CHECK(qkv.cols == nq + 2 * nk && qkv.rows == b->n_rows && cache_fits(&r->kv[0], h, layer),
+          "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", qkv.rows, qkv.cols, h->n, h->n_kv,
+          h->dim, b->n_rows, r->kv[0].n_kv, r->kv[0].dim, layer, r->kv[0].layers);
     struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
     r->ops->prep(r->dev, q, k, v, h, b->pos, &r->kv[0], layer, b->views[0].slot);
     struct tensor out = nn_new(r, qkv.rows, nq);
@@ -149,9 +154,9 @@ struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struc
 
 struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b)
 {
-    CHECK(q.cols == h->n * h->dim && q.rows == b->n_rows && r->kv[1].width == h->n_kv * h->dim && layer < r->kv[1].layers,
-          "(%d, %d) for %d heads of %d, %d rows, cache width %d, layer %d of %d", q.rows, q.cols, h->n, h->dim, b->n_rows,
-          r->kv[1].width, layer, r->kv[1].layers);
+    CHECK(q.cols == h->n * h->dim && q.rows == b->n_rows && cache_fits(&r->kv[1], h, layer),
+          "(%d, %d) for %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", q.rows, q.cols, h->n, h->dim, b->n_rows,
+          r->kv[1].n_kv, r->kv[1].dim, layer, r->kv[1].layers);
     struct tensor out = nn_new(r, q.rows, q.cols);
     r->ops->attend(r->dev, out, q, &r->kv[1], layer, h, b, &b->views[1]);
     return out;
@@ -159,8 +164,8 @@ struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const 
 
 void nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, const struct heads *h, const int *slots)
 {
-    CHECK(k.cols == h->n_kv * h->dim && v.cols == k.cols && v.rows == k.rows && r->kv[1].width == k.cols,
-          "k (%d, %d), v (%d, %d), cache width %d", k.rows, k.cols, v.rows, v.cols, r->kv[1].width);
+    CHECK(k.cols == h->n_kv * h->dim && v.cols == k.cols && v.rows == k.rows && cache_fits(&r->kv[1], h, layer),
+          "k (%d, %d), v (%d, %d), cache of %d x %d", k.rows, k.cols, v.rows, v.cols, r->kv[1].n_kv, r->kv[1].dim);
     struct heads plain = *h;
     plain.rope = NULL;
     r->ops->prep(r->dev, (struct tensor){ 0 }, k, v, &plain, NULL, &r->kv[1], layer, slots);

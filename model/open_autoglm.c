@@ -220,8 +220,8 @@ static void load_decoder(struct loader *l, struct autoglm *g, struct hparams *h,
         if (g->cross[i].index >= 0)
             load_cross(l, g, &g->cross[i], hidden, width, eps);
     }
-    m->text_kv = (struct kv_shape){ g->n_layers, kv };
-    m->image_kv.width = q;
+    m->text_kv = (struct kv_shape){ g->n_layers, n_kv, dim };
+    m->image_kv.n_kv = n_heads, m->image_kv.dim = dim;
 }
 
 static int autoglm_load(struct model *m, struct loader *l, struct err *e)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/kv.h"
 #include "model/measure.h"
 
 enum { IMAGE_PAGES = 256 * TRIAL_MAX_IMAGES };
@@ -34,8 +35,8 @@ static int finish(const struct trial *t, struct err *e)
 /* Zeros, so that entries which nobody writes are numbers. */
 static void cache_init(const struct trial *t, struct kv *kv, enum dtype dtype, const struct kv_shape *s, int n_pages)
 {
-    *kv = (struct kv){ dtype, TRIAL_PAGE, n_pages, s->layers, s->width, NULL, NULL };
-    size_t n = (size_t)s->layers * (size_t)n_pages * TRIAL_PAGE * (size_t)s->width * dtype_size(dtype);
+    *kv = (struct kv){ dtype, TRIAL_PAGE, n_pages, s->layers, s->n_kv, s->dim, NULL, NULL };
+    size_t n = (size_t)s->layers * kv_layer_bytes(kv);
     void *zeros = xcalloc(n ? n : 1, 1);
     kv->k = on_device(t, zeros, n);
     kv->v = on_device(t, zeros, n);

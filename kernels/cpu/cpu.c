@@ -254,10 +254,10 @@ static void run_attend(struct device *dev, struct attend_job *job)
 static void cpu_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
                        const struct heads *h, const struct batch *b, const struct view *view)
 {
-    size_t skip = (size_t)layer * (size_t)kv->n_pages * (size_t)kv->page * (size_t)kv->width * dtype_size(kv->dtype);
+    size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
     struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = b->n_seqs, .first = b->first, .dtype = kv->dtype,
-                              .k = (char *)kv->k + skip, .v = (char *)kv->v + skip, .k_stride = (size_t)kv->width,
-                              .v_stride = (size_t)kv->width, .view = view, .page = kv->page };
+                              .k = (char *)kv->k + skip, .v = (char *)kv->v + skip, .k_stride = entry, .v_stride = entry,
+                              .head = head, .view = view, .page = kv->page };
     if (b->n_seqs > 0)
         run_attend(dev, &job);
 }
@@ -266,7 +266,8 @@ static void cpu_attend_ragged(struct device *dev, struct tensor out, struct tens
                               const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
 {
     struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = n_seg, .first = q_first, .dtype = F32, .k = k.data,
-                              .v = v.data, .k_stride = (size_t)k.stride, .v_stride = (size_t)v.stride, .kv_first = kv_first };
+                              .v = v.data, .k_stride = sizeof(float) * (size_t)k.stride, .v_stride = sizeof(float) * (size_t)v.stride,
+                              .head = sizeof(float) * (size_t)h->dim, .kv_first = kv_first };
     if (n_seg > 0)
         run_attend(dev, &job);
 }

@@ -5,8 +5,7 @@
  * A task's result never depends on how the operation was cut. */
 #ifndef KERNELS_CPU_CPU_H
 #define KERNELS_CPU_CPU_H
-#include "kernels/ops.h"
-#include "kernels/quant.h"
+#include "kernels/kv.h"
 
 enum {
     MAX_LANES = 16,  /* floats in the widest vector                             */
@@ -42,7 +41,8 @@ struct attend_job {
     const int  *first;        /* (seqs + 1) rows of q                                      */
     enum dtype  dtype;        /* of k and v                                                */
     const void *k, *v;        /* of this layer                                             */
-    size_t      k_stride, v_stride;
+    size_t      k_stride, v_stride; /* bytes from one entry to the next ...                */
+    size_t      head;         /* ... and from one head                                     */
     const int  *kv_first;     /* (seqs + 1) rows of k and v; NULL: paged, by view          */
     const struct view *view;
     int         page;         /* entries                                                   */

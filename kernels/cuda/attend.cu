@@ -12,7 +12,8 @@
  *
  * Both add up in the same order (flash.cuh). A float32 cache is split into two
  * planes on its way through registers: one tile at a time, at about half the
- * speed. Heads of a multiple of 8, up to 128; others without tensor cores
+ * speed. Numbers of int8 are exact in bfloat16; their scales go onto the scores
+ * and the weights. Heads of a multiple of 8, up to 128; others without tensor cores
  * (attend_plain.cuh).
  * Decode is bound by bandwidth; prefill by the tensor cores. */
 #include "kernels/cuda/attend_plain.cuh"
@@ -30,12 +31,13 @@ struct attend {
 /* ---- tensor cores ---- */
 
 /* T: what the cache holds; H: what the tensor cores multiply. Two tiles of one plane, or one of two: the same room. */
-template <class T> struct factor { typedef T H; enum { planes = 1 }; };
-template <> struct factor<float> { typedef bf16 H; enum { planes = 2 }; };
+template <class T> struct factor { typedef T H; enum { planes = 1, scaled = 0 }; };
+template <> struct factor<float> { typedef bf16 H; enum { planes = 2, scaled = 0 }; };
+template <> struct factor<signed char> { typedef bf16 H; enum { planes = 1, scaled = 1 }; };
 
-template <int DIM, int WARPS> struct attend_tile {
+template <class C, int DIM, int WARPS> struct attend_tile {
     enum { rows = 16 * WARPS, threads = 32 * WARPS, stride = DIM + 8, plane = KEYS * stride,
-           shared = (2 * rows + 4 * KEYS) * stride * 2 + 2 * KEYS * 4 + 2 * rows * 4 };
+           shared = (2 * rows + 4 * KEYS) * stride * 2 + 2 * KEYS * 4 + 2 * rows * 4 + factor<C>::scaled * 4 * KEYS * 4 };
 };
 
 /* Eight numbers of the cache into a tile; zeros if not valid. */
@@ -53,9 +55,20 @@ static __device__ __forceinline__ void load_eight(bf16 *to, int plane, const flo
     *(uint4 *)(to + plane) = low;
 }
 
-/* Keys e0 .. of the tile that lie in [from, limit) and are in use; zeros for the others. */
+static __device__ __forceinline__ uint32_t widen_pair(uint32_t bytes)            /* the two lowest */
+{
+    return pair_of((float)(signed char)bytes, (float)(signed char)(bytes >> 8), bf16());
+}
+
+static __device__ __forceinline__ void load_eight(bf16 *to, int, const signed char *from, bool valid)
+{
+    uint32_t a = valid ? ((const uint32_t *)from)[0] : 0, b = valid ? ((const uint32_t *)from)[1] : 0;
+    *(uint4 *)to = uint4{ widen_pair(a), widen_pair(a >> 16), widen_pair(b), widen_pair(b >> 16) };
+}
+
+/* Keys e0 .. of the tile that lie in [from, limit) and are in use; zeros for the others. scale: (2, 2 KEYS), k's and v's. */
 template <class T, class H, int DIM, int THREADS> static __device__ __forceinline__ void
-load_entries(H *k, H *v, int *ok, const struct attend &p, const int *pages, int kv_head, int e0, int from, int limit)
+load_entries(H *k, H *v, int *ok, float *scale, const struct attend &p, const int *pages, int kv_head, int e0, int from, int limit)
 {
     enum { chunks = DIM / 8, plane = KEYS * (DIM + 8) };
     for (int c = (int)threadIdx.x; c < KEYS * chunks; c += THREADS) {
@@ -66,11 +79,15 @@ load_entries(H *k, H *v, int *ok, const struct attend &p, const int *pages, int 
             at = p.s.fill && i >= p.s.fill[page] ? -1 : (long)page * p.s.page + i;
         }
         bool valid = at >= 0 && d < p.dim;
-        size_t where = valid ? (size_t)at * (size_t)p.s.k_stride + (size_t)(kv_head * p.dim + d) : 0;
-        load_eight(k + key * (DIM + 8) + d, plane, (const T *)p.s.k + where, valid);
-        load_eight(v + key * (DIM + 8) + d, plane, (const T *)p.s.v + where, valid);
+        const char *k_head = head_at(p.s.k, p.s.k_stride, valid ? at : 0, p.s, kv_head);
+        const char *v_head = head_at(p.s.v, p.s.v_stride, valid ? at : 0, p.s, kv_head);
+        int skip = factor<T>::scaled * QUANT_HEAD, where = valid ? d : 0;
+        load_eight(k + key * (DIM + 8) + d, plane, (const T *)(k_head + skip) + where, valid);
+        load_eight(v + key * (DIM + 8) + d, plane, (const T *)(v_head + skip) + where, valid);
         if (d == 0)
             ok[key] = at >= 0;
+        if (d == 0 && factor<T>::scaled)
+            scale[key] = valid ? *(const float *)k_head : 0, scale[2 * KEYS + key] = valid ? *(const float *)v_head : 0;
     }
 }
 
@@ -85,12 +102,13 @@ static __device__ __forceinline__ struct place place_of(const struct attend &p, 
 
 template <class C, int DIM, int WARPS> static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct attend p)
 {
-    typedef attend_tile<DIM, WARPS> T;
+    typedef attend_tile<C, DIM, WARPS> T;
     typedef typename factor<C>::H H;
     enum { tiles = 3 - factor<C>::planes };              /* two in turn, or one of two planes */
     extern __shared__ __align__(16) unsigned char smem_raw[];
     H *q = (H *)smem_raw, *k = q + 2 * T::rows * T::stride, *v = k + 2 * T::plane;
     int *ok = (int *)(v + 2 * T::plane), *row_from = ok + 2 * KEYS, *row_limit = row_from + T::rows;
+    float *scale = (float *)(row_limit + T::rows);       /* of int8 */
     int lane = (int)threadIdx.x % 32, warp = (int)threadIdx.x / 32, kv_head = (int)blockIdx.y;
     int seq = (int)blockIdx.z % p.n_seqs, part = (int)blockIdx.z / p.n_seqs, i0 = (int)blockIdx.x * T::rows;
     const int *pages = p.s.pages + (size_t)seq * (size_t)p.max_pages;
@@ -123,20 +141,22 @@ template <class C, int DIM, int WARPS> static __global__ void __launch_bounds__(
     flash<DIM> f;
     flash_clear(f);
     if (tiles == 2 && from < limit)
-        load_entries<C, H, DIM, T::threads>(k, v, ok, p, pages, kv_head, begin, from, limit);
+        load_entries<C, H, DIM, T::threads>(k, v, ok, scale, p, pages, kv_head, begin, from, limit);
     cp_async_commit();
     for (int e0 = begin, s = 0; from < limit && e0 < limit; e0 += KEYS, s ^= tiles - 1) {
         int next = tiles == 2 ? e0 + KEYS : e0, at = tiles == 2 ? s ^ 1 : 0;
         if (next < limit)
-            load_entries<C, H, DIM, T::threads>(k + at * T::plane, v + at * T::plane, ok + at * KEYS, p, pages, kv_head, next, from,
-                                                limit);
+            load_entries<C, H, DIM, T::threads>(k + at * T::plane, v + at * T::plane, ok + at * KEYS, scale + at * KEYS, p, pages, kv_head,
+                                                next, from, limit);
         cp_async_commit();
         cp_async_wait<1>();
         __syncthreads();
         const int row_begin[2] = { row_from[mine] - e0, row_from[mine + 8] - e0 };
         const int row_end[2] = { row_limit[mine] - e0, row_limit[mine + 8] - e0 };
+        const struct marks marks = { p.s.fill ? ok + s * KEYS : NULL, factor<C>::scaled ? scale + s * KEYS : NULL,
+                                     factor<C>::scaled ? scale + (2 + s) * KEYS : NULL };
         flash_tile<H, DIM, factor<C>::planes>(f, q + warp * 16 * T::stride, T::rows * T::stride, k + s * T::plane, v + s * T::plane,
-                                              row_begin, row_end, p.s.fill ? ok + s * KEYS : NULL, p.score, lane);
+                                              row_begin, row_end, marks, p.score, lane);
         if (!p.parts && ((e0 + KEYS) % PART == 0 || e0 + KEYS >= limit))
             flash_merge(f);
         __syncthreads();                                 /* all have read tile s: it may be filled again */
@@ -193,7 +213,7 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS) merge_kernel(struct a
 
 template <class C, int DIM, int WARPS> static void launch(struct device *dev, struct attend p, int rows, int max_rows, int parts)
 {
-    typedef attend_tile<DIM, WARPS> T;
+    typedef attend_tile<C, DIM, WARPS> T;
     unsigned tiles = blocks_for((size_t)max_rows * (size_t)(p.n / p.n_kv), T::rows), blocks = tiles * (unsigned)(p.n_kv * p.n_seqs);
     size_t need = (size_t)rows * (size_t)p.n * (size_t)parts * (size_t)(p.dim + 2) * sizeof(float);
     bool split = parts > 1 && blocks < 2 * (unsigned)dev->processors && need <= WORK && p.n_seqs * parts < 65536;
@@ -246,12 +266,12 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kerne
 void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer, const struct heads *h,
                  const struct batch *b, const struct view *view)
 {
-    size_t skip = (size_t)layer * (size_t)kv->n_pages * (size_t)kv->page * (size_t)kv->width * dtype_size(kv->dtype);
+    size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
     struct attend p = {};
     if (b->n_rows <= 0)
         return;
     p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.score = { h->scale, h->softcap };
-    p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, kv->width, kv->width, view->pages, view->fill, kv->page, 0 };
+    p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, entry, entry, head, view->pages, view->fill, kv->page, 0 };
     p.first = b->first, p.from = view->from, p.limit = view->limit, p.max_pages = view->max_pages, p.n_seqs = b->n_seqs;
     int parts = (view->max_kv + PART - 1) / PART;
     bool fits = h->dim % 8 == 0 && h->dim <= 128;
@@ -259,6 +279,8 @@ void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const s
         launch_cache<bf16>(dev, p, b->n_rows, b->max_rows, parts);
     else if (fits && kv->dtype == F16)
         launch_cache<f16>(dev, p, b->n_rows, b->max_rows, parts);
+    else if (fits && kv->dtype == Q8)
+        launch_cache<signed char>(dev, p, b->n_rows, b->max_rows, parts);
     else if (fits)
         launch_cache<float>(dev, p, b->n_rows, b->max_rows, parts);
     else

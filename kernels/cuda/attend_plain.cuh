@@ -11,7 +11,7 @@ enum { PLAIN_WARPS = 4, PLAIN_DIM = 512 };
 struct entries {              /* what the rows of one sequence attend to */
     enum dtype  dtype;
     const void *k, *v;
-    int         k_stride, v_stride;
+    size_t      k_stride, v_stride, head; /* bytes from one entry, and from one head, to the next */
     const int  *pages, *fill; /* pages NULL: entries lie end to end from `first` */
     int         page, first;
 };
@@ -23,6 +23,17 @@ __device__ __forceinline__ long entry_at(const struct entries &s, int e)
         return s.first + e;
     int page = s.pages[e / s.page], i = e % s.page;
     return s.fill && i >= s.fill[page] ? -1 : (long)page * s.page + i;
+}
+
+/* Where a head of entry `at` begins, and number i of it, as kv_get(). */
+__device__ __forceinline__ const char *head_at(const void *from, size_t stride, long at, const struct entries &s, int kv_head)
+{
+    return (const char *)from + (size_t)at * stride + (size_t)kv_head * s.head;
+}
+
+__device__ __forceinline__ float head_get(enum dtype t, const char *head, int i)
+{
+    return t == Q8 ? (float)(signed char)head[QUANT_HEAD + i] * *(const float *)head : load_as(t, head, (size_t)i);
 }
 
 /* out (dim) = what q (dim) gets from entries from .. limit; called by a whole warp; q and weight are its shared memory. */
@@ -37,8 +48,9 @@ attend_one(float *out, const float *q, float *weight, const struct entries &s, i
         float x = -INFINITY;
         if (at >= 0) {
             x = 0;
+            const char *k = head_at(s.k, s.k_stride, at, s, kv_head);
             for (int i = 0; i < dim; i++)
-                x = fmaf(q[i], load_as(s.dtype, s.k, (size_t)at * (size_t)s.k_stride + (size_t)(kv_head * dim + i)), x);
+                x = fmaf(q[i], head_get(s.dtype, k, i), x);
             x *= c.scale;
             x = c.softcap > 0 ? c.softcap * tanhf(x / c.softcap) : x;
         }
@@ -56,11 +68,11 @@ attend_one(float *out, const float *q, float *weight, const struct entries &s, i
             o[i] *= shrink;
         for (int j = 0; j < 32; j++) {
             long from_lane = __shfl_sync(~0u, at, j);
-            size_t v = (size_t)from_lane * (size_t)s.v_stride + (size_t)(kv_head * dim + lane);
+            const char *v = head_at(s.v, s.v_stride, from_lane < 0 ? 0 : from_lane, s, kv_head);
 #pragma unroll
             for (int i = 0; i < PLAIN_DIM / 32; i++)
                 if (from_lane >= 0 && i * 32 + lane < dim)
-                    o[i] = fmaf(weight[j], load_as(s.dtype, s.v, v + (size_t)(i * 32)), o[i]);
+                    o[i] = fmaf(weight[j], head_get(s.dtype, v, i * 32 + lane), o[i]);
         }
         __syncwarp();
     }

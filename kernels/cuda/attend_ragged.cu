@@ -67,7 +67,7 @@ template <int DIM> static __global__ void __launch_bounds__(THREADS, 2) ragged_k
         load_rows<DIM>(v, p.v, e0, kv_end, kv_head, p.dim);
         __syncthreads();
         const int from[2] = { 0, 0 }, limit[2] = { kv_end - e0, kv_end - e0 };
-        flash_tile<bf16, DIM, 2>(f, q + warp * 16 * stride, ROWS * stride, k, v, from, limit, NULL, p.score, lane);
+        flash_tile<bf16, DIM, 2>(f, q + warp * 16 * stride, ROWS * stride, k, v, from, limit, {}, p.score, lane);
     }
     flash_end_part(f);
 #pragma unroll
@@ -100,7 +100,8 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) ragged_plain_kerne
     int seg = 0;
     while (p.q_first[seg + 1] <= r)
         seg++;
-    struct entries s = { F32, p.k.data, p.v.data, p.k.stride, p.v.stride, NULL, NULL, 0, p.kv_first[seg] };
+    struct entries s = { F32, p.k.data, p.v.data, sizeof(float) * (size_t)p.k.stride, sizeof(float) * (size_t)p.v.stride,
+                         sizeof(float) * (size_t)p.dim, NULL, NULL, 0, p.kv_first[seg] };
     for (int d = lane; d < p.dim; d += 32)
         q[warp][d] = row_of(p.q, r)[head * p.dim + d];
     __syncwarp();

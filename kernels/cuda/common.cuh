@@ -13,7 +13,7 @@
 
 extern "C" {
 #include "kernels/half.h"
-#include "kernels/ops.h"
+#include "kernels/kv.h"
 }
 
 enum { STAGING = 4 << 20, STAGES_IN_FLIGHT = 2 };   /* bytes and number of the pinned upload buffers */

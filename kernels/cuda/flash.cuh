@@ -21,6 +21,9 @@ enum { KEYS = 32, PART = 256 };
 
 struct score { float scale, softcap; };    /* softcap 0: none */
 
+/* What is said of the keys of a tile (KEYS each), or NULL: which are in use; what k and v are to be multiplied by. */
+struct marks { const int *ok; const float *k, *v; };
+
 /* A running softmax: its largest score (in powers of 2), the sum of weights. */
 struct running { float most, sum; };
 
@@ -87,9 +90,9 @@ flash_scores(float (&s)[KEYS / 8][4], const H *q, int q_plane, const H *k, int l
     }
 }
 
-/* Scores become weights. seen: keys of this tile that row h sees, from <= key < limit, and only those marked in ok. */
+/* Scores become weights. seen: keys of this tile that row h sees, from <= key < limit, and only those marked in use. */
 template <int DIM> __device__ __forceinline__ void
-flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit, const int *ok, struct score c, int lane)
+flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit, struct marks m, struct score c, int lane)
 {
     float most = f.now[h].most;
 #pragma unroll
@@ -97,10 +100,10 @@ flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit,
 #pragma unroll
         for (int e = 0; e < 2; e++) {
             int key = j * 8 + lane % 4 * 2 + e;
-            float x = s[j][2 * h + e] * c.scale;
+            float x = s[j][2 * h + e] * (m.k ? m.k[key] * c.scale : c.scale);
             if (c.softcap > 0)
                 x = c.softcap * tanhf(x / c.softcap);
-            x = key >= from && key < limit && (!ok || ok[key]) ? x * 1.44269504f : -INFINITY;
+            x = key >= from && key < limit && (!m.ok || m.ok[key]) ? x * 1.44269504f : -INFINITY;
             s[j][2 * h + e] = x;
             most = fmaxf(most, x);
         }
@@ -124,14 +127,17 @@ flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit,
 }
 
 template <class H, int DIM, int KV> __device__ __forceinline__ void
-flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, int lane)
+flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, const float *scale, int lane)
 {
 #pragma unroll
     for (int k = 0; k < KEYS / 16; k++) {
         uint32_t high[4], low[4];
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-            split_pair(high[i], low[i], p[2 * k + i / 2][i % 2 * 2], p[2 * k + i / 2][i % 2 * 2 + 1], H());
+        for (int i = 0; i < 4; i++) {
+            float a = p[2 * k + i / 2][i % 2 * 2], b = p[2 * k + i / 2][i % 2 * 2 + 1];
+            int key = (2 * k + i / 2) * 8 + lane % 4 * 2;
+            split_pair(high[i], low[i], scale ? a * scale[key] : a, scale ? b * scale[key + 1] : b, H());
+        }
 #pragma unroll
         for (int d = 0; d < DIM / 16; d++) {
             uint32_t b[4];
@@ -148,16 +154,16 @@ flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, int lane)
     }
 }
 
-/* One tile. from, limit: of the two rows, relative to the tile's first key; ok: (KEYS) or NULL. */
+/* One tile. from, limit: of the two rows, relative to the tile's first key. */
 template <class H, int DIM, int KV> __device__ __forceinline__ void
 flash_tile(flash<DIM> &f, const H *q, int q_plane, const H *k, const H *v, const int (&from)[2], const int (&limit)[2],
-           const int *ok, struct score c, int lane)
+           struct marks m, struct score c, int lane)
 {
     float s[KEYS / 8][4] = {};
     flash_scores<H, DIM, KV>(s, q, q_plane, k, lane);
-    flash_soften(f, s, 0, from[0], limit[0], ok, c, lane);
-    flash_soften(f, s, 1, from[1], limit[1], ok, c, lane);
-    flash_values<H, DIM, KV>(f, s, v, lane);
+    flash_soften(f, s, 0, from[0], limit[0], m, c, lane);
+    flash_soften(f, s, 1, from[1], limit[1], m, c, lane);
+    flash_values<H, DIM, KV>(f, s, v, m.v, lane);
 }
 
 /* Two neighbouring numbers of row i of a tile, column d: into both planes. */

@@ -15,7 +15,8 @@ struct prep {
     struct rope   rope;
     const int    *pos, *slot;         /* slot NULL: no cache            */
     enum dtype    dtype;
-    void         *k_cache, *v_cache;  /* of this layer (entries, width) */
+    unsigned char *k_cache, *v_cache; /* of this layer                  */
+    size_t        head;               /* bytes of one, in the cache     */
 };
 
 static __device__ void normalise(float *head, int dim, const struct norm &norm, int lane)
@@ -49,6 +50,33 @@ static __device__ void rotate(float *head, const struct rope &rope, const int *p
     }
 }
 
+/* Into the cache, as kv_put() does. */
+static __device__ void store_head(enum dtype t, unsigned char *to, const float *x, int dim, int lane)
+{
+    if (t != Q8) {
+        for (int i = lane; i < dim; i += 32)
+            store_as(t, to, (size_t)i, x[i]);
+        return;
+    }
+    float most = 0, rest = 0;
+    for (int i = lane; i < dim; i += 32)
+        most = fmaxf(most, fabsf(x[i])), rest += x[i] - x[i];
+    for (int i = 16; i > 0; i >>= 1)
+        most = fmaxf(most, __shfl_xor_sync(~0u, most, i));
+    bool finite = warp_sum(rest) == 0, some = finite && most >= 0x1p-100f;
+    float scale = some ? most / 127 : 0, inverse = some ? 1 / scale : 0;
+    if (lane == 0)
+        *(float *)to = finite ? scale : __uint_as_float(0x7fc00000);
+    for (int i = 4 * lane; i < (dim + QUANT_GROUP - 1) / QUANT_GROUP * QUANT_GROUP; i += 4 * 32) {
+        uint32_t four = 0;
+        for (int j = 0; j < 4; j++) {
+            float q = some && i + j < dim ? x[i + j] * inverse + 0x1.8p23f - 0x1.8p23f : 0;
+            four |= (uint32_t)((int)fminf(fmaxf(q, -127), 127) & 0xff) << 8 * j;
+        }
+        *(uint32_t *)(to + QUANT_HEAD + i) = four;
+    }
+}
+
 /* Head g of row r: first those of q, then k's, then v's. */
 static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
 {
@@ -71,13 +99,10 @@ static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
     if (rotated)
         rotate(head, p.rope, p.pos, x.rows, r, lane);
     __syncwarp();
-    for (int i = lane; i < p.dim; i += 32) {
-        if (normed || rotated)
-            from[i] = head[i];
-        if (!is_q && slot >= 0)
-            store_as(p.dtype, is_k ? p.k_cache : p.v_cache, ((size_t)slot * (size_t)p.n_kv + (size_t)g) * (size_t)p.dim + (size_t)i,
-                     head[i]);
-    }
+    for (int i = lane; i < p.dim && (normed || rotated); i += 32)
+        from[i] = head[i];
+    if (!is_q && slot >= 0)
+        store_head(p.dtype, (is_k ? p.k_cache : p.v_cache) + ((size_t)slot * (size_t)p.n_kv + (size_t)g) * p.head, head, p.dim, lane);
 }
 
 void cuda_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h, const int *pos,
@@ -100,8 +125,9 @@ void cuda_prep(struct device *dev, struct tensor q, struct tensor k, struct tens
     if (h->rope)
         p.rope = *h->rope;
     if (kv && slot) {
-        size_t at = (size_t)layer * (size_t)kv->n_pages * (size_t)kv->page * (size_t)kv->width * dtype_size(kv->dtype);
-        p.slot = slot, p.dtype = kv->dtype, p.k_cache = (char *)kv->k + at, p.v_cache = (char *)kv->v + at;
+        size_t at = (size_t)layer * kv_layer_bytes(kv);
+        p.slot = slot, p.dtype = kv->dtype, p.head = kv_head_bytes(kv);
+        p.k_cache = (unsigned char *)kv->k + at, p.v_cache = (unsigned char *)kv->v + at;
     }
     int heads = p.n + (k.data || v.data ? 2 * h->n_kv : 0);
     LAUNCH(dev, prep_kernel, dim3((unsigned)rows, blocks_for((size_t)heads, WARPS)), 32 * WARPS, 0, p);

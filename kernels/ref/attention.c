@@ -4,14 +4,15 @@
 #include <math.h>
 #include <string.h>
 
-#include "kernels/half.h"
+#include "kernels/kv.h"
 #include "kernels/ref/ref.h"
 
 /* What one row attends to. */
 struct entries {
     enum dtype  dtype;
     const void *k, *v;
-    size_t      k_stride, v_stride; /* elements from one entry to the next */
+    size_t      k_stride, v_stride; /* bytes from one entry to the next ... */
+    size_t      head;               /* ... and from one head                */
     int         from, limit;
     const int  *pages;   /* entry e is in page pages[e / page]; NULL: entries lie end to end */
     const int  *fill;    /* entries in use of a page, or NULL */
@@ -27,12 +28,17 @@ static long entry_at(const struct entries *s, int e)
     return s->fill && i >= s->fill[page] ? -1 : (long)page * s->page + i;
 }
 
+static const void *head_at(const void *from, size_t stride, long at, const struct entries *s, int kv_head)
+{
+    return (const char *)from + (size_t)at * stride + (size_t)kv_head * s->head;
+}
+
 static float score(const struct entries *s, long at, int kv_head, const float *q, const struct heads *h)
 {
-    size_t k = (size_t)at * s->k_stride + (size_t)(kv_head * h->dim);
+    const void *k = head_at(s->k, s->k_stride, at, s, kv_head);
     float sum = 0;
     for (int i = 0; i < h->dim; i++)
-        sum += q[i] * half_load(s->dtype, s->k, k + (size_t)i);
+        sum += q[i] * kv_get(s->dtype, k, i);
     sum *= h->scale;
     return h->softcap > 0 ? h->softcap * tanhf(sum / h->softcap) : sum;
 }
@@ -49,9 +55,10 @@ static void attend_head(float *out, const float *q, const struct entries *s, int
         if (at < 0)
             continue;
         float p = expf(score(s, at, kv_head, q, h) - max);
+        const void *v = head_at(s->v, s->v_stride, at, s, kv_head);
         total += p;
         for (int i = 0; i < h->dim; i++)
-            out[i] += p * half_load(s->dtype, s->v, (size_t)at * s->v_stride + (size_t)(kv_head * h->dim + i));
+            out[i] += p * kv_get(s->dtype, v, i);
     }
     for (int i = 0; i < h->dim && total > 0; i++)
         out[i] /= total;
@@ -67,9 +74,9 @@ void ref_attend(struct device *dev, struct tensor out, struct tensor q, const st
                 const struct heads *h, const struct batch *b, const struct view *view)
 {
     (void)dev;
-    size_t skip = (size_t)layer * (size_t)kv->n_pages * (size_t)kv->page * (size_t)kv->width * dtype_size(kv->dtype);
-    struct entries s = { .dtype = kv->dtype, .k = (char *)kv->k + skip, .v = (char *)kv->v + skip,
-                         .k_stride = (size_t)kv->width, .v_stride = (size_t)kv->width, .fill = view->fill, .page = kv->page };
+    size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
+    struct entries s = { .dtype = kv->dtype, .k = (char *)kv->k + skip, .v = (char *)kv->v + skip, .k_stride = entry,
+                         .v_stride = entry, .head = head, .fill = view->fill, .page = kv->page };
     for (int i = 0; i < b->n_seqs; i++)
         for (int r = b->first[i]; r < b->first[i + 1]; r++) {
             s.from = view->from ? view->from[r] : 0;
@@ -86,7 +93,8 @@ void ref_attend_ragged(struct device *dev, struct tensor out, struct tensor q, s
     for (int i = 0; i < n_seg; i++)
         for (int r = q_first[i]; r < q_first[i + 1]; r++) {
             struct entries s = { .dtype = F32, .k = tensor_row(k, kv_first[i]), .v = tensor_row(v, kv_first[i]),
-                                 .k_stride = (size_t)k.stride, .v_stride = (size_t)v.stride,
+                                 .k_stride = sizeof(float) * (size_t)k.stride, .v_stride = sizeof(float) * (size_t)v.stride,
+                                 .head = sizeof(float) * (size_t)h->dim,
                                  .limit = kv_first[i + 1] - kv_first[i] };
             attend_row(out, q, r, &s, h);
         }
@@ -124,9 +132,9 @@ static void store(void *cache, const struct kv *kv, int layer, struct tensor x, 
     for (int r = 0; x.data && r < x.rows; r++) {
         if (slot[r] < 0)
             continue;
-        size_t at = ((size_t)layer * (size_t)kv->n_pages * (size_t)kv->page + (size_t)slot[r]) * (size_t)kv->width;
-        for (int c = 0; c < kv->width; c++)
-            half_store(kv->dtype, cache, at + (size_t)c, tensor_row(x, r)[c]);
+        char *entry = (char *)cache + (size_t)layer * kv_layer_bytes(kv) + (size_t)slot[r] * (size_t)kv->n_kv * kv_head_bytes(kv);
+        for (int g = 0; g < kv->n_kv; g++)
+            kv_put(kv->dtype, entry + (size_t)g * kv_head_bytes(kv), tensor_row(x, r) + g * kv->dim, kv->dim);
     }
 }
 

@@ -228,7 +228,7 @@ static void attend(int rows, int seen, int heads, int n_kv, int dim)
         pairs += limit[i] = seen - rows + 1 + i;
     for (int i = 0; i < n_pages; i++)
         pages[i] = i;
-    struct bench b = { .out = matrix(rows, heads * dim), .x = matrix(rows, heads * dim), .kv = { BF16, page, n_pages, 1, n_kv * dim, k, v },
+    struct bench b = { .out = matrix(rows, heads * dim), .x = matrix(rows, heads * dim), .kv = { BF16, page, n_pages, 1, n_kv, dim, k, v },
                        .heads = { heads, n_kv, dim, 0.1f, 0, NULL, NULL, NULL },
                        .view = { .limit = limit, .pages = pages, .max_pages = n_pages, .max_kv = seen },
                        .batch = { .n_rows = rows, .n_seqs = 1, .max_rows = rows, .first = first } };

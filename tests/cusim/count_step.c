@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "engine/device.h"
+#include "kernels/kv.h"
 #include "kernels/plugin.h"
 #include "model/measure.h"
 #include "model/model.h"
@@ -75,8 +76,8 @@ static void step(const struct model *m, const struct scenario *s)
     int rows = s->seqs * s->rows, pages = (s->context + PAGE - 1) / PAGE;
     int *h = xcalloc((size_t)rows * 8 + (size_t)s->seqs * (size_t)(pages + 2) + 8, sizeof *h);
     int *pos = h, *slot = pos + 3 * rows, *limit = slot + rows, *first = limit + rows, *table = first + s->seqs + 1;
-    struct kv kv[2] = { { real->kv, PAGE, s->seqs * pages, m->text_kv.layers, m->text_kv.width, NULL, NULL } };
-    size_t bytes = (size_t)kv->layers * (size_t)kv->n_pages * PAGE * (size_t)kv->width * dtype_size(kv->dtype);
+    struct kv kv[2] = { { real->kv, PAGE, s->seqs * pages, m->text_kv.layers, m->text_kv.n_kv, m->text_kv.dim, NULL, NULL } };
+    size_t bytes = (size_t)kv->layers * kv_layer_bytes(kv);
     kv->k = on_device(bytes);
     kv->v = on_device(bytes);
     for (int i = 0; i < rows; i++) {

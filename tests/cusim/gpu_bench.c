@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "kernels/half.h"
+#include "kernels/kv.h"
 #include "kernels/plugin.h"
 
 enum { MAX_COPIES = 64, PAGE = 32 };
@@ -159,7 +160,7 @@ static void attends(int seqs, int rows, int context)
     struct attend a = { .h = { .n = 32, .n_kv = 2, .dim = 128, .scale = 0.088f } };
     char name[96];
     rows = cut(rows), context = cut(context) + rows;
-    int n = seqs * rows, pages = (context + PAGE - 1) / PAGE, width = a.h.n_kv * a.h.dim;
+    int n = seqs * rows, pages = (context + PAGE - 1) / PAGE;
     int *limit = xmalloc((size_t)n * sizeof *limit), *first = xmalloc((size_t)(seqs + 1) * sizeof *first);
     int *table = xmalloc((size_t)(seqs * pages) * sizeof *table);
     for (int i = 0; i < n; i++)
@@ -168,8 +169,9 @@ static void attends(int seqs, int rows, int context)
         first[i] = i * rows;
     for (int i = 0; i < seqs * pages; i++)
         table[i] = seqs * pages - 1 - i;
-    size_t bytes = (size_t)(seqs * pages * PAGE) * (size_t)width * dtype_size(be->kv);
-    a.kv = (struct kv){ be->kv, PAGE, seqs * pages, 1, width, put(NULL, bytes), put(NULL, bytes) };
+    a.kv = (struct kv){ be->kv, PAGE, seqs * pages, 1, a.h.n_kv, a.h.dim, NULL, NULL };
+    size_t bytes = kv_layer_bytes(&a.kv);
+    a.kv.k = put(NULL, bytes), a.kv.v = put(NULL, bytes);
     a.q = matrix(n, a.h.n * a.h.dim);
     a.out = matrix(n, a.h.n * a.h.dim);
     a.view = (struct view){ .limit = put_ints(limit, n), .pages = put_ints(table, seqs * pages), .max_pages = pages, .max_kv = context };

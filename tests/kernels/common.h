@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "kernels/half.h"
+#include "kernels/kv.h"
 #include "kernels/ops.h"
 
 /* Check writes a file whenever an assertion passes; these are too many for that. */

@@ -126,7 +126,7 @@ START_TEST(test_attend)
     static const int fill[] = { 1, 2, 2, 2 };
     for (int e = 0; e < 6; e++)
         v[pages[e / 2] * 2 + e % 2] = (float)e;
-    struct kv kv = { F32, 2, 4, 1, 1, k, v };
+    struct kv kv = { F32, 2, 4, 1, 1, 1, k, v };
     struct heads h = { .n = 1, .n_kv = 1, .dim = 1, .scale = 1 };
     struct view view = { .limit = limit, .from = from, .pages = pages, .max_pages = 3, .max_kv = 6 };
     struct batch b = { .n_rows = 4, .n_seqs = 1, .max_rows = 4, .first = first, .views = &view };
@@ -149,7 +149,7 @@ START_TEST(test_store)
     uint16_t k[8] = { 0 }, v[8] = { 0 };
     float kx[] = { 1, 2, 3, 4 }, vx[] = { 5, 6, 7, 8 };
     static const int slot[] = { 3, -1 };
-    struct kv kv = { BF16, 2, 2, 1, 2, k, v };
+    struct kv kv = { BF16, 2, 2, 1, 1, 2, k, v };
     struct heads h = { .n = 1, .n_kv = 1, .dim = 2 };
     OPS.prep(NULL, (struct tensor){ 0 }, mat(kx, 2, 2), mat(vx, 2, 2), &h, NULL, &kv, 0, slot);
     for (int i = 0; i < 6; i++)

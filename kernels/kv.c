@@ -1,0 +1,21 @@
+#include "kernels/kv.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/half.h"
+
+void kv_put(enum dtype t, void *head, const float *x, int n)
+{
+    float nan = NAN;
+    if (t != Q8)
+        for (int i = 0; i < n; i++)
+            half_store(t, head, (size_t)i, x[i]);
+    else if (quant_pack_row(Q8, head, F32, x, n) >= 0)
+        memcpy(memset(head, 0, quant_row_bytes(Q8, n)), &nan, sizeof nan);
+}
+
+float kv_get(enum dtype t, const void *head, int i)
+{
+    return t == Q8 ? quant_get(t, head, i) : half_load(t, head, (size_t)i);
+}
