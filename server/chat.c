@@ -146,15 +146,5 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
 
 void chat_completions(struct app *a, struct exchange *x)
 {
-    struct err     e = { 0 };
-    struct engine *g = app_engine(a, &e);
-    if (!g || app_enter(a, &e) != 0) {
-        reply_error(x, &e);
-        return;
-    }
-    struct generation *q = submit(a, g, x);
-    if (q)
-        generation_run(q);
-    else
-        app_leave(a);
+    generation_serve(a, x, submit);
 }

@@ -282,8 +282,20 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
     return q;
 }
 
-void generation_run(struct generation *q)
+void generation_serve(struct app *a, struct exchange *x,
+                      struct generation *(*submit)(struct app *a, struct engine *g, struct exchange *x))
 {
+    struct err     e = { 0 };
+    struct engine *g = app_engine(a, &e);
+    if (!g || app_enter(a, &e) != 0) {
+        reply_error(x, &e);
+        return;
+    }
+    struct generation *q = submit(a, g, x);
+    if (!q) {
+        app_leave(a);
+        return;
+    }
     if (q->stream && start_stream(q))
         return;                    /* the exchange owns it now */
     if (!q->stream)

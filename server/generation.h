@@ -14,7 +14,9 @@ struct generation;
 struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
                                   const struct sampling *s, bool chat);
 
-/* Answers with the whole text, a stream or an error; frees the generation, then or when the stream ends. */
-void generation_run(struct generation *q);
+/* A request from its start to its end: enters the app, lets `submit` make a generation of it (NULL: x was answered with an
+ * error, or the client is gone) and answers with the whole text or a stream. */
+void generation_serve(struct app *a, struct exchange *x,
+                      struct generation *(*submit)(struct app *a, struct engine *g, struct exchange *x));
 
 #endif
