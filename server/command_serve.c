@@ -152,7 +152,7 @@ static struct http *start_http(struct app *a, struct err *e)
     };
     struct http *h = http_start(&opt, e);
     if (h)
-        log_info(strchr(c->host, ':') ? "listening on http://[%s]:%d" : "listening on http://%s:%d", c->host,
+        log_info(strchr(c->host, ':') && *c->host != '[' ? "listening on http://[%s]:%d" : "listening on http://%s:%d", c->host,
                  http_port(h));
     return h;
 }

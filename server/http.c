@@ -94,6 +94,14 @@ static void choose_request_id(struct exchange *x)
         snprintf(x->request_id + 2 * i, 3, "%02x", r[i]);
 }
 
+/* A request may name the whole URL, as to a proxy (RFC 9112, 3.2.2). */
+static const char *path_of(const char *target)
+{
+    size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
+    const char *path = scheme ? strchr(target + scheme, '/') : target;
+    return path ? path : "/";
+}
+
 static struct exchange *exchange_new(struct http *h, struct MHD_Connection *mhd, const char *method, const char *path)
 {
     struct connection *c = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
@@ -104,7 +112,7 @@ static struct exchange *exchange_new(struct http *h, struct MHD_Connection *mhd,
     x->mhd = mhd;
     x->conn = c;
     x->method = method;
-    x->path = path;
+    x->path = path_of(path);
     x->started = clock_seconds();
     x->content_type = "application/json";
     buf_init(&x->reply, ANSWER_BYTES);
@@ -391,6 +399,10 @@ static int listen_on(const char *host, int port, int *bound, struct err *e)
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV }, *list;
     if (!*host)
         return err_field(e, "host", "option host is empty; 0.0.0.0 is everywhere");
+    size_t length = strlen(host);
+    char address[64];
+    if (*host == '[' && host[length - 1] == ']' && length <= sizeof address)      /* as in a URL */
+        host = memcpy(address, host + 1, length - 2), address[length - 2] = 0;
     int rc = getaddrinfo(host, service, &hints, &list);
     if (rc != 0)
         return err_field(e, "host", "cannot listen on %s: %s", host, gai_strerror(rc));

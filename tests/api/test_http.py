@@ -59,6 +59,13 @@ def test_large_bodies(start):
     c.close()
 
 
+def test_whole_urls(server):
+    for target, status in (("http://x/health", 200), ("HTTPS://x:1/health?a=b", 200), ("http://x", 200), ("http://x/nowhere", 404)):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as c:
+            c.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % target.encode())
+            assert c.recv(4096).startswith(b"HTTP/1.1 %d" % status), target
+
+
 def test_origins(server, start):
     preflight = {"Origin": "http://a", "Access-Control-Request-Method": "POST"}
     status, headers, _ = server.request("OPTIONS", "/v1/chat/completions", headers=preflight)
