@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "base/progress.h"
+
 static _Atomic int least = LOG_INFO;
 
 void log_set_level(enum log_level level) { atomic_store(&least, (int)level); }
@@ -35,5 +37,6 @@ void log_line(enum log_level level, const char *fmt, ...)
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
             line[i] = '?';
     line[end] = '\n';
+    progress_hide();
     fwrite(line, 1, end + 1, stderr);
 }

@@ -37,6 +37,8 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         return err_prefix(e, "device %s", device);
     if (weights_option(opt, mo, e) < 0)
         return -1;
+    mo->progress = opt->progress;
+    mo->progress_arg = opt->progress_arg;
     if (trace)
         mo->backend = backend_trace(mo->backend, trace);
     if (opt->gpu_memory && !mo->backend->discrete)

@@ -54,6 +54,8 @@ struct engine_options {        /* 0 or NULL: the default */
     bool   no_prefix_cache;
     bool   vary;                  /* a request's bits may depend on the others, where that is faster */
     bool   no_graphs;             /* launch every decode step anew, also where the device can replay */
+    void (*progress)(void *arg, size_t done, size_t all);   /* bytes of the weights, while they load; NULL: nobody waits */
+    void  *progress_arg;
     bool   no_selftest;        /* open without the look at the path of a picture, model/check.h */
 };
 

@@ -85,6 +85,7 @@ static void mark(struct loader *l, const struct stored *t)
 {
     int n;
     uint8_t *u = &l->used[t - weights_all(l->m->file, &n)];
+    l->done += *u ? 0 : t->bytes;
     *u = (uint8_t)(*u + (*u < 255));
 }
 
@@ -234,6 +235,8 @@ static void pack(struct loader *l, struct weight *out, const struct slab *slabs,
     if (grow(&d->weights, &d->cap_weights, d->n_weights + 1, sizeof *d->weights) != 0)
         abort();
     d->weights[d->n_weights++] = *out;
+    if (l->opt->progress)
+        l->opt->progress(l->opt->progress_arg, l->done, l->all);
 }
 
 static void stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias,
@@ -353,7 +356,7 @@ int load_end(struct loader *l)
 int loader_open(struct loader *l, struct model *m, const char *dir, const struct model_options *opt, struct err *e)
 {
     int n;
-    *l = (struct loader){ .m = m, .dir = dir, .e = e };
+    *l = (struct loader){ .m = m, .dir = dir, .e = e, .opt = opt };
     m->loaded = xcalloc(1, sizeof *m->loaded);
     m->loaded->convert = opt->convert;
     m->loaded->want = opt->weights;
@@ -374,13 +377,17 @@ int loader_open(struct loader *l, struct model *m, const char *dir, const struct
     m->file = weights_open(dir, e);
     if (!m->file)
         return -1;
-    weights_all(m->file, &n);
+    const struct stored *t = weights_all(m->file, &n);
+    for (int i = 0; i < n; i++)
+        l->all += t[i].bytes;
     l->used = xcalloc((size_t)n, 1);
     return 0;
 }
 
 void loader_close(struct loader *l)
 {
+    if (l->opt->progress)
+        l->opt->progress(l->opt->progress_arg, l->all, l->all);
     list_free(&l->m->loaded->scratch);
     hparams_close(&l->config);
     hparams_close(&l->image);

@@ -30,6 +30,8 @@ struct loader {
                                         image_processor; empty if neither is there               */
     char           prefix[192];
     uint8_t       *used;             /* owned (tensors): how often each was fetched              */
+    size_t         done, all;        /* bytes of tensors: fetched so far, in the files           */
+    const struct model_options *opt; /* borrowed                                                 */
     struct err    *e;
     bool           failed;
 };

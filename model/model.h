@@ -32,6 +32,9 @@ struct model_options {
     struct device *device;     /* NULL: dry                                        */
     bool       convert;        /* false: linear weights stay as they are in the file */
     enum dtype weights;        /* with convert: what they are packed as              */
+    void (*progress)(void *arg, size_t done, size_t all);  /* bytes of the files, while they are packed; at the end, also after
+                                                              an error, all of them. NULL: nobody waits */
+    void      *progress_arg;
 };
 
 struct kv_shape { int layers, n_kv, dim; };   /* layers 0: none */

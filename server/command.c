@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/progress.h"
 
 int command_fail(int status, const struct err *e)
 {
@@ -69,6 +70,7 @@ static const char *or_null(const char *s) { return *s ? s : NULL; }
 
 void command_engine_options(const struct config *c, struct engine_options *out)
 {
+    static struct progress loading = { .what = "loading" };
     *out = (struct engine_options){
         .model_dir = c->model, .device = c->device, .weights = c->weights, .threads = (int)c->threads,
         .max_num_seqs = (int)c->max_num_seqs, .max_queue = (int)c->max_queue, .max_model_len = (int)c->max_model_len,
@@ -80,5 +82,6 @@ void command_engine_options(const struct config *c, struct engine_options *out)
         .max_image_bytes = (size_t)c->max_image_bytes, .max_images = (int)c->max_images,
         .content_format = c->content_format, .chat_template = or_null(c->chat_template), .trace = or_null(c->trace),
         .no_prefix_cache = !c->prefix_cache, .no_graphs = !c->gpu_graphs, .vary = !c->deterministic, .no_selftest = !c->selftest,
+        .progress = progress_bytes, .progress_arg = &loading,
     };
 }

@@ -18,6 +18,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/progress.h"
 #include "model/check.h"
 #include "model/trial.h"
 #include "server/command_golden.h"
@@ -152,7 +153,8 @@ static int run(const char *dir, const char *device, const char *golden)
         return fprintf(stderr, "openautoglm: %s\n", e.text), USAGE;
     if (b->open(&dev, 0, &e) != 0)
         return fprintf(stderr, "openautoglm: %s\n", e.text), 1;
-    struct model_options opt = { .backend = b, .device = dev };
+    struct progress loading = { .what = "loading" };
+    struct model_options opt = { .backend = b, .device = dev, .progress = progress_bytes, .progress_arg = &loading };
     struct model *m = model_open(dir, &opt, &e);
     if (!m) {
         b->close(dev);

@@ -50,6 +50,16 @@ static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/m
                                            "tests/model/qwen2_5_vl/windows", "tests/model/qwen3_vl/deepstack",
                                            "tests/model/open_autoglm/tiny-plain" };
 
+struct told { int calls; size_t done, all; };
+
+static void see(void *arg, size_t done, size_t all)
+{
+    struct told *s = arg;
+    ck_assert_uint_ge(done, s->done);
+    ck_assert_uint_le(done, all);
+    *s = (struct told){ s->calls + 1, done, all };
+}
+
 START_TEST(test_dry)
 {
     struct err e;
@@ -57,9 +67,13 @@ START_TEST(test_dry)
     struct model *dry = open_dry(checkpoints[_i], &e);
     ck_assert_msg(dry != NULL, "%s", e.text);
     ck_assert_int_eq(backend_ref.open(&dev, 1, &e), 0);
-    struct model_options opt = { .backend = &backend_ref, .device = dev };
+    struct told seen = { 0 };
+    struct model_options opt = { .backend = &backend_ref, .device = dev, .progress = see, .progress_arg = &seen };
     struct model *m = model_open(checkpoints[_i], &opt, &e);
     ck_assert_msg(m != NULL, "%s", e.text);
+    ck_assert_int_gt(seen.calls, 4);
+    ck_assert_uint_eq(seen.done, seen.all);
+    ck_assert_uint_ge(seen.all, 2 * m->n_params);      /* bytes of the files */
     ck_assert_uint_eq(dry->weight_bytes, m->weight_bytes);
     ck_assert_uint_eq(dry->n_params, m->n_params);
     ck_assert_uint_gt(dry->weight_bytes, 2 * dry->n_params - dry->n_params / 2);

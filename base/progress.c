@@ -1,0 +1,54 @@
+#include "base/progress.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+
+static const double QUIET = .5, REDRAW = .1, LINE = 10;     /* seconds */
+enum { WIDTH = 30 };
+
+static _Atomic bool on_line;
+
+void progress_hide(void)
+{
+    if (atomic_exchange(&on_line, false))
+        fputs("\r\033[K", stderr);
+}
+
+static void draw(const struct progress *p, size_t done, size_t all, double seconds)
+{
+    char bar[WIDTH + 1];
+    double share = (double)done / (double)all;
+    memset(bar, ' ', WIDTH);
+    memset(bar, '#', (size_t)(share * WIDTH));
+    bar[WIDTH] = '\0';
+    fprintf(stderr, "\r%s [%s] %3.0f %% of %.1f GB, %.0f s left\033[K", p->what, bar, 100 * share, (double)all / 1e9,
+            share > 0 ? seconds / share - seconds : 0);
+    atomic_store(&on_line, true);
+}
+
+void progress_bytes(void *arg, size_t done, size_t all)
+{
+    struct progress *p = arg;
+    double now = clock_seconds();
+    if (p->began <= 0)
+        p->began = now;
+    if (done >= all) {
+        progress_hide();
+        *p = (struct progress){ .what = p->what };
+        return;
+    }
+    bool terminal = isatty(STDERR_FILENO);
+    double last = p->shown > 0 ? p->shown : p->began;
+    if (now - p->began < QUIET || now - last < (terminal ? REDRAW : LINE))
+        return;
+    p->shown = now;
+    if (terminal)
+        draw(p, done, all, now - p->began);
+    else
+        log_info("%s: %.0f %% of %.1f GB", p->what, 100 * (double)done / (double)all, (double)all / 1e9);
+}
