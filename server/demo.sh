@@ -16,6 +16,7 @@ trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; rm
 now() { date +%s%N; }
 ms() { echo $((($2 - $1) / 1000000)); }
 
+: >"$work/out" >"$work/log"
 began=$(now)
 "$bin" serve --model "$model" --host 127.0.0.1 --port 0 >"$work/out" 2>"$work/log" &
 server=$!
