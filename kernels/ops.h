@@ -125,8 +125,9 @@ struct ops {
     /* dense layers; out (rows, w->out), x (rows, w->in) */
     void (*embed)(struct device *, struct tensor out, const struct weight *, const int *ids);
     void (*linear)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
-    void (*norm)(struct device *, struct tensor out, struct tensor x, const struct norm *, struct tensor add);
-                   /* out = norm(x) + add; add: residual, may be out, or empty */
+    void (*norm)(struct device *, struct tensor out, struct tensor x, const struct norm *, struct tensor add,
+                 struct tensor then_out, const struct norm *then);
+                   /* out = norm(x) + add; add: residual, may be out, or empty. then not NULL: then_out = then(out) */
     void (*act)(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
     void (*add)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* b may have one row: broadcast */
     void (*mul)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* likewise */

@@ -45,10 +45,13 @@ static void t_linear(struct device *dev, struct tensor out, struct tensor x, con
     line(dev, "linear", out);
 }
 
-static void t_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add)
+static void t_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add,
+                   struct tensor then_out, const struct norm *then)
 {
-    INNER.norm(dev, out, x, norm, add);
+    INNER.norm(dev, out, x, norm, add, then_out, then);
     line(dev, "norm", out);
+    if (then)
+        line(dev, "then", then_out);
 }
 
 static void t_act(struct device *dev, struct tensor out, struct tensor x, enum act act, bool glu)

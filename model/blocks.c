@@ -21,24 +21,22 @@ void block_attend(struct run *r, struct tensor x, const struct block *b, int lay
     }
 }
 
-void block_attend_normed(struct run *r, struct tensor x, const struct block *b, int layer, const struct batch *batch)
+void block_attend_normed(struct run *r, struct tensor x, struct tensor h, const struct block *b, int layer, const struct batch *batch)
 {
     NN_SCRATCH(r) {
-        struct tensor h = nn_norm(r, x, &b->norm1);
-        h = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
-        h = nn_attend(r, h, layer, &b->heads, batch);
-        h = nn_linear(r, h, &b->o, (struct epilogue){ 0 });
-        nn_norm_add(r, x, h, &b->post1, x);
+        struct tensor y = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
+        y = nn_attend(r, y, layer, &b->heads, batch);
+        y = nn_linear(r, y, &b->o, (struct epilogue){ 0 });
+        nn_norm_then(r, x, y, &b->post1, x, h, &b->norm2);
     }
 }
 
-void block_mlp_normed(struct run *r, struct tensor x, const struct block *b, enum act act)
+void block_mlp_normed(struct run *r, struct tensor x, struct tensor h, const struct block *b, enum act act, const struct norm *next)
 {
     NN_SCRATCH(r) {
-        struct tensor h = nn_norm(r, x, &b->norm2);
-        h = nn_linear(r, h, &b->up, (struct epilogue){ .act = act, .glu = true });
-        h = nn_linear(r, h, &b->down, (struct epilogue){ 0 });
-        nn_norm_add(r, x, h, &b->post2, x);
+        struct tensor y = nn_linear(r, h, &b->up, (struct epilogue){ .act = act, .glu = true });
+        y = nn_linear(r, y, &b->down, (struct epilogue){ 0 });
+        nn_norm_then(r, x, y, &b->post2, x, h, next);
     }
 }
 

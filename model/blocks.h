@@ -22,9 +22,10 @@ void block_attend(struct run *r, struct tensor x, const struct block *b, int lay
 /* x += down(act(up(norm2(x)))), and the gated form act(gate) * up */
 void block_mlp(struct run *r, struct tensor x, const struct block *b, enum act act);
 void block_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act);
-/* The same two with post1 and post2 before the sums (GLM). */
-void block_attend_normed(struct run *r, struct tensor x, const struct block *b, int layer, const struct batch *batch);
-void block_mlp_normed(struct run *r, struct tensor x, const struct block *b, enum act act);
+/* The same two with post1 and post2 before the sums (GLM). h: norm1(x) before the first, norm2(x) between them, next(x) after
+ * the second, where next is the norm that follows, or NULL. */
+void block_attend_normed(struct run *r, struct tensor x, struct tensor h, const struct block *b, int layer, const struct batch *batch);
+void block_mlp_normed(struct run *r, struct tensor x, struct tensor h, const struct block *b, enum act act, const struct norm *next);
 /* Vision: x += o(attend(qkv(norm1(x)))) within segments first[s] .. first[s+1]; pos (3, rows). */
 void block_attend_ragged(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first);
 /* Logits of the rows that are asked for: head(norm(x)); no rows if none is. */

@@ -111,9 +111,10 @@ struct tensor decoder_forward(struct run *r, const struct decoder *d, const stru
 struct tensor glm_decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
 {
     struct tensor x = block_embed(r, &d->embed, in);
+    struct tensor h = nn_norm(r, x, &d->layer[0].norm1);
     for (int i = 0; i < d->n_layers; i++) {
-        block_attend_normed(r, x, &d->layer[i], i, &in->batch);
-        block_mlp_normed(r, x, &d->layer[i], ACT_SILU);
+        block_attend_normed(r, x, h, &d->layer[i], i, &in->batch);
+        block_mlp_normed(r, x, h, &d->layer[i], ACT_SILU, i + 1 < d->n_layers ? &d->layer[i + 1].norm1 : NULL);
     }
     return block_logits(r, x, &d->norm, &d->head, in);
 }

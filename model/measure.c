@@ -13,9 +13,10 @@ static void none_linear(struct device *d, struct tensor out, struct tensor x, co
     (void)d, (void)out, (void)x, (void)w, (void)e;
 }
 
-static void none_norm(struct device *d, struct tensor out, struct tensor x, const struct norm *n, struct tensor add)
+static void none_norm(struct device *d, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
+                      struct tensor then_out, const struct norm *then)
 {
-    (void)d, (void)out, (void)x, (void)n, (void)add;
+    (void)d, (void)out, (void)x, (void)n, (void)add, (void)then_out, (void)then;
 }
 
 static void none_act(struct device *d, struct tensor out, struct tensor x, enum act act, bool glu)

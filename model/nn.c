@@ -95,13 +95,21 @@ struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, 
     return out;
 }
 
-void nn_norm_add(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add)
+void nn_norm_then(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
+                  struct tensor then_out, const struct norm *then)
 {
     CHECK(x.cols == n->w.cols && out.cols == x.cols && out.rows == x.rows && (!n->b.data || n->b.cols == x.cols),
           "(%d, %d) = norm %d of (%d, %d)", out.rows, out.cols, n->w.cols, x.rows, x.cols);
     CHECK(!add.data || (add.rows == out.rows && add.cols == out.cols), "adds (%d, %d) to (%d, %d)", add.rows, add.cols, out.rows,
           out.cols);
-    r->ops->norm(r->dev, out, x, n, add);
+    CHECK(!then || (then->w.cols == x.cols && then_out.rows == out.rows && then_out.cols == out.cols), "then (%d, %d) = norm %d of (%d, %d)",
+          then_out.rows, then_out.cols, then->w.cols, out.rows, out.cols);
+    r->ops->norm(r->dev, out, x, n, add, then_out, then);
+}
+
+void nn_norm_add(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add)
+{
+    nn_norm_then(r, out, x, n, add, (struct tensor){ 0 }, NULL);
 }
 
 void nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n)

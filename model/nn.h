@@ -31,6 +31,9 @@ void          nn_linear_to(struct run *r, struct tensor out, struct tensor x, co
 struct tensor nn_norm(struct run *r, struct tensor x, const struct norm *n);
 void          nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n);
 void          nn_norm_add(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add);   /* + add */
+/* out = n(x) + add, then_out = then(out); then NULL: the first alone. */
+void          nn_norm_then(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
+                           struct tensor then_out, const struct norm *then);
 void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
 void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);

@@ -167,9 +167,10 @@ static void norm_body(void *arg, int task, int worker)
     rows_body(c, ((const struct norm_job *)c->job)->out.rows, task, worker, norm_one);
 }
 
-static void cpu_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add)
+static void cpu_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add,
+                     struct tensor then_out, const struct norm *then)
 {
-    struct norm_job job = { out, x, norm, add };
+    struct norm_job job = { out, x, norm, add, then_out, then };
     struct call c = { dev, &job, 1 + 8192 / (x.cols + 1) };
     run(&c, divide_up(out.rows, c.n), 4.0 * out.rows * x.cols, norm_body);
 }

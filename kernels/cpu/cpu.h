@@ -58,7 +58,7 @@ struct prep_job {
     const int  *slot;
 };
 
-struct norm_job   { struct tensor out, x; const struct norm *norm; struct tensor add; };
+struct norm_job   { struct tensor out, x; const struct norm *norm; struct tensor add, then_out; const struct norm *then; };
 struct embed_job  { struct tensor out; const struct weight *w; const int *ids; };
 struct dwconv_job { struct tensor out, x; const struct weight *w; const struct conv *conv; };
 

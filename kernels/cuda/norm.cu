@@ -1,7 +1,8 @@
-/* kernels/cuda/norm.cu - RMSNorm and LayerNorm plus a residual, one warp per row
- * (n up to 1024) or one block of eight warps. Two passes over a row that stays
- * in the cache; the order of the sums depends on n alone. Bound by bandwidth
- * and, for few rows, by the launch. */
+/* kernels/cuda/norm.cu - RMSNorm and LayerNorm plus a residual, and the norm of
+ * that, one warp per row (n up to 1024) or one block of eight warps. Two passes
+ * per norm over a row that stays in the cache, each thread over the columns that
+ * it wrote; the order of the sums depends on n alone. Bound by bandwidth and,
+ * for few rows, by the launch. */
 #include "kernels/cuda/common.cuh"
 
 enum { MAX_WARPS = 8 };
@@ -23,13 +24,10 @@ static __device__ float block_sum(float x, float *part)
     return sum;
 }
 
-static __global__ void __launch_bounds__(32 * MAX_WARPS) norm_kernel(struct tensor out, struct tensor x, struct norm norm,
-                                                                           struct tensor add)
+static __device__ void norm_row(float *to, const float *in, int n, const struct norm &norm, const float *add, float *part)
 {
-    __shared__ float part[MAX_WARPS];
-    int n = x.cols, first = (int)threadIdx.x, step = (int)blockDim.x;
-    const float *in = row_of(x, (int)blockIdx.x);
-    float *to = row_of(out, (int)blockIdx.x), mean = 0, square = 0;
+    int first = (int)threadIdx.x, step = (int)blockDim.x;
+    float mean = 0, square = 0;
     if (norm.center) {
         for (int i = first; i < n; i += step)
             mean += in[i];
@@ -44,12 +42,27 @@ static __global__ void __launch_bounds__(32 * MAX_WARPS) norm_kernel(struct tens
             y *= row_of(norm.w, 0)[i];
         if (norm.b.data)
             y += row_of(norm.b, 0)[i];
-        to[i] = add.data ? y + row_of(add, (int)blockIdx.x)[i] : y;
+        to[i] = add ? y + add[i] : y;
     }
 }
 
-void cuda_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add)
+static __global__ void __launch_bounds__(32 * MAX_WARPS)
+norm_kernel(struct tensor out, struct tensor x, struct norm norm, struct tensor add, struct tensor then_out, struct norm then)
 {
+    __shared__ float part[MAX_WARPS];
+    int r = (int)blockIdx.x;
+    norm_row(row_of(out, r), row_of(x, r), x.cols, norm, add.data ? row_of(add, r) : NULL, part);
+    if (then_out.data)
+        norm_row(row_of(then_out, r), row_of(out, r), x.cols, then, NULL, part);
+}
+
+void cuda_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add,
+               struct tensor then_out, const struct norm *then)
+{
+    struct norm none = {};
+    if (!then)
+        then_out.data = NULL;
     if (x.rows > 0)
-        LAUNCH(dev, norm_kernel, dim3((unsigned)x.rows), x.cols > 1024 ? 32 * MAX_WARPS : 32, 0, out, x, *norm, add);
+        LAUNCH(dev, norm_kernel, dim3((unsigned)x.rows), x.cols > 1024 ? 32 * MAX_WARPS : 32, 0, out, x, *norm, add, then_out,
+               then ? *then : none);
 }

@@ -84,11 +84,15 @@ void ref_norm1(float *out, const float *x, int n, const struct norm *norm, const
     }
 }
 
-void ref_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add)
+void ref_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add,
+              struct tensor then_out, const struct norm *then)
 {
     (void)dev;
-    for (int r = 0; r < out.rows; r++)
+    for (int r = 0; r < out.rows; r++) {
         ref_norm1(tensor_row(out, r), tensor_row(x, r), x.cols, norm, add.data ? tensor_row(add, r) : NULL);
+        if (then)
+            ref_norm1(tensor_row(then_out, r), tensor_row(out, r), x.cols, then, NULL);
+    }
 }
 
 void ref_act(struct device *dev, struct tensor out, struct tensor x, enum act act, bool glu)

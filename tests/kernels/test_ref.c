@@ -82,9 +82,9 @@ END_TEST
 START_TEST(test_norm)
 {
     float x[] = { 3, 4 }, w[] = { 1, 2 }, b[] = { 0, 1 }, y[2], r = sqrtf(12.5f);
-    OPS.norm(NULL, mat(y, 1, 2), mat(x, 1, 2), &(struct norm){ mat(w, 1, 2), { 0 }, 0, false }, (struct tensor){ 0 });
+    OPS.norm(NULL, mat(y, 1, 2), mat(x, 1, 2), &(struct norm){ mat(w, 1, 2), { 0 }, 0, false }, (struct tensor){ 0 }, (struct tensor){ 0 }, NULL);
     expect(y, (float[]){ 3 / r, 8 / r }, 2, 1e-6f);
-    OPS.norm(NULL, mat(y, 1, 2), mat(x, 1, 2), &(struct norm){ mat(w, 1, 2), mat(b, 1, 2), 0.75f, true }, mat(x, 1, 2));
+    OPS.norm(NULL, mat(y, 1, 2), mat(x, 1, 2), &(struct norm){ mat(w, 1, 2), mat(b, 1, 2), 0.75f, true }, mat(x, 1, 2), (struct tensor){ 0 }, NULL);
     expect(y, (float[]){ 2.5f, 6 }, 2, 1e-6f);
 }
 END_TEST
