@@ -176,28 +176,33 @@ def section():
     arch = next(a for a in PROCESSOR if a in next(v for k, v in kernels.items() if k.startswith("linear_kernel")))
     code = instructions(arch)
     counts = all_counts()
-    base = counts["bf16"]
     yield HEADING
     yield ""
     yield f"Written by `make cuda-report`. {MODEL} is {LAYERS} layers and {VISION_LAYERS} of vision; a context of 3,500 tokens."
     yield f"Instructions are those of sm_{arch}, counted in the code and not as they are executed. Occupancy is the share of a"
-    yield "multiprocessor's threads that fit at once. Two blocks of every launch stand for"
-    yield "all of them. Bytes are those of device memory, each touched address once for a kernel: exact for decode; for prompts and"
-    yield "the screenshot what several blocks read of the same rows counts for each of them, an upper bound, and so are their times."
+    yield "multiprocessor's threads that fit at once. Two blocks of every launch stand for all of them. Bytes are those of device"
+    yield "memory, each touched address once for a kernel: exact for decode; for prompts and the screenshot what several blocks"
+    yield "read of the same rows counts for each of them, an upper bound, and so are their times."
     yield ""
-    yield from kernel_table(kernels, base, code)
+    yield from kernel_table(kernels, {(w, s): k for w, scenarios in counts.items() for s, k in scenarios.items()}, code)
     rows = []
     for w, scenarios in counts.items():
         for s, k in scenarios.items():
             total = {what: sum(x[what] for x in k.values()) for what in ("launches", "unique", "loads", "tensor")}
             rows.append([s, w, f"{total['launches']:,}", f"{total['unique'] / 1e9:.2f}", f"{total['loads'] / 1e9:.1f}", f"{total['tensor'] / 1e12:.2f}"])
     yield from table(["step", "weights", "launches", "GB", "GB loaded, also from caches", "tensor-core TFLOP"], rows)
+    layer = sum(k["launches"] - count(1, 1, "bf16")["decode, 1 request"].get(key, {"launches": 0})["launches"]
+                for key, k in count(2, 2, "bf16")["decode, 1 request"].items())
+    yield f"A decoder layer is {layer} launches in a decode step (with the merge of split attention); six was the aim. Everything is of"
+    yield f"the sources compiled for sm_{', sm_'.join(a for a in PROCESSOR if any(a in k for k in kernels.values()))}."
+    yield ""
     yield "Decode multiplies 16 rows whatever the batch, and every product is made twice where activations are split into two"
     yield "bfloat16: tensor-core work is what is executed, not what the model needs."
     yield ""
     yield "The roofline: every kernel takes its bytes at full bandwidth or its operations at full peak, whichever is longer, and one"
     yield "microsecond more (assumed; steps are replayed as graphs). `mma.sync` does not reach the peak of an H100 or H200; caches"
-    yield "that miss, float32 arithmetic outside tensor cores (patch embedding, downsampling, norms), tails of waves and low occupancy are not in it. *of the roof*: the time of the bytes alone, as a share."
+    yield "that miss, float32 arithmetic outside tensor cores (patch embedding, downsampling, norms), tails of waves and low"
+    yield "occupancy are not in it. *of the roof*: the time of the bytes alone, as a share."
     yield ""
     rows = []
     for (w, g), plan in plans(counts).items():
