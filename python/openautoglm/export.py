@@ -68,15 +68,16 @@ def write_text_files(directory):
 
 
 def weights(directory):
-    """The tensors of an exported model, in fp32"""
+    """The tensors of an exported model, in fp32, and its configuration"""
     with safe_open(os.path.join(directory, "model.safetensors"), "pt") as f:
-        return {k: f.get_tensor(k).float() for k in f.keys()}
+        return {k: f.get_tensor(k).float() for k in f.keys()}, Config.load(os.path.join(directory, "config.json"))
 
 
 def load(directory):
     """The exported model, computing in fp32: the reference for the C implementation."""
-    model = Model(Config.load(os.path.join(directory, "config.json"))).fold()
-    model.load_state_dict(weights(directory))
+    state, c = weights(directory)
+    model = Model(c).fold()
+    model.load_state_dict(state)
     return model
 
 

@@ -51,6 +51,7 @@ class Conv(nn.Module):
         self.weight = nn.Parameter(torch.empty(o, i // groups, size, size))
         self.bias, self.norm, self.frozen = None, nn.BatchNorm2d(o), False
         self.place = dict(stride=stride, padding=size // 2, groups=groups)
+        self.point = size == 1
         nn.init.kaiming_normal_(self.weight, mode="fan_out")
 
     def folded(self):
@@ -63,10 +64,15 @@ class Conv(nn.Module):
         weight, bias = self.folded()
         self.weight, self.bias, self.norm = nn.Parameter(weight.detach()), nn.Parameter(bias.detach()), None
 
+    def convolve(self, x, weight, bias=None):
+        if self.point:      # a product of matrices: a CPU trains it faster
+            return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
+        return F.conv2d(x, weight, bias, **self.place)
+
     def forward(self, x):
         if self.norm is None or self.frozen or not self.training:
-            return F.conv2d(x, *self.folded(), **self.place)
-        return self.norm(F.conv2d(x, self.weight, **self.place))
+            return self.convolve(x, *self.folded())
+        return self.norm(self.convolve(x, self.weight))
 
 
 class InvertedResidual(nn.Module):
@@ -91,13 +97,37 @@ class Stem(nn.Module):
             blocks.append(InvertedResidual(i, o, expand, stride))
             i = o
         self.blocks, self.out = nn.ModuleList(blocks), nn.Conv2d(i, c.hidden_size, 1)
+        self.spec = list(map(tuple, c.stem))
+        self.last = max(k for k, (_, _, stride) in enumerate(self.spec) if stride > 1)     # from 1/8 to 1/16
 
     def forward(self, image):
         """(B, 3, H, W) -> cells (B, hidden, H/16, W/16) and, for training, features at 1/8"""
         x = F.relu6(self.conv(image))
-        for block in self.blocks[:-1]:
+        for k, block in enumerate(self.blocks):
+            if k == self.last:
+                middle = x
             x = block(x)
-        return self.out(self.blocks[-1](x)), x
+        return self.out(x), middle
+
+    @torch.no_grad()
+    def grown(self, state, prefix, old):
+        """Tensors of the blocks of this stem, from those of the stem `old` (folded), which this one contains in its order."""
+        out, at = {}, 0
+        for k, block in enumerate(self.blocks):
+            known = at < len(old) and self.spec[k] == old[at]
+            if not known and not block.residual:
+                raise ValueError(f"block {k} of the stem is new and not residual")
+            for name, m in block.named_children():
+                to, n = f"{prefix}blocks.{k}.{name}.", m.weight[0].numel()
+                if known:
+                    out.update({to + part: state[f"{prefix}blocks.{at}.{name}.{part}"] for part in ("weight", "bias")})
+                else:
+                    out[to + "weight"] = torch.randn_like(m.weight) * (.5 / n) ** .5 * (name != "project")
+                    out[to + "bias"] = torch.zeros(len(m.weight))
+            at += known
+        if at < len(old):
+            raise ValueError(f"block {at} of the old stem has no place in the new one")
+        return out
 
 
 class VisionLayer(nn.Module):
@@ -266,9 +296,14 @@ class Model(nn.Module):
         self.embed_scale = 1
         return self.eval()
 
-    def unfold(self, state):
-        """Takes the weights of a folded model, to train on: batch norms that change nothing."""
+    def unfold(self, state, c):
+        """Takes the weights of a folded model of configuration `c`, to train on: batch norms that change nothing.
+
+        Where this model's stem has more blocks, those change nothing either: they start with nothing to add
+        (Net2Net, https://arxiv.org/abs/1511.05641).
+        """
         state, width = dict(state), self.c.hidden_size ** .5
+        state.update(self.vision.stem.grown(state, "vision.stem.", list(map(tuple, c.vision_config.stem))))
         for name, m in self.named_modules():
             if isinstance(m, Conv):
                 bias = state.pop(name + ".bias")

@@ -242,20 +242,20 @@ def wallpaper(p):
 
 def page(p):
     """Nothing but text in many fonts, sizes and colours, most of it invented: practice in reading."""
-    r, s, y = p.r, p.screen, 4
+    r, s, y, pitch = p.r, p.screen, 4, p.r.choice((1.35, 1.6))
     p.known = .3 if s.zh else .2
     while y < s.h - 12:
         p.latin, p.cjk, size, x = r.choice(LATIN), r.choice(CJK), r.uniform(8.5, 15), r.uniform(2, 20)
         ink = p.ink
         if r.random() < .3:
-            fill = p.paint((0, y, s.w, y + size * 1.6), r.choice(COLORS))
+            fill = p.paint((0, y, s.w, y + size * pitch), r.choice(COLORS))
             ink = (255, 255, 255) if luminance(fill) < 150 else (20, 20, 20)
         while x < s.w - 20:
-            line = p.write(x, y + size * .8, s.w - x - 4, size, ink)
+            line = p.write(x, y + size * pitch / 2, s.w - x - 4, size, ink)
             if not line:
                 break
-            x += p.width(line.text, size) + size * r.uniform(1.1, 2)
-        y += size * r.uniform(1.6, 2.2)
+            x += p.width(line.text, size) + size * r.uniform(.8, 1.6)
+        y += size * r.uniform(pitch, pitch + .5)
 
 
 def draw(r, w, h, layout=None, scale=None):

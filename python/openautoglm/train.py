@@ -22,11 +22,16 @@ from . import tokenizer as t
 from .config import Config
 from .evaluate import Tally, judge
 from .model import Conv, Model, fourier
+from .muon import Muon
 
 # canvas: (how often, screens in a batch, rows of questions for each)
 LARGE = {(288, 640): (8, 4, 6), (320, 576): (1, 4, 6), (352, 544): (.7, 4, 6), (256, 704): (.6, 4, 6), (640, 288): (.7, 4, 6)}
 MIXED = {**LARGE, (192, 384): (7, 8, 4), (256, 288): (1, 8, 4)}     # the same size of text at half the cost
+CROPS = {(288, 160): (1, 16, 0), (192, 256): (1, 16, 0)}            # of text alone
 SIGHT = {canvas: (often, 4, 0) for canvas, (often, *_) in LARGE.items()}
+
+# The stem with three more blocks at 1/8 and two at 1/16: --grow.
+GROWN = ((32, 2, 2), (32, 3, 1), (64, 4, 2), *((64, 4, 1),) * 5, (160, 4, 2), *((160, 4, 1),) * 2)
 
 
 @dataclass
@@ -36,7 +41,7 @@ class Stage:
     blind: float       # share of batches without image
 
 
-STAGES = {"vision": Stage(SIGHT, .5, 0), "mixed": Stage(MIXED, .2, .02), "full": Stage(LARGE, .15, .02)}
+STAGES = {"reading": Stage(CROPS, 1, 0), "vision": Stage(SIGHT, .5, 0), "mixed": Stage(MIXED, .2, .02), "full": Stage(LARGE, .15, .02)}
 
 
 def arguments(argv):
@@ -45,6 +50,7 @@ def arguments(argv):
     p.add_argument("--minutes", type=float, default=120, help="of training, all calls together")
     p.add_argument("--stages", default="vision:.3,mixed:.3,full:.4")
     p.add_argument("--init", help="checkpoint or exported model to take the weights from")
+    p.add_argument("--grow", action="store_true", help="a larger stem; with --init its new blocks change nothing at first")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--width", type=int, default=96, help="tokens in a row of questions")
     p.add_argument("--lr", type=float, default=1.5e-3)
@@ -59,25 +65,29 @@ def arguments(argv):
     return p.parse_args(argv)
 
 
-def build(seed):
+def build(seed, grow=False):
     """A fresh model and its training heads; neighbouring coordinates start as neighbours."""
     torch.manual_seed(seed)
-    model = Model(Config(vocab_size=len(t.TOKENS)))
+    c = Config(vocab_size=len(t.TOKENS))
+    if grow:
+        c.vision_config.stem = GROWN
+    model = Model(c)
     v = model.c.vision_config
     with torch.no_grad():
         wave = fourier(torch.arange(t.COORDINATES) / t.COORDINATES, v.position_frequencies, v.position_min_cycles, v.position_max_cycles)
         for first in (t.FIRST_X, t.FIRST_Y):
             mix = torch.randn(wave.shape[1], model.c.hidden_size) * (v.position_frequencies * model.c.hidden_size) ** -.5
             model.embed_tokens.weight[first:first + t.COORDINATES] = wave @ mix
-    return model, losses.Dense(v.stem[-2][0], v.hidden_size)
+    return model, losses.Dense(v.stem[model.vision.stem.last - 1][0], v.hidden_size)
 
 
-def optimizer(model, heads, lr, weight_decay):
-    matrices, rest = [], []
-    for p in (*model.parameters(), *heads.parameters()):
-        (matrices if p.dim() > 1 and p is not model.embed_tokens.weight else rest).append(p)
-    return torch.optim.AdamW([{"params": matrices, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0}],
-                             lr=lr, betas=(.9, .98), fused=True)
+def optimizers(model, heads, lr, weight_decay):
+    """Muon for the model's matrices, AdamW for the rest and the training heads."""
+    matrices, rest = [], list(heads.parameters())
+    for p in model.parameters():
+        whole = p.dim() > 1 and p[0].numel() == p.shape[1] and p is not model.embed_tokens.weight
+        (matrices if whole else rest).append(p)
+    return Muon(matrices, lr, weight_decay), torch.optim.AdamW(rest, lr=lr, betas=(.9, .98), weight_decay=0, fused=True)
 
 
 def rate(a, u):
@@ -85,8 +95,8 @@ def rate(a, u):
     return a.lr * min(1, u / a.warm + .01, .01 + (1 - u) / a.decay)
 
 
-def save(path, model, heads, opt, state):
-    torch.save(dict(model=model.state_dict(), heads=heads.state_dict(), opt=opt.state_dict(), state=state), path + ".tmp")
+def save(path, model, heads, opts, state):
+    torch.save(dict(model=model.state_dict(), heads=heads.state_dict(), opts=[o.state_dict() for o in opts], state=state), path + ".tmp")
     os.replace(path + ".tmp", path)
 
 
@@ -145,13 +155,14 @@ def main(argv=None):
     a = arguments(argv)
     os.makedirs(a.out, exist_ok=True)
     torch.set_num_threads(a.threads)
-    model, heads = build(a.seed)
-    opt = optimizer(model, heads, a.lr, a.weight_decay)
+    model, heads = build(a.seed, a.grow)
+    opts = optimizers(model, heads, a.lr, a.weight_decay)
     last, log = os.path.join(a.out, "last.pt"), Log(os.path.join(a.out, "log.txt"))
     state, z = dict(step=0, spent=0., screens=0), None
     if os.path.exists(last):
         z = torch.load(last)
-        opt.load_state_dict(z["opt"])
+        for opt, old in zip(opts, z["opts"]):
+            opt.load_state_dict(old)
         state = z["state"]
     elif a.init and not os.path.isdir(a.init):
         z = torch.load(a.init)
@@ -162,15 +173,15 @@ def main(argv=None):
         model.load_state_dict(z["model"])
         heads.load_state_dict(z["heads"])
     elif a.init:
-        model.unfold(export.weights(a.init))
+        model.unfold(*export.weights(a.init))
         log.say(f"heads {teach_heads(model, heads, a.seed)}")
     log.say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
             f"{sum(p.numel() for p in heads.parameters()) / 1e6:.2f} M more while training; {vars(a)}")
-    run(a, model, heads, opt, state, last, log)
+    run(a, model, heads, opts, state, last, log)
     log.say(f"final {check(model, 4242, 40)}")
 
 
-def run(a, model, heads, opt, state, last, log):
+def run(a, model, heads, opts, state, last, log):
     """Trains stage by stage until the minutes are spent."""
     seconds, end = a.minutes * 60, 0.
     seen, logged, saved, checked = collections.defaultdict(list), state["spent"], state["spent"], state["spent"]
@@ -184,15 +195,17 @@ def run(a, model, heads, opt, state, last, log):
         batches = iter(torch.utils.data.DataLoader(source, batch_size=None, num_workers=1, prefetch_factor=6))
         while state["spent"] < end:
             began = time.time()
-            for group in opt.param_groups:
+            for group in (*opts[0].param_groups, *opts[1].param_groups):
                 group["lr"] = rate(a, state["spent"] / seconds)
             batch = next(batches)
             loss, figures = losses.total(model, heads, batch, a.dense, a.guide)
-            opt.zero_grad()
+            for opt in opts:
+                opt.zero_grad()
             loss.backward()
             figures = {key: value.detach() for key, value in figures.items()}
             figures["norm"] = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.)
-            opt.step()
+            for opt in opts:
+                opt.step()
             state["step"] += 1
             state["screens"] += len(batch["ids"])
             state["spent"] += time.time() - began
@@ -207,11 +220,11 @@ def run(a, model, heads, opt, state, last, log):
                 seen.clear()
             if state["spent"] > saved + 120:
                 saved = state["spent"]
-                save(last, model, heads, opt, state)
-            if name != "vision" and state["spent"] > checked + 60 * a.check:
+                save(last, model, heads, opts, state)
+            if any(rows for *_, rows in stage.sizes.values()) and state["spent"] > checked + 60 * a.check:
                 checked = state["spent"]
                 log.say(f"  check {check(model, 999)}")
-    save(last, model, heads, opt, state)
+    save(last, model, heads, opts, state)
 
 
 if __name__ == "__main__":
