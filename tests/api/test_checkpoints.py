@@ -74,6 +74,6 @@ def test_quantised_by_others_is_refused(method, tmp_path):
     config = json.loads((tmp_path / "m/config.json").read_text())
     config["quantization_config"] = {"quant_method": method, "bits": 4} if method else {}
     (tmp_path / "m/config.json").write_text(json.dumps(config))
-    done = run("plan", "--model", tmp_path / "m")
+    done = run("plan", "--device", "cpu", "--model", tmp_path / "m")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "quantization_config" in done.stderr and (method or "unknown") in done.stderr
