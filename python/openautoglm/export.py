@@ -84,7 +84,7 @@ def load(directory):
 def main(argv=None):
     run, directory = argv or sys.argv[1:]
     z = torch.load(os.path.join(run, "last.pt") if os.path.isdir(run) else run)
-    model = Model(Config(vocab_size=len(t.TOKENS)))
+    model = Model(Config.from_dict(z["config"]))
     model.load_state_dict(z["model"])
     write_weights(model.fold(), directory)
     write_text_files(directory)

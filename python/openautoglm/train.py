@@ -19,7 +19,7 @@ import torch
 
 from . import data, export, losses, preprocess, questions, screens
 from . import tokenizer as t
-from .config import Config
+from .config import Config, VisionConfig
 from .evaluate import Tally, judge
 from .model import Conv, Model, fourier
 from .muon import Muon
@@ -65,13 +65,10 @@ def arguments(argv):
     return p.parse_args(argv)
 
 
-def build(seed, grow=False):
+def build(seed, stem=VisionConfig.stem):
     """A fresh model and its training heads; neighbouring coordinates start as neighbours."""
     torch.manual_seed(seed)
-    c = Config(vocab_size=len(t.TOKENS))
-    if grow:
-        c.vision_config.stem = GROWN
-    model = Model(c)
+    model = Model(Config(vocab_size=len(t.TOKENS), vision_config=VisionConfig(stem=stem)))
     v = model.c.vision_config
     with torch.no_grad():
         wave = fourier(torch.arange(t.COORDINATES) / t.COORDINATES, v.position_frequencies, v.position_min_cycles, v.position_max_cycles)
@@ -96,7 +93,7 @@ def rate(a, u):
 
 
 def save(path, model, heads, opts, state):
-    torch.save(dict(model=model.state_dict(), heads=heads.state_dict(), opts=[o.state_dict() for o in opts], state=state), path + ".tmp")
+    torch.save(dict(config=model.c.to_dict(), model=model.state_dict(), heads=heads.state_dict(), opts=[o.state_dict() for o in opts], state=state), path + ".tmp")
     os.replace(path + ".tmp", path)
 
 
@@ -155,17 +152,17 @@ def main(argv=None):
     a = arguments(argv)
     os.makedirs(a.out, exist_ok=True)
     torch.set_num_threads(a.threads)
-    model, heads = build(a.seed, a.grow)
-    opts = optimizers(model, heads, a.lr, a.weight_decay)
     last, log = os.path.join(a.out, "last.pt"), Log(os.path.join(a.out, "log.txt"))
-    state, z = dict(step=0, spent=0., screens=0), None
-    if os.path.exists(last):
-        z = torch.load(last)
+    goes_on = os.path.exists(last)
+    z = torch.load(last if goes_on else a.init) if goes_on or a.init and not os.path.isdir(a.init) else None
+    c = Config.from_dict(z["config"]) if z else Config.load(os.path.join(a.init, "config.json")) if a.init else Config()
+    model, heads = build(a.seed, GROWN if a.grow else c.vision_config.stem)
+    opts = optimizers(model, heads, a.lr, a.weight_decay)
+    state = dict(step=0, spent=0., screens=0)
+    if goes_on:
         for opt, old in zip(opts, z["opts"]):
             opt.load_state_dict(old)
         state = z["state"]
-    elif a.init and not os.path.isdir(a.init):
-        z = torch.load(a.init)
     for m in model.modules():
         if isinstance(m, Conv):
             m.frozen = a.freeze_norms
