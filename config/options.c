@@ -42,7 +42,7 @@ static const struct option_row table[] = {
     { "max-model-len", T_INT, OPT_ENGINE, AT(max_model_len), 0, 1 << 24, "0", "N", "tokens of prompt and answer; 0: the checkpoint's" },
     { "max-batched-tokens", T_INT, OPT_ENGINE, AT(max_batched_tokens), 0, 1 << 20, "0", "N", "tokens of one step; 0: as the model's size allows" },
     { "kv-bytes", T_SIZE, OPT_ENGINE, AT(kv_bytes), 0, TERA, "0", "SIZE", "KV cache; 0: one whole context, or max-num-seqs times 8192 tokens, as far as it fits" },
-    { "kv-cache-dtype", T_CHOICE, OPT_ENGINE, AT(kv_cache_dtype), 0, 0, "auto", "auto|f32|bf16|f16|int8", "precision of the KV cache; auto: f32. bf16 and f16 take half the memory, int8 (a scale per head) about a quarter; logits change a little" },
+    { "kv-cache-dtype", T_CHOICE, OPT_ENGINE, AT(kv_cache_dtype), 0, 0, "auto", "auto|f32|bf16|f16|int8|fp8", "precision of the KV cache; auto: f32. bf16 and f16 take half the memory, int8 and fp8 (e4m3; both with a scale per head) about a quarter; logits change a little, by fp8 most" },
     { "image-cache-bytes", T_SIZE, OPT_ENGINE, AT(image_cache_bytes), 0, TERA, "0", "SIZE", "encoded images kept; 0: max-num-seqs of them, as far as a part of the memory goes" },
     { "memory-bytes", T_SIZE, OPT_ENGINE, AT(memory_bytes), 0, TERA, "0", "SIZE", "memory to use in all; 0: 90 % of the machine's" },
     { "gpu-memory-fraction", T_REAL, OPT_ENGINE, AT(gpu_memory_fraction), 0.01, 1, "0.95", "SHARE", "of a GPU's free memory that may be used" },

@@ -33,7 +33,7 @@ struct engine_options {        /* 0 or NULL: the default */
     const char *model_dir;
     const char *device;        /* "auto", "cpu", "ref"                                   */
     const char *weights;       /* "auto" (as in the file), f32, bf16, int8, int4, fp8    */
-    const char *kv_cache_dtype;   /* "auto" (the device's choice), "f32", "bf16", "f16", "int8" */
+    const char *kv_cache_dtype;   /* "auto" (the device's choice), "f32", "bf16", "f16", "int8", "fp8" */
     int    threads;            /* of the CPU backend; 0: one per core                    */
     int    max_num_seqs;       /* requests in one step; 32                               */
     int    max_queue;          /* requests waiting beyond those; 256                     */

@@ -137,7 +137,7 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
     return 0;
 }
 
-static const struct { const char *name; enum dtype dtype; } kv_dtypes[] = { { "f32", F32 }, { "bf16", BF16 }, { "f16", F16 }, { "int8", Q8 } };
+static const struct { const char *name; enum dtype dtype; } kv_dtypes[] = { { "f32", F32 }, { "bf16", BF16 }, { "f16", F16 }, { "int8", Q8 }, { "fp8", F8 } };
 enum { N_KV_DTYPES = sizeof kv_dtypes / sizeof *kv_dtypes };
 
 static int choose_kv(struct setup *s, const struct model *m, struct err *e)
@@ -150,7 +150,7 @@ static int choose_kv(struct setup *s, const struct model *m, struct err *e)
             snprintf(s->plan.kv_dtype, sizeof s->plan.kv_dtype, "%s", kv_dtypes[i].name);
             return 0;
         }
-    return err_field(e, "kv_cache_dtype", "kv_cache_dtype '%s' is not one of auto, f32, bf16, f16, int8", name);
+    return err_field(e, "kv_cache_dtype", "kv_cache_dtype '%s' is not one of auto, f32, bf16, f16, int8, fp8", name);
 }
 
 static const char *weights_name(const struct engine_options *o)

@@ -8,14 +8,14 @@
 void kv_put(enum dtype t, void *head, const float *x, int n)
 {
     float nan = NAN;
-    if (t != Q8)
+    if (!quantised(t))
         for (int i = 0; i < n; i++)
             half_store(t, head, (size_t)i, x[i]);
-    else if (quant_pack_row(Q8, head, F32, x, n) >= 0)
-        memcpy(memset(head, 0, quant_row_bytes(Q8, n)), &nan, sizeof nan);
+    else if (quant_pack_row(t, head, F32, x, n) >= 0)
+        memcpy(memset(head, 0, quant_row_bytes(t, n)), &nan, sizeof nan);
 }
 
 float kv_get(enum dtype t, const void *head, int i)
 {
-    return t == Q8 ? quant_get(t, head, i) : half_load(t, head, (size_t)i);
+    return quantised(t) ? quant_get(t, head, i) : half_load(t, head, (size_t)i);
 }

@@ -21,7 +21,7 @@
 
 #include "base/err.h"
 
-enum dtype { F32, F16, BF16, F8, I32, U8, Q8, Q4 };  /* F8, Q*: weights of linear and embed, Q8 also caches; kernels/quant.h */
+enum dtype { F32, F16, BF16, F8, I32, U8, Q8, Q4 };  /* F8, Q*: weights of linear and embed, F8 and Q8 also caches; kernels/quant.h */
 enum act   { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_QUICK_GELU };
 
 struct device; /* one backend instance; opaque */
@@ -83,7 +83,7 @@ struct heads {         /* the shape of an attention: query head h reads kv head 
 };
 
 struct kv {            /* the paged cache of one group of layers */
-    enum dtype dtype;  /* F32, F16, BF16 or Q8      */
+    enum dtype dtype;  /* F32, F16, BF16, Q8 or F8  */
     int   page;        /* entries in one page       */
     int   n_pages;
     int   layers;

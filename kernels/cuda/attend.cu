@@ -12,8 +12,8 @@
  *
  * Both add up in the same order (flash.cuh). A float32 cache is split into two
  * planes on its way through registers: one tile at a time, at about half the
- * speed. Numbers of int8 are exact in bfloat16; their scales go onto the scores
- * and the weights. Heads of a multiple of 8, up to 128; others without tensor cores
+ * speed. Numbers of int8 and e4m3 are exact in bfloat16; their scales go onto the
+ * scores and the weights. Heads of a multiple of 8, up to 128; others without tensor cores
  * (attend_plain.cuh).
  * Decode is bound by bandwidth; prefill by the tensor cores. */
 #include "kernels/cuda/attend_plain.cuh"
@@ -34,6 +34,8 @@ struct attend {
 template <class T> struct factor { typedef T H; enum { planes = 1, scaled = 0 }; };
 template <> struct factor<float> { typedef bf16 H; enum { planes = 2, scaled = 0 }; };
 template <> struct factor<signed char> { typedef bf16 H; enum { planes = 1, scaled = 1 }; };
+struct e4m3 { unsigned char bits; };
+template <> struct factor<e4m3> { typedef bf16 H; enum { planes = 1, scaled = 1 }; };
 
 template <class C, int DIM, int WARPS> struct attend_tile {
     enum { rows = 16 * WARPS, threads = 32 * WARPS, stride = DIM + 8, plane = KEYS * stride,
@@ -55,16 +57,25 @@ static __device__ __forceinline__ void load_eight(bf16 *to, int plane, const flo
     *(uint4 *)(to + plane) = low;
 }
 
-static __device__ __forceinline__ uint32_t widen_pair(uint32_t bytes)            /* the two lowest */
+/* Of the two lowest bytes. */
+static __device__ __forceinline__ uint32_t widen_pair(uint32_t bytes, signed char)
 {
     return pair_of((float)(signed char)bytes, (float)(signed char)(bytes >> 8), bf16());
 }
 
-static __device__ __forceinline__ void load_eight(bf16 *to, int, const signed char *from, bool valid)
+static __device__ __forceinline__ uint32_t widen_pair(uint32_t bytes, e4m3)
+{
+    return pair_of(e4m3_of(bytes & 255), e4m3_of(bytes >> 8 & 255), bf16());
+}
+
+template <class T> static __device__ __forceinline__ void load_bytes(bf16 *to, const T *from, bool valid)
 {
     uint32_t a = valid ? ((const uint32_t *)from)[0] : 0, b = valid ? ((const uint32_t *)from)[1] : 0;
-    *(uint4 *)to = uint4{ widen_pair(a), widen_pair(a >> 16), widen_pair(b), widen_pair(b >> 16) };
+    *(uint4 *)to = uint4{ widen_pair(a, T()), widen_pair(a >> 16, T()), widen_pair(b, T()), widen_pair(b >> 16, T()) };
 }
+
+static __device__ __forceinline__ void load_eight(bf16 *to, int, const signed char *from, bool valid) { load_bytes(to, from, valid); }
+static __device__ __forceinline__ void load_eight(bf16 *to, int, const e4m3 *from, bool valid) { load_bytes(to, from, valid); }
 
 /* Keys e0 .. of the tile that lie in [from, limit) and are in use; zeros for the others. scale: (2, 2 KEYS), k's and v's. */
 template <class T, class H, int DIM, int THREADS> static __device__ __forceinline__ void
@@ -281,6 +292,8 @@ void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const s
         launch_cache<f16>(dev, p, b->n_rows, b->max_rows, parts);
     else if (fits && kv->dtype == Q8)
         launch_cache<signed char>(dev, p, b->n_rows, b->max_rows, parts);
+    else if (fits && kv->dtype == F8)
+        launch_cache<e4m3>(dev, p, b->n_rows, b->max_rows, parts);
     else if (fits)
         launch_cache<float>(dev, p, b->n_rows, b->max_rows, parts);
     else

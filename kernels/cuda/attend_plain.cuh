@@ -33,7 +33,10 @@ __device__ __forceinline__ const char *head_at(const void *from, size_t stride, 
 
 __device__ __forceinline__ float head_get(enum dtype t, const char *head, int i)
 {
-    return t == Q8 ? (float)(signed char)head[QUANT_HEAD + i] * *(const float *)head : load_as(t, head, (size_t)i);
+    if (!quantised(t))
+        return load_as(t, head, (size_t)i);
+    char b = head[QUANT_HEAD + i];
+    return (t == Q8 ? (float)(signed char)b : e4m3_of((unsigned char)b)) * *(const float *)head;
 }
 
 /* out (dim) = what q (dim) gets from entries from .. limit; called by a whole warp; q and weight are its shared memory. */

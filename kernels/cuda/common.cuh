@@ -92,6 +92,15 @@ __device__ __forceinline__ void store_as(enum dtype t, void *p, size_t i, float 
         ((f16 *)p)[i] = __float2half(x);
 }
 
+/* e4m3, but for NaN: the bits of a float16 that is 2^8 too small. */
+static __device__ __forceinline__ float e4m3_of(uint32_t b)
+{
+    uint16_t h = (uint16_t)((b & 0x80) << 8 | (b & 0x7f) << 7);
+    f16 x;
+    memcpy((void *)&x, &h, sizeof h);
+    return __half2float(x) * 256;
+}
+
 /* Two floats as one register of a fragment, the first in the low half. */
 __device__ __forceinline__ uint32_t pair_of(float a, float b, bf16)
 {

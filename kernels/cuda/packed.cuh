@@ -29,15 +29,6 @@ static __host__ __device__ inline size_t packed_row_bytes(enum dtype t, int in)
 static __host__ __device__ inline int packed_byte(int k) { return k % 8 / 2 * 8 + k / 8 * 2 + k % 2; }
 static __host__ __device__ inline int packed_nibble(int k) { return k % 8 / 2 * 8 + k / 8 + k % 2 * 4; }
 
-/* e4m3, but for NaN: the bits of a float16 that is 2^8 too small. */
-static __device__ __forceinline__ float e4m3_of(uint32_t b)
-{
-    uint16_t h = (uint16_t)((b & 0x80) << 8 | (b & 0x7f) << 7);
-    f16 x;
-    memcpy((void *)&x, &h, sizeof h);
-    return __half2float(x) * 256;
-}
-
 /* The number that row r, column k stands for, of a weight of `out` rows of `in`. */
 static __device__ __forceinline__ float packed_get(enum dtype t, const void *data, int out, int in, int r, int k)
 {

@@ -50,10 +50,22 @@ static __device__ void rotate(float *head, const struct rope &rope, const int *p
     }
 }
 
+/* The nearest number of int8, and of e4m3 as f8_put(). */
+static __device__ __forceinline__ uint32_t int8_bits(float x)
+{
+    return (uint32_t)(int)fminf(fmaxf(x + 0x1.8p23f - 0x1.8p23f, -127), 127) & 0xff;
+}
+
+static __device__ __forceinline__ uint32_t e4m3_bits(float x)
+{
+    uint32_t u = __float_as_uint(fminf(fabsf(x), 448) * 0x1p-120f);
+    return (u + 0x7ffff + (u >> 20 & 1)) >> 20 | (__float_as_uint(x) >> 24 & 0x80);
+}
+
 /* Into the cache, as kv_put() does. */
 static __device__ void store_head(enum dtype t, unsigned char *to, const float *x, int dim, int lane)
 {
-    if (t != Q8) {
+    if (!quantised(t)) {
         for (int i = lane; i < dim; i += 32)
             store_as(t, to, (size_t)i, x[i]);
         return;
@@ -64,14 +76,14 @@ static __device__ void store_head(enum dtype t, unsigned char *to, const float *
     for (int i = 16; i > 0; i >>= 1)
         most = fmaxf(most, __shfl_xor_sync(~0u, most, i));
     bool finite = warp_sum(rest) == 0, some = finite && most >= 0x1p-100f;
-    float scale = some ? most / 127 : 0, inverse = some ? 1 / scale : 0;
+    float scale = some ? most / (t == Q8 ? 127 : 448) : 0, inverse = some ? 1 / scale : 0;
     if (lane == 0)
         *(float *)to = finite ? scale : __uint_as_float(0x7fc00000);
     for (int i = 4 * lane; i < (dim + QUANT_GROUP - 1) / QUANT_GROUP * QUANT_GROUP; i += 4 * 32) {
         uint32_t four = 0;
         for (int j = 0; j < 4; j++) {
-            float q = some && i + j < dim ? x[i + j] * inverse + 0x1.8p23f - 0x1.8p23f : 0;
-            four |= (uint32_t)((int)fminf(fmaxf(q, -127), 127) & 0xff) << 8 * j;
+            float q = some && i + j < dim ? x[i + j] * inverse : 0;
+            four |= (t == Q8 ? int8_bits(q) : e4m3_bits(q)) << 8 * j;
         }
         *(uint32_t *)(to + QUANT_HEAD + i) = four;
     }

@@ -74,8 +74,9 @@ def test_plan():
     assert p["fits"] and p["total_bytes"] == sum(p[k + "_bytes"] for k in parts) and p["total_bytes"] < p["available_bytes"]
     half = json.loads(run("plan", "--json", "--device", "cpu", "--kv-cache-dtype", "bf16").stdout)
     assert (p["kv_dtype"], half["kv_dtype"]) == ("f32", "bf16") and 2 * half["kv_bytes"] == p["kv_bytes"]
-    byte = json.loads(run("plan", "--json", "--device", "cpu", "--kv-cache-dtype", "int8").stdout)
-    assert byte["kv_dtype"] == "int8" and byte["kv_tokens"] == p["kv_tokens"] and 3 * byte["kv_bytes"] < p["kv_bytes"]
+    for kind in ("int8", "fp8"):
+        byte = json.loads(run("plan", "--json", "--device", "cpu", "--kv-cache-dtype", kind).stdout)
+        assert byte["kv_dtype"] == kind and byte["kv_tokens"] == p["kv_tokens"] and 3 * byte["kv_bytes"] < p["kv_bytes"]
     r = run("plan", "--json", "--memory-bytes", "8M")
     assert r.returncode == 1 and not json.loads(r.stdout)["fits"]
     r = run("serve", "--port", "0", "--memory-bytes", "8M")
@@ -104,8 +105,9 @@ def test_chat(tmp_path, server):
     assert r.returncode == 0 and r.stdout.strip(), r
     again = run("chat", f"--image={tmp_path / 'a.png'}", "--max-tokens=12", "--temperature=0", "--", "Tap the button")
     assert again.stdout == r.stdout
-    narrow = run("chat", "--kv-cache-dtype", "int8", "--image", tmp_path / "a.png", "Tap the button", "--max-tokens", "12")
-    assert narrow.returncode == 0 and narrow.stdout.startswith("do("), narrow
+    for kind in ("int8", "fp8"):
+        narrow = run("chat", "--kv-cache-dtype", kind, "--image", tmp_path / "a.png", "Tap the button", "--max-tokens", "12")
+        assert narrow.returncode == 0 and narrow.stdout.startswith("do("), narrow
     (tmp_path / "b.png").write_bytes(b"no image")
     bad = run("chat", "--image", tmp_path / "b.png", "hi")
     assert bad.returncode == 1 and "b.png" in bad.stderr

@@ -17,6 +17,7 @@ static const struct { const char *dir; enum dtype kv; } caches[] = {
     { "tests/model/glm4v/grouped", BF16 }, { "tests/model/qwen3/grouped", BF16 }, { "tests/model/qwen2_5_vl/windows", F16 },
     { "tests/model/open_autoglm/tiny-wide", BF16 }, { "tests/model/open_autoglm/tiny-mean", F16 },
     { "tests/model/glm4v/grouped", Q8 }, { "tests/model/open_autoglm/tiny-wide", Q8 },
+    { "tests/model/qwen3/grouped", F8 }, { "tests/model/open_autoglm/tiny-wide", F8 },
 };
 
 /* free() it. */
@@ -46,7 +47,7 @@ START_TEST(test_caches)
     float *want = cache_logits("ref", caches[_i].dir, caches[_i].kv, &n), *have = cache_logits(backends[0], caches[_i].dir, caches[_i].kv, &m);
     ck_assert_uint_eq(n, m);
     float d = golden_compare("logits", have, want, n, CACHE_LIMIT);
-    printf("%s with a cache of %s: within %.1e of ref's\n", caches[_i].dir, caches[_i].kv == BF16 ? "bf16" : caches[_i].kv == F16 ? "f16" : "int8", (double)d);
+    printf("%s with a cache of %s: within %.1e of ref's\n", caches[_i].dir, caches[_i].kv == BF16 ? "bf16" : caches[_i].kv == F16 ? "f16" : caches[_i].kv == Q8 ? "int8" : "fp8", (double)d);
     free(want);
     free(have);
 }
