@@ -33,7 +33,7 @@ __device__ __forceinline__ const char *head_at(const void *from, size_t stride, 
 
 __device__ __forceinline__ float head_get(enum dtype t, const char *head, int i)
 {
-    if (!quantised(t))
+    if (!has_scale(t))
         return load_as(t, head, (size_t)i);
     char b = head[QUANT_HEAD + i];
     return (t == Q8 ? (float)(signed char)b : e4m3_of((unsigned char)b)) * *(const float *)head;

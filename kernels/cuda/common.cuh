@@ -92,6 +92,9 @@ __device__ __forceinline__ void store_as(enum dtype t, void *p, size_t i, float 
         ((f16 *)p)[i] = __float2half(x);
 }
 
+/* Of a cache (kernels/kv.h): a head begins with its scale. */
+static __host__ __device__ inline bool has_scale(enum dtype t) { return t == Q8 || t == F8; }
+
 /* e4m3, but for NaN: the bits of a float16 that is 2^8 too small. */
 static __device__ __forceinline__ float e4m3_of(uint32_t b)
 {

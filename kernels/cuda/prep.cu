@@ -65,7 +65,7 @@ static __device__ __forceinline__ uint32_t e4m3_bits(float x)
 /* Into the cache, as kv_put() does. */
 static __device__ void store_head(enum dtype t, unsigned char *to, const float *x, int dim, int lane)
 {
-    if (!quantised(t)) {
+    if (!has_scale(t)) {
         for (int i = lane; i < dim; i += 32)
             store_as(t, to, (size_t)i, x[i]);
         return;

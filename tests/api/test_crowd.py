@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
-from conftest import PATIENCE, ask
+from conftest import PATIENCE, ROOT, ask
 
 QUESTIONS = ["Tap the button", "What is the title?", "Go back", "Count the rows"]
 
@@ -34,6 +34,25 @@ def test_32_clients_get_what_they_get_alone(start):
     assert together == alone
     with ThreadPoolExecutor(32) as pool:             # and again, from the image cache
         assert list(pool.map(lambda i: answer(client, i), range(32))) == alone
+
+
+def test_clients_of_an_emulated_gpu(start):
+    """Eight, on the real sources of the CUDA backend, with room for the tokens of two, and two more that leave."""
+    if not (ROOT / "build" / "libopenautoglm_cusim.so").exists():
+        pytest.skip("`make cusim` was not run")
+    s = start("--device", "cusim", "--max-num-seqs", "8", "--max-model-len", "256", "--kv-bytes", "600K", "--no-prefix-cache",
+              "--min-pixels", "1024", "--max-pixels", "10000")
+    leaving = [send(s, {"messages": ask("Tap", 90 + i), "stream": i == 0, "ignore_eos": True, "max_tokens": 100}) for i in range(2)]
+    with ThreadPoolExecutor(8) as pool:
+        together = [pool.submit(answer, s.client(), i, i % 2 == 0) for i in range(8)]
+        assert leaving[0].recv(64)
+        for c in leaving:
+            c.close()
+        together = [t.result() for t in together]
+    s.wait_idle()
+    client = s.client()
+    assert together == [answer(client, i) for i in range(8)] and len(set(together)) > 2
+    assert not [x for x in s.lines if "cusim" in x and " error " in x], s.lines
 
 
 def send(server, body):
