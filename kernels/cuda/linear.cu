@@ -1,7 +1,8 @@
 /* kernels/cuda/linear.cu - y = x W' with the fused epilogue: which kernel, and
  * bfloat16 weights, rows of 16-byte multiples.
  *
- * One kernel (linear.cuh) in three shapes (rows x columns x k of a tile):
+ * One kernel (linear.cuh) in four shapes (rows x columns x k of a tile):
+ *   8 x 32 x 128, 2 warps    up to 8 rows; otherwise as
  *   16 x 32 x 128, 2 warps   up to 16 rows: decode. W streams through a ring of
  *                            four 8 KiB tiles, read once. Bound by bandwidth.
  *   64 x 64 x 32, 4 warps    up to 64 rows: W is still read once.
@@ -43,6 +44,8 @@ void cuda_linear(struct device *dev, struct tensor out, struct tensor x, const s
         linear_quantised(dev, p, w->dtype);
     } else if (w->dtype != BF16)
         plain_launch(dev, matrix_rows{ x }, x.rows, w, f);
+    else if (x.rows <= 8)
+        linear_launch<tile<8, 32, 128, 1, 2, 4>, plain_weight>(dev, p);
     else if (x.rows <= 16)
         linear_launch<tile<16, 32, 128, 1, 2, 4>, plain_weight>(dev, p);
     else if (x.rows <= 64)

@@ -10,6 +10,9 @@
  * at a time. So every tile shape gives the same bits and a row does not know
  * its batch.
  *
+ * The left operand of m16n8k16 has sixteen rows. Up to eight rows of x it is W,
+ * and x is the right one: half the multiplications.
+ *
  * W comes by cp.async through a ring of tiles; x, and scales that change along
  * k, pass through registers into two tiles in turn. */
 #ifndef KERNELS_CUDA_LINEAR_CUH
@@ -19,7 +22,9 @@
 /* M rows of x, N of W, K columns; STAGES tiles of W in the ring. */
 template <int M, int N, int K, int WARPS_M, int WARPS_N, int STAGES> struct tile {
     enum { m = M, n = N, k = K, warps_n = WARPS_N, stages = STAGES, threads = 32 * WARPS_M * WARPS_N, stride = K + 8,
-           mt = M / WARPS_M / 16, nt = N / WARPS_N / 8, /* 16-row and 8-column parts of a warp */
+           w_left = M == 8,                             /* W is the left operand               */
+           mt = w_left ? 1 : M / WARPS_M / 16, nt = N / WARPS_N / 8, /* 16-row and 8-column parts of a warp */
+           sums = w_left ? nt / 2 : nt,                 /* of four floats a lane, for each mt  */
            chunks = M * K / 8 / threads,                /* of 8 floats of x per thread         */
            scales = (N * K / 32 + threads - 1) / threads };     /* of groups of 32 per thread  */
 };
@@ -149,8 +154,16 @@ multiply_plain(float (&sum)[T::nt][4], const uint32_t (&x)[4][4], const uint32_t
             mma_split(sum[j], x[2 * half], x[2 * half + 1], b[j][2 * half], b[j][2 * half + 1], bf16());
 }
 
+/* A lane's scales of rows c and c + more of the tile, for the group of columns k. */
+template <class T> static __device__ __forceinline__ void scales_of(float (&to)[2], const uint16_t *scales, int k, int c, int more)
+{
+    const uint16_t *at = scales + k / 32 * T::n + c;
+    to[0] = __uint_as_float((uint32_t)at[0] << 16);
+    to[1] = __uint_as_float((uint32_t)at[more] << 16);
+}
+
 template <class T, class W> static __device__ __forceinline__ void
-multiply(float (&sum)[T::mt][T::nt][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wm, int wn, int lane)
+multiply(float (&sum)[T::mt][T::sums][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wm, int wn, int lane)
 {
 #pragma unroll
     for (int k = 0; k < T::k; k += 32) {
@@ -159,11 +172,8 @@ multiply(float (&sum)[T::mt][T::nt][4], const bf16 *a, const unsigned char *b, c
 #pragma unroll
         for (int j = 0; j < T::nt; j++) {
             W::template fragment<room<T, W>::row>(bf[j], b, wn + j * 8, k, lane);
-            if (W::grouped) {                            /* of this lane's two columns of the sums */
-                uint32_t both = *(const uint32_t *)(scales + k / 32 * T::n + wn + j * 8 + lane % 4 * 2);
-                scale[j][0] = __uint_as_float(both << 16);
-                scale[j][1] = __uint_as_float(both & 0xffff0000u);
-            }
+            if (W::grouped)
+                scales_of<T>(scale[j], scales, k, wn + j * 8 + lane % 4 * 2, 1);
         }
 #pragma unroll
         for (int i = 0; i < T::mt; i++) {
@@ -182,30 +192,74 @@ multiply(float (&sum)[T::mt][T::nt][4], const bf16 *a, const unsigned char *b, c
     }
 }
 
+/* d += W (high + low)' for 16 rows of W, whose fragments as right operands are b[0] and b[1], and 8 of x; both sixteens. */
+static __device__ __forceinline__ void
+mma_w_left(float (&d)[4], const uint32_t (&b0)[4], const uint32_t (&b1)[4], const uint32_t (&high)[4], const uint32_t (&low)[4])
+{
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        const uint32_t w[4] = { b0[i], b1[i], b0[i + 1], b1[i + 1] };
+        mma(d, w, high[i], high[i + 1], bf16());
+        mma(d, w, low[i], low[i + 1], bf16());
+    }
+}
+
 template <class T, class W> static __device__ __forceinline__ void
-store(const float (&sum)[T::mt][T::nt][4], const struct product &p, int m0, int n0, int wn, int lane)
+multiply_w_left(float (&sum)[T::sums][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wn, int lane)
+{
+#pragma unroll
+    for (int k = 0; k < T::k; k += 32) {
+        uint32_t high[4], low[4];
+        const bf16 *x = a + lane % 8 * T::stride + k + lane / 8 * 8;
+        ldmatrix(high, x);
+        ldmatrix(low, x + T::m * T::stride);
+#pragma unroll
+        for (int j = 0; j < T::sums; j++) {
+            uint32_t w[2][4];
+            int c = wn + j * 16;
+            W::template fragment<room<T, W>::row>(w[0], b, c, k, lane);
+            W::template fragment<room<T, W>::row>(w[1], b, c + 8, k, lane);
+            if constexpr (W::grouped) {
+                float part[4] = {}, scale[2];
+                scales_of<T>(scale, scales, k, c + lane / 4, 8);
+                mma_w_left(part, w[0], w[1], high, low);
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+                    sum[j][e] = fmaf(part[e], scale[e / 2], sum[j][e]);
+            } else
+                mma_w_left(sum[j], w[0], w[1], high, low);
+        }
+    }
+}
+
+/* The sum of row r and row w of the tile of W, and with glu that of the up. */
+template <class W> static __device__ __forceinline__ void
+store_one(const struct product &p, int r, int n0, int w, float y, float up)
 {
     const float *scale = (const float *)p.scale;
+    int c = n0 + (p.f.glu ? w / 16 * 8 + w % 8 : w);
+    if (r >= p.m || c >= p.f.n)
+        return;
+    if (W::scaled) {
+        y *= scale[c];
+        up *= scale[p.f.glu ? p.f.n + c : c];
+    }
+    finish_store(p.f, r, c, y, up);
+}
+
+template <class T, class W> static __device__ __forceinline__ void
+store(const float (&sum)[T::mt][T::sums][4], const struct product &p, int m0, int n0, int wn, int lane)
+{
 #pragma unroll
     for (int i = 0; i < T::mt; i++)
 #pragma unroll
-        for (int j = 0; j < T::nt; j++) {
-            if (p.f.glu && j % 2)
-                continue;                                /* an up: goes with its gate */
+        for (int j = 0; j < T::sums; j++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) {
-                int r = m0 + i * 16 + lane / 4 + e / 2 * 8, c = wn + j * 8;
-                c = n0 + (p.f.glu ? c / 2 : c) + lane % 4 * 2 + e % 2;
-                if (r >= p.m || c >= p.f.n)
-                    continue;
-                float y = sum[i][j][e], up = sum[i][j | 1][e];
-                if (W::scaled) {
-                    y *= scale[c];
-                    up *= scale[p.f.glu ? p.f.n + c : c];
-                }
-                finish_store(p.f, r, c, y, up);
-            }
-        }
+            for (int e = 0; e < 4; e++)                  /* an up goes with its gate */
+                if (T::w_left && !(p.f.glu && e >= 2))
+                    store_one<W>(p, m0 + lane % 4 * 2 + e % 2, n0, wn + j * 16 + lane / 4 + e / 2 * 8, sum[i][j][e], sum[i][j][e | 2]);
+                else if (!T::w_left && !(p.f.glu && j % 2))
+                    store_one<W>(p, m0 + i * 16 + lane / 4 + e / 2 * 8, n0, wn + j * 8 + lane % 4 * 2 + e % 2, sum[i][j][e], sum[i][j | 1][e]);
 }
 
 template <class T, class W> static __global__ void __launch_bounds__(T::threads, 1) linear_kernel(struct product p)
@@ -218,7 +272,7 @@ template <class T, class W> static __global__ void __launch_bounds__(T::threads,
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, steps = (p.k + T::k - 1) / T::k;
     int wm = warp / T::warps_n * T::mt * 16, wn = warp % T::warps_n * T::nt * 8;
     int m0 = (int)blockIdx.y * T::m, n0 = (int)blockIdx.x * (p.f.glu ? T::n / 2 : T::n);
-    float sum[T::mt][T::nt][4] = {};
+    float sum[T::mt][T::sums][4] = {};
     struct eight x[T::chunks];
     uint16_t scale[T::scales];
 #pragma unroll
@@ -245,7 +299,12 @@ template <class T, class W> static __global__ void __launch_bounds__(T::threads,
         if (next < steps)
             load_w<T, W>(b + next % T::stages * w_tile, p, n0, next * T::k);
         cp_async_commit();
-        multiply<T, W>(sum, a + s % 2 * x_tile, b + s % T::stages * w_tile, scales + s % 2 * scale_tile, wm, wn, lane);
+        const bf16 *xs = a + s % 2 * x_tile;
+        const unsigned char *ws = b + s % T::stages * w_tile;
+        if constexpr (T::w_left)
+            multiply_w_left<T, W>(sum[0], xs, ws, scales + s % 2 * scale_tile, wn, lane);
+        else
+            multiply<T, W>(sum, xs, ws, scales + s % 2 * scale_tile, wm, wn, lane);
     }
     store<T, W>(sum, p, m0 + wm, n0, wn, lane);
 }

@@ -82,7 +82,9 @@ struct int4_weight {
 
 template <class W, int STAGES> static void by_rows(struct device *dev, const struct product &p)
 {
-    if (p.m <= 16)
+    if (p.m <= 8)
+        linear_launch<tile<8, 32, 128, 1, 2, STAGES>, W>(dev, p);
+    else if (p.m <= 16)
         linear_launch<tile<16, 32, 128, 1, 2, STAGES>, W>(dev, p);
     else if (p.m <= 64)
         linear_launch<tile<64, 64, 32, 2, 2, STAGES>, W>(dev, p);
