@@ -143,6 +143,10 @@ struct ops {
     /* Paged attention: self attention, sliding windows and cross attention differ only in the view. */
     void (*attend)(struct device *, struct tensor out, struct tensor q, const struct kv *, int layer,
                    const struct heads *, const struct batch *, const struct view *);
+    /* prep(), then attend(), in one; NULL: nothing is won. slot: of entry limit - 1 of its row's sequence. q and k hold
+     * anything afterwards. */
+    void (*prep_attend)(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v, const struct kv *,
+                        int layer, const struct heads *, const struct batch *, const struct view *);
     /* No cache: rows q_first[s] .. q_first[s+1] attend to all of kv_first[s] .. kv_first[s+1]. */
     void (*attend_ragged)(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                           const struct heads *, int n_seg, const int *q_first, const int *kv_first);

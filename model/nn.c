@@ -154,8 +154,12 @@ struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struc
           "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", qkv.rows, qkv.cols, h->n, h->n_kv,
           h->dim, b->n_rows, r->kv[0].n_kv, r->kv[0].dim, layer, r->kv[0].layers);
     struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
-    r->ops->prep(r->dev, q, k, v, h, b->pos, &r->kv[0], layer, b->views[0].slot);
     struct tensor out = nn_new(r, qkv.rows, nq);
+    if (r->ops->prep_attend) {
+        r->ops->prep_attend(r->dev, out, q, k, v, &r->kv[0], layer, h, b, &b->views[0]);
+        return out;
+    }
+    r->ops->prep(r->dev, q, k, v, h, b->pos, &r->kv[0], layer, b->views[0].slot);
     r->ops->attend(r->dev, out, q, &r->kv[0], layer, h, b, &b->views[0]);
     return out;
 }

@@ -9,14 +9,18 @@
  *   many rows   64 of them in 4 warps, one block goes through all keys
  *   few rows    16 in 1 warp; when that would leave the machine empty, one
  *               block per PART keys, and a second kernel merges the parts
+ *   one row     of every sequence: the same, and it norms and rotates its heads
+ *               itself (prep_attend), every block its own; the block whose keys
+ *               end with the new one stores that first
  *
- * Both add up in the same order (flash.cuh). A float32 cache is split into two
+ * All add up in the same order (flash.cuh). A float32 cache is split into two
  * planes on its way through registers: one tile at a time, at about half the
  * speed. Numbers of int8 and e4m3 are exact in bfloat16; their scales go onto the
  * scores and the weights. Heads of a multiple of 8, up to 128; others without tensor cores
  * (attend_plain.cuh).
  * Decode is bound by bandwidth; prefill by the tensor cores. */
 #include "kernels/cuda/attend_plain.cuh"
+#include "kernels/cuda/prep.cuh"
 
 struct attend {
     struct tensor out, q;
@@ -26,6 +30,7 @@ struct attend {
     const int *first, *from, *limit;
     int max_pages, n_seqs, parts; /* parts 0: one block does all */
     float *work;                  /* (rows, n, parts, 2 + dim): most, sum, o */
+    struct prep fresh;            /* of a kernel that prepares q, k and v itself */
 };
 
 /* ---- tensor cores ---- */
@@ -111,7 +116,65 @@ static __device__ __forceinline__ struct place place_of(const struct attend &p, 
     return { row < p.first[seq + 1] ? row : -1, kv_head * group + i % group };
 }
 
-template <class C, int DIM, int WARPS> static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct attend p)
+/* The tile's rows of q, unless they come prepared. */
+template <class H, int DIM, int ROWS, int THREADS> static __device__ __forceinline__ void
+load_q(H *q, const struct attend &p, int seq, int kv_head, int i0)
+{
+    for (int c = (int)threadIdx.x; c < ROWS * DIM / 2; c += THREADS) {
+        int i = c / (DIM / 2), d = c % (DIM / 2) * 2;
+        struct place at = place_of(p, seq, kv_head, i0 + i);
+        bool valid = at.row >= 0 && d < p.dim;
+        const float *from = row_of(p.q, valid ? at.row : 0) + at.head * p.dim + d;
+        tile_put<H, DIM>(q, ROWS * (DIM + 8), i, d, valid ? from[0] : 0, valid ? from[1] : 0);
+    }
+}
+
+/* One warp prepares the heads of a sequence's only row, as prep_kernel would: those of q into the tile, and k and v into the
+ * cache if entry limit - 1 is of this part. heads: (18, DIM) in shared memory. */
+template <class H, int DIM> static __device__ __forceinline__ void
+prepare_heads(H *q, float *heads, const struct attend &p, int seq, int kv_head, int part)
+{
+    enum { ROWS = 16, TURNS = (DIM / 2 + 31) / 32 };
+    const struct prep &f = p.fresh;
+    int lane = (int)threadIdx.x, r = p.first[seq], group = p.n / p.n_kv, limit = p.limit[r], slot = f.slot ? f.slot[r] : -1;
+    bool stores = slot >= 0 && limit > 0 && (!p.parts || (limit - 1) / PART == part);
+    float *k = heads + ROWS * DIM, *v = k + DIM;
+    float2 turn[TURNS];
+    for (int c = lane; c < ROWS * DIM; c += 32) {
+        int i = c / DIM, d = c % DIM;
+        heads[c] = i < group && d < p.dim ? row_of(p.q, r)[(kv_head * group + i) * p.dim + d] : 0;
+    }
+    for (int d = lane; stores && d < p.dim; d += 32)
+        k[d] = row_of(f.k, r)[kv_head * p.dim + d], v[d] = row_of(f.v, r)[kv_head * p.dim + d];
+#pragma unroll
+    for (int j = 0; j < TURNS; j++)
+        if (f.rotated && lane + 32 * j < f.rope.rot_dim / 2)
+            turn[j] = turn_of(f.rope, f.pos, f.q.rows, r, lane + 32 * j);
+    for (int i = 0; i < ROWS + 1; i++) {
+        bool is_k = i == ROWS;
+        if (is_k ? !stores : i >= group)
+            continue;                                    /* all lanes alike */
+        float *head = heads + i * DIM;
+        __syncwarp();
+        if (is_k ? f.k_normed : f.q_normed)
+            normalise(head, p.dim, is_k ? f.k_norm : f.q_norm, lane);
+        __syncwarp();
+#pragma unroll
+        for (int j = 0; j < TURNS; j++)
+            if (f.rotated && lane + 32 * j < f.rope.rot_dim / 2)
+                rotate_pair(head, f.rope, lane + 32 * j, turn[j]);
+    }
+    __syncwarp();
+    if (stores) {
+        size_t at = ((size_t)slot * (size_t)p.n_kv + (size_t)kv_head) * f.head;
+        store_head(f.dtype, f.k_cache + at, k, p.dim, lane);
+        store_head(f.dtype, f.v_cache + at, v, p.dim, lane);
+    }
+    for (int c = lane; c < ROWS * DIM / 2; c += 32)
+        tile_put<H, DIM>(q, ROWS * (DIM + 8), c / (DIM / 2), c % (DIM / 2) * 2, heads[2 * c], heads[2 * c + 1]);
+}
+
+template <class C, int DIM, int WARPS, bool FRESH> static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct attend p)
 {
     typedef attend_tile<C, DIM, WARPS> T;
     typedef typename factor<C>::H H;
@@ -125,13 +188,10 @@ template <class C, int DIM, int WARPS> static __global__ void __launch_bounds__(
     const int *pages = p.s.pages + (size_t)seq * (size_t)p.max_pages;
     if (place_of(p, seq, kv_head, i0).row < 0)
         return;
-    for (int c = (int)threadIdx.x; c < T::rows * DIM / 2; c += T::threads) {
-        int i = c / (DIM / 2), d = c % (DIM / 2) * 2;
-        struct place at = place_of(p, seq, kv_head, i0 + i);
-        bool valid = at.row >= 0 && d < p.dim;
-        const float *from = row_of(p.q, valid ? at.row : 0) + at.head * p.dim + d;
-        tile_put<H, DIM>(q, T::rows * T::stride, i, d, valid ? from[0] : 0, valid ? from[1] : 0);
-    }
+    if constexpr (FRESH)
+        prepare_heads<H, DIM>(q, (float *)k, p, seq, kv_head, part);
+    else
+        load_q<H, DIM, T::rows, T::threads>(q, p, seq, kv_head, i0);
     if ((int)threadIdx.x < T::rows) {
         struct place at = place_of(p, seq, kv_head, i0 + (int)threadIdx.x);
         row_from[threadIdx.x] = at.row >= 0 && p.from ? p.from[at.row] : 0;
@@ -222,7 +282,7 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS) merge_kernel(struct a
             row_of(p.out, r)[head * p.dim + j * 32 + lane] = sum > 0 ? o[j] / sum : 0;
 }
 
-template <class C, int DIM, int WARPS> static void launch(struct device *dev, struct attend p, int rows, int max_rows, int parts)
+template <class C, int DIM, int WARPS, bool FRESH> static void launch(struct device *dev, struct attend p, int rows, int max_rows, int parts)
 {
     typedef attend_tile<C, DIM, WARPS> T;
     unsigned tiles = blocks_for((size_t)max_rows * (size_t)(p.n / p.n_kv), T::rows), blocks = tiles * (unsigned)(p.n_kv * p.n_seqs);
@@ -230,8 +290,8 @@ template <class C, int DIM, int WARPS> static void launch(struct device *dev, st
     bool split = parts > 1 && blocks < 2 * (unsigned)dev->processors && need <= WORK && p.n_seqs * parts < 65536;
     p.parts = split ? parts : 0;
     p.work = dev->work;
-    ALLOW_SHARED(dev, (attend_kernel<C, DIM, WARPS>), T::shared);
-    LAUNCH(dev, (attend_kernel<C, DIM, WARPS>), dim3(tiles, (unsigned)p.n_kv, (unsigned)(p.n_seqs * (p.parts ? p.parts : 1))),
+    ALLOW_SHARED(dev, (attend_kernel<C, DIM, WARPS, FRESH>), T::shared);
+    LAUNCH(dev, (attend_kernel<C, DIM, WARPS, FRESH>), dim3(tiles, (unsigned)p.n_kv, (unsigned)(p.n_seqs * (p.parts ? p.parts : 1))),
            T::threads, T::shared, p);
     if (p.parts)
         LAUNCH(dev, merge_kernel, dim3(blocks_for((size_t)rows * (size_t)p.n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p, rows);
@@ -239,10 +299,12 @@ template <class C, int DIM, int WARPS> static void launch(struct device *dev, st
 
 template <class C, int DIM> static void launch_dim(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
 {
-    if (max_rows * (p.n / p.n_kv) <= 16)
-        launch<C, DIM, 1>(dev, p, rows, max_rows, parts);
+    if (p.fresh.k.data)
+        launch<C, DIM, 1, true>(dev, p, rows, max_rows, parts);
+    else if (max_rows * (p.n / p.n_kv) <= 16)
+        launch<C, DIM, 1, false>(dev, p, rows, max_rows, parts);
     else
-        launch<C, DIM, 4>(dev, p, rows, max_rows, parts);
+        launch<C, DIM, 4, false>(dev, p, rows, max_rows, parts);
 }
 
 template <class C> static void launch_cache(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
@@ -274,28 +336,48 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kerne
                head / (p.n / p.n_kv), p.dim, p.score, lane);
 }
 
-void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer, const struct heads *h,
-                 const struct batch *b, const struct view *view)
+static bool tiles_fit(const struct heads *h) { return h->dim % 8 == 0 && h->dim <= 128; }
+
+static void attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer, const struct heads *h,
+                   const struct batch *b, const struct view *view, const struct prep &fresh)
 {
     size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
     struct attend p = {};
-    if (b->n_rows <= 0)
-        return;
     p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.score = { h->scale, h->softcap };
     p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, entry, entry, head, view->pages, view->fill, kv->page, 0 };
     p.first = b->first, p.from = view->from, p.limit = view->limit, p.max_pages = view->max_pages, p.n_seqs = b->n_seqs;
+    p.fresh = fresh;
     int parts = (view->max_kv + PART - 1) / PART;
-    bool fits = h->dim % 8 == 0 && h->dim <= 128;
-    if (fits && kv->dtype == BF16)
-        launch_cache<bf16>(dev, p, b->n_rows, b->max_rows, parts);
-    else if (fits && kv->dtype == F16)
-        launch_cache<f16>(dev, p, b->n_rows, b->max_rows, parts);
-    else if (fits && kv->dtype == Q8)
-        launch_cache<signed char>(dev, p, b->n_rows, b->max_rows, parts);
-    else if (fits && kv->dtype == F8)
-        launch_cache<e4m3>(dev, p, b->n_rows, b->max_rows, parts);
-    else if (fits)
-        launch_cache<float>(dev, p, b->n_rows, b->max_rows, parts);
-    else
+    if (!tiles_fit(h))
         LAUNCH(dev, attend_plain_kernel, dim3(blocks_for((size_t)b->n_rows * (size_t)h->n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p, b->n_rows);
+    else if (kv->dtype == BF16)
+        launch_cache<bf16>(dev, p, b->n_rows, b->max_rows, parts);
+    else if (kv->dtype == F16)
+        launch_cache<f16>(dev, p, b->n_rows, b->max_rows, parts);
+    else if (kv->dtype == Q8)
+        launch_cache<signed char>(dev, p, b->n_rows, b->max_rows, parts);
+    else if (kv->dtype == F8)
+        launch_cache<e4m3>(dev, p, b->n_rows, b->max_rows, parts);
+    else
+        launch_cache<float>(dev, p, b->n_rows, b->max_rows, parts);
+}
+
+void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer, const struct heads *h,
+                 const struct batch *b, const struct view *view)
+{
+    if (b->n_rows > 0)
+        attend(dev, out, q, kv, layer, h, b, view, {});
+}
+
+void cuda_prep_attend(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v, const struct kv *kv,
+                      int layer, const struct heads *h, const struct batch *b, const struct view *view)
+{
+    if (b->n_rows <= 0)
+        return;
+    if (tiles_fit(h) && b->max_rows * (h->n / h->n_kv) <= 16 && b->max_rows == 1) {
+        attend(dev, out, q, kv, layer, h, b, view, prep_of(q, k, v, h, b->pos, kv, layer, view->slot));
+        return;
+    }
+    cuda_prep(dev, q, k, v, h, b->pos, kv, layer, view->slot);
+    attend(dev, out, q, kv, layer, h, b, view, {});
 }

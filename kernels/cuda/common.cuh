@@ -192,6 +192,8 @@ void cuda_prep(struct device *, struct tensor q, struct tensor k, struct tensor 
                const struct kv *, int layer, const int *slot);
 void cuda_attend(struct device *, struct tensor out, struct tensor q, const struct kv *, int layer, const struct heads *,
                  const struct batch *, const struct view *);
+void cuda_prep_attend(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v, const struct kv *, int layer,
+                      const struct heads *, const struct batch *, const struct view *);
 void cuda_attend_ragged(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                         const struct heads *, int n_seg, const int *q_first, const int *kv_first);
 void cuda_pixels(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);

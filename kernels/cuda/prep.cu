@@ -3,91 +3,9 @@
  *
  * A head is held in shared memory (at most 512 numbers), so its global memory
  * is read once and written once. Bound by the launch at decode. */
-#include "kernels/cuda/common.cuh"
+#include "kernels/cuda/prep.cuh"
 
 enum { WARPS = 4, MAX_DIM = 512 };
-
-struct prep {
-    struct tensor q, k, v;
-    int           n, n_kv, dim;
-    bool          q_normed, k_normed, rotated;
-    struct norm   q_norm, k_norm;
-    struct rope   rope;
-    const int    *pos, *slot;         /* slot NULL: no cache            */
-    enum dtype    dtype;
-    unsigned char *k_cache, *v_cache; /* of this layer                  */
-    size_t        head;               /* bytes of one, in the cache     */
-};
-
-static __device__ void normalise(float *head, int dim, const struct norm &norm, int lane)
-{
-    float mean = 0, square = 0;
-    if (norm.center) {
-        for (int i = lane; i < dim; i += 32)
-            mean += head[i];
-        mean = warp_sum(mean) / (float)dim;
-    }
-    for (int i = lane; i < dim; i += 32)
-        square = fmaf(head[i] - mean, head[i] - mean, square);
-    float scale = 1 / sqrtf(warp_sum(square) / (float)dim + norm.eps);
-    for (int i = lane; i < dim; i += 32) {
-        float y = (head[i] - mean) * scale;
-        if (norm.w.data)
-            y *= row_of(norm.w, 0)[i];
-        head[i] = norm.b.data ? y + row_of(norm.b, 0)[i] : y;
-    }
-}
-
-static __device__ void rotate(float *head, const struct rope &rope, const int *pos, int rows, int r, int lane)
-{
-    int half = rope.rot_dim / 2;
-    for (int i = lane; i < half; i += 32) {
-        float angle = (float)pos[rope.axis[i] * rows + r] * rope.freq[i], c = cosf(angle) * rope.mscale, s = sinf(angle) * rope.mscale;
-        int a = rope.interleaved ? 2 * i : i, b = rope.interleaved ? a + 1 : a + half;
-        float x = head[a], y = head[b];
-        head[a] = x * c - y * s;
-        head[b] = y * c + x * s;
-    }
-}
-
-/* The nearest number of int8, and of e4m3 as f8_put(). */
-static __device__ __forceinline__ uint32_t int8_bits(float x)
-{
-    return (uint32_t)(int)fminf(fmaxf(x + 0x1.8p23f - 0x1.8p23f, -127), 127) & 0xff;
-}
-
-static __device__ __forceinline__ uint32_t e4m3_bits(float x)
-{
-    uint32_t u = __float_as_uint(fminf(fabsf(x), 448) * 0x1p-120f);
-    return (u + 0x7ffff + (u >> 20 & 1)) >> 20 | (__float_as_uint(x) >> 24 & 0x80);
-}
-
-/* Into the cache, as kv_put() does. */
-static __device__ void store_head(enum dtype t, unsigned char *to, const float *x, int dim, int lane)
-{
-    if (!has_scale(t)) {
-        for (int i = lane; i < dim; i += 32)
-            store_as(t, to, (size_t)i, x[i]);
-        return;
-    }
-    float most = 0, rest = 0;
-    for (int i = lane; i < dim; i += 32)
-        most = fmaxf(most, fabsf(x[i])), rest += x[i] - x[i];
-    for (int i = 16; i > 0; i >>= 1)
-        most = fmaxf(most, __shfl_xor_sync(~0u, most, i));
-    bool finite = warp_sum(rest) == 0, some = finite && most >= 0x1p-100f;
-    float scale = some ? most / (t == Q8 ? 127 : 448) : 0, inverse = some ? 1 / scale : 0;
-    if (lane == 0)
-        *(float *)to = finite ? scale : __uint_as_float(0x7fc00000);
-    for (int i = 4 * lane; i < (dim + QUANT_GROUP - 1) / QUANT_GROUP * QUANT_GROUP; i += 4 * 32) {
-        uint32_t four = 0;
-        for (int j = 0; j < 4; j++) {
-            float q = some && i + j < dim ? x[i + j] * inverse : 0;
-            four |= (t == Q8 ? int8_bits(q) : e4m3_bits(q)) << 8 * j;
-        }
-        *(uint32_t *)(to + QUANT_HEAD + i) = four;
-    }
-}
 
 /* Head g of row r: first those of q, then k's, then v's. */
 static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
@@ -108,8 +26,8 @@ static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
     if (normed)
         normalise(head, p.dim, is_q ? p.q_norm : p.k_norm, lane);
     __syncwarp();
-    if (rotated)
-        rotate(head, p.rope, p.pos, x.rows, r, lane);
+    for (int i = lane; rotated && i < p.rope.rot_dim / 2; i += 32)
+        rotate_pair(head, p.rope, i, turn_of(p.rope, p.pos, x.rows, r, i));
     __syncwarp();
     for (int i = lane; i < p.dim && (normed || rotated); i += 32)
         from[i] = head[i];
@@ -120,27 +38,13 @@ static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
 void cuda_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h, const int *pos,
                const struct kv *kv, int layer, const int *slot)
 {
-    int rows = q.data ? q.rows : k.data ? k.rows : v.rows;
-    struct prep p = {};
+    int rows = q.data ? q.rows : k.data ? k.rows : v.rows, heads = (q.data ? h->n : 0) + (k.data || v.data ? 2 * h->n_kv : 0);
     if (rows <= 0)
         return;
     if (h->dim > MAX_DIM) {
         device_fail(dev, "a head of more than 512 numbers", cudaErrorInvalidValue);
         return;
     }
-    p.q = q, p.k = k, p.v = v, p.n = q.data ? h->n : 0, p.n_kv = h->n_kv, p.dim = h->dim, p.pos = pos;
-    p.q_normed = h->q_norm != NULL, p.k_normed = h->k_norm != NULL, p.rotated = h->rope != NULL;
-    if (h->q_norm)
-        p.q_norm = *h->q_norm;
-    if (h->k_norm)
-        p.k_norm = *h->k_norm;
-    if (h->rope)
-        p.rope = *h->rope;
-    if (kv && slot) {
-        size_t at = (size_t)layer * kv_layer_bytes(kv);
-        p.slot = slot, p.dtype = kv->dtype, p.head = kv_head_bytes(kv);
-        p.k_cache = (unsigned char *)kv->k + at, p.v_cache = (unsigned char *)kv->v + at;
-    }
-    int heads = p.n + (k.data || v.data ? 2 * h->n_kv : 0);
-    LAUNCH(dev, prep_kernel, dim3((unsigned)rows, blocks_for((size_t)heads, WARPS)), 32 * WARPS, 0, p);
+    LAUNCH(dev, prep_kernel, dim3((unsigned)rows, blocks_for((size_t)heads, WARPS)), 32 * WARPS, 0,
+           prep_of(q, k, v, h, pos, kv, layer, slot));
 }
