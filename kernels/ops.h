@@ -128,6 +128,9 @@ struct ops {
     void (*norm)(struct device *, struct tensor out, struct tensor x, const struct norm *, struct tensor add,
                  struct tensor then_out, const struct norm *then);
                    /* out = norm(x) + add; add: residual, may be out, or empty. then not NULL: then_out = then(out) */
+    /* linear(y, x, w), then norm(out, y) and so on, in one; NULL: nothing is won. */
+    void (*linear_norm)(struct device *, struct tensor y, struct tensor x, const struct weight *, const struct epilogue *,
+                        struct tensor out, const struct norm *, struct tensor add, struct tensor then_out, const struct norm *then);
     void (*act)(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
     void (*add)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* b may have one row: broadcast */
     void (*mul)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* likewise */

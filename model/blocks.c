@@ -11,36 +11,38 @@ struct tensor block_embed(struct run *r, const struct weight *w, const struct fo
     return x;
 }
 
-void block_attend(struct run *r, struct tensor x, const struct block *b, int layer, const struct batch *batch)
+/* x += post(w y), or without post x += w y; h = next(x), if something follows. */
+static void add_back(struct run *r, struct tensor x, struct tensor h, struct tensor y, const struct weight *w, const struct norm *post,
+                     const struct norm *next)
 {
-    NN_SCRATCH(r) {
-        struct tensor h = nn_norm(r, x, &b->norm1);
-        h = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
-        h = nn_attend(r, h, layer, &b->heads, batch);
-        nn_linear_to(r, x, h, &b->o, (struct epilogue){ .add = x });
-    }
+    struct epilogue residual = { .add = x };
+    if (post->w.data)
+        nn_linear_norm(r, nn_new(r, x.rows, x.cols), y, w, (struct epilogue){ 0 }, x, post, x, h, next);
+    else if (next)
+        nn_linear_norm(r, x, y, w, residual, h, next, (struct tensor){ 0 }, (struct tensor){ 0 }, NULL);
+    else
+        nn_linear_to(r, x, y, w, residual);
 }
 
-void block_attend_normed(struct run *r, struct tensor x, struct tensor h, const struct block *b, int layer, const struct batch *batch)
+void block_attend(struct run *r, struct tensor x, struct tensor h, const struct block *b, int layer, const struct batch *batch,
+                  const struct norm *next)
 {
     NN_SCRATCH(r) {
         struct tensor y = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
         y = nn_attend(r, y, layer, &b->heads, batch);
-        y = nn_linear(r, y, &b->o, (struct epilogue){ 0 });
-        nn_norm_then(r, x, y, &b->post1, x, h, &b->norm2);
+        add_back(r, x, h, y, &b->o, &b->post1, next);
     }
 }
 
-void block_mlp_normed(struct run *r, struct tensor x, struct tensor h, const struct block *b, enum act act, const struct norm *next)
+void block_mlp(struct run *r, struct tensor x, struct tensor h, const struct block *b, enum act act, const struct norm *next)
 {
     NN_SCRATCH(r) {
         struct tensor y = nn_linear(r, h, &b->up, (struct epilogue){ .act = act, .glu = true });
-        y = nn_linear(r, y, &b->down, (struct epilogue){ 0 });
-        nn_norm_then(r, x, y, &b->post2, x, h, next);
+        add_back(r, x, h, y, &b->down, &b->post2, next);
     }
 }
 
-void block_attend_ragged(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first)
+void block_vision_attend(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first)
 {
     NN_SCRATCH(r) {
         struct tensor h = nn_norm(r, x, &b->norm1);
@@ -50,7 +52,7 @@ void block_attend_ragged(struct run *r, struct tensor x, const struct block *b, 
     }
 }
 
-static void mlp(struct run *r, struct tensor x, const struct block *b, struct epilogue e)
+static void vision_mlp(struct run *r, struct tensor x, const struct block *b, struct epilogue e)
 {
     NN_SCRATCH(r) {
         struct tensor h = nn_norm(r, x, &b->norm2);
@@ -59,14 +61,14 @@ static void mlp(struct run *r, struct tensor x, const struct block *b, struct ep
     }
 }
 
-void block_mlp(struct run *r, struct tensor x, const struct block *b, enum act act)
+void block_vision_mlp(struct run *r, struct tensor x, const struct block *b, enum act act)
 {
-    mlp(r, x, b, (struct epilogue){ .act = act });
+    vision_mlp(r, x, b, (struct epilogue){ .act = act });
 }
 
-void block_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act)
+void block_vision_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act)
 {
-    mlp(r, x, b, (struct epilogue){ .act = act, .glu = true });
+    vision_mlp(r, x, b, (struct epilogue){ .act = act, .glu = true });
 }
 
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,

@@ -17,17 +17,18 @@ struct block {                       /* one transformer layer; a family fills wh
 
 /* Embeddings of the step's tokens, the first `w->in` columns of the pool's rows in the places of image tokens. */
 struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in);
-/* x += o(attend(qkv(norm1(x)))) over the text cache */
-void block_attend(struct run *r, struct tensor x, const struct block *b, int layer, const struct batch *batch);
-/* x += down(act(up(norm2(x)))), and the gated form act(gate) * up */
-void block_mlp(struct run *r, struct tensor x, const struct block *b, enum act act);
-void block_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act);
-/* The same two with post1 and post2 before the sums (GLM). h: norm1(x) before the first, norm2(x) between them, next(x) after
- * the second, where next is the norm that follows, or NULL. */
-void block_attend_normed(struct run *r, struct tensor x, struct tensor h, const struct block *b, int layer, const struct batch *batch);
-void block_mlp_normed(struct run *r, struct tensor x, struct tensor h, const struct block *b, enum act act, const struct norm *next);
+/* Text. h: norm1(x) before the first, norm2(x) before the second; afterwards next(x), or anything if next is NULL.
+ *   x += o(attend(qkv(h))) over the text cache
+ *   x += down(act(gate(h)) * up(h))
+ * What is added goes through post1 and post2 where the weights have them (GLM). */
+void block_attend(struct run *r, struct tensor x, struct tensor h, const struct block *b, int layer, const struct batch *batch,
+                  const struct norm *next);
+void block_mlp(struct run *r, struct tensor x, struct tensor h, const struct block *b, enum act act, const struct norm *next);
 /* Vision: x += o(attend(qkv(norm1(x)))) within segments first[s] .. first[s+1]; pos (3, rows). */
-void block_attend_ragged(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first);
+void block_vision_attend(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first);
+/* x += down(act(up(norm2(x)))), and the gated form act(gate) * up */
+void block_vision_mlp(struct run *r, struct tensor x, const struct block *b, enum act act);
+void block_vision_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act);
 /* Logits of the rows that are asked for: head(norm(x)); no rows if none is. */
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                            const struct forward *in);

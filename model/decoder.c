@@ -98,23 +98,15 @@ void glm_decoder_load(struct loader *l, struct decoder *d, struct hparams *text,
     }
 }
 
-struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
-{
-    struct tensor x = block_embed(r, &d->embed, in);
-    for (int i = 0; i < d->n_layers; i++) {
-        block_attend(r, x, &d->layer[i], i, &in->batch);
-        block_mlp_gated(r, x, &d->layer[i], ACT_SILU);
-    }
-    return block_logits(r, x, &d->norm, &d->head, in);
-}
+const struct norm *decoder_next(const struct decoder *d, int i) { return i + 1 < d->n_layers ? &d->layer[i + 1].norm1 : NULL; }
 
-struct tensor glm_decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
+struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
 {
     struct tensor x = block_embed(r, &d->embed, in);
     struct tensor h = nn_norm(r, x, &d->layer[0].norm1);
     for (int i = 0; i < d->n_layers; i++) {
-        block_attend_normed(r, x, h, &d->layer[i], i, &in->batch);
-        block_mlp_normed(r, x, h, &d->layer[i], ACT_SILU, i + 1 < d->n_layers ? &d->layer[i + 1].norm1 : NULL);
+        block_attend(r, x, h, &d->layer[i], i, &in->batch, &d->layer[i].norm2);
+        block_mlp(r, x, h, &d->layer[i], ACT_SILU, decoder_next(d, i));
     }
     return block_logits(r, x, &d->norm, &d->head, in);
 }

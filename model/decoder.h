@@ -34,6 +34,6 @@ void glm_decoder_load(struct loader *l, struct decoder *d, struct hparams *text,
                       const struct decoder_kind *kind);
 
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in);
-struct tensor glm_decoder_forward(struct run *r, const struct decoder *d, const struct forward *in);
+const struct norm *decoder_next(const struct decoder *d, int i);     /* the norm that follows layer i; NULL after the last */
 
 #endif

@@ -196,8 +196,8 @@ static void glm4v_encode(const struct model *m, struct run *r, const struct enco
     add_positions(r, x, g, &grid);
     patch_grid_free(&grid);
     for (int i = 0; i < g->n_vision; i++) {
-        block_attend_ragged(r, x, &g->vision[i], places, 1, first);
-        block_mlp_gated(r, x, &g->vision[i], g->act);
+        block_vision_attend(r, x, &g->vision[i], places, 1, first);
+        block_vision_mlp_gated(r, x, &g->vision[i], g->act);
     }
     nn_norm_to(r, x, x, &g->norm_out);
     x = nn_reshape(x, in->plan.n_tokens, g->downsample.in);
@@ -218,7 +218,7 @@ static void glm4v_values(const struct model *m, const struct image_plan *p, cons
 static struct tensor glm4v_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct glm4v *g = m->impl;
-    return glm_decoder_forward(r, &g->text, in);
+    return decoder_forward(r, &g->text, in);
 }
 
 const struct family family_glm4v = {

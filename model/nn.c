@@ -77,7 +77,7 @@ struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, in
     return out;
 }
 
-void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
+static void check_linear(struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
 {
     int n = e.glu ? w->out / 2 : w->out;
     CHECK(x.cols == w->in && out.cols == n && out.rows == x.rows && w->layout == LAYOUT_LINEAR,
@@ -85,6 +85,11 @@ void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struc
     CHECK(!e.add.data || (e.add.rows == out.rows && e.add.cols == n), "adds (%d, %d) to (%d, %d)", e.add.rows, e.add.cols,
           out.rows, n);
     CHECK(!e.mul.data || (e.mul.rows == 1 && e.mul.cols == n), "scales %d columns by %d", n, e.mul.cols);
+}
+
+void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
+{
+    check_linear(out, x, w, e);
     r->ops->linear(r->dev, out, x, w, &e);
 }
 
@@ -95,8 +100,8 @@ struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, 
     return out;
 }
 
-void nn_norm_then(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
-                  struct tensor then_out, const struct norm *then)
+static void check_norm(struct tensor out, struct tensor x, const struct norm *n, struct tensor add, struct tensor then_out,
+                       const struct norm *then)
 {
     CHECK(x.cols == n->w.cols && out.cols == x.cols && out.rows == x.rows && (!n->b.data || n->b.cols == x.cols),
           "(%d, %d) = norm %d of (%d, %d)", out.rows, out.cols, n->w.cols, x.rows, x.cols);
@@ -104,7 +109,26 @@ void nn_norm_then(struct run *r, struct tensor out, struct tensor x, const struc
           out.cols);
     CHECK(!then || (then->w.cols == x.cols && then_out.rows == out.rows && then_out.cols == out.cols), "then (%d, %d) = norm %d of (%d, %d)",
           then_out.rows, then_out.cols, then->w.cols, out.rows, out.cols);
+}
+
+void nn_norm_then(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
+                  struct tensor then_out, const struct norm *then)
+{
+    check_norm(out, x, n, add, then_out, then);
     r->ops->norm(r->dev, out, x, n, add, then_out, then);
+}
+
+void nn_linear_norm(struct run *r, struct tensor y, struct tensor x, const struct weight *w, struct epilogue e, struct tensor out,
+                    const struct norm *n, struct tensor add, struct tensor then_out, const struct norm *then)
+{
+    check_linear(y, x, w, e);
+    check_norm(out, y, n, add, then_out, then);
+    if (r->ops->linear_norm) {
+        r->ops->linear_norm(r->dev, y, x, w, &e, out, n, add, then_out, then);
+        return;
+    }
+    r->ops->linear(r->dev, y, x, w, &e);
+    r->ops->norm(r->dev, out, y, n, add, then_out, then);
 }
 
 void nn_norm_add(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add)

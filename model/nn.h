@@ -34,6 +34,9 @@ void          nn_norm_add(struct run *r, struct tensor out, struct tensor x, con
 /* out = n(x) + add, then_out = then(out); then NULL: the first alone. */
 void          nn_norm_then(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
                            struct tensor then_out, const struct norm *then);
+/* y = linear(x), then nn_norm_then(out, y, ...) */
+void          nn_linear_norm(struct run *r, struct tensor y, struct tensor x, const struct weight *w, struct epilogue e,
+                             struct tensor out, const struct norm *n, struct tensor add, struct tensor then_out, const struct norm *then);
 void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
 void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);

@@ -379,8 +379,8 @@ static struct tensor fine_features(struct run *r, const struct autoglm *g, const
         nn_linear_to(r, x, positions(r, g, h, w), &g->position, (struct epilogue){ .add = stem(r, g, image, &ph, &pw) });
     }
     for (int i = 0; i < g->n_vision; i++) {
-        block_attend_ragged(r, x, &g->vision[i], places, 1, all);
-        block_mlp(r, x, &g->vision[i], ACT_GELU_TANH);
+        block_vision_attend(r, x, &g->vision[i], places, 1, all);
+        block_vision_mlp(r, x, &g->vision[i], ACT_GELU_TANH);
     }
     nn_norm_to(r, x, x, &g->vision_norm);
     return x;
@@ -442,11 +442,15 @@ static struct tensor autoglm_forward(const struct model *m, struct run *r, const
 {
     const struct autoglm *g = m->impl;
     struct tensor x = block_embed(r, &g->embed, in);
+    struct tensor h = nn_norm(r, x, &g->layer[0].norm1);
     for (int i = 0; i < g->n_layers; i++) {
-        block_attend(r, x, &g->layer[i], i, &in->batch);
-        if (g->cross[i].index >= 0 && in->cross.n_rows > 0)
+        bool crosses = g->cross[i].index >= 0 && in->cross.n_rows > 0;
+        block_attend(r, x, h, &g->layer[i], i, &in->batch, crosses ? NULL : &g->layer[i].norm2);
+        if (crosses) {
             cross_modal(r, x, g, &g->cross[i], in);
-        block_mlp_gated(r, x, &g->layer[i], ACT_SILU);
+            nn_norm_to(r, h, x, &g->layer[i].norm2);
+        }
+        block_mlp(r, x, h, &g->layer[i], ACT_SILU, i + 1 < g->n_layers ? &g->layer[i + 1].norm1 : NULL);
     }
     return block_logits(r, x, &g->norm, &g->embed, in);
 }

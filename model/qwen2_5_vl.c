@@ -113,8 +113,8 @@ static void qwen2_5_vl_encode(const struct model *m, struct run *r, const struct
         r->ops->gather(r->dev, x, plain, 1, order, NULL);
     }
     for (int i = 0; i < v->n_vision; i++) {
-        block_attend_ragged(r, x, &v->vision[i], places, q->whole[i] ? 1 : win.n, q->whole[i] ? whole : windows);
-        block_mlp_gated(r, x, &v->vision[i], v->act);
+        block_vision_attend(r, x, &v->vision[i], places, q->whole[i] ? 1 : win.n, q->whole[i] ? whole : windows);
+        block_vision_mlp_gated(r, x, &v->vision[i], v->act);
     }
     patch_grid_free(&grid);
     windows_free(&win);

@@ -51,8 +51,8 @@ static void qwen2_vl_encode(const struct model *m, struct run *r, const struct e
     struct tensor x = patches_embed(r, &v->patches, in, &grid);
     patch_grid_free(&grid);
     for (int i = 0; i < v->n_vision; i++) {
-        block_attend_ragged(r, x, &v->vision[i], places, 1, first);
-        block_mlp(r, x, &v->vision[i], v->act);
+        block_vision_attend(r, x, &v->vision[i], places, 1, first);
+        block_vision_mlp(r, x, &v->vision[i], v->act);
     }
     nn_norm_to(r, x, x, &q->merger.norm);
     x = vlm_merge(r, &q->merger, nn_reshape(x, in->plan.n_tokens, q->merger.in.in));

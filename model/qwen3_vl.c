@@ -144,8 +144,8 @@ static void qwen3_vl_encode(const struct model *m, struct run *r, const struct e
     add_positions(r, x, q, &grid);
     patch_grid_free(&grid);
     for (int i = 0; i < v->n_vision; i++) {
-        block_attend_ragged(r, x, &v->vision[i], places, 1, first);
-        block_mlp(r, x, &v->vision[i], v->act);
+        block_vision_attend(r, x, &v->vision[i], places, 1, first);
+        block_vision_mlp(r, x, &v->vision[i], v->act);
         if (deep < q->n_deep && q->deep_layer[deep] == i)
             NN_SCRATCH(r) {
                 struct tensor h = nn_norm(r, nn_reshape(x, tokens, wide), &q->deep[deep].norm);
@@ -162,15 +162,20 @@ static struct tensor qwen3_vl_forward(const struct model *m, struct run *r, cons
     const struct qwen3_vl *q = m->impl;
     const struct decoder *d = &q->vlm.text;
     struct tensor x = block_embed(r, &d->embed, in);
+    struct tensor h = nn_norm(r, x, &d->layer[0].norm1);
     for (int i = 0; i < d->n_layers; i++) {
-        block_attend(r, x, &d->layer[i], i, &in->batch);
-        block_mlp_gated(r, x, &d->layer[i], ACT_SILU);
-        if (i < q->n_deep && in->n_image > 0)
+        bool deep = i < q->n_deep && in->n_image > 0;
+        const struct norm *next = decoder_next(d, i);
+        block_attend(r, x, h, &d->layer[i], i, &in->batch, &d->layer[i].norm2);
+        block_mlp(r, x, h, &d->layer[i], ACT_SILU, deep ? NULL : next);
+        if (deep)
             NN_SCRATCH(r) {
                 struct tensor rows = nn_cols(in->pool, m->hidden * (i + 1), m->hidden);
                 rows = nn_gather(r, rows, in->n_image, 1, in->image_src, NULL);
                 nn_scatter(r, x, rows, in->image_dst, true);
             }
+        if (deep && next)
+            nn_norm_to(r, h, x, next);
     }
     return block_logits(r, x, &d->norm, &d->head, in);
 }

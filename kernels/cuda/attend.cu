@@ -139,7 +139,7 @@ prepare_heads(H *q, float *heads, const struct attend &p, int seq, int kv_head, 
     int lane = (int)threadIdx.x, r = p.first[seq], group = p.n / p.n_kv, limit = p.limit[r], slot = f.slot ? f.slot[r] : -1;
     bool stores = slot >= 0 && limit > 0 && (!p.parts || (limit - 1) / PART == part);
     float *k = heads + ROWS * DIM, *v = k + DIM;
-    float2 turn[TURNS];
+    float2 turn[TURNS] = {};
     for (int c = lane; c < ROWS * DIM; c += 32) {
         int i = c / DIM, d = c % DIM;
         heads[c] = i < group && d < p.dim ? row_of(p.q, r)[(kv_head * group + i) * p.dim + d] : 0;

@@ -2,7 +2,7 @@
  * share: numbers of every stored type, sums over a warp, activations.
  *
  * Rules for kernel code: no atomics on floats (a row's result would depend on
- * the weather); fmaf where a fused product is meant (contraction is off);
+ * the weather); blocks of a launch meet in last_block() and nowhere else; fmaf where a fused product is meant (contraction is off);
  * __syncwarp() between lanes that exchange through shared memory; dynamic
  * shared memory is called smem_raw. */
 #ifndef KERNELS_CUDA_COMMON_CUH
@@ -28,6 +28,7 @@ struct device {
     int          stage;        /* the buffer that is being filled ...       */
     size_t       staged;       /* ... up to here                            */
     float       *work;         /* owned (WORK bytes)                        */
+    unsigned    *arrived;      /* owned; counts blocks, see last_block(); 0 between launches */
     int          processors;
     struct blas  *blas;        /* owned; NULL: own kernels multiply, see blas.cu     */
     struct graph *graphs;      /* owned (n_graphs): recorded steps, see graphs.cu ... */
@@ -156,6 +157,21 @@ __device__ __forceinline__ float warp_sum(float x)
     return x;
 }
 
+/* The blocks of a launch come here when they are done. True for all threads of the last one, which then sees what the others
+ * have stored. arrived: 0 before, and again when the last has come. */
+__device__ __forceinline__ bool last_block(unsigned *arrived, unsigned blocks)
+{
+    __shared__ int last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0)
+        last = atomicInc(arrived, blocks - 1) == blocks - 1;
+    __syncthreads();
+    if (last)
+        __threadfence();
+    return last;
+}
+
 __device__ __forceinline__ float activate(enum act act, float x)
 {
     switch (act) {
@@ -181,6 +197,8 @@ void   cuda_release(struct device *, struct weight *);
 size_t cuda_packed_bytes(const struct weight *shape, enum dtype want);
 void cuda_embed(struct device *, struct tensor out, const struct weight *, const int *ids);
 void cuda_linear(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
+void cuda_linear_norm(struct device *, struct tensor y, struct tensor x, const struct weight *, const struct epilogue *, struct tensor out,
+                      const struct norm *, struct tensor add, struct tensor then_out, const struct norm *then);
 void cuda_norm(struct device *, struct tensor out, struct tensor x, const struct norm *, struct tensor add, struct tensor then_out,
                const struct norm *then);
 void cuda_act(struct device *, struct tensor out, struct tensor x, enum act, bool glu);

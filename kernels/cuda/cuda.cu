@@ -55,6 +55,7 @@ static void cuda_close(struct device *dev)
     blas_close(dev);
     cudaFreeHost(dev->staging);
     cudaFree(dev->work);
+    cudaFree(dev->arrived);
     if (dev->stream)
         cudaStreamDestroy(dev->stream);
     free(dev);
@@ -84,7 +85,9 @@ static int cuda_open(struct device **out, int threads, struct err *e)
               worked(dev, cudaDeviceGetAttribute(&dev->processors, cudaDevAttrMultiProcessorCount, 0), "asking the CUDA device") &&
               worked(dev, cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking), "creating a stream") &&
               worked(dev, cudaMallocHost((void **)&dev->staging, (size_t)STAGING * STAGES_IN_FLIGHT), "pinned memory") &&
-              worked(dev, cudaMalloc((void **)&dev->work, WORK), "CUDA memory");
+              worked(dev, cudaMalloc((void **)&dev->work, WORK), "CUDA memory") &&
+              worked(dev, cudaMalloc((void **)&dev->arrived, sizeof *dev->arrived), "CUDA memory") &&
+              worked(dev, cudaMemsetAsync(dev->arrived, 0, sizeof *dev->arrived, dev->stream), "CUDA memory");
     for (int i = 0; ok && i < STAGES_IN_FLIGHT; i++)
         ok = worked(dev, cudaEventCreateWithFlags(&dev->copied[i], cudaEventDisableTiming), "creating an event");
     if (!ok) {
@@ -183,7 +186,7 @@ static struct backend backend_make(void)
     o->embed = cuda_embed, o->linear = cuda_linear, o->norm = cuda_norm, o->act = cuda_act;
     o->add = cuda_add, o->mul = cuda_mul, o->copy = cuda_copy, o->fuse = cuda_fuse;
     o->prep = cuda_prep, o->attend = cuda_attend, o->attend_ragged = cuda_attend_ragged;
-    o->prep_attend = cuda_prep_attend;
+    o->prep_attend = cuda_prep_attend, o->linear_norm = cuda_linear_norm;
     o->pixels = cuda_pixels, o->conv2d = cuda_conv2d, o->dwconv2d = cuda_dwconv2d;
     o->gather = cuda_gather, o->scatter = cuda_scatter;
     o->mask = cuda_mask, o->penalize = cuda_penalize, o->sample = cuda_sample, o->logprobs = cuda_logprobs;

@@ -28,16 +28,21 @@ struct matrix_rows {
     __device__ float at(int r, int k) const { return row_of(x, r)[k]; }
 };
 
-void cuda_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e)
+/* after: NULL, or norms that may follow in the same launch: false if they did not. */
+static bool multiply(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e,
+                     const struct norms *after)
 {
     struct finish f = { e->act, e->glu, e->glu ? w->out / 2 : w->out, w->bias, e->mul, e->add, out };
     if (x.rows <= 0 || f.n <= 0)
-        return;
+        return false;
     if (w->dtype == BF16 && blas_linear(dev, x, w, f))
-        return;
+        return false;
     bool aligned = (size_t)x.data % 16 == 0 && x.stride % 4 == 0;
     struct product p = { (const float *)x.data, x.rows, w->in, x.stride, aligned, (const unsigned char *)w->data,
-                         (size_t)packed_stride(w) * 2, NULL, w->out, f };
+                         (size_t)packed_stride(w) * 2, NULL, w->out, f, {}, NULL };
+    bool in_one = after && x.rows <= TAIL_ROWS && (w->dtype == BF16 || quantised(w->dtype));
+    if (in_one)
+        p.after = *after, p.arrived = dev->arrived;
     if (quantised(w->dtype)) {
         p.w_stride = packed_row_bytes(w->dtype, w->in);
         p.scale = p.w + (size_t)w->out * p.w_stride;
@@ -52,4 +57,18 @@ void cuda_linear(struct device *dev, struct tensor out, struct tensor x, const s
         linear_launch<tile<64, 64, 32, 2, 2, 4>, plain_weight>(dev, p);
     else
         linear_launch<tile<128, 128, 32, 2, 4, 4>, plain_weight>(dev, p);
+    return in_one;
+}
+
+void cuda_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e)
+{
+    multiply(dev, out, x, w, e, NULL);
+}
+
+void cuda_linear_norm(struct device *dev, struct tensor y, struct tensor x, const struct weight *w, const struct epilogue *e,
+                      struct tensor out, const struct norm *norm, struct tensor add, struct tensor then_out, const struct norm *then)
+{
+    struct norms after = norms_of(out, y, norm, add, then_out, then);
+    if (!multiply(dev, y, x, w, e, &after))
+        cuda_norm(dev, out, y, norm, add, then_out, then);
 }

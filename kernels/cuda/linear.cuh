@@ -13,11 +13,15 @@
  * The left operand of m16n8k16 has sixteen rows. Up to eight rows of x it is W,
  * and x is the right one: half the multiplications.
  *
+ * Where a norm follows and the rows are few (TAIL_ROWS), the last block to be
+ * done norms them: a launch less, with the bits of norm.cu.
+ *
  * W comes by cp.async through a ring of tiles; x, and scales that change along
  * k, pass through registers into two tiles in turn. */
 #ifndef KERNELS_CUDA_LINEAR_CUH
 #define KERNELS_CUDA_LINEAR_CUH
 #include "kernels/cuda/finish.cuh"
+#include "kernels/cuda/norm.cuh"
 
 /* M rows of x, N of W, K columns; STAGES tiles of W in the ring. */
 template <int M, int N, int K, int WARPS_M, int WARPS_N, int STAGES> struct tile {
@@ -41,6 +45,8 @@ template <class T, class W> struct room {
            scale_bytes = W::grouped ? 2 * T::n * (T::k / 32) * 2 : 0, shared = x_bytes + w_bytes + scale_bytes };
 };
 
+enum { TAIL_ROWS = 2 };        /* one block norms them one after the other */
+
 struct product {
     const float *x;
     int m, k, x_stride;
@@ -50,6 +56,8 @@ struct product {
     const void *scale;         /* see W::grouped and W::scaled; or NULL    */
     int rows;                  /* of W                                     */
     struct finish f;
+    struct norms after;        /* with `arrived`                           */
+    unsigned *arrived;         /* see last_block(); NULL: no norm follows  */
 };
 
 /* Eight numbers, see split_pair(). */
@@ -307,6 +315,10 @@ template <class T, class W> static __global__ void __launch_bounds__(T::threads,
             multiply<T, W>(sum, xs, ws, scales + s % 2 * scale_tile, wm, wn, lane);
     }
     store<T, W>(sum, p, m0 + wm, n0, wn, lane);
+    if constexpr (T::w_left)
+        if (p.arrived && last_block(p.arrived, gridDim.x))
+            for (int r = 0; r < p.m; r++)
+                norm_both<T::threads>(p.after, r, (float *)smem_raw);
 }
 
 template <class T, class W> static void linear_launch(struct device *dev, const struct product &p)

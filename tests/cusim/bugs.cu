@@ -63,6 +63,29 @@ static __global__ void blocks_kernel(float *g)
         g[blockIdx.x ? 1 : 0] = blockIdx.x ? g[0] : 1;
 }
 
+/* The last block adds up what all have stored; each mistake of that. */
+enum { GOOD_LAST, NO_FENCE, NO_BARRIER_FIRST, NO_FENCE_AFTER, NO_COUNTER };
+
+static __global__ void last_kernel(int which, float *g, unsigned *counter)
+{
+    __shared__ int last;
+    int t = (int)threadIdx.x, n = (int)gridDim.x;
+    g[(int)blockIdx.x * 64 + t] = 1;
+    if (which != NO_FENCE)
+        __threadfence();
+    if (which != NO_BARRIER_FIRST)
+        __syncthreads();
+    if (t == 0)
+        last = which == NO_COUNTER ? (int)blockIdx.x == n - 1 : atomicInc(counter, (unsigned)n - 1) == (unsigned)n - 1;
+    __syncthreads();
+    if (!last)
+        return;
+    if (which != NO_FENCE_AFTER)
+        __threadfence();
+    for (int b = 1; b < n; b++)
+        g[t] += g[b * 64 + t];
+}
+
 static float *numbers(int n, int written)
 {
     static float zero[512];
@@ -79,6 +102,14 @@ static void run(int which)
 }
 
 static void run_blocks(int) { LAUNCH_RAW(blocks_kernel, dim3(2), dim3(32), (size_t)0, (cudaStream_t)0, numbers(2, 2)); }
+
+static void run_last(int which)
+{
+    float *counter = numbers(1, 1);
+    LAUNCH_RAW(last_kernel, dim3(4), dim3(64), (size_t)0, (cudaStream_t)0, which, numbers(256, 0), (unsigned *)counter);
+    if (which == GOOD_LAST)                              /* the counter is 0 again */
+        LAUNCH_RAW(last_kernel, dim3(3), dim3(64), (size_t)0, (cudaStream_t)0, which, numbers(192, 0), (unsigned *)counter);
+}
 
 static void run_freed(int)
 {
@@ -196,6 +227,10 @@ static const struct seeded { const char *name, *kind; void (*run)(int); int whic
     { "a buffer written before all have read it", "race", run, OVERWRITTEN_EARLY },
     { "lanes that wait for others that never come", "deadlock", run, DEADLOCK },
     { "a read of another block's store", "race-across-blocks", run_blocks, 0 },
+    { "stores not fenced before the last block reads them", "race-across-blocks", run_last, NO_FENCE },
+    { "a block that is counted before all its threads have stored", "race-across-blocks", run_last, NO_BARRIER_FIRST },
+    { "a last block without a fence of its own", "race-across-blocks", run_last, NO_FENCE_AFTER },
+    { "the block with the highest number taken for the last", "race-across-blocks", run_last, NO_COUNTER },
     { "use after free", "use-after-free", run_freed, 0 },
     { "a host pointer in a kernel", "wild-access", run_host, 0 },
     { "a copy in the wrong direction", "memcpy-direction", run_direction, 0 },
@@ -204,6 +239,7 @@ static const struct seeded { const char *name, *kind; void (*run)(int); int whic
     { "atomics", NULL, run, GOOD_ATOMICS },
     { "cp.async, waited for", NULL, run, GOOD_COPY },
     { "exchange through a barrier", NULL, run, GOOD_BARRIER },
+    { "the last block reads what all have stored", NULL, run_last, GOOD_LAST },
 };
 
 /* Case i: its name, or NULL after the last; *ok: reported as it must be. */

@@ -23,7 +23,7 @@ struct counted {                 /* one kernel with one size of block and shared
 
 static struct counted kernels[MAX_KERNELS];
 static int n_kernels;
-static struct counted now, first;              /* of the launch that runs; of its first block */
+static struct counted now, first, once;        /* of the launch that runs; of its first block; of what only the last one does */
 
 struct counting cusim_counting;
 
@@ -41,11 +41,20 @@ static struct counted *kernel_of(const struct launch *l)
 
 void cusim_count_access(int n, int how, int fresh)
 {
-    *(how & ACCESS_WRITE ? &now.stores : &now.loads) += n;
-    now.unique += fresh;
+    struct counted *to = cusim_counting.once ? &once : &now;
+    *(how & ACCESS_WRITE ? &to->stores : &to->loads) += n;
+    to->unique += fresh;
 }
 
 void cusim_count_tensor(double operations) { now.tensor += operations; }
+
+unsigned cusim_arrival(unsigned old, unsigned most)
+{
+    if (!cusim_counting.blocks)
+        return old;
+    cusim_counting.once = cusim_counting.last;
+    return cusim_counting.last ? most : 0;
+}
 
 void cusim_count_block_end(int nth)
 {
@@ -60,11 +69,13 @@ void cusim_count_launch_end(const struct launch *l, unsigned ran, unsigned all)
     double scale = (double)all / ran, others = ran > 1 ? (now.unique - first.unique) / (ran - 1) : 0;
     k->launches++;
     k->blocks += all;
-    k->loads += now.loads * scale;
-    k->stores += now.stores * scale;
+    k->loads += now.loads * scale + once.loads;
+    k->stores += now.stores * scale + once.stores;
     k->tensor += now.tensor * scale;
-    k->unique += first.unique + others * (all - 1);
+    k->unique += first.unique + others * (all - 1) + once.unique;
     memset(&now, 0, sizeof now);
+    memset(&once, 0, sizeof once);
+    cusim_counting.once = false;
 }
 
 /* Counts from now on, `blocks` of each launch; 0: runs and checks everything again. */

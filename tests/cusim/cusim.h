@@ -41,6 +41,8 @@ int      cusim_barrier(int op, int value, void *pc);
 void     cusim_warp(int kind, unsigned mask, const void *in, void *out, warp_fn fn, void *pc);
 unsigned cusim_activemask(void);
 void     shadow_access(uintptr_t a, int n, int how, void *pc);
+void     shadow_fence(void);
+unsigned cusim_arrival(unsigned old, unsigned most);
 void     cusim_cp_async(void *dst, const void *src, int n, int n_src, void *pc);
 void     cusim_cp_async_commit(void);
 void     cusim_cp_async_wait(int keep);
@@ -147,6 +149,18 @@ template <class T> CUSIM_CALL T atomicAdd(T *p, T v)
     *p = old + v;
     return old;
 }
+
+/* Comes to 0 again after `most`. */
+CUSIM_CALL unsigned atomicInc(unsigned *p, unsigned most)
+{
+    shadow_access((uintptr_t)p, (int)sizeof *p, 3, CUSIM_PC);
+    unsigned old = *p;
+    *p = old >= most ? 0 : old + 1;
+    CUSIM_FENCE();
+    return cusim_arrival(old, most);
+}
+
+CUSIM_CALL void __threadfence() { shadow_fence(); CUSIM_FENCE(); }
 
 /* ---- arithmetic ---- */
 

@@ -53,6 +53,7 @@ static void fiber_start(struct fiber *f, int i)
     f->tid[2] = (unsigned)i / (b[0] * b[1]);
     f->state = READY;
     f->n_copies = f->committed = 0;
+    f->wrote = f->unfenced = f->acquired = false;
     void **sp = (void **)(void *)(f->stack + FIBER_STACK) - 2;
     *--sp = NULL;
     *--sp = (void *)fiber_main;
@@ -299,6 +300,7 @@ void cusim_run(const struct launch *l)
     E.launch_number++;
     E.n_threads = (int)(l->block[0] * l->block[1] * l->block[2]);
     shadow_start();
+    shadow_launch_start();
     unsigned n = l->grid[0] * l->grid[1] * l->grid[2], first = E.seed ? cusim_random() % n : 0, most = (unsigned)cusim_counting.blocks;
     unsigned ran = most && most < n ? most : n;
     for (unsigned i = 0; i < ran; i++) {
@@ -306,6 +308,7 @@ void cusim_run(const struct launch *l)
         E.block_id[0] = b % l->grid[0];
         E.block_id[1] = b / l->grid[0] % l->grid[1];
         E.block_id[2] = b / (l->grid[0] * l->grid[1]);
+        cusim_counting.last = i + 1 == ran;
         block_run();
         if (most)
             cusim_count_block_end((int)i);

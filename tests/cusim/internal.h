@@ -34,6 +34,9 @@ struct fiber {
     int      vote_op, vote;     /* __syncthreads_or() and its like              */
     struct copy *copies;        /* owned; those not complete                    */
     int      n_copies, max_copies, committed;
+    bool     wrote, unfenced;   /* device memory, in this block; since its last fence */
+    uint32_t fence_epoch;       /* of that                                            */
+    bool     acquired;          /* sees what the blocks in E.seen had published       */
 };
 
 typedef void (*warp_fn)(unsigned mask, void *const in[32], void *const out[32]);
@@ -99,10 +102,14 @@ int  cusim_blas_calls(void);                     /* so far (cublaslt.c)         
 int  cusim_graph_launches(void);                 /* so far (graph.c)                      */
 
 /* count.c: a census instead of a check */
-struct counting { int blocks; };                 /* of a launch that are run; 0: all, with every check */
+struct counting {
+    int  blocks;                                 /* of a launch that are run; 0: all, with every check */
+    bool last, once;                             /* the last of them runs; what is done now no other block does */
+};
 extern struct counting cusim_counting;
 void cusim_count_access(int n, int how, int fresh);       /* fresh: bytes that this launch had not touched before */
 void cusim_count_tensor(double operations);
+unsigned cusim_arrival(unsigned old, unsigned most);     /* what atomicInc() tells: the last block that is run is the last */
 void cusim_count_block_end(int nth);
 void cusim_count_launch_end(const struct launch *l, unsigned ran, unsigned all);
 void cusim_count(int blocks);
@@ -119,6 +126,7 @@ bool cusim_is_quiet(void);
 /* shadow.c */
 enum { ACCESS_WRITE = 1, ACCESS_ATOMIC = 2 };
 void  shadow_start(void);
+void  shadow_launch_start(void);
 void  shadow_block_start(void);                  /* shared memory is poison again */
 void *shadow_alloc(size_t n);
 bool  shadow_free(void *p);                      /* false: not the start of a live allocation */
@@ -128,6 +136,7 @@ bool  shadow_range(const char *what, const void *p, size_t n, bool write);  /* a
 void  shadow_copy_init(void *dst, const void *src, size_t n);
 void  shadow_guard(bool on);                     /* on: the host cannot touch device memory */
 void  shadow_access(uintptr_t a, int n, int how, void *pc);
+void  shadow_fence(void);                        /* __threadfence() */
 void  shadow_shared_range(uintptr_t *from, uintptr_t *to);
 void  shadow_copy_issued(const struct copy *c, void *pc);
 void  shadow_copy_done(const struct copy *c);

@@ -5,6 +5,11 @@
  * every two bytes (no kernel stores single ones): who read and wrote them last,
  * and when. Shared memory is the module's thread-local block, likewise.
  *
+ * Blocks see each other's stores by one protocol: every thread that stored ends
+ * with __threadfence(), a barrier, then an atomic operation; a block whose own
+ * atomic operation on that word comes later, and whose thread has a fence after
+ * that (and, if another thread did it, after a barrier), sees them.
+ *
  * The kernels are compiled with -fsanitize=thread,alignment,bounds,shift; the
  * entry points that this calls are defined at the end, in place of the
  * sanitizers' own. */
@@ -43,6 +48,14 @@ static uintptr_t shared_from, shared_to, dynamic_from, segment_from, segment_to;
 static struct cell *shared_cells;
 static uint32_t *shared_init;            /* (bytes / GRANULE) block number that wrote it, or IN_FLIGHT */
 #define IN_FLIGHT 0xffffffffu
+
+struct published { uintptr_t word; uint32_t block, epoch; int thread; };   /* came to an atomic word with all stores fenced */
+static struct published *published;
+static int n_published, max_published;
+static uint32_t launch_first;            /* its first block                                  */
+static struct published *seen;           /* (blocks of a launch) that the running block met there, or epoch 0 ... */
+static uint32_t seen_size, seen_epoch;   /* ... in which epoch, ...                          */
+static int seen_by;                      /* ... by which thread; -1: none                    */
 
 extern unsigned char *cusim_dynamic_shared(void);
 
@@ -93,8 +106,20 @@ void shadow_start(void)
     }
 }
 
+void shadow_launch_start(void)
+{
+    const unsigned *g = E.launch->grid;
+    launch_first = E.block_number + 1;
+    n_published = 0;
+    if (seen_size < g[0] * g[1] * g[2]) {
+        seen_size = g[0] * g[1] * g[2];
+        seen = realloc(seen, sizeof *seen * seen_size);
+    }
+}
+
 void shadow_block_start(void)
 {
+    seen_by = -1;
     memset((void *)shared_from, 0xff, dynamic_from - shared_from);
     memset((void *)dynamic_from, 0xff, E.launch->shared);
     if (dynamic_from + MAX_SHARED < shared_to)
@@ -214,6 +239,51 @@ static bool before(uint32_t epoch, int thread)
     return thread >> 5 == E.now->index >> 5 && (epoch & 0xffff) < (now & 0xffff);
 }
 
+/* Has all that this block stored been fenced, before the last barrier or by this thread? */
+static bool all_fenced(void)
+{
+    for (int i = 0; i < E.n_threads; i++) {
+        const struct fiber *f = &E.fiber[i];
+        if (f->wrote && (f->unfenced || (f != E.now && f->fence_epoch == E.barrier_epoch)))
+            return false;
+    }
+    return true;
+}
+
+/* An atomic operation on a word of device memory: this block meets those that came before. */
+static void meet(uintptr_t word)
+{
+    memset(seen, 0, sizeof *seen * seen_size);
+    seen_by = E.now->index;
+    seen_epoch = E.barrier_epoch;
+    for (int i = 0; i < n_published; i++)
+        if (published[i].word == word)
+            seen[published[i].block - launch_first] = published[i];
+    for (int i = 0; i < E.n_threads; i++)
+        E.fiber[i].acquired = false;
+    if (!all_fenced())
+        return;
+    if (n_published == max_published)
+        published = realloc(published, sizeof *published * (size_t)(max_published = 2 * max_published + 64));
+    published[n_published++] = (struct published){ word, E.block_number, E.barrier_epoch, E.now->index };
+}
+
+void shadow_fence(void)
+{
+    if (!E.now)
+        return;
+    E.now->unfenced = false;
+    E.now->fence_epoch = E.barrier_epoch;
+    E.now->acquired = seen_by >= 0 && (seen_by == E.now->index || E.barrier_epoch > seen_epoch);
+}
+
+/* Did what a thread of another block of this launch did at `epoch` happen before now? */
+static bool block_before(uint32_t block, uint32_t epoch, int thread)
+{
+    const struct published *p = &seen[block - launch_first];
+    return E.now->acquired && p->epoch && (epoch >> 16 < p->epoch || (epoch >> 16 == p->epoch && thread == p->thread));
+}
+
 static bool read_before(const struct cell *c)
 {
     if (c->reader == SEVERAL)
@@ -226,9 +296,11 @@ static void check_against_write(const struct cell *c, int how, uintptr_t a, void
     const char *does = how & ACCESS_WRITE ? "write" : "read";
     if (c->writer == NOBODY || (how & ACCESS_ATOMIC && c->writer == ATOMIC))
         return;
-    if (c->write_block != E.block_number)
+    if (c->write_block != E.block_number) {
+        if (block_before(c->write_block, c->write_epoch, c->writer))
+            return;
         cusim_error("race-across-blocks", pc, "%#lx: %s after a write by another block of this launch", (long)a, does);
-    else if (c->writer == ATOMIC) {
+    } else if (c->writer == ATOMIC) {
         if (c->write_epoch >> 16 == epoch_now() >> 16)
             cusim_error("race", pc, "%#lx: plain %s of an atomically updated word, no barrier between", (long)a, does);
     } else if (!before(c->write_epoch, c->writer))
@@ -239,6 +311,8 @@ static void check_against_write(const struct cell *c, int how, uintptr_t a, void
 static void check_against_read(const struct cell *c, uintptr_t a, void *pc)
 {
     if (c->reader == NOBODY)
+        return;
+    if (c->read_block != E.block_number && block_before(c->read_block, c->read_epoch, c->reader))
         return;
     if (c->read_block != E.block_number)
         cusim_error("race-across-blocks", pc, "%#lx: write after a read by another block of this launch", (long)a);
@@ -346,6 +420,10 @@ static void global_access(uintptr_t a, int n, int how, void *pc)
         memset(arena_init + at, 1, (size_t)n);
     }
     races(arena_cells, at, E.launch_number, n, how, a, pc);
+    if (how & ACCESS_ATOMIC)
+        meet(a);
+    else if (how & ACCESS_WRITE)
+        E.now->wrote = E.now->unfenced = true;
 }
 
 /* A census wants to know what is touched, not whether it may be. */
