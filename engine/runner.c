@@ -154,8 +154,9 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
 
 /* The sizes of a step's arrays. */
 struct shape {
-    int rows, seqs, pages;     /* pages: columns of the block tables */
-    int key;                   /* of a step that may be replayed; -1 */
+    int rows, seqs, pages;     /* pages: columns of the block tables  */
+    int image_pages;           /* likewise of cross attention; 0: no row sees an image */
+    int key;                   /* of a step that may be replayed; -1  */
 };
 
 static int log2_up(int n)
@@ -168,22 +169,35 @@ static int log2_up(int n)
 
 static int rounded(int k, int most) { return 1 << k < most ? 1 << k : most; }
 
-/* A model with cross attention has rows that take part in it and others: these steps are not alike. */
+static int image_pages_of(const struct request *q)
+{
+    int n = 0;
+    for (int k = 0; k < q->prompt->n_images; k++)
+        n += q->images[k]->n_kv_pages;
+    return n;
+}
+
 static struct shape shape_of(const struct runner *r, const struct step *step)
 {
     struct shape s = { .rows = step->n_rows, .seqs = step->n_seqs, .pages = 1, .key = -1 };
-    bool decode = r->run.backend->replay && !r->size.no_graphs && !r->kv[1].layers;
+    bool decode = r->run.backend->replay && !r->size.no_graphs;
     for (int i = 0; i < step->n_seqs; i++) {
         const struct step_seq *q = &step->seq[i];
+        int image_pages = r->kv[1].layers ? image_pages_of(q->r) : 0;
         s.pages = q->r->n_pages > s.pages ? q->r->n_pages : s.pages;
+        s.image_pages = image_pages > s.image_pages ? image_pages : s.image_pages;
         decode = decode && q->n == 1 && q->samples && q->start >= q->r->prompt->n;
     }
     if (!decode)
         return s;
-    int rows = log2_up(s.rows), pages = log2_up(s.pages);
+    int rows = log2_up(s.rows), pages = log2_up(s.pages), image_pages = log2_up(s.image_pages);
     s.rows = s.seqs = rounded(rows, r->size.max_seqs);
     s.pages = rounded(pages, pages_per_request(&r->size));
-    s.key = rows * 32 + pages;
+    s.key = (rows * 32 + pages) * 32;
+    if (s.image_pages) {
+        s.image_pages = rounded(image_pages, r->size.image_kv_pages);
+        s.key += 1 + image_pages;
+    }
     return s;
 }
 
@@ -242,21 +256,17 @@ static void stage_image_rows(struct runner *r, const struct step *step, struct f
     f->image_dst = on_device(r, dst);
 }
 
-/* The sub-batch of the rows that see an image: text after the first image. A row sees every image before it. */
-static void stage_cross(struct runner *r, const struct step *step, const struct images *images, struct forward *f)
+/* The sub-batch of the rows that see an image: text after the first image. A row sees every image before it. In a step that
+ * may be replayed all rows take part, those that see none and those beyond the step's as rows that are nowhere. */
+static void stage_cross(struct runner *r, const struct step *step, const struct shape *shape, const struct images *images,
+                        struct forward *f)
 {
-    int seqs = step->n_seqs, n = 0, max_pages = 1, max_rows = 0;
-    for (int s = 0; s < seqs; s++) {
-        int pages = 0;
-        for (int k = 0; k < step->seq[s].r->prompt->n_images; k++)
-            pages += step->seq[s].r->images[k]->n_kv_pages;
-        max_pages = pages > max_pages ? pages : max_pages;
-    }
-    int *rows = stage_ints(r, step->n_rows), *first = stage_ints(r, seqs + 1), *limit = stage_ints(r, step->n_rows);
+    int seqs = shape->seqs, n = 0, max_pages = shape->image_pages, max_rows = 0;
+    int *rows = stage_ints(r, shape->rows), *first = stage_ints(r, seqs + 1), *limit = stage_ints(r, shape->rows);
     int *table = stage_ints(r, seqs * max_pages), *fill = stage_ints(r, images->kv.size);
     memcpy(fill, images->fill, (size_t)images->kv.size * sizeof *fill);
     memset(table, 0, (size_t)(seqs * max_pages) * sizeof *table);
-    for (int s = 0, row = 0; s < seqs; row += step->seq[s++].n) {
+    for (int s = 0, row = 0; s < step->n_seqs; row += step->seq[s++].n) {
         const struct step_seq *q = &step->seq[s];
         const struct prompt *p = q->r->prompt;
         first[s] = n;
@@ -266,13 +276,18 @@ static void stage_cross(struct runner *r, const struct step *step, const struct 
         for (int i = q->start; i < q->start + q->n; i++) {
             while (k < p->n_images && p->images[k].start <= i)
                 seen += q->r->images[k++]->n_kv_pages;
-            bool inside = k > 0 && i < p->images[k - 1].start + p->images[k - 1].plan.n_tokens;
-            if (k == 0 || inside)
+            bool inside = k > 0 && i < p->images[k - 1].start + p->images[k - 1].plan.n_tokens, sees = k > 0 && !inside;
+            if (!sees && shape->key < 0)
                 continue;
-            rows[n] = row + i - q->start;
-            limit[n++] = seen * IMAGE_KV_PAGE;
+            rows[n] = sees ? row + i - q->start : -1;
+            limit[n++] = sees ? seen * IMAGE_KV_PAGE : 0;
         }
         max_rows = n - first[s] > max_rows ? n - first[s] : max_rows;
+    }
+    for (int s = step->n_seqs; s < seqs; s++, n++) {
+        first[s] = n;
+        rows[n] = -1;
+        limit[n] = 0;
     }
     first[seqs] = n;
     r->views[1] = (struct view){ .limit = on_device(r, limit), .pages = on_device(r, table), .fill = on_device(r, fill),
@@ -400,8 +415,8 @@ const char *runner_step(struct runner *r, const struct step *step, const struct 
     stage_batch(r, step, &shape, &f.batch);
     if (shape.key < 0)
         stage_image_rows(r, step, &f);
-    if (r->kv[1].layers)
-        stage_cross(r, step, images, &f);
+    if (shape.image_pages)
+        stage_cross(r, step, &shape, images, &f);
     int *out_rows = stage_ints(r, shape.seqs), row = 0, n_out = 0;
     for (int s = 0; s < step->n_seqs; s++) {
         row += step->seq[s].n;

@@ -72,7 +72,7 @@ struct forward {               /* one step */
     int n_out;
     struct batch cross;        /* the rows that see an image, as a batch of its own; views[1]: image KV.
                                   n_rows 0: none (also where the family has no cross attention) */
-    const int *cross_rows;     /* (cross.n_rows) their rows in `batch`              */
+    const int *cross_rows;     /* (cross.n_rows) their rows in `batch`; -1: of none, limit 0 */
 };
 
 struct family {

@@ -1,5 +1,6 @@
-/* Decode steps that are recorded and replayed, on the emulated GPU or (OPENAUTOGLM_TEST_GPU) a real one: the same bits as steps that are launched one by one,
- * for batches that grow and shrink and contexts that need another page; and no device memory is allocated after the start. */
+/* Decode steps that are recorded and replayed, on the emulated GPU or (OPENAUTOGLM_TEST_GPU) a real one: the same bits as steps
+ * that are launched one by one, for batches that grow and shrink, contexts that need another page, and requests that see no
+ * image, one or two through cross attention; and no device memory is allocated after the start. */
 #include <check.h>
 #include <dlfcn.h>
 #include <poll.h>
@@ -8,29 +9,66 @@
 
 #include "base/mem.h"
 #include "engine/engine.h"
+#include "image/image.h"
 #include "kernels/plugin.h"
 
 enum { REQUESTS = 3, MOST = 40 };
 
-static const char *const dirs[] = { "tests/model/glm4/grouped", "tests/model/qwen2/yarn" };
-static const char *device = "cusim-checked";
+/* The last is too large for an emulation that checks everything. */
+static const struct { const char *dir, *device; bool images; } models[] = {
+    { "tests/model/glm4/grouped", "cusim-checked", false },
+    { "tests/model/qwen2/yarn", "cusim-checked", false },
+    { "models/open-autoglm-v1", "cusim", true },
+};
 static int no_count(void) { return 0; }
 static int (*allocations)(void) = no_count, (*graph_launches)(void);    /* a real GPU's are not counted */
 
 struct answer { int32_t id[MOST]; float lp[MOST]; int n; };
 
-static struct request *submit(struct engine *g, int number)
+static const char *const text[REQUESTS] = { "a", "the second one is longer than the first, of course", "3 + 4" };
+
+/* They end one after the other; the last needs a second page where there are no images. */
+static int answer_length(int number, bool images) { return images ? 6 + 6 * number : 12 + 14 * number; }
+
+/* A screen with `n` pictures of different sizes. */
+static struct prompt *prompt_of_images(struct engine *g, int n, const char *question, struct err *e)
 {
-    static const char *const text[REQUESTS] = { "a", "the second one is longer than the first, of course", "3 + 4" };
+    struct chat_image images[2];
+    struct buf png[2];
+    json_t *parts = json_array();
+    for (int k = 0; k < n; k++) {
+        int w = 64 + 64 * k, h = 96;
+        struct pixels px = { xmalloc((size_t)(w * h * 3)), w, h };
+        for (int i = 0; i < w * h * 3; i++)
+            px.data[i] = (uint8_t)(i / 3 % w / 16 * 40 + i % 3 * 30 + k * 9);
+        buf_init(&png[k], 1 << 20);
+        ck_assert_int_eq(png_write(&px, &png[k], e), 0);
+        pixels_free(&px);
+        images[k] = (struct chat_image){ png[k].data, png[k].len, "image", NULL };
+        json_array_append_new(parts, json_pack("{s:s}", "type", "image"));
+    }
+    json_array_append_new(parts, json_pack("{s:s, s:s}", "type", "text", "text", question));
+    json_t *messages = json_pack("[{s:s, s:o}]", "role", "user", "content", parts);
+    struct chat chat = { .messages = messages, .images = images, .n_images = (size_t)n };
+    struct prompt *p = engine_prompt(g, &chat, e);
+    json_decref(messages);
+    for (int k = 0; k < n; k++)
+        buf_free(&png[k]);
+    return p;
+}
+
+static struct request *submit(struct engine *g, int number, bool images)
+{
     struct err e = { 0 };
     struct params p;
     params_default(g, &p);
-    p.max_tokens = 12 + 14 * number;                 /* they end one after the other; the last needs a second page */
+    p.max_tokens = answer_length(number, images);
     p.ignore_eos = p.logprobs = p.has_seed = true;
     p.temperature = number == 1 ? 1 : 0;
     p.frequency_penalty = number == 2 ? 0.3f : 0;
     p.seed = 5;
-    struct prompt *prompt = engine_prompt_text(g, text[number], strlen(text[number]), &e);
+    struct prompt *prompt = images ? prompt_of_images(g, number, text[number], &e)
+                                   : engine_prompt_text(g, text[number], strlen(text[number]), &e);
     ck_assert_msg(prompt != NULL, "%s", e.text);
     struct request *r = engine_submit(g, prompt, &p, &e);
     ck_assert_msg(r != NULL, "%s", e.text);
@@ -56,10 +94,11 @@ static void collect(struct request *r, struct answer *a)
     request_free(r);
 }
 
-static void answer_all(const char *dir, bool no_graphs, bool together, struct answer *out)
+static void answer_all(int model, bool no_graphs, bool together, struct answer *out)
 {
     struct err e = { 0 };
-    struct engine_options opt = { .model_dir = dir, .device = device, .no_graphs = no_graphs, .max_num_seqs = REQUESTS + 1,
+    const char *gpu = getenv("OPENAUTOGLM_TEST_GPU");
+    struct engine_options opt = { .model_dir = models[model].dir, .device = gpu ? "cuda" : models[model].device, .no_graphs = no_graphs, .max_num_seqs = REQUESTS + 1,
                                   .max_model_len = 256, .no_prefix_cache = true };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
@@ -67,7 +106,7 @@ static void answer_all(const char *dir, bool no_graphs, bool together, struct an
     struct request *r[REQUESTS];
     memset(out, 0, sizeof *out * REQUESTS);
     for (int i = 0; i < REQUESTS; i++) {
-        r[i] = submit(g, i);
+        r[i] = submit(g, i, models[model].images);
         if (!together)
             collect(r[i], &out[i]);
     }
@@ -76,20 +115,32 @@ static void answer_all(const char *dir, bool no_graphs, bool together, struct an
     ck_assert_int_eq(allocations(), before);
     if (graph_launches) {
         launches = graph_launches() - launches;
-        ck_assert_msg(no_graphs ? launches == 0 : launches > MOST / 2, "%d replays", launches);
+        ck_assert_msg(no_graphs ? launches == 0 : launches > answer_length(REQUESTS - 1, models[model].images) / 2, "%d replays", launches);
     }
     engine_close(g);
 }
 
+static void find_counters(const char *device)
+{
+    char path[100];
+    snprintf(path, sizeof path, "build/libopenautoglm_%s.so", strcmp(device, "cusim") == 0 ? "cusim" : "cusim_checked");
+    void *lib = getenv("OPENAUTOGLM_TEST_GPU") ? NULL : dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!lib)
+        return;
+    *(void **)&allocations = dlsym(lib, "cusim_allocations");
+    *(void **)&graph_launches = dlsym(lib, "cusim_graph_launches");
+}
+
 START_TEST(replay)
 {
+    find_counters(models[_i].device);
     struct answer want[REQUESTS], got[REQUESTS];
-    answer_all(dirs[_i], true, false, want);
+    answer_all(_i, true, false, want);
     for (int together = 0; together < 2; together++) {
-        answer_all(dirs[_i], false, together, got);
+        answer_all(_i, false, together, got);
         for (int i = 0; i < REQUESTS; i++) {
-            ck_assert_int_eq(want[i].n, 12 + 14 * i);
-            ck_assert_msg(memcmp(&want[i], &got[i], sizeof want[i]) == 0, "%s: request %d is answered otherwise by replays%s", dirs[_i],
+            ck_assert_int_eq(want[i].n, answer_length(i, models[_i].images));
+            ck_assert_msg(memcmp(&want[i], &got[i], sizeof want[i]) == 0, "%s: request %d is answered otherwise by replays%s", models[_i].dir,
                           i, together ? " in a batch" : "");
         }
     }
@@ -99,22 +150,15 @@ END_TEST
 int main(void)
 {
     struct err e;
-    if (getenv("OPENAUTOGLM_TEST_GPU"))
-        device = "cuda";
-    const struct backend *b = plugin_built(device) ? plugin_load(device, &e) : NULL;
-    void *lib = b ? dlopen("build/libopenautoglm_cusim_checked.so", RTLD_NOW | RTLD_LOCAL) : NULL;
-    if (!b) {
+    const char *device = getenv("OPENAUTOGLM_TEST_GPU") ? "cuda" : "cusim-checked";
+    if (!plugin_built(device) || !plugin_load(device, &e)) {
         printf("skip: the library for %s was not built\n100%%: Checks: 0, Failures: 0, Errors: 0\n", device);
         return 0;
-    }
-    if (lib && strcmp(device, "cuda") != 0) {
-        *(void **)&allocations = dlsym(lib, "cusim_allocations");
-        *(void **)&graph_launches = dlsym(lib, "cusim_graph_launches");
     }
     Suite *s = suite_create("replay");
     TCase *t = tcase_create("replay");
     tcase_set_timeout(t, 600);
-    tcase_add_loop_test(t, replay, 0, sizeof dirs / sizeof *dirs);
+    tcase_add_loop_test(t, replay, 0, sizeof models / sizeof *models);
     suite_add_tcase(s, t);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, getenv("VERBOSE") ? CK_VERBOSE : CK_NORMAL);
