@@ -47,6 +47,7 @@ static const struct option_row table[] = {
     { "memory-bytes", T_SIZE, OPT_ENGINE, AT(memory_bytes), 0, TERA, "0", "SIZE", "memory to use in all; 0: 90 % of the machine's" },
     { "gpu-memory-fraction", T_REAL, OPT_ENGINE, AT(gpu_memory_fraction), 0.01, 1, "0.95", "SHARE", "of a GPU's free memory that may be used" },
     { "gpu-graphs", T_BOOL, OPT_ENGINE, AT(gpu_graphs), 0, 0, "true", "", "record decode steps and replay them, where the device can" },
+    { "device-resize", T_BOOL, OPT_ENGINE, AT(device_resize), 0, 0, "false", "", "resize images on the device, where it can: the same bytes; a request keeps its images as they were sent until they are encoded" },
     { "deterministic", T_BOOL, OPT_ENGINE, AT(deterministic), 0, 0, "true", "", "the same bits whoever else is in the batch; false: cuBLASLt for long prompts on a GPU" },
     { "prefix-cache", T_BOOL, OPT_ENGINE, AT(prefix_cache), 0, 0, "true", "", "reuse the KV entries of equal beginnings" },
     { "selftest", T_BOOL, OPT_ENGINE, AT(selftest), 0, 0, "true", "", "at the start: does a known picture become what the reference makes of it?" },

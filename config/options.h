@@ -36,7 +36,7 @@ struct config {                  /* strings are owned; NULL or "": not set */
     int64_t kv_bytes, image_cache_bytes, memory_bytes, gpu_memory;
     double  gpu_memory_fraction;
     int64_t max_pixels, min_pixels, max_image_side, max_image_bytes, max_images;
-    bool    prefix_cache, gpu_graphs, deterministic;
+    bool    prefix_cache, gpu_graphs, device_resize, deterministic;
     bool    selftest;
     /* the server */
     char   *host, *api_key, *api_key_file, *allow_origin, *log_level;

@@ -72,7 +72,7 @@ static void set_limits(struct engine *g)
     g->limits = (struct prompt_limits){
         .upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side, .max_pixels = side * side },
         .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
-        .max_images = o->max_images, .max_len = o->max_model_len - 1 };
+        .max_images = o->max_images, .max_len = o->max_model_len - 1, .device_resize = g->setup.device_resize };
 }
 
 static void *engine_main(void *arg);

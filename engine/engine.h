@@ -53,6 +53,7 @@ struct engine_options {        /* 0 or NULL: the default */
     const char *trace;            /* file for one line per op; NULL                      */
     bool   no_prefix_cache;
     bool   vary;                  /* a request's bits may depend on the others, where that is faster */
+    bool   device_resize;         /* images are resized on the device, where it can */
     bool   no_graphs;             /* launch every decode step anew, also where the device can replay */
     void (*progress)(void *arg, size_t done, size_t all);   /* bytes of the weights, while they load; NULL: nobody waits */
     void  *progress_arg;

@@ -7,7 +7,8 @@
 
 enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_SIDE = 4096, DEFAULT_IMAGES = 16,
        MIN_ROWS = 32, MAX_ROWS = 512, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
-       USUAL_LEN = 8192 };           /* two screenshots and what was said about them */
+       USUAL_LEN = 8192,             /* two screenshots and what was said about them */
+       RESIZE_MOST = 8 };            /* pictures of the planned size: larger uploads are resized by the host */
 
 /* The rest is for what the driver and other programs take later. */
 static const double DEFAULT_GPU_SHARE = 0.95;
@@ -65,6 +66,8 @@ static size_t size_images(struct setup *s, const struct model *m)
     int cells = best.n_cells + best.n_cells / 16 + 8 * (best.n_cells / best.n_tokens);
     size_t rgb = (size_t)best.width * (size_t)best.height * 3;
     size_t encode = model_measure_encode(m, &best) + rgb + (size_t)(best.n_tokens + best.n_cells) * sizeof(int) + MIB;
+    s->device_resize = o->device_resize && m->backend->ops.resample ? RESIZE_MOST * rgb : 0;
+    encode += s->device_resize;
     s->max_image_tokens = tokens;
     s->sizes.image_row_pages = (tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
     s->sizes.image_kv_pages = m->image_kv.layers ? (cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;

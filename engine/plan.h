@@ -10,6 +10,7 @@ struct setup {                     /* options with every default filled in, and 
     struct runner_sizes   sizes;
     struct engine_plan    plan;
     int max_image_tokens;          /* of one image; larger ones are refused */
+    size_t device_resize;          /* bytes for resizing one on the device; 0: the host does it */
 };
 
 struct memory { size_t device, host; };    /* bytes that there are; where the host computes, both are its own */

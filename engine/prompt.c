@@ -10,8 +10,12 @@ void prompt_free(struct prompt *p)
 {
     if (!p)
         return;
-    for (int i = 0; i < p->n_images; i++)
+    for (int i = 0; i < p->n_images; i++) {
         pixels_free(&p->images[i].px);
+        if (p->images[i].passes)
+            passes_free(p->images[i].passes);
+        free(p->images[i].passes);
+    }
     free(p->images);
     free(p->ids);
     free(p->pos);
@@ -150,18 +154,52 @@ static int expand(struct prompt *p, const struct model *m, const struct ids *ids
     return 0;
 }
 
-/* Decodes and resizes one image to its planned size. */
-static int decode_image(struct prompt_image *out, const struct image_limits *limits, const struct chat_image *img,
+static size_t taps_bytes(const struct taps *t) { return (size_t)t->n * ((size_t)t->stride + 2) * sizeof(int) + 4 * 64; }
+
+size_t resize_bytes(const struct passes *p, int width, int height)
+{
+    size_t w = p->columns_first || !p->x.n ? (size_t)width : (size_t)p->x.n;
+    size_t h = p->columns_first && p->y.n ? (size_t)p->y.n : (size_t)height;
+    return ((size_t)width * (size_t)height + w * h) * 3 + 4 * 64 + taps_bytes(&p->x) + taps_bytes(&p->y);
+}
+
+/* Takes *full if the device is to resize it; 1: it is too large for that, or of a filter that has no passes. */
+static int leave_to_device(struct prompt_image *out, struct pixels *full, size_t most, struct err *e)
+{
+    struct passes p;
+    if (out->plan.filter == FILTER_NEAREST || (size_t)full->width * (size_t)full->height * 3 > most)
+        return 1;
+    if (passes_init(&p, full->width, full->height, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer) != 0)
+        return out_of_memory(e);
+    bool fits = resize_bytes(&p, full->width, full->height) <= most;
+    if (fits && !(out->passes = malloc(sizeof p))) {
+        passes_free(&p);
+        return out_of_memory(e);
+    }
+    if (!fits) {
+        passes_free(&p);
+        return 1;
+    }
+    *out->passes = p;
+    out->px = *full;
+    *full = (struct pixels){ 0 };
+    return 0;
+}
+
+/* Decodes one image and resizes it to its planned size, or leaves that to the device. */
+static int decode_image(struct prompt_image *out, const struct prompt_limits *limits, const struct chat_image *img,
                         struct err *e)
 {
     struct pixels full = { 0 };
-    if (image_decode(img->data, img->n, limits, &full, e) < 0)
+    if (image_decode(img->data, img->n, &limits->upload, &full, e) < 0)
         return -1;
     if (full.width == out->plan.width && full.height == out->plan.height) {
         out->px = full;
         return 0;
     }
-    int rc = pixels_resize(&out->px, &full, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer, e);
+    int rc = limits->device_resize ? leave_to_device(out, &full, limits->device_resize, e) : 1;
+    if (rc == 1)
+        rc = pixels_resize(&out->px, &full, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer, e);
     pixels_free(&full);
     return rc;
 }
@@ -170,7 +208,7 @@ static struct hash image_key(const struct prompt_image *image)
 {
     struct { struct hash pixels; int w, h, grid_h, grid_w; } id = {
         hash_bytes(image->px.data, (size_t)image->px.width * (size_t)image->px.height * 3),
-        image->px.width, image->px.height, image->plan.grid_h, image->plan.grid_w };
+        image->plan.width, image->plan.height, image->plan.grid_h, image->plan.grid_w };
     return hash_bytes(&id, sizeof id);
 }
 
@@ -181,7 +219,7 @@ static int decode_images(struct prompt *p, const struct prompt_limits *limits, c
         struct prompt_image *out = &p->images[i];
         size_t bytes = out->upload_pixels * DECODE_BYTES_PER_PIXEL, taken = budget_take(limits->decoding, bytes);
         double began = clock_seconds();
-        int rc = decode_image(out, &limits->upload, &chat->images[i], e);
+        int rc = decode_image(out, limits, &chat->images[i], e);
         budget_give(limits->decoding, taken);
         if (rc < 0) {
             err_prefix(e, "image %d (%s)", i + 1, chat->images[i].field);

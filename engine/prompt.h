@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "engine/engine.h"
 #include "engine/text.h"
+#include "image/passes.h"
 #include "model/model.h"
 
 /* Bytes that decoding may take for every pixel of an upload: RGBA of an interlaced file and the RGB made of it. */
@@ -15,7 +16,8 @@ enum { DECODE_BYTES_PER_PIXEL = 7 };
 struct prompt_image {
     struct hash key;           /* of the resized pixels and the plan */
     struct image_plan plan;
-    struct pixels px;          /* owned: (plan.height, plan.width, 3) */
+    struct pixels px;          /* owned: (plan.height, plan.width, 3); with passes: as it was sent */
+    struct passes *passes;     /* owned: how the device is to resize it; NULL: it has its size */
     int start;                 /* its first place in ids              */
     size_t upload_pixels;      /* of the file, before the resize      */
 };
@@ -34,9 +36,13 @@ struct prompt_limits {
     struct image_limits upload;
     struct image_options image;    /* the server's */
     int max_images, max_len;       /* tokens of the prompt: one must be left for the answer */
+    size_t device_resize;          /* bytes that the device has for resizing an image, see resize_bytes(); 0: it does not */
 };
 
 struct prompt_stats { int decoded; double decode_seconds; };
+
+/* Device memory that resizing an image there takes, apart from its result. */
+size_t resize_bytes(const struct passes *p, int width, int height);
 
 struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const struct chat *chat, struct prompt_stats *stats, struct err *e);

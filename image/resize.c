@@ -72,11 +72,34 @@ const struct resize_loops *resize_loops_best(void)
 
 /* --- the passes ---------------------------------------------------------- */
 
-struct passes {
+/* Measured with Pillow 13.0 and seen in its machine code; torchvision has no such rule. */
+static bool columns_first(int lower, int narrower, enum resizer how)
+{
+    return how == RESIZER_PIL && lower > 0 && lower > 2L * narrower;
+}
+
+int passes_init(struct passes *p, int width, int height, int to_width, int to_height, enum filter filter, enum resizer how)
+{
+    *p = (struct passes){ .columns_first = columns_first(height - to_height, width - to_width, how) };
+    if ((width != to_width && taps_init(&p->x, width, to_width, filter, how)) ||
+        (height != to_height && taps_init(&p->y, height, to_height, filter, how))) {
+        passes_free(p);
+        return -1;
+    }
+    return 0;
+}
+
+void passes_free(struct passes *p)
+{
+    taps_free(&p->x);
+    taps_free(&p->y);
+}
+
+struct resize {
     const struct resize_loops *loops; /* borrowed */
     const struct pixels       *in;    /* borrowed */
     struct pixels             *out;   /* borrowed */
-    struct taps x, y;      /* owned; n = 0: this side keeps its length            */
+    struct passes p;       /* owned */
     int         slots;     /* of the ring: most taps, and one for the second of a pair */
     uint8_t    *ring;      /* owned, (slots, out->width, 3): rows first           */
     uint8_t    *padded[2]; /* owned, (in->width, 3) and ROW_SLACK                 */
@@ -84,14 +107,14 @@ struct passes {
 };
 
 /* Where the input row y goes when it has the output's width. */
-static uint8_t *row_target(struct passes *s, int y)
+static uint8_t *row_target(struct resize *s, int y)
 {
     size_t bytes = (size_t)s->out->width * 3;
     return s->ring ? s->ring + (size_t)(y % s->slots) * bytes : s->out->data + (size_t)y * bytes;
 }
 
 /* The input rows y and y + 1 (if there is one) resized to the output's width. */
-static void resize_rows(struct passes *s, int y)
+static void resize_rows(struct resize *s, int y)
 {
     size_t bytes = (size_t)s->in->width * 3, total = bytes * (size_t)s->in->height;
     const uint8_t *in[2];
@@ -103,81 +126,72 @@ static void resize_rows(struct passes *s, int y)
         in[k] = near_end ? memcpy(s->padded[k], s->in->data + at, bytes) : s->in->data + at;
         out[k] = row_target(s, r);
     }
-    s->loops->taps_rows(out, in, &s->x);
+    s->loops->taps_rows(out, in, &s->p.x);
 }
 
-static void rows_only(struct passes *s)
+static void rows_only(struct resize *s)
 {
     for (int y = 0; y < s->out->height; y += 2) resize_rows(s, y);
 }
 
 /* The first pass of output row i of a picture with the input's width. */
-static void resize_column(struct passes *s, uint8_t *to, int i)
+static void resize_column(struct resize *s, uint8_t *to, int i)
 {
     size_t bytes = (size_t)s->in->width * 3;
-    int start = s->y.start[i], count = s->y.count[i];
+    int start = s->p.y.start[i], count = s->p.y.count[i];
     for (int j = 0; j < count; j++) s->rows[j] = s->in->data + (size_t)(start + j) * bytes;
     s->rows[count] = s->rows[count - 1];
-    s->loops->taps_column(to, s->rows, &s->y, i, bytes);
+    s->loops->taps_column(to, s->rows, &s->p.y, i, bytes);
 }
 
-/* Measured with Pillow 13.0 and seen in its machine code; torchvision has no such rule. */
-static bool columns_first(const struct pixels *in, const struct pixels *out, enum resizer how)
-{
-    int lower = in->height - out->height, narrower = in->width - out->width;
-    return how == RESIZER_PIL && lower > 0 && lower > 2L * narrower;
-}
-
-static void columns_then_rows(struct passes *s)
+static void columns_then_rows(struct resize *s)
 {
     const uint8_t *const in[2] = { s->padded[0], s->padded[1] };
-    for (int i = 0; i < s->y.n; i += 2) {
-        int second = i + 1 < s->y.n ? i + 1 : i;
+    for (int i = 0; i < s->p.y.n; i += 2) {
+        int second = i + 1 < s->p.y.n ? i + 1 : i;
         resize_column(s, s->padded[0], i);
         resize_column(s, s->padded[1], second);
         uint8_t *const out[2] = { row_target(s, i), row_target(s, second) };
-        s->loops->taps_rows(out, in, &s->x);
+        s->loops->taps_rows(out, in, &s->p.x);
     }
 }
 
-static void columns_only(struct passes *s)
+static void columns_only(struct resize *s)
 {
-    for (int i = 0; i < s->y.n; i++) resize_column(s, row_target(s, i), i);
+    for (int i = 0; i < s->p.y.n; i++) resize_column(s, row_target(s, i), i);
 }
 
-static void rows_then_columns(struct passes *s)
+static void rows_then_columns(struct resize *s)
 {
     size_t bytes = (size_t)s->out->width * 3;
     int done = 0; /* input rows below this one are resized, or not needed any more */
-    for (int i = 0; i < s->y.n; i++) {
-        int start = s->y.start[i], count = s->y.count[i];
+    for (int i = 0; i < s->p.y.n; i++) {
+        int start = s->p.y.start[i], count = s->p.y.count[i];
         for (done = done < start ? start : done; done < start + count; done += 2) resize_rows(s, done);
         for (int j = 0; j < count; j++) s->rows[j] = row_target(s, start + j);
         s->rows[count] = s->rows[count - 1];
-        s->loops->taps_column(s->out->data + (size_t)i * bytes, s->rows, &s->y, i, bytes);
+        s->loops->taps_column(s->out->data + (size_t)i * bytes, s->rows, &s->p.y, i, bytes);
     }
 }
 
-static int passes_init(struct passes *s, enum filter filter, enum resizer how)
+static int resize_init(struct resize *s, enum filter filter, enum resizer how)
 {
     const struct pixels *in = s->in, *out = s->out;
     bool across = in->width != out->width, down = in->height != out->height;
-    if (across && taps_init(&s->x, in->width, out->width, filter, how)) return -1;
-    if (down && taps_init(&s->y, in->height, out->height, filter, how)) return -1;
-    s->slots = s->y.most + 1;
+    if (passes_init(&s->p, in->width, in->height, out->width, out->height, filter, how)) return -1;
+    s->slots = s->p.y.most + 1;
     for (int k = 0; k < 2; k++)
         if (across && !(s->padded[k] = calloc((size_t)in->width * 3 + ROW_SLACK, 1))) return -1;
     if (down && !(s->rows = calloc((size_t)s->slots, sizeof *s->rows))) return -1;
-    if (across && down && !columns_first(in, out, how) &&
+    if (across && down && !s->p.columns_first &&
         !(s->ring = malloc((size_t)s->slots * (size_t)out->width * 3)))
         return -1;
     return 0;
 }
 
-static void passes_free(struct passes *s)
+static void resize_free(struct resize *s)
 {
-    taps_free(&s->x);
-    taps_free(&s->y);
+    passes_free(&s->p);
     free(s->ring);
     free(s->padded[0]);
     free(s->padded[1]);
@@ -186,19 +200,19 @@ static void passes_free(struct passes *s)
 
 static int resample(struct pixels *out, const struct pixels *in, enum filter filter, enum resizer how, struct err *e)
 {
-    struct passes s = { .loops = resize_loops_best(), .in = in, .out = out };
-    int rc = passes_init(&s, filter, how);
+    struct resize s = { .loops = resize_loops_best(), .in = in, .out = out };
+    int rc = resize_init(&s, filter, how);
     if (rc)
         image_no_memory(e, 0);
     else if (s.ring)
         rows_then_columns(&s);
-    else if (!s.y.n)
+    else if (!s.p.y.n)
         rows_only(&s);
-    else if (!s.x.n)
+    else if (!s.p.x.n)
         columns_only(&s);
     else
         columns_then_rows(&s);
-    passes_free(&s);
+    resize_free(&s);
     return rc;
 }
 

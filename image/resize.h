@@ -1,28 +1,10 @@
 /* image/resize.h - the two loops of a separable resize, in plain C and AVX2.
- * Private to image/. Both give the same bytes: the sums are exact integers.
- *
- * One side of the picture is resized by `struct taps`: output i is the sum of
- * count[i] inputs from start[i] on, each times its weight, plus a half, shifted
- * right by `bits` and clamped to 0..255. |sum| stays under 2^31: the weights
- * of one output add up to 1 << bits and the negative ones to little. */
+ * Private to image/. Both give the same bytes: the sums are exact integers. */
 #ifndef IMAGE_RESIZE_H
 #define IMAGE_RESIZE_H
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "image/passes.h"
 
-enum { TAP_GROUP = 4 /* weights are padded to groups with zeros */, ROW_SLACK = 16 /* see taps_rows */ };
-
-struct taps {
-    int      n, stride;  /* outputs; weights stored for each, a multiple of TAP_GROUP */
-    int      bits;       /* of the fraction                                           */
-    int      most;       /* largest count                                             */
-    bool     wide;       /* weights need more than 16 bits: `high` is in use           */
-    int     *start;      /* owned, (n), never decreasing                              */
-    int     *count;      /* owned, (n)                                                */
-    int32_t *weight;     /* owned, (n, stride)                                        */
-    int16_t *low, *high; /* owned, (n, stride): weight = high * 2^12 + low            */
-};
+enum { ROW_SLACK = 16 /* see taps_rows */ };
 
 struct resize_loops {
     /* Two rows of RGB: out (t->n, 3) from in; both may be the same row twice.

@@ -1,8 +1,7 @@
 /* image/taps.h - makes the weights of one side. Private to image/. */
 #ifndef IMAGE_TAPS_H
 #define IMAGE_TAPS_H
-#include "image/image.h"
-#include "image/resize.h"
+#include "image/passes.h"
 
 /* Weights to resize a side of `from` pixels to `to`; any filter but nearest.
  * -1: memory is out. */

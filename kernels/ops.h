@@ -110,6 +110,12 @@ struct batch {         /* one step: the rows of all sequences, end to end */
 
 struct conv { int h, w, kernel, stride, pad; enum act act; };  /* h, w of the input; square kernel */
 
+struct resampling {    /* line i becomes the sum of weight[i, j] * line start[i] + j, as fixed-point numbers */
+    int n, stride, bits;             /* lines; weights of each; of the fraction */
+    const int *start, *count;        /* (n)         */
+    const int32_t *weight;           /* (n, stride) */
+};
+
 struct sampling {      /* of one row */
     float    temperature;             /* 0: the largest logit, ties to the lowest id  */
     float    top_p, min_p;            /* 1, 0: off                                    */
@@ -157,6 +163,9 @@ struct ops {
     /* images: a feature map is a matrix of (h * w) rows and c columns */
     void (*pixels)(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);
                    /* out (h * w, 3) = rgb * scale[c] + shift[c]; scale, shift (3) */
+    /* One pass of a resize (image/resize.h): out (outer, t->n, inner) from in (outer, from, inner), bytes; of out's last word all
+     * bytes are written. NULL: images come resized. */
+    void (*resample)(struct device *, uint8_t *out, const uint8_t *in, int outer, int from, int inner, const struct resampling *);
     void (*conv2d)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
     void (*dwconv2d)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
     void (*gather)(struct device *, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);

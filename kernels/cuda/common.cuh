@@ -215,6 +215,7 @@ void cuda_prep_attend(struct device *, struct tensor out, struct tensor q, struc
 void cuda_attend_ragged(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                         const struct heads *, int n_seg, const int *q_first, const int *kv_first);
 void cuda_pixels(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);
+void cuda_resample(struct device *, uint8_t *out, const uint8_t *in, int outer, int from, int inner, const struct resampling *);
 void cuda_conv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
 void cuda_dwconv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
 void cuda_gather(struct device *, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);

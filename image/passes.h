@@ -1,0 +1,34 @@
+/* image/passes.h - what a separable resize does, for whoever carries it out:
+ * image/resize.c, or a device.
+ *
+ * One side of the picture is resized by `struct taps`: output i is the sum of
+ * count[i] inputs from start[i] on, each times its weight, plus a half, shifted
+ * right by `bits` and clamped to 0..255. |sum| stays under 2^31: the weights
+ * of one output add up to 1 << bits and the negative ones to little. */
+#ifndef IMAGE_PASSES_H
+#define IMAGE_PASSES_H
+#include "image/image.h"
+
+enum { TAP_GROUP = 4 /* weights are padded to groups with zeros */ };
+
+struct taps {
+    int      n, stride;  /* outputs; weights stored for each, a multiple of TAP_GROUP */
+    int      bits;       /* of the fraction                                           */
+    int      most;       /* largest count                                             */
+    bool     wide;       /* weights need more than 16 bits: `high` is in use           */
+    int     *start;      /* owned, (n), never decreasing                              */
+    int     *count;      /* owned, (n)                                                */
+    int32_t *weight;     /* owned, (n, stride)                                        */
+    int16_t *low, *high; /* owned, (n, stride): weight = high * 2^12 + low            */
+};
+
+struct passes {
+    struct taps x, y;    /* owned; n = 0: this side keeps its length */
+    bool columns_first;  /* y, then x; what lies between is rounded to bytes too */
+};
+
+/* Any filter but nearest, which has no sums. -1: memory is out, and nothing is owned. */
+int  passes_init(struct passes *p, int width, int height, int to_width, int to_height, enum filter filter, enum resizer how);
+void passes_free(struct passes *p);
+
+#endif

@@ -1,0 +1,105 @@
+/* Images that the emulated GPU resizes: the same answers, to the last bit of a logprob, as with those that the host resizes;
+ * what is too large for the device's share is left to the host. */
+#include <check.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/engine.h"
+#include "engine/prompt.h"
+#include "image/image.h"
+#include "kernels/plugin.h"
+
+enum { ANSWER = 4 };
+
+static const struct { const char *dir; int w, h; bool on_device; } cases[] = {
+    { "tests/model/glm4v/grouped", 50, 75, true },          { "tests/model/qwen2_vl/tied", 90, 60, true },
+    { "models/open-autoglm-v1", 70, 400, true },            /* Pillow: columns first */
+    { "tests/model/glm4v/grouped", 56, 56, false },         /* has its size already */
+    { "tests/model/glm4v/grouped", 4000, 3000, false },     /* 36 MB: the host's */
+};
+
+static const char *device(void) { return getenv("OPENAUTOGLM_TEST_GPU") ? "cuda" : "cusim"; }
+
+static struct prompt *prompt_of(struct engine *g, int w, int h)
+{
+    struct err e = { 0 };
+    struct pixels px = { xmalloc((size_t)(w * h * 3)), w, h };
+    struct buf png;
+    for (int i = 0; i < w * h * 3; i++)
+        px.data[i] = (uint8_t)(i / 3 % w * 5 + i / 3 / w * 3 + i % 3 * 60);
+    buf_init(&png, 1 << 26);
+    ck_assert_int_eq(png_write(&px, &png, &e), 0);
+    pixels_free(&px);
+    struct chat_image image = { png.data, png.len, "image", NULL };
+    json_t *messages = json_pack("[{s:s, s:[{s:s}, {s:s, s:s}]}]", "role", "user", "content", "type", "image", "type", "text", "text", "Tap it");
+    struct chat chat = { .messages = messages, .images = &image, .n_images = 1 };
+    struct prompt *p = engine_prompt(g, &chat, &e);
+    ck_assert_msg(p != NULL, "%s", e.text);
+    json_decref(messages);
+    buf_free(&png);
+    return p;
+}
+
+static void answer(int i, bool on_device, float lp[ANSWER])
+{
+    struct err e = { 0 };
+    struct engine_options opt = { .model_dir = cases[i].dir, .device = device(), .max_num_seqs = 1, .max_model_len = 512, .max_pixels = 12544,
+                                  .device_resize = on_device };
+    struct engine *g = engine_open(&opt, &e);
+    ck_assert_msg(g != NULL, "%s", e.text);
+    struct prompt *p = prompt_of(g, cases[i].w, cases[i].h);
+    ck_assert_int_eq(p->images[0].passes != NULL, on_device && cases[i].on_device);
+    struct params params;
+    params_default(g, &params);
+    params.max_tokens = ANSWER;
+    params.ignore_eos = params.logprobs = true;
+    params.temperature = 0;
+    struct request *r = engine_submit(g, p, &params, &e);
+    ck_assert_msg(r != NULL, "%s", e.text);
+    int n = 0;
+    for (bool done = false; !done;) {
+        struct event ev;
+        struct pollfd fd = { request_fd(r), POLLIN, 0 };
+        ck_assert_msg(poll(&fd, 1, 300000) > 0, "no event in five minutes");
+        while (!done && request_next(r, &ev)) {
+            ck_assert_msg(ev.kind != EVENT_ERROR, "%s", ev.err.text);
+            for (int k = 0; k < ev.n_logprobs && n < ANSWER; k++)
+                lp[n++] = ev.logprobs[k].logprob;
+            done = ev.kind == EVENT_END;
+            event_free(&ev);
+        }
+    }
+    ck_assert_int_eq(n, ANSWER);
+    request_free(r);
+    engine_close(g);
+}
+
+START_TEST(resize)
+{
+    float want[ANSWER], got[ANSWER];
+    answer(_i, false, want);
+    answer(_i, true, got);
+    ck_assert_msg(memcmp(want, got, sizeof want) == 0, "%s, %d x %d: another answer", cases[_i].dir, cases[_i].w, cases[_i].h);
+}
+END_TEST
+
+int main(void)
+{
+    struct err e;
+    if (!plugin_built(device()) || !plugin_load(device(), &e)) {
+        printf("skip: the library for %s was not built\n100%%: Checks: 0, Failures: 0, Errors: 0\n", device());
+        return 0;
+    }
+    Suite *s = suite_create("resize");
+    TCase *t = tcase_create("resize");
+    tcase_set_timeout(t, 300);
+    tcase_add_loop_test(t, resize, 0, sizeof cases / sizeof *cases);
+    suite_add_tcase(s, t);
+    SRunner *runner = srunner_create(s);
+    srunner_run_all(runner, getenv("VERBOSE") ? CK_VERBOSE : CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
