@@ -1,6 +1,10 @@
 /* The one thread: inbox -> schedule -> run -> deliver. It owns the scheduler,
  * the pages, the image cache, the model and the device; other threads hand it
- * requests through the inbox and see it only through their request's events. */
+ * requests through the inbox and see it only through their request's events.
+ *
+ * A device that computes by itself is kept busy: while it does a step, the
+ * thread tells the texts of the step before and prepares what waits. Between two
+ * steps is left what the second one needs to know: who goes on. */
 #include "engine/engine.h"
 
 #include <assert.h>
@@ -21,6 +25,8 @@
 #include "engine/stats.h"
 #include "engine/text.h"
 #include "model/check.h"
+
+struct late { struct request *r; struct sampled s; };      /* a token whose text is still to be told; r NULL: to nobody */
 
 struct engine {
     /* constant after opening */
@@ -49,6 +55,8 @@ struct engine {
     struct scheduler sched;
     struct step      step;
     struct sampled  *sampled;          /* owned, (max_seqs) */
+    struct late     *late;             /* owned, (max_seqs) */
+    int              n_late;
     struct buf       delta;
 };
 
@@ -161,6 +169,7 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
                                    .image_kv = g->model->image_kv.layers > 0, .prefix_cache = !opt->no_prefix_cache };
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
     g->sampled = xcalloc((size_t)z->max_seqs, sizeof *g->sampled);
+    g->late = xcalloc((size_t)z->max_seqs, sizeof *g->late);
     buf_init(&g->delta, (size_t)1 << 26);
     budget_init(&g->decoding, g->setup.plan.image_peak);
     heap_reserve(g->setup.plan.image_peak);    /* last: what lives for ever lies before it */
@@ -194,6 +203,7 @@ void engine_close(struct engine *g)
     images_free(&g->images);
     free(g->step.seq);
     free(g->sampled);
+    free(g->late);
     buf_free(&g->delta);
     budget_free(&g->decoding);
     pthread_mutex_destroy(&g->wake.lock);
@@ -207,6 +217,9 @@ void engine_close(struct engine *g)
 /* Takes r out of its list, gives everything back and drops the engine's reference. The end event is already there. */
 static void retire(struct engine *g, struct request *r, struct request_list *from, uint64_t *count)
 {
+    for (int i = 0; i < g->n_late; i++)
+        if (g->late[i].r == r)
+            g->late[i].r = NULL;
     list_remove(from, r);
     scheduler_release(&g->sched, r);
     pthread_mutex_lock(&g->stats.lock);
@@ -243,8 +256,8 @@ static bool is_eos(const struct model *m, int id)
     return false;
 }
 
-/* One new token of r: its text goes out, and the request ends if it says so. */
-static void deliver(struct engine *g, struct request *r, const struct sampled *s)
+/* One new token of r, as far as the next step has to know of it. */
+static void take_token(struct engine *g, struct request *r, const struct sampled *s)
 {
     double now = clock_seconds();
     pthread_mutex_lock(&g->stats.lock);
@@ -257,6 +270,11 @@ static void deliver(struct engine *g, struct request *r, const struct sampled *s
     r->last_token = now;
     r->ids[r->n_ids++] = s->id;
     request_count(r, s->id, false);
+}
+
+/* The text of r's last token goes out, and the request ends if it says so. */
+static void tell(struct engine *g, struct request *r, const struct sampled *s)
+{
     buf_clear(&g->delta);
     if (!r->params.ignore_eos && is_eos(g->model, s->id)) {
         detok_end(&r->detok, &g->delta);
@@ -276,6 +294,49 @@ static void deliver(struct engine *g, struct request *r, const struct sampled *s
         request_finish(r, stop ? FINISH_STOP : FINISH_LENGTH, stop, NULL);
         retire(g, r, &g->sched.running, stop ? &g->stats.v.finished_stop : &g->stats.v.finished_length);
     }
+}
+
+/* Can the text wait until the device has its next step? Not a first token, and not one that may end the request. */
+static bool may_be_late(const struct engine *g, const struct request *r, int id)
+{
+    bool first = request_answer_len(r) == 1, eos = !r->params.ignore_eos && is_eos(g->model, id);
+    return g->model->backend->async && !first && !eos && r->params.n_stop == 0 && r->n_ids < r->max_len;
+}
+
+static void deliver(struct engine *g, struct request *r, const struct sampled *s)
+{
+    take_token(g, r, s);
+    if (may_be_late(g, r, s->id))
+        g->late[g->n_late++] = (struct late){ r, *s };
+    else
+        tell(g, r, s);
+}
+
+static void tell_late(struct engine *g)
+{
+    for (int i = 0; i < g->n_late; i++)
+        if (g->late[i].r)
+            tell(g, g->late[i].r, &g->late[i].s);
+    g->n_late = 0;
+}
+
+/* With the lock held. */
+static void empty_inbox(struct engine *g)
+{
+    while (g->inbox) {
+        struct request *r = g->inbox;
+        g->inbox = r->next;
+        list_push(&g->sched.waiting, r);
+    }
+    g->inbox_last = NULL;
+    g->n_queued = g->sched.waiting.n;
+}
+
+static void look_into_inbox(struct engine *g)
+{
+    pthread_mutex_lock(&g->wake.lock);
+    empty_inbox(g);
+    pthread_mutex_unlock(&g->wake.lock);
 }
 
 static const char *encode_image(struct engine *g)
@@ -303,7 +364,13 @@ static const char *run_step(struct engine *g)
         stats_observe(&g->stats.v.queue, began - r->submitted);
         pthread_mutex_unlock(&g->stats.lock);
     }
-    const char *failed = runner_step(&g->runner, &g->step, &g->images, g->sampled);
+    runner_start(&g->runner, &g->step, &g->images);
+    tell_late(g);
+    if (g->model->backend->async) {
+        look_into_inbox(g);
+        scheduler_prepare(&g->sched);
+    }
+    const char *failed = runner_finish(&g->runner, &g->step, g->sampled);
     if (failed)
         return failed;
     pthread_mutex_lock(&g->stats.lock);
@@ -350,13 +417,7 @@ static bool take_inbox(struct engine *g)
         pthread_cond_wait(&g->wake.cond, &g->wake.lock);
     }
     g->wake.pending = false;
-    while (g->inbox) {
-        struct request *r = g->inbox;
-        g->inbox = r->next;
-        list_push(&s->waiting, r);
-    }
-    g->inbox_last = NULL;
-    g->n_queued = s->waiting.n;
+    empty_inbox(g);
     bool go_on = !g->stopping;
     pthread_mutex_unlock(&g->wake.lock);
     return go_on;
@@ -383,6 +444,8 @@ static void *engine_main(void *arg)
         drop_cancelled(g, &g->sched.running);
         scheduler_plan(&g->sched, &g->step);
         count_queue(g);
+        if (g->step.encode || !g->step.n_rows)
+            tell_late(g);               /* not while an image is encoded */
         const char *failed = g->step.encode ? encode_image(g) : NULL;
         if (!failed && g->step.n_rows)
             failed = run_step(g);

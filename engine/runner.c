@@ -430,7 +430,7 @@ static struct tensor forward(struct runner *r, const struct forward *f, int key)
     return logits;
 }
 
-const char *runner_step(struct runner *r, const struct step *step, const struct images *images, struct sampled *out)
+void runner_start(struct runner *r, const struct step *step, const struct images *images)
 {
     struct run *run = &r->run;
     struct forward f = { .pool = r->pool };
@@ -458,8 +458,13 @@ const char *runner_step(struct runner *r, const struct step *step, const struct 
     logits.rows = n_out;
     if (n_out)
         sample(r, logits, &sampler);
-    const char *failed = run->backend->sync(run->dev);
+    r->top_n = sampler.top_n;
+}
+
+const char *runner_finish(struct runner *r, const struct step *step, struct sampled *out)
+{
+    const char *failed = r->run.backend->sync(r->run.dev);
     if (!failed)
-        collect(r, step, sampler.top_n, out);
+        collect(r, step, r->top_n, out);
     return failed;
 }

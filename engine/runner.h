@@ -34,7 +34,7 @@ struct sampled {               /* one new token */
 
 enum { MAX_RECORDED = 512 };   /* powers of two up to 4096 requests times those up to 2^24 tokens */
 
-struct recorded {              /* decode steps of one shape, see runner_step() */
+struct recorded {              /* decode steps of one shape, see runner_start() */
     int  key;
     bool replays;              /* false: seen once, computed as any other step */
     struct tensor logits;      /* where they come out ...                      */
@@ -55,6 +55,7 @@ struct runner {
     int   *result_ids;         /* owned, host: (max_seqs) ...                   */
     int   *result_top;         /* (max_seqs, ENGINE_MAX_TOP_LOGPROBS)           */
     float *result_lp;          /* (max_seqs, 1 + ENGINE_MAX_TOP_LOGPROBS)       */
+    int    top_n;              /* of the step that runs: most that any row wants; -1: no logprobs at all */
 };
 
 size_t runner_staging_bytes(const struct runner_sizes *s);
@@ -70,7 +71,9 @@ void runner_close(struct runner *r);
 /* Encodes one image of a request into its entry. NULL, or what the device said. */
 const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry);
 
-/* Runs a step; out[i] is filled for every seq i that samples. NULL, or what the device said. */
-const char *runner_step(struct runner *r, const struct step *step, const struct images *images, struct sampled *out);
+/* Runs a step. Where the device is asynchronous it computes from runner_start() on, while the caller does something else.
+ * runner_finish() waits; out[i] is filled for every seq i that samples. NULL, or what the device said. */
+void runner_start(struct runner *r, const struct step *step, const struct images *images);
+const char *runner_finish(struct runner *r, const struct step *step, struct sampled *out);
 
 #endif

@@ -146,10 +146,20 @@ static int acquire_images(struct scheduler *s, struct request *r)
     return 0;
 }
 
-/* Takes the pages of the longest known prefix; at least the last token is left to compute. */
+/* At least the last token is left to compute. */
+static int most_cached(const struct scheduler *s, const struct request *r) { return s->prefix_cache ? (r->n_ids - 1) / KV_PAGE : 0; }
+
+void scheduler_prepare(struct scheduler *s)
+{
+    struct request *r = s->waiting.first;
+    for (int i = s->running.n; r && i < s->max_seqs; i++, r = r->next)
+        hash_pages(r, most_cached(s, r));
+}
+
+/* Takes the pages of the longest known prefix. */
 static void take_prefix(struct scheduler *s, struct request *r)
 {
-    int most = s->prefix_cache ? (r->n_ids - 1) / KV_PAGE : 0;
+    int most = most_cached(s, r);
     hash_pages(r, most);
     while (r->n_pages < most) {
         int id = pages_find(s->pages, r->hash[r->n_pages]);

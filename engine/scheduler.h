@@ -48,6 +48,7 @@ void list_push(struct request_list *l, struct request *r);      /* in order of a
 void list_remove(struct request_list *l, struct request *r);
 
 void scheduler_plan(struct scheduler *s, struct step *out);
+void scheduler_prepare(struct scheduler *s);    /* what can be computed early of those that wait: their pages' hashes */
 void scheduler_done(struct scheduler *s, struct request *r, int n);    /* n more tokens are computed: publish full pages */
 void scheduler_release(struct scheduler *s, struct request *r);        /* gives back its pages and images */
 

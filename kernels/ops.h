@@ -190,6 +190,7 @@ struct ops {
 struct backend {       /* memory and time; one const per backend */
     const char *name;  /* "ref", "cpu", "cuda" */
     bool        discrete;  /* has memory of its own: device addresses mean nothing to the host */
+    bool        async;     /* operations return at once; what they compute is there after sync() */
     enum dtype  kv;    /* F32, F16 or BF16: of a cache, unless somebody chooses otherwise */
     struct ops  ops;
     int    (*open)(struct device **out, int threads, struct err *e);   /* threads 0: one per core */

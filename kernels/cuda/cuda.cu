@@ -181,7 +181,7 @@ static struct backend backend_make(void)
     b.name = "cuda";
 #endif
     b.kv = F32;                                /* golden cases: logits within 1e-3; with BF16 within 0.2 */
-    b.discrete = true;
+    b.discrete = b.async = true;
     struct ops *o = &b.ops;
     o->embed = cuda_embed, o->linear = cuda_linear, o->norm = cuda_norm, o->act = cuda_act;
     o->add = cuda_add, o->mul = cuda_mul, o->copy = cuda_copy, o->fuse = cuda_fuse;

@@ -17,6 +17,7 @@ STEPS = [
     ("wrappers", "cusim/test_wrappers", {}),
     ("operations", "cusim/test_ops", {}),
     ("cuBLASLt", "cusim/test_blas", {}),
+    ("resizing", "cusim/test_resize", {}),
     ("replays", "cusim/test_replay", {}),
     ("golden cases", "cusim/test_golden", {}),
 ]
