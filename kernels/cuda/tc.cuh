@@ -81,7 +81,8 @@ CUSIM_RAW static inline float half_of(uint32_t pair, int high, f16)
 
 template <class T> CUSIM_RAW inline void mma_fn(unsigned mask, void *const in[32], void *const out[32])
 {
-    float A[16][16], B[8][16];
+    typedef float v8 __attribute__((vector_size(32), aligned(4)));     /* the columns; each sums in the order of k */
+    float A[16][16], B[16][8], D[16][8];
     if (mask != ~0u)
         cusim_error("mma-divergent", 0, "mma.sync with mask %08x", mask);
     for (int l = 0; l < 32; l++) {
@@ -91,18 +92,19 @@ template <class T> CUSIM_RAW inline void mma_fn(unsigned mask, void *const in[32
             for (int i = 0; i < 4; i++)
                 A[g + (i & 1) * 8][t + (i >> 1) * 8 + e] = half_of(x->a[i], e, T());
             for (int i = 0; i < 2; i++)
-                B[g][t + i * 8 + e] = half_of(x->b[i], e, T());
+                B[t + i * 8 + e][g] = half_of(x->b[i], e, T());
         }
+    }
+    for (int r = 0; r < 16; r++) {
+        v8 sum = {};
+        for (int k = 0; k < 16; k++)
+            sum += A[r][k] * *(const v8 *)B[k];
+        *(v8 *)D[r] = sum;
     }
     for (int l = 0; l < 32; l++) {
         const float *d = ((const mma_in *)in[l])->d;
-        for (int i = 0; i < 4; i++) {
-            const float *a = A[(l >> 2) + (i >> 1) * 8], *b = B[(l & 3) * 2 + (i & 1)];
-            float sum = 0;
-            for (int k = 0; k < 16; k++)
-                sum += a[k] * b[k];
-            ((float *)out[l])[i] = d[i] + sum;
-        }
+        for (int i = 0; i < 4; i++)
+            ((float *)out[l])[i] = d[i] + D[(l >> 2) + (i >> 1) * 8][(l & 3) * 2 + (i & 1)];
     }
 }
 
