@@ -31,7 +31,7 @@ struct string_list {
 
 struct config {                  /* strings are owned; NULL or "": not set */
     /* what to run */
-    char   *model, *device, *weights, *kv_cache_dtype, *content_format, *chat_template, *trace;
+    char   *model, *device, *weights, *activations, *kv_cache_dtype, *content_format, *chat_template, *trace;
     int64_t threads, max_num_seqs, max_queue, max_model_len, max_batched_tokens;
     int64_t kv_bytes, image_cache_bytes, memory_bytes, gpu_memory;
     double  gpu_memory_fraction;

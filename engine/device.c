@@ -46,11 +46,19 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
     struct model *dry = model_open(opt->model_dir, mo, e);
     if (!dry)
         return -1;
+    bool narrow = opt->activations && strcmp(opt->activations, "int8") == 0;
+    if (narrow && (!opt->weights || strcmp(opt->weights, "int8") != 0 || !mo->backend->narrow)) {
+        model_close(dry);
+        return err_field(e, "activations", "activations of int8 need --weights int8 and --device cuda; this is %s on %s",
+                         opt->weights ? opt->weights : "auto", mo->backend->name);
+    }
     struct memory memory = { .host = backend_cpu.memory(NULL) };
     int rc = opt->gpu_memory ? 0 : mo->backend->open(&mo->device, opt->threads, e);
     struct err why;
     if (rc == 0 && opt->vary && mo->device && mo->backend->vary && mo->backend->vary(mo->device, &why) != 0)
         log_info("own kernels multiply: %s", why.text);
+    if (rc == 0 && narrow && mo->device)
+        rc = mo->backend->narrow(mo->device, e);
     if (rc == 0) {
         memory.device = opt->gpu_memory ? left_on_card(opt->gpu_memory) : mo->backend->memory(mo->device);
         rc = setup_make(&out->setup, opt, dry, &memory, e);

@@ -52,6 +52,7 @@ struct engine_options {        /* 0 or NULL: the default */
     const char *chat_template;    /* a file that replaces the checkpoint's; NULL         */
     const char *trace;            /* file for one line per op; NULL                      */
     bool   no_prefix_cache;
+    const char *activations;      /* float, or int8: rounded by rows, with --weights int8, where the device can; NULL: float */
     bool   vary;                  /* a request's bits may depend on the others, where that is faster */
     bool   device_resize;         /* images are resized on the device, where it can */
     bool   no_graphs;             /* launch every decode step anew, also where the device can replay */

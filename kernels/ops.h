@@ -197,6 +197,8 @@ struct backend {       /* memory and time; one const per backend */
     void   (*close)(struct device *);
     /* From now on a row's bits may depend on how many there are, for speed. NULL: nothing to win; -1: not possible here. */
     int    (*vary)(struct device *, struct err *e);
+    /* From now on linear rounds its input to int8, with a scale for each row, where W is Q8. NULL: not possible. */
+    int    (*narrow)(struct device *, struct err *e);
     size_t (*memory)(struct device *);                   /* bytes that this device may use in all */
     void  *(*alloc)(struct device *, size_t);            /* 64-byte aligned; NULL: does not fit    */
     void   (*free)(struct device *, void *);

@@ -29,6 +29,7 @@ struct device {
     size_t       staged;       /* ... up to here                            */
     float       *work;         /* owned (WORK bytes)                        */
     unsigned    *arrived;      /* owned; counts blocks, see last_block(); 0 between launches */
+    bool         narrow;       /* linear rounds x to int8 where W is int8, see linear_int8.cu */
     int          processors;
     struct blas  *blas;        /* owned; NULL: own kernels multiply, see blas.cu     */
     struct graph *graphs;      /* owned (n_graphs): recorded steps, see graphs.cu ... */
@@ -95,6 +96,12 @@ __device__ __forceinline__ void store_as(enum dtype t, void *p, size_t i, float 
 
 /* Of a cache (kernels/kv.h): a head begins with its scale. */
 static __host__ __device__ inline bool has_scale(enum dtype t) { return t == Q8 || t == F8; }
+
+/* The nearest number of int8. */
+static __device__ __forceinline__ uint32_t int8_bits(float x)
+{
+    return (uint32_t)(int)fminf(fmaxf(x + 0x1.8p23f - 0x1.8p23f, -127), 127) & 0xff;
+}
 
 /* e4m3, but for NaN: the bits of a float16 that is 2^8 too small. */
 static __device__ __forceinline__ float e4m3_of(uint32_t b)
@@ -224,6 +231,7 @@ void cuda_mask(struct device *, struct tensor logits, const uint32_t *allowed);
 void cuda_penalize(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
 void cuda_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
 int  cuda_vary(struct device *, struct err *e);
+int  cuda_narrow(struct device *, struct err *e);
 void cuda_record(struct device *, int key);
 bool cuda_replay(struct device *, int key);
 void cuda_logprobs(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);

@@ -193,7 +193,7 @@ static struct backend backend_make(void)
     b.open = cuda_open, b.close = cuda_close, b.memory = cuda_memory;
     b.alloc = cuda_alloc, b.free = cuda_free, b.upload = cuda_upload, b.download = cuda_download;
     b.pack = cuda_pack, b.release = cuda_release, b.packed_bytes = cuda_packed_bytes, b.sync = cuda_sync;
-    b.vary = cuda_vary, b.record = cuda_record, b.replay = cuda_replay;
+    b.vary = cuda_vary, b.narrow = cuda_narrow, b.record = cuda_record, b.replay = cuda_replay;
     return b;
 }
 

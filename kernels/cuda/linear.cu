@@ -8,7 +8,7 @@
  *   64 x 64 x 32, 4 warps    up to 64 rows: W is still read once.
  *   128 x 128 x 32, 8 warps  prefill and vision. Bound by the tensor cores.
  *
- * Weights of float32 and float16 take plain.cuh, quantised ones linear_quant.cu. */
+ * Weights of float32 and float16 take plain.cuh, quantised ones linear_quant.cu or linear_int8.cu. */
 #include "kernels/cuda/blas.cuh"
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/packed.cuh"
@@ -46,7 +46,10 @@ static bool multiply(struct device *dev, struct tensor out, struct tensor x, con
     if (quantised(w->dtype)) {
         p.w_stride = packed_row_bytes(w->dtype, w->in);
         p.scale = p.w + (size_t)w->out * p.w_stride;
-        linear_quantised(dev, p, w->dtype);
+        if (w->dtype == Q8 && dev->narrow)
+            linear_rounded(dev, p);
+        else
+            linear_quantised(dev, p, w->dtype);
     } else if (w->dtype != BF16)
         plain_launch(dev, matrix_rows{ x }, x.rows, w, f);
     else if (x.rows <= 8)

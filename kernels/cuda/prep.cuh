@@ -50,12 +50,7 @@ static __device__ __forceinline__ void rotate_pair(float *head, const struct rop
     head[b] = y * turn.x + x * turn.y;
 }
 
-/* The nearest number of int8, and of e4m3 as f8_put(). */
-static __device__ __forceinline__ uint32_t int8_bits(float x)
-{
-    return (uint32_t)(int)fminf(fmaxf(x + 0x1.8p23f - 0x1.8p23f, -127), 127) & 0xff;
-}
-
+/* The nearest number of e4m3, as f8_put(). */
 static __device__ __forceinline__ uint32_t e4m3_bits(float x)
 {
     uint32_t u = __float_as_uint(fminf(fabsf(x), 448) * 0x1p-120f);

@@ -4,7 +4,8 @@
  * Fragments of m16n8k16, lane = 4 g + t:
  *   a[0..3]  rows g, g+8, g, g+8; columns 2t, 2t+1 (a[2], a[3]: + 8)
  *   b[0..1]  column g; rows 2t, 2t+1 (b[1]: + 8)
- *   d[0..3]  rows g, g, g+8, g+8; columns 2t, 2t+1, 2t, 2t+1 */
+ *   d[0..3]  rows g, g, g+8, g+8; columns 2t, 2t+1, 2t, 2t+1
+ * Of m16n8k32, bytes: a and b hold columns 4t .. 4t+3 of a row, and + 16. */
 #ifndef KERNELS_CUDA_TC_CUH
 #define KERNELS_CUDA_TC_CUH
 #include <cuda_bf16.h>
@@ -27,6 +28,14 @@ __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint3
 {
     asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+/* Of signed bytes; the sums are exact. */
+__device__ __forceinline__ void mma_s8(int (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+                 : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
@@ -62,6 +71,7 @@ template <int N> __device__ __forceinline__ void cp_async_wait() { asm volatile(
 
 namespace cusim {
 struct mma_in { uint32_t a[4], b[2]; float d[4]; };
+struct mma_s8_in { uint32_t a[4], b[2]; int d[4]; };
 struct ldmatrix_in { const void *row; int transposed; };
 
 CUSIM_RAW static inline float half_of(uint32_t pair, int high, bf16)
@@ -108,6 +118,33 @@ template <class T> CUSIM_RAW inline void mma_fn(unsigned mask, void *const in[32
     }
 }
 
+CUSIM_RAW inline void mma_s8_fn(unsigned mask, void *const in[32], void *const out[32])
+{
+    typedef int v8 __attribute__((vector_size(32), aligned(4)));
+    int A[16][32], B[32][8], D[16][8];
+    if (mask != ~0u)
+        cusim_error("mma-divergent", 0, "mma.sync with mask %08x", mask);
+    for (int l = 0; l < 32; l++) {
+        const mma_s8_in *x = (const mma_s8_in *)in[l];
+        int g = l >> 2, t = (l & 3) * 4;
+        for (int e = 0; e < 4; e++) {
+            for (int i = 0; i < 4; i++)
+                A[g + (i & 1) * 8][t + (i >> 1) * 16 + e] = (signed char)(x->a[i] >> 8 * e);
+            for (int i = 0; i < 2; i++)
+                B[t + i * 16 + e][g] = (signed char)(x->b[i] >> 8 * e);
+        }
+    }
+    for (int r = 0; r < 16; r++) {
+        v8 sum = {};
+        for (int k = 0; k < 32; k++)
+            sum += A[r][k] * *(const v8 *)B[k];
+        *(v8 *)D[r] = sum;
+    }
+    for (int l = 0; l < 32; l++)
+        for (int i = 0; i < 4; i++)
+            ((int *)out[l])[i] = ((const mma_s8_in *)in[l])->d[i] + D[(l >> 2) + (i >> 1) * 8][(l & 3) * 2 + (i & 1)];
+}
+
 CUSIM_RAW inline void ldmatrix_fn(unsigned mask, void *const in[32], void *const out[32])
 {
     if (mask != ~0u)
@@ -130,6 +167,13 @@ template <class T> CUSIM_CALL void mma(float (&d)[4], const uint32_t (&a)[4], ui
 {
     cusim::mma_in in = { { a[0], a[1], a[2], a[3] }, { b0, b1 }, { d[0], d[1], d[2], d[3] } };
     cusim_warp(cusim::MMA, ~0u, &in, d, cusim::mma_fn<T>, CUSIM_PC);
+    CUSIM_FENCE();
+}
+
+CUSIM_CALL void mma_s8(int (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
+{
+    cusim::mma_s8_in in = { { a[0], a[1], a[2], a[3] }, { b0, b1 }, { d[0], d[1], d[2], d[3] } };
+    cusim_warp(cusim::MMA_S8, ~0u, &in, d, cusim::mma_s8_fn, CUSIM_PC);
     CUSIM_FENCE();
 }
 

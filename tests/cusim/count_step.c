@@ -1,4 +1,4 @@
-/* tests/cusim/count_step.c MODEL_DIR [WEIGHTS] - what the kernels do in a decode step, in
+/* tests/cusim/count_step.c MODEL_DIR [WEIGHTS [rounded]] - what the kernels do in a decode step, in
  * a step of a prompt and for a screenshot, as JSON: count.c counts, report.py
  * reads. Weights are allocated and never filled, so a hollow checkpoint
  * (python/full.py --hollow) of full width will do. Needs
@@ -147,6 +147,8 @@ int main(int argc, char **argv)
     *(void **)&count_write = lib ? dlsym(lib, "cusim_count_write") : NULL;
     if (!count || !count_write)
         die("build/libopenautoglm_cusim_checked.so is not there");
+    if (argc > 3 && real->narrow(dev, &e) != 0)
+        die(e.text);
     count(SAMPLED_BLOCKS);
     hollow = *real;
     hollow.pack = pack_nothing;

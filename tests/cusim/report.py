@@ -25,9 +25,10 @@ MODEL, LAYERS, VISION_LAYERS = "AutoGLM-Phone-9B", 40, 24
 # Of a multiprocessor: threads, blocks, shared memory (CUDA's cuda_occupancy.h).
 PROCESSOR = {"80": (2048, 32, 164), "86": (1536, 16, 100), "89": (1536, 24, 100), "90": (2048, 32, 228), "100": (2048, 32, 228),
              "120": (1536, 24, 100)}
-# Bandwidth in GB/s, dense bfloat16 with float32 sums in TFLOP/s, memory in GB: NVIDIA's data sheets.
-GPUS = {"H200": (4800, 989, 141), "H100 SXM": (3350, 989, 80), "A100 80 GB": (2039, 312, 80), "RTX 4090": (1008, 165, 24),
-        "RTX 3060": (360, 25.5, 12)}
+# Bandwidth in GB/s, dense bfloat16 with float32 sums in TFLOP/s, memory in GB, dense int8 in TOP/s: NVIDIA's data sheets.
+GPUS = {"H200": (4800, 989, 141, 1979), "H100 SXM": (3350, 989, 80, 1979), "A100 80 GB": (2039, 312, 80, 624),
+        "RTX 4090": (1008, 165, 24, 660), "RTX 3060": (360, 25.5, 12, 102)}
+WEIGHTS = ["bf16", "int8", "int8 rounded", "int4"]       # rounded: --activations int8
 LAUNCH = 1.0e-6         # seconds from one kernel to the next inside a graph; assumed
 INSTRUCTIONS = {"HMMA": r"HMMA|IMMA|QMMA", "LDSM": r"LDSM", "LDGSTS.128": r"LDGSTS\S*128", "LDG.128": r"LDG\.\S*128"}
 
@@ -92,7 +93,7 @@ def count(layers, vision_layers, weights):
     if not kept.exists() or kept.stat().st_mtime < library.stat().st_mtime:
         with tempfile.TemporaryDirectory() as folder:
             run(sys.executable, "python/full.py", "--hollow", "--layers", layers, "--vision-layers", vision_layers, folder)
-            text = run("build/tests/cusim/count_step", folder, *([weights] if weights != "bf16" else []))
+            text = run("build/tests/cusim/count_step", folder, *(weights.split() if weights != "bf16" else []))
         kept.write_text(text)
     text, symbols = kept.read_text(), {}
     for line in run("nm", library).splitlines():
@@ -118,8 +119,10 @@ def whole(weights):
     return total
 
 
-def seconds(kernels, bandwidth, peak):
-    return sum(max(k["unique"] / (bandwidth * 1e9), k["tensor"] / (peak * 1e12)) + k["launches"] * LAUNCH for k in kernels.values())
+def seconds(kernels, gpu):
+    bandwidth, peak, _, int8_peak = GPUS[gpu]
+    return sum(max(k["unique"] / (bandwidth * 1e9), k["tensor"] / ((int8_peak if name.startswith("linear_int8") else peak) * 1e12))
+               + k["launches"] * LAUNCH for (name, *_), k in kernels.items())
 
 
 def table(head, rows):
@@ -153,8 +156,8 @@ def plans(weights):
     with tempfile.TemporaryDirectory() as folder:
         run(sys.executable, "python/full.py", "--hollow", folder)
         for w in weights:
-            for gpu, (_, _, size) in GPUS.items():
-                r = subprocess.run([ROOT / "build/openautoglm", "plan", "--json", "--model", folder, "--device", "cusim", "--weights", w,
+            for gpu, (_, _, size, _) in GPUS.items():
+                r = subprocess.run([ROOT / "build/openautoglm", "plan", "--json", "--model", folder, "--device", "cusim", "--weights", w.split()[0],
                                     "--gpu-memory", f"{size}G"], capture_output=True, text=True)
                 found[w, gpu] = json.loads(r.stdout)
     return found
@@ -163,7 +166,7 @@ def plans(weights):
 def all_counts():
     """{weights: whole(weights)} of the precisions that the backend can multiply with."""
     counts = {}
-    for w in "bf16", "int8", "int4":
+    for w in WEIGHTS:
         try:
             counts[w] = whole(w)
         except subprocess.CalledProcessError as e:
@@ -191,13 +194,15 @@ def section():
             total = {what: sum(x[what] for x in k.values()) for what in ("launches", "unique", "loads", "tensor")}
             rows.append([s, w, f"{total['launches']:,}", f"{total['unique'] / 1e9:.2f}", f"{total['loads'] / 1e9:.1f}", f"{total['tensor'] / 1e12:.2f}"])
     yield from table(["step", "weights", "launches", "GB", "GB loaded, also from caches", "tensor-core TFLOP"], rows)
-    layer = sum(k["launches"] - count(1, 1, "bf16")["decode, 1 request"].get(key, {"launches": 0})["launches"]
-                for key, k in count(2, 2, "bf16")["decode, 1 request"].items())
-    yield f"A decoder layer is {layer} launches in a decode step (with the merge of split attention); six was the aim. Everything is of"
+    layer, more = (sum(k["launches"] - count(1, 1, "bf16")[s].get(key, {"launches": 0})["launches"]
+                       for key, k in count(2, 2, "bf16")[s].items()) for s in ("decode, 1 request", "decode, 16 requests"))
+    yield f"A decoder layer is {layer} launches in a decode step of one or two requests (with the merge of split attention), {more} of more. What the"
+    yield "last block of a linear does alone, norming the rows, costs no launch here; on a GPU it costs some microseconds. Everything is of"
     yield f"the sources compiled for sm_{', sm_'.join(a for a in PROCESSOR if any(a in k for k in kernels.values()))}."
     yield ""
-    yield "Decode multiplies 16 rows whatever the batch, and every product is made twice where activations are split into two"
-    yield "bfloat16: tensor-core work is what is executed, not what the model needs."
+    yield "Decode multiplies 8 or 16 rows whatever the batch, and every product is made twice where activations are split into two"
+    yield "bfloat16: tensor-core work is what is executed, not what the model needs. *int8 rounded*: `--activations int8`; no screenshot"
+    yield "was counted with quantised weights."
     yield ""
     yield "The roofline: every kernel takes its bytes at full bandwidth or its operations at full peak, whichever is longer, and one"
     yield "microsecond more (assumed; steps are replayed as graphs). `mma.sync` does not reach the peak of an H100 or H200; caches"
@@ -206,15 +211,15 @@ def section():
     yield ""
     rows = []
     for (w, g), plan in plans(counts).items():
-        bandwidth, peak, _ = GPUS[g]
+        bandwidth = GPUS[g][0]
         c = counts[w]
         if not plan["fits"]:
             rows.append([g, w, f"does not fit ({plan['weights_bytes'] / 2**30:.1f} GiB of weights)", "", "", "", ""])
             continue
-        one, many = (seconds(c[f"decode, {n}"], bandwidth, peak) for n in ("1 request", "16 requests"))
+        one, many = (seconds(c[f"decode, {n}"], g) for n in ("1 request", "16 requests"))
         roof = sum(k["unique"] for k in c["decode, 1 request"].values()) / (bandwidth * 1e9)
-        rows.append([g, w, f"{1e3 * one:.1f}", f"{100 * roof / one:.0f} %", f"{16 / many:.0f}", f"{512 / seconds(c['prompt, 512 rows'], bandwidth, peak):,.0f}",
-                     f"{seconds(c['screenshot'], bandwidth, peak):.2f}" if "screenshot" in c else "-"])
+        rows.append([g, w, f"{1e3 * one:.1f}", f"{100 * roof / one:.0f} %", f"{16 / many:.0f}", f"{512 / seconds(c['prompt, 512 rows'], g):,.0f}",
+                     f"{seconds(c['screenshot'], g):.2f}" if "screenshot" in c else "-"])
     yield from table(["GPU", "weights", "ms a token, 1 request", "of the roof", "tokens/s, 16 requests", "prompt tokens/s", "s a 1080x2400 screenshot"], rows)
 
 

@@ -46,10 +46,12 @@ static void fill(struct wrapper_in *in, unsigned seed, bool whole)
             in->bf16_a[l][i] = pair(BF16, whole);
             in->f16_a[l][i] = pair(F16, whole);
             in->d[l][i] = number(whole);
+            in->s8_a[l][i] = draw() << 8 ^ draw();
         }
         for (int i = 0; i < 2; i++) {
             in->bf16_b[l][i] = pair(BF16, whole);
             in->f16_b[l][i] = pair(F16, whole);
+            in->s8_b[l][i] = draw() << 8 ^ draw();
         }
         for (int i = 0; i < 8; i++)
             in->rows[l][i] = (uint16_t)draw();
@@ -83,6 +85,29 @@ static void expect_mma(enum dtype type, const uint32_t a[32][4], const uint32_t 
             out[l][i] = (double)d[l][i];
             for (int k = 0; k < 16; k++)
                 out[l][i] += A[row][k] * B[k][col];
+        }
+}
+
+/* m16n8k32: the same, but four bytes of k, 4 t .. 4 t + 3 and + 16. */
+static void expect_mma_s8(const struct wrapper_in *in, int out[32][4])
+{
+    int A[16][32], B[32][8];
+    for (int l = 0; l < 32; l++) {
+        int g = l / 4, t = l % 4;
+        for (int e = 0; e < 4; e++) {
+            A[g][4 * t + e] = (int8_t)(in->s8_a[l][0] >> 8 * e);
+            A[g + 8][4 * t + e] = (int8_t)(in->s8_a[l][1] >> 8 * e);
+            A[g][4 * t + 16 + e] = (int8_t)(in->s8_a[l][2] >> 8 * e);
+            A[g + 8][4 * t + 16 + e] = (int8_t)(in->s8_a[l][3] >> 8 * e);
+            B[4 * t + e][g] = (int8_t)(in->s8_b[l][0] >> 8 * e);
+            B[4 * t + 16 + e][g] = (int8_t)(in->s8_b[l][1] >> 8 * e);
+        }
+    }
+    for (int l = 0; l < 32; l++)
+        for (int i = 0; i < 4; i++) {
+            out[l][i] = i;
+            for (int k = 0; k < 32; k++)
+                out[l][i] += A[l / 4 + (i / 2) * 8][k] * B[k][l % 4 * 2 + i % 2];
         }
 }
 
@@ -132,6 +157,11 @@ static void check(const char *path, wrappers_fn *run, unsigned seed, bool whole,
     expect_mma(F16, in.f16_a, in.f16_b, in.d, want);
     double y = compare_mma("mma of float16", out.mma_f16, want, whole);
     *worst = fmax(*worst, fmax(x, y));
+    int sums[32][4];
+    expect_mma_s8(&in, sums);
+    for (int l = 0; l < 32; l++)
+        for (int i = 0; i < 4; i++)
+            ck_assert_int_eq(out.mma_s8[l][i], sums[l][i]);
     for (int l = 0; l < 32; l++) {
         for (int i = 0; i < 4; i++) {
             ck_assert_uint_eq(out.ldmatrix[l][i], expect_ldmatrix(&in, l, i, false));

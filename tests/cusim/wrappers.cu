@@ -20,6 +20,12 @@ static __global__ void wrappers_kernel(const struct wrapper_in *in, struct wrapp
     for (int i = 0; i < 4; i++)
         a[i] = in->f16_a[lane][i];
     mma(e, a, in->f16_b[lane][0], in->f16_b[lane][1], f16());
+    int sum[4] = { 0, 1, 2, 3 };
+    for (int i = 0; i < 4; i++)
+        a[i] = in->s8_a[lane][i];
+    mma_s8(sum, a, in->s8_b[lane][0], in->s8_b[lane][1]);
+    for (int i = 0; i < 4; i++)
+        out->mma_s8[lane][i] = sum[i];
     for (int i = 0; i < 8; i++)
         rows[lane][i] = in->rows[lane][i];
     cp_async(copied[lane], in->rows[lane], lane % 2 == 0);
