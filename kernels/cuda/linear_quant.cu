@@ -10,9 +10,9 @@
  * weight and thread are a fifth to a third of what fits in the time. In prefill
  * tensor cores, as with bfloat16, less the widening; not measured.
  *
- * Why x is not int8 too: with one scale per row, rounding moves x by up to 0.4 %
- * of its largest number, a hundred times what the tests of linear allow and what
- * two parts of bfloat16 lose. */
+ * x stays as it is: rounding it to int8 too would move it by up to 0.4 % of its
+ * largest number, a hundred times what the tests of linear allow and what two
+ * parts of bfloat16 lose. Whoever wants that: linear_int8.cu. */
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/packed.cuh"
 

@@ -94,6 +94,9 @@ def test_weights(tmp_path):
     for kind in ("int8", "int4", "fp8"):
         r = run("chat", "--weights", kind, "--image", tmp_path / "a.png", "Tap the button", "--max-tokens", "12")
         assert r.returncode == 0 and r.stdout.strip(), r
+    for more in ((), ("--weights", "int8")):             # of the CPU, whatever the weights are
+        r = run("plan", "--device", "cpu", "--activations", "int8", *more)
+        assert r.returncode == 2 and "activations" in r.stderr and "--weights int8" in r.stderr, r
     for command in ("serve", "plan"):
         r = run(command, "--weights", "int5")
         assert r.returncode == 2 and "weights" in r.stderr and "int4" in r.stderr and "Traceback" not in r.stderr, r

@@ -15,10 +15,11 @@
 enum { REQUESTS = 3, MOST = 40 };
 
 /* The last is too large for an emulation that checks everything. */
-static const struct { const char *dir, *device; bool images; } models[] = {
-    { "tests/model/glm4/grouped", "cusim-checked", false },
-    { "tests/model/qwen2/yarn", "cusim-checked", false },
-    { "models/open-autoglm-v1", "cusim", true },
+static const struct { const char *dir, *device; bool images, rounded; } models[] = {
+    { "tests/model/glm4/grouped", "cusim-checked", false, false },
+    { "tests/model/qwen2/yarn", "cusim-checked", false, false },
+    { "models/open-autoglm-v1", "cusim", true, false },
+    { "tests/model/glm4/grouped", "cusim", false, true },          /* to int8, both factors */
 };
 static int no_count(void) { return 0; }
 static int (*allocations)(void) = no_count, (*graph_launches)(void);    /* a real GPU's are not counted */
@@ -99,7 +100,8 @@ static void answer_all(int model, bool no_graphs, bool together, struct answer *
     struct err e = { 0 };
     const char *gpu = getenv("OPENAUTOGLM_TEST_GPU");
     struct engine_options opt = { .model_dir = models[model].dir, .device = gpu ? "cuda" : models[model].device, .no_graphs = no_graphs, .max_num_seqs = REQUESTS + 1,
-                                  .max_model_len = 256, .no_prefix_cache = true };
+                                  .max_model_len = 256, .no_prefix_cache = true, .weights = models[model].rounded ? "int8" : NULL,
+                                  .activations = models[model].rounded ? "int8" : NULL };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
     int before = allocations(), launches = graph_launches ? graph_launches() : 0;
