@@ -22,7 +22,8 @@ STEPS = [
     ("golden cases", "cusim/test_golden", {}),
 ]
 SANITIZED = [("norm", "memcheck"), ("element", "racecheck"), ("linear", "memcheck"), ("attend", "racecheck"), ("attend", "memcheck"),
-             ("linear", "synccheck"), ("tokens", "racecheck"), ("tokens", "initcheck")]
+             ("linear", "synccheck"), ("linear_norm", "memcheck"), ("narrow", "racecheck"), ("prep_attend", "racecheck"),
+             ("tokens", "racecheck"), ("tokens", "initcheck")]
 
 
 def verdict(status, out):

@@ -196,9 +196,9 @@ def section():
     yield from table(["step", "weights", "launches", "GB", "GB loaded, also from caches", "tensor-core TFLOP"], rows)
     layer, more = (sum(k["launches"] - count(1, 1, "bf16")[s].get(key, {"launches": 0})["launches"]
                        for key, k in count(2, 2, "bf16")[s].items()) for s in ("decode, 1 request", "decode, 16 requests"))
-    yield f"A decoder layer is {layer} launches in a decode step of one or two requests (with the merge of split attention), {more} of more. What the"
-    yield "last block of a linear does alone, norming the rows, costs no launch here; on a GPU it costs some microseconds. Everything is of"
-    yield f"the sources compiled for sm_{', sm_'.join(a for a in PROCESSOR if any(a in k for k in kernels.values()))}."
+    yield f"A decoder layer is {layer} launches in a decode step of one or two requests (with the merge of split attention), {more} of"
+    yield "more. That the last block of a linear norms the rows by itself takes no time here; on a GPU it takes some microseconds."
+    yield f"Everything is of the sources compiled for sm_{', sm_'.join(a for a in PROCESSOR if any(a in k for k in kernels.values()))}."
     yield ""
     yield "Decode multiplies 8 or 16 rows whatever the batch, and every product is made twice where activations are split into two"
     yield "bfloat16: tensor-core work is what is executed, not what the model needs. *int8 rounded*: `--activations int8`; no screenshot"
