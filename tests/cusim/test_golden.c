@@ -8,6 +8,7 @@ static bool thorough;
 
 #include "tests/model/families.c"
 #include "tests/model/native.c"
+#include "tests/suite.h"
 
 /* What the cache rounds is the same on both, but for numbers near the middle of two that it can hold. (llama/yarn is no such
  * case: one number that is rounded the other way moves its logits by 0.06, also between cpu and ref.) */
@@ -69,9 +70,5 @@ int main(void)
     tcase_add_loop_test(t, test_caches, 0, sizeof caches / sizeof *caches);
     suite_add_tcase(s, t);
     family_tests(s);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, getenv("VERBOSE") ? CK_VERBOSE : CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

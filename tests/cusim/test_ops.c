@@ -31,6 +31,7 @@ static void on_variant(int i, void (*body)(struct run *ref, struct run *got))
 #include "tests/kernels/image.inc"
 #include "tests/kernels/attention.inc"
 #include "tests/kernels/tokens.inc"
+#include "tests/suite.h"
 
 static int load(const char *path)
 {
@@ -80,9 +81,5 @@ int main(void)
         token_tests(t);
     }
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, getenv("VERBOSE") ? CK_VERBOSE : CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "image/image.h"
 #include "kernels/plugin.h"
+#include "tests/suite.h"
 
 enum { REQUESTS = 3, MOST = 40 };
 
@@ -162,9 +163,5 @@ int main(void)
     tcase_set_timeout(t, 600);
     tcase_add_loop_test(t, replay, 0, sizeof models / sizeof *models);
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, getenv("VERBOSE") ? CK_VERBOSE : CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

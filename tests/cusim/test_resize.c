@@ -10,6 +10,7 @@
 #include "engine/prompt.h"
 #include "image/image.h"
 #include "kernels/plugin.h"
+#include "tests/suite.h"
 
 enum { ANSWER = 4 };
 
@@ -97,9 +98,5 @@ int main(void)
     tcase_set_timeout(t, 300);
     tcase_add_loop_test(t, resize, 0, sizeof cases / sizeof *cases);
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, getenv("VERBOSE") ? CK_VERBOSE : CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/suite.h"
+
 static const char *(*selfcheck)(int i, bool *ok);
 
 START_TEST(test_selfcheck)
@@ -29,9 +31,5 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, test_selfcheck);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

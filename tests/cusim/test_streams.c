@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "image/image.h"
 #include "kernels/plugin.h"
+#include "tests/suite.h"
 
 enum { STREAMS = 8, TAKEN = 2, ANSWER = 28, CONTEXT = 256 };   /* TAKEN: more streams, which are cancelled */
 
@@ -155,9 +156,5 @@ int main(void)
     tcase_add_unchecked_fixture(t, ask_alone, NULL);
     tcase_add_loop_test(t, streams, 0, sizeof orders / sizeof *orders);
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

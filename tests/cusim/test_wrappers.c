@@ -11,6 +11,7 @@
 
 #include "kernels/half.h"
 #include "tests/cusim/wrappers.h"
+#include "tests/suite.h"
 
 enum { ROUNDS = 20 };
 
@@ -200,9 +201,5 @@ int main(void)
     TCase *t = tcase_create("wrappers");
     tcase_add_loop_test(t, layouts, 0, gpu ? 2 : 1);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, getenv("VERBOSE") ? CK_VERBOSE : CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

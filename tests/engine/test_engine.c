@@ -10,6 +10,7 @@
 #include "engine/engine.h"
 #include "image/image.h"
 #include "tests/slow.h"
+#include "tests/suite.h"
 
 enum { BATCH = SLOW ? 8 : 32, ANSWER = 24 };
 
@@ -375,9 +376,5 @@ int main(void)
     tcase_add_test(t, bad_input_is_told);
     tcase_add_test(t, a_full_queue_is_told_with_429);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

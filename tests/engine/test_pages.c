@@ -4,6 +4,7 @@
 
 #include "engine/images.h"
 #include "engine/pages.h"
+#include "tests/suite.h"
 
 static struct hash h(unsigned x) { return (struct hash){ x * 2654435761u, x }; }
 
@@ -126,9 +127,5 @@ int main(void)
     tcase_add_test(t, random_walk_keeps_the_invariants);
     tcase_add_test(t, images_are_shared_and_evicted_oldest_first);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

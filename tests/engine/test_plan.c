@@ -2,6 +2,7 @@
 #include <check.h>
 
 #include "engine/plan.h"
+#include "tests/suite.h"
 
 enum { USUAL = 8192, SEQS = 32 };
 
@@ -80,9 +81,5 @@ int main(void)
     tcase_add_test(t, test_less_and_less);
     tcase_add_test(t, test_asked_for);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "engine/scheduler.h"
+#include "tests/suite.h"
 
 enum { MAX_LEN = 1024, SEQS = 8 };
 
@@ -256,9 +257,5 @@ int main(void)
     tcase_add_test(t, the_youngest_is_put_back_when_pages_run_out);
     tcase_add_test(t, random_load_always_gets_on);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "engine/text.h"
+#include "tests/suite.h"
 
 #define CASES "tests/engine/text"
 
@@ -150,10 +151,7 @@ int main(void)
     tcase_add_test(t, test_as_the_reference);
     tcase_add_loop_test(t, test_refuses, 0, sizeof bad / sizeof *bad);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
+    int failed = suite_run(s);
     json_decref(expected);
     return failed != 0;
 }

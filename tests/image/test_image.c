@@ -10,6 +10,7 @@
 #include "image/image.h"
 #include "image/resize.h"
 #include "image/taps.h"
+#include "tests/suite.h"
 
 #define FOLDER "tests/image/"
 
@@ -404,9 +405,5 @@ int main(void)
         tcase_add_test(c, cases[i].test);
         suite_add_tcase(s, c);
     }
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

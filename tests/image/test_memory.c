@@ -25,6 +25,7 @@ static void *calloc_or_fail(size_t n, size_t size) { return time_to_fail() ? NUL
 #include "image/resize.c"
 #include "image/taps.c"
 #include "image/webp.c"
+#include "tests/suite.h"
 #undef malloc
 #undef calloc
 
@@ -98,9 +99,5 @@ int main(void)
     tcase_add_test(c, resizing_survives);
     tcase_add_test(c, decoding_survives);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

@@ -13,6 +13,7 @@
 #include "kernels/cpu/threads.h"
 #include "kernels/half.h"
 #include "kernels/ops.h"
+#include "tests/suite.h"
 
 enum { COUNT = 1000 };
 
@@ -133,9 +134,5 @@ int main(void)
     tcase_add_test(t, test_pool_sleeps);
     tcase_add_test(t, test_in_place);
     tcase_add_test(t, test_device);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

@@ -9,6 +9,7 @@
 #include "tests/kernels/image.inc"
 #include "tests/kernels/attention.inc"
 #include "tests/kernels/tokens.inc"
+#include "tests/suite.h"
 
 int main(void)
 {
@@ -21,9 +22,5 @@ int main(void)
     attention_tests(t);
     token_tests(t);
     suite_add_tcase(s, t);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

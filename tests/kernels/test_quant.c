@@ -13,6 +13,7 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/half.h"
 #include "kernels/quant.h"
+#include "tests/suite.h"
 
 static void expect_bytes(const uint8_t *got, const uint8_t *want, size_t n)
 {
@@ -256,9 +257,5 @@ int main(void)
     tcase_add_test(t, test_edges);
     tcase_add_loop_test(t, test_refuses, 0, n);
     tcase_add_loop_test(t, test_gives_pages_back, 0, n);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

@@ -9,6 +9,7 @@
 #include "kernels/half.h"
 #include "kernels/ops.h"
 #include "kernels/random.h"
+#include "tests/suite.h"
 
 #define OPS (backend_ref.ops)
 
@@ -360,9 +361,5 @@ int main(void)
     tcase_add_test(t, test_sample_definition);
     tcase_add_test(t, test_sample_frequencies);
     tcase_add_test(t, test_sample_edges);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

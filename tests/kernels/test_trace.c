@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/trace.h"
+#include "tests/suite.h"
 
 /* The trace of a few operations on `inner`; free(). */
 static char *trace_of(const struct backend *inner)
@@ -49,9 +50,5 @@ int main(void)
     TCase *t = tcase_create("trace");
     suite_add_tcase(s, t);
     tcase_add_test(t, test_lines);
-    SRunner *runner = srunner_create(s);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_run(s);
 }

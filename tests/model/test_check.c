@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/check.h"
+#include "tests/suite.h"
 
 static const char *const checkpoints[] = { "tests/model/phone/glm4v", "tests/model/glm4v/tied", "tests/model/qwen3_vl/deepstack",
                                            "tests/model/qwen2_5_vl/windows", "models/open-autoglm-v1" };
@@ -143,9 +144,5 @@ int main(void)
     tcase_add_loop_test(t, test_right, 0, n);
     tcase_add_loop_test(t, test_wrong, 0, n);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

@@ -5,6 +5,7 @@ static const char *const backends[] = { "ref", "cpu", 0 };
 static const bool thorough = true;
 
 #include "tests/model/native.c"
+#include "tests/suite.h"
 
 /* Sizes from python/openautoglm/preprocess.py. */
 START_TEST(test_plan)
@@ -36,9 +37,5 @@ int main(void)
     tcase_add_test(t, test_native);
     tcase_add_test(t, test_plan);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

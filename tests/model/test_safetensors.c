@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "model/safetensors.h"
+#include "tests/suite.h"
 
 static char dir[] = "/tmp/openautoglm-test-XXXXXX";
 
@@ -220,10 +221,7 @@ int main(void)
     tcase_add_test(t, test_shards);
     tcase_add_test(t, test_mutations);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
+    int failed = suite_run(s);
     char command[128];
     snprintf(command, sizeof command, "rm -r %s", dir);
     return failed != 0 || system(command) != 0;

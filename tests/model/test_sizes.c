@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/glm4v.c"
+#include "tests/suite.h"
 
 static struct glm4v glm = { .patches = { .patch = 14, .merge = 2, .frames = 2, .shortest = 12544, .longest = 9633792 } };
 static struct model model = { .impl = &glm, .image_token = 7 };
@@ -68,9 +69,5 @@ int main(void)
     tcase_add_test(t, test_refused);
     tcase_add_test(t, test_positions);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

@@ -6,6 +6,7 @@
 
 #include "tests/model/golden.c"
 #include "tests/model/rig.c"
+#include "tests/suite.h"
 
 enum { MAX_ROWS = 320 };
 static const float TOLERANCE = 2e-3f;            /* as in test_families.c: between backends */
@@ -147,9 +148,5 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, test_quantised, 0, N_CASES);
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_NORMAL);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

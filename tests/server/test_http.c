@@ -13,6 +13,7 @@
 
 #include "server/app.h"
 #include "server/routes.h"
+#include "tests/suite.h"
 
 static struct app    app;
 static struct config cfg;
@@ -533,9 +534,5 @@ int main(void)
     tcase_add_test(c, pipelined);
     tcase_add_test(c, logprobs);
     suite_add_tcase(s, c);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "config/options.h"
+#include "tests/suite.h"
 
 static struct config c;
 static struct err    e;
@@ -157,9 +158,5 @@ int main(void)
     tcase_add_test(t, default_json);
     Suite *s = suite_create("options");
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

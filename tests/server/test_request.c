@@ -11,6 +11,7 @@
 #include "server/messages.h"
 #include "server/reply.h"
 #include "server/sampling.h"
+#include "tests/suite.h"
 
 START_TEST(base64)
 {
@@ -226,9 +227,5 @@ int main(void)
     tcase_add_test(t, errors);
     Suite *s = suite_create("request");
     suite_add_tcase(s, t);
-    SRunner *r = srunner_create(s);
-    srunner_run_all(r, CK_ENV);
-    int failed = srunner_ntests_failed(r);
-    srunner_free(r);
-    return failed != 0;
+    return suite_run(s);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/suite.h"
 #include "tokenizer/template.h"
 
 static json_t *cases;
@@ -380,10 +381,7 @@ int main(void)
         return 1;
     }
     strptime(json_string_value(json_object_get(cases, "now")), "%Y-%m-%dT%H:%M:%S", &now);
-    SRunner *runner = srunner_create(suite());
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
+    int failed = suite_run(suite());
     json_decref(cases);
     return failed != 0;
 }
