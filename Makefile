@@ -6,7 +6,8 @@ PYTEST := $(VENV)/bin/python -m pytest
 
 PKGS   := libmicrohttpd jansson libjpeg libpng libwebp libpcre2-8 libutf8proc
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-psabi
-HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2 -fstack-clash-protection -fcf-protection
+X86    := $(filter x86_64%,$(shell $(CC) -dumpmachine))
+HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2 -fstack-clash-protection $(if $(X86),-fcf-protection)
 OPT    ?= -O2 -g
 VERSION := $(shell cat VERSION)
 # -ffp-contract=off: an expression means the same whoever compiles it; kernels ask for FMA by name.
@@ -46,8 +47,10 @@ ifeq ($(SAN),thread)
 $O/kernels/ref/%.o $O/kernels/half.o: CFLAGS := $(filter-out -fsanitize=thread,$(CFLAGS))
 endif
 
+ifneq ($(X86),)
 %_avx2.o:   ISA := -mavx2 -mfma -mf16c -mbmi2
 %_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
+endif
 
 $O/tests/%: tests/%.c $O/libopenautoglm.a
 	@mkdir -p $(@D)
