@@ -328,7 +328,9 @@ template <class T, class W> static void linear_launch(struct device *dev, const 
     LAUNCH(dev, (linear_kernel<T, W>), grid, T::threads, (room<T, W>::shared), p);
 }
 
-/* linear_int8.cu: W is Q8, and x is rounded to int8. */
+enum { ROUNDED_COLUMNS = 1 << 17 };     /* so many products of two bytes still fit into an int32 */
+
+/* linear_int8.cu: W is Q8 of at most ROUNDED_COLUMNS, and x is rounded to int8. */
 void linear_rounded(struct device *dev, struct product p);
 /* linear_quant.cu: W is Q8, Q4 or F8 of packed.cuh. */
 void linear_quantised(struct device *dev, const struct product &p, enum dtype type);

@@ -5,14 +5,15 @@
  * A row of x is rounded to int8 with the scale max |x| / 127, first, in a kernel
  * of its own: its bytes lie in groups as those of W do (packed.cuh), so that a
  * lane finds what it multiplies side by side. The sums are of integers and exact
- * (|sum| < 2^31 up to 133,000 columns), so every tile gives the same bits and a
- * row does not know its batch; the scales multiply them at the end. What is lost
+ * (up to ROUNDED_COLUMNS), so every tile gives the same bits and a row does not
+ * know its batch; the scales multiply them at the end. What is lost
  * is lost in the rounding: up to 0.4 % of the row's largest number.
  * x and W come by cp.async through one ring. Bound by bandwidth in decode. */
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/packed.cuh"
 
-enum { ROUND_THREADS = 256 };
+enum { ROUND_THREADS = 256, ROUND_BYTES = 8 << 20 };    /* BYTES: of x at one time, so that it stays in the cache */
+static_assert((int)ROUND_BYTES <= (int)WORK, "x lies in the device's work buffer");
 
 /* One block per row: bytes (groups of 32) and its scale; NaN where a number is not finite. */
 static __global__ void __launch_bounds__(ROUND_THREADS)
@@ -159,10 +160,16 @@ static struct tensor rows_from(struct tensor t, int row)
     return t;
 }
 
-/* As many rows at a time as dev->work holds. */
+/* So many rows at a time: whole tiles, if it can be. */
+static int rows_at_once(int bytes)
+{
+    int most = ROUND_BYTES / (bytes + (int)sizeof(float));
+    return most > 128 ? most / 128 * 128 : most;
+}
+
 void linear_rounded(struct device *dev, struct product p)
 {
-    int bytes = (int)p.w_stride, rows = p.m, most = (int)(WORK / ((size_t)bytes + sizeof(float))) / 128 * 128;
+    int bytes = (int)p.w_stride, rows = p.m, most = rows_at_once(bytes);
     struct finish f = p.f;
     const float *x = p.x;
     for (int from = 0; from < rows; from += most) {
