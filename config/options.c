@@ -41,7 +41,7 @@ static const struct option_row table[] = {
     { "max-queue", T_INT, OPT_ENGINE, AT(max_queue), 1, 1000000, "256", "N", "requests that may wait beyond those; more get 429" },
     { "max-model-len", T_INT, OPT_ENGINE, AT(max_model_len), 0, 1 << 24, "0", "N", "tokens of prompt and answer; 0: the checkpoint's" },
     { "max-batched-tokens", T_INT, OPT_ENGINE, AT(max_batched_tokens), 0, 1 << 20, "0", "N", "tokens of one step; 0: as the model's size allows" },
-    { "activations", T_CHOICE, OPT_ENGINE, AT(activations), 0, 0, "float", "float|int8", "what matrices of --weights int8 are multiplied with on a GPU; int8: rounded by rows, four times as fast for long prompts, less exact" },
+    { "activations", T_CHOICE, OPT_ENGINE, AT(activations), 0, 0, "float", "float|int8", "what matrices of --weights int8 are multiplied with on a GPU; int8: rounded by rows, less work for long prompts, less exact" },
     { "kv-bytes", T_SIZE, OPT_ENGINE, AT(kv_bytes), 0, TERA, "0", "SIZE", "KV cache; 0: one whole context, or max-num-seqs times 8192 tokens, as far as it fits" },
     { "kv-cache-dtype", T_CHOICE, OPT_ENGINE, AT(kv_cache_dtype), 0, 0, "auto", "auto|f32|bf16|f16|int8|fp8", "precision of the KV cache; auto: f32. bf16 and f16 take half the memory, int8 and fp8 (e4m3; both with a scale per head) about a quarter; logits change a little, by fp8 most" },
     { "image-cache-bytes", T_SIZE, OPT_ENGINE, AT(image_cache_bytes), 0, TERA, "0", "SIZE", "encoded images kept; 0: max-num-seqs of them, as far as a part of the memory goes" },

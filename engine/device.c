@@ -43,15 +43,13 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         mo->backend = backend_trace(mo->backend, trace);
     if (opt->gpu_memory && !mo->backend->discrete)
         return err_field(e, "gpu_memory", "a GPU's memory is planned with --device cuda, not on %s", mo->backend->name);
+    bool narrow = opt->activations && strcmp(opt->activations, "int8") == 0;
+    if (narrow && (!opt->weights || strcmp(opt->weights, "int8") != 0 || !mo->backend->narrow))
+        return err_field(e, "activations", "activations of int8 need --weights int8 and --device cuda; this is %s on %s",
+                         opt->weights ? opt->weights : "auto", mo->backend->name);
     struct model *dry = model_open(opt->model_dir, mo, e);
     if (!dry)
         return -1;
-    bool narrow = opt->activations && strcmp(opt->activations, "int8") == 0;
-    if (narrow && (!opt->weights || strcmp(opt->weights, "int8") != 0 || !mo->backend->narrow)) {
-        model_close(dry);
-        return err_field(e, "activations", "activations of int8 need --weights int8 and --device cuda; this is %s on %s",
-                         opt->weights ? opt->weights : "auto", mo->backend->name);
-    }
     struct memory memory = { .host = backend_cpu.memory(NULL) };
     int rc = opt->gpu_memory ? 0 : mo->backend->open(&mo->device, opt->threads, e);
     struct err why;

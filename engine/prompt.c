@@ -156,7 +156,8 @@ static int expand(struct prompt *p, const struct model *m, const struct ids *ids
 
 static size_t taps_bytes(const struct taps *t) { return (size_t)t->n * ((size_t)t->stride + 2) * sizeof(int) + 4 * 64; }
 
-size_t resize_bytes(const struct passes *p, int width, int height)
+/* Device memory that resizing an image there takes, apart from its result. */
+static size_t resize_bytes(const struct passes *p, int width, int height)
 {
     size_t w = p->columns_first || !p->x.n ? (size_t)width : (size_t)p->x.n;
     size_t h = p->columns_first && p->y.n ? (size_t)p->y.n : (size_t)height;
@@ -206,9 +207,9 @@ static int decode_image(struct prompt_image *out, const struct prompt_limits *li
 
 static struct hash image_key(const struct prompt_image *image)
 {
-    struct { struct hash pixels; int w, h, grid_h, grid_w; } id = {
+    struct { struct hash pixels; int w, h, to_w, to_h, grid_h, grid_w; } id = {
         hash_bytes(image->px.data, (size_t)image->px.width * (size_t)image->px.height * 3),
-        image->plan.width, image->plan.height, image->plan.grid_h, image->plan.grid_w };
+        image->px.width, image->px.height, image->plan.width, image->plan.height, image->plan.grid_h, image->plan.grid_w };
     return hash_bytes(&id, sizeof id);
 }
 

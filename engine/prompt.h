@@ -14,7 +14,7 @@
 enum { DECODE_BYTES_PER_PIXEL = 7 };
 
 struct prompt_image {
-    struct hash key;           /* of the resized pixels and the plan */
+    struct hash key;           /* of the pixels, their size and the plan */
     struct image_plan plan;
     struct pixels px;          /* owned: (plan.height, plan.width, 3); with passes: as it was sent */
     struct passes *passes;     /* owned: how the device is to resize it; NULL: it has its size */
@@ -36,13 +36,10 @@ struct prompt_limits {
     struct image_limits upload;
     struct image_options image;    /* the server's */
     int max_images, max_len;       /* tokens of the prompt: one must be left for the answer */
-    size_t device_resize;          /* bytes that the device has for resizing an image, see resize_bytes(); 0: it does not */
+    size_t device_resize;          /* bytes that the device has for resizing an image, apart from the result; 0: it does not */
 };
 
 struct prompt_stats { int decoded; double decode_seconds; };
-
-/* Device memory that resizing an image there takes, apart from its result. */
-size_t resize_bytes(const struct passes *p, int width, int height);
 
 struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const struct chat *chat, struct prompt_stats *stats, struct err *e);

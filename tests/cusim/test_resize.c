@@ -23,13 +23,13 @@ static const struct { const char *dir; int w, h; bool on_device; } cases[] = {
 
 static const char *device(void) { return getenv("OPENAUTOGLM_TEST_GPU") ? "cuda" : "cusim"; }
 
-static struct prompt *prompt_of(struct engine *g, int w, int h)
+static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)    /* flat: bytes do not tell where rows end */
 {
     struct err e = { 0 };
     struct pixels px = { xmalloc((size_t)(w * h * 3)), w, h };
     struct buf png;
     for (int i = 0; i < w * h * 3; i++)
-        px.data[i] = (uint8_t)(i / 3 % w * 5 + i / 3 / w * 3 + i % 3 * 60);
+        px.data[i] = (uint8_t)(flat ? i / 7 * 3 : i / 3 % w * 5 + i / 3 / w * 3 + i % 3 * 60);
     buf_init(&png, 1 << 26);
     ck_assert_int_eq(png_write(&px, &png, &e), 0);
     pixels_free(&px);
@@ -50,7 +50,7 @@ static void answer(int i, bool on_device, float lp[ANSWER])
                                   .device_resize = on_device };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
-    struct prompt *p = prompt_of(g, cases[i].w, cases[i].h);
+    struct prompt *p = prompt_of(g, cases[i].w, cases[i].h, false);
     ck_assert_int_eq(p->images[0].passes != NULL, on_device && cases[i].on_device);
     struct params params;
     params_default(g, &params);
@@ -86,6 +86,27 @@ START_TEST(resize)
 }
 END_TEST
 
+/* The same bytes as rows of another length are another picture, also where both become equally large. */
+START_TEST(another_shape)
+{
+    static const int shape[2][2] = { { 50, 51 }, { 51, 50 } };
+    struct err e = { 0 };
+    struct engine_options opt = { .model_dir = cases[0].dir, .device = device(), .max_num_seqs = 1, .max_model_len = 512, .device_resize = true };
+    struct engine *g = engine_open(&opt, &e);
+    struct prompt *p[2];
+    ck_assert_msg(g != NULL, "%s", e.text);
+    for (int i = 0; i < 2; i++)
+        p[i] = prompt_of(g, shape[i][0], shape[i][1], true);
+    const struct prompt_image *a = &p[0]->images[0], *b = &p[1]->images[0];
+    ck_assert(a->plan.width == b->plan.width && a->plan.height == b->plan.height && a->passes && b->passes);
+    ck_assert_mem_eq(a->px.data, b->px.data, (size_t)(shape[0][0] * shape[0][1] * 3));
+    ck_assert_mem_ne(&a->key, &b->key, sizeof a->key);
+    prompt_free(p[0]);
+    prompt_free(p[1]);
+    engine_close(g);
+}
+END_TEST
+
 int main(void)
 {
     struct err e;
@@ -96,6 +117,7 @@ int main(void)
     Suite *s = suite_create("resize");
     TCase *t = tcase_create("resize");
     tcase_set_timeout(t, 300);
+    tcase_add_test(t, another_shape);
     tcase_add_loop_test(t, resize, 0, sizeof cases / sizeof *cases);
     suite_add_tcase(s, t);
     return suite_run(s);
