@@ -154,14 +154,15 @@ static int expand(struct prompt *p, const struct model *m, const struct ids *ids
     return 0;
 }
 
-static size_t taps_bytes(const struct taps *t) { return (size_t)t->n * ((size_t)t->stride + 2) * sizeof(int) + 4 * 64; }
-
-/* Device memory that resizing an image there takes, apart from its result. */
+/* Device memory that resizing an image there takes: the picture, tables and what every pass gives. */
 static size_t resize_bytes(const struct passes *p, int width, int height)
 {
-    size_t w = p->columns_first || !p->x.n ? (size_t)width : (size_t)p->x.n;
-    size_t h = p->columns_first && p->y.n ? (size_t)p->y.n : (size_t)height;
-    return ((size_t)width * (size_t)height + w * h) * 3 + 4 * 64 + taps_bytes(&p->x) + taps_bytes(&p->y);
+    enum { ALIGN = 64 };
+    size_t bytes = (size_t)width * (size_t)height * 3 + ALIGN;
+    struct pass pass;
+    for (int i = 0; passes_nth(p, i, &width, &height, &pass); i++)
+        bytes += (size_t)width * (size_t)height * 3 + (size_t)pass.taps->n * ((size_t)pass.taps->stride + 2) * sizeof(int) + 4 * ALIGN;
+    return bytes;
 }
 
 /* Takes *full if the device is to resize it; 1: it is too large for that, or of a filter that has no passes. */

@@ -129,29 +129,23 @@ static void *on_device(const struct runner *r, const void *staged)
 
 /* ---- one image ---------------------------------------------------------- */
 
-/* One pass over lines of the picture: (outer, from, inner) bytes. */
-static uint8_t *resample(struct run *run, const uint8_t *in, int outer, int from, int inner, const struct taps *t)
+static uint8_t *resample(struct run *run, const uint8_t *in, const struct pass *p)
 {
+    const struct taps *t = p->taps;
     struct resampling s = { .n = t->n, .stride = t->stride, .bits = t->bits, .start = nn_ints(run, t->start, t->n),
                             .count = nn_ints(run, t->count, t->n), .weight = nn_ints(run, t->weight, t->n * t->stride) };
-    uint8_t *out = nn_new(run, outer, (t->n * inner + 3) / 4).data;
-    run->ops->resample(run->dev, out, in, outer, from, inner, &s);
+    uint8_t *out = nn_new(run, p->outer, (t->n * p->inner + 3) / 4).data;
+    run->ops->resample(run->dev, out, in, p->outer, p->from, p->inner, &s);
     return out;
 }
 
 static const uint8_t *resize(struct run *run, const struct prompt_image *image, const uint8_t *rgb)
 {
-    const struct passes *p = image->passes;
     int w = image->px.width, h = image->px.height;
-    if (p->columns_first && p->y.n) {
-        rgb = resample(run, rgb, 1, h, w * 3, &p->y);
-        h = p->y.n;
-    }
-    if (p->x.n) {
-        rgb = resample(run, rgb, h, w, 3, &p->x);
-        w = p->x.n;
-    }
-    return p->y.n && !p->columns_first ? resample(run, rgb, 1, h, w * 3, &p->y) : rgb;
+    struct pass pass;
+    for (int i = 0; image->passes && passes_nth(image->passes, i, &w, &h, &pass); i++)
+        rgb = resample(run, rgb, &pass);
+    return rgb;
 }
 
 const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry)
@@ -168,7 +162,7 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
     for (int i = 0; i < n_cells; i++)
         rows[n_tokens + i] = image_slot(entry, i);
     const int *dev = nn_ints(run, rows, n_tokens + n_cells);
-    struct encode in = { .plan = entry->plan, .rgb = image->passes ? resize(run, image, rgb.data) : rgb.data, .pool = r->pool, .rows = dev,
+    struct encode in = { .plan = entry->plan, .rgb = resize(run, image, rgb.data), .pool = r->pool, .rows = dev,
                          .slots = n_cells ? dev + n_tokens : NULL };
     r->m->family->encode_image(r->m, run, &in);
     free(rows);

@@ -27,6 +27,12 @@ struct passes {
     bool columns_first;  /* y, then x; what lies between is rounded to bytes too */
 };
 
+/* One of them: lines of `inner` bytes, `from` in each of `outer` blocks, become taps->n. */
+struct pass { const struct taps *taps; int outer, from, inner; };
+
+/* The i-th pass over a picture of that size, which becomes the size after it. false: there is none. */
+bool passes_nth(const struct passes *p, int i, int *width, int *height, struct pass *out);
+
 /* Any filter but nearest, which has no sums. -1: memory is out, and nothing is owned. */
 int  passes_init(struct passes *p, int width, int height, int to_width, int to_height, enum filter filter, enum resizer how);
 void passes_free(struct passes *p);

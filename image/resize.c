@@ -89,6 +89,16 @@ int passes_init(struct passes *p, int width, int height, int to_width, int to_he
     return 0;
 }
 
+bool passes_nth(const struct passes *p, int i, int *width, int *height, struct pass *out)
+{
+    int n = (p->x.n > 0) + (p->y.n > 0);
+    bool columns = n == 2 ? p->columns_first == (i == 0) : p->y.n > 0;
+    if (i >= n) return false;
+    *out = columns ? (struct pass){ &p->y, 1, *height, *width * 3 } : (struct pass){ &p->x, *height, *width, 3 };
+    *(columns ? height : width) = out->taps->n;
+    return true;
+}
+
 void passes_free(struct passes *p)
 {
     taps_free(&p->x);

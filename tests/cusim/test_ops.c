@@ -31,6 +31,7 @@ static void on_variant(int i, void (*body)(struct run *ref, struct run *got))
 #include "tests/kernels/image.inc"
 #include "tests/kernels/attention.inc"
 #include "tests/kernels/tokens.inc"
+#include "tests/cusim/optional.inc"
 #include "tests/suite.h"
 
 static int load(const char *path)
@@ -79,6 +80,7 @@ int main(void)
         image_tests(t);
         attention_tests(t);
         token_tests(t);
+        optional_tests(t);
     }
     suite_add_tcase(s, t);
     return suite_run(s);
