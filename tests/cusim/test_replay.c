@@ -3,17 +3,14 @@
  * image, one or two through cross attention; and no device memory is allocated after the start. */
 #include <check.h>
 #include <dlfcn.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
-#include "engine/engine.h"
-#include "image/image.h"
 #include "kernels/plugin.h"
+#include "tests/cusim/client.h"
 #include "tests/suite.h"
 
-enum { REQUESTS = 3, MOST = 40 };
+enum { REQUESTS = 3 };
 
 /* The last is too large for an emulation that checks everything. */
 static const struct { const char *dir, *device; bool images, rounded; } models[] = {
@@ -24,8 +21,6 @@ static const struct { const char *dir, *device; bool images, rounded; } models[]
 };
 static int no_count(void) { return 0; }
 static int (*allocations)(void) = no_count, (*graph_launches)(void);    /* a real GPU's are not counted */
-
-struct answer { int32_t id[MOST]; float lp[MOST]; int n; };
 
 static const char *const text[REQUESTS] = { "a", "the second one is longer than the first, of course", "3 + 4" };
 
@@ -43,9 +38,7 @@ static struct prompt *prompt_of_images(struct engine *g, int n, const char *ques
         struct pixels px = { xmalloc((size_t)(w * h * 3)), w, h };
         for (int i = 0; i < w * h * 3; i++)
             px.data[i] = (uint8_t)(i / 3 % w / 16 * 40 + i % 3 * 30 + k * 9);
-        buf_init(&png[k], 1 << 20);
-        ck_assert_int_eq(png_write(&px, &png[k], e), 0);
-        pixels_free(&px);
+        png[k] = png_of(&px);
         images[k] = (struct chat_image){ png[k].data, png[k].len, "image", NULL };
         json_array_append_new(parts, json_pack("{s:s}", "type", "image"));
     }
@@ -77,31 +70,12 @@ static struct request *submit(struct engine *g, int number, bool images)
     return r;
 }
 
-static void collect(struct request *r, struct answer *a)
-{
-    for (bool done = false; !done;) {
-        struct event ev;
-        struct pollfd fd = { request_fd(r), POLLIN, 0 };
-        ck_assert_msg(poll(&fd, 1, 300000) > 0, "no event in five minutes");
-        while (!done && request_next(r, &ev)) {
-            ck_assert_msg(ev.kind != EVENT_ERROR, "%s", ev.err.text);
-            for (int i = 0; i < ev.n_logprobs; i++) {
-                a->id[a->n] = ev.logprobs[i].id;
-                a->lp[a->n++] = ev.logprobs[i].logprob;
-            }
-            done = ev.kind == EVENT_END;
-            event_free(&ev);
-        }
-    }
-    request_free(r);
-}
-
 static void answer_all(int model, bool no_graphs, bool together, struct answer *out)
 {
     struct err e = { 0 };
     const char *gpu = getenv("OPENAUTOGLM_TEST_GPU");
-    struct engine_options opt = { .model_dir = models[model].dir, .device = gpu ? "cuda" : models[model].device, .no_graphs = no_graphs, .max_num_seqs = REQUESTS + 1,
-                                  .max_model_len = 256, .no_prefix_cache = true, .weights = models[model].rounded ? "int8" : NULL,
+    struct engine_options opt = { .model_dir = models[model].dir, .device = gpu ? "cuda" : models[model].device,
+                                  .no_graphs = no_graphs, .max_num_seqs = REQUESTS + 1, .max_model_len = 256, .no_prefix_cache = true, .weights = models[model].rounded ? "int8" : NULL,
                                   .activations = models[model].rounded ? "int8" : NULL };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
@@ -111,10 +85,13 @@ static void answer_all(int model, bool no_graphs, bool together, struct answer *
     for (int i = 0; i < REQUESTS; i++) {
         r[i] = submit(g, i, models[model].images);
         if (!together)
-            collect(r[i], &out[i]);
+            out[i] = collect(r[i], MOST_TOKENS);
     }
-    for (int i = 0; together && i < REQUESTS; i++)
-        collect(r[i], &out[i]);
+    for (int i = 0; i < REQUESTS; i++) {
+        if (together)
+            out[i] = collect(r[i], MOST_TOKENS);
+        request_free(r[i]);
+    }
     ck_assert_int_eq(allocations(), before);
     if (graph_launches) {
         launches = graph_launches() - launches;

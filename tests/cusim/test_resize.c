@@ -1,15 +1,12 @@
 /* Images that the emulated GPU resizes: the same answers, to the last bit of a logprob, as with those that the host resizes;
  * what is too large for the device's share is left to the host. */
 #include <check.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
-#include "engine/engine.h"
 #include "engine/prompt.h"
-#include "image/image.h"
 #include "kernels/plugin.h"
+#include "tests/cusim/client.h"
 #include "tests/suite.h"
 
 enum { ANSWER = 4 };
@@ -27,12 +24,9 @@ static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)    /*
 {
     struct err e = { 0 };
     struct pixels px = { xmalloc((size_t)(w * h * 3)), w, h };
-    struct buf png;
     for (int i = 0; i < w * h * 3; i++)
         px.data[i] = (uint8_t)(flat ? i / 7 * 3 : i / 3 % w * 5 + i / 3 / w * 3 + i % 3 * 60);
-    buf_init(&png, 1 << 26);
-    ck_assert_int_eq(png_write(&px, &png, &e), 0);
-    pixels_free(&px);
+    struct buf png = png_of(&px);
     struct chat_image image = { png.data, png.len, "image", NULL };
     json_t *messages = json_pack("[{s:s, s:[{s:s}, {s:s, s:s}]}]", "role", "user", "content", "type", "image", "type", "text", "text", "Tap it");
     struct chat chat = { .messages = messages, .images = &image, .n_images = 1 };
@@ -43,7 +37,7 @@ static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)    /*
     return p;
 }
 
-static void answer(int i, bool on_device, float lp[ANSWER])
+static struct answer answer(int i, bool on_device)
 {
     struct err e = { 0 };
     struct engine_options opt = { .model_dir = cases[i].dir, .device = device(), .max_num_seqs = 1, .max_model_len = 512, .max_pixels = 12544,
@@ -59,30 +53,17 @@ static void answer(int i, bool on_device, float lp[ANSWER])
     params.temperature = 0;
     struct request *r = engine_submit(g, p, &params, &e);
     ck_assert_msg(r != NULL, "%s", e.text);
-    int n = 0;
-    for (bool done = false; !done;) {
-        struct event ev;
-        struct pollfd fd = { request_fd(r), POLLIN, 0 };
-        ck_assert_msg(poll(&fd, 1, 300000) > 0, "no event in five minutes");
-        while (!done && request_next(r, &ev)) {
-            ck_assert_msg(ev.kind != EVENT_ERROR, "%s", ev.err.text);
-            for (int k = 0; k < ev.n_logprobs && n < ANSWER; k++)
-                lp[n++] = ev.logprobs[k].logprob;
-            done = ev.kind == EVENT_END;
-            event_free(&ev);
-        }
-    }
-    ck_assert_int_eq(n, ANSWER);
+    struct answer a = collect(r, MOST_TOKENS);
+    ck_assert_int_eq(a.n, ANSWER);
     request_free(r);
     engine_close(g);
+    return a;
 }
 
 START_TEST(resize)
 {
-    float want[ANSWER], got[ANSWER];
-    answer(_i, false, want);
-    answer(_i, true, got);
-    ck_assert_msg(memcmp(want, got, sizeof want) == 0, "%s, %d x %d: another answer", cases[_i].dir, cases[_i].w, cases[_i].h);
+    struct answer want = answer(_i, false), got = answer(_i, true);
+    ck_assert_msg(memcmp(&want, &got, sizeof want) == 0, "%s, %d x %d: another answer", cases[_i].dir, cases[_i].w, cases[_i].h);
 }
 END_TEST
 

@@ -3,14 +3,11 @@
  * bit by bit, the one that its request gets alone. */
 #include <check.h>
 #include <dlfcn.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
-#include "engine/engine.h"
-#include "image/image.h"
 #include "kernels/plugin.h"
+#include "tests/cusim/client.h"
 #include "tests/suite.h"
 
 enum { STREAMS = 8, TAKEN = 2, ANSWER = 28, CONTEXT = 256 };   /* TAKEN: more streams, which are cancelled */
@@ -20,8 +17,6 @@ static const struct { int seed, preempt; } orders[] = { { 1, 0 }, { 2, 0 }, { 3,
 static const char model[] = "tests/model/glm4v/grouped";
 static void (*set_order)(int seed, int preempt);
 
-struct answer { int32_t id[ANSWER]; float lp[ANSWER]; int n; };
-
 static struct answer alone[STREAMS];
 
 /* Three different pictures among all streams; one in four has none. */
@@ -30,12 +25,9 @@ static struct prompt *make_prompt(struct engine *g, int number)
     struct err e = { 0 };
     int w = 56, h = 56 + 28 * (number % 3);
     struct pixels px = { xmalloc((size_t)(w * h * 3)), w, h };
-    struct buf png;
     for (int i = 0; i < w * h * 3; i++)
         px.data[i] = (uint8_t)((i / 3 % w / 14 + i / 3 / w / 14) % 2 * 150 + i % 3 * 30 + number % 3 * 9);
-    buf_init(&png, 1 << 20);
-    ck_assert_int_eq(png_write(&px, &png, &e), 0);
-    pixels_free(&px);
+    struct buf png = png_of(&px);
     struct chat_image image = { png.data, png.len, "image", NULL };
     bool seen = number % 4 != 3;
     json_t *parts = seen ? json_pack("[{s:s}, {s:s, s:s}]", "type", "image", "type", "text", "text", number % 2 ? "Where?" : "Tap it")
@@ -62,27 +54,6 @@ static struct request *submit(struct engine *g, struct prompt *prompt, int numbe
     struct request *r = engine_submit(g, prompt, &p, &e);
     ck_assert_msg(r != NULL, "%s", e.text);
     return r;
-}
-
-/* Until the answer's end, or until it has `most` tokens. */
-static struct answer collect(struct request *r, int most)
-{
-    struct answer a = { 0 };
-    for (bool done = false; !done && a.n < most;) {
-        struct event ev;
-        struct pollfd fd = { request_fd(r), POLLIN, 0 };
-        ck_assert_msg(poll(&fd, 1, 300000) > 0, "no event in five minutes");
-        while (!done && request_next(r, &ev)) {
-            ck_assert_msg(ev.kind != EVENT_ERROR, "%s", ev.err.text);
-            for (int i = 0; i < ev.n_logprobs && a.n < ANSWER; i++) {
-                a.id[a.n] = ev.logprobs[i].id;
-                a.lp[a.n++] = ev.logprobs[i].logprob;
-            }
-            done = ev.kind == EVENT_END;
-            event_free(&ev);
-        }
-    }
-    return a;
 }
 
 static struct engine *open_engine(const char *device, int seqs, size_t kv_bytes)
