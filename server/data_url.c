@@ -1,88 +1,137 @@
 #include "server/data_url.h"
 
-#include <stdint.h>
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-enum { BAD = 64, SPACE = 65, PAD = 66 };
+#include "base/base64.h"
 
-static int digit(unsigned char c)
+/* What a URL parser removes wherever it stands. */
+static bool is_break(char c) { return c == '\t' || c == '\n' || c == '\r'; }
+
+static bool is_space(char c) { return c == ' ' || c == '\f' || is_break(c); }
+
+static int hex(int c) { return c >= '0' && c <= '9' ? c - '0' : isxdigit(c) ? tolower(c) - 'a' + 10 : -1; }
+
+struct cursor { const char *p, *end; };
+
+/* The next character, breaks left out; -1 at the end. */
+static int next_char(struct cursor *c)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    switch (c) {
-    case '+': return 62;
-    case '/': return 63;
-    case '=': return PAD;
-    case ' ': case '\t': case '\r': case '\n': return SPACE;
-    default: return BAD;
-    }
+    while (c->p < c->end && is_break(*c->p))
+        c->p++;
+    return c->p < c->end ? (unsigned char)*c->p++ : -1;
 }
 
-int base64_decode(const char *s, size_t n, unsigned char **out, size_t *n_out)
+/* The next byte of a percent-encoded text; -1 at the end. A % without two digits stands for itself. */
+static int next_byte(struct cursor *c)
 {
-    unsigned char *p = malloc(n / 4 * 3 + 3);
-    if (!p)
-        return -1;
-    size_t   k = 0;
-    unsigned bits = 0, digits = 0, pads = 0;
-    for (size_t i = 0; i < n; i++) {
-        int d = digit((unsigned char)s[i]);
-        if (d == SPACE)
-            continue;
-        if (d == PAD && digits % 4 >= 2 && pads < 2) {
-            pads++;
-            digits++;
-            bits <<= 6;
-        } else if (d < 64 && pads == 0) {
-            digits++;
-            bits = bits << 6 | (unsigned)d;
-        } else {
-            goto bad;
-        }
-        if (digits % 4 == 0) {
-            p[k++] = (unsigned char)(bits >> 16);
-            p[k++] = (unsigned char)(bits >> 8);
-            p[k++] = (unsigned char)bits;
-            bits = 0;
-            if (pads == 2 && (p[k - 2] || p[k - 1]))
-                goto bad;        /* bits after the end: two texts for the same bytes */
-            if (pads == 1 && p[k - 1])
-                goto bad;
-            if (pads > 0 && digits > 0)
-                digits = 4;      /* nothing but white space may follow */
-        }
-    }
-    if (digits % 4 != 0)
-        goto bad;
-    *out = p;
-    *n_out = k - pads;
-    return 0;
-bad:
-    free(p);
-    return -1;
+    int first = next_char(c);
+    if (first != '%')
+        return first;
+    struct cursor ahead = *c;
+    int high = hex(next_char(&ahead)), low = high < 0 ? -1 : hex(next_char(&ahead));
+    if (low < 0)
+        return '%';
+    *c = ahead;
+    return high << 4 | low;
 }
 
-int data_url_check(const char *url, size_t n_url, size_t max, const char *field, const char **data, size_t *n,
-                   struct err *e)
+/* Goes behind "NAME:" if the text begins with that, in whatever case. */
+static bool take_scheme(struct cursor *c, const char *name)
 {
-    if (strncasecmp(url, "http:", 5) == 0 || strncasecmp(url, "https:", 6) == 0)
+    struct cursor ahead = *c;
+    for (; *name; name++)
+        if (tolower(next_char(&ahead)) != *name)
+            return false;
+    if (next_char(&ahead) != ':')
+        return false;
+    *c = ahead;
+    return true;
+}
+
+/* Does the media type end in ; and, after any spaces, the word base64? */
+static bool ends_in_base64(const char *head, size_t n)
+{
+    static const char word[] = "base64";
+    while (n > 0 && is_space(head[n - 1]))
+        n--;
+    for (size_t i = sizeof word - 1; i > 0; i--, n--) {
+        while (n > 0 && is_break(head[n - 1]))
+            n--;
+        if (n == 0 || tolower((unsigned char)head[n - 1]) != word[i - 1])
+            return false;
+    }
+    while (n > 0 && (head[n - 1] == ' ' || is_break(head[n - 1])))
+        n--;
+    return n > 0 && head[n - 1] == ';';
+}
+
+/* How many bytes the body has once it is decoded, if it is well-formed. */
+static size_t decoded_size(const struct data_url *u)
+{
+    struct cursor at = { u->body, u->body + u->n };
+    size_t count = 0;
+    for (int c = next_byte(&at); c >= 0; c = next_byte(&at))
+        count += !u->base64 || !(is_space((char)c) || c == '=');
+    return u->base64 ? count / 4 * 3 + count % 4 * 3 / 4 : count;
+}
+
+int data_url_parse(struct data_url *out, const char *url, size_t n, size_t max, const char *field, struct err *e)
+{
+    struct cursor at = { url, url + n };
+    while (at.p < at.end && (unsigned char)*at.p <= ' ')
+        at.p++;
+    while (at.p < at.end && (unsigned char)at.end[-1] <= ' ')
+        at.end--;
+    if (take_scheme(&at, "http") || take_scheme(&at, "https"))
         return err_field(e, field, "%s: remote image URLs are off; send the image as a base64 data: URL", field);
-    if (strncasecmp(url, "data:", 5) != 0)
+    if (!take_scheme(&at, "data"))
         return err_field(e, field, "%s must be a data: URL such as data:image/png;base64,...", field);
-    const char *comma = memchr(url, ',', n_url < 256 ? n_url : 256);
-    if (!comma || comma - url < 12 || strncasecmp(comma - 7, ";base64", 7) != 0)
-        return err_field(e, field, "%s: only base64 data: URLs are understood (data:image/png;base64,...)", field);
-    *data = comma + 1;
-    *n = n_url - (size_t)(comma + 1 - url);
-    if (*n == 0)
+    const char *fragment = memchr(at.p, '#', (size_t)(at.end - at.p));
+    at.end = fragment ? fragment : at.end;
+    const char *comma = memchr(at.p, ',', (size_t)(at.end - at.p));
+    if (!comma)
+        return err_field(e, field, "%s: the data: URL has no comma before its data (data:image/png;base64,...)", field);
+    *out = (struct data_url){ comma + 1, (size_t)(at.end - comma - 1), ends_in_base64(at.p, (size_t)(comma - at.p)) };
+    /* Most bodies are within the limit however they are encoded: those need not be gone through here. */
+    size_t bytes = out->base64 ? out->n / 4 * 3 : out->n;
+    if (bytes > max && (bytes = decoded_size(out)) > max)
+        return err_field(e, field, "%s holds %zu bytes; an image file may have %zu", field, bytes, max);
+    return 0;
+}
+
+/* Percent-decodes the body into `to`, which has room for all of it; returns the number of bytes. */
+static size_t unescape(unsigned char *to, const struct data_url *u)
+{
+    struct cursor at = { u->body, u->body + u->n };
+    size_t k = 0;
+    for (int c = next_byte(&at); c >= 0; c = next_byte(&at))
+        to[k++] = (unsigned char)c;
+    return k;
+}
+
+int data_url_decode(const struct data_url *u, const char *field, unsigned char **out, size_t *n, struct err *e)
+{
+    bool plain = u->base64 && !memchr(u->body, '%', u->n);
+    unsigned char *p = malloc(plain ? base64_room(u->n) : u->n + 1);
+    if (!p) {
+        err_field(e, field, "%s: not enough memory for the image", field);
+        if (e)
+            e->status = 503;
+        return -1;
+    }
+    size_t k = plain ? u->n : unescape(p, u);
+    if (u->base64 && base64_decode(p, &k, plain ? u->body : (const char *)p, k) != 0) {
+        free(p);
+        return err_field(e, field, "%s is not valid base64", field);
+    }
+    if (k == 0) {
+        free(p);
         return err_field(e, field, "%s holds no data", field);
-    if (*n / 4 * 3 > max)
-        return err_field(e, field, "%s holds about %zu bytes; an image file may have %zu", field, *n / 4 * 3, max);
+    }
+    unsigned char *exact = realloc(p, k);
+    *out = exact ? exact : p;
+    *n = k;
     return 0;
 }

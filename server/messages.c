@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/data_url.h"
 #include "server/fields.h"
 
 enum { PATH = 128 };
@@ -41,8 +40,8 @@ static int add_image(struct parser *p, const char *at, const char *name, json_t 
         return fields_wrong(p->e, "invalid_value", at, "image_url.detail", "must be low, high or auto");
     struct message_image image = { .detail = detail ? known_detail(detail) : NULL, .url = url };
     memcpy(image.field, field, sizeof field);
-    if (data_url_check(json_string_value(url), json_string_length(url), p->limits->max_image_bytes, field,
-                       &image.base64, &image.n_base64, p->e) != 0)
+    if (data_url_parse(&image.encoded, json_string_value(url), json_string_length(url), p->limits->max_image_bytes, field,
+                       p->e) != 0)
         return -1;
     struct message_image *grown = realloc(m->image, (size_t)(m->n_images + 1) * sizeof *grown);
     if (!grown) {
@@ -231,11 +230,9 @@ int messages_decode(struct messages *m, struct err *e)
 {
     for (int i = 0; i < m->n_images; i++) {
         struct message_image *image = &m->image[i];
-        if (base64_decode(image->base64, image->n_base64, &image->data, &image->n) != 0)
-            return err_field(e, image->field, "%s is not valid base64", image->field);
-        if (image->n == 0)
-            return err_field(e, image->field, "%s holds no data", image->field);
-        image->base64 = NULL;
+        if (data_url_decode(&image->encoded, image->field, &image->data, &image->n, e) != 0)
+            return -1;
+        image->encoded = (struct data_url){ 0 };
         json_string_set(image->url, "");       /* the request need not hold the image a second time */
     }
     return 0;

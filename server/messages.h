@@ -7,13 +7,13 @@
 
 #include "base/err.h"
 #include "engine/engine.h"
+#include "server/data_url.h"
 
 struct message_image {
     char        field[128];    /* "messages[0].content[1].image_url.url"        */
     const char *detail;        /* static: "low", "high", "auto"; NULL: not given */
     json_t     *url;           /* borrowed from the request, emptied when decoded */
-    const char *base64;        /* borrowed from url                             */
-    size_t      n_base64;
+    struct data_url encoded;   /* borrowed from url; empty when decoded          */
     unsigned char *data;       /* owned; NULL until decoded                     */
     size_t      n;
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 
@@ -14,38 +15,15 @@ struct charsmap {
     size_t    n;
 };
 
-/* Decodes base64 in place of out (room for n bytes); returns the length or -1. */
-static long base64_decode(const char *s, size_t n, uint8_t *out)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    uint32_t bits = 0;
-    int have = 0;
-    long k = 0;
-    while (n && s[n - 1] == '=')
-        n--;
-    for (size_t i = 0; i < n; i++) {
-        const char *d = s[i] ? strchr(digits, s[i]) : NULL;
-        if (!d)
-            return -1;
-        bits = bits << 6 | (uint32_t)(d - digits);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[k++] = (uint8_t)(bits >> have);
-        }
-    }
-    return k;
-}
-
 struct charsmap *charsmap_new(const char *base64, size_t n, struct err *e)
 {
-    uint8_t *raw = xmalloc(n + 4);
+    uint8_t *raw = xmalloc(base64_room(n));
     struct charsmap *m = NULL;
     uint32_t size = 0;
-    long k = base64_decode(base64, n, raw);
-    if (k >= 4)
+    size_t k = 0;
+    if (base64_decode(raw, &k, base64, n) == 0 && k >= 4)
         memcpy(&size, raw, 4);
-    if (k < 4 || size > (size_t)k - 4) {
+    if (k < 4 || size > k - 4) {
         err_set(e, "precompiled_charsmap is damaged");
         goto out;
     }
@@ -53,7 +31,7 @@ struct charsmap *charsmap_new(const char *base64, size_t n, struct err *e)
     m->units = size / 4;
     m->unit = xmalloc(m->units * 4);
     memcpy(m->unit, raw + 4, m->units * 4);
-    m->n = (size_t)k - 4 - m->units * 4;
+    m->n = k - 4 - m->units * 4;
     m->text = xmalloc(m->n + 1);
     memcpy(m->text, raw + 4 + m->units * 4, m->n);
     m->text[m->n] = 0;

@@ -7,6 +7,7 @@ errors the field and the code that the answer must name.
 import base64
 import json
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -19,6 +20,8 @@ STANDS_FOR = {
     "@png": data_url(png(1)),
     "@octet-png": data_url(png(1), "application/octet-stream"),
     "@wrapped-png": "DATA:image/png;base64," + "\r\n".join(BASE64[i:i + 76] for i in range(0, len(BASE64), 76)),
+    "@percent-png": "data:image/png," + quote(png(1)),
+    "@unpadded-png": " data:image/png; base64," + BASE64.rstrip("=") + "#screen",
     "@cut-png": data_url(png(1)[:200]),
     "@long": [{"role": "user", "content": "word " * 60000}],
 }
