@@ -1,9 +1,15 @@
 /* base/file.h - the whole of a regular file. Pipes, devices and folders are
- * refused without waiting for them. */
+ * refused without waiting for them; so is what stands in place of a file that
+ * was not downloaded, a Git LFS pointer for one. */
 #ifndef BASE_FILE_H
 #define BASE_FILE_H
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "base/err.h"
+
+/* Also true of a link that leads nowhere, so that opening it says so: it is no file that may be absent. */
+bool file_exists(const char *path);
 
 /* A descriptor for reading; -1 and a message that names the file. */
 int file_open(const char *path, struct err *e);

@@ -6,6 +6,24 @@
 
 struct sizes { int hidden, n, n_kv, dim, inner; double eps; };
 
+/* Embedding, last norm and head; load_at() stands on the decoder. Of tensors that are one, safetensors' save_model()
+ * writes only the first name of the alphabet: a tied checkpoint may hold the head alone, which then is the embedding as
+ * well. As in the reference, a head that differs from the embedding is used, tied or not. */
+static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, const struct sizes *s)
+{
+    static const char embed[] = "embed_tokens.weight", head[] = "/lm_head.weight";
+    int vocab = l->m->vocab;
+    bool tied = hparams_bool(&l->config, "tie_word_embeddings", false) ||
+                hparams_bool(t, "tie_word_embeddings", false);
+    bool head_alone = tied && !load_has(l, embed) && load_has(l, head);
+    load_embedding(l, &d->embed, vocab, s->hidden, head_alone ? "/lm_head" : "embed_tokens");
+    load_norm(l, &d->norm, s->hidden, RMS_NORM, s->eps, "norm");
+    if (head_alone || (tied && load_is_copy(l, head, embed)))
+        d->head = d->embed;
+    else
+        load_embedding(l, &d->head, vocab, s->hidden, "/lm_head");
+}
+
 /* Sizes, rope, embedding, head and last norm: what all decoders have. -1: an error is noted. */
 static int begin(struct loader *l, struct decoder *d, struct hparams *t, const char *root, const struct decoder_kind *kind,
                  struct sizes *s)
@@ -35,13 +53,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     rope.head_dim = s->dim;
     rope_load(l, &d->rope, t, &rope, &m->context);
     load_at(l, "%s", root);
-    load_embedding(l, &d->embed, m->vocab, s->hidden, "embed_tokens");
-    load_norm(l, &d->norm, s->hidden, RMS_NORM, s->eps, "norm");
-    bool tied = hparams_bool(&l->config, "tie_word_embeddings", false) || hparams_bool(t, "tie_word_embeddings", false);
-    if (tied && load_is_copy(l, "/lm_head.weight", "embed_tokens.weight"))
-        d->head = d->embed;
-    else    /* as in the reference, a head that differs from the embedding is used, tied or not */
-        load_embedding(l, &d->head, m->vocab, s->hidden, "/lm_head");
+    ends_load(l, d, t, s);
     m->text_kv = (struct kv_shape){ d->n_layers, s->n_kv, s->dim };
     d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);
     return 0;

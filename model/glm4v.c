@@ -108,7 +108,7 @@ static int glm4v_load(struct model *m, struct loader *l, struct err *e)
     };
     struct patches_default usual = { 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std };
     patches_load(l, &g->patches, &v, &usual);
-    glm_decoder_load(l, &g->text, &text, load_root(l, "embed_tokens.weight", text_roots), &kind);
+    glm_decoder_load(l, &g->text, &text, load_root(l, "norm.weight", text_roots), &kind);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151343, 0, m->vocab - 1);
     if (load_end(l) != 0)
         return -1;

@@ -1,32 +1,33 @@
 #include "model/hparams.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+
+#include "base/file.h"
 
 enum { MAX_FILE = 16 << 20 };
 
 int hparams_open(struct hparams *h, const char *dir, const char *file, bool required, struct err *e)
 {
     char path[4096];
-    struct stat st;
+    struct buf text;
     json_error_t je;
     *h = (struct hparams){ .file = file, .e = e };
     if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, file) >= sizeof path)
         return err_set(e, "%.200s...: the path is too long", dir);
-    if (stat(path, &st) != 0) {
-        if (required)
-            return err_set(e, "%s: %s", path, strerror(errno));
+    buf_init(&text, MAX_FILE);
+    int rc = file_read(path, &text, e);
+    if (rc == 0)
+        h->object = json_loadb(text.data ? text.data : "", text.len, 0, &je);
+    else if (rc == 1 && !required)
         h->object = json_object();
-        return 0;
-    }
-    if (!S_ISREG(st.st_mode) || st.st_size > MAX_FILE)
-        return err_set(e, "%s: not a file of at most %d bytes", path, MAX_FILE);
-    h->object = json_load_file(path, 0, &je);
+    buf_free(&text);
+    if (rc < 0)
+        return -1;
+    if (rc == 1 && required)
+        return err_set(e, "%s: No such file or directory", path);
     if (!h->object)
         return err_set(e, "%s: line %d: %s", path, je.line, je.text);
     if (!json_is_object(h->object)) {

@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "model/folder.h"
 #include "model/safetensors.h"
 
 enum { MAX_PARTS = 8 };
@@ -87,6 +88,13 @@ static void mark(struct loader *l, const struct stored *t)
     uint8_t *u = &l->used[t - weights_all(l->m->file, &n)];
     l->done += *u ? 0 : t->bytes;
     *u = (uint8_t)(*u + (*u < 255));
+}
+
+bool load_has(const struct loader *l, const char *name)
+{
+    char full[256];
+    full_name(l, full, name, "");
+    return weights_find(l->m->file, full) != NULL;
 }
 
 bool load_is_copy(struct loader *l, const char *name, const char *of)
@@ -360,7 +368,7 @@ int loader_open(struct loader *l, struct model *m, const char *dir, const struct
     m->loaded = xcalloc(1, sizeof *m->loaded);
     m->loaded->convert = opt->convert;
     m->loaded->want = opt->weights;
-    if (hparams_open(&l->config, dir, "config.json", true, e) != 0 ||
+    if (folder_check(dir, e) != 0 || hparams_open(&l->config, dir, "config.json", true, e) != 0 ||
         hparams_open(&l->image, dir, "preprocessor_config.json", false, e) != 0)
         return -1;
     if (json_object_size(l->image.object) == 0) {

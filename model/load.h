@@ -44,6 +44,8 @@ struct load_part { const char *name; int rows; };
 void load_at(struct loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The first of the prefixes (NULL at the end) under which `name` is there; the first one if none. */
 const char *load_root(const struct loader *l, const char *name, const char *const *prefixes);
+/* Is there such a tensor? */
+bool load_has(const struct loader *l, const char *name);
 /* A tensor that writers may add as a copy of another: is it absent, or the same to the byte? Then it counts as used. */
 bool load_is_copy(struct loader *l, const char *name, const char *of);
 

@@ -42,6 +42,18 @@ static size_t element_size(const char *dtype)
     return 0;
 }
 
+const char *weights_kind(const void *start, size_t n)
+{
+    static const struct { const char *start; size_t n; const char *kind; } known[] = {
+        { "GGUF", 4, "a GGUF file" }, { "PK\3\4", 4, "a PyTorch pickle" }, { "\x80\2\x8a\n", 4, "a PyTorch pickle" },
+        { "\x89HDF", 4, "an HDF5 file" },
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (n >= known[i].n && memcmp(start, known[i].start, known[i].n) == 0)
+            return known[i].kind;
+    return NULL;
+}
+
 static int map_file(struct shard *s, const char *path, struct err *e)
 {
     struct stat st;
@@ -118,16 +130,26 @@ static int by_place(const void *a, const void *b)
     return p != q ? (p < q ? -1 : 1) : ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes);
 }
 
-static int check_overlap(const struct stored *t, size_t n, struct err *e)
+/* As the format says, every one of the `size` bytes from `data` on belongs to exactly one of the tensors t[0..n). Other
+ * bytes are a sign of a damaged file, or hide something. */
+static int check_cover(const struct stored *t, size_t n, const uint8_t *data, size_t size, struct err *e)
 {
     int rc = 0;
+    const uint8_t *at = data;
     const struct stored **p = xmalloc(n * sizeof *p);
     for (size_t i = 0; i < n; i++)
         p[i] = t + i;
     qsort(p, n, sizeof *p, by_place);
-    for (size_t i = 1; i < n && rc == 0; i++)
-        if ((const char *)p[i - 1]->data + p[i - 1]->bytes > (const char *)p[i]->data)
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        const uint8_t *begin = p[i]->data;
+        if (begin < at)
             rc = err_set(e, "tensors %.80s and %.80s overlap", p[i - 1]->name, p[i]->name);
+        else if (begin > at)
+            rc = err_set(e, "%zu bytes before tensor %.80s belong to no tensor", (size_t)(begin - at), p[i]->name);
+        at = begin + p[i]->bytes;
+    }
+    if (rc == 0 && at < data + size)
+        rc = err_set(e, "%zu bytes after the last tensor belong to no tensor", (size_t)(data + size - at));
     free(p);
     return rc;
 }
@@ -150,7 +172,7 @@ static int add_entries(struct weights_file *f, json_t *header, const struct shar
             return err_set(e, "tensor %.80s: a second one of this name", name);
         json_object_set_new(f->index, name, json_integer((json_int_t)f->n++));
     }
-    return check_overlap(f->all + first, f->n - first, e);
+    return check_cover(f->all + first, f->n - first, s->map + start, s->size - start, e);
 }
 
 static int add_file(struct weights_file *f, const char *dir, const char *name, struct err *e)
@@ -169,6 +191,8 @@ static int add_file(struct weights_file *f, const char *dir, const char *name, s
     f->n_shards++;
     uint64_t n;
     memcpy(&n, s->map, 8);
+    if ((n > MAX_HEADER || n > s->size - 8) && weights_kind(s->map, s->size))
+        return err_set(e, "%s: is %s, not a safetensors file", path, weights_kind(s->map, s->size));
     if (n > MAX_HEADER || n > s->size - 8)
         return err_set(e, "%s: a header of %llu bytes does not fit the file's %zu", path, (unsigned long long)n, s->size);
     json_error_t je;
@@ -192,6 +216,17 @@ static struct weights_file *weights_new(void)
     return f;
 }
 
+/* A file that the index names. */
+static int add_shard(struct weights_file *f, const char *dir, const char *file, struct err *e)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    if (!file_exists(path))
+        return err_set(e, "%s: No such file or directory, though model.safetensors.index.json names it: the checkpoint is "
+                          "not complete; download the rest", path);
+    return add_file(f, dir, file, e);
+}
+
 /* The shards of an index, each once, in the order in which they are named. */
 static int add_shards(struct weights_file *f, const char *dir, json_t *map, const char *index_path, struct err *e)
 {
@@ -211,7 +246,7 @@ static int add_shards(struct weights_file *f, const char *dir, json_t *map, cons
             break;
         }
         json_object_set_new(opened, file, json_true());
-        if ((rc = add_file(f, dir, file, e)) != 0)
+        if ((rc = add_shard(f, dir, file, e)) != 0)
             break;
     }
     json_decref(opened);
@@ -244,9 +279,9 @@ struct weights_file *weights_open(const char *dir, struct err *e)
     int rc = -1;
     if ((size_t)snprintf(path, sizeof path, "%s/model.safetensors", dir) >= sizeof path) {
         err_set(e, "%.200s...: the path is too long", dir);
-    } else if (access(path, F_OK) == 0) {
+    } else if (file_exists(path)) {
         rc = add_file(f, dir, "model.safetensors", e);
-    } else if (snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir) < 0 || access(path, F_OK) != 0) {
+    } else if (snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir) < 0 || !file_exists(path)) {
         err_set(e, "%s: no model.safetensors and no model.safetensors.index.json", dir);
     } else {
         json_t *index = read_index(path, e), *map = json_object_get(index, "weight_map");

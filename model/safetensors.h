@@ -7,7 +7,7 @@
  * `dir` holds model.safetensors, or model.safetensors.index.json and the
  * shards it names. Nothing a file says is believed: header length, JSON,
  * dtypes, shapes, sizes and offsets are checked against the file's real size,
- * tensors may not overlap, a name may occur once. Opening reads headers only;
+ * every byte belongs to one tensor, a name may occur once. Opening reads headers only;
  * the data stays in the page cache and is never copied here. */
 #ifndef MODEL_SAFETENSORS_H
 #define MODEL_SAFETENSORS_H
@@ -38,6 +38,8 @@ void                 weights_close(struct weights_file *f);
 const struct stored *weights_find(const struct weights_file *f, const char *name);
 /* All tensors, for loops over 0 .. *n - 1. */
 const struct stored *weights_all(const struct weights_file *f, int *n);
+/* What a file with other weights is, by its first n bytes ("a GGUF file"); NULL: nothing that we know. */
+const char          *weights_kind(const void *start, size_t n);
 /* The file that holds a tensor, without its folder; for messages. */
 const char          *weights_file_name(const struct weights_file *f, const struct stored *t);
 

@@ -17,7 +17,7 @@ int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind)
     struct vlm *v = m->impl;
     struct hparams text = hparams_section(&l->config, "text_config"), vision = hparams_object(&l->config, "vision_config");
     patches_load(l, &v->patches, &vision, &kind->patches);
-    decoder_load(l, &v->text, &text, load_root(l, "embed_tokens.weight", kind->text_roots), &kind->text);
+    decoder_load(l, &v->text, &text, load_root(l, "norm.weight", kind->text_roots), &kind->text);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151655, 0, m->vocab - 1);
     if (load_end(l) != 0)
         return -1;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "tokenizer/added.h"
@@ -111,6 +112,18 @@ static void one_line(struct err *e)
             *p = '?';
 }
 
+/* Old checkpoints have only what their tokenizer was made from. */
+static int no_tokenizer(const char *dir, const char *path, struct err *e)
+{
+    static const char *const older[] = { "tokenizer.model", "vocab.json", "vocab.txt", "tiktoken.model" };
+    char other[4096];
+    for (size_t i = 0; i < sizeof older / sizeof *older; i++)
+        if ((size_t)snprintf(other, sizeof other, "%s/%s", dir, older[i]) < sizeof other && file_exists(other))
+            return err_set(e, "%.200s: No such file or directory; make it from %s (transformers: "
+                              "AutoTokenizer.from_pretrained().save_pretrained())", path, older[i]);
+    return err_set(e, "%.400s: No such file or directory", path);
+}
+
 struct tokenizer *tokenizer_open(const char *dir, struct err *e)
 {
     char path[4096];
@@ -119,6 +132,10 @@ struct tokenizer *tokenizer_open(const char *dir, struct err *e)
         return NULL;
     }
     struct json_file f;
+    if (!file_exists(path)) {
+        no_tokenizer(dir, path, e);
+        return NULL;
+    }
     if (json_file_read(&f, path, false, true, e) < 0)
         return NULL;
     struct tokenizer *t = xcalloc(1, sizeof *t);

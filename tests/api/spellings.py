@@ -116,13 +116,22 @@ def head_beside_tied(config, tensors):
     return True
 
 
+def head_alone(config, tensors):
+    """tie_word_embeddings, and the head in the file instead of the embedding: what safetensors.torch.save_model() leaves of the two"""
+    names = [k for k in tensors if k.endswith("embed_tokens.weight")]
+    if not (config.get("tie_word_embeddings") or text_of(config).get("tie_word_embeddings")) or "lm_head.weight" in tensors:
+        return False
+    tensors["lm_head.weight"] = tensors.pop(names[0])
+    return True
+
+
 def buffers(config, tensors):
     """What old files carry and nobody reads"""
     tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.zeros(4, np.uint16)
     return True
 
 
-SPELLINGS = [rope_at_the_top, flat, flat_and_old, other_names, old_dtype, no_defaults, head_beside_tied, buffers]
+SPELLINGS = [rope_at_the_top, flat, flat_and_old, other_names, old_dtype, no_defaults, head_beside_tied, head_alone, buffers]
 
 
 def spell(case, spelling):
@@ -130,7 +139,7 @@ def spell(case, spelling):
     config = json.loads((case / "config.json").read_text())
     tensors = read_tensors(case / "model.safetensors")
     changed = copy.deepcopy(config)
-    return (changed, tensors) if spelling(changed, tensors) and (changed != config or spelling in (other_names, head_beside_tied, buffers)) else None
+    return (changed, tensors) if spelling(changed, tensors) and (changed != config or spelling in (other_names, head_beside_tied, head_alone, buffers)) else None
 
 
 def main():

@@ -11,7 +11,7 @@ from conftest import ROOT, Server
 from test_families import CASES, run, tensors, token_bytes, with_images
 
 OLD = [spellings.flat, spellings.rope_at_the_top, spellings.old_dtype, spellings.no_defaults, spellings.head_beside_tied, spellings.buffers]
-NEW = [spellings.other_names]
+NEW = [spellings.other_names, spellings.head_alone]
 
 
 def respell(case, folder, changes, kind, shards):

@@ -51,11 +51,12 @@ START_TEST(test_reads)
     struct weights_file *f = open_header("{\"__metadata__\":{\"format\":\"pt\"},"
                                          "\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[4,28]},"
                                          "\"b.c\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]},"
+                                         "\"inside\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[4,4]},"
                                          "\"none\":{\"dtype\":\"U8\",\"shape\":[0,7],\"data_offsets\":[28,28]}}", 28, &e);
     int n;
     ck_assert_msg(f != NULL, "%s", e.text);
     weights_all(f, &n);
-    ck_assert_int_eq(n, 3);
+    ck_assert_int_eq(n, 4);
     const struct stored *t = weights_find(f, "a");
     ck_assert_ptr_nonnull(t);
     ck_assert_int_eq(t->n_dims, 2);
@@ -89,6 +90,12 @@ static const struct { const char *header, *error; } bad[] = {
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", "bad data_offsets" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", "overlap" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}}", "duplicate" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]},\"b\":{\"dtype\":\"F32\",\"shape\":[12],\"data_offsets\":[16,64]}}", "8 bytes before tensor a belong to no tensor" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[13],\"data_offsets\":[12,64]}}", "4 bytes before tensor b belong to no tensor" },
+    { "{\"b\":{\"dtype\":\"F32\",\"shape\":[13],\"data_offsets\":[12,64]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "4 bytes before tensor b belong to no tensor" },
+    { "{\"a\":{\"dtype\":\"U8\",\"shape\":[63],\"data_offsets\":[0,63]}}", "1 bytes after the last tensor belong to no tensor" },
+    { "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[64,64]}}", "64 bytes before tensor a belong to no tensor" },
+    { "{}", "64 bytes after the last tensor belong to no tensor" },
     { "{\"a\":7}", "no dtype" },
     { "[]", "not a JSON object" },
     { "{\"a\":", "not a JSON object" },
