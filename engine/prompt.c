@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 
 void prompt_free(struct prompt *p)
 {
@@ -52,9 +53,10 @@ static int kwarg_int(const json_t *kwargs, const char *key, int64_t least, int64
         return 0;
     char field[96];
     snprintf(field, sizeof field, "mm_processor_kwargs.%s", key);
-    if (!json_is_integer(v) || json_integer_value(v) < least || json_integer_value(v) > (int64_t)1 << 40)
+    int64_t n;
+    if (json_whole(v, &n) != JSON_WHOLE || n < least || n > (int64_t)1 << 40)
         return err_field(e, field, "%s must be a whole number of at least %lld", field, (long long)least);
-    *out = json_integer_value(v);
+    *out = n;
     return 0;
 }
 
@@ -71,7 +73,7 @@ static int image_options(const struct prompt_limits *limits, const struct chat *
             return -1;
         out->max_pixels = ceiling && asked > ceiling ? ceiling : asked;   /* a request may ask for less, not more */
         const json_t *size = json_object_get(chat->mm_kwargs, "size");
-        if (size && !json_is_null(size) && !json_is_object(size))
+        if (size && !json_is_null(size) && !json_is_dict(size))
             return err_field(e, "mm_processor_kwargs.size", "mm_processor_kwargs.size must be an object");
         if (size && (kwarg_int(size, "shortest_edge", 1, &out->size_shortest, e) < 0 ||
                      kwarg_int(size, "longest_edge", 1, &out->size_longest, e) < 0))

@@ -81,12 +81,13 @@ static json_t *flatten(const struct text *t, const json_t *parts, struct err *e)
         json_array_foreach(parts, i, part) {
             const char *type = json_string_value(json_object_get(part, "type"));
             bool image = type && strcmp(type, "image") == 0;
-            const char *s = image ? t->image_placeholder : json_string_value(json_object_get(part, "text"));
+            const json_t *text = json_object_get(part, "text");
+            const char *s = image ? t->image_placeholder : json_string_value(text);
             if (image != (pass == 0) || !s)
                 continue;
             if (b.len)
                 buf_byte(&b, '\n');
-            buf_str(&b, s);
+            buf_add(&b, s, image ? strlen(s) : json_string_length(text));
         }
     json_t *out = buf_ok(&b) ? json_stringn(b.data ? b.data : "", b.len) : NULL;
     buf_free(&b);

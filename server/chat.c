@@ -22,7 +22,7 @@ struct chat_request {
 static int check_documents(const json_t *list, struct err *e)
 {
     for (size_t i = 0; list && i < json_array_size(list); i++)
-        if (!json_is_object(json_array_get(list, i)))
+        if (!json_is_dict(json_array_get(list, i)))
             return fields_wrong(e, "invalid_type", "", "documents", "must be an array of objects");
     return 0;
 }
@@ -30,14 +30,15 @@ static int check_documents(const json_t *list, struct err *e)
 static int check_tools(const json_t *tools, struct err *e)
 {
     for (size_t i = 0; tools && i < json_array_size(tools); i++) {
-        char          at[32];
+        char          at[32], inner[48];
         json_t       *tool = json_array_get(tools, i), *function = NULL;
-        const char   *name = NULL;
+        const json_t *name = NULL;
         snprintf(at, sizeof at, "tools[%zu]", i);
-        if (!json_is_object(tool))
+        snprintf(inner, sizeof inner, "%s.function", at);
+        if (!json_is_dict(tool))
             return fields_wrong(e, "invalid_type", at, "", "must be an object");
         if (member_object(tool, at, "function", &function, e) != 0 ||
-            (function && member_string(function, at, "name", &name, e) != 0))
+            (function && member_text(function, inner, "name", &name, e) != 0))
             return -1;
     }
     return 0;
@@ -48,7 +49,7 @@ static int check_tools(const json_t *tools, struct err *e)
 static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
 {
     const json_t *v = json_object_get(in, "tool_choice");
-    if (!v || json_is_null(v) || json_is_object(v))
+    if (!v || json_is_null(v) || json_is_dict(v))
         return 0;
     if (!json_is_string(v))
         return fields_wrong(e, "invalid_type", "", "tool_choice", "must be a string or an object");

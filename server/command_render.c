@@ -1,12 +1,14 @@
 #include "server/command_render.h"
 
 #include <jansson.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include <time.h>
 
+#include "base/json.h"
 #include "tokenizer/template.h"
 
 /* "2025-03-04T05:06:07" -> *out with the day of the week and year filled in. */
@@ -46,14 +48,12 @@ static void answer_line(const char *line, size_t n, struct template_options opt)
 {
     struct err e = { 0 };
     size_t length = 0;
-    json_error_t bad;
+    struct json_limits limits = { .depth = 1000, .values = INT_MAX };
     char *text = NULL;
     opt.length = &length;
-    json_t *request = json_loadb(line, n, JSON_ALLOW_NUL | JSON_DECODE_ANY, &bad), *reply;
+    json_t *request = json_read("the line", line, n, &limits, &e), *reply;
     if (request)
         text = render_one(request, &opt, &e);
-    else
-        err_set(&e, "invalid JSON: %s", bad.text);
     reply = text ? json_pack("{s:s%}", "text", text, length) : json_pack("{s:s}", "error", e.text);
     if (!reply)
         reply = json_pack("{s:s}", "error", "the text could not be written as JSON");

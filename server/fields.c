@@ -22,52 +22,19 @@ static int wrong_type(struct err *e, const char *at, const char *name, const cha
 {
     static const char *const type[] = { "an object", "an array",  "a string",  "an integer",
                                         "a number",  "a boolean", "a boolean", "null" };
-    return fields_wrong(e, "invalid_type", at, name, "must be %s, not %s", wanted, type[json_typeof(v)]);
-}
-
-/* Looks at the brackets and commas outside of strings before memory is spent on them. */
-int fields_check_size(const char *what, const char *s, size_t n, int *values, struct err *e)
-{
-    int  depth = 0;
-    bool in_string = false;
-    for (size_t i = 0; i < n; i++) {
-        if (in_string) {
-            /* Strings hold the images: skip to what can end them. */
-            while (i < n && s[i] != '"' && s[i] != '\\')
-                i++;
-            if (i < n && s[i] == '\\')
-                i++;
-            else
-                in_string = false;
-            continue;
-        }
-        in_string = s[i] == '"';
-        bool opens = s[i] == '{' || s[i] == '[';
-        depth += opens ? 1 : s[i] == '}' || s[i] == ']' ? -1 : 0;
-        *values -= opens || s[i] == ',';
-        if (depth > FIELDS_MAX_DEPTH)
-            return err_set(e, "%s's JSON is nested more than %d levels deep", what, FIELDS_MAX_DEPTH);
-        if (*values < 0)
-            return err_set(e, "%s's JSON holds more than %d values", what, FIELDS_MAX_VALUES);
-    }
-    return 0;
+    const char *is = json_big(v, NULL) ? "a number" : type[json_typeof(v)];
+    return fields_wrong(e, "invalid_type", at, name, "must be %s, not %s", wanted, is);
 }
 
 json_t *fields_parse(const char *body, size_t n, struct err *e)
 {
-    json_error_t je;
-    int          values = FIELDS_MAX_VALUES;
+    struct json_limits limits = FIELDS_LIMITS;
     if (n == 0) {
         err_set(e, "the request has no body; a JSON object is expected");
         return NULL;
     }
-    if (fields_check_size("the body", body, n, &values, e) != 0)
-        return NULL;
-    json_t *root = json_loadb(body, n, 0, &je);
-    if (!root) {
-        err_set(e, "the body is not valid JSON: %s (line %d, column %d)", je.text, je.line, je.column);
-        snprintf(e->code, sizeof e->code, "invalid_json");
-    } else if (!json_is_object(root)) {
+    json_t *root = json_read("the body", body, n, &limits, e);
+    if (root && !json_is_dict(root)) {
         json_decref(root);
         root = NULL;
         err_set(e, "the body must be a JSON object");
@@ -98,19 +65,14 @@ int member_int(const json_t *o, const char *at, const char *name, int64_t least,
     const json_t *v = present(o, name);
     if (!v)
         return 0;
-    int64_t n;
-    if (json_is_integer(v)) {
-        n = json_integer_value(v);
-    } else if (json_is_real(v) && json_real_value(v) == floor(json_real_value(v)) && fabs(json_real_value(v)) < 9e15) {
-        n = (int64_t)json_real_value(v);       /* 1e3 and 5.0 are integers to JSON Schema */
-    } else {
+    int64_t n = 0;
+    enum json_whole is = json_whole(v, &n);
+    if (is == JSON_NOT_WHOLE)
         return wrong_type(e, at, name, "an integer", v);
-    }
-    if (n < least || n > most) {
-        if (n < least)
-            return fields_wrong(e, "invalid_value", at, name, "must be at least %lld", (long long)least);
+    if (is == JSON_TOO_SMALL || (is == JSON_WHOLE && n < least))
+        return fields_wrong(e, "invalid_value", at, name, "must be at least %lld", (long long)least);
+    if (is == JSON_TOO_LARGE || n > most)
         return fields_wrong(e, "invalid_value", at, name, "must be at most %lld", (long long)most);
-    }
     *out = n;
     return 0;
 }
@@ -121,20 +83,33 @@ int member_real(const json_t *o, const char *at, const char *name, double least,
     const json_t *v = present(o, name);
     if (!v)
         return 0;
-    if (!json_is_number(v))
+    bool big = json_big(v, NULL) != NULL;      /* then it is far from any range that a field has */
+    if (!big && !json_is_number(v))
         return wrong_type(e, at, name, "a number", v);
-    double n = json_number_value(v);
+    double n = big ? INFINITY : json_number_value(v);
     if (!(n >= least && n <= most))
         return fields_wrong(e, "invalid_value", at, name, "must be from %g to %g", least, most);
     *out = n;
     return 0;
 }
 
-int member_string(const json_t *o, const char *at, const char *name, const char **out, struct err *e)
+int member_text(const json_t *o, const char *at, const char *name, const json_t **out, struct err *e)
 {
     const json_t *v = present(o, name);
     if (v && !json_is_string(v))
         return wrong_type(e, at, name, "a string", v);
+    if (v)
+        *out = v;
+    return 0;
+}
+
+int member_string(const json_t *o, const char *at, const char *name, const char **out, struct err *e)
+{
+    const json_t *v = NULL;
+    if (member_text(o, at, name, &v, e) != 0)
+        return -1;
+    if (v && strlen(json_string_value(v)) != json_string_length(v))
+        return fields_wrong(e, "invalid_value", at, name, "must not hold U+0000");
     if (v)
         *out = json_string_value(v);
     return 0;
@@ -143,7 +118,7 @@ int member_string(const json_t *o, const char *at, const char *name, const char 
 int member_object(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
 {
     const json_t *v = present(o, name);
-    if (v && !json_is_object(v))
+    if (v && !json_is_dict(v))
         return wrong_type(e, at, name, "an object", v);
     if (v)
         *out = (json_t *)v;

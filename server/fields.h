@@ -2,7 +2,8 @@
  *
  * A member that is absent or null leaves *out as it was. A wrong type or value
  * is -1, with the field's path in e->field ("stream_options.include_usage"):
- * `at` is the path of the object, "" for the request itself. */
+ * `at` is the path of the object, "" for the request itself. Values are those of
+ * base/json.h: a number too large for its type is out of every range. */
 #ifndef SERVER_FIELDS_H
 #define SERVER_FIELDS_H
 #include <jansson.h>
@@ -11,18 +12,13 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/json.h"
 
-enum {
-    FIELDS_MAX_DEPTH  = 128,       /* of arrays and objects; jansson recurses for each      */
-    FIELDS_MAX_VALUES = 400000,    /* "[],[],": three bytes that become a hundred in memory */
-};
+/* Of a request's body; "[],[],": three bytes that become a hundred in memory. */
+#define FIELDS_LIMITS { .depth = 128, .values = 400000 }
 
-/* The request's body as a JSON object, or NULL: not JSON, too deep, not an object. */
+/* The request's body as a JSON object, or NULL: not JSON, too deep, not an object, no memory. */
 json_t *fields_parse(const char *body, size_t n, struct err *e);
-
-/* Is this JSON small enough to be parsed? Takes its values off *values (at
- * first FIELDS_MAX_VALUES). `what` begins the message: "the body". */
-int fields_check_size(const char *what, const char *s, size_t n, int *values, struct err *e);
 
 int fields_wrong(struct err *e, const char *code, const char *at, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
@@ -32,7 +28,10 @@ int member_int(const json_t *o, const char *at, const char *name, int64_t least,
                struct err *e);
 int member_real(const json_t *o, const char *at, const char *name, double least, double most, double *out,
                 struct err *e);
+/* A string that is used as one: U+0000 in it is an error. */
 int member_string(const json_t *o, const char *at, const char *name, const char **out, struct err *e);
+/* A string that is only handed on, with its length: any. */
+int member_text(const json_t *o, const char *at, const char *name, const json_t **out, struct err *e);
 int member_object(const json_t *o, const char *at, const char *name, json_t **out, struct err *e);
 int member_array(const json_t *o, const char *at, const char *name, json_t **out, struct err *e);
 

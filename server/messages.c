@@ -16,7 +16,7 @@ enum { PATH = 128 };
 struct parser {
     struct messages             *m;
     const struct message_limits *limits;
-    int                          values;   /* that JSON within strings may still hold */
+    struct json_limits           limit;    /* of all JSON within strings together */
     struct err                  *e;
 };
 
@@ -64,7 +64,7 @@ static int parse_image(struct parser *p, const json_t *part, const char *at)
             return -1;
         return add_image(p, at, "image_url", v, detail);
     }
-    if (!json_is_object(v))
+    if (!json_is_dict(v))
         return fields_wrong(p->e, v && !json_is_null(v) ? "invalid_type" : "missing_field", at, "image_url",
                             "must be an object with a url, or a string");
     char path[PATH];
@@ -88,7 +88,7 @@ static int parse_part(struct parser *p, json_t *out, const json_t *part, const c
 {
     if (json_is_string(part))
         return add_text(p, out, part, at, "");
-    if (!json_is_object(part))
+    if (!json_is_dict(part))
         return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
     const char *type = NULL;
     if (member_string(part, at, "type", &type, p->e) != 0)
@@ -116,12 +116,14 @@ static int parse_arguments(struct parser *p, json_t *function, const char *at)
     size_t      n = json_string_length(arguments);
     char        field[PATH];
     snprintf(field, sizeof field, "%.96s.function.arguments", at);
-    if (fields_check_size(field, s, n, &p->values, p->e) != 0) {
+    struct err why;
+    json_t    *parsed = json_read(field, s, n, &p->limit, &why);
+    if (!parsed && strcmp(why.code, "invalid_json") != 0) {
+        *p->e = why;
         snprintf(p->e->field, sizeof p->e->field, "%s", field);
         return -1;
     }
-    json_t *parsed = json_loadb(s, n, 0, NULL);
-    if (json_is_object(parsed))
+    if (json_is_dict(parsed))
         json_object_set(function, "arguments", parsed);
     json_decref(parsed);
     return 0;
@@ -136,7 +138,7 @@ static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
         char path[PATH];
         snprintf(path, sizeof path, "%.80s.tool_calls[%zu]", at, i);
         json_t *call = json_array_get(calls, i), *function = NULL;
-        if (!json_is_object(call))
+        if (!json_is_dict(call))
             return fields_wrong(p->e, "invalid_type", path, "", "must be an object");
         if (member_object(call, path, "function", &function, p->e) != 0)
             return -1;
@@ -178,10 +180,11 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     };
     char at[PATH];
     snprintf(at, sizeof at, "messages[%zu]", index);
-    if (!json_is_object(in))
+    if (!json_is_dict(in))
         return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
-    const char *role = NULL, *name = NULL;
-    if (member_string(in, at, "role", &role, p->e) != 0 || member_string(in, at, "name", &name, p->e) != 0)
+    const char   *role = NULL;
+    const json_t *name = NULL;
+    if (member_string(in, at, "role", &role, p->e) != 0 || member_text(in, at, "name", &name, p->e) != 0)
         return -1;
     if (!role)
         return fields_wrong(p->e, "missing_field", at, "role", "is missing");
@@ -195,10 +198,12 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     json_t *message = json_object();
     json_array_append_new(p->m->list, message);
     const char *key;
+    size_t      n_key;
     json_t     *v;
-    json_object_foreach((json_t *)in, key, v)
+    json_object_keylen_foreach((json_t *)in, key, n_key, v)
         if (!json_is_null(v))
-            json_object_set_new(message, key, strcmp(key, "tool_calls") == 0 ? json_deep_copy(v) : json_incref(v));
+            json_object_setn_new_nocheck(message, key, n_key,
+                                         strcmp(key, "tool_calls") == 0 ? json_deep_copy(v) : json_incref(v));
     if ((v = json_object_get(message, "reasoning")) != NULL && !json_object_get(message, "reasoning_content"))
         json_object_set(message, "reasoning_content", v);
     if (parse_content(p, message, in, role, at) != 0)
@@ -217,7 +222,7 @@ int messages_parse(struct messages *m, const json_t *in, const struct message_li
     if (json_array_size(list) == 0)
         return fields_wrong(e, "invalid_value", "", "messages", "must not be empty");
     m->list = json_array();
-    struct parser p = { .m = m, .limits = limits, .values = FIELDS_MAX_VALUES, .e = e };
+    struct parser p = { .m = m, .limits = limits, .limit = FIELDS_LIMITS, .e = e };
     for (size_t i = 0; i < json_array_size(list); i++)
         if (parse_message(&p, json_array_get(list, i), i) != 0) {
             messages_free(m);

@@ -1,5 +1,6 @@
 #include "server/sampling.h"
 
+#include <float.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -9,14 +10,15 @@
 static const struct {
     const char *name;
     double      least, most;
+    bool        may_be_0;
     size_t      offset;        /* of a float in struct params */
 } reals[] = {
-    { "temperature", 0, 2, offsetof(struct params, temperature) },
-    { "top_p", 0, 1, offsetof(struct params, top_p) },
-    { "min_p", 0, 1, offsetof(struct params, min_p) },
-    { "frequency_penalty", -2, 2, offsetof(struct params, frequency_penalty) },
-    { "presence_penalty", -2, 2, offsetof(struct params, presence_penalty) },
-    { "repetition_penalty", 0, 10, offsetof(struct params, repetition_penalty) },
+    { "temperature", 0, 2, true, offsetof(struct params, temperature) },
+    { "top_p", 0, 1, false, offsetof(struct params, top_p) },
+    { "min_p", 0, 1, true, offsetof(struct params, min_p) },
+    { "frequency_penalty", -2, 2, true, offsetof(struct params, frequency_penalty) },
+    { "presence_penalty", -2, 2, true, offsetof(struct params, presence_penalty) },
+    { "repetition_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },
 };
 
 static int parse_reals(struct params *p, const json_t *in, struct err *e)
@@ -26,16 +28,13 @@ static int parse_reals(struct params *p, const json_t *in, struct err *e)
         double v = (double)*field;
         if (member_real(in, "", reals[i].name, reals[i].least, reals[i].most, &v, e) != 0)
             return -1;
-        *field = (float)v;
+        if (v == 0 && !reals[i].may_be_0)
+            return fields_wrong(e, "invalid_value", "", reals[i].name, "must be greater than 0");
+        *field = v < FLT_MIN && !reals[i].may_be_0 ? FLT_MIN : (float)v;
     }
-    if (p->top_p <= 0.0f)
-        return fields_wrong(e, "invalid_value", "", "top_p", "must be greater than 0");
-    if (p->repetition_penalty <= 0.0f)
-        return fields_wrong(e, "invalid_value", "", "repetition_penalty", "must be greater than 0");
     return 0;
 }
 
-/* An integer beyond 64 bits is refused by the JSON parser already. */
 static int parse_integers(struct params *p, const json_t *in, struct err *e)
 {
     int64_t top_k = p->top_k, seed = 0, limit = 0, wide_limit = 0, n = 1;
@@ -64,6 +63,8 @@ static int add_stop(struct params *p, const json_t *v, struct err *e)
         return fields_wrong(e, "invalid_value", "", "stop", "may hold at most %d bytes a string", ENGINE_MAX_STOP_BYTES);
     if (p->n_stop == ENGINE_MAX_STOP)
         return fields_wrong(e, "invalid_value", "", "stop", "may hold at most %d strings", ENGINE_MAX_STOP);
+    if (strlen(json_string_value(v)) != json_string_length(v))
+        return fields_wrong(e, "invalid_value", "", "stop", "must not hold U+0000");
     p->stop[p->n_stop++] = json_string_value(v);
     return 0;
 }

@@ -28,15 +28,15 @@ static void tokenize(struct app *a, struct engine *g, struct exchange *x)
 {
     struct err  e = { 0 };
     bool        special = true, strings = false;
-    const char *prompt = NULL;
     int32_t    *ids = NULL;
     size_t      n = 0;
     json_t     *root = fields_parse(x->body, x->n_body, &e);
-    if (!root || check_model(a, root, &e) != 0 || member_string(root, "", "prompt", &prompt, &e) != 0 ||
+    const json_t *prompt = NULL;
+    if (!root || check_model(a, root, &e) != 0 || member_text(root, "", "prompt", &prompt, &e) != 0 ||
         member_bool(root, "", "add_special_tokens", &special, &e) != 0 ||
         member_bool(root, "", "return_token_strs", &strings, &e) != 0 ||
         (!prompt && fields_wrong(&e, "missing_field", "", "prompt", "is missing") != 0) ||
-        engine_tokenize(g, prompt, json_string_length(json_object_get(root, "prompt")), special, &ids, &n, &e) != 0) {
+        engine_tokenize(g, json_string_value(prompt), json_string_length(prompt), special, &ids, &n, &e) != 0) {
         reply_error(x, &e);
     } else {
         x->status = 200;
@@ -52,12 +52,12 @@ static int read_ids(const struct engine *g, const json_t *list, int32_t *ids, st
     engine_info(g, &info);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *v = json_array_get(list, i);
-        if (!json_is_integer(v))
+        int64_t       id = -1;
+        if (json_whole(v, &id) == JSON_NOT_WHOLE)
             return fields_wrong(e, "invalid_type", "", "tokens", "must be an array of token ids");
-        if (json_integer_value(v) < 0 || json_integer_value(v) >= info.vocab)
-            return fields_wrong(e, "invalid_value", "", "tokens", "holds %lld, but ids are from 0 to %d",
-                                (long long)json_integer_value(v), info.vocab - 1);
-        ids[i] = (int32_t)json_integer_value(v);
+        if (id < 0 || id >= info.vocab)        /* also those beyond 64 bits */
+            return fields_wrong(e, "invalid_value", "", "tokens", "holds at %zu what is not from 0 to %d", i, info.vocab - 1);
+        ids[i] = (int32_t)id;
     }
     return 0;
 }

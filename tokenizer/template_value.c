@@ -3,9 +3,11 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/json.h"
 #include "tokenizer/template_syntax.h"
 
 enum { SMALL_DICT = 8 }; /* up to here a search is faster than an index */
@@ -104,13 +106,17 @@ static struct value from_array(struct render *r, const json_t *j)
     return v;
 }
 
+/* A number too large for its type: an integer loses its last digits, as a float does. */
+static struct value from_big(const char *text) { return v_float(strtod(text, NULL)); }
+
 /* Strings are not copied. */
 struct value v_from_json(struct render *r, const json_t *j)
 {
     struct value v = v_none();
+    const char *big = json_big(j, NULL);
     tpl_enter(r);
     switch (json_typeof(j)) {
-    case JSON_OBJECT:  v = from_object(r, j); break;
+    case JSON_OBJECT:  v = big ? from_big(big) : from_object(r, j); break;
     case JSON_ARRAY:   v = from_array(r, j); break;
     case JSON_STRING:  v = v_str(tpl_str_view(r, json_string_value(j), json_string_length(j))); break;
     case JSON_INTEGER: v = v_int(json_integer_value(j)); break;

@@ -1,5 +1,6 @@
 """One file per case in cases/: a request, the status of its answer, and for
-errors the field and the code that the answer must name.
+errors the field and the code that the answer must name. Where the answer is no
+completion, "answer" holds members of it.
 
 "@png" and its relatives stand for images, "@long" for a text beyond the context.
 """
@@ -51,6 +52,9 @@ def test_case(server, path):
     answer = json.loads(data)
     assert status == case["status"], answer
     assert headers["content-type"] == "application/json"
+    if "answer" in case:
+        assert answer | case["answer"] == answer, answer
+        return
     if status == 200:
         assert answer["choices"][0]["finish_reason"] in ("stop", "length")
         return

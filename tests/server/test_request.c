@@ -111,9 +111,109 @@ START_TEST(json)
     o = fields_parse(strings, strlen(strings), &e);
     ck_assert_ptr_nonnull(o);
     json_decref(o);
-    static const char *const bad[] = { "", " ", "[]", "1", "{", "{}x", "{\"a\":\"\\u0000\"}", "{\"a\":\"\xff\"}", "{\"a\":1e999}", "\"", "\\" };
+    static const char *const bad[] = { "", " ", "[]", "1", "{", "{}x", "{\"a\":\"\xff\"}", "\"", "\\", "1e400" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         ck_assert_msg(fields_parse(bad[i], strlen(bad[i]), &e) == NULL && e.text[0], "%s", bad[i]);
+}
+END_TEST
+
+static json_t *parse(const char *s)
+{
+    struct err e = { 0 };
+    json_t *o = fields_parse(s, strlen(s), &e);
+    ck_assert_msg(o != NULL, "%s: %s", s, e.text);
+    return o;
+}
+
+/* Numbers beyond 64 bits or a double are kept as text, and are no objects; U+0000 may be in strings and in names. */
+START_TEST(large)
+{
+    static const struct { const char *json, *text; } big[] = {
+        { "9223372036854775807", NULL }, { "-9223372036854775808", NULL }, { "-0", NULL }, { "1e308", NULL }, { "1e-400", NULL },
+        { "9223372036854775808", "9223372036854775808" }, { "-9223372036854775809", "-9223372036854775809" },
+        { "18446744073709551615", "18446744073709551615" }, { "1e400", "1e400" }, { "-1.5E+999", "-1.5E+999" },
+    };
+    for (size_t i = 0; i < sizeof big / sizeof *big; i++) {
+        char s[64];
+        size_t n = 0;
+        snprintf(s, sizeof s, "{\"a\":[%s]}", big[i].json);
+        json_t *o = parse(s), *v = json_array_get(json_object_get(o, "a"), 0), *copy = json_deep_copy(v);
+        ck_assert_msg(big[i].text ? json_big(copy, &n) && strcmp(json_big(copy, NULL), big[i].text) == 0 && n == strlen(big[i].text)
+                                  : json_is_number(v) && !json_big(v, NULL), "%s", s);
+        ck_assert(!json_is_dict(v) && json_is_dict(o));
+        json_decref(copy);
+        json_decref(o);
+    }
+    json_t *o = parse("{\"a\\u0000b\":\"c\\u0000d\",\"a\":1,\"\\ud83d\\ude00\\/\":\"\xC3\xA9\\u00e9\"}");
+    json_t *v = json_object_getn(o, "a\0b", 3);
+    ck_assert(json_string_length(v) == 3 && memcmp(json_string_value(v), "c\0d", 3) == 0);
+    ck_assert_int_eq(json_integer_value(json_object_get(o, "a")), 1);
+    ck_assert_str_eq(json_string_value(json_object_get(o, "\xF0\x9F\x98\x80/")), "\xC3\xA9\xC3\xA9");
+    json_decref(o);
+}
+END_TEST
+
+/* Where such a value is used, the error names the field. */
+START_TEST(named)
+{
+    static const struct { const char *json, *field, *code; } cases[] = {
+        { "{\"seed\":18446744073709551615}", "seed", "invalid_value" }, { "{\"seed\":-1e400}", "seed", "invalid_value" },
+        { "{\"seed\":1e19}", "seed", "invalid_value" }, { "{\"temperature\":1e400}", "temperature", "invalid_value" },
+        { "{\"top_p\":1e999}", "top_p", "invalid_value" }, { "{\"top_p\":0}", "top_p", "invalid_value" },
+        { "{\"stop\":1e400}", "stop", "invalid_type" }, { "{\"stop\":\"a\\u0000\"}", "stop", "invalid_value" },
+        { "{\"stop\":[\"a\",99999999999999999999]}", "stop", "invalid_type" }, { "{\"stream\":1e400}", "stream", "invalid_type" },
+        { "{\"stream_options\":1e400}", "stream_options", "invalid_type" }, { "{\"n\":18446744073709551616}", "n", "invalid_value" },
+        { "{\"logit_bias\":1e400}", "logit_bias", "invalid_type" },
+        { "{\"response_format\":{\"type\":\"text\\u0000\"}}", "response_format.type", "invalid_value" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e;
+        struct sampling s = { .params = { .top_p = 1, .repetition_penalty = 1 } };
+        json_t *o = parse(cases[i].json);
+        ck_assert_msg(sampling_parse(&s, o, true, &e) != 0, "%s", cases[i].json);
+        ck_assert_msg(!strcmp(e.field, cases[i].field) && !strcmp(e.code, cases[i].code), "%s: %s %s", cases[i].json, e.field, e.code);
+        json_decref(o);
+    }
+    struct err e;
+    struct sampling s = { .params = { .top_p = 1, .repetition_penalty = 1 } };
+    json_t *o = parse("{\"top_p\":5e-324,\"max_tokens\":5e0,\"ignored\":1e400,\"user\":\"a\\u0000b\"}");
+    ck_assert_msg(sampling_parse(&s, o, true, &e) == 0, "%s", e.text);
+    ck_assert(s.params.top_p > 0 && s.params.max_tokens == 5);
+    json_decref(o);
+}
+END_TEST
+
+/* What jansson's reader takes is taken, with the same values; what only it refuses is known. */
+START_TEST(like_jansson)
+{
+    static const char seed_text[] = "{\"a\":[1,-2.5e+3,0.1,true,false,null,{}],\"b\\u00e9\\n\":{\"c\":\"x\\\"\\\\\\ud83d\\ude00\xC3\xA9 long enough to be a word\"}}";
+    unsigned seed = 7;
+    int both = 0;
+    for (int round = 0; round < 60000; round++) {
+        char   s[sizeof seed_text + 32];
+        size_t n = sizeof seed_text - 1;
+        memcpy(s, seed_text, n);
+        for (int changes = rand_r(&seed) % 4; changes > 0; changes--) {
+            size_t at = (size_t)rand_r(&seed) % n, len = (size_t)rand_r(&seed) % 8;
+            len = at + len < n ? len : n - at;
+            switch (rand_r(&seed) % 3) {
+            case 0: s[at] = "{}[]\",:0123ntf\\ue.-+E \n\t\xff\xC3\x7f"[rand_r(&seed) % 28]; break;
+            case 1: memmove(s + at, s + at + len, n - at - len); n -= len; break;
+            case 2: if (n + len < sizeof s) { memmove(s + at + len, s + at, n - at); n += len; } break;
+            }
+        }
+        struct err e;
+        struct json_limits limits = FIELDS_LIMITS;
+        json_error_t je;
+        json_t *ours = json_read("it", s, n, &limits, &e), *theirs = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
+        enum json_error_code why = theirs ? 0 : json_error_code(&je);
+        if (why != json_error_null_byte_in_key && why != json_error_numeric_overflow)
+            ck_assert_msg(json_equal(ours, theirs) || (!ours && !theirs), "%.*s: %s", (int)n, s, theirs ? e.text : je.text);
+        both += ours && theirs;
+        json_decref(ours);
+        json_decref(theirs);
+    }
+    ck_assert_int_gt(both, 10000);
 }
 END_TEST
 
@@ -243,6 +343,9 @@ int main(void)
     tcase_add_test(t, base64);
     tcase_add_test(t, data_urls);
     tcase_add_test(t, json);
+    tcase_add_test(t, large);
+    tcase_add_test(t, named);
+    tcase_add_test(t, like_jansson);
     tcase_add_test(t, messages);
     tcase_add_test(t, sampling);
     tcase_add_test(t, mutations);
