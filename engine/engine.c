@@ -80,7 +80,8 @@ static void set_limits(struct engine *g)
     g->limits = (struct prompt_limits){
         .upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side, .max_pixels = side * side },
         .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
-        .max_images = o->max_images, .max_len = o->max_model_len - 1, .device_resize = g->setup.device_resize };
+        .max_images = o->max_images, .max_len = o->max_model_len - 1, .device_resize = g->setup.device_resize,
+        .max_image_tokens = g->setup.plan.max_image_tokens };
 }
 
 static void *engine_main(void *arg);
@@ -491,9 +492,6 @@ static int check_images(const struct engine *g, const struct prompt *p, struct e
     for (int i = 0; i < p->n_images; i++) {
         rows += images_row_pages(&p->images[i].plan);
         kv += g->sched.image_kv ? (p->images[i].plan.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
-        if (p->images[i].plan.n_tokens > g->setup.max_image_tokens)
-            return err_field(e, "messages", "image %d takes %d tokens, but at most %d are planned for", i + 1,
-                             p->images[i].plan.n_tokens, g->setup.max_image_tokens);
     }
     if (rows > g->setup.sizes.image_row_pages || kv > g->setup.sizes.image_kv_pages)
         return err_field(e, "messages", "the images of this request do not fit into the image cache at one time; send fewer or "

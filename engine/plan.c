@@ -38,43 +38,25 @@ static void fill_defaults(struct engine_options *o, const struct model *m)
     o->content_format = o->content_format ? o->content_format : "auto";
 }
 
-/* The plan of the image that takes the most tokens: shapes from square to long are tried. */
-static int largest_image(const struct model *m, const struct engine_options *o, struct image_plan *best)
-{
-    struct image_options opt = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels };
-    memset(best, 0, sizeof *best);
-    for (int k = 1; k <= 64; k++)
-        for (int turned = 0; turned < 2; turned++) {
-            int a = o->max_image_side, b = o->max_image_side * k / 64;
-            struct image_plan p;
-            if (m->family->plan_image(m, turned ? b : a, turned ? a : b, &opt, &p, NULL) == 0 &&
-                p.n_tokens + p.n_cells > best->n_tokens + best->n_cells)
-                *best = p;
-        }
-    return best->n_tokens;
-}
-
-/* Scratch of the largest image, and the pages that it takes in the cache; a few tokens more than the largest shape that was
- * tried are allowed for. */
+/* Scratch of the largest image, and the pages that it takes in the cache. */
 static size_t size_images(struct setup *s, const struct model *m)
 {
     struct engine_options *o = &s->opt;
+    struct image_options opt = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels };
     struct image_plan best;
-    if (!m->family->plan_image || !largest_image(m, o, &best))
+    if (!m->family->plan_image)
         return 0;
-    int tokens = best.n_tokens + best.n_tokens / 16 + 8;
-    int cells = best.n_cells + best.n_cells / 16 + 8 * (best.n_cells / best.n_tokens);
+    size_t side = (size_t)o->max_image_side;
+    m->family->largest_image(m, &opt, (int64_t)(side * side), &best);
     size_t rgb = (size_t)best.width * (size_t)best.height * 3;
     size_t encode = model_measure_encode(m, &best) + rgb + (size_t)(best.n_tokens + best.n_cells) * sizeof(int) + MIB;
     s->device_resize = o->device_resize && m->backend->ops.resample ? RESIZE_MOST * rgb : 0;
     encode += s->device_resize;
-    s->max_image_tokens = tokens;
-    s->sizes.image_row_pages = (tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
-    s->sizes.image_kv_pages = m->image_kv.layers ? (cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
+    s->sizes.image_row_pages = (best.n_tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
+    s->sizes.image_kv_pages = m->image_kv.layers ? (best.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
     s->plan.max_image_tokens = best.n_tokens;
     /* Requests that are being read and images that are being decoded: as much as the largest upload needs. Smaller ones
      * are decoded side by side within it. */
-    size_t side = (size_t)o->max_image_side;
     s->plan.image_peak = side * side * DECODE_BYTES_PER_PIXEL + rgb;
     return encode + encode / 8;
 }

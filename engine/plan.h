@@ -9,7 +9,6 @@ struct setup {                     /* options with every default filled in, and 
     struct engine_options opt;     /* model_dir and the other strings are borrowed */
     struct runner_sizes   sizes;
     struct engine_plan    plan;
-    int max_image_tokens;          /* of one image; larger ones are refused */
     size_t device_resize;          /* bytes for resizing one on the device; 0: the host does it */
 };
 

@@ -113,6 +113,11 @@ static int plan_images(struct prompt *p, const struct model *m, const struct pro
             return -1;
         if (m->family->plan_image(m, w, h, &opt, &p->images[i].plan, e) < 0)
             goto bad;
+        if (p->images[i].plan.n_tokens > limits->max_image_tokens) {
+            err_set(e, "%dx%d pixels would take %d tokens, but an image may take %d", w, h, p->images[i].plan.n_tokens,
+                    limits->max_image_tokens);
+            goto bad;
+        }
         continue;
     bad:
         err_prefix(e, "image %d (%s)", i + 1, img->field);

@@ -36,6 +36,7 @@ struct prompt_limits {
     struct image_limits upload;
     struct image_options image;    /* the server's */
     int max_images, max_len;       /* tokens of the prompt: one must be left for the answer */
+    int max_image_tokens;          /* of one image: more were not planned for */
     size_t device_resize;          /* bytes that the device has for resizing an image; 0: it does not */
 };
 

@@ -114,7 +114,6 @@ static int glm4v_load(struct model *m, struct loader *l, struct err *e)
         return -1;
     load_vision(l, g, &v, load_root(l, "patch_embed.proj.weight", vision_roots));
     m->image_row_width = m->hidden;
-    patches_max_tokens(m, &g->patches, g->patches.frames);
     return load_end(l);
 }
 
@@ -137,6 +136,12 @@ static int glm4v_plan_image(const struct model *m, int width, int height, const 
     if (w > 1 << 24 || h > 1 << 24)
         return err_set(e, "an image of %d x %d is too long and thin", width, height);
     return patches_resize(p, (int)w, (int)h, p->frames, min, max, out, e);
+}
+
+static void glm4v_largest(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out)
+{
+    const struct patches *p = &((const struct glm4v *)m->impl)->patches;
+    patches_largest(p, opt, p->frames, true, pixels, out);
 }
 
 /* The four cubic coefficients at offset t between the middle two taps. */
@@ -225,6 +230,7 @@ const struct family family_glm4v = {
     .types = { "glm4v" },
     .load = glm4v_load,
     .plan_image = glm4v_plan_image,
+    .largest_image = glm4v_largest,
     .positions = patches_positions,
     .encode_image = glm4v_encode,
     .pixel_values = glm4v_values,

@@ -82,6 +82,9 @@ struct family {
     /* Images: NULL for text-only families. Thread-safe. A size that cannot be used gives an error. */
     int  (*plan_image)(const struct model *m, int width, int height, const struct image_options *opt,
                        struct image_plan *out, struct err *e);
+    /* The plan of an image that takes as many tokens and cells as any whose width x height is at most `pixels`: no image of
+     * whatever shape takes more with these options, or with fewer pixels or tokens allowed. */
+    void (*largest_image)(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out);
     /* Fills pos (3, n), row stride n, for ids in which every image is a run of n_tokens placeholders in order;
      * returns the position of the token after the last. NULL: 0, 1, 2, ... */
     int  (*positions)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
@@ -107,7 +110,6 @@ struct model {
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */
     int    image_row_width;              /* floats of one image token in the pool: hidden, more with deepstack */
     int    image_align;                  /* sides of a resized image are multiples of this */
-    int    max_image_tokens;             /* of one image with the checkpoint's own limits */
     size_t weight_bytes;                 /* device memory of the packed weights (borrowed file pages included) */
     size_t n_params;
     int    n_tensors, n_unused;          /* of the files; unused: the family did not ask for them */

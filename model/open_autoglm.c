@@ -16,10 +16,11 @@
 #include "base/mem.h"
 #include "model/blocks.h"
 #include "model/load.h"
+#include "model/patches.h"
 #include "model/pixels.h"
 #include "model/rope.h"
 
-enum { CELL = 16, MAX_LAYERS = 64, MAX_STEM = 32, MAX_STEM_WIDTH = 1024 };
+enum { CELL = 16, MAX_LAYERS = 64, MAX_STEM = 32, MAX_STEM_WIDTH = 1024, MAX_RATIO = 200 };
 enum fusion { FUSION_DYNAMIC, FUSION_MEAN, FUSION_CONCAT };
 
 struct residual {                    /* inverted residual block           */
@@ -255,7 +256,6 @@ static int autoglm_load(struct model *m, struct loader *l, struct err *e)
     pixel_norm_load(l, &g->pixels, pixel_half, pixel_half);
     m->image_row_width = m->hidden;
     m->image_align = g->factor;
-    m->max_image_tokens = g->max_tokens;
     return load_end(l);
 }
 
@@ -274,6 +274,14 @@ static int token_limit(const struct autoglm *g, const struct image_options *opt)
     return n < 1 ? 1 : n > 1 << 14 ? 1 << 14 : (int)n;
 }
 
+static struct image_plan plan_of_grid(const struct model *m, int h, int w)
+{
+    const struct autoglm *g = m->impl;
+    return (struct image_plan){ .width = w * g->factor, .height = h * g->factor, .grid_h = h, .grid_w = w, .n_tokens = h * w,
+                                .n_cells = m->image_kv.layers ? h * w * g->merge * g->merge : 0, .filter = g->pixels.filter,
+                                .resizer = RESIZER_PIL };
+}
+
 static int autoglm_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
                               struct image_plan *out, struct err *e)
 {
@@ -281,8 +289,8 @@ static int autoglm_plan_image(const struct model *m, int width, int height, cons
     int limit = token_limit(g, opt), f = g->factor;
     if (width < 1 || height < 1)
         return err_set(e, "an image of %d x %d has no pixels", width, height);
-    if (width / height >= 200 || height / width >= 200)
-        return err_set(e, "an image of %d x %d is too long and thin (ratio over 200)", width, height);
+    if (width / height >= MAX_RATIO || height / width >= MAX_RATIO)
+        return err_set(e, "an image of %d x %d is too long and thin (ratio over %d)", width, height, MAX_RATIO);
     double s = fmin(1, sqrt((double)((int64_t)limit * f * f) / (double)((int64_t)width * height)));
     int w = (int)floor(width * s / f), h = (int)floor(height * s / f);
     if (w < 1) {
@@ -293,10 +301,18 @@ static int autoglm_plan_image(const struct model *m, int width, int height, cons
         h = 1;
         w = w < limit ? w : limit;
     }
-    *out = (struct image_plan){ .width = w * f, .height = h * f, .grid_h = h, .grid_w = w, .n_tokens = h * w,
-                                .n_cells = m->image_kv.layers ? h * w * g->merge * g->merge : 0, .filter = g->pixels.filter,
-                                .resizer = RESIZER_PIL };
+    *out = plan_of_grid(m, h, w);
     return 0;
+}
+
+/* An image is never enlarged, and sides are rounded down, so that it takes no more tokens than it has blocks; but one that is
+ * thinner than a block takes one for every block of its length. */
+static void autoglm_largest(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out)
+{
+    const struct autoglm *g = m->impl;
+    double f = g->factor, blocks = fmax((double)pixels / (f * f), sqrt(MAX_RATIO * (double)pixels) / f);
+    int n = (int)fmax(1, fmin(blocks, token_limit(g, opt))), h = grid_side(n);
+    *out = plan_of_grid(m, h, n / h);
 }
 
 static struct tensor stem(struct run *r, const struct autoglm *g, struct tensor x, int *h, int *w)
@@ -459,6 +475,7 @@ const struct family family_open_autoglm = {
     .types = { "open_autoglm" },
     .load = autoglm_load,
     .plan_image = autoglm_plan_image,
+    .largest_image = autoglm_largest,
     .encode_image = autoglm_encode,
     .pixel_values = autoglm_values,
     .forward = autoglm_forward,

@@ -6,7 +6,8 @@
 
 #include "base/mem.h"
 
-enum { MAX_PIXELS = 1 << 26 };       /* of a resized image: nobody may ask for more */
+enum { MAX_PIXELS = 1 << 26,         /* of a resized image: nobody may ask for more */
+       MAX_RATIO = 200 };            /* of its longer side to the shorter           */
 
 void patches_load(struct loader *l, struct patches *p, struct hparams *v, const struct patches_default *def)
 {
@@ -77,10 +78,11 @@ int patches_plan(const struct patches *p, int width, int height, const struct im
     return patches_resize(p, width, height, 1, min, max, out, e);
 }
 
-void patches_max_tokens(struct model *m, const struct patches *p, int frames)
+static struct image_plan plan_of_grid(const struct patches *p, int h, int w)
 {
-    int64_t n = p->longest / frames / ((int64_t)p->patch * p->merge * p->patch * p->merge);
-    m->max_image_tokens = n < 1 ? 1 : n > 1 << 20 ? 1 << 20 : (int)n;
+    int f = p->patch * p->merge;
+    return (struct image_plan){ .width = w * f, .height = h * f, .grid_h = h, .grid_w = w, .n_tokens = h * w,
+                                .filter = p->pixels.filter, .resizer = RESIZER_TORCHVISION };
 }
 
 int patches_resize(const struct patches *p, int width, int height, int frames, int64_t min, int64_t max,
@@ -90,8 +92,8 @@ int patches_resize(const struct patches *p, int width, int height, int frames, i
     if (width < 1 || height < 1)
         return err_set(e, "an image of %d x %d has no pixels", width, height);
     double ratio = (double)(width > height ? width : height) / (width > height ? height : width);
-    if (ratio > 200)
-        return err_set(e, "absolute aspect ratio must be smaller than 200, got %g", ratio);
+    if (ratio > MAX_RATIO)
+        return err_set(e, "absolute aspect ratio must be smaller than %d, got %g", MAX_RATIO, ratio);
     double h = rint(height / f) * f, w = rint(width / f) * f; /* half to even, as Python rounds */
     if (frames * h * w > (double)max) {
         double beta = sqrt(area / (double)max);
@@ -104,10 +106,60 @@ int patches_resize(const struct patches *p, int width, int height, int frames, i
     }
     if (!(h * w <= MAX_PIXELS) || h < f || w < f)
         return err_set(e, "an image of %d x %d would become %.0f x %.0f pixels", width, height, w, h);
-    int grid_h = (int)h / (int)f, grid_w = (int)w / (int)f;
-    *out = (struct image_plan){ .width = (int)w, .height = (int)h, .grid_h = grid_h, .grid_w = grid_w,
-                                .n_tokens = grid_h * grid_w, .filter = p->pixels.filter, .resizer = RESIZER_TORCHVISION };
+    *out = plan_of_grid(p, (int)h / (int)f, (int)w / (int)f);
     return 0;
+}
+
+/* For sums in doubles that come out a little above a whole number. */
+static const double ROUNDING = 1e-12;
+
+/* The most tokens to which an image is shrunk. Two sides whose product is `limit` are both rounded down; but a side under one
+ * block becomes one, and then the other may be as long as the ratio allows. */
+static double most_when_shrunk(double limit)
+{
+    return fmax(floor(limit), floor(sqrt(MAX_RATIO * limit)));
+}
+
+/* The most tokens to which an image is enlarged, or, where a side rounds to nothing, shrunk. Two sides whose product is `limit`
+ * are both rounded up. If the shorter one becomes i, it was more than i - 1, and the longer one less than limit / (i - 1). */
+static double most_when_enlarged(double limit)
+{
+    double thinnest = ceil(sqrt(MAX_RATIO * limit) * (1 + ROUNDING)), most = thinnest;
+    for (double i = 2; i - 1 <= sqrt(limit); i++)
+        most = fmax(most, i * fmin(thinnest, ceil(limit / (i - 1) * (1 + ROUNDING))));
+    return most;
+}
+
+/* The most tokens of an image of so many pixels, in blocks of `f`, whose sides are only rounded to blocks: each by half a block
+ * at most, and their sum is largest where the ratio is. */
+static double most_when_kept(double pixels, double f)
+{
+    double sum = sqrt(pixels) * (sqrt(MAX_RATIO) + 1 / sqrt(MAX_RATIO));
+    return floor(pixels / (f * f) + sum / (2 * f) + 0.25);
+}
+
+int grid_side(int n)
+{
+    int side = (int)sqrt(n);
+    while (n % side)
+        side--;
+    return side;
+}
+
+void patches_largest(const struct patches *p, const struct image_options *opt, int frames, bool padded, int64_t pixels,
+                     struct image_plan *out)
+{
+    int64_t min, max;
+    int f = p->patch * p->merge;
+    patches_limits(p, opt, frames, &min, &max);
+    double block = (double)f * f, all = floor(MAX_PIXELS / block);
+    double least = fmin((double)min / frames / block, all), limit = (double)max / frames / block * (1 + ROUNDING);
+    double kept = most_when_kept((double)pixels, f), most = fmax(1, most_when_enlarged(least));
+    if (padded)
+        kept = fmax(kept, MAX_RATIO);           /* a strip of one block's height */
+    most = fmax(most, kept <= limit ? kept : most_when_shrunk(limit));
+    int n = (int)fmin(most, all), h = grid_side(n);
+    *out = plan_of_grid(p, h, n / h);
 }
 
 int patches_positions(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,

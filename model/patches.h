@@ -35,8 +35,12 @@ int  patches_resize(const struct patches *p, int width, int height, int frames, 
 int  patches_plan(const struct patches *p, int width, int height, const struct image_options *opt, struct image_plan *out,
                   struct err *e);
 
-/* Fills in the model's max_image_tokens from the processor's limit. */
-void patches_max_tokens(struct model *m, const struct patches *p, int frames);
+/* The shorter side of the grid of n that is nearest to a square. */
+int  grid_side(int n);
+
+/* family.largest_image. padded: sides under a block are scaled up before anything else, as GLM's processor does. */
+void patches_largest(const struct patches *p, const struct image_options *opt, int frames, bool padded, int64_t pixels,
+                     struct image_plan *out);
 
 /* Position ids of text with images: family.positions. */
 int  patches_positions(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,

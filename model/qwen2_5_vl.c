@@ -128,6 +128,7 @@ const struct family family_qwen2_5_vl = {
     .types = { "qwen2_5_vl" },
     .load = qwen2_5_vl_load,
     .plan_image = vlm_plan_image,
+    .largest_image = vlm_largest,
     .positions = patches_positions,
     .encode_image = qwen2_5_vl_encode,
     .pixel_values = vlm_values,

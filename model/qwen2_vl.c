@@ -63,6 +63,7 @@ const struct family family_qwen2_vl = {
     .types = { "qwen2_vl" },
     .load = qwen2_vl_load,
     .plan_image = vlm_plan_image,
+    .largest_image = vlm_largest,
     .positions = patches_positions,
     .encode_image = qwen2_vl_encode,
     .pixel_values = vlm_values,

@@ -184,6 +184,7 @@ const struct family family_qwen3_vl = {
     .types = { "qwen3_vl" },
     .load = qwen3_vl_load,
     .plan_image = vlm_plan_image,
+    .largest_image = vlm_largest,
     .positions = patches_positions,
     .encode_image = qwen3_vl_encode,
     .pixel_values = vlm_values,

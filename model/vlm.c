@@ -23,7 +23,6 @@ int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind)
         return -1;
     m->image_row_width = m->hidden;
     kind->load_vision(l, v, &vision, load_root(l, "patch_embed.proj.weight", kind->vision_roots));
-    patches_max_tokens(m, &v->patches, 1);
     return load_end(l);
 }
 
@@ -77,6 +76,12 @@ int vlm_plan_image(const struct model *m, int width, int height, const struct im
 {
     const struct vlm *v = m->impl;
     return patches_plan(&v->patches, width, height, opt, out, e);
+}
+
+void vlm_largest(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out)
+{
+    const struct vlm *v = m->impl;
+    patches_largest(&v->patches, opt, 1, false, pixels, out);
 }
 
 void vlm_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])

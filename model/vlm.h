@@ -56,6 +56,7 @@ struct tensor vlm_merge(struct run *r, const struct merger *g, struct tensor x);
 
 int  vlm_plan_image(const struct model *m, int width, int height, const struct image_options *opt, struct image_plan *out,
                     struct err *e);
+void vlm_largest(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out);
 void vlm_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4]);
 /* The decoder alone: family.forward where images are rows of the prompt and nothing else. */
 struct tensor vlm_forward(const struct model *m, struct run *r, const struct forward *in);

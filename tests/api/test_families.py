@@ -130,6 +130,31 @@ def run(*arguments):
     return subprocess.run([BIN, *map(str, arguments)], capture_output=True, text=True, timeout=300)
 
 
+STRIPS = [(1999, 10), (4096, 40), (21, 4096), (10, 1999), (1, 200), (3999, 20)]
+
+
+@pytest.mark.parametrize("case", ["glm4v/grouped", "qwen2_vl/grouped", "qwen2_5_vl/windows", "qwen3_vl/deepstack"])
+def test_thin_strips_and_what_is_too_large(case, tmp_path):
+    """Whatever shape the processor takes is answered; an image that would take too much is named."""
+    folder, rng = ROOT / "tests/model" / case, np.random.default_rng(3)
+    server = Server("--model", str(folder))
+    try:
+        c, other = server.client(), set()
+        for w, h in [(56, 56), *STRIPS]:
+            pixels = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "strip.png")
+            tokens = json.loads(run("preprocess", "--model", folder, "--image", tmp_path / "strip.png").stdout)["tokens"]
+            ask = dict(model=folder.name, temperature=0, max_tokens=1, messages=[{"role": "user", "content": [image(pixels)]}])
+            other.add(c.chat.completions.create(**ask).usage.prompt_tokens - tokens)
+        assert len(other) == 1          # the text around the image
+        with pytest.raises(openai.BadRequestError) as e:
+            c.chat.completions.create(**ask, extra_body={"mm_processor_kwargs": {"min_pixels": 900000, "max_pixels": 1000000}})
+        assert e.value.param == "messages[0].content[0].image_url.url" and "tokens" in e.value.message
+    finally:
+        server.stop()
+
+
+
 def edit(path, name, change):
     """Changes one array of a safetensors file where it lies."""
     array = tensors(path)[name].copy()

@@ -84,7 +84,6 @@ START_TEST(test_dry)
         struct image_plan p;
         ck_assert_int_eq(m->family->plan_image(m, 500, 700, NULL, &p, &e), 0);
         ck_assert_uint_gt(model_measure_encode(dry, &p), 0);
-        ck_assert_int_le(p.n_tokens, m->max_image_tokens);
         ck_assert_int_eq(p.width % m->image_align, 0);
     }
     model_close(dry);

@@ -61,6 +61,72 @@ START_TEST(test_positions)
 }
 END_TEST
 
+/* ---- the largest image: no shape that is accepted may take more ---- */
+
+static const struct image_options limits[] = {
+    { 0 }, { .max_pixels = 20000 }, { .min_pixels = 100000, .max_pixels = 100000 }, { .min_pixels = 700000, .max_pixels = 1000000 },
+    { .max_tokens = 64 }, { .min_pixels = 784, .max_pixels = 784 * 3 }, { .min_pixels = 3136 },
+};
+enum { N_LIMITS = sizeof limits / sizeof *limits };
+
+/* Sides to try: every short one, and ever rarer long ones, among them those where a side falls below a block or a ratio meets
+ * its limit. */
+static int sides(int *out, int most)
+{
+    static const int more[] = { 1999, 2000, 4095, 4096, 4097, 5600, 8064, 65535, 100000 };
+    int n = 0;
+    for (int k = 1; k <= most; k += 1 + k / 64 * (k > 300))
+        out[n++] = k;
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++)
+        out[n++] = more[i];
+    return n;
+}
+
+struct most { int tokens, cells, w, h; };
+
+static struct most brute_force(const struct model *m, const struct image_options *opt, int64_t pixels)
+{
+    static int side[4000];
+    struct most most = { 0 };
+    int n = sides(side, 9000);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < n; k++) {
+            struct image_plan p;
+            if ((int64_t)side[i] * side[k] > pixels || m->family->plan_image(m, side[i], side[k], opt, &p, NULL) != 0)
+                continue;
+            if (p.n_tokens > most.tokens)
+                most = (struct most){ p.n_tokens, p.n_cells, side[i], side[k] };
+        }
+    return most;
+}
+
+static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/grouped", "tests/model/qwen2_5_vl/windows",
+                                        "tests/model/qwen3_vl/deepstack", "tests/model/phone/glm4v", "models/open-autoglm-v1" };
+static const int64_t uploads[] = { 48 << 20, 4096 * 4096, 40000, 300 };
+
+START_TEST(test_largest)
+{
+    struct err e;
+    struct model *m = model_open(checkpoints[_i], &(struct model_options){ .backend = &backend_ref }, &e);
+    ck_assert_msg(m != NULL, "%s", e.text);
+    for (int i = 0; i < N_LIMITS; i++)
+        for (size_t k = 0; k < sizeof uploads / sizeof *uploads; k++) {
+            struct image_plan p;
+            m->family->largest_image(m, &limits[i], uploads[k], &p);
+            struct most found = brute_force(m, &limits[i], uploads[k]);
+            ck_assert_msg(found.tokens <= p.n_tokens && found.cells <= p.n_cells, "%s, limits %d, %lld pixels: %d x %d takes %d, not %d",
+                          checkpoints[_i], i, (long long)uploads[k], found.w, found.h, found.tokens, p.n_tokens);
+            /* Nor is much more planned than there can be: ratios between those tried here take a little more. */
+            ck_assert_msg(p.n_tokens <= found.tokens + found.tokens / 100 + 20, "%s, limits %d, %lld pixels: %d planned, %d found",
+                          checkpoints[_i], i, (long long)uploads[k], p.n_tokens, found.tokens);
+            ck_assert_int_eq(p.n_tokens, p.grid_h * p.grid_w);
+            ck_assert_int_eq(p.width, p.grid_w * m->image_align);
+            ck_assert_int_eq(p.height, p.grid_h * m->image_align);
+        }
+    model_close(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sizes");
@@ -68,6 +134,8 @@ int main(void)
     tcase_add_test(t, test_glm4v);
     tcase_add_test(t, test_refused);
     tcase_add_test(t, test_positions);
+    tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, test_largest, 0, sizeof checkpoints / sizeof *checkpoints);
     suite_add_tcase(s, t);
     return suite_run(s);
 }
