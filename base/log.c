@@ -1,31 +1,107 @@
+/* The buffer has two halves: lines are added to one while the writer writes the other. Once a line has found no room, all
+ * that follow are left out until the writer takes that half, so that the gap is one and the count of it stands in its
+ * place. The writer uses write(2): a thread that is stuck within stdio would hold a lock that exit() may want. */
 #include "base/log.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/progress.h"
 
+enum { LINE_BYTES = 1024 };
+
+/* How bytes reach standard error. */
+enum way { WAY_DIRECT, WAY_BUFFER, WAY_CLOSED };
+
 static _Atomic int least = LOG_INFO;
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t  filled;      /* there is something to write, or to stop for       */
+    pthread_t       writer;
+    enum way        way;
+    bool            stopping;
+    char            half[2][LOG_BYTES / 2];
+    int             filling;     /* the half that is added to                         */
+    size_t          n;           /* bytes in it                                       */
+    uint64_t        lost;        /* lines that found no room after them               */
+} out = { .lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER };
 
 void log_set_level(enum log_level level) { atomic_store(&least, (int)level); }
 
-/* The line is built first and written with one call, so that threads do not
- * mix theirs. Control characters of foreign text become '?': no client writes
- * lines of its own into our log. */
-void log_line(enum log_level level, const char *fmt, ...)
+static uint64_t count_lines(const char *data, size_t n)
+{
+    uint64_t lines = 0;
+    for (size_t i = 0; i < n; i++)
+        lines += data[i] == '\n';
+    return lines;
+}
+
+/* Writes all of it, waiting as long as it takes, and returns how many bytes could be written: fewer than n when the disk
+ * is full, the file as large as it may get, or the pipe's reader gone. */
+static size_t write_all(const char *data, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        ssize_t k = write(STDERR_FILENO, data + done, n - done);
+        if (k >= 0)
+            done += (size_t)k;
+        else if (errno == EAGAIN)
+            poll(&(struct pollfd){ .fd = STDERR_FILENO, .events = POLLOUT }, 1, -1);
+        else if (errno != EINTR)
+            break;
+    }
+    return done;
+}
+
+void log_bytes(const char *data, size_t n)
+{
+    pthread_mutex_lock(&out.lock);
+    enum way way = out.way;
+    if (way == WAY_BUFFER) {
+        if (out.lost == 0 && n <= sizeof out.half[0] - out.n) {
+            memcpy(out.half[out.filling] + out.n, data, n);
+            out.n += n;
+        } else {
+            out.lost += count_lines(data, n);
+        }
+        pthread_cond_signal(&out.filled);
+    }
+    pthread_mutex_unlock(&out.lock);
+    if (way == WAY_DIRECT)
+        write_all(data, n);
+}
+
+/* Time and level, as every line begins with them; returns their length. */
+static size_t write_head(char *line, enum log_level level)
 {
     static const char *const name[] = { "debug", "info", "warn", "error" };
-    if ((int)level < atomic_load(&least))
-        return;
-    char line[1024];
     struct timespec ts;
     struct tm tm;
     clock_gettime(CLOCK_REALTIME, &ts);
     gmtime_r(&ts.tv_sec, &tm);
-    size_t n = strftime(line, sizeof line, "%Y-%m-%dT%H:%M:%S", &tm);
-    n += (size_t)snprintf(line + n, sizeof line - n, ".%03ldZ %s ", ts.tv_nsec / 1000000, name[level]);
+    size_t n = strftime(line, LINE_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
+    return n + (size_t)snprintf(line + n, LINE_BYTES - n, ".%03ldZ %s ", ts.tv_nsec / 1000000, name[level]);
+}
+
+/* The line is built first and handed over at once, so that threads do not mix
+ * theirs. Control characters of foreign text become '?': no client writes
+ * lines of its own into our log. */
+void log_line(enum log_level level, const char *fmt, ...)
+{
+    if ((int)level < atomic_load(&least))
+        return;
+    char line[LINE_BYTES];
+    size_t n = write_head(line, level);
     va_list ap;
     va_start(ap, fmt);
     int k = vsnprintf(line + n, sizeof line - n - 1, fmt, ap);
@@ -38,5 +114,97 @@ void log_line(enum log_level level, const char *fmt, ...)
             line[i] = '?';
     line[end] = '\n';
     progress_hide();
-    fwrite(line, 1, end + 1, stderr);
+    log_bytes(line, end + 1);
+}
+
+/* ---- the writer ---- */
+
+struct gap {
+    uint64_t lines;        /* left out and not told yet                  */
+    bool     torn;         /* the last line that was written has no end  */
+};
+
+/* What cannot be written is left out, and its lines are counted. */
+static bool write_or_count(struct gap *gap, const char *data, size_t n)
+{
+    if (n > 0 && gap->torn && write_all("\n", 1) == 1)
+        gap->torn = false;
+    size_t done = gap->torn ? 0 : write_all(data, n);
+    if (done > 0)
+        gap->torn = done < n && data[done - 1] != '\n';
+    gap->lines += count_lines(data + done, n - done);
+    return done == n;
+}
+
+static void tell_gap(struct gap *gap)
+{
+    char line[LINE_BYTES];
+    size_t n = write_head(line, LOG_WARN);
+    n += (size_t)snprintf(line + n, sizeof line - n, "%llu lines of the log are missing here: they could not be written\n",
+                          (unsigned long long)gap->lines);
+    uint64_t lines = gap->lines;
+    gap->lines = 0;
+    if (!write_or_count(gap, line, n))
+        gap->lines = lines;
+}
+
+static void *write_halves(void *ctx)
+{
+    (void)ctx;
+    struct gap gap = { 0 };
+    pthread_mutex_lock(&out.lock);
+    for (;;) {
+        while (out.n == 0 && out.lost == 0 && !out.stopping)
+            pthread_cond_wait(&out.filled, &out.lock);
+        if (out.n == 0 && out.lost == 0)
+            break;
+        const char *data = out.half[out.filling];
+        size_t      n = out.n;
+        uint64_t    lost = out.lost;
+        out.filling ^= 1;
+        out.n = out.lost = 0;
+        pthread_mutex_unlock(&out.lock);
+        if (gap.lines > 0)
+            tell_gap(&gap);
+        write_or_count(&gap, data, n);
+        gap.lines += lost;
+        if (gap.lines > 0)
+            tell_gap(&gap);
+        pthread_mutex_lock(&out.lock);
+    }
+    pthread_mutex_unlock(&out.lock);
+    return NULL;
+}
+
+static void set_way(enum way way)
+{
+    pthread_mutex_lock(&out.lock);
+    out.way = way;
+    pthread_mutex_unlock(&out.lock);
+}
+
+int log_start(void)
+{
+    set_way(WAY_BUFFER);
+    if (pthread_create(&out.writer, NULL, write_halves, NULL) == 0)
+        return 0;
+    set_way(WAY_DIRECT);
+    return -1;
+}
+
+void log_stop(double seconds)
+{
+    pthread_mutex_lock(&out.lock);
+    bool started = out.way == WAY_BUFFER;
+    out.stopping = true;
+    pthread_cond_signal(&out.filled);
+    pthread_mutex_unlock(&out.lock);
+    if (!started)
+        return;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    long nanoseconds = until.tv_nsec + (long)((seconds - (double)(time_t)seconds) * 1e9);
+    until.tv_sec += (time_t)seconds + nanoseconds / 1000000000;
+    until.tv_nsec = nanoseconds % 1000000000;
+    set_way(pthread_timedjoin_np(out.writer, NULL, &until) == 0 ? WAY_DIRECT : WAY_CLOSED);
 }

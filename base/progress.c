@@ -15,19 +15,21 @@ static _Atomic bool on_line;
 
 void progress_hide(void)
 {
+    static const char clear[] = "\r\033[K";
     if (atomic_exchange(&on_line, false))
-        fputs("\r\033[K", stderr);
+        log_bytes(clear, sizeof clear - 1);
 }
 
 static void draw(const struct progress *p, size_t done, size_t all, double seconds)
 {
-    char bar[WIDTH + 1];
+    char bar[WIDTH + 1], line[200];
     double share = (double)done / (double)all;
     memset(bar, ' ', WIDTH);
     memset(bar, '#', (size_t)(share * WIDTH));
     bar[WIDTH] = '\0';
-    fprintf(stderr, "\r%s [%s] %3.0f %% of %.1f GB, %.0f s left\033[K", p->what, bar, 100 * share, (double)all / 1e9,
-            share > 0 ? seconds / share - seconds : 0);
+    int n = snprintf(line, sizeof line, "\r%s [%s] %3.0f %% of %.1f GB, %.0f s left\033[K", p->what, bar, 100 * share,
+                     (double)all / 1e9, share > 0 ? seconds / share - seconds : 0);
+    log_bytes(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
     atomic_store(&on_line, true);
 }
 

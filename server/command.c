@@ -11,7 +11,9 @@
 
 int command_fail(int status, const struct err *e)
 {
-    fprintf(stderr, "openautoglm: %s\n", e->text);
+    char line[sizeof e->text + 32];
+    int  n = snprintf(line, sizeof line, "openautoglm: %s\n", e->text);
+    log_bytes(line, (size_t)n);
     return status;
 }
 

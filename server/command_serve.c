@@ -23,6 +23,8 @@
 #include "server/connections.h"
 #include "server/routes.h"
 
+static const double LOG_SECONDS = 0.5;    /* for the last lines of the log, once all else has ended */
+
 struct server {
     struct app  app;
     sem_t       told;          /* posted once, when the server shall stop     */
@@ -42,16 +44,22 @@ static void fit_connections(struct config *c, rlim_t files)
              (unsigned long long)files);
 }
 
-/* A process that waits for its clients must not be held up by its limits. */
-static void prepare_process(struct config *c)
+static void raise_limits(struct config *c)
 {
     struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &files) == 0)
-            fit_connections(c, files.rlim_max);
-    }
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) == 0)
+        fit_connections(c, files.rlim_max);
+}
+
+/* What would end or hold up the process for somebody else's doing becomes an error that the writer hears: a client that
+ * has gone (SIGPIPE), a log or a trace that is as large as a file may be (SIGXFSZ). Before the first thread is started. */
+static void prepare_process(void)
+{
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     heap_share();
 }
 
@@ -69,6 +77,7 @@ static void *wait_for_signals(void *ctx)
         int loading = APP_LOADING;
         if (atomic_compare_exchange_strong(&s->app.state, &loading, APP_DRAINING)) {
             log_info("signal %d while loading: stopping", sig);
+            log_stop(LOG_SECONDS);
             _exit(0);              /* no request has been taken yet */
         }
         atomic_store(&s->app.state, APP_DRAINING);
@@ -207,14 +216,17 @@ int command_serve(int argc, char **argv)
         rc = EXIT_USAGE;
     } else {
         name_model(&cfg);
-        prepare_process(&cfg);
+        prepare_process();
         app_init(&s.app, &cfg);
         start_signal_thread(&s);
+        log_start();
+        raise_limits(&cfg);
         rc = serve(&s, &e);
         app_free(&s.app);
     }
     if (rc != 0)
         command_fail(rc, &e);
+    log_stop(LOG_SECONDS);
     options_free(&cfg);
     return rc;
 }

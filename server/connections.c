@@ -1,5 +1,7 @@
 #include "server/connections.h"
 
+#include <linux/tcp.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -71,6 +73,19 @@ static double limit_of(const struct connections *all, int phase)
     return all->n > all->max && waits && (limit <= 0 || limit > CROWDED_SECONDS) ? CROWDED_SECONDS : limit;
 }
 
+/* Has the client's side taken bytes since the last look? Only the kernel knows: a whole answer is handed to it in few
+ * pieces, and megabytes may wait in the socket's buffer while a slow client reads them steadily. */
+static bool has_taken_bytes(struct connection *c)
+{
+    struct tcp_info info = { 0 };
+    socklen_t n = sizeof info;
+    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
+        return false;
+    bool more = info.tcpi_bytes_acked != c->acked;
+    c->acked = info.tcpi_bytes_acked;
+    return more;
+}
+
 /* With the lock held. */
 static void shut_down_overdue(struct connections *all)
 {
@@ -78,6 +93,8 @@ static void shut_down_overdue(struct connections *all)
     double now = clock_seconds();
     for (struct connection *c = all->first; c; c = c->next) {
         int phase = atomic_load(&c->phase);
+        if (phase == PHASE_WRITE && has_taken_bytes(c))
+            atomic_store(&c->since, now);
         double limit = limit_of(all, phase);
         if (limit > 0 && now - atomic_load(&c->since) > limit) {
             log_debug("closing a connection: %s too long", doing[phase]);

@@ -6,7 +6,8 @@
  * wrongly does. So it is off. The reaper looks once in a while and shuts down
  * overdue connections (shutdown(2), under the lock that their closing takes as
  * well, so that the descriptor is still theirs); their threads see that and
- * tidy up.
+ * tidy up. A client that is being written to is overdue when it has taken
+ * nothing for that long, however much of its answer is still to come.
  *
  * Beyond `max` connections there is room for a few more: they hear that there
  * are too many, and /health still answers. Until there is room again, those
@@ -16,6 +17,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { EXTRA_CONNECTIONS = 64, CROWDED_SECONDS = 5 };
 
@@ -31,6 +33,7 @@ struct connection {
     int fd;                    /* borrowed                                     */
     _Atomic int phase;
     _Atomic double since;      /* clock_seconds() of its begin or last progress */
+    uint64_t acked;            /* bytes that its side had taken at the reaper's last look */
     bool extra;                /* more than `max` when it came, and still so when it last asked */
     struct connection *next, **link;
 };

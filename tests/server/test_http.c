@@ -352,6 +352,28 @@ START_TEST(write_timeout)
 }
 END_TEST
 
+/* One that reads slowly, but does read, gets all of a long answer: far longer than the timeout. */
+START_TEST(steady_reader)
+{
+    start("--write-timeout", "1.5", NULL);
+    fake_token_seconds = 0;
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":60000,\"logprobs\":true,\"top_logprobs\":1}";
+    int fd = dial(), small = 32 << 10;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    send_post(fd, "/v1/chat/completions", "Connection: close\r\n", body, sizeof body - 1);
+    char *part = xcalloc(1, 80 << 10), *head = receive(fd, "Content-Length: ");
+    size_t length = strtoul(strstr(head, "Content-Length: ") + 16, NULL, 10), got = strlen(strstr(head, "\r\n\r\n") + 4);
+    ck_assert_uint_gt(length, 6000000);
+    free(head);
+    for (ssize_t n; (n = recv(fd, part, 80 << 10, 0)) > 0; got += (size_t)n)
+        usleep(30 * 1000);
+    ck_assert_uint_eq(got, length);
+    free(part);
+    close(fd);
+    stop();
+}
+END_TEST
+
 START_TEST(body_limits)
 {
     start("--max-body-bytes", "100000", "--max-body-total", "150000", NULL);
@@ -528,6 +550,7 @@ int main(void)
     tcase_add_test(c, comments_while_waiting);
     tcase_add_test(c, timeouts);
     tcase_add_test(c, write_timeout);
+    tcase_add_test(c, steady_reader);
     tcase_add_test(c, body_limits);
     tcase_add_test(c, answer_limits);
     tcase_add_test(c, failures_and_queue);
