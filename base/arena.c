@@ -16,6 +16,7 @@ void arena_init(struct arena *a, size_t max)
     a->blocks = NULL;
     a->used = 0;
     a->max = max;
+    a->starved = false;
 }
 
 void arena_free(struct arena *a)
@@ -39,6 +40,7 @@ void *arena_alloc(struct arena *a, size_t n)
     if (!b || b->size - b->used < need) {
         size_t size = need > BLOCK ? need : BLOCK;
         b = malloc(sizeof *b + size);
+        a->starved = !b;
         if (!b)
             return NULL;
         b->used = 0;

@@ -2,11 +2,13 @@
  * dropped together. Bounded; NULL when the bound or the memory is out. */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H
+#include <stdbool.h>
 #include <stddef.h>
 
 struct arena {
     struct arena_block *blocks; /* owned, newest first */
     size_t used, max;
+    bool   starved;             /* the last NULL was for want of memory, not the bound */
 };
 
 void  arena_init(struct arena *a, size_t max);

@@ -20,7 +20,7 @@ void buf_free(struct buf *b)
 void buf_clear(struct buf *b)
 {
     b->len = 0;
-    b->failed = false;
+    b->failed = b->starved = false;
     if (b->data)
         b->data[0] = 0;
 }
@@ -40,7 +40,7 @@ static bool reserve(struct buf *b, size_t n)
         cap = cap > SIZE_MAX / 2 ? need : cap * 2;
     char *p = realloc(b->data, cap);
     if (!p) {
-        b->failed = true;
+        b->failed = b->starved = true;
         return false;
     }
     b->data = p;
@@ -68,12 +68,25 @@ void buf_printf(struct buf *b, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
+    if (n < 0)
+        b->failed = b->starved = true;     /* the C library had no memory for it */
     if (n < 0 || !reserve(b, (size_t)n))
         return;
     va_start(ap, fmt);
     vsnprintf(b->data + b->len, (size_t)n + 1, fmt, ap);
     va_end(ap);
     b->len += (size_t)n;
+}
+
+void buf_fail(struct buf *b, const struct buf *why)
+{
+    b->failed = true;
+    b->starved |= why->starved;
+}
+
+int buf_error(const struct buf *b, struct err *e, const char *too_long)
+{
+    return b->starved ? err_memory(e) : err_set(e, "%s", too_long);
 }
 
 char *buf_take(struct buf *b)

@@ -9,10 +9,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/err.h"
+
 struct buf {
     char  *data;   /* owned; NULL while empty */
     size_t len, cap, max;
-    bool   failed; /* the maximum was passed, or memory ran out */
+    bool   failed; /* the maximum was passed, or memory ran out ... */
+    bool   starved; /* ... and it was memory */
 };
 
 void buf_init(struct buf *b, size_t max);
@@ -23,6 +26,9 @@ void buf_str(struct buf *b, const char *s);
 void buf_byte(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 char *buf_take(struct buf *b); /* the bytes become the caller's (free()); NULL if failed */
+
+void buf_fail(struct buf *b, const struct buf *why); /* what was to be added is not there: fails as `why` did */
+int  buf_error(const struct buf *b, struct err *e, const char *too_long); /* why it failed; -1 */
 
 static inline bool buf_ok(const struct buf *b) { return !b->failed; }
 

@@ -32,6 +32,16 @@ int err_field(struct err *e, const char *field, const char *fmt, ...)
     return -1;
 }
 
+int err_memory(struct err *e)
+{
+    err_set(e, "out of memory");
+    if (e) {
+        e->status = 503;
+        snprintf(e->code, sizeof e->code, "out_of_memory");
+    }
+    return -1;
+}
+
 int err_prefix(struct err *e, const char *fmt, ...)
 {
     if (!e)

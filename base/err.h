@@ -22,6 +22,9 @@ int err_set(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2
 /* The same with the field at fault named. */
 int err_field(struct err *e, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* Memory for this request ran out: status 503, code out_of_memory. Whoever can say more puts a prefix in front. */
+int err_memory(struct err *e);
+
 /* Puts "prefix: " in front of the text that is already there; returns -1. */
 int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

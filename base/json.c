@@ -43,20 +43,10 @@ static int wrong(const struct reader *r, const char *why)
     return -1;
 }
 
-static int out_of_memory(const struct reader *r)
-{
-    err_set(r->e, "out of memory for this request");
-    if (r->e) {
-        r->e->status = 503;
-        snprintf(r->e->code, sizeof r->e->code, "out_of_memory");
-    }
-    return -1;
-}
-
 static json_t *made(const struct reader *r, json_t *v)
 {
     if (!v)
-        out_of_memory(r);
+        err_memory(r->e);
     return v;
 }
 
@@ -173,7 +163,7 @@ static int read_string(struct reader *r, struct buf *room, const char **s, size_
     buf_add(room, *s, *n);
     *s = room->data;
     *n = room->len;
-    return buf_ok(room) ? 0 : out_of_memory(r);
+    return buf_ok(room) ? 0 : err_memory(r->e);
 }
 
 static json_t *read_string_value(struct reader *r)
@@ -289,7 +279,7 @@ static int read_array(struct reader *r, json_t *list)
         if (!v)
             return -1;
         if (json_array_append_new(list, v) != 0)
-            return out_of_memory(r);
+            return err_memory(r->e);
         if ((more = another(r, ']')) < 0)
             return -1;
     }
@@ -314,7 +304,7 @@ static int read_member(struct reader *r, json_t *object)
             r->at++;
             json_t *v = read_value(r);
             if (v)
-                rc = json_object_setn_new_nocheck(object, s, n, v) == 0 ? 0 : out_of_memory(r);
+                rc = json_object_setn_new_nocheck(object, s, n, v) == 0 ? 0 : err_memory(r->e);
         }
     }
     buf_free(&room);

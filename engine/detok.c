@@ -3,17 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/mem.h"
 #include "base/utf8.h"
 
 enum { MAX_TEXT = 1 << 26, TAIL = 24 };
 
-void detok_init(struct detok *d, const struct tokenizer *t, const char *const *stop, int n_stop, bool keep_special)
+int detok_init(struct detok *d, const struct tokenizer *t, const char *const *stop, int n_stop, bool keep_special)
 {
     *d = (struct detok){ .t = t, .stop = stop, .n_stop = n_stop, .keep_special = keep_special };
     buf_init(&d->held, MAX_TEXT);
     if (!tokenizer_streams(t))
-        d->tail = xmalloc(TAIL * sizeof *d->tail);
+        d->tail = malloc(TAIL * sizeof *d->tail);
+    return d->tail || tokenizer_streams(t) ? 0 : -1;
 }
 
 void detok_free(struct detok *d)
@@ -29,10 +29,14 @@ static void show_tail(struct detok *d, bool all)
 {
     enum { PATIENCE = 8 };             /* tokens that one code point may take */
     struct buf before, after;
+    struct err e = { 0 };
     buf_init(&before, MAX_TEXT);
     buf_init(&after, MAX_TEXT);
-    tokenizer_decode(d->t, d->tail, (size_t)d->n_shown, !d->keep_special, &before, NULL);
-    tokenizer_decode(d->t, d->tail, (size_t)d->n_tail, !d->keep_special, &after, NULL);
+    if (tokenizer_decode(d->t, d->tail, (size_t)d->n_shown, !d->keep_special, &before, &e) < 0 ||
+        tokenizer_decode(d->t, d->tail, (size_t)d->n_tail, !d->keep_special, &after, &e) < 0) {
+        d->held.failed = true;
+        d->held.starved |= e.status == 503;
+    }
     bool unfinished = after.len >= 3 && memcmp(after.data + after.len - 3, "\xef\xbf\xbd", 3) == 0;
     if (after.len > before.len && (!unfinished || all || d->n_tail - d->n_shown > PATIENCE)) {
         buf_add(&d->held, after.data + before.len, after.len - before.len);
@@ -90,7 +94,7 @@ static void send(struct detok *d, size_t n, struct buf *out)
         return;
     char *clean = malloc(3 * n);
     if (!clean) {
-        out->failed = true;
+        out->failed = out->starved = true;
         return;
     }
     buf_add(out, clean, utf8_sanitize(clean, d->held.data, n));
@@ -106,6 +110,10 @@ const char *detok_add(struct detok *d, int32_t id, struct buf *out)
             tokenizer_piece(d->t, id, &d->held);
     } else
         add_in_context(d, id);
+    if (!buf_ok(&d->held)) {
+        buf_fail(out, &d->held);
+        return NULL;
+    }
     size_t at;
     const char *stop = find_stop(d, &at);
     if (stop) {
@@ -122,5 +130,7 @@ void detok_end(struct detok *d, struct buf *out)
 {
     if (d->tail && d->n_shown < d->n_tail)
         show_tail(d, true);
+    if (!buf_ok(&d->held))
+        buf_fail(out, &d->held);
     send(d, d->held.len, out);
 }

@@ -19,7 +19,7 @@ struct detok {
     int  n_tail, n_shown;          /* of tail, and how many of them are already in the text     */
 };
 
-void detok_init(struct detok *d, const struct tokenizer *t, const char *const *stop, int n_stop, bool keep_special);
+int  detok_init(struct detok *d, const struct tokenizer *t, const char *const *stop, int n_stop, bool keep_special);
 void detok_free(struct detok *d);
 
 /* Takes one token; appends what can be sent to out. Returns the stop string that

@@ -290,10 +290,11 @@ static void tell(struct engine *g, struct request *r, const struct sampled *s)
     bool full = r->n_ids == r->max_len;
     if (full && !stop)
         detok_end(&r->detok, &g->delta);
-    request_push(r, &g->delta, r->params.logprobs ? &lp : NULL);
-    if (stop || full) {
+    bool lost = request_push(r, &g->delta, r->params.logprobs ? &lp : NULL) < 0;
+    if (stop || full || lost) {
         request_finish(r, stop ? FINISH_STOP : FINISH_LENGTH, stop, NULL);
-        retire(g, r, &g->sched.running, stop ? &g->stats.v.finished_stop : &g->stats.v.finished_length);
+        retire(g, r, &g->sched.running,
+               lost ? &g->stats.v.finished_error : stop ? &g->stats.v.finished_stop : &g->stats.v.finished_length);
     }
 }
 

@@ -25,14 +25,6 @@ void prompt_free(struct prompt *p)
 
 int prompt_tokens(const struct prompt *p) { return p->n; }
 
-static int out_of_memory(struct err *e)
-{
-    err_set(e, "out of memory for this request");
-    if (e)
-        e->status = 503;
-    return -1;
-}
-
 static int too_long(size_t n, int max, struct err *e)
 {
     err_field(e, "messages", "the prompt has %zu tokens, but at most %d fit into the context (one is left for the answer)",
@@ -95,7 +87,7 @@ static int plan_images(struct prompt *p, const struct model *m, const struct pro
                          limits->max_images);
     p->images = calloc((size_t)chat->n_images + 1, sizeof *p->images);
     if (!p->images)
-        return out_of_memory(e);
+        return err_memory(e);
     for (int i = 0; i < chat->n_images; i++) {
         const struct chat_image *img = &chat->images[i];
         struct image_info info;
@@ -147,7 +139,7 @@ static int expand(struct prompt *p, const struct model *m, const struct ids *ids
         return too_long(total, max_len, e);
     p->ids = malloc(total * sizeof *p->ids);
     if (!p->ids)
-        return out_of_memory(e);
+        return err_memory(e);
     int seen = 0;
     for (size_t i = 0; i < ids->n; i++) {
         int repeat = 1;
@@ -179,11 +171,11 @@ static int leave_to_device(struct prompt_image *out, struct pixels *full, size_t
     if (out->plan.filter == FILTER_NEAREST || (size_t)full->width * (size_t)full->height * 3 > most)
         return 1;
     if (passes_init(&p, full->width, full->height, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer) != 0)
-        return out_of_memory(e);
+        return err_memory(e);
     bool fits = resize_bytes(&p, full->width, full->height) <= most;
     if (fits && !(out->passes = malloc(sizeof p))) {
         passes_free(&p);
-        return out_of_memory(e);
+        return err_memory(e);
     }
     if (!fits) {
         passes_free(&p);
@@ -252,7 +244,7 @@ static int set_positions(struct prompt *p, const struct model *m, struct err *e)
     p->pos = malloc(3 * (size_t)p->n * sizeof *p->pos);
     if (!plans || !p->pos) {
         free(plans);
-        return out_of_memory(e);
+        return err_memory(e);
     }
     for (int i = 0; i < p->n_images; i++)
         plans[i] = p->images[i].plan;
@@ -276,7 +268,7 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
     char *text = NULL;
     struct prompt *p = calloc(1, sizeof *p);
     if (!p) {
-        out_of_memory(e);
+        err_memory(e);
         return NULL;
     }
     if (plan_images(p, m, limits, chat, e) < 0)
@@ -310,7 +302,7 @@ struct prompt *prompt_from_text(const struct model *m, const struct text *t, con
     struct ids ids = { 0 };
     struct prompt *p = calloc(1, sizeof *p);
     if (!p) {
-        out_of_memory(e);
+        err_memory(e);
         return NULL;
     }
     if (tokenizer_encode(t->tokenizer, text, n, true, &ids, e) < 0 || check_ids(m, &ids, e) < 0 ||

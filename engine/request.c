@@ -62,8 +62,8 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     r->pages = malloc(pages * sizeof *r->pages);
     r->hash = malloc(pages * sizeof *r->hash);
     r->images = calloc((size_t)p->n_images + 1, sizeof *r->images);
-    bool ok = copy_stops(r, params) == 0 && init_penalties(r, vocab) == 0;
-    detok_init(&r->detok, t, r->params.stop, r->params.n_stop, params->keep_special_tokens);
+    bool ok = copy_stops(r, params) == 0 && init_penalties(r, vocab) == 0 &&
+              detok_init(&r->detok, t, r->params.stop, r->params.n_stop, params->keep_special_tokens) == 0;
     if (!ok || r->fd < 0 || !r->ids || !r->pages || !r->hash || !r->images) {
         request_unref(r);
         return NULL;
@@ -119,24 +119,29 @@ static void signal_client(const struct request *r)
         return;                     /* the counter is full: readable already */
 }
 
-/* With the lock held. */
+/* With the lock held. What there was no memory for fails `text`: nothing more is handed out, and the request's end is an
+ * error. */
 static void append(struct request *r, const struct buf *text, const struct token_logprob *lp)
 {
-    if (text && text->len)
+    if (text && !buf_ok(text))
+        buf_fail(&r->text, text);
+    else if (text && text->len)
         buf_add(&r->text, text->data, text->len);
     if (lp && grow(&r->logprobs, &r->cap_logprobs, r->n_logprobs + 1, sizeof *lp) < 0)
-        r->text.failed = true;      /* told when the request ends */
+        r->text.failed = r->text.starved = true;
     else if (lp)
         r->logprobs[r->n_logprobs++] = *lp;
 }
 
-void request_push(struct request *r, const struct buf *text, const struct token_logprob *lp)
+int request_push(struct request *r, const struct buf *text, const struct token_logprob *lp)
 {
     pthread_mutex_lock(&r->lock);
     append(r, text, lp);
     r->n_tokens++;
+    int rc = buf_ok(&r->text) ? 0 : -1;
     pthread_mutex_unlock(&r->lock);
     signal_client(r);
+    return rc;
 }
 
 void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text)
@@ -151,8 +156,7 @@ void request_finish(struct request *r, enum finish why, const char *stop, const 
                              .ttft = r->first_token > 0 ? r->first_token - r->submitted : 0, .total = now - r->submitted };
     if (r->text.failed) {
         r->end.kind = EVENT_ERROR;
-        err_set(&r->end.err, "out of memory for the answer");
-        r->end.err.status = 500;
+        buf_error(&r->text, &r->end.err, "the answer is too long");
     }
     pthread_mutex_unlock(&r->lock);
     signal_client(r);
@@ -172,7 +176,7 @@ int request_next(struct request *r, struct event *out)
     uint64_t drained;
     *out = (struct event){ 0 };
     pthread_mutex_lock(&r->lock);
-    int have = r->n_tokens || r->text.len || r->n_logprobs;
+    int have = buf_ok(&r->text) && (r->n_tokens || r->text.len || r->n_logprobs);
     if (have && !(r->ended && r->end.kind == EVENT_ERROR)) {
         out->kind = EVENT_DELTA;
         out->n_text = r->text.len;

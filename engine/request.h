@@ -67,8 +67,9 @@ void request_unref(struct request *r);
 /* Engine's side: counts a token for the penalties. */
 void request_count(struct request *r, int token, bool in_prompt);
 
-/* Engine's side: one more token of the answer; `text` may be empty. */
-void request_push(struct request *r, const struct buf *text, const struct token_logprob *lp);
+/* Engine's side: one more token of the answer; `text` may be empty. -1: there is no memory for it, and the request must
+ * be finished now. A finish after that tells the client of the failure, whatever `why` says. */
+int  request_push(struct request *r, const struct buf *text, const struct token_logprob *lp);
 void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text);
 void request_fail(struct request *r, const struct err *e);
 

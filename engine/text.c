@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/json_watch.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -92,17 +93,19 @@ static json_t *flatten(const struct text *t, const json_t *parts, struct err *e)
     json_t *out = buf_ok(&b) ? json_stringn(b.data ? b.data : "", b.len) : NULL;
     buf_free(&b);
     if (!out)
-        err_set(e, "out of memory for the messages");
+        err_memory(e);
     return out;
 }
 
+/* All messages with their contents as strings. Whether memory sufficed is for the caller to ask: json_starved(). */
 static json_t *flat_messages(const struct text *t, const json_t *messages, struct err *e)
 {
     json_t *out = json_array(), *m;
     size_t i;
     json_array_foreach(messages, i, m) {
         json_t *copy = json_copy(m), *content = json_object_get(m, "content");
-        json_array_append_new(out, copy);
+        if (json_array_append_new(out, copy) != 0)      /* then the copy is gone */
+            continue;
         if (!json_is_array(content))
             continue;
         json_t *s = flatten(t, content, e);
@@ -126,11 +129,13 @@ char *text_render(const struct text *t, const struct chat *chat, size_t *n, stru
         return NULL;
     }
     json_t *messages = t->content_string ? flat_messages(t, chat->messages, e) : json_incref(chat->messages);
-    if (!messages)
-        return NULL;
-    json_t *ctx = context_of(t, chat, messages);
-    char *text = template_render(template, ctx, &(struct template_options){ .length = n }, e);
-    if (!text && e && !e->field[0]) {
+    json_t *ctx = messages ? context_of(t, chat, messages) : NULL;
+    char *text = NULL;
+    if (!ctx || json_starved())
+        err_memory(e);
+    else
+        text = template_render(template, ctx, &(struct template_options){ .length = n }, e);
+    if (!text && e && !e->field[0] && e->status != 503) {
         snprintf(e->field, sizeof e->field, "messages");
         if (strcmp(e->code, "template_raised") != 0)
             err_prefix(e, "chat template");

@@ -82,7 +82,10 @@ static void fail_with_message(j_common_ptr c)
     struct job *j = (struct job *)c;
     char text[JMSG_LENGTH_MAX];
     c->err->format_message(c, text);
-    err_set(j->e, "%s", text);
+    if (c->err->msg_code == JERR_OUT_OF_MEMORY)
+        image_no_memory(j->e, 0);
+    else
+        err_set(j->e, "%s", text);
     longjmp(j->fail, 1);
 }
 

@@ -2,6 +2,7 @@
  * over white. */
 #include "image/formats.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,8 +11,8 @@
 
 int image_no_memory(struct err *e, size_t bytes)
 {
-    err_set(e, "not enough memory for an image: %zu bytes", bytes);
-    if (e) e->status = 503;
+    err_memory(e);
+    if (e) snprintf(e->text, sizeof e->text, "not enough memory for an image: %zu bytes", bytes);
     return -1;
 }
 

@@ -43,13 +43,32 @@ struct job {
     size_t         allowance; /* bytes of the file that may still be read for this row */
     int            row;  /* rows read of this pass, for the message */
     uint8_t       *rgba; /* owned; one row, or the whole picture when interlaced */
+    bool           starved;  /* an allocation of libpng or zlib failed */
     struct err    *e;    /* borrowed */
 };
+
+/* libpng has several words for "out of memory"; whoever asks here knows. */
+static png_voidp from_heap(png_structp png, png_alloc_size_t n)
+{
+    struct job *j = png_get_mem_ptr(png);
+    void *p = malloc(n);
+    j->starved |= !p;
+    return p;
+}
+
+static void to_heap(png_structp png, png_voidp p)
+{
+    (void)png;
+    free(p);
+}
 
 static void on_error(png_structp png, png_const_charp text)
 {
     struct job *j = png_get_error_ptr(png);
-    err_set(j->e, "%s", text);
+    if (j->starved)
+        image_no_memory(j->e, 0);
+    else
+        err_set(j->e, "%s", text);
     png_longjmp(png, 1);
 }
 
@@ -138,7 +157,7 @@ int png_decode(const uint8_t *p, size_t n, const struct image_info *head, struct
     if (!j) return image_no_memory(e, sizeof *j);
     *j = (struct job){ .p = p, .n = n, .allowance = n, .e = e };
     (void)head;
-    png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, j, on_error, on_warning);
+    png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, j, on_error, on_warning, j, from_heap, to_heap);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     int rc = -1;
     if (!info) {
@@ -166,7 +185,7 @@ static void flush_nothing(png_structp png) { (void)png; }
 int png_write(const struct pixels *p, struct buf *out, struct err *e)
 {
     struct job j = { .e = e };
-    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &j, on_error, on_warning);
+    png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &j, on_error, on_warning, &j, from_heap, to_heap);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     int rc = -1;
     if (!info) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json_watch.h"
 #include "server/fields.h"
 #include "server/generation.h"
 #include "server/handlers.h"
@@ -89,11 +90,11 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, stru
     if (!q->root)
         return -1;
     params_default(g, &q->sampling.params);
-    return check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
-                   sampling_parse(&q->sampling, q->root, true, e) == 0 &&
-                   parse_template_fields(&q->chat, q->root, e) == 0
-               ? 0
-               : -1;
+    bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
+              sampling_parse(&q->sampling, q->root, true, e) == 0 && parse_template_fields(&q->chat, q->root, e) == 0;
+    if (json_starved())
+        return err_memory(e);          /* what looked wrong may just not have been there */
+    return ok ? 0 : -1;
 }
 
 /* Decodes the images and lets the engine read the chat. NULL with e->text empty: the client is gone. */
@@ -107,8 +108,7 @@ static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchan
     struct chat_image *images = calloc((size_t)n + 1, sizeof *images);
     exchange_drop_body(x);
     if (!images) {
-        err_set(e, "out of memory");
-        e->status = 503;
+        err_memory(e);
     } else if (messages_decode(&q->messages, e) == 0) {
         for (int i = 0; i < n; i++) {
             const struct message_image *m = &q->messages.image[i];

@@ -40,7 +40,7 @@ static int read_ids(const json_t *line, struct ids *ids, struct err *e)
         /* No vocabulary has ids that large: they stand for nothing. */
         int64_t id = json_integer_value(v);
         if (ids_add(ids, id > INT32_MAX ? -1 : (int32_t)id) < 0)
-            return err_set(e, "out of memory");
+            return err_memory(e);
     }
     return 0;
 }

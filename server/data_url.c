@@ -115,12 +115,8 @@ int data_url_decode(const struct data_url *u, const char *field, unsigned char *
 {
     bool plain = u->base64 && !memchr(u->body, '%', u->n);
     unsigned char *p = malloc(plain ? base64_room(u->n) : u->n + 1);
-    if (!p) {
-        err_field(e, field, "%s: not enough memory for the image", field);
-        if (e)
-            e->status = 503;
-        return -1;
-    }
+    if (!p)
+        return err_memory(e);
     size_t k = plain ? u->n : unescape(p, u);
     if (u->base64 && base64_decode(p, &k, plain ? u->body : (const char *)p, k) != 0) {
         free(p);

@@ -111,7 +111,7 @@ static const struct err *failure(const struct generation *q, struct err *room)
     if (q->end.kind == EVENT_ERROR)
         *room = q->end.err;
     else if (!buf_ok(&q->text))
-        err_set(room, "the answer is too long");
+        buf_error(&q->text, room, "the answer is too long");
     else
         stopped_error(room);
     if (room->status == 0)
@@ -158,14 +158,19 @@ static void write_text_chunk(struct generation *q, struct buf *out)
     logprobs_clear(&q->probs);
 }
 
+static void write_error(struct buf *out, const struct err *e)
+{
+    sse_begin(out);
+    reply_error_object(out, e->status, e);
+    sse_end(out);
+}
+
 static int write_end(struct generation *q, struct buf *out)
 {
     struct err        room;
     const struct err *bad = failure(q, &room);
     if (bad) {
-        sse_begin(out);
-        reply_error_object(out, bad->status, bad);
-        sse_end(out);
+        write_error(out, bad);
     } else {
         write_text_chunk(q, out);
         if (q->include_usage) {
@@ -178,9 +183,9 @@ static int write_end(struct generation *q, struct buf *out)
     return 0;
 }
 
-static int more(void *state, struct buf *out)
+/* struct stream's more(); a piece that does not fit into `out` is for the caller to see. */
+static int next_piece(struct generation *q, struct buf *out)
 {
-    struct generation *q = state;
     /* The role goes out with the first event; before that there are comments. */
     bool has_news = q->ended || q->text.len > 0 || q->probs.n > 0;
     while (!has_news) {
@@ -213,6 +218,23 @@ static int more(void *state, struct buf *out)
         return write_end(q, out);
     write_text_chunk(q, out);
     return 1;
+}
+
+/* Where a piece cannot be built the stream ends as after any other failure: with an event that says why. */
+static int more(void *state, struct buf *out)
+{
+    struct generation *q = state;
+    struct err e;
+    int rc = next_piece(q, out);
+    if (rc < 0 || buf_ok(out))
+        return rc;
+    buf_error(out, &e, "the answer is too long");
+    e.status = e.status ? e.status : 500;
+    log_warn("request %s: %s", q->head.id, e.text);
+    buf_clear(out);
+    write_error(out, &e);
+    sse_done(out);
+    return 0;
 }
 
 static bool start_stream(struct generation *q)
@@ -254,12 +276,14 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
                                   const struct sampling *s, bool chat)
 {
     struct generation *q = calloc(1, sizeof *q);
-    struct err         e = { .status = 503, .text = "out of memory" };
+    struct err         e;
     struct request    *r = NULL;
-    if (q)
+    if (q) {
         r = engine_submit(g, p, &s->params, &e);
-    else
+    } else {
         prompt_free(p);
+        err_memory(&e);
+    }
     if (!r) {
         free(q);
         reply_error(x, &e);

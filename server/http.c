@@ -293,16 +293,16 @@ static enum MHD_Result queue_answer(struct exchange *x)
                        : MHD_create_response_from_buffer(x->reply.len, x->reply.data, MHD_RESPMEM_PERSISTENT);
     if (!r)
         return MHD_NO;
+    bool whole = MHD_add_response_header(r, "X-Request-Id", x->request_id) == MHD_YES;
     if (x->stream.more || x->reply.len > 0)
-        MHD_add_response_header(r, "Content-Type", x->content_type);
-    MHD_add_response_header(r, "X-Request-Id", x->request_id);
+        whole &= MHD_add_response_header(r, "Content-Type", x->content_type) == MHD_YES;
     if (x->last)
-        MHD_add_response_header(r, "Connection", "close");
+        whole &= MHD_add_response_header(r, "Connection", "close") == MHD_YES;
     for (int i = 0; i < x->n_headers; i++)
-        MHD_add_response_header(r, x->header[i].name, x->header[i].value);
+        whole &= MHD_add_response_header(r, x->header[i].name, x->header[i].value) == MHD_YES;
     connection_phase(x->conn, PHASE_WRITE);
     x->queued = true;
-    enum MHD_Result rc = MHD_queue_response(x->mhd, (unsigned)x->status, r);
+    enum MHD_Result rc = whole ? MHD_queue_response(x->mhd, (unsigned)x->status, r) : MHD_NO;    /* no memory for a header */
     MHD_destroy_response(r);
     return rc;
 }

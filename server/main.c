@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json_watch.h"
 #include "server/command.h"
 #include "server/command_mark.h"
 #include "server/command_preprocess.h"
@@ -54,6 +55,7 @@ static int command_help(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    json_watch();
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "--version") == 0)
         name += strspn(name, "-");

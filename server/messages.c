@@ -44,11 +44,8 @@ static int add_image(struct parser *p, const char *at, const char *name, json_t 
                        p->e) != 0)
         return -1;
     struct message_image *grown = realloc(m->image, (size_t)(m->n_images + 1) * sizeof *grown);
-    if (!grown) {
-        err_set(p->e, "out of memory");
-        p->e->status = 503;
-        return -1;
-    }
+    if (!grown)
+        return err_memory(p->e);
     m->image = grown;
     grown[m->n_images++] = image;
     return 0;
@@ -163,7 +160,8 @@ static int parse_content(struct parser *p, json_t *message, const json_t *in, co
     if (json_array_size(content) == 0)
         return fields_wrong(p->e, "invalid_value", at, "content", "must not be empty");
     json_t *parts = json_array();
-    json_object_set_new(message, "content", parts);
+    if (json_object_set_new(message, "content", parts) != 0)
+        return err_memory(p->e);
     for (size_t i = 0; i < json_array_size(content); i++) {
         char path[PATH];
         snprintf(path, sizeof path, "%.80s.content[%zu]", at, i);
@@ -196,7 +194,8 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
                             "\"%.40s\" is none of system, developer, user, assistant, tool", role);
 
     json_t *message = json_object();
-    json_array_append_new(p->m->list, message);
+    if (json_array_append_new(p->m->list, message) != 0)
+        return err_memory(p->e);
     const char *key;
     size_t      n_key;
     json_t     *v;

@@ -122,6 +122,8 @@ static void write_token(struct buf *out, const struct engine *g, int32_t id, siz
     buf_init(&piece, TOKEN_BYTES);
     engine_piece(g, id, &piece);
     json_write_string(out, piece.data ? piece.data : "", piece.len);
+    if (!buf_ok(&piece))
+        buf_fail(out, &piece);
     if (length)
         *length = piece.len;
     buf_free(&piece);
@@ -141,6 +143,8 @@ static void write_token_members(struct buf *out, const struct engine *g, int32_t
     for (size_t i = 0; i < piece.len; i++)
         buf_printf(out, i ? ",%d" : "%d", (unsigned char)piece.data[i]);
     buf_byte(out, ']');
+    if (!buf_ok(&piece))
+        buf_fail(out, &piece);
     buf_free(&piece);
 }
 
@@ -194,7 +198,7 @@ static void write_list(struct buf *out, const char *name, const struct buf *list
     buf_add(out, list->data ? list->data : "", list->len);
     buf_byte(out, ']');
     if (!buf_ok(list))
-        out->failed = true;
+        buf_fail(out, list);
 }
 
 static void write_logprobs(struct buf *out, const struct answer_logprobs *l, bool chat)

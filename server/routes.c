@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "base/clock.h"
+#include "base/json_watch.h"
 #include "base/log.h"
 #include "server/handlers.h"
 #include "server/metrics.h"
@@ -158,10 +159,17 @@ size_t routes_begin(void *ctx, struct exchange *x)
 void routes_handle(void *ctx, struct exchange *x)
 {
     const struct route *r = x->user;
+    json_begin();
     r->handle(ctx, x);
     if (!buf_ok(&x->reply)) {
+        struct err e;
+        buf_error(&x->reply, &e, "the answer is too large");
+        if (!e.status) {
+            e.status = 500;
+            snprintf(e.code, sizeof e.code, "answer_too_large");
+        }
         buf_free(&x->reply);
-        deny(x, 500, "answer_too_large", "the answer is too large");
+        reply_error(x, &e);
     }
 }
 

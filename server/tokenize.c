@@ -19,6 +19,8 @@ static void write_tokens(struct buf *out, const struct engine *g, const int32_t 
         engine_piece(g, ids[i], &piece);
         buf_str(out, i ? "," : "");
         json_write_string(out, piece.data ? piece.data : "", piece.len);
+        if (!buf_ok(&piece))
+            buf_fail(out, &piece);
         buf_free(&piece);
     }
     buf_str(out, strings ? "]}" : "");
@@ -73,8 +75,7 @@ static void detokenize(struct app *a, struct engine *g, struct exchange *x)
         (!list && fields_wrong(&e, "missing_field", "", "tokens", "is missing") != 0)) {
         reply_error(x, &e);
     } else if ((ids = malloc(json_array_size(list) * sizeof *ids + 1)) == NULL) {
-        err_set(&e, "out of memory");
-        e.status = 503;
+        err_memory(&e);
         reply_error(x, &e);
     } else if (read_ids(g, list, ids, &e) != 0 || engine_detokenize(g, ids, json_array_size(list), &text, &e) != 0) {
         reply_error(x, &e);

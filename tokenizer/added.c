@@ -86,7 +86,7 @@ int added_cut(const struct added *a, const struct trie *trie, const char *in, co
     }
     if (rc == 0 && done < p->len)
         rc = add_part(out, p, done, p->len, -1);
-    return rc < 0 ? err_set(e, "out of memory") : 0;
+    return rc < 0 ? err_memory(e) : 0;
 }
 
 /* ---- loading ---- */
@@ -105,7 +105,7 @@ static int normalize(struct added_token *t, const struct normalizer *n, struct e
     struct piece p = { 0, (uint32_t)t->content_len, 1, -1, true }, result;
     text_begin(&out);
     struct regex_match *match = regex_match_new(t->content_len);
-    int rc = match ? normalizer_run(n, t->content, &p, match, &out, &result, e) : err_set(e, "out of memory");
+    int rc = match ? normalizer_run(n, t->content, &p, match, &out, &result, e) : err_memory(e);
     if (rc == 0) {
         t->text = copy(out.bytes.data ? out.bytes.data + result.at : "", result.len);
         t->text_len = result.len;
@@ -192,7 +192,7 @@ int added_load(struct added *a, const json_t *spec, const json_t *more, const st
     if (rc < 0)
         return -1;
     if (build(a, &a->plain, false, &a->has_plain) < 0 || build(a, &a->normalized, true, &a->has_normalized) < 0)
-        return err_set(e, "out of memory");
+        return err_memory(e);
     return 0;
 }
 

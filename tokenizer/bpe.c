@@ -169,7 +169,8 @@ static int merge_all(const struct bpe *b, struct work *w)
     return 0;
 }
 
-/* The id of one character with what the model puts around it. */
+/* The id of one character with what the model puts around it, which is then in `name`; whether that failed is for the
+ * caller to ask. */
 static int32_t char_id(const struct model *m, const struct bpe *b, const char *s, size_t n, bool first, bool last,
                        struct buf *name)
 {
@@ -212,9 +213,11 @@ static int split_chars(const struct model *m, struct work *w, const char *s, siz
         utf8_get(s + i, n - i, &len);
         bool first = i == 0, last = i + (size_t)len == n, named;
         int32_t id = char_id(m, b, s + i, (size_t)len, first, last, name);
+        if (!buf_ok(name))
+            return err_memory(e);
         if (id >= 0) {
             if ((unknown && add_symbol(w, b->unk) < 0) || add_symbol(w, id) < 0)
-                return err_set(e, "out of memory");
+                return err_memory(e);
             unknown = false;
             continue;
         }
@@ -222,7 +225,7 @@ static int split_chars(const struct model *m, struct work *w, const char *s, siz
         if (b->byte_fallback) {
             int rc = named ? add_bytes(b, w, name->data, name->len) : add_bytes(b, w, s + i, (size_t)len);
             if (rc < 0)
-                return err_set(e, "out of memory");
+                return err_memory(e);
             if (rc)
                 continue;
         }
@@ -231,10 +234,10 @@ static int split_chars(const struct model *m, struct work *w, const char *s, siz
         if (b->unk < 0)
             return err_set(e, "the model's unk_token is not in its vocabulary");
         if (unknown && !b->fuse_unk && add_symbol(w, b->unk) < 0)
-            return err_set(e, "out of memory");
+            return err_memory(e);
         unknown = true;
     }
-    return unknown && add_symbol(w, b->unk) < 0 ? err_set(e, "out of memory") : 0;
+    return unknown && add_symbol(w, b->unk) < 0 ? err_memory(e) : 0;
 }
 
 static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
@@ -243,7 +246,7 @@ static int encode(const struct model *m, const char *s, size_t n, struct ids *ou
     if (b->ignore_merges) {
         int32_t id = vocab_find(&m->vocab, s, n);
         if (id >= 0)
-            return ids_add(out, id) < 0 ? err_set(e, "out of memory") : 0;
+            return ids_add(out, id) < 0 ? err_memory(e) : 0;
     }
     struct work w;
     struct buf name;
@@ -255,10 +258,10 @@ static int encode(const struct model *m, const char *s, size_t n, struct ids *ou
     buf_init(&name, 1 << 20);
     int rc = split_chars(m, &w, s, n, &name, e);
     if (rc == 0 && merge_all(b, &w) < 0)
-        rc = err_set(e, "out of memory");
+        rc = err_memory(e);
     for (size_t i = 0; i < w.n && rc == 0; i++)
         if (w.symbol[i].id >= 0 && ids_add(out, w.symbol[i].id) < 0)
-            rc = err_set(e, "out of memory");
+            rc = err_memory(e);
     if (w.symbol != w.small_symbol)
         free(w.symbol);
     if (w.heap != w.small_heap)

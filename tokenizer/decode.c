@@ -103,11 +103,11 @@ static int byte_token(const char *s, size_t n)
 /* A run of byte tokens: text if it is valid, else one U+FFFD for each byte. */
 static int flush_bytes(struct run *r, struct text *out, struct buf *run)
 {
-    int rc = 0, len;
+    int rc = buf_ok(run) ? 0 : -1, len;
     bool valid = true;
     for (size_t i = 0; i < run->len && valid; i += (size_t)len)
         valid = !(utf8_get(run->data + i, run->len - i, &len) == 0xfffd && len == 1);
-    if (run->len && (valid || r->inner))
+    if (rc == 0 && run->len && (valid || r->inner))
         rc = add(out, run->data, run->len);
     for (size_t i = 0; !valid && !r->inner && i < run->len && rc == 0; i++)
         rc = add(out, "\xef\xbf\xbd", 3);
@@ -127,7 +127,7 @@ static int bytefallback(struct run *r, const struct text *in, struct text *out)
         else if ((rc = flush_bytes(r, out, &run)) == 0)
             rc = add(out, bytes_of(in, i), in->piece[i].len);
     }
-    if (rc == 0 && buf_ok(&run))
+    if (rc == 0)
         rc = flush_bytes(r, out, &run);
     buf_free(&run);
     return rc;
@@ -240,8 +240,7 @@ static int ctc(const struct step *s, const struct text *in, struct text *out)
             clean_up(&b);
             substitute(&b, s->delimiter, strlen(s->delimiter), " ");
         }
-        if (b.len)
-            rc = add(out, b.data, b.len);
+        rc = !buf_ok(&b) ? -1 : b.len ? add(out, b.data, b.len) : 0;
         buf_free(&b);
     }
     return rc;
@@ -258,8 +257,10 @@ static int replace(const struct step *s, struct run *r, const struct text *in, s
 {
     for (size_t i = 0; i < in->n; i++) {
         struct rewrite w = rewrite_begin(bytes_of(in, i), &in->piece[i], out);
-        if (replace_run(s->replace, &w, r->match, r->e) < 0 || text_add_piece(out, rewrite_end(&w)) < 0)
+        if (replace_run(s->replace, &w, r->match, r->e) < 0)
             return -1;
+        if (text_add_piece(out, rewrite_end(&w)) < 0)
+            return err_memory(r->e);
     }
     return 0;
 }
@@ -361,7 +362,7 @@ static int parse(struct decoder *d, const json_t *o, const char *where, int dept
         return -1;
     if (type < 9) {
         if (grow(&d->step, &d->cap, d->n + 1, sizeof *d->step) < 0)
-            return err_set(e, "out of memory");
+            return err_memory(e);
         struct step *s = &d->step[d->n++];
         memset(s, 0, sizeof *s);
         s->type = (enum step_type)type;
@@ -432,9 +433,11 @@ int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf 
             r.match = regex_match_new(t->bytes.len);
         text_clear(&spare);
         if (d->step[i].type == STEP_REPLACE && !r.match)
-            rc = err_set(e, "out of memory");
-        else if (run_step(&d->step[i], &r, t, &spare) < 0 || !buf_ok(&spare.bytes))
-            rc = d->step[i].type == STEP_REPLACE ? -1 : err_set(e, "out of memory");
+            rc = err_memory(e);
+        else if (run_step(&d->step[i], &r, t, &spare) < 0)
+            rc = d->step[i].type == STEP_REPLACE ? -1 : err_memory(e);
+        else if (!buf_ok(&spare.bytes))
+            rc = buf_error(&spare.bytes, e, "the decoded text is too long");
         struct text swap = *t;
         *t = spare;
         spare = swap;
@@ -445,7 +448,7 @@ int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf 
         buf_add(out, bytes_of(t, i), t->piece[i].len);
     }
     if (rc == 0 && !buf_ok(out))
-        rc = err_set(e, "the decoded text is too long");
+        rc = buf_error(out, e, "the decoded text is too long");
     regex_match_free(r.match);
     text_free(&spare);
     return rc;

@@ -114,7 +114,7 @@ int model_encode(const struct model *m, const char *s, size_t n, struct ids *out
     bool keep = m->cache && n < CACHE_WORD_MAX;
     const int32_t *known = keep ? cache_get(m->cache, s, n, &count) : NULL;
     if (known)
-        return append(out, known, count) < 0 ? err_set(e, "out of memory") : 0;
+        return append(out, known, count) < 0 ? err_memory(e) : 0;
     if (m->encode(m, s, n, out, e) < 0)
         return -1;
     if (keep)

@@ -47,7 +47,7 @@ static int add_token(struct reader *r, const json_t *v, bool special, const char
     for (int i = 0; i < 5; i++)
         json_object_set_new(one, flags[i], json_boolean(value[i]));
     put_in(r->have, content);
-    return json_array_append_new(r->out->added, one) == 0 ? 0 : err_set(e, "out of memory");
+    return json_array_append_new(r->out->added, one) == 0 ? 0 : err_memory(e);
 }
 
 /* ---- what the files say ---- */

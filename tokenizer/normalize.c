@@ -283,7 +283,7 @@ static int run_step(const struct step *s, struct rewrite *w, struct regex_match 
     switch (s->type) {
     case STEP_NFC: case STEP_NFD: case STEP_NFKC: case STEP_NFKD:
         if (normal_form((enum normal_form)(NFC + (s->type - STEP_NFC)), w) < 0)
-            return err_set(e, "out of memory");
+            return err_memory(e);
         return 0;
     case STEP_STRIP:
         strip(s, w);
@@ -327,7 +327,7 @@ int normalizer_run(const struct normalizer *n, const char *in, const struct piec
         now = rewrite_end(&w);
         in = to->bytes.data ? to->bytes.data : "";
         if (rc == 0 && !buf_ok(&to->bytes))
-            rc = err_set(e, "the normalized text is too long");
+            rc = buf_error(&to->bytes, e, "the normalized text is too long");
     }
     *result = now;
     text_free(&spare[0]);

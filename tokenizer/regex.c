@@ -139,6 +139,8 @@ int regex_find(const struct regex *r, struct regex_match *m, const char *s, size
     }
     if (rc == PCRE2_ERROR_NOMATCH)
         return 0;
+    if (rc == PCRE2_ERROR_NOMEMORY)
+        return err_memory(e);
     if (rc < 0) {
         char why[120];
         pcre2_get_error_message(rc, (PCRE2_UCHAR *)why, sizeof why);

@@ -39,7 +39,7 @@ static const char gpt2_pattern[] =
 
 /* ---- cutting: pieces change, bytes stay ---- */
 
-static int no_memory(struct err *e) { return err_set(e, "out of memory"); }
+static int no_memory(struct err *e) { return err_memory(e); }
 
 /* The pieces that were collected in spare become those of t. */
 static void take_pieces(struct text *t, struct text *spare)
@@ -193,7 +193,7 @@ static int rewrite_all(rewrite_one *one, const struct stage *s, struct text *t, 
             return no_memory(e);
     }
     if (!buf_ok(&spare->bytes))
-        return err_set(e, "the text is too long for its pre_tokenizer");
+        return buf_error(&spare->bytes, e, "the text is too long for its pre_tokenizer");
     struct text swap = *t;
     *t = *spare;
     *spare = swap;

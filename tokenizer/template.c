@@ -25,7 +25,7 @@ struct template *template_parse(const char *source, size_t n, struct err *e)
 {
     struct template *t = calloc(1, sizeof *t);
     if (!t) {
-        err_set(e, "out of memory");
+        err_memory(e);
         return NULL;
     }
     arena_init(&t->arena, parse_memory(n));
@@ -75,7 +75,7 @@ static char *render(struct render *r, const struct template *t, const json_t *co
         tpl_fail(r, "the text holds a NUL character");
     char *text = malloc(out.len + 1);
     if (!text)
-        tpl_fail(r, "out of memory");
+        tpl_starve(r);
     if (out.len)
         memcpy(text, out.data, out.len);
     text[out.len] = 0;

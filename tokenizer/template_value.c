@@ -25,6 +25,12 @@ void tpl_fail(struct render *r, const char *fmt, ...)
     longjmp(r->escape, 1);
 }
 
+void tpl_starve(struct render *r)
+{
+    err_memory(r->err);
+    longjmp(r->escape, 1);
+}
+
 void tpl_raise(struct render *r, const struct str *message)
 {
     int n = message->len < sizeof r->err->text ? (int)message->len : (int)sizeof r->err->text - 1;
@@ -41,6 +47,8 @@ void *tpl_alloc(struct render *r, size_t n)
     if (n > SIZE_MAX / 2)
         tpl_fail(r, "the template takes too much memory");
     void *p = arena_alloc(&r->arena, n ? (n + 15) & ~(size_t)15 : 16);
+    if (!p && r->arena.starved)
+        tpl_starve(r);
     if (!p)
         tpl_fail(r, "the template takes too much memory");
     return p;

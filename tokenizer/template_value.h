@@ -214,6 +214,7 @@ struct render {
 enum { TPL_MAX_DEPTH = 400 };
 
 /* Ends the rendering with "line N: ..." */
+_Noreturn void tpl_starve(struct render *r); /* memory ran out, not the bound of a template */
 _Noreturn void tpl_fail(struct render *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Ends the rendering with the text and the code "template_raised". */

@@ -195,7 +195,7 @@ static int take_text(const char *s, size_t n, struct text *t, struct err *e)
         return err_set(e, "the text has more than %d MiB", TEXT_IN_MAX >> 20);
     if (!valid_utf8(s, n)) {
         if (!(clean = malloc(3 * n)))
-            return err_set(e, "out of memory");
+            return err_memory(e);
         n = utf8_sanitize(clean, s, n);
         s = clean;
     }
@@ -204,7 +204,7 @@ static int take_text(const char *s, size_t n, struct text *t, struct err *e)
         utf8_get(s, n, &len);
     free(clean);
     if (!buf_ok(&t->bytes) || text_add_piece(t, (struct piece){ 0, (uint32_t)n, (uint32_t)len, -1, true }) < 0)
-        return err_set(e, "out of memory");
+        return err_memory(e);
     return 0;
 }
 
@@ -224,7 +224,7 @@ static int cut_added(const struct tokenizer *t, const struct trie *trie, struct 
         const struct piece *p = &text->piece[i];
         if (p->id >= 0 ? text_add_piece(spare, *p) < 0
                        : added_cut(&t->added, trie, text->bytes.data + p->at, p, spare, e) < 0)
-            return err_set(e, "out of memory");
+            return err_memory(e);
     }
     struct buf bytes = text->bytes; /* the bytes stay, the pieces are new */
     swap(text, spare);
@@ -245,7 +245,7 @@ static int normalize(const struct tokenizer *t, struct text *text, struct text *
         if (p.id < 0 && p.len)
             p = (struct piece){ p.at, p.len, p.head, -1, p.head > 0 };
         if ((p.id >= 0 || p.len) && text_add_piece(spare, p) < 0)
-            return err_set(e, "out of memory");
+            return err_memory(e);
     }
     swap(text, spare);
     return 0;
@@ -275,7 +275,7 @@ int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool po
     size_t from = out->n;
     text_begin(&text);
     struct regex_match *match = regex_match_new(n);
-    int rc = match ? 0 : err_set(e, "out of memory");
+    int rc = match ? 0 : err_memory(e);
     if (rc == 0 && n)
         rc = take_text(s, n, &text, e);
     if (rc == 0)
@@ -285,10 +285,10 @@ int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool po
         if (p->id < 0)
             rc = model_encode(t->model, text.bytes.data + p->at, p->len, out, e);
         else if (ids_add(out, p->id) < 0)
-            rc = err_set(e, "out of memory");
+            rc = err_memory(e);
     }
     if (rc == 0 && post_run(t->post, out, from, post) < 0)
-        rc = err_set(e, "out of memory");
+        rc = err_memory(e);
     if (rc < 0)
         out->n = from;
     regex_match_free(match);
@@ -318,8 +318,10 @@ static int decode(const struct tokenizer *t, const int32_t *id, size_t n, bool s
         buf_add(&text.bytes, k->text, k->len);
         rc = text_add_piece(&text, p);
     }
-    if (rc < 0 || !buf_ok(&text.bytes))
-        rc = err_set(e, "the decoded text is too long");
+    if (!buf_ok(&text.bytes))
+        rc = buf_error(&text.bytes, e, "the decoded text is too long");
+    else if (rc < 0)
+        rc = err_memory(e);
     else if (text.n)
         rc = decoder_run(t->decoder, &text, inner, out, e);
     text_free(&text);
@@ -334,7 +336,13 @@ int tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, boo
 
 int tokenizer_piece(const struct tokenizer *t, int32_t id, struct buf *out)
 {
-    return decode(t, &id, 1, false, true, out, NULL);
+    struct err e;
+    int rc = decode(t, &id, 1, false, true, out, &e);
+    if (rc < 0) {
+        out->failed = true;
+        out->starved |= e.status == 503;
+    }
+    return rc;
 }
 
 int tokenizer_size(const struct tokenizer *t) { return t->size; }

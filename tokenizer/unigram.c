@@ -74,13 +74,13 @@ static int add_stretch(const struct model *m, const char *s, size_t n, struct id
         if (i == n) {
             for (i = 0; i < n; i++)
                 if (ids_add(out, u->byte[(uint8_t)s[i]]) < 0)
-                    return err_set(e, "out of memory");
+                    return err_memory(e);
             return 0;
         }
     }
     if (id < 0 && (id = u->unk) < 0)
         return err_set(e, "a character is unknown and the model has no unk_id");
-    return ids_add(out, id) < 0 ? err_set(e, "out of memory") : 0;
+    return ids_add(out, id) < 0 ? err_memory(e) : 0;
 }
 
 /* Follows the best way forwards. Unknown neighbours become one stretch. */
@@ -103,7 +103,7 @@ static int encode(const struct model *m, const char *s, size_t n, struct ids *ou
 {
     struct best small[129], *best = small;
     if (n > 128 && !(best = malloc((n + 1) * sizeof *best)))
-        return err_set(e, "out of memory");
+        return err_memory(e);
     int rc = viterbi(m->data, s, n, best, e);
     if (rc == 0)
         rc = follow(m, s, n, best, out, e);
@@ -135,7 +135,7 @@ static int load_entry(struct model *m, struct unigram *u, struct cursor *c, stru
     if (!cursor_take(c, ',') || cursor_number(c, &score) < 0 || !cursor_take(c, ']'))
         return err_set(e, "expected [\"token\", score]");
     if (grow(&u->score, &u->cap, m->size + 1, sizeof *u->score) < 0)
-        return err_set(e, "out of memory");
+        return err_memory(e);
     u->score[m->size] = score;
     if (!m->size || score < u->unk_score)
         u->unk_score = score; /* the least one so far */
@@ -193,5 +193,5 @@ int unigram_load(struct model *m, const struct json_file *f, const json_t *o, st
         return -1;
     u->unk = (int32_t)unk;
     vocab_byte_tokens(&m->vocab, u->byte);
-    return build_trie(m, u) < 0 ? err_set(e, "out of memory") : 0;
+    return build_trie(m, u) < 0 ? err_memory(e) : 0;
 }

@@ -76,7 +76,7 @@ int vocab_add(struct vocab *v, const char *s, size_t n, int64_t id, struct err *
     vocab_reserve(v, v->count + 1);
     if (grow(&v->pool, &v->cap, v->used + n + 1, 1) < 0 ||
         grow(&v->text, &v->ids_cap, (size_t)id + 1, sizeof *v->text) < 0)
-        return err_set(e, "out of memory");
+        return err_memory(e);
     for (; v->ids <= (size_t)id; v->ids++)
         v->text[v->ids] = (struct vocab_text){ UINT32_MAX, 0 };
     uint64_t h = bytes_hash(s, n);

@@ -20,7 +20,7 @@ static int add_unknown(int32_t unk, struct ids *out, struct err *e)
 {
     if (unk < 0)
         return err_set(e, "the model's unk_token is not in its vocabulary");
-    return ids_add(out, unk) < 0 ? err_set(e, "out of memory") : 0;
+    return ids_add(out, unk) < 0 ? err_memory(e) : 0;
 }
 
 /* The longest token that the text from s on starts with; its id, and its length
@@ -52,7 +52,7 @@ static int encode(const struct model *m, const char *s, size_t n, struct ids *ou
         return add_unknown(w->unk, out, e);
     char small[512], *name = small;
     if (w->prefix_len + w->longest > sizeof small && !(name = malloc(w->prefix_len + w->longest)))
-        return err_set(e, "out of memory");
+        return err_memory(e);
     int rc = 0;
     for (size_t i = 0; i < n && rc == 0; i += len) {
         size_t prefix = i ? w->prefix_len : 0;
@@ -64,7 +64,7 @@ static int encode(const struct model *m, const char *s, size_t n, struct ids *ou
             break;
         }
         if (ids_add(out, id) < 0)
-            rc = err_set(e, "out of memory");
+            rc = err_memory(e);
     }
     if (name != small)
         free(name);
@@ -104,7 +104,7 @@ static int wordlevel_encode(const struct model *m, const char *s, size_t n, stru
     int32_t id = vocab_find(&m->vocab, s, n);
     if (id < 0)
         return add_unknown(*(int32_t *)m->data, out, e);
-    return ids_add(out, id) < 0 ? err_set(e, "out of memory") : 0;
+    return ids_add(out, id) < 0 ? err_memory(e) : 0;
 }
 
 int wordlevel_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
