@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 
 enum option_type { T_STRING, T_CHOICE, T_LIST, T_INT, T_SIZE, T_REAL, T_BOOL };
@@ -41,15 +42,15 @@ static const struct option_row table[] = {
     { "max-queue", T_INT, OPT_ENGINE, AT(max_queue), 1, 1000000, "256", "N", "requests that may wait beyond those; more get 429" },
     { "max-model-len", T_INT, OPT_ENGINE, AT(max_model_len), 0, 1 << 24, "0", "N", "tokens of prompt and answer; 0: the checkpoint's" },
     { "max-batched-tokens", T_INT, OPT_ENGINE, AT(max_batched_tokens), 0, 1 << 20, "0", "N", "tokens of one step; 0: as the model's size allows" },
-    { "activations", T_CHOICE, OPT_ENGINE, AT(activations), 0, 0, "float", "float|int8", "what matrices of --weights int8 are multiplied with on a GPU; int8: rounded by rows, less work for long prompts, less exact" },
+    { "activations", T_CHOICE, OPT_ENGINE | OPT_GPU, AT(activations), 0, 0, "float", "float|int8", "what matrices of --weights int8 are multiplied with on a GPU; int8: rounded by rows, less work for long prompts, less exact" },
     { "kv-bytes", T_SIZE, OPT_ENGINE, AT(kv_bytes), 0, TERA, "0", "SIZE", "KV cache; 0: one whole context, or max-num-seqs times 8192 tokens, as far as it fits" },
     { "kv-cache-dtype", T_CHOICE, OPT_ENGINE, AT(kv_cache_dtype), 0, 0, "auto", "auto|f32|bf16|f16|int8|fp8", "precision of the KV cache; auto: f32. bf16 and f16 take half the memory, int8 and fp8 (e4m3; both with a scale per head) about a quarter; logits change a little, by fp8 most" },
     { "image-cache-bytes", T_SIZE, OPT_ENGINE, AT(image_cache_bytes), 0, TERA, "0", "SIZE", "encoded images kept; 0: max-num-seqs of them, as far as a part of the memory goes" },
     { "memory-bytes", T_SIZE, OPT_ENGINE, AT(memory_bytes), 0, TERA, "0", "SIZE", "memory to use in all; 0: 90 % of the machine's" },
-    { "gpu-memory-fraction", T_REAL, OPT_ENGINE, AT(gpu_memory_fraction), 0.01, 1, "0.95", "SHARE", "of a GPU's free memory that may be used" },
-    { "gpu-graphs", T_BOOL, OPT_ENGINE, AT(gpu_graphs), 0, 0, "true", "", "record decode steps and replay them, where the device can" },
-    { "device-resize", T_BOOL, OPT_ENGINE, AT(device_resize), 0, 0, "false", "", "resize images on the device, where it can: the same bytes; a request keeps its images as they were sent until they are encoded" },
-    { "deterministic", T_BOOL, OPT_ENGINE, AT(deterministic), 0, 0, "true", "", "the same bits whoever else is in the batch; false: cuBLASLt for long prompts on a GPU" },
+    { "gpu-memory-fraction", T_REAL, OPT_ENGINE | OPT_GPU, AT(gpu_memory_fraction), 0.01, 1, "0.95", "SHARE", "of a GPU's free memory that may be used" },
+    { "gpu-graphs", T_BOOL, OPT_ENGINE | OPT_GPU, AT(gpu_graphs), 0, 0, "true", "", "record decode steps and replay them, where the device can" },
+    { "device-resize", T_BOOL, OPT_ENGINE | OPT_GPU, AT(device_resize), 0, 0, "false", "", "resize images on the device, where it can: the same bytes; a request keeps its images as they were sent until they are encoded" },
+    { "deterministic", T_BOOL, OPT_ENGINE | OPT_GPU, AT(deterministic), 0, 0, "true", "", "the same bits whoever else is in the batch; false: cuBLASLt for long prompts on a GPU" },
     { "prefix-cache", T_BOOL, OPT_ENGINE, AT(prefix_cache), 0, 0, "true", "", "reuse the KV entries of equal beginnings" },
     { "selftest", T_BOOL, OPT_ENGINE, AT(selftest), 0, 0, "true", "", "at the start: does a known picture become what the reference makes of it?" },
     { "max-pixels", T_INT, OPT_ENGINE, AT(max_pixels), 0, TERA, "0", "N", "of an image after the resize; 0: the checkpoint's" },
@@ -259,11 +260,19 @@ static int set_json(struct config *c, const struct option_row *r, const json_t *
 
 static int read_file(struct config *c, const char *path, struct err *e)
 {
+    enum { MAX_FILE = 1 << 20 };
     json_error_t je;
-    json_t      *root = json_load_file(path, JSON_REJECT_DUPLICATES, &je);
+    struct buf   text;
+    buf_init(&text, MAX_FILE);
+    int     rc = file_read(path, &text, e);
+    json_t *root = rc == 0 ? json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &je) : NULL;
+    buf_free(&text);
+    if (rc < 0)
+        return err_prefix(e, "option config");
+    if (rc > 0)
+        return err_field(e, "config", "option config: %s: No such file or directory", path);
     if (!root)
         return err_field(e, "config", "option config: %s: line %d: %s", path, je.line, je.text);
-    int rc = 0;
     const char *key;
     json_t     *v;
     if (!json_is_object(root))
@@ -393,6 +402,36 @@ bool options_given(const struct config *c, const char *name)
 {
     const struct option_row *r = find_row(name, strlen(name));
     return r && c->given[r - table];
+}
+
+static bool is_default(const struct config *c, const struct option_row *r)
+{
+    const void *field = (const char *)c + r->offset;
+    struct config fresh;
+    memset(&fresh, 0, sizeof fresh);
+    set_text(&fresh, r, r->def, true, "default", NULL);
+    void *def = (char *)&fresh + r->offset;
+    bool same = false;
+    switch (r->type) {
+    case T_STRING:
+    case T_CHOICE: same = strcmp(*(char *const *)field, *(char **)def) == 0; break;
+    case T_LIST: same = ((const struct string_list *)field)->n == 0; break;
+    case T_INT:
+    case T_SIZE: same = *(const int64_t *)field == *(int64_t *)def; break;
+    case T_REAL: same = *(const double *)field == *(double *)def; break;
+    case T_BOOL: same = *(const bool *)field == *(bool *)def; break;
+    }
+    options_free(&fresh);
+    return same;
+}
+
+void options_changed(const struct config *c, unsigned groups, char *out, size_t n)
+{
+    size_t at = 0;
+    *out = '\0';
+    for (int i = 0; i < N_ROWS && at < n; i++)
+        if ((table[i].groups & groups) && c->given[i] && !is_default(c, &table[i]))
+            at += (size_t)snprintf(out + at, n - at, "%s--%s", at ? ", " : "", table[i].name);
 }
 
 void options_help(FILE *out, unsigned groups)

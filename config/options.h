@@ -20,7 +20,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum option_group { OPT_ENGINE = 1, OPT_SERVER = 2, OPT_CHAT = 4, OPT_PLAN = 8 };
+enum option_group {
+    OPT_ENGINE = 1, OPT_SERVER = 2, OPT_CHAT = 4, OPT_PLAN = 8,
+    OPT_GPU = 16,                          /* beside another: a CPU has no use for it */
+};
 
 enum { OPTIONS_MAX_LIST = 64, OPTIONS_MAX_ROWS = 64 };
 
@@ -62,6 +65,8 @@ int  options_parse(struct config *c, unsigned groups, int argc, char **argv, str
 void options_free(struct config *c);
 
 bool options_given(const struct config *c, const char *name);
+/* "--a, --b": the options of the groups that somebody set to other than their default; "" if none. Cut to n bytes. */
+void options_changed(const struct config *c, unsigned groups, char *out, size_t n);
 void options_help(FILE *out, unsigned groups);
 
 /* The defaults of the groups' rows as a JSON object: config/default.json. */

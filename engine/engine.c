@@ -70,6 +70,10 @@ int engine_plan(const struct engine_options *opt, struct engine_plan *out, struc
     if (c.model.device)
         c.model.backend->close(c.model.device);
     *out = c.setup.plan;
+    if (tokenizer_check(opt->model_dir, e) < 0)
+        return -1;
+    if (!out->fits)
+        setup_refusal(&c.setup, e);
     return 0;
 }
 

@@ -74,8 +74,8 @@ struct engine_plan {           /* bytes; what `openautoglm plan` prints */
     bool   fits;
 };
 
-/* Reads configuration and tensor headers only. -1: the directory is unusable. A plan that does not fit is not an
- * error here; engine_open() refuses it with the numbers in the message. */
+/* Reads configuration and tensor headers only. -1: the directory is unusable. A plan that does not fit is 0 all the
+ * same; `e` then has the message, with the numbers, with which engine_open() will refuse it. */
 int engine_plan(const struct engine_options *opt, struct engine_plan *out, struct err *e);
 
 struct engine *engine_open(const struct engine_options *opt, struct err *e);

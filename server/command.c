@@ -87,3 +87,11 @@ void command_engine_options(const struct config *c, struct engine_options *out)
         .progress = progress_bytes, .progress_arg = &loading,
     };
 }
+
+void command_tell_ignored(const struct config *c, const struct engine_plan *p)
+{
+    char names[256];
+    options_changed(c, OPT_GPU, names, sizeof names);
+    if (*names && !p->discrete)
+        log_warn("%s: only a GPU heeds this; %s computes", names, p->device);
+}

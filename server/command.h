@@ -22,6 +22,9 @@ int command_find_model(struct config *c, struct err *e);
 
 void command_engine_options(const struct config *c, struct engine_options *out);
 
+/* A warning that names the options which the planned device ignores. */
+void command_tell_ignored(const struct config *c, const struct engine_plan *p);
+
 /* "openautoglm: text" on stderr; returns status. */
 int command_fail(int status, const struct err *e);
 

@@ -74,9 +74,13 @@ static int print_answer(struct request *r, struct err *e)
 static int ask(const struct config *c, const struct pictures *pictures, struct err *e)
 {
     struct engine_options opt;
+    struct engine_plan    plan;
     struct params         params;
     command_engine_options(c, &opt);
     opt.max_num_seqs = 1;
+    if (engine_plan(&opt, &plan, e) != 0)
+        return EXIT_USAGE;
+    command_tell_ignored(c, &plan);
     struct engine *g = engine_open(&opt, e);
     if (!g)
         return EXIT_USAGE;

@@ -62,6 +62,7 @@ int command_plan(int argc, char **argv)
     if (rc != 0) {
         command_fail(EXIT_USAGE, &e);
     } else {
+        command_tell_ignored(&c, &p);
         const struct row row[] = {
             { "weights", "as the device uses them", p.weights },
             { "kv", "keys and values of the texts", p.kv },

@@ -1,5 +1,5 @@
-/* server/command_serve.c - `openautoglm serve`: listens, then loads, then
- * serves until it is told to stop.
+/* server/command_serve.c - `openautoglm serve`: looks at the model, listens,
+ * then loads, then serves until it is told to stop.
  *
  * Signals are waited for by a thread of their own. The first SIGTERM or SIGINT
  * starts the drain: /ready turns 503, new requests are refused, those that run
@@ -167,31 +167,35 @@ static struct http *start_http(struct app *a, struct err *e)
 }
 
 /* Loads the model while /health answers already. The exit status if it cannot be used, else -1. */
-static int load(struct server *s, struct err *e)
+static int load(struct server *s, const struct engine_options *opt, const struct engine_plan *plan, struct err *e)
+{
+    struct engine *g = engine_open(opt, e);
+    if (!g)
+        return EXIT_USAGE;
+    atomic_store(&s->app.engine, g);
+    int loading = APP_LOADING;
+    atomic_compare_exchange_strong(&s->app.state, &loading, APP_READY);
+    log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once",
+             clock_seconds() - s->app.started, app_model_name(&s->app), plan->model_type, plan->device,
+             plan->max_model_len, plan->max_num_seqs);
+    return -1;
+}
+
+/* What can be known of model and device before anything is loaded is looked at before the first connection. */
+static int serve(struct server *s, struct err *e)
 {
     struct engine_options opt;
     struct engine_plan    plan;
     command_engine_options(s->app.cfg, &opt);
     if (engine_plan(&opt, &plan, e) != 0)
         return EXIT_USAGE;
-    struct engine *g = engine_open(&opt, e);
-    if (!g)
-        return plan.fits ? EXIT_USAGE : EXIT_FAILURE;
-    atomic_store(&s->app.engine, g);
-    int loading = APP_LOADING;
-    atomic_compare_exchange_strong(&s->app.state, &loading, APP_READY);
-    log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once",
-             clock_seconds() - s->app.started, app_model_name(&s->app), plan.model_type, plan.device,
-             plan.max_model_len, plan.max_num_seqs);
-    return -1;
-}
-
-static int serve(struct server *s, struct err *e)
-{
+    if (!plan.fits)
+        return EXIT_FAILURE;
+    command_tell_ignored(s->app.cfg, &plan);
     s->app.http = start_http(&s->app, e);
     if (!s->app.http)
         return EXIT_USAGE;
-    int rc = load(s, e);
+    int rc = load(s, &opt, &plan, e);
     if (rc < 0) {
         while (sem_wait(&s->told) != 0)
             ;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
@@ -124,19 +125,36 @@ static int no_tokenizer(const char *dir, const char *path, struct err *e)
     return err_set(e, "%.400s: No such file or directory", path);
 }
 
+static int find_file(char *path, size_t size, const char *dir, struct err *e)
+{
+    if ((size_t)snprintf(path, size, "%s/tokenizer.json", dir) >= size)
+        return err_set(e, "the name of the model folder is too long");
+    return file_exists(path) ? 0 : no_tokenizer(dir, path, e);
+}
+
+int tokenizer_check(const char *dir, struct err *e)
+{
+    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                                         "chat_template.json", "chat_template.jinja" };
+    char path[4096];
+    if (find_file(path, sizeof path, dir, e) < 0)
+        return -1;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+        int fd = file_exists(path) ? file_open(path, e) : -1;
+        if (fd >= 0)
+            close(fd);
+        else if (file_exists(path))
+            return -1;
+    }
+    return 0;
+}
+
 struct tokenizer *tokenizer_open(const char *dir, struct err *e)
 {
     char path[4096];
-    if ((size_t)snprintf(path, sizeof path, "%s/tokenizer.json", dir) >= sizeof path) {
-        err_set(e, "the name of the model folder is too long");
-        return NULL;
-    }
     struct json_file f;
-    if (!file_exists(path)) {
-        no_tokenizer(dir, path, e);
-        return NULL;
-    }
-    if (json_file_read(&f, path, false, true, e) < 0)
+    if (find_file(path, sizeof path, dir, e) < 0 || json_file_read(&f, path, false, true, e) < 0)
         return NULL;
     struct tokenizer *t = xcalloc(1, sizeof *t);
     int rc = token_names_read(&t->names, dir, json_object_get(f.root, "added_tokens"), e);

@@ -28,6 +28,9 @@ int  ids_add(struct ids *ids, int32_t id); /* -1: memory out */
 
 /* Reads DIR/tokenizer.json and, where they exist, the files of names.h. NULL and a message that names the file on failure. */
 struct tokenizer *tokenizer_open(const char *dir, struct err *e);
+/* Only whether DIR/tokenizer.json is there, and whether it and those beside it are files at all; takes no time. -1 and a
+ * message that says what to do. */
+int tokenizer_check(const char *dir, struct err *e);
 void              tokenizer_close(struct tokenizer *t);
 
 /* Appends the ids of n bytes of text (invalid UTF-8 counts as U+FFFD). Special

@@ -11,14 +11,7 @@ from dataclasses import dataclass, field
 from PIL import Image, ImageDraw, ImageFont
 
 from . import vocabulary
-
-_T, _O = "/usr/share/fonts/truetype/", "/usr/share/fonts/opentype/"
-LATIN = [_T + p for p in (
-    "roboto/unhinted/RobotoTTF/Roboto-Regular.ttf", "roboto/unhinted/RobotoTTF/Roboto-Medium.ttf",
-    "noto/NotoSans-Regular.ttf", "noto/NotoSans-Bold.ttf", "open-sans/OpenSans-Regular.ttf",
-    "open-sans/OpenSans-Semibold.ttf", "dejavu/DejaVuSans.ttf", "dejavu/DejaVuSansCondensed.ttf",
-    "liberation/LiberationSans-Regular.ttf", "liberation/LiberationSans-Bold.ttf", "noto/NotoSerif-Regular.ttf")]
-CJK = [_O + "noto/NotoSansCJK-Regular.ttc", _O + "noto/NotoSansCJK-Bold.ttc", _T + "wqy/wqy-zenhei.ttc"]
+from .fonts import CJK, LATIN
 
 # colour: hue, saturation, value
 HSV = {"red": (0, .75, .85), "orange": (.075, .85, .95), "yellow": (.145, .8, .95), "green": (.35, .65, .65),

@@ -13,7 +13,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from . import export, preprocess, screens
+from . import export, fonts, preprocess, screens
 from . import tokenizer as t
 
 TEMPERATURE = .07
@@ -65,6 +65,7 @@ def main(argv=None):
     p.add_argument("--batch", type=int, default=512)
     p.add_argument("--seed", type=int, default=1)
     a = p.parse_args(argv)
+    fonts.need()
     torch.manual_seed(a.seed)
     model = export.load(a.directory)
     for weight in model.projection.parameters():

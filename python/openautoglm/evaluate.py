@@ -24,7 +24,7 @@ import sys
 import time
 import urllib.request
 
-from . import questions, screens
+from . import fonts, questions, screens
 
 TAP = re.compile(r'do\(action="Tap", element=\[(\d+),(\d+)\]\)')
 CANVASES = {(288, 640): 8, (320, 576): 1, (256, 704): 1}     # as the model sees them; 20:9, 16:9 and longer
@@ -189,6 +189,7 @@ def main(argv=None):
     p.add_argument("--small", action="store_true", help="screens painted at the sizes of training instead of a phone's")
     p.add_argument("--wrong", action="store_true", help="print every wrong answer")
     a = p.parse_args(argv)
+    fonts.need()
     process = None
     if a.torch:
         a.clients = 1

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
 
-from . import export, preprocess, screens
+from . import export, fonts, preprocess, screens
 from . import tokenizer as t
 from .config import Config, VisionConfig
 from .model import Model
@@ -103,6 +103,7 @@ def screen(r, w, h):
 
 def main(argv=None):
     directory, out = argv or sys.argv[1:]
+    fonts.need()
     r, model = random.Random(7), export.load(directory)
     image, s = screen(r, 288, 640)
     ask = next(q for q in s.questions if q.task == "tap")

@@ -14,7 +14,7 @@ import sys
 
 import torch
 
-from . import export, preprocess, screens
+from . import export, fonts, preprocess, screens
 from . import tokenizer as t
 from .evaluate import WIDTH, judge
 
@@ -54,6 +54,7 @@ def best(model, layout, zh, tasks, tries=4):
 @torch.no_grad()
 def main(argv=None):
     directory, = argv or sys.argv[1:]
+    fonts.need()
     model, out, listed = export.load(directory), os.path.join(directory, "samples"), []
     os.makedirs(out, exist_ok=True)
     for name, (layout, zh, tasks) in SAMPLES.items():

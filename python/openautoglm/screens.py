@@ -8,7 +8,8 @@ gives the same screen.
 from PIL import Image
 
 from . import questions
-from .canvas import CJK, LATIN, Canvas, luminance, shade
+from .canvas import Canvas, luminance, shade
+from .fonts import CJK, LATIN
 from .vocabulary import COLORS
 
 SCALES = (1, 1.5, 1.5, 1.5, 2, 2, 2, 2.5, 2.5, 3, 3.75)   # painted pixels per final pixel

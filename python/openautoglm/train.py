@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from . import data, export, losses, preprocess, questions, screens
+from . import data, export, fonts, losses, preprocess, questions, screens
 from . import tokenizer as t
 from .config import Config, VisionConfig
 from .evaluate import Tally, judge
@@ -150,6 +150,7 @@ class Log:
 
 def main(argv=None):
     a = arguments(argv)
+    fonts.need()
     os.makedirs(a.out, exist_ok=True)
     torch.set_num_threads(a.threads)
     last, log = os.path.join(a.out, "last.pt"), Log(os.path.join(a.out, "log.txt"))

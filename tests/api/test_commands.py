@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import time
 
 import pytest
@@ -35,6 +36,43 @@ def test_usage_errors_are_one_line_and_2(args):
     if args and args[0] != "cook":
         lines = [x for x in r.stderr.splitlines() if x.startswith("openautoglm: ")]
         assert len(lines) == 1 and any(str(a).lstrip("-").split("=")[0] in lines[0] for a in args[1:] or ["question"]), r.stderr
+
+
+def test_a_configuration_file_that_is_none(tmp_path):
+    for path, why in [(tmp_path / "absent.json", "No such file or directory"), (tmp_path, "not a regular file")]:
+        r = run("plan", "--config", path)
+        assert r.returncode == 2 and r.stderr == f"openautoglm: option config: {path}: {why}\n"
+    empty = tmp_path / "empty.json"
+    empty.write_bytes(b"")
+    r = run("plan", env={"OPENAUTOGLM_CONFIG": str(empty)})
+    assert r.returncode == 2 and f"{empty}: line 1" in r.stderr and "line -1" not in r.stderr
+
+
+@pytest.mark.parametrize("args, status", [(("--max-model-len", "2048", "--memory-bytes", "30M"), 1), (("--device", "cuda"), 2), (("--weights", "int8", "--activations", "int8"), 2)])
+def test_nobody_is_listened_to_before_the_model_can_be_used(args, status):
+    """Before anything is loaded it is known that these will not serve (test_not_a_checkpoint.py has the folders)."""
+    r = run("serve", "--port", "0", *args, env={"CUSIM_DRIVER": "0"})
+    assert r.returncode == status and "openautoglm: " in r.stderr and "listening" not in r.stderr, r
+
+
+def test_options_for_a_gpu_that_a_cpu_ignores():
+    given = ("--gpu-memory-fraction", "0.5", "--device-resize", "--no-gpu-graphs", "--deterministic=false")
+    names = "--gpu-memory-fraction, --gpu-graphs, --device-resize, --deterministic: only a GPU heeds this; cpu computes"
+    for command in ("plan",), ("chat", "--max-tokens", "2", "hello"):
+        r = run(*command, "--device", "cpu", *given)
+        assert r.returncode == 0 and len(r.stderr.splitlines()) == 1 and names in r.stderr, r
+    r = run("plan", "--device", "cpu", "--config", ROOT / "config/default.json", env={"OPENAUTOGLM_ACTIVATIONS": "float"})
+    assert r.returncode == 0 and not r.stderr, "what is as by default ignores nothing"
+
+
+@pytest.mark.parametrize("program", ["evaluate", "train"])
+def test_screens_without_fonts(program, tmp_path):
+    if program == "train":
+        pytest.importorskip("torch")
+    environment = os.environ | {"OPENAUTOGLM_FONTS": str(tmp_path), "PYTHONPATH": str(ROOT / "python")}
+    options = ["--serve", BIN] if program == "evaluate" else ["--out", tmp_path / "run"]
+    r = subprocess.run([sys.executable, "-m", f"openautoglm.{program}", *options], env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    assert r.returncode == 1 and len(r.stderr.splitlines()) == 1 and "./setup.sh eval" in r.stderr, r.stderr
 
 
 def test_precedence(tmp_path):

@@ -108,7 +108,7 @@ CASES = {
     "trainer's output": (lambda p: trainer(p / "out"), ["/out/checkpoint-500"]),
     "link to nothing": (lambda p: broken_link(p / "m"), ["config.json: No such file"]),
     **{f"LFS pointer {name}": (lambda p, name=name: put(copy(p / "m") / name, POINTER).parent, [name, "Git LFS pointer", "git lfs pull"])
-       for name in ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "tokenizer_config.json"]},
+       for name in ["config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "tokenizer_config.json", "chat_template.jinja"]},
     "LFS pointer of an index": (lambda p: put(weights_as(p / "m", "x.txt") / "model.safetensors.index.json", POINTER).parent, ["Git LFS pointer"]),
     "web page": (lambda p: copy(p / "m", config_json=b"<!DOCTYPE html>\n<html>"), ["config.json: is a web page"]),
     "no tokenizer": (lambda p: copy(p / "m", tokenizer_json=None), ["tokenizer.json: No such file"]),
@@ -125,6 +125,7 @@ def test_one_line_says_what_it_is(what, tmp_path):
                           capture_output=True, text=True, env=environment, cwd=ROOT, timeout=PATIENCE)
     said = [line for line in done.stderr.splitlines() if line.startswith("openautoglm: ")]
     assert done.returncode == 2 and len(said) == 1, done.stderr
+    assert "listening" not in done.stderr, done.stderr
     for words in wanted:
         assert words in said[0], f"\"{said[0]}\" does not say \"{words}\""
     assert len(said[0]) < 520 and not said[0].endswith(("(", ",")), said[0]
