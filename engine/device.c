@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "engine/room.h"
 #include "kernels/trace.h"
 
 int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)
@@ -50,7 +51,8 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
     struct model *dry = model_open(opt->model_dir, mo, e);
     if (!dry)
         return -1;
-    struct memory memory = { .host = backend_cpu.memory(NULL) };
+    struct room room = { .free = opt->free_memory, .arg = opt->free_memory_arg };
+    struct memory memory = { .host = backend_cpu.memory(NULL), .free = room_free(&room) };
     int rc = opt->gpu_memory ? 0 : mo->backend->open(&mo->device, opt->threads, e);
     struct err why;
     if (rc == 0 && opt->vary && mo->device && mo->backend->vary && mo->backend->vary(mo->device, &why) != 0)

@@ -20,6 +20,7 @@
 #include "engine/device.h"
 #include "engine/prompt.h"
 #include "engine/request.h"
+#include "engine/room.h"
 #include "engine/runner.h"
 #include "engine/scheduler.h"
 #include "engine/stats.h"
@@ -51,6 +52,7 @@ struct engine {
     /* the engine thread's */
     struct runner    runner;
     struct pages     pages;
+    struct room      room;
     struct images    images;
     struct scheduler sched;
     struct step      step;
@@ -156,6 +158,28 @@ static void free_parts(struct engine *g)
     free(g);
 }
 
+/* Memory for more pages, if the machine has it. */
+static int more_pages(void *arg, int from)
+{
+    struct engine *g = arg;
+    int n = runner_chunk(&g->runner), left = g->pages.n - from;
+    n = n < left ? n : left;
+    if (!room_take(&g->room, (size_t)n * (g->setup.plan.kv / (size_t)g->pages.n)))
+        return 0;
+    runner_take_pages(&g->runner, from, n);
+    return n;
+}
+
+static void open_pages(struct engine *g, const struct engine_options *opt)
+{
+    const struct engine_plan *p = &g->setup.plan;
+    pages_init(&g->pages, g->setup.sizes.kv_pages);
+    g->room = (struct room){ .free = opt->free_memory, .arg = opt->free_memory_arg, .promised = p->total - p->kv,
+                             .margin = room_margin(backend_cpu.memory(NULL)) };
+    if (!p->discrete)
+        pages_on_demand(&g->pages, more_pages, g);
+}
+
 struct engine *engine_open(const struct engine_options *opt, struct err *e)
 {
     struct engine *g = xcalloc(1, sizeof *g);
@@ -168,7 +192,7 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     }
     const struct runner_sizes *z = &g->setup.sizes;
     set_limits(g);
-    pages_init(&g->pages, z->kv_pages);
+    open_pages(g, opt);
     images_init(&g->images, z->image_row_pages, z->image_kv_pages);
     g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs, .max_rows = z->max_rows,
                                    .image_kv = g->model->image_kv.layers > 0, .prefix_cache = !opt->no_prefix_cache };
@@ -251,6 +275,17 @@ static void drop_cancelled(struct engine *g, struct request_list *list)
         request_finish(r, FINISH_CANCELLED, NULL, NULL);
         retire(g, r, list, &g->stats.v.finished_cancelled);
     }
+}
+
+/* r is alone and its pages need memory that the machine does not have now: an answer is better than waiting for it. */
+static void refuse_starved(struct engine *g, struct request *r)
+{
+    struct err why;
+    err_set(&why, "the machine has no memory for this request at the moment; try again later");
+    why.status = 503;
+    snprintf(why.code, sizeof why.code, "out_of_memory");
+    request_fail(r, &why);
+    retire(g, r, &g->sched.waiting, &g->stats.v.finished_error);
 }
 
 static bool is_eos(const struct model *m, int id)
@@ -401,7 +436,7 @@ static void publish_stats(struct engine *g)
     struct engine_stats *v = &g->stats.v;
     v->running = g->sched.running.n;
     v->waiting = queued;
-    v->kv_pages_used = g->pages.n - g->pages.n_free;
+    v->kv_pages_used = g->pages.there - g->pages.n_free;
     v->preemptions = g->sched.preemptions;
     v->prefix_queries = g->sched.prefix_queries;
     v->prefix_hits = v->cached_tokens = g->sched.prefix_hits;
@@ -449,6 +484,8 @@ static void *engine_main(void *arg)
         drop_cancelled(g, &g->sched.waiting);
         drop_cancelled(g, &g->sched.running);
         scheduler_plan(&g->sched, &g->step);
+        if (g->step.starved)
+            refuse_starved(g, g->step.starved);
         count_queue(g);
         if (g->step.encode || !g->step.n_rows)
             tell_late(g);               /* not while an image is encoded */

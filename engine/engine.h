@@ -41,7 +41,9 @@ struct engine_options {        /* 0 or NULL: the default */
     int    max_batched_tokens; /* rows of one step; 512                                  */
     size_t kv_bytes;           /* KV cache; 0: plan.c, usual_kv()                        */
     size_t image_cache_bytes;  /* encoded images kept; 0: plan.c, size_image_cache()     */
-    size_t memory_bytes;       /* may use in all; 0: 90 % of what the machine has        */
+    size_t memory_bytes;       /* may use in all; 0: what is free, and at most 90 % of what the machine has */
+    size_t (*free_memory)(void *arg);   /* says what is free, from any thread; NULL: the machine is asked */
+    void  *free_memory_arg;
     double gpu_memory_fraction;   /* of a GPU's free memory; 0.95                        */
     size_t gpu_memory;         /* engine_plan() only: of a GPU that need not be there    */
     int64_t max_pixels, min_pixels;    /* after the resize; 0: the checkpoint's          */
@@ -65,11 +67,13 @@ struct engine_plan {           /* bytes; what `openautoglm plan` prints */
     char   model_type[48], device[16], weights_dtype[16], kv_dtype[16];
     size_t n_params;
     size_t weights, kv, image_cache, scratch, logits, image_peak, program;
+    size_t kv_floor;           /* of kv: one whole context; on the host kv grows from nothing, as it is used */
     size_t total;              /* the sum                                */
+    size_t floor;              /* the sum with kv_floor in the place of kv */
     size_t available;          /* what may be used                       */
     bool   discrete;           /* the sum is a GPU's memory, without program and image_peak ...  */
     size_t host, host_available;   /* ... which make this sum in the host's; else 0              */
-    int    kv_tokens, max_num_seqs, max_model_len, max_batched_tokens;
+    int    kv_tokens, kv_floor_tokens, max_num_seqs, max_model_len, max_batched_tokens;
     int    max_image_tokens;   /* of the largest image                   */
     bool   fits;
 };

@@ -13,6 +13,36 @@ struct page {
     int chain;              /* next page of the same bucket; -1: last         */
 };
 
+/* Puts a page into the free list behind another; -1: before all. */
+static void link_free(struct pages *p, int id, int behind)
+{
+    struct page *g = &p->page[id];
+    g->prev = behind;
+    g->next = behind < 0 ? p->head : p->page[behind].next;
+    *(g->prev < 0 ? &p->head : &p->page[g->prev].next) = id;
+    *(g->next < 0 ? &p->tail : &p->page[g->next].prev) = id;
+    p->n_free++;
+}
+
+/* Pages without contents are handed out before all others: new ones the lowest first. */
+static void link_blank(struct pages *p, int id, bool is_new)
+{
+    int behind = is_new ? p->blank : -1;
+    link_free(p, id, behind);
+    if (p->blank == behind)
+        p->blank = id;
+}
+
+/* Takes as many new pages as are given at one time. */
+static bool grow_pages(struct pages *p)
+{
+    int got = p->there < p->n && p->more ? p->more(p->more_arg, p->there) : 0;
+    assert(got >= 0 && got <= p->n - p->there);
+    for (int i = 0; i < got; i++)
+        link_blank(p, p->there++, true);
+    return got > 0;
+}
+
 void pages_init(struct pages *p, int n)
 {
     unsigned size = 16;
@@ -23,13 +53,21 @@ void pages_init(struct pages *p, int n)
     for (unsigned i = 0; i < size; i++)
         p->bucket[i] = -1;
     p->mask = size - 1;
-    p->n = p->n_free = n;
-    p->head = n ? 0 : -1;
-    p->tail = n - 1;
-    for (int i = 0; i < n; i++) {
-        p->page[i].prev = i - 1;
-        p->page[i].next = i + 1 < n ? i + 1 : -1;
-    }
+    p->n = p->there = n;
+    p->n_free = 0;
+    p->more = NULL;
+    p->head = p->tail = p->blank = -1;
+    for (int i = 0; i < n; i++)
+        link_blank(p, i, true);
+}
+
+void pages_on_demand(struct pages *p, pages_more *more, void *arg)
+{
+    assert(p->n_free == p->n);
+    p->there = p->n_free = 0;
+    p->head = p->tail = p->blank = -1;
+    p->more = more;
+    p->more_arg = arg;
 }
 
 void pages_free(struct pages *p)
@@ -45,6 +83,7 @@ static void unlink_free(struct pages *p, int id)
     struct page *g = &p->page[id];
     *(g->prev < 0 ? &p->head : &p->page[g->prev].next) = g->next;
     *(g->next < 0 ? &p->tail : &p->page[g->next].prev) = g->prev;
+    p->blank = p->blank == id ? g->prev : p->blank;
     p->n_free--;
 }
 
@@ -60,8 +99,18 @@ static void forget_hash(struct pages *p, int id)
     g->hashed = false;
 }
 
+bool pages_provide(struct pages *p, int n)
+{
+    while (p->n_free < n)
+        if (!grow_pages(p))
+            return false;
+    return true;
+}
+
 int pages_alloc(struct pages *p)
 {
+    if (p->blank < 0)
+        grow_pages(p);
     int id = p->head;
     if (id < 0)
         return -1;
@@ -83,11 +132,10 @@ void pages_unref(struct pages *p, int id)
     assert(g->refs > 0);
     if (--g->refs)
         return;
-    g->prev = p->tail;
-    g->next = -1;
-    *(p->tail < 0 ? &p->head : &p->page[p->tail].next) = id;
-    p->tail = id;
-    p->n_free++;
+    if (g->hashed)
+        link_free(p, id, p->tail);
+    else
+        link_blank(p, id, false);          /* nobody will look for what is in it */
 }
 
 int pages_find(const struct pages *p, struct hash h)
@@ -112,20 +160,23 @@ void pages_publish(struct pages *p, int id, struct hash h)
 
 void pages_check(const struct pages *p)
 {
-    int n_free = 0, in_use = 0, hashed = 0, chained = 0, prev = -1;
+    int n_free = 0, in_use = 0, hashed = 0, chained = 0, prev = -1, blank = -1;
     for (int id = p->head; id >= 0; prev = id, id = p->page[id].next, n_free++) {
         assert(p->page[id].refs == 0 && p->page[id].prev == prev);
+        assert(p->page[id].hashed || prev < 0 || !p->page[prev].hashed);
+        blank = p->page[id].hashed ? blank : id;
         assert(n_free < p->n);
     }
-    assert(prev == p->tail && n_free == p->n_free);
+    assert(prev == p->tail && blank == p->blank && n_free == p->n_free);
     for (int i = 0; i < p->n; i++) {
         in_use += p->page[i].refs > 0;
         hashed += p->page[i].hashed;
+        assert(i < p->there || (p->page[i].refs == 0 && !p->page[i].hashed));
     }
-    assert(in_use + n_free == p->n);
+    assert(in_use + n_free == p->there);
     for (unsigned b = 0; b <= p->mask; b++)
         for (int id = p->bucket[b]; id >= 0; id = p->page[id].chain, chained++)
             assert(p->page[id].hashed && (p->page[id].hash.lo & p->mask) == b);
     assert(hashed == chained);
-    (void)in_use, (void)hashed, (void)chained, (void)prev;
+    (void)in_use, (void)hashed, (void)chained, (void)prev, (void)blank;
 }

@@ -5,24 +5,38 @@
  * out again; the one that was freed longest ago goes first. So the prefix cache
  * is nothing but the free pages: it costs no memory of its own.
  *
- * Owned by the engine thread; all operations are O(1). */
+ * Pages come into being in the order of their numbers: where memory is taken as
+ * it is used, only the first `there` of them have memory, and more is asked for
+ * when no page without contents is left. A free page's contents go only when
+ * there is no more to be had; then a page that is not there is not free either.
+ *
+ * Owned by the engine thread; all operations are O(1), but for new pages. */
 #ifndef ENGINE_PAGES_H
 #define ENGINE_PAGES_H
 #include <stdbool.h>
 
 #include "base/hash.h"
 
+/* Has memory put behind the pages from `from` on, which is how many there are, and says behind how many; 0: no more now. */
+typedef int pages_more(void *arg, int from);
+
 struct pages {
     struct page *page;      /* owned, (n)                                     */
-    int  n, n_free;
-    int  head, tail;        /* of the free list, oldest first; -1: empty      */
+    int  n, there;          /* that there may ever be; that there are         */
+    int  n_free;            /* of those that there are                        */
+    pages_more *more;       /* NULL: all are there from the start             */
+    void *more_arg;         /* borrowed                                       */
+    int  head, tail;        /* of the free list: first those without contents, then the others, oldest first; -1: empty */
+    int  blank;             /* the last one without contents; -1: none        */
     int *bucket;            /* owned, (mask + 1) heads of chains; -1: empty   */
     unsigned mask;
 };
 
 void pages_init(struct pages *p, int n);
+void pages_on_demand(struct pages *p, pages_more *more, void *arg);    /* right after pages_init(): none is there yet */
 void pages_free(struct pages *p);
 
+bool pages_provide(struct pages *p, int n);      /* are n pages free, with as much memory as there is to be had? */
 int  pages_alloc(struct pages *p);               /* a page with one reference and no hash; -1: none is free */
 void pages_ref(struct pages *p, int id);         /* also takes a free page back into use                    */
 void pages_unref(struct pages *p, int id);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/room.h"
 #include "model/measure.h"
 
 enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_SIDE = 4096, DEFAULT_IMAGES = 16,
@@ -80,9 +81,9 @@ static void size_image_cache(struct setup *s, const struct model *m, size_t left
 
 static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
 
-/* Bytes for the KV cache by default. A GPU gives all that is left. The host, where every page is touched at the start and
- * other programs live, gives one whole context, and beyond it what max_num_seqs requests of USUAL_LEN tokens need, up to half
- * of the rest. */
+/* Bytes that the KV cache may grow to by default. A GPU gives all that is left. The host, where other programs live, gives
+ * one whole context, and beyond it what max_num_seqs requests of USUAL_LEN tokens need, up to half of what is free beside the
+ * rest of the plan. */
 static size_t usual_kv(const struct setup *s, size_t page, size_t left)
 {
     const struct engine_options *o = &s->opt;
@@ -119,6 +120,8 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
     }
     s->sizes.kv_pages = (int)pages;
     s->plan.kv = pages * page;
+    size_t whole = (size_t)pages_of(o->max_model_len);
+    s->plan.kv_floor = s->plan.discrete || whole > pages ? s->plan.kv : whole * page;
     return 0;
 }
 
@@ -143,10 +146,14 @@ static const char *weights_name(const struct engine_options *o)
     return o->weights ? o->weights : "auto";
 }
 
-/* --memory-bytes is about the host; a GPU has a share of its own. */
+/* --memory-bytes is about the host; a GPU has a share of its own. Without it the host gives what others have not taken, less
+ * a margin, and nine tenths of all at most. */
 static void set_available(struct engine_plan *p, const struct engine_options *o, const struct memory *memory)
 {
-    size_t host = o->memory_bytes ? o->memory_bytes : memory->host / 10 * 9;
+    size_t host = memory->host / 10 * 9, margin = room_margin(memory->host);
+    if (memory->free && memory->free < host + margin)
+        host = memory->free > margin ? memory->free - margin : 0;
+    host = o->memory_bytes ? o->memory_bytes : host;
     double share = o->gpu_memory_fraction > 0 ? o->gpu_memory_fraction : DEFAULT_GPU_SHARE;
     p->available = p->discrete ? (size_t)((double)memory->device * share) : host;
     p->host_available = p->discrete ? host : 0;
@@ -156,6 +163,7 @@ static void add_up(struct engine_plan *p)
 {
     size_t device = p->weights + p->kv + p->image_cache + p->scratch + p->logits, host = p->image_peak + p->program;
     p->total = p->discrete ? device : device + host;
+    p->floor = p->total - p->kv + p->kv_floor;
     p->host = p->discrete ? host : 0;
     p->fits = p->total <= p->available && p->host <= p->host_available;
 }
@@ -198,6 +206,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     p->scratch = s->sizes.scratch - p->logits + (p->discrete ? 1 : 2) * s->sizes.staging;
     add_up(p);
     p->kv_tokens = s->sizes.kv_pages * KV_PAGE;
+    p->kv_floor_tokens = (int)(p->kv_floor / (p->kv / (size_t)s->sizes.kv_pages)) * KV_PAGE;
     p->max_num_seqs = o->max_num_seqs;
     p->max_model_len = o->max_model_len;
     p->max_batched_tokens = o->max_batched_tokens;

@@ -12,7 +12,10 @@ struct setup {                     /* options with every default filled in, and 
     size_t device_resize;          /* bytes for resizing one on the device; 0: the host does it */
 };
 
-struct memory { size_t device, host; };    /* bytes that there are; where the host computes, both are its own */
+struct memory {            /* bytes; where the host computes, device and host are both its own */
+    size_t device, host;   /* that there are                                                   */
+    size_t free;           /* of the host's, that others have not taken; 0: all of it          */
+};
 
 /* m may be dry. */
 int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, const struct memory *memory,

@@ -47,14 +47,15 @@ size_t runner_row_page_bytes(const struct model *m)
     return (size_t)IMAGE_ROW_PAGE * (size_t)m->image_row_width * sizeof(float);
 }
 
-/* Device memory that is really there: touched once, so that later nothing can fail for want of it. */
-static void *alloc_touched(struct runner *r, size_t n, struct err *e)
+/* Device memory. A device of its own has it from now on: it is written once, so that later nothing can fail for want of it.
+ * The host has it when it is used. */
+static void *alloc(struct runner *r, size_t n, struct err *e)
 {
     enum { PART = 1 << 20 };
     const struct backend *be = r->run.backend;
     char *p = be->alloc(r->run.dev, n ? n : ALIGN);
-    if (p && be->zero)
-        return be->zero(r->run.dev, p, n), p;
+    if (p && be->take)
+        return p;
     char *zero = p ? calloc(1, PART) : NULL;
     if (!p || !zero) {
         err_set(e, "the device has no %zu bytes left", n);
@@ -70,9 +71,27 @@ static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape
 {
     *kv = kv_of(shape, page, n_pages, r->size.kv);
     size_t half = (size_t)kv->layers * kv_layer_bytes(kv);
-    kv->k = alloc_touched(r, half, e);
-    kv->v = kv->k ? alloc_touched(r, half, e) : NULL;
+    kv->k = alloc(r, half, e);
+    kv->v = kv->k ? alloc(r, half, e) : NULL;
     return kv->v ? 0 : -1;
+}
+
+int runner_chunk(const struct runner *r)
+{
+    enum { HUGE = 2 << 20 };
+    size_t page = kv_layer_bytes(&r->kv[0]) / (size_t)r->kv[0].n_pages;
+    return page < HUGE ? (int)(HUGE / page) : 1;
+}
+
+void runner_take_pages(struct runner *r, int from, int n)
+{
+    const struct backend *be = r->run.backend;
+    size_t layer = kv_layer_bytes(&r->kv[0]), page = layer / (size_t)r->kv[0].n_pages;
+    for (int i = 0; i < r->kv[0].layers; i++) {
+        size_t at = (size_t)i * layer + (size_t)from * page;
+        be->take(r->run.dev, (char *)r->kv[0].k + at, (size_t)n * page);
+        be->take(r->run.dev, (char *)r->kv[0].v + at, (size_t)n * page);
+    }
 }
 
 int runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,
@@ -87,8 +106,8 @@ int runner_open(struct runner *r, const struct model *m, const struct ops *ops, 
     r->result_lp = xcalloc(seqs * (TOP + 1), sizeof *r->result_lp);
     int rows = size->image_row_pages * IMAGE_ROW_PAGE, width = m->image_row_width;
     r->pool = (struct tensor){ .dtype = F32, .rows = rows, .cols = width, .stride = width };
-    if (!(r->run.scratch = alloc_touched(r, size->scratch, e)) || !(r->stage_dev = alloc_touched(r, size->staging, e)) ||
-        !(r->pool.data = alloc_touched(r, (size_t)rows * (size_t)width * sizeof(float), e)) ||
+    if (!(r->run.scratch = alloc(r, size->scratch, e)) || !(r->stage_dev = alloc(r, size->staging, e)) ||
+        !(r->pool.data = alloc(r, (size_t)rows * (size_t)width * sizeof(float), e)) ||
         open_kv(r, &r->kv[0], &m->text_kv, KV_PAGE, size->kv_pages, e) < 0 ||
         open_kv(r, &r->kv[1], &m->image_kv, IMAGE_KV_PAGE, size->image_kv_pages, e) < 0) {
         runner_close(r);

@@ -3,7 +3,9 @@
  * Owns everything on the device but the weights: KV pages, the pool of encoded
  * images, scratch, and one staging block that carries all of a step's arrays up
  * in a single copy. All of it is allocated in runner_open; a step allocates
- * nothing. Owned by the engine thread.
+ * nothing. On a GPU all of it is there from then on. In the host it is address
+ * space until it is used, and runner_take_pages() says when pages are. Owned by
+ * the engine thread.
  *
  * Decode steps - one token of every request - come again and again in few
  * shapes. Where the backend can, they are recorded and replayed: the number of
@@ -67,6 +69,11 @@ size_t runner_row_page_bytes(const struct model *m);
 int  runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,
                  struct err *e);
 void runner_close(struct runner *r);
+
+/* Where memory is taken as it is used: how many pages of the text KV should be taken at a time, so that whole huge pages are
+ * filled; and takes n of them, from page `from` on. */
+int  runner_chunk(const struct runner *r);
+void runner_take_pages(struct runner *r, int from, int n);
 
 /* Encodes one image of a request into its entry. NULL, or what the device said. */
 const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry);

@@ -184,8 +184,9 @@ static void admit(struct scheduler *s, struct step *out)
             return;
         take_prefix(s, r);
         int missing = (r->n_ids + KV_PAGE - 1) / KV_PAGE - r->n_pages;
-        if (s->pages->n_free < missing) {      /* it would only be put back again */
+        if (!pages_provide(s->pages, missing)) {       /* it would only be put back again */
             scheduler_release(s, r);
+            out->starved = s->running.n == 0 ? r : NULL;
             return;
         }
         list_remove(&s->waiting, r);
@@ -209,7 +210,7 @@ static void plan_encoding(const struct scheduler *s, struct step *out)
 void scheduler_plan(struct scheduler *s, struct step *out)
 {
     out->n_seqs = out->n_rows = 0;
-    out->encode = NULL;
+    out->encode = out->starved = NULL;
     uint64_t before = s->preemptions;
     plan_running(s, out, true);
     plan_running(s, out, false);

@@ -10,7 +10,9 @@
  *   4. One image is encoded per step, for the oldest request that needs one.
  * When pages run out the youngest running request is put back: its pages are
  * given up and it starts again later from its ids (prompt and answer so far),
- * with the same result, because no row's arithmetic depends on the others. */
+ * with the same result, because no row's arithmetic depends on the others. One
+ * that is alone and still finds no memory for its pages is named: waiting would
+ * not help it. */
 #ifndef ENGINE_SCHEDULER_H
 #define ENGINE_SCHEDULER_H
 #include "engine/images.h"
@@ -42,6 +44,7 @@ struct step {
     int n_seqs, n_rows;
     struct request *encode;        /* borrowed; NULL: no image to encode */
     int encode_image;              /* which of its images                */
+    struct request *starved;       /* borrowed; waits for memory that nobody is there to give back; NULL: none */
 };
 
 void list_push(struct request_list *l, struct request *r);      /* in order of age */

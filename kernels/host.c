@@ -1,153 +1,67 @@
+/* kernels/host.c - the host's memory as a device's.
+ *
+ * Small blocks come from the heap. Large ones are address space of their own:
+ * memory comes behind it when it is first written to, on huge pages where the
+ * kernel has them, and goes back to the machine with the block. */
 #include "kernels/host.h"
 
-#include <assert.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdio.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { HUGE = 2 << 20, ZERO_PART = 32 << 20 /* worth a thread */, MAX_ZERO_THREADS = 16 };
+#include "kernels/machine.h"
 
-/* Reads up to `n` numbers from a file of one line; "max" counts as no number. Returns how many were read. */
-static int read_numbers(const char *path, long long *to, int n)
-{
-    char line[128] = "";
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return 0;
-    char *p = fgets(line, sizeof line, f);
-    fclose(f);
-    int got = 0;
-    for (char *end; p && got < n; p = end) {
-        to[got] = strtoll(p, &end, 10);
-        if (end == p)
-            break;
-        got++;
-    }
-    return got;
-}
+enum { HUGE = 2 << 20, ALIGN = 64, LARGE = 2 * HUGE };
 
-/* Hyperthreads of one core share its arithmetic units: only the first of them counts. */
-static bool first_of_core(int cpu, const cpu_set_t *set)
-{
-    char path[96];
-    long long first;
-    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-    if (read_numbers(path, &first, 1) != 1 || first < 0 || first >= CPU_SETSIZE)
-        return true;
-    return first == cpu || !CPU_ISSET((int)first, set);
-}
+struct head { void *base; size_t mapped; };    /* lies ALIGN bytes before a block; mapped: 0 where it is of the heap */
 
-/* Calls `each` with the path of `file` in this process's cgroup and in all above it: the tightest limit holds. */
-static void in_cgroups(const char *file, void (*each)(const char *path, void *arg), void *arg)
+static void *with_head(char *p, void *base, size_t mapped)
 {
-    char line[1024], path[1200];
-    FILE *f = fopen("/proc/self/cgroup", "r");
-    if (!f)
-        return;
-    while (fgets(line, sizeof line, f)) {
-        char *dir = line + 3, *slash;
-        if (strncmp(line, "0::/", 4) != 0)
-            continue;
-        dir[strcspn(dir, "\n")] = 0;
-        do {
-            slash = strrchr(dir, '/');
-            snprintf(path, sizeof path, "/sys/fs/cgroup%s%s%s", dir, strcmp(dir, "/") ? "/" : "", file);
-            each(path, arg);
-            if (slash)
-                *slash = 0;
-        } while (slash);
-    }
-    fclose(f);
-}
-
-/* cpu.max: quota and period in microseconds. */
-static void limit_threads(const char *path, void *arg)
-{
-    long long q[2];
-    int *n = arg;
-    if (read_numbers(path, q, 2) == 2 && q[0] > 0 && q[1] > 0 && (q[0] + q[1] - 1) / q[1] < *n)
-        *n = (int)((q[0] + q[1] - 1) / q[1]);
-}
-
-int host_threads(void)
-{
-    cpu_set_t set;
-    int n = 0;
-    if (sched_getaffinity(0, sizeof set, &set))
-        return 1;
-    for (int i = 0; i < CPU_SETSIZE; i++)
-        n += CPU_ISSET(i, &set) && first_of_core(i, &set);
-    in_cgroups("cpu.max", limit_threads, &n);
-    return n > 0 ? n : 1;
-}
-
-static void limit_memory(const char *path, void *arg)
-{
-    long long limit;
-    size_t *bytes = arg;
-    if (read_numbers(path, &limit, 1) == 1 && limit > 0 && (unsigned long long)limit < *bytes)
-        *bytes = (size_t)limit;
-}
-
-size_t host_memory(struct device *dev)
-{
-    (void)dev;
-    size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
-    in_cgroups("memory.max", limit_memory, &bytes);
-    limit_memory("/sys/fs/cgroup/memory/memory.limit_in_bytes", &bytes);   /* the older cgroups */
-    return bytes;
+    *(struct head *)(p - ALIGN) = (struct head){ base, mapped };
+    return p;
 }
 
 void *host_alloc(struct device *dev, size_t n)
 {
     (void)dev;
-    size_t align = n >= 2 * (size_t)HUGE ? HUGE : 64;
-    void *p;
-    if (posix_memalign(&p, align, n ? n : 1))
+    if (n < LARGE) {
+        void *base;
+        return posix_memalign(&base, ALIGN, n + ALIGN) ? NULL : with_head((char *)base + ALIGN, base, 0);
+    }
+    size_t mapped = n + HUGE + ALIGN;
+    char *base = n < SIZE_MAX / 2 ? mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                                  : MAP_FAILED;
+    if (base == MAP_FAILED)
         return NULL;
-    if (align == HUGE)
-        madvise(p, n, MADV_HUGEPAGE);                  /* advice: may fail */
-    return p;
+    char *p = base + ALIGN + (HUGE - (uintptr_t)(base + ALIGN) % HUGE) % HUGE;
+    madvise(p, n, MADV_HUGEPAGE);                  /* advice: may fail */
+    return with_head(p, base, mapped);
 }
 
 void host_free(struct device *dev, void *p)
 {
     (void)dev;
-    free(p);
+    struct head *h = p ? (struct head *)((char *)p - ALIGN) : NULL;
+    if (h && h->mapped)
+        munmap(h->base, h->mapped);
+    else if (h)
+        free(h->base);
 }
 
-struct part { pthread_t thread; bool started; char *at; size_t n; };
-
-static void *zero_part(void *arg)
-{
-    struct part *p = arg;
-    memset(p->at, 0, p->n);
-    return NULL;
-}
-
-void host_zero(struct device *dev, void *p, size_t n)
+void host_take(struct device *dev, void *p, size_t n)
 {
     (void)dev;
-    struct part part[MAX_ZERO_THREADS];
-    int threads = host_threads();
-    size_t most = n / ZERO_PART + 1, count = threads < MAX_ZERO_THREADS ? (size_t)threads : MAX_ZERO_THREADS;
-    count = count < most ? count : most;
-    size_t each = (n / count + HUGE - 1) / HUGE * HUGE, at = 0;
-    for (size_t i = 0; i < count; i++, at += part[i - 1].n) {
-        size_t rest = n - at, size = i + 1 == count || each > rest ? rest : each;
-        part[i] = (struct part){ .at = (char *)p + at, .n = size };
-        part[i].started = count > 1 && pthread_create(&part[i].thread, NULL, zero_part, &part[i]) == 0;
-        if (!part[i].started)
-            zero_part(&part[i]);
-    }
-    for (size_t i = 0; i < count; i++)
-        if (part[i].started)
-            pthread_join(part[i].thread, NULL);
+    volatile char *at = p;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < n; i += page)
+        at[i] = at[i];                             /* what lies there stays: the first and last page may have a neighbour's */
+    if (n)
+        at[n - 1] = at[n - 1];
 }
+
+size_t host_memory(struct device *dev) { return (void)dev, machine_memory(); }
 
 void host_copy(struct device *dev, void *dst, const void *src, size_t n)
 {

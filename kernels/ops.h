@@ -204,7 +204,8 @@ struct backend {       /* memory and time; one const per backend */
     void   (*free)(struct device *, void *);
     void   (*upload)(struct device *, void *dst, const void *src, size_t);     /* src is copied before return */
     void   (*download)(struct device *, void *dst, const void *src, size_t);   /* valid after sync()           */
-    void   (*zero)(struct device *, void *, size_t);     /* and the memory is really there; NULL: by upload()  */
+    void   (*take)(struct device *, void *, size_t);     /* has the machine put memory behind a part of a block now, instead of
+                                                            when it is first used; NULL: by upload(), and all at the start */
     /* Fills out->data and out->bias from n slabs stacked by rows (out->out rows of out->in in all; out, in, layout are
      * set by the caller) in `want`; bias (host, out floats) may be NULL. CPU: a slab that is already `want` stays where
      * it lies. A number that is not finite cannot be quantised: an error that names the slab. */

@@ -8,15 +8,23 @@
 #include "server/command.h"
 #include "server/reply.h"
 
-struct row { const char *name, *what; size_t bytes; };
+enum where { ANYWHERE, ON_GPU, ON_HOST };
+
+struct row { const char *name, *what; size_t bytes; enum where where; };    /* where: of plans for such devices alone */
+
+static bool shown(const struct row *row, const struct engine_plan *p)
+{
+    return row->where == ANYWHERE || (row->where == ON_GPU) == p->discrete;
+}
 
 static void print_table(const struct engine_plan *p, const char *model, const struct row *row, size_t n)
 {
     printf("%s: %s, %.2f million parameters, %s weights, %s KV cache, device %s\n\n", model, p->model_type,
            (double)p->n_params / 1e6, p->weights_dtype, p->kv_dtype, p->device);
     for (size_t i = 0; i < n; i++)
-        printf("  %-14s %12.1f MiB  %s\n", row[i].name, (double)row[i].bytes / (1 << 20), row[i].what);
-    printf("\n  %d requests at once, %d tokens of context, %d tokens of KV cache, %d tokens a step,\n"
+        if (shown(&row[i], p))
+            printf("  %-14s %12.1f MiB  %s\n", row[i].name, (double)row[i].bytes / (1 << 20), row[i].what);
+    printf("\n  %d requests at once, %d tokens of context, at most %d tokens of KV cache, %d tokens a step,\n"
            "  at most %d tokens for an image\n\n",
            p->max_num_seqs, p->max_model_len, p->kv_tokens, p->max_batched_tokens, p->max_image_tokens);
     puts(p->fits ? "It fits." : "It does not fit: lower --max-num-seqs, --max-model-len or --kv-bytes.");
@@ -31,15 +39,17 @@ static void print_json(const struct engine_plan *p, const char *model, const str
     buf_printf(&out, ", \"model_type\": \"%s\", \"device\": \"%s\", \"weights_dtype\": \"%s\", \"kv_dtype\": \"%s\", \"n_params\": %zu",
                p->model_type, p->device, p->weights_dtype, p->kv_dtype, p->n_params);
     for (size_t i = 0; i < n; i++) {
+        if (!shown(&row[i], p))
+            continue;
         buf_str(&out, ", \"");
         for (const char *c = row[i].name; *c; c++)
             buf_byte(&out, *c == ' ' ? '_' : *c);
         buf_printf(&out, "_bytes\": %zu", row[i].bytes);
     }
     buf_printf(&out,
-               ", \"max_num_seqs\": %d, \"max_model_len\": %d, \"kv_tokens\": %d, \"max_batched_tokens\": %d, "
+               ", \"max_num_seqs\": %d, \"max_model_len\": %d, \"kv_tokens\": %d, \"kv_floor_tokens\": %d, \"max_batched_tokens\": %d, "
                "\"max_image_tokens\": %d, \"fits\": %s}",
-               p->max_num_seqs, p->max_model_len, p->kv_tokens, p->max_batched_tokens, p->max_image_tokens,
+               p->max_num_seqs, p->max_model_len, p->kv_tokens, p->kv_floor_tokens, p->max_batched_tokens, p->max_image_tokens,
                p->fits ? "true" : "false");
     puts(out.data);
     buf_free(&out);
@@ -64,21 +74,22 @@ int command_plan(int argc, char **argv)
     } else {
         command_tell_ignored(&c, &p);
         const struct row row[] = {
-            { "weights", "as the device uses them", p.weights },
-            { "kv", "keys and values of the texts", p.kv },
-            { "image cache", "encoded images", p.image_cache },
-            { "scratch", "of the largest step", p.scratch },
-            { "logits", "of a step's last tokens", p.logits },
+            { "weights", "as the device uses them", p.weights, ANYWHERE },
+            { "kv", p.discrete ? "keys and values of the texts" : "keys and values of the texts: grows up to this", p.kv, ANYWHERE },
+            { "kv floor", "of which one whole context", p.kv_floor, ON_HOST },
+            { "image cache", "encoded images", p.image_cache, ANYWHERE },
+            { "scratch", "of the largest step", p.scratch, ANYWHERE },
+            { "logits", "of a step's last tokens", p.logits, ANYWHERE },
             { "image peak", p.discrete ? "in the host: requests being read, images being decoded"
-                                       : "requests being read, images being decoded", p.image_peak },
-            { "program", p.discrete ? "in the host: code, libraries, threads" : "code, libraries, threads", p.program },
-            { "total", p.discrete ? "in the GPU" : "", p.total },
-            { "available", p.discrete ? "may be used (--gpu-memory-fraction)" : "may be used (--memory-bytes)", p.available },
-            { "host", "image peak and program", p.host },
-            { "host available", "may be used (--memory-bytes)", p.host_available },
+                                       : "requests being read, images being decoded", p.image_peak, ANYWHERE },
+            { "program", p.discrete ? "in the host: code, libraries, threads" : "code, libraries, threads", p.program, ANYWHERE },
+            { "total", p.discrete ? "in the GPU" : "at most", p.total, ANYWHERE },
+            { "floor", "with keys and values of one whole context", p.floor, ON_HOST },
+            { "available", p.discrete ? "may be used (--gpu-memory-fraction)" : "may be used (--memory-bytes)", p.available, ANYWHERE },
+            { "host", "image peak and program", p.host, ON_GPU },
+            { "host available", "may be used (--memory-bytes)", p.host_available, ON_GPU },
         };
-        size_t n = sizeof row / sizeof *row;
-        (c.json ? print_json : print_table)(&p, c.model, row, p.discrete ? n : n - 2);
+        (c.json ? print_json : print_table)(&p, c.model, row, sizeof row / sizeof *row);
     }
     options_free(&c);
     return rc != 0 ? EXIT_USAGE : p.fits ? 0 : 1;

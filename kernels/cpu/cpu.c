@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/host.h"
+#include "kernels/machine.h"
 #include "kernels/ref/ref.h"
 
 struct device {
@@ -46,7 +47,7 @@ static int cpu_open(struct device **out, int threads, struct err *e)
         return -1;
     struct device *dev = xcalloc(1, sizeof *dev);
     dev->kernels = k;
-    dev->pool = pool_open(threads > 0 ? threads : host_threads());
+    dev->pool = pool_open(threads > 0 ? threads : machine_threads());
     dev->scratch = host_alloc(dev, (size_t)pool_size(dev->pool) * sizeof *dev->scratch);
     if (!dev->scratch) {
         pool_close(dev->pool);
@@ -284,6 +285,6 @@ const struct backend backend_cpu = {
         .mask = cpu_mask, .penalize = ref_penalize, .sample = cpu_sample, .logprobs = cpu_logprobs,
     },
     .open = cpu_open, .close = cpu_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,
-    .zero = host_zero, .upload = host_copy, .download = host_copy, .pack = cpu_pack, .release = cpu_release,
+    .take = host_take, .upload = host_copy, .download = host_copy, .pack = cpu_pack, .release = cpu_release,
     .packed_bytes = cpu_packed_bytes, .sync = cpu_sync,
 };

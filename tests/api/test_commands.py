@@ -110,6 +110,8 @@ def test_plan():
     p = json.loads(run("plan", "--json", "--device", "cpu").stdout)
     parts = ("weights", "kv", "image_cache", "scratch", "logits", "image_peak", "program")
     assert p["fits"] and p["total_bytes"] == sum(p[k + "_bytes"] for k in parts) and p["total_bytes"] < p["available_bytes"]
+    assert p["kv_floor_tokens"] == p["max_model_len"] and p["kv_floor_bytes"] * p["kv_tokens"] == p["kv_bytes"] * p["kv_floor_tokens"]
+    assert p["floor_bytes"] == p["total_bytes"] - p["kv_bytes"] + p["kv_floor_bytes"] and " floor " in r.stdout
     half = json.loads(run("plan", "--json", "--device", "cpu", "--kv-cache-dtype", "bf16").stdout)
     assert (p["kv_dtype"], half["kv_dtype"]) == ("f32", "bf16") and 2 * half["kv_bytes"] == p["kv_bytes"]
     for kind in ("int8", "fp8"):

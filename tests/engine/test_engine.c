@@ -2,6 +2,7 @@
  * back), and the ends that a request can come to. Texts and logprobs are compared bit for bit. */
 #include <check.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -237,6 +238,33 @@ START_TEST(after_being_put_back)
 }
 END_TEST
 
+static size_t counted_free(void *arg) { return *(_Atomic size_t *)arg; }
+
+/* Memory that the machine does not have is told with 503, not taken; once it is there the same request is answered. */
+START_TEST(memory_that_is_not_there_is_told_with_503)
+{
+    static _Atomic size_t left;
+    atomic_store(&left, (size_t)64 << 30);
+    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 8, .free_memory = counted_free,
+                                                            .free_memory_arg = &left, .memory_bytes = (size_t)8 << 30 });
+    atomic_store(&left, 0);
+    struct request *r = submit(g, 0);
+    struct event ev = { 0 };
+    struct pollfd fd = { request_fd(r), POLLIN, 0 };
+    ck_assert_int_gt(poll(&fd, 1, 120000), 0);
+    ck_assert_int_eq(request_next(r, &ev), 1);
+    ck_assert_int_eq(ev.kind, EVENT_ERROR);
+    ck_assert_int_eq(ev.err.status, 503);
+    event_free(&ev);
+    request_free(r);
+    atomic_store(&left, (size_t)64 << 30);
+    struct answer a = collect(submit(g, 0));
+    assert_same(&a, &alone[0], 0);
+    free(a.text);
+    engine_close(g);
+}
+END_TEST
+
 START_TEST(same_seed_same_text_other_seed_other_text)
 {
     struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 4 });
@@ -370,6 +398,7 @@ int main(void)
     tcase_add_loop_test(t, in_a_batch_quantised, 0, 3);
     tcase_add_test(t, after_a_cache_hit);
     tcase_add_test(t, after_being_put_back);
+    tcase_add_test(t, memory_that_is_not_there_is_told_with_503);
     tcase_add_test(t, same_seed_same_text_other_seed_other_text);
     tcase_add_test(t, stop_string_and_length_end_an_answer);
     tcase_add_test(t, a_cancelled_request_frees_its_place);

@@ -1,4 +1,5 @@
-/* Pages: allocation order, references, the prefix cache in the free list, a random walk against a plain model. */
+/* Pages: allocation order, references, the prefix cache in the free list, memory that comes as it is needed or does not, a
+ * random walk against a plain model. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -87,6 +88,69 @@ START_TEST(random_walk_keeps_the_invariants)
 }
 END_TEST
 
+/* A machine that has memory for so many pages, two at a time. */
+static int two_more(void *arg, int from)
+{
+    int *left = arg, n = from == 6 ? 1 : 2;       /* the seventh page is the last */
+    if (*left < n)
+        return 0;
+    *left -= n;
+    return n;
+}
+
+START_TEST(pages_come_in_order_as_long_as_there_is_memory)
+{
+    struct pages p;
+    int left = 4;
+    pages_init(&p, 7);
+    pages_on_demand(&p, two_more, &left);
+    pages_check(&p);
+    ck_assert_int_eq(p.there, 0);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(pages_alloc(&p), i);
+    ck_assert_int_eq(p.there, 4);
+    pages_unref(&p, 1);
+    ck_assert_int_eq(pages_alloc(&p), 1);          /* nothing is in it: no new memory for that */
+    ck_assert_int_eq(pages_alloc(&p), 3);
+    ck_assert_int_eq(pages_alloc(&p), -1);         /* as if none were free */
+    pages_publish(&p, 0, h(1));
+    pages_unref(&p, 0);
+    left = 2;
+    ck_assert_int_eq(pages_alloc(&p), 4);          /* rather than what may be asked for again */
+    ck_assert_int_eq(pages_find(&p, h(1)), 0);
+    ck_assert_int_eq(pages_alloc(&p), 5);
+    ck_assert_int_eq(pages_alloc(&p), 0);
+    ck_assert_int_eq(pages_find(&p, h(1)), -1);
+    left = 9;
+    ck_assert_int_eq(pages_alloc(&p), 6);
+    ck_assert_int_eq(pages_alloc(&p), -1);
+    ck_assert_int_eq(p.there, 7);
+    pages_check(&p);
+    for (int i = 0; i < 7; i++)
+        pages_unref(&p, i);
+    pages_check(&p);
+    pages_free(&p);
+}
+END_TEST
+
+START_TEST(pages_are_provided_before_they_are_promised)
+{
+    struct pages p;
+    int left = 4;
+    pages_init(&p, 7);
+    pages_on_demand(&p, two_more, &left);
+    ck_assert(pages_provide(&p, 3));
+    ck_assert_int_eq(p.there, 4);
+    ck_assert(!pages_provide(&p, 5));
+    ck_assert_int_eq(p.n_free, 4);
+    left = 3;
+    ck_assert(pages_provide(&p, 7));
+    ck_assert(!pages_provide(&p, 8));
+    pages_check(&p);
+    pages_free(&p);
+}
+END_TEST
+
 static struct image_plan plan(int tokens, int cells) { return (struct image_plan){ .n_tokens = tokens, .n_cells = cells }; }
 
 START_TEST(images_are_shared_and_evicted_oldest_first)
@@ -124,6 +188,8 @@ int main(void)
     TCase *t = tcase_create("pages");
     tcase_add_test(t, freed_page_is_found_until_it_is_handed_out);
     tcase_add_test(t, second_page_with_same_tokens_is_not_published);
+    tcase_add_test(t, pages_come_in_order_as_long_as_there_is_memory);
+    tcase_add_test(t, pages_are_provided_before_they_are_promised);
     tcase_add_test(t, random_walk_keeps_the_invariants);
     tcase_add_test(t, images_are_shared_and_evicted_oldest_first);
     suite_add_tcase(s, t);

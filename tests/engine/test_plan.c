@@ -1,7 +1,9 @@
-/* The defaults of a plan on machines of many sizes, from numbers alone. */
+/* The defaults of a plan on machines of many sizes, from numbers alone, and when pages may be taken. */
 #include <check.h>
 
 #include "engine/plan.h"
+#include "engine/room.h"
+#include "kernels/machine.h"
 #include "tests/suite.h"
 
 enum { USUAL = 8192, SEQS = 32 };
@@ -15,17 +17,22 @@ static struct model *open_dry(const char *dir)
     return m;
 }
 
-static struct engine_plan plan_of(const struct model *m, struct engine_options opt, size_t memory)
+static struct engine_plan plan_of_free(const struct model *m, struct engine_options opt, size_t memory, size_t free)
 {
     struct setup s;
     struct err e;
     opt.model_dir = "m";
-    struct memory has = { .host = memory, .device = memory };
+    struct memory has = { .host = memory, .device = memory, .free = free };
     ck_assert_msg(setup_make(&s, &opt, m, &has, &e) == 0, "%s", e.text);
     const struct engine_plan *p = &s.plan;
     ck_assert_uint_eq(p->total, p->weights + p->kv + p->image_cache + p->scratch + p->logits + p->image_peak + p->program);
     ck_assert(p->fits == (p->total <= p->available));
     return s.plan;
+}
+
+static struct engine_plan plan_of(const struct model *m, struct engine_options opt, size_t memory)
+{
+    return plan_of_free(m, opt, memory, 0);
 }
 
 /* What is left shrinks: the caches with it, then the context, and only then it does not fit. */
@@ -73,6 +80,62 @@ START_TEST(test_asked_for)
 }
 END_TEST
 
+/* What others have taken is not planned with: the cache may grow into half of what is free, the floor is one whole context,
+ * and a machine that is full is told, unless somebody says what may be used. */
+START_TEST(test_free)
+{
+    enum { GIB = 1 << 30 };
+    struct model *m = open_dry("tests/model/phone/glm4v");
+    size_t all = (size_t)64 * GIB;
+    struct engine_plan idle = plan_of_free(m, (struct engine_options){ 0 }, all, all), last = idle;
+    ck_assert_uint_eq(idle.kv_floor, idle.kv / (size_t)idle.kv_tokens * (size_t)m->context);
+    ck_assert_int_eq(idle.kv_floor_tokens, m->context);
+    ck_assert_uint_eq(idle.floor, idle.total - idle.kv + idle.kv_floor);
+    int smaller = 0;
+    for (size_t free = all; free > 0; free -= GIB / 16) {
+        struct engine_plan p = plan_of_free(m, (struct engine_options){ 0 }, all, free);
+        ck_assert_uint_le(p.available, free);
+        ck_assert_uint_le(p.kv, last.kv);
+        if (p.fits && p.max_model_len == m->context)
+            ck_assert_msg(p.kv <= free / 2 || p.kv == p.kv_floor, "%zu of %zu bytes", p.kv, free);
+        smaller += p.kv < last.kv;
+        last = p;
+    }
+    ck_assert_int_gt(smaller, 2);
+    ck_assert(!plan_of_free(m, (struct engine_options){ 0 }, all, GIB / 64).fits);
+    struct engine_plan told = plan_of_free(m, (struct engine_options){ .memory_bytes = all }, all, GIB / 64);
+    ck_assert(told.fits);
+    ck_assert_uint_eq(told.kv, idle.kv);
+    model_close(m);
+}
+END_TEST
+
+static size_t free_now(void *arg) { return *(size_t *)arg; }
+
+/* Pages leave the margin, and what else is promised. */
+START_TEST(test_room)
+{
+    enum { MIB = 1 << 20 };
+    size_t free = 100 * MIB, huge = (size_t)1 << 40;
+    struct room r = { .free = free_now, .arg = &free, .margin = 10 * MIB };
+    ck_assert(room_take(&r, 90 * MIB));
+    ck_assert_uint_eq(r.taken, 90 * MIB);
+    ck_assert(!room_take(&r, 91 * MIB));
+    free = 5 * MIB;
+    ck_assert(!room_take(&r, 1));
+    free = (size_t)2 << 40;
+    r.promised = huge;
+    ck_assert(room_take(&r, huge - 10 * MIB));
+    ck_assert_uint_gt(machine_own(), 0);
+    free = huge + 10 * MIB;
+    r.taken = 0;
+    ck_assert(!room_take(&r, machine_own() + 1 * MIB));    /* promised are the bytes that this process has not yet */
+    ck_assert(room_take(&r, machine_own() / 2));
+    ck_assert_uint_ge(machine_memory(), machine_free());
+    ck_assert_uint_ge(room_margin(1 << 20), 32 * MIB);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("plan");
@@ -80,6 +143,8 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, test_less_and_less);
     tcase_add_test(t, test_asked_for);
+    tcase_add_test(t, test_free);
+    tcase_add_test(t, test_room);
     suite_add_tcase(s, t);
     return suite_run(s);
 }

@@ -100,7 +100,7 @@ static void world_free(struct world *w)
     while (w->s.waiting.first)
         end(w, w->s.waiting.first, &w->s.waiting);
     pages_check(&w->pages);
-    ck_assert_int_eq(w->pages.n_free, w->pages.n);
+    ck_assert_int_eq(w->pages.n_free, w->pages.there);
     pages_free(&w->pages);
     images_free(&w->images);
     free(w->step.seq);
@@ -217,6 +217,54 @@ START_TEST(the_youngest_is_put_back_when_pages_run_out)
 }
 END_TEST
 
+static int one_more(void *arg, int from)
+{
+    (void)from;
+    int *left = arg;
+    return *left > 0 ? (*left)--, 1 : 0;
+}
+
+/* Three pages' memory is there. The second of two requests waits for the first, and goes on with its pages; one that needs
+ * four is named when it is alone, and not before, and runs once there is memory. */
+START_TEST(memory_that_is_not_there_is_waited_for_or_told)
+{
+    struct world w;
+    int left = 3;
+    world_init(&w, 16, 256);
+    pages_on_demand(&w.pages, one_more, &left);
+    struct request *a = ask(&w, 1, 60, 0, 0, 0, 0), *b = ask(&w, 2, 60, 1000, 0, 0, 0), *c = ask(&w, 3, 100, 2000, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_ptr_nonnull(of(&w, a));
+    ck_assert_ptr_null(of(&w, b));
+    ck_assert_ptr_null(w.step.starved);
+    run(&w);
+    ck_assert_int_eq(a->pages[0], 0);
+    ck_assert_int_eq(a->pages[1], 1);
+    end(&w, a, &w.s.running);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_ptr_nonnull(of(&w, b));
+    ck_assert_ptr_null(w.step.starved);
+    run(&w);
+    end(&w, b, &w.s.running);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(w.step.n_seqs, 0);
+    ck_assert_ptr_eq(w.step.starved, c);
+    left = 1;
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_ptr_nonnull(of(&w, c));
+    ck_assert_ptr_null(w.step.starved);
+    run(&w);
+    while (c->n_ids < 129)                         /* its answer reaches a fifth page */
+        scheduler_plan(&w.s, &w.step), run(&w);
+    scheduler_plan(&w.s, &w.step);                 /* it is put back ... */
+    ck_assert_int_eq(w.s.waiting.n, 1);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(w.step.n_seqs, 0);
+    ck_assert_ptr_eq(w.step.starved, c);
+    world_free(&w);
+}
+END_TEST
+
 START_TEST(random_load_always_gets_on)
 {
     struct world w;
@@ -255,6 +303,7 @@ int main(void)
     tcase_add_test(t, full_pages_are_found_again);
     tcase_add_test(t, same_ids_with_another_image_share_nothing);
     tcase_add_test(t, the_youngest_is_put_back_when_pages_run_out);
+    tcase_add_test(t, memory_that_is_not_there_is_waited_for_or_told);
     tcase_add_test(t, random_load_always_gets_on);
     suite_add_tcase(s, t);
     return suite_run(s);

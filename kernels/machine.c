@@ -1,0 +1,179 @@
+/* kernels/machine.c - what the machine lets this process use: cores, and memory
+ * in all and free. Each is the tightest of what the hardware has and of what the
+ * process's control groups say, in both versions of their interface. */
+#include "kernels/machine.h"
+
+#include <sched.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Reads up to `n` numbers from a file of one line; "max" counts as no number. Returns how many were read. */
+static int read_numbers(const char *path, long long *to, int n)
+{
+    char line[128] = "";
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return 0;
+    char *p = fgets(line, sizeof line, f);
+    fclose(f);
+    int got = 0;
+    for (char *end; p && got < n; p = end) {
+        to[got] = strtoll(p, &end, 10);
+        if (end == p)
+            break;
+        got++;
+    }
+    return got;
+}
+
+static int read_number_in(const char *dir, const char *file, long long *to)
+{
+    char path[1400];
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    return read_numbers(path, to, 1);
+}
+
+/* The sum of the lines of a file that begin with one of two names; a line is a name, blanks and a number. -1: there is none. */
+static long long sum_lines(const char *path, const char *first, const char *second)
+{
+    char line[160], name[64];
+    long long sum = -1, value;
+    FILE *f = fopen(path, "r");
+    if (!f)
+        return -1;
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "%63s %lld", name, &value) == 2 && (strcmp(name, first) == 0 || strcmp(name, second) == 0))
+            sum = (sum < 0 ? 0 : sum) + value;
+    fclose(f);
+    return sum;
+}
+
+/* Hyperthreads of one core share its arithmetic units: only the first of them counts. */
+static bool first_of_core(int cpu, const cpu_set_t *set)
+{
+    char path[96];
+    long long first;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    if (read_numbers(path, &first, 1) != 1 || first < 0 || first >= CPU_SETSIZE)
+        return true;
+    return first == cpu || !CPU_ISSET((int)first, set);
+}
+
+/* Where the control group of a line of /proc/self/cgroup is: its path, and the folder that it counts from; NULL: it is of a
+ * controller that does not matter here. */
+static char *cgroup_of(char *line, const char **root)
+{
+    char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
+    if (!path)
+        return NULL;
+    *path++ = 0;
+    path[strcspn(path, "\n")] = 0;
+    bool unified = strcmp(controllers, ":") == 0;
+    *root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
+    return unified || strcmp(controllers, ":memory") == 0 ? path : NULL;
+}
+
+/* Calls `each` with the folder of this process's control group and of all above it: the tightest limit holds. Where a
+ * container does not see its own path, the root that it sees is the container's. */
+static void in_cgroups(void (*each)(const char *dir, void *arg), void *arg)
+{
+    char line[1024], dir[1200];
+    const char *root;
+    FILE *f = fopen("/proc/self/cgroup", "r");
+    if (!f)
+        return;
+    while (fgets(line, sizeof line, f)) {
+        char *path = cgroup_of(line, &root), *slash = path;
+        while (slash) {
+            snprintf(dir, sizeof dir, "%s%s", root, path);
+            each(dir, arg);
+            slash = strrchr(path, '/');
+            if (slash)
+                *slash = 0;
+        }
+    }
+    fclose(f);
+}
+
+/* cpu.max: quota and period in microseconds. */
+static void limit_threads(const char *dir, void *arg)
+{
+    char path[1400];
+    long long q[2];
+    int *n = arg;
+    snprintf(path, sizeof path, "%s/cpu.max", dir);
+    if (read_numbers(path, q, 2) == 2 && q[0] > 0 && q[1] > 0 && (q[0] + q[1] - 1) / q[1] < *n)
+        *n = (int)((q[0] + q[1] - 1) / q[1]);
+}
+
+int machine_threads(void)
+{
+    cpu_set_t set;
+    int n = 0;
+    if (sched_getaffinity(0, sizeof set, &set))
+        return 1;
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        n += CPU_ISSET(i, &set) && first_of_core(i, &set);
+    in_cgroups(limit_threads, &n);
+    return n > 0 ? n : 1;
+}
+
+static bool memory_limit(const char *dir, size_t *limit)
+{
+    long long n;
+    if (read_number_in(dir, "memory.max", &n) != 1 && read_number_in(dir, "memory.limit_in_bytes", &n) != 1)
+        return false;
+    *limit = n > 0 ? (size_t)n : 0;
+    return n > 0;
+}
+
+static void limit_memory(const char *dir, void *arg)
+{
+    size_t limit, *bytes = arg;
+    if (memory_limit(dir, &limit) && limit < *bytes)
+        *bytes = limit;
+}
+
+size_t machine_memory(void)
+{
+    size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    in_cgroups(limit_memory, &bytes);
+    return bytes;
+}
+
+/* What is left of a group's limit. Pages of files count as left: they go when something else needs the room. */
+static void limit_free(const char *dir, void *arg)
+{
+    char path[1400];
+    long long used;
+    size_t limit, *bytes = arg;
+    if (!memory_limit(dir, &limit) || limit > machine_memory() ||
+        (read_number_in(dir, "memory.current", &used) != 1 && read_number_in(dir, "memory.usage_in_bytes", &used) != 1))
+        return;
+    snprintf(path, sizeof path, "%s/memory.stat", dir);
+    long long files = sum_lines(path, "total_inactive_file", "total_active_file");
+    if (files < 0)
+        files = sum_lines(path, "inactive_file", "active_file");
+    used -= files > 0 ? files : 0;
+    size_t left = used < 0 ? limit : (size_t)used < limit ? limit - (size_t)used : 0;
+    *bytes = left < *bytes ? left : *bytes;
+}
+
+size_t machine_free(void)
+{
+    long long kilobytes = sum_lines("/proc/meminfo", "MemAvailable:", "MemAvailable:");
+    size_t bytes = kilobytes < 0 ? machine_memory() : (size_t)kilobytes * 1024;
+    in_cgroups(limit_free, &bytes);
+    return bytes;
+}
+
+size_t machine_own(void)
+{
+    long long pages[3];
+    if (read_numbers("/proc/self/statm", pages, 3) != 3 || pages[1] < pages[2])
+        return 0;
+    return (size_t)(pages[1] - pages[2]) * (size_t)sysconf(_SC_PAGESIZE);
+}
