@@ -106,12 +106,19 @@ static int take_all(struct source *s, const char *dir, bool multimodal, struct e
     return 0;
 }
 
-static int parse(struct template **out, const struct source *s, const char *name, struct err *e)
+static bool holds(const json_t *text, const char *what)
+{
+    return memmem(json_string_value(text), json_string_length(text), what, strlen(what)) != NULL;
+}
+
+static int parse(struct template **out, bool *developer, const struct source *s, const char *name, struct err *e)
 {
     const json_t *text = json_object_get(s->by_name, name);
-    if (text && !(*out = template_parse(json_string_value(text), json_string_length(text), e)))
-        return err_prefix(e, "%s", json_string_value(json_object_get(s->files, name)));
-    return 0;
+    if (!text)
+        return 0;
+    *out = template_parse(json_string_value(text), json_string_length(text), e);
+    *developer = holds(text, "'developer'") || holds(text, "\"developer\"");
+    return *out ? 0 : err_prefix(e, "%s", json_string_value(json_object_get(s->files, name)));
 }
 
 int chat_templates_open(struct chat_templates *c, const char *dir, const char *file, bool multimodal, struct err *e)
@@ -127,9 +134,9 @@ int chat_templates_open(struct chat_templates *c, const char *dir, const char *f
         rc = take_all(&s, dir, multimodal, e);
     }
     if (rc == 0)
-        rc = parse(&c->plain, &s, "default", e);
+        rc = parse(&c->plain, &c->plain_developer, &s, "default", e);
     if (rc == 0 && !multimodal)
-        rc = parse(&c->tools, &s, "tool_use", e);
+        rc = parse(&c->tools, &c->tools_developer, &s, "tool_use", e);
     c->named = json_object_size(s.by_name) > 0;
     json_decref(s.by_name);
     json_decref(s.files);

@@ -18,6 +18,7 @@
 struct chat_templates {
     struct template *plain;    /* owned; the only one, or the one named "default"; NULL: there is none */
     struct template *tools;    /* owned; "tool_use", for requests with tools; NULL: none. Text models only */
+    bool plain_developer, tools_developer;   /* that template names the role "developer"               */
     bool named;                /* there are some, under other names                                    */
 };
 

@@ -118,17 +118,66 @@ static json_t *flat_messages(const struct text *t, const json_t *messages, struc
     return out;
 }
 
+/* Instructions with the role "developer" as those of "system", which every template knows. Memory as above. */
+static json_t *developer_as_system(const json_t *messages)
+{
+    json_t *out = json_array(), *m;
+    size_t i;
+    json_array_foreach(messages, i, m) {
+        const char *role = json_string_value(json_object_get(m, "role"));
+        json_t *one = role && strcmp(role, "developer") == 0 ? json_copy(m) : json_incref(m);
+        if (one != m)
+            json_object_set_new(one, "role", json_string("system"));
+        json_array_append_new(out, one);
+    }
+    return out;
+}
+
+/* A request may give a template more variables, but not other messages than those that were checked, nor other tokens. */
+static int check_kwargs(const struct text *t, const json_t *kwargs, struct err *e)
+{
+    static const char *const own[] = { "messages", "tools", "documents", "bos_token", "eos_token", "unk_token",
+                                       "sep_token", "pad_token", "cls_token", "mask_token", "additional_special_tokens" };
+    char field[96];
+    const char *key;
+    size_t n;
+    json_t *v;
+    json_object_keylen_foreach((json_t *)kwargs, key, n, v) {
+        bool taken = json_object_getn(tokenizer_names(t->tokenizer), key, n) != NULL;
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+            taken |= n == strlen(own[i]) && memcmp(key, own[i], n) == 0;
+        snprintf(field, sizeof field, "chat_template_kwargs.%.64s", key);
+        if (taken)
+            return err_field(e, field, "%s is given by the chat itself and may not be replaced", field);
+    }
+    return 0;
+}
+
+/* The messages as the template takes them. Memory as above. */
+static json_t *messages_for(const struct text *t, const struct chat *chat, bool knows_developer, struct err *e)
+{
+    json_t *known = knows_developer ? json_incref(chat->messages) : developer_as_system(chat->messages);
+    if (!t->content_string)
+        return known;
+    json_t *flat = flat_messages(t, known, e);
+    json_decref(known);
+    return flat;
+}
+
 char *text_render(const struct text *t, const struct chat *chat, size_t *n, struct err *e)
 {
     const struct chat_templates *c = &t->templates;
-    const struct template *template = chat->tools && c->tools ? c->tools : c->plain;
+    bool with_tools = chat->tools && c->tools;
+    const struct template *template = with_tools ? c->tools : c->plain;
     if (!template) {
         err_field(e, "messages", c->named ? "this model has several chat templates and none of them is the default; name a file "
                                             "with --chat-template"
                                           : "this model has no chat template; use /v1/completions");
         return NULL;
     }
-    json_t *messages = t->content_string ? flat_messages(t, chat->messages, e) : json_incref(chat->messages);
+    if (check_kwargs(t, chat->template_kwargs, e) < 0)
+        return NULL;
+    json_t *messages = messages_for(t, chat, with_tools ? c->tools_developer : c->plain_developer, e);
     json_t *ctx = messages ? context_of(t, chat, messages) : NULL;
     char *text = NULL;
     if (!ctx || json_starved())

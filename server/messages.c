@@ -102,15 +102,21 @@ static int parse_part(struct parser *p, json_t *out, const json_t *part, const c
                         type);
 }
 
+static bool is_blank(const char *s, size_t n) { return strspn(s, " \t\r\n") == n; }
+
 /* Templates want the arguments of earlier tool calls as an object; the wire
- * has them as a string of JSON. What is not JSON stays a string. */
+ * has them as a string of JSON. A call without any has none, "" or null on the
+ * wire and {} in the template. What is not JSON stays a string. */
 static int parse_arguments(struct parser *p, json_t *function, const char *at)
 {
-    json_t *arguments = json_object_get(function, "arguments");
-    if (!json_is_string(arguments))
+    json_t     *arguments = json_object_get(function, "arguments");
+    bool        absent = !arguments || json_is_null(arguments);
+    const char *s = absent ? "" : json_string_value(arguments);
+    size_t      n = absent ? 0 : json_string_length(arguments);
+    if (!s)
         return 0;
-    const char *s = json_string_value(arguments);
-    size_t      n = json_string_length(arguments);
+    if (is_blank(s, n))
+        return json_object_set_new(function, "arguments", json_object());
     char        field[PATH];
     snprintf(field, sizeof field, "%.96s.function.arguments", at);
     struct err why;
@@ -120,7 +126,9 @@ static int parse_arguments(struct parser *p, json_t *function, const char *at)
         snprintf(p->e->field, sizeof p->e->field, "%s", field);
         return -1;
     }
-    if (json_is_dict(parsed))
+    if (json_is_null(parsed))
+        json_object_set_new(function, "arguments", json_object());
+    else if (json_is_dict(parsed))
         json_object_set(function, "arguments", parsed);
     json_decref(parsed);
     return 0;
@@ -139,9 +147,11 @@ static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
             return fields_wrong(p->e, "invalid_type", path, "", "must be an object");
         if (member_object(call, path, "function", &function, p->e) != 0)
             return -1;
-        if (parse_arguments(p, function, path) != 0)
+        if (function && parse_arguments(p, function, path) != 0)
             return -1;
     }
+    if (calls && json_array_size(calls) == 0)
+        json_object_del(message, "tool_calls");        /* templates ask whether it is there, not what it holds */
     return 0;
 }
 
@@ -152,7 +162,7 @@ static int parse_content(struct parser *p, json_t *message, const json_t *in, co
         return 0;
     if (!content || json_is_null(content)) {
         if (strcmp(role, "assistant") == 0)
-            return 0;
+            return json_object_set_new(message, "content", json_string(""));
         return fields_wrong(p->e, "missing_field", at, "content", "is missing");
     }
     if (!json_is_array(content))

@@ -139,6 +139,54 @@ START_TEST(test_refuses)
 }
 END_TEST
 
+static char *render_with(const char *template, const char *kwargs, struct err *e)
+{
+    char file[] = "/tmp/openautoglm-test-XXXXXX";
+    int fd = mkstemp(file);
+    ck_assert(fd >= 0 && write(fd, template, strlen(template)) == (ssize_t)strlen(template) && close(fd) == 0);
+    struct text t;
+    struct chat chat = { .messages = json_loads("[{\"role\":\"developer\",\"content\":\"D\"},{\"role\":\"user\",\"content\":\"U\"}]", 0, NULL),
+                         .template_kwargs = kwargs ? json_loads(kwargs, 0, NULL) : NULL };
+    size_t n;
+    ck_assert_msg(text_open(&t, CASES "/names", file, "string", -1, e) == 0, "%s", e->text);
+    char *text = text_render(&t, &chat, &n, e);
+    json_decref(chat.messages);
+    json_decref(chat.template_kwargs);
+    text_close(&t);
+    unlink(file);
+    return text;
+}
+
+/* Instructions of a developer reach every model: as the system's where the template does not know that role. */
+START_TEST(test_developer)
+{
+    struct err e = { 0 };
+    char *text = render_with("{% for m in messages %}[{{ m.role }} {{ m.content }}]{% endfor %}", NULL, &e);
+    ck_assert_str_eq(text, "[system D][user U]");
+    free(text);
+    text = render_with("{% for m in messages %}[{{ 'dev' if m.role == \"developer\" else m.role }} {{ m.content }}]{% endfor %}", NULL, &e);
+    ck_assert_str_eq(text, "[dev D][user U]");
+    free(text);
+}
+END_TEST
+
+START_TEST(test_kwargs)
+{
+    static const char *const taken[] = { "messages", "tools", "documents", "bos_token", "mask_token", "image_token", "sep_token" };
+    static const char template[] = "{{ messages | length }}{{ x }}{{ bos_token }}";
+    struct err e = { 0 };
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        char kwargs[64], field[64];
+        snprintf(kwargs, sizeof kwargs, "{\"x\":1,\"%s\":[]}", taken[i]);
+        snprintf(field, sizeof field, "chat_template_kwargs.%s", taken[i]);
+        ck_assert_msg(!render_with(template, kwargs, &e) && !strcmp(e.field, field), "%s: %s", taken[i], e.field);
+    }
+    char *text = render_with(template, "{\"x\":7,\"message\":[],\"enable_thinking\":false}", &e);
+    ck_assert_str_eq(text, "27<s>");
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     expected = json_load_file(CASES "/expected.json", JSON_ALLOW_NUL, NULL);
@@ -148,6 +196,8 @@ int main(void)
     Suite *s = suite_create("text");
     TCase *t = tcase_create("text");
     tcase_set_timeout(t, 60);
+    tcase_add_test(t, test_developer);
+    tcase_add_test(t, test_kwargs);
     tcase_add_test(t, test_as_the_reference);
     tcase_add_loop_test(t, test_refuses, 0, sizeof bad / sizeof *bad);
     suite_add_tcase(s, t);

@@ -236,7 +236,7 @@ START_TEST(messages)
     ck_assert(m.image[0].n == 3 && memcmp(m.image[0].data, "foo", 3) == 0 && memcmp(m.image[1].data, "bar", 3) == 0);
     char *made = json_dumps(m.list, JSON_COMPACT | JSON_SORT_KEYS);
     ck_assert_str_eq(made, "[{\"content\":\"s\",\"role\":\"system\"},{\"content\":[{\"text\":\"a\",\"type\":\"text\"},{\"type\":\"image\"},"
-                           "{\"type\":\"image\"}],\"role\":\"user\"},{\"reasoning\":\"r\",\"reasoning_content\":\"r\",\"role\":\"assistant\","
+                           "{\"type\":\"image\"}],\"role\":\"user\"},{\"content\":\"\",\"reasoning\":\"r\",\"reasoning_content\":\"r\",\"role\":\"assistant\","
                            "\"tool_calls\":[{\"function\":{\"arguments\":{\"x\":1},\"name\":\"f\"},\"id\":\"1\"}]}]");
     free(made);
     messages_free(&m);
@@ -246,6 +246,39 @@ START_TEST(messages)
     ck_assert_int_ne(messages_parse(&m, root, &limits, &e), 0);
     ck_assert_str_eq(e.field, "messages[1].content[2].image_url");
     json_decref(root);
+}
+END_TEST
+
+/* What a template gets of an assistant's turn that only calls a tool, as clients send it back. */
+START_TEST(calls)
+{
+    static const struct { const char *in, *out; } cases[] = {
+        { "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]}",
+          "{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":{},\"name\":\"f\"}}]}" },
+        { "{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":null}},{\"function\":{\"name\":\"g\"}},"
+          "{\"function\":{\"name\":\"h\",\"arguments\":\" \\n\"}},{\"function\":{\"arguments\":\"null\"}},{\"function\":{\"arguments\":{\"x\":1}}},"
+          "{\"function\":{\"arguments\":\"[1]\"}},{\"function\":{\"arguments\":\"{x\"}},{\"function\":{\"arguments\":\"{\\\"x\\\":null}\"}},{\"id\":\"1\"}]}",
+          "{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":{},\"name\":\"f\"}},{\"function\":{\"arguments\":{},"
+          "\"name\":\"g\"}},{\"function\":{\"arguments\":{},\"name\":\"h\"}},{\"function\":{\"arguments\":{}}},{\"function\":{\"arguments\":{\"x\":1}}},"
+          "{\"function\":{\"arguments\":\"[1]\"}},{\"function\":{\"arguments\":\"{x\"}},{\"function\":{\"arguments\":{\"x\":null}}},{\"id\":\"1\"}]}" },
+        { "{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[],\"function_call\":null,\"refusal\":null,\"audio\":null}",
+          "{\"content\":\"x\",\"role\":\"assistant\"}" },
+        { "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":null}", "{\"content\":\"\",\"role\":\"assistant\"}" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e;
+        struct messages m;
+        struct message_limits limits = { 2, 100 };
+        char s[1024];
+        snprintf(s, sizeof s, "{\"messages\":[%s]}", cases[i].in);
+        json_t *root = parse(s);
+        ck_assert_msg(messages_parse(&m, root, &limits, &e) == 0, "%s: %s", s, e.text);
+        char *made = json_dumps(json_array_get(m.list, 0), JSON_COMPACT | JSON_SORT_KEYS);
+        ck_assert_str_eq(made, cases[i].out);
+        free(made);
+        messages_free(&m);
+        json_decref(root);
+    }
 }
 END_TEST
 
@@ -347,6 +380,7 @@ int main(void)
     tcase_add_test(t, named);
     tcase_add_test(t, like_jansson);
     tcase_add_test(t, messages);
+    tcase_add_test(t, calls);
     tcase_add_test(t, sampling);
     tcase_add_test(t, mutations);
     tcase_add_test(t, strings);
