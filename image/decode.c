@@ -1,9 +1,8 @@
 /* image/decode.c - which format a file is, whether it may be decoded, and the
  * order of the steps: header, limits, pixels as stored, orientation.
  *
- * Conventions where the reference splits in two: the orientation comes from
- * EXIF only (not XMP), alpha is put over white, gamma and colour profiles are
- * ignored, an animation is its first frame. */
+ * Conventions where the reference splits in two: alpha is put over white, gamma
+ * and colour profiles are ignored, an animation is its first frame. */
 #include "image/formats.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* image/formats.h - what decode.c asks of each file format, and the helpers
  * that the formats share. Private to image/.
  *
- * probe: reads the header and nothing else; allocates nothing.
+ * probe: reads the header and what says the orientation, and no pixel.
  * decode: `info` is what probe said and its size is already within the limits;
  * `out` is allocated (info->width, info->height) and is filled with RGB as
  * stored, alpha composited over white. On -1 its content is undefined. */
@@ -16,9 +16,14 @@ int png_decode(const uint8_t *p, size_t n, const struct image_info *info, struct
 int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
 int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e);
 
-/* The orientation tag (1..8) of an EXIF block, with or without its "Exif\0\0"
- * in front; 1 when there is none or the block is broken. */
-int exif_orientation(const uint8_t *p, size_t n);
+struct span { const uint8_t *p; size_t n; };   /* borrowed bytes of the file; n = 0: there are none */
+
+/* The orientation (1..8) that an EXIF block, with or without "Exif\0\0" in
+ * front, or else an XMP packet says; 1 when neither does or both are broken. */
+int image_orientation(struct span exif, struct span xmp);
+
+/* The same of all chunks of a PNG file. -1: memory is out. */
+int png_orientation(const uint8_t *p, size_t n, int *orientation, struct err *e);
 
 /* Rows of `width` RGBA pixels -> RGB over white, with Pillow's rounding. */
 void rgba_over_white(uint8_t *rgb, const uint8_t *rgba, size_t width);

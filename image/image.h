@@ -2,7 +2,7 @@
  * pixels, equal to the reference's.
  *
  *     struct image_info info; struct pixels px;
- *     image_probe(bytes, n, &info, &e);              // header only, allocates nothing
+ *     image_probe(bytes, n, &info, &e);              // no pixels
  *     image_decode(bytes, n, &limits, &px, &e);      // RGB8, upright, alpha over white
  *     pixels_resize(&small, &px, w, h, &how, &e);
  *     pixels_free(&px);
@@ -22,8 +22,8 @@ enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };
 
 struct image_info {
     enum image_format format;
-    int width, height;       /* as stored, before the EXIF orientation */
-    int orientation;         /* EXIF, 1..8; 1 when absent or broken    */
+    int width, height;       /* as stored, before the orientation      */
+    int orientation;         /* EXIF's numbers, 1..8; 1: it is upright */
 };
 
 struct image_limits {

@@ -37,11 +37,21 @@ static int read_sof(const uint8_t *body, size_t len, struct image_info *info, st
     return 0;
 }
 
-/* Walks the markers up to the first scan: the EXIF block may come after the
+/* What the body of an APP1 marker holds: the first EXIF block and the last XMP packet count, as in Pillow. */
+static void read_app1(struct span body, struct span *exif, struct span *xmp)
+{
+    static const char name[] = "http://ns.adobe.com/xap/1.0/";    /* and its NUL */
+    if (exif->n == 0 && body.n >= 6 && !memcmp(body.p, "Exif\0\0", 6)) *exif = body;
+    if (body.n >= sizeof name && !memcmp(body.p, name, sizeof name))
+        *xmp = (struct span){ body.p + sizeof name, body.n - sizeof name };
+}
+
+/* Walks the markers up to the first scan: EXIF and XMP may come after the
  * frame header. */
 int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
-    bool sof = false, exif = false;
+    bool sof = false;
+    struct span exif = { 0 }, xmp = { 0 };
     size_t at = 2;
     while (at + 1 < n) {
         if (p[at] != 0xFF || p[at + 1] == 0xFF || p[at + 1] == 0) { /* rubbish or fill bytes, as libjpeg skips them */
@@ -50,7 +60,10 @@ int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
         }
         int m = p[at + 1];
         at += 2;
-        if (m == M_SOS || m == M_EOI) return sof ? 0 : err_set(e, "no frame header before the data");
+        if (m == M_SOS || m == M_EOI) {
+            info->orientation = image_orientation(exif, xmp);
+            return sof ? 0 : err_set(e, "no frame header before the data");
+        }
         if (!has_length(m)) continue;
         if (n - at < 2) break;
         size_t len = be16(p + at);
@@ -60,9 +73,8 @@ int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
             if (sof) return err_set(e, "two frame headers");
             if (read_sof(body, len - 2, info, e)) return -1;
             sof = true;
-        } else if (m == M_APP1 && !exif && len >= 8 && !memcmp(body, "Exif\0\0", 6)) {
-            info->orientation = exif_orientation(body, len - 2);
-            exif = true;
+        } else if (m == M_APP1) {
+            read_app1((struct span){ body, len - 2 }, &exif, &xmp);
         }
         at += len;
     }

@@ -6,8 +6,8 @@
  * white, and is not followed). Alpha, and the transparent colour or palette
  * entries of tRNS, are put over white. An APNG is its default image.
  *
- * Only IHDR, PLTE, tRNS and IDAT are interpreted, so that no compressed text
- * or profile is ever inflated; a wrong checksum anywhere before the end of
+ * Only IHDR, PLTE, tRNS and IDAT are given to libpng, so that it inflates no
+ * text or profile (png_text.c reads the orientation); a wrong checksum anywhere before the end of
  * the pixels is an error. */
 #include "image/formats.h"
 
@@ -27,14 +27,7 @@ int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e
     if (w > INT32_MAX || h > INT32_MAX) return err_set(e, "damaged header");
     info->width = (int)w;
     info->height = (int)h;
-    for (size_t at = IHDR_END, len; n - at >= CHUNK; at += len + CHUNK) {
-        len = be32(p + at);
-        if (len > n - at - CHUNK || !memcmp(p + at + 4, "IEND", 4)) break;
-        if (memcmp(p + at + 4, "eXIf", 4)) continue;
-        info->orientation = exif_orientation(p + at + 8, len);
-        break;
-    }
-    return 0;
+    return png_orientation(p, n, &info->orientation, e);
 }
 
 struct job {

@@ -1,7 +1,7 @@
 /* image/webp.c - WebP through libwebp: lossy, lossless, alpha over white, and
  * the first frame of an animation drawn on its canvas.
  *
- * The RIFF container is walked here, for the EXIF chunk and for the frame: a
+ * The RIFF container is walked here, for EXIF, XMP and the frame: a
  * chunk is a name, a little-endian length and the bytes, padded to even. The
  * canvas around a small first frame is transparent, so white; when the file
  * says that it has no alpha it is black, as Pillow shows it. */
@@ -14,18 +14,15 @@
 
 enum { RIFF_HEAD = 12, CHUNK_HEAD = 8, FRAME_HEAD = 16 };
 
-struct chunk {
-    const uint8_t *p; /* borrowed; the bytes after the head */
-    size_t         n;
-};
+enum { HAS_XMP = 0x04, HAS_EXIF = 0x08 };    /* flags of VP8X */
 
-/* The first chunk of that name. A length beyond the end is cut to the end. */
-static bool find_chunk(const uint8_t *p, size_t n, const char *name, struct chunk *c)
+/* The bytes of the first chunk of that name. A length beyond the end is cut to the end. */
+static bool find_chunk(const uint8_t *p, size_t n, const char *name, struct span *c)
 {
     for (size_t at = RIFF_HEAD; n > at && n - at >= CHUNK_HEAD;) {
         size_t len = le32(p + at + 4), left = n - at - CHUNK_HEAD;
         if (!memcmp(p + at, name, 4)) {
-            *c = (struct chunk){ p + at + CHUNK_HEAD, len < left ? len : left };
+            *c = (struct span){ p + at + CHUNK_HEAD, len < left ? len : left };
             return true;
         }
         if (len >= left) break;
@@ -52,8 +49,11 @@ int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
     if (code != VP8_STATUS_OK) return explain(code, e);
     info->width = f.width;
     info->height = f.height;
-    struct chunk exif;
-    if (find_chunk(p, n, "EXIF", &exif)) info->orientation = exif_orientation(exif.p, exif.n);
+    struct span head, exif = { 0 }, xmp = { 0 };
+    if (!find_chunk(p, n, "VP8X", &head) || head.n < 1) return 0;
+    if (head.p[0] & HAS_EXIF) find_chunk(p, n, "EXIF", &exif);
+    if (head.p[0] & HAS_XMP) find_chunk(p, n, "XMP ", &xmp);
+    info->orientation = image_orientation(exif, xmp);
     return 0;
 }
 
@@ -90,7 +90,7 @@ static uint32_t le24(const uint8_t *p) { return le16(p) | (uint32_t)p[2] << 16; 
 
 static int decode_first_frame(const uint8_t *p, size_t n, bool alpha, struct pixels *out, struct err *e)
 {
-    struct chunk c;
+    struct span c;
     if (!find_chunk(p, n, "ANMF", &c) || c.n < FRAME_HEAD) return err_set(e, "an animation without frames");
     size_t x = le24(c.p) * 2, y = le24(c.p + 3) * 2;
     int width = (int)le24(c.p + 6) + 1, height = (int)le24(c.p + 9) + 1;

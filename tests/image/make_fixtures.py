@@ -2,7 +2,10 @@
 """Writes tests/image/fixtures/ and tests/image/expected.json with Pillow and
 torchvision (both only needed to make the fixtures, not to run the tests).
 
-    python tests/image/make_fixtures.py
+    python tests/image/make_fixtures.py [--keep-resizes]
+
+--keep-resizes leaves the resize cases as they are, for which alone torchvision
+is needed.
 
 Decoding is expected to equal Pillow: exif_transpose, then alpha over white as
 transformers' convert_to_rgb does. Where Pillow is not followed (`spec=`), the
@@ -13,13 +16,11 @@ import io
 import json
 import os
 import struct
+import sys
 import zlib
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as tvf
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 W, H = 61, 43  # odd, and no multiple of a JPEG block
@@ -83,14 +84,28 @@ def saved(im, kind, **options):
 # --- JPEG ---------------------------------------------------------------------
 
 
-def exif(orientation, big=False):
-    o = ">" if big else "<"
-    entries = [(0x010E, 2, 4, b"abc\0"), (0x0112, 3, 1, struct.pack(o + "HH", orientation, 0))]
+def tiff(entries, o, head, end=b""):
     ifd = struct.pack(o + "H", len(entries))
     for tag, kind, count, value in entries:
         ifd += struct.pack(o + "HHI", tag, kind, count) + value
-    head = (b"MM\0*" if big else b"II*\0") + struct.pack(o + "I", 8)
-    return head + ifd + struct.pack(o + "I", 0)
+    return head + struct.pack(o + "I", 8) + ifd + struct.pack(o + "I", 0) + end
+
+
+def exif(orientation, big=False, head=None):
+    o = ">" if big else "<"
+    entries = [(0x010E, 2, 4, b"abc\0"), (0x0112, 3, 1, struct.pack(o + "HH", orientation, 0))]
+    return tiff(entries, o, head or (b"MM\0*" if big else b"II*\0"))
+
+
+def xmp(orientation, element=False):
+    tag = f"><tiff:Orientation>{orientation}</tiff:Orientation></" if element else f' tiff:Orientation="{orientation}"/></'
+    return (f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/"{tag}x:xmpmeta>').encode()
+
+
+def raw_profile(data):
+    """As ImageMagick writes it."""
+    text = data.hex()
+    return f"\nexif\n{len(data):8}\n".encode() + b"\n".join(text[i : i + 72].encode() for i in range(0, len(text), 72)) + b"\n"
 
 
 def segment(marker, body):
@@ -129,6 +144,29 @@ def jpegs():
         add(f"orientation_{o}.jpg", saved(small, "JPEG", quality=70, exif=b"Exif\0\0" + exif(o)))
     add("orientation_big_endian.jpg", saved(small, "JPEG", quality=70, exif=b"Exif\0\0" + exif(6, big=True)))
     add("orientation_bad.jpg", saved(small, "JPEG", quality=70, exif=b"Exif\0\0" + exif(9)))
+    small_jpeg = saved(small, "JPEG", quality=70)
+
+    def app1(*bodies):
+        return small_jpeg[:2] + b"".join(segment(0xE1, b) for b in bodies) + small_jpeg[2:]
+
+    space, block = b"http://ns.adobe.com/xap/1.0/\0", b"Exif\0\0"
+    add("xmp_attribute.jpg", app1(space + xmp(6)))
+    add("xmp_element.jpg", app1(space + xmp(8, True)))
+    add("xmp_twice.jpg", app1(space + xmp(6), space + xmp(3)))
+    add("xmp_bad.jpg", app1(space + xmp(9) + xmp(6)))
+    add("xmp_spaced.jpg", app1(space + xmp(6).replace(b"=", b" = ")))
+    add("xmp_extended.jpg", app1(b"http://ns.adobe.com/xmp/extension/\0" + xmp(6)))
+    add("xmp_cut.jpg", app1(space + b'tiff:Orientation="'))
+    add("exif_before_xmp.jpg", app1(space + xmp(6), block + exif(3)))
+    add("exif_bad_before_xmp.jpg", app1(space + xmp(6), block + exif(9)))
+    add("exif_without_before_xmp.jpg", app1(space + xmp(6), block + tiff([(0x010E, 2, 4, b"abc\0")], "<", b"II*\0")))
+    for kind in (1, 2, 4, 6, 7, 8, 9, 13):
+        add(f"exif_type_{kind}.jpg", app1(block + tiff([(0x0112, kind, 1, b"\6\0\0\0")], "<", b"II*\0")))
+    add("exif_count_0.jpg", app1(space + xmp(8), block + tiff([(0x0112, 3, 0, b"\6\0\0\0")], "<", b"II*\0")))
+    add("exif_count_3.jpg", app1(block + tiff([(0x0112, 3, 3, b"\x1a\0\0\0")], "<", b"II*\0", b"\6\0\1\0\1\0")))
+    add("exif_far.jpg", app1(block + tiff([(0x0112, 3, 3, b"\xff\xff\xff\xff")], "<", b"II*\0")))
+    add("exif_magic_turned.jpg", app1(block + exif(6, head=b"II\0*")))
+    add("exif_prefix_twice.jpg", app1(block + block + exif(6)))
     head, scan = segments(plain)
     late = b"".join(b for m, b in head) + segment(0xE1, b"Exif\0\0" + exif(8))
     add("orientation_late.jpg", b"\xff\xd8" + late + scan)
@@ -232,6 +270,27 @@ def pngs():
     for o in (3, 6):
         add(f"orientation_{o}.png", png(rgb[:13, :20], 8, RGB, before=chunk(b"eXIf", exif(o))))
     add("orientation_after.png", png(rgb[:13, :20], 8, RGB, after=chunk(b"eXIf", exif(8, True))))
+    tiny, profile, name = rgb[:13, :20], b"Raw profile type exif\0", b"XML:com.adobe.xmp\0"
+    block = b"Exif\0\0" + exif(6)
+    add("raw_profile.png", png(tiny, 8, RGB, before=chunk(b"tEXt", profile + raw_profile(block))))
+    add("raw_profile_bare.png", png(tiny, 8, RGB, after=chunk(b"tEXt", profile + raw_profile(exif(8, True)))))
+    add("raw_profile_compressed.png", png(tiny, 8, RGB, before=chunk(b"zTXt", profile + b"\0" + zlib.compress(raw_profile(block)))))
+    add("raw_profile_international.png", png(tiny, 8, RGB, before=chunk(b"iTXt", profile + b"\0\0\0\0" + raw_profile(block))))
+    add("raw_profile_twice.png", png(tiny, 8, RGB, before=chunk(b"tEXt", profile + raw_profile(block)),
+                                     after=chunk(b"tEXt", profile + raw_profile(exif(3)))))
+    packed = zlib.compress(xmp(6) + bytes(range(256)) * 4)
+    add("xmp_packed_cut.png", png(tiny, 8, RGB, before=chunk(b"zTXt", name + b"\0" + packed[:-60])))
+    add("xmp_packed_damaged.png", png(tiny, 8, RGB, before=chunk(b"zTXt", name + b"\0" + packed[:2] + b"\xff" + packed[3:])))
+    add("exif_before_raw_profile.png", png(tiny, 8, RGB, before=chunk(b"eXIf", exif(3)), after=chunk(b"tEXt", profile + raw_profile(block))))
+    add("exif_text.png", png(tiny, 8, RGB, before=chunk(b"tEXt", b"exif\0" + block)))
+    add("exif_twice.png", png(tiny, 8, RGB, before=chunk(b"eXIf", exif(3)), after=chunk(b"eXIf", exif(6))))
+    add("xmp.png", png(tiny, 8, RGB, before=chunk(b"iTXt", name + b"\0\0\0\0" + xmp(6))))
+    add("xmp_compressed.png", png(tiny, 8, RGB, after=chunk(b"iTXt", name + b"\1\0en\0\0" + zlib.compress(xmp(8, True)))))
+    add("xmp_text.png", png(tiny, 8, RGB, before=chunk(b"zTXt", name + b"\0" + zlib.compress(xmp(5)))))
+    add("xmp_broken.png", png(tiny, 8, RGB, before=chunk(b"iTXt", name + b"\0\0" + xmp(6))))
+    add("exif_before_xmp.png", png(tiny, 8, RGB, before=chunk(b"iTXt", name + b"\0\0\0\0" + xmp(6)) + chunk(b"eXIf", exif(3))))
+    profile_bomb = chunk(b"zTXt", profile + b"\0" + zlib.compress(raw_profile(block) + b" " * 3000000, 9))
+    add("profile_bomb.png", png(tiny, 8, RGB, before=profile_bomb), spec=np.rot90(base()[:13, :20], -1))
     add("gamma.png", png(rgb, 8, RGB, before=chunk(b"gAMA", struct.pack(">I", 100000))))
     add("profile.png", png(rgb[:13, :20], 8, RGB, before=chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(600)))))
     add("photo_filters.png", saved(Image.fromarray(base(90, 70)), "PNG", optimize=True))
@@ -266,6 +325,9 @@ def webps():
     add("one_pixel.webp", saved(Image.fromarray(base(1, 1)), "WEBP"))
     for o in (5, 6):
         add(f"orientation_{o}.webp", saved(small, "WEBP", quality=70, exif=exif(o)))
+    add("xmp.webp", saved(small, "WEBP", quality=70, xmp=xmp(6)))
+    add("xmp_unannounced.webp", saved(small, "WEBP", quality=70, xmp=xmp(6)).replace(b"VP8X\x0a\0\0\0\x04", b"VP8X\x0a\0\0\0\0"))
+    add("exif_before_xmp.webp", saved(small, "WEBP", quality=70, exif=exif(3), xmp=xmp(6)))
     frames = [Image.fromarray(v) for v in (base(20, 13), 255 - base(20, 13))]
     add("animated.webp", saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True))
     add("animated_lossy.webp", saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], quality=60))
@@ -300,8 +362,7 @@ def strangers():
 # --- resizing -----------------------------------------------------------------
 
 PIL_FILTERS = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3, "box": 4, "hamming": 5}
-TORCH = {0: InterpolationMode.NEAREST_EXACT, 1: InterpolationMode.LANCZOS, 2: InterpolationMode.BILINEAR,
-         3: InterpolationMode.BICUBIC}
+TORCH = {0: "NEAREST_EXACT", 1: "LANCZOS", 2: "BILINEAR", 3: "BICUBIC"}
 SIZES = [(37, 211, 56, 224), (37, 211, 28, 28), (1, 1000, 28, 140), (1000, 1, 140, 28), (1, 1, 64, 48), (1, 1, 1, 1),
          (1, 7, 1, 3), (7, 1, 3, 1), (1080, 2400, 1092, 2408), (1080, 2400, 288, 640), (1080, 2400, 1008, 2240),
          (2400, 1080, 640, 288), (4096, 4096, 336, 336), (4096, 4096, 1, 2), (4096, 3, 2, 5), (3, 4096, 5, 2),
@@ -332,6 +393,11 @@ def noise(w, h, seed):
 
 
 def resize_cases():
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as tvf
+
+    torch.set_num_threads(1)
     for i, (w, h, tw, th) in enumerate(SIZES):
         a = noise(w, h, i + 1)
         im, t = Image.fromarray(a), torch.from_numpy(a).permute(2, 0, 1)
@@ -341,7 +407,7 @@ def resize_cases():
                 continue
             case["pil"][name] = crc(np.asarray(im.resize((tw, th), number)).tobytes())
             if number in TORCH:
-                r = tvf.resize(t, [th, tw], interpolation=TORCH[number], antialias=True)
+                r = tvf.resize(t, [th, tw], interpolation=InterpolationMode[TORCH[number]], antialias=True)
                 case["torchvision"][name] = crc(np.ascontiguousarray(r.permute(1, 2, 0).numpy()).tobytes())
         resizes.append(case)
 
@@ -350,13 +416,16 @@ def main():
     os.makedirs(os.path.join(HERE, "fixtures"), exist_ok=True)
     for f in os.listdir(os.path.join(HERE, "fixtures")):
         os.remove(os.path.join(HERE, "fixtures", f))
-    torch.set_num_threads(1)
     jpegs()
     scan_bomb()
     pngs()
     webps()
     strangers()
-    resize_cases()
+    if "--keep-resizes" in sys.argv:
+        with open(os.path.join(HERE, "expected.json")) as f:
+            resizes.extend(json.load(f)["resizes"])
+    else:
+        resize_cases()
     with open(os.path.join(HERE, "expected.json"), "w") as f:
         rows = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(files.items())]
         f.write('{"files": {\n' + ",\n".join(rows) + '\n},\n"resizes": [\n')
