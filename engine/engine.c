@@ -277,13 +277,13 @@ static void drop_cancelled(struct engine *g, struct request_list *list)
     }
 }
 
-/* r is alone and its pages need memory that the machine does not have now: an answer is better than waiting for it. */
+/* r needs memory that the machine does not have now, for its pages while it is alone, or for the entry of an image: an
+ * answer is better than waiting for it. */
 static void refuse_starved(struct engine *g, struct request *r)
 {
     struct err why;
-    err_set(&why, "the machine has no memory for this request at the moment; try again later");
-    why.status = 503;
-    snprintf(why.code, sizeof why.code, "out_of_memory");
+    err_memory(&why);
+    snprintf(why.text, sizeof why.text, "the machine has no memory for this request at the moment; try again later");
     request_fail(r, &why);
     retire(g, r, &g->sched.waiting, &g->stats.v.finished_error);
 }

@@ -43,8 +43,6 @@ static void evict(struct images *c, struct image_entry *e)
         c->rows.id[c->rows.n++] = e->row_page[i];
     for (int i = 0; i < e->n_kv_pages; i++)
         c->kv.id[c->kv.n++] = e->kv_page[i];
-    free(e->row_page);
-    free(e->kv_page);
     free(e);
 }
 
@@ -91,16 +89,16 @@ struct image_entry *images_acquire(struct images *c, struct hash key, const stru
             return e;
         }
     int n_row = images_row_pages(plan), n_kv = images_kv_pages(c, plan);
+    c->starved = false;
     if (!make_room(c, n_row, n_kv))
         return NULL;
-    struct image_entry *e = xcalloc(1, sizeof *e);
-    e->key = key;
-    e->plan = *plan;
-    e->refs = 1;
-    e->n_row_pages = n_row;
-    e->n_kv_pages = n_kv;
-    e->row_page = xmalloc((size_t)n_row * sizeof *e->row_page);
-    e->kv_page = xmalloc((size_t)n_kv * sizeof *e->kv_page);
+    struct image_entry *e = malloc(sizeof *e + (size_t)(n_row + n_kv) * sizeof *e->page);
+    c->starved = !e;
+    if (!e)
+        return NULL;
+    *e = (struct image_entry){ .key = key, .plan = *plan, .refs = 1, .n_row_pages = n_row, .n_kv_pages = n_kv };
+    e->row_page = e->page;
+    e->kv_page = e->page + n_row;
     for (int i = 0; i < n_row; i++)
         e->row_page[i] = c->rows.id[--c->rows.n];
     for (int i = 0; i < n_kv; i++) {

@@ -20,9 +20,10 @@ struct image_entry {
     struct image_plan plan;
     bool encoded;
     int  refs;
-    int *row_page, n_row_pages;   /* owned; of the pool      */
-    int *kv_page, n_kv_pages;     /* owned; of the image KV  */
+    int *row_page, n_row_pages;   /* in page[]; of the pool      */
+    int *kv_page, n_kv_pages;     /* in page[]; of the image KV  */
     struct image_entry *prev, *next;   /* all entries, most recently used first */
+    int page[];
 };
 
 struct free_stack { int *id, n, size; };
@@ -32,6 +33,7 @@ struct images {
     struct free_stack rows, kv;
     int *fill;                    /* owned, (kv.size) entries in use of each page of the image KV */
     bool has_kv;
+    bool starved;                 /* the last NULL of images_acquire() was for want of the host's memory */
     uint64_t queries, hits;
 };
 
@@ -43,7 +45,8 @@ int  images_row_pages(const struct image_plan *p);   /* that an image of this pl
 int  images_kv_pages(const struct images *c, const struct image_plan *p);
 
 /* The entry of this image with one more reference, made room for if it is new.
- * NULL: there is no room while others hold theirs. */
+ * NULL: there is no room while others hold theirs, or (`starved`) no memory
+ * for the entry itself: waiting for the others would not help. */
 struct image_entry *images_acquire(struct images *c, struct hash key, const struct image_plan *plan);
 void images_release(struct images *c, struct image_entry *e);
 

@@ -9,6 +9,7 @@
 enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_SIDE = 4096, DEFAULT_IMAGES = 16,
        MIN_ROWS = 32, MAX_ROWS = 512, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
        USUAL_LEN = 8192,             /* two screenshots and what was said about them */
+       HOST_SLACK = 64 << 10,        /* alignment of the arena's tables */
        RESIZE_MOST = 8 };            /* pictures of the planned size: larger uploads are resized by the host */
 
 /* The rest is for what the driver and other programs take later. */
@@ -50,7 +51,10 @@ static size_t size_images(struct setup *s, const struct model *m)
     size_t side = (size_t)o->max_image_side;
     m->family->largest_image(m, &opt, (int64_t)(side * side), &best);
     size_t rgb = (size_t)best.width * (size_t)best.height * 3;
-    size_t encode = model_measure_encode(m, &best) + rgb + (size_t)(best.n_tokens + best.n_cells) * sizeof(int) + MIB;
+    size_t places = (size_t)(best.n_tokens + best.n_cells) * sizeof(int);
+    struct pass_memory pass = model_measure_encode(m, &best);
+    size_t encode = pass.scratch + rgb + places + MIB;
+    s->sizes.host = pass.host + pass.host / 8 + places + HOST_SLACK;
     s->device_resize = o->device_resize && m->backend->ops.resample ? RESIZE_MOST * rgb : 0;
     encode += s->device_resize;
     s->sizes.image_row_pages = (best.n_tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
@@ -186,7 +190,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     set_available(p, o, memory);
     size_t seqs = (size_t)o->max_num_seqs, encode = size_images(s, m);
     p->weights = m->weight_bytes;
-    size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens);
+    size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens).scratch;
     p->logits = seqs * (size_t)m->vocab * sizeof(float) + seqs * 4096;    /* the copy for logprobs, ids, top lists */
     s->sizes.scratch = (forward > encode ? forward : encode) + p->logits;
     s->sizes.max_seqs = o->max_num_seqs;
@@ -194,7 +198,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     s->sizes.max_images = o->max_images;
     s->sizes.no_graphs = o->no_graphs;
     s->sizes.max_len = o->max_model_len;
-    size_t host = p->image_peak + PROGRAM_BYTES, fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
+    size_t host = p->image_peak + PROGRAM_BYTES + s->sizes.host, fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
     size_image_cache(s, m, p->available > fixed ? p->available - fixed : 0);
     fixed = p->weights + s->sizes.scratch + p->image_cache;
     fixed += p->discrete ? runner_staging_bytes(&s->sizes) : host + 2 * runner_staging_bytes(&s->sizes);
@@ -202,7 +206,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
         return -1;
     s->sizes.max_len = o->max_model_len;
     s->sizes.staging = runner_staging_bytes(&s->sizes);
-    p->program = PROGRAM_BYTES + (p->discrete ? s->sizes.staging : 0);
+    p->program = PROGRAM_BYTES + s->sizes.host + (p->discrete ? s->sizes.staging : 0);
     p->scratch = s->sizes.scratch - p->logits + (p->discrete ? 1 : 2) * s->sizes.staging;
     add_up(p);
     p->kv_tokens = s->sizes.kv_pages * KV_PAGE;

@@ -98,7 +98,8 @@ int runner_open(struct runner *r, const struct model *m, const struct ops *ops, 
                 struct err *e)
 {
     *r = (struct runner){ .m = m, .size = *size };
-    r->run = (struct run){ .ops = ops, .backend = m->backend, .dev = m->device, .kv = r->kv, .size = size->scratch };
+    r->run = (struct run){ .ops = ops, .backend = m->backend, .dev = m->device, .kv = r->kv, .size = size->scratch,
+                            .host = xmalloc(size->host), .host_size = size->host };
     size_t seqs = (size_t)size->max_seqs;
     r->stage_host = xcalloc(1, size->staging);
     r->result_ids = xcalloc(seqs, sizeof *r->result_ids);
@@ -123,6 +124,7 @@ void runner_close(struct runner *r)
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         if (owned[i])
             be->free(r->run.dev, owned[i]);
+    free(r->run.host);
     free(r->stage_host);
     free(r->result_ids);
     free(r->result_top);
@@ -171,11 +173,11 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
 {
     struct run *run = &r->run;
     size_t n = (size_t)image->px.width * (size_t)image->px.height * 3;
-    run->used = 0;
+    run->used = run->host_used = 0;
     struct tensor rgb = nn_new(run, 1, (int)((n + 3) / 4));
     run->backend->upload(run->dev, rgb.data, image->px.data, n);
     int n_tokens = entry->plan.n_tokens, n_cells = r->kv[1].layers ? entry->plan.n_cells : 0;
-    int *rows = xmalloc((size_t)(n_tokens + n_cells) * sizeof *rows);
+    int *rows = nn_host(run, n_tokens + n_cells);
     for (int i = 0; i < n_tokens; i++)
         rows[i] = image_row(entry, i);
     for (int i = 0; i < n_cells; i++)
@@ -184,7 +186,6 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
     struct encode in = { .plan = entry->plan, .rgb = resize(run, image, rgb.data), .pool = r->pool, .rows = dev,
                          .slots = n_cells ? dev + n_tokens : NULL };
     r->m->family->encode_image(r->m, run, &in);
-    free(rows);
     return run->backend->sync(run->dev);
 }
 

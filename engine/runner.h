@@ -23,6 +23,7 @@ struct runner_sizes {
     int kv_pages, image_row_pages, image_kv_pages;
     int max_images;                       /* of a request                       */
     size_t scratch, staging;              /* bytes; from the plan               */
+    size_t host;                          /* likewise: the arena of model/nn.h  */
     bool no_graphs;                       /* every step is launched anew        */
     enum dtype kv;                        /* of both caches                     */
 };

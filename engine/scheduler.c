@@ -180,8 +180,10 @@ static void admit(struct scheduler *s, struct step *out)
 {
     while (s->waiting.first && s->running.n < s->max_seqs && out->n_rows < s->max_rows) {
         struct request *r = s->waiting.first;
-        if (acquire_images(s, r) < 0)
+        if (acquire_images(s, r) < 0) {
+            out->starved = s->images->starved ? r : NULL;
             return;
+        }
         take_prefix(s, r);
         int missing = (r->n_ids + KV_PAGE - 1) / KV_PAGE - r->n_pages;
         if (!pages_provide(s->pages, missing)) {       /* it would only be put back again */

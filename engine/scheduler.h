@@ -44,7 +44,8 @@ struct step {
     int n_seqs, n_rows;
     struct request *encode;        /* borrowed; NULL: no image to encode */
     int encode_image;              /* which of its images                */
-    struct request *starved;       /* borrowed; waits for memory that nobody is there to give back; NULL: none */
+    struct request *starved;       /* borrowed; waits for memory that nobody is there to give back, or that its images'
+                                      entries need; the engine refuses it. NULL: none */
 };
 
 void list_push(struct request_list *l, struct request *r);      /* in order of age */

@@ -6,7 +6,6 @@
  * The position table is sampled bicubically at the patches' centres, as
  * grid_sample does it: a = -0.75, each of the 16 taps clamped on its own. */
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "model/decoder.h"
@@ -169,37 +168,32 @@ static int clamp(int i, int n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
 /* x += the position table sampled at the patches */
 static void add_positions(struct run *r, struct tensor x, const struct glm4v *g, const struct patch_grid *grid)
 {
-    size_t n = (size_t)grid->n;
-    int *idx = xmalloc(n * 16 * sizeof *idx);
-    float *w = xmalloc(n * 16 * sizeof *w);
-    for (size_t i = 0; i < n; i++) {
+    int n = grid->n, *idx = nn_host(r, n * 16);
+    float *w = nn_host_floats(r, n * 16);
+    for (int i = 0; i < n; i++) {
         double ty, tx, cy[4], cx[4];
-        int y = sample_at(grid->row[i], grid->h, g->side, &ty), xx = sample_at(grid->col[i], grid->w, g->side, &tx);
+        int y = sample_at(patch_row(grid, i), grid->h, g->side, &ty), xx = sample_at(patch_col(grid, i), grid->w, g->side, &tx);
         cubic(cy, ty);
         cubic(cx, tx);
         for (int k = 0; k < 16; k++) {
-            idx[i * 16 + (size_t)k] = clamp(y + k / 4, g->side) * g->side + clamp(xx + k % 4, g->side);
-            w[i * 16 + (size_t)k] = (float)(cy[k / 4] * cx[k % 4]);
+            idx[i * 16 + k] = clamp(y + k / 4, g->side) * g->side + clamp(xx + k % 4, g->side);
+            w[i * 16 + k] = (float)(cy[k / 4] * cx[k % 4]);
         }
     }
     NN_SCRATCH(r) {
-        const int *at = nn_ints(r, idx, (int)n * 16);
-        nn_add(r, x, x, nn_gather(r, g->positions, (int)n, 16, at, nn_floats(r, w, (int)n * 16)));
+        const int *at = nn_ints(r, idx, n * 16);
+        nn_add(r, x, x, nn_gather(r, g->positions, n, 16, at, nn_floats(r, w, n * 16)));
     }
-    free(idx);
-    free(w);
 }
 
 static void glm4v_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct glm4v *g = m->impl;
-    struct patch_grid grid;
-    patch_grid_init(&grid, &g->patches, &in->plan);
+    struct patch_grid grid = patch_grid(&g->patches, &in->plan);
     const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
     struct tensor x = patches_embed(r, &g->patches, in, &grid);
     nn_norm_to(r, x, x, &g->norm_in);
     add_positions(r, x, g, &grid);
-    patch_grid_free(&grid);
     for (int i = 0; i < g->n_vision; i++) {
         block_vision_attend(r, x, &g->vision[i], places, 1, first);
         block_vision_mlp_gated(r, x, &g->vision[i], g->act);

@@ -1,5 +1,8 @@
 #include "model/measure.h"
 
+#include <stdint.h>
+
+#include "base/arena.h"
 #include "model/nn.h"
 
 static void none_embed(struct device *d, struct tensor out, const struct weight *w, const int *ids)
@@ -81,35 +84,44 @@ static const struct ops none = {
     .pixels = none_pixels, .conv2d = none_conv, .dwconv2d = none_conv, .gather = none_gather, .scatter = none_scatter,
 };
 
-static void start(struct run *r, struct kv kv[2], const struct model *m)
+static void start(struct run *r, struct kv kv[2], struct arena *host, const struct model *m)
 {
+    arena_init(host, SIZE_MAX);
     kv[0] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->text_kv.layers, .n_kv = m->text_kv.n_kv, .dim = m->text_kv.dim };
     kv[1] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->image_kv.layers, .n_kv = m->image_kv.n_kv, .dim = m->image_kv.dim };
-    *r = (struct run){ .ops = &none, .backend = m->backend, .kv = kv, .measuring = true };
+    *r = (struct run){ .ops = &none, .backend = m->backend, .kv = kv, .measuring = true, .measured = host };
 }
 
-size_t model_measure_forward(const struct model *m, int rows, int seqs, int n_out, int image_rows)
+static struct pass_memory finish(const struct run *r, struct arena *host)
+{
+    arena_free(host);
+    return (struct pass_memory){ .scratch = r->peak, .host = r->host_used };
+}
+
+struct pass_memory model_measure_forward(const struct model *m, int rows, int seqs, int n_out, int image_rows)
 {
     image_rows = m->family->encode_image ? image_rows : 0;
     struct run r;
+    struct arena host;
     struct kv kv[2];
     struct view views[2] = { { 0 } };
     struct batch b = { .n_rows = rows, .n_seqs = seqs, .max_rows = rows, .views = views };
     struct forward in = { .batch = b, .n_image = image_rows, .n_out = n_out,
                           .pool = { NULL, F32, image_rows, m->image_row_width, m->image_row_width } };
-    start(&r, kv, m);
+    start(&r, kv, &host, m);
     if (m->image_kv.layers > 0)
         in.cross = b;
     m->family->forward(m, &r, &in);
-    return r.peak;
+    return finish(&r, &host);
 }
 
-size_t model_measure_encode(const struct model *m, const struct image_plan *plan)
+struct pass_memory model_measure_encode(const struct model *m, const struct image_plan *plan)
 {
     struct run r;
+    struct arena host;
     struct kv kv[2];
     struct encode in = { .plan = *plan, .pool = { NULL, F32, plan->n_tokens, m->image_row_width, m->image_row_width } };
-    start(&r, kv, m);
+    start(&r, kv, &host, m);
     m->family->encode_image(m, &r, &in);
-    return r.peak;
+    return finish(&r, &host);
 }

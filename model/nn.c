@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/arena.h"
+
 /* A wrong shape is a bug of ours: say what met what, and stop. */
 #define CHECK(cond, ...)                                                   \
     do {                                                                   \
@@ -33,6 +35,23 @@ struct tensor nn_new(struct run *r, int rows, int cols)
     CHECK(rows > 0 && cols > 0, "(%d, %d)", rows, cols);
     return (struct tensor){ take(r, (size_t)rows * (size_t)cols * sizeof(float)), F32, rows, cols, cols };
 }
+
+static void *take_host(struct run *r, size_t bytes)
+{
+    size_t at = r->host_used;
+    r->host_used += (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    if (r->measuring) {
+        void *p = arena_alloc(r->measured, bytes);
+        CHECK(p, "no %zu bytes to measure with", bytes);
+        return p;
+    }
+    CHECK(r->host_used <= r->host_size, "%zu bytes of the host where %zu were planned", r->host_used, r->host_size);
+    return r->host + at;
+}
+
+int *nn_host(struct run *r, int n) { return take_host(r, (size_t)n * sizeof(int)); }
+
+float *nn_host_floats(struct run *r, int n) { return take_host(r, (size_t)n * sizeof(float)); }
 
 static const void *upload(struct run *r, const void *host, size_t bytes)
 {

@@ -1,12 +1,16 @@
 /* model/nn.h - the operations as a model writes them: outputs come from the
  * step's scratch, shapes are checked here once for all backends.
  *
- * Scratch is a stack: remember r->used, call, and put it back (nn_mark and
- * nn_release). With the measuring operations (model/measure.h) the same code
- * runs without data and r->peak tells how much scratch it needs. */
+ * Scratch is a stack: NN_SCRATCH remembers r->used and puts it back. Tables
+ * that the host computes for a pass, such as positions, lie in an arena that is
+ * empty again when the next pass begins, so that a pass allocates nothing. With
+ * the measuring operations (model/measure.h) the same code runs without data,
+ * and r->peak and r->host_used tell how much scratch and arena it needs. */
 #ifndef MODEL_NN_H
 #define MODEL_NN_H
 #include "kernels/ops.h"
+
+struct arena;
 
 struct run {               /* everything one pass needs; owned by the engine */
     const struct ops     *ops;
@@ -15,10 +19,15 @@ struct run {               /* everything one pass needs; owned by the engine */
     const struct kv      *kv;       /* [0] text, [1] images                  */
     char  *scratch;                 /* device memory; borrowed               */
     size_t used, size, peak;
-    bool   measuring;               /* no data behind the tensors            */
+    char  *host;                    /* the arena on the host; borrowed       */
+    size_t host_used, host_size;
+    bool   measuring;               /* no data behind the tensors ...        */
+    struct arena *measured;         /* ... and what nn_host() gives lies here; borrowed */
 };
 
 struct tensor nn_new(struct run *r, int rows, int cols);            /* F32 */
+int          *nn_host(struct run *r, int n);   /* n words of the host's, until the pass ends: ints, or as nn_host_floats() */
+float        *nn_host_floats(struct run *r, int n);
 const int    *nn_ints(struct run *r, const int *host, int n);       /* uploads a copy */
 const float  *nn_floats(struct run *r, const float *host, int n);
 struct tensor nn_table(struct run *r, const float *host, int rows, int cols);   /* nn_floats() as a tensor */

@@ -347,41 +347,37 @@ static void fourier(float *out, const struct autoglm *g, float u)
 static struct tensor positions(struct run *r, const struct autoglm *g, int h, int w)
 {
     int n = 2 * g->frequencies;
-    float *all = xmalloc((size_t)h * (size_t)w * 2 * (size_t)n * sizeof *all);
+    float *all = nn_host_floats(r, h * w * 2 * n);
     for (int y = 0; y < h; y++)
         for (int x = 0; x < w; x++) {
             float *to = all + (size_t)(y * w + x) * 2 * (size_t)n;
             fourier(to, g, ((float)x + 0.5f) / (float)w);
             fourier(to + n, g, ((float)y + 0.5f) / (float)h);
         }
-    struct tensor t = nn_table(r, all, h * w, 2 * n);
-    free(all);
-    return t;
+    return nn_table(r, all, h * w, 2 * n);
 }
 
 /* pos (3, cells): row, column, unused. */
 static const int *cell_places(struct run *r, int h, int w)
 {
-    int n = h * w, *pos = xcalloc((size_t)n * 3, sizeof *pos);
+    int n = h * w, *pos = nn_host(r, 3 * n);
     for (int i = 0; i < n; i++) {
         pos[i] = i / w;
         pos[n + i] = i % w;
+        pos[2 * n + i] = 0;
     }
-    const int *out = nn_ints(r, pos, 3 * n);
-    free(pos);
-    return out;
+    return nn_ints(r, pos, 3 * n);
 }
 
 /* (h * w, c) -> (blocks, merge * merge * c), blocks and the cells in them row by row. */
 static struct tensor blocks_of(struct run *r, struct tensor fine, int h, int w, int merge)
 {
-    int n = h * w, *idx = xmalloc((size_t)n * sizeof *idx), at = 0;
+    int n = h * w, *idx = nn_host(r, n), at = 0;
     for (int y = 0; y < h; y += merge)
         for (int x = 0; x < w; x += merge)
             for (int i = 0; i < merge * merge; i++)
                 idx[at++] = (y + i / merge) * w + x + i % merge;
     struct tensor t = nn_gather(r, fine, n, 1, nn_ints(r, idx, n), NULL);
-    free(idx);
     return nn_reshape(t, n / (merge * merge), merge * merge * fine.cols);
 }
 

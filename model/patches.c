@@ -2,9 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-#include "base/mem.h"
+#include <string.h>
 
 enum { MAX_PIXELS = 1 << 26,         /* of a resized image: nobody may ask for more */
        MAX_RATIO = 200 };            /* of its longer side to the shorter           */
@@ -183,69 +181,62 @@ int patches_positions(const struct model *m, const int32_t *ids, int n, const st
     return next;
 }
 
-void patch_grid_init(struct patch_grid *g, const struct patches *p, const struct image_plan *plan)
+struct patch_grid patch_grid(const struct patches *p, const struct image_plan *plan)
 {
-    int merge = p->merge, at = 0;
-    g->h = plan->grid_h * merge;
-    g->w = plan->grid_w * merge;
-    g->n = g->h * g->w;
-    g->row = xmalloc((size_t)g->n * sizeof *g->row);
-    g->col = xmalloc((size_t)g->n * sizeof *g->col);
-    for (int y = 0; y < g->h; y += merge)
-        for (int x = 0; x < g->w; x += merge)
-            for (int i = 0; i < merge * merge; i++, at++) {
-                g->row[at] = y + i / merge;
-                g->col[at] = x + i % merge;
-            }
+    int h = plan->grid_h * p->merge, w = plan->grid_w * p->merge;
+    return (struct patch_grid){ .h = h, .w = w, .n = h * w, .merge = p->merge };
 }
 
-void patch_grid_free(struct patch_grid *g)
+/* Blocks of merge x merge patches row by row, and inside a block row by row. */
+int patch_row(const struct patch_grid *g, int i)
 {
-    free(g->row);
-    free(g->col);
+    int area = g->merge * g->merge, blocks = g->w / g->merge;
+    return i / area / blocks * g->merge + i % area / g->merge;
+}
+
+int patch_col(const struct patch_grid *g, int i)
+{
+    int area = g->merge * g->merge, blocks = g->w / g->merge;
+    return i / area % blocks * g->merge + i % g->merge;
 }
 
 void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out, int shape[4])
 {
-    struct patch_grid g;
+    struct patch_grid g = patch_grid(p, plan);
     int side = p->patch;
-    patch_grid_init(&g, p, plan);
     shape[0] = g.n;
     shape[1] = 3 * p->frames * side * side;
     shape[2] = shape[3] = 1;
     for (int i = 0; out && i < g.n; i++)
         for (int k = 0; k < shape[1]; k++) {
-            int c = k / (side * side * p->frames), y = g.row[i] * side + k / side % side, x = g.col[i] * side + k % side;
+            int c = k / (side * side * p->frames), y = patch_row(&g, i) * side + k / side % side, x = patch_col(&g, i) * side + k % side;
             *out++ = pixel_value(&p->pixels, rgb[((size_t)y * (size_t)plan->width + (size_t)x) * 3 + (size_t)c], c);
         }
-    patch_grid_free(&g);
 }
 
 const int *patch_grid_places(struct run *r, const struct patch_grid *g, const int *order)
 {
-    int *pos = xcalloc((size_t)g->n * 3, sizeof *pos);
+    int *pos = nn_host(r, 3 * g->n);
+    memset(pos, 0, 3 * (size_t)g->n * sizeof *pos);
     for (int i = 0; i < g->n; i++) {
         int from = order ? order[i] : i;
-        pos[i] = g->row[from];
-        pos[g->n + i] = g->col[from];
+        pos[i] = patch_row(g, from);
+        pos[g->n + i] = patch_col(g, from);
     }
-    const int *out = nn_ints(r, pos, 3 * g->n);
-    free(pos);
-    return out;
+    return nn_ints(r, pos, 3 * g->n);
 }
 
 struct tensor patches_embed(struct run *r, const struct patches *p, const struct encode *in, const struct patch_grid *g)
 {
     struct conv c = { in->plan.height, in->plan.width, p->patch, p->patch, 0, ACT_NONE };
     struct tensor out = nn_new(r, g->n, p->embed.out);
-    int *idx = xmalloc((size_t)g->n * sizeof *idx);
+    int *idx = nn_host(r, g->n);
     for (int i = 0; i < g->n; i++)
-        idx[i] = g->row[i] * g->w + g->col[i];
+        idx[i] = patch_row(g, i) * g->w + patch_col(g, i);
     NN_SCRATCH(r) {
         struct tensor x = nn_pixels(r, in->rgb, c.h * c.w, p->pixels.scale, p->pixels.shift);
         x = nn_conv(r, x, &p->embed, c);
         r->ops->gather(r->dev, out, x, 1, nn_ints(r, idx, g->n), NULL);
     }
-    free(idx);
     return out;
 }

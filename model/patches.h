@@ -49,12 +49,10 @@ int  patches_positions(const struct model *m, const int32_t *ids, int n, const s
 /* The reference's pixel_values (patches, 3 * frames * patch * patch): family.pixel_values. */
 void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out, int shape[4]);
 
-struct patch_grid {              /* of one image being encoded */
-    int h, w, n;                 /* in patches                 */
-    int *row, *col;              /* (n) owned                  */
-};
-void patch_grid_init(struct patch_grid *g, const struct patches *p, const struct image_plan *plan);
-void patch_grid_free(struct patch_grid *g);
+struct patch_grid { int h, w, n, merge; };      /* of one image, in patches: n = h * w */
+struct patch_grid patch_grid(const struct patches *p, const struct image_plan *plan);
+int patch_row(const struct patch_grid *g, int i);    /* of patch i in the reference's order */
+int patch_col(const struct patch_grid *g, int i);
 /* Device pos (3, n): row, column, unused. `order` (n) or NULL: patch i of the result is order[i]. */
 const int *patch_grid_places(struct run *r, const struct patch_grid *g, const int *order);
 /* Pixels -> embedded patches (n, hidden) in the reference's order. */

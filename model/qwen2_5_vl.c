@@ -3,7 +3,6 @@
  *     patches, reordered by windows -> vision layers (RMSNorm, gated MLP; inside windows or over the image)
  *     -> norm -> 2x2 neighbours -> MLP -> put back in order -> image tokens
  *     the decoder of Qwen2, its rotary embedding in sections for t, h, w */
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "model/vlm.h"
@@ -62,48 +61,40 @@ static int qwen2_5_vl_load(struct model *m, struct loader *l, struct err *e)
                                               .vision_roots = qwen2_vl_vision_roots, .load_vision = load_vision });
 }
 
-struct windows {                     /* host arrays, owned                                      */
+struct windows {                     /* host arrays, the run's                                    */
     int *order;                      /* (patches) reordered patch i is order[i] of the image    */
     int *undo;                       /* (tokens) image token i is undo[i] of the reordered ones */
     int *first;                      /* (n + 1) first patch of each window                      */
     int  n;
 };
 
-static void windows_init(struct windows *s, const struct image_plan *p, int side, int unit)
+/* The image cut into windows of `side` x `side` tokens, of `unit` patches each. */
+static struct windows windows_of(struct run *r, const struct image_plan *p, int side, int unit)
 {
     int at = 0;
-    *s = (struct windows){ .order = xmalloc((size_t)(p->n_tokens * unit) * sizeof(int)),
-                           .undo = xmalloc((size_t)p->n_tokens * sizeof(int)),
-                           .first = xmalloc((size_t)(p->n_tokens + 1) * sizeof(int)) };
+    struct windows s = { .order = nn_host(r, p->n_tokens * unit), .undo = nn_host(r, p->n_tokens),
+                         .first = nn_host(r, p->n_tokens + 1) };
     for (int y0 = 0; y0 < p->grid_h; y0 += side)
         for (int x0 = 0; x0 < p->grid_w; x0 += side) {
-            s->first[s->n++] = at * unit;
+            s.first[s.n++] = at * unit;
             for (int y = y0; y < y0 + side && y < p->grid_h; y++)
                 for (int x = x0; x < x0 + side && x < p->grid_w; x++, at++) {
                     int token = y * p->grid_w + x;
-                    s->undo[token] = at;
+                    s.undo[token] = at;
                     for (int k = 0; k < unit; k++)
-                        s->order[at * unit + k] = token * unit + k;
+                        s.order[at * unit + k] = token * unit + k;
                 }
         }
-    s->first[s->n] = at * unit;
-}
-
-static void windows_free(struct windows *s)
-{
-    free(s->order);
-    free(s->undo);
-    free(s->first);
+    s.first[s.n] = at * unit;
+    return s;
 }
 
 static void qwen2_5_vl_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct qwen2_5_vl *q = m->impl;
     const struct vlm *v = &q->vlm;
-    struct patch_grid grid;
-    struct windows win;
-    patch_grid_init(&grid, &v->patches, &in->plan);
-    windows_init(&win, &in->plan, q->window, v->patches.merge * v->patches.merge);
+    struct patch_grid grid = patch_grid(&v->patches, &in->plan);
+    struct windows win = windows_of(r, &in->plan, q->window, v->patches.merge * v->patches.merge);
     const int all[2] = { 0, grid.n }, *whole = nn_ints(r, all, 2), *windows = nn_ints(r, win.first, win.n + 1);
     const int *order = nn_ints(r, win.order, grid.n), *undo = nn_ints(r, win.undo, in->plan.n_tokens);
     const int *places = patch_grid_places(r, &grid, win.order);
@@ -116,8 +107,6 @@ static void qwen2_5_vl_encode(const struct model *m, struct run *r, const struct
         block_vision_attend(r, x, &v->vision[i], places, q->whole[i] ? 1 : win.n, q->whole[i] ? whole : windows);
         block_vision_mlp_gated(r, x, &v->vision[i], v->act);
     }
-    patch_grid_free(&grid);
-    windows_free(&win);
     nn_norm_to(r, x, x, &q->merger.norm);
     x = vlm_merge(r, &q->merger, nn_reshape(x, in->plan.n_tokens, q->merger.in.in));
     x = nn_gather(r, x, x.rows, 1, undo, NULL);

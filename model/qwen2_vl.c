@@ -45,11 +45,9 @@ static void qwen2_vl_encode(const struct model *m, struct run *r, const struct e
 {
     const struct qwen2_vl *q = m->impl;
     const struct vlm *v = &q->vlm;
-    struct patch_grid grid;
-    patch_grid_init(&grid, &v->patches, &in->plan);
+    struct patch_grid grid = patch_grid(&v->patches, &in->plan);
     const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
     struct tensor x = patches_embed(r, &v->patches, in, &grid);
-    patch_grid_free(&grid);
     for (int i = 0; i < v->n_vision; i++) {
         block_vision_attend(r, x, &v->vision[i], places, 1, first);
         block_vision_mlp(r, x, &v->vision[i], v->act);

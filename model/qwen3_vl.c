@@ -6,7 +6,6 @@
  *     the decoder of Qwen3, its rotary embedding interleaved for t, h, w */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "model/vlm.h"
@@ -109,22 +108,19 @@ static float sample_at(int i, int n, int side, int tap[2])
 /* x += the position table sampled at the patches */
 static void add_positions(struct run *r, struct tensor x, const struct qwen3_vl *q, const struct patch_grid *grid)
 {
-    size_t n = (size_t)grid->n;
-    int *idx = xmalloc(n * 4 * sizeof *idx), ty[2], tx[2];
-    float *w = xmalloc(n * 4 * sizeof *w);
-    for (size_t i = 0; i < n; i++) {
-        float fy = sample_at(grid->row[i], grid->h, q->side, ty), fx = sample_at(grid->col[i], grid->w, q->side, tx);
+    int n = grid->n, *idx = nn_host(r, n * 4), ty[2], tx[2];
+    float *w = nn_host_floats(r, n * 4);
+    for (int i = 0; i < n; i++) {
+        float fy = sample_at(patch_row(grid, i), grid->h, q->side, ty), fx = sample_at(patch_col(grid, i), grid->w, q->side, tx);
         for (int k = 0; k < 4; k++) {
-            idx[i * 4 + (size_t)k] = ty[k / 2] * q->side + tx[k % 2];
-            w[i * 4 + (size_t)k] = (k / 2 ? fy : 1 - fy) * (k % 2 ? fx : 1 - fx);
+            idx[i * 4 + k] = ty[k / 2] * q->side + tx[k % 2];
+            w[i * 4 + k] = (k / 2 ? fy : 1 - fy) * (k % 2 ? fx : 1 - fx);
         }
     }
     NN_SCRATCH(r) {
-        const int *at = nn_ints(r, idx, (int)n * 4);
-        nn_add(r, x, x, nn_gather(r, q->positions, (int)n, 4, at, nn_floats(r, w, (int)n * 4)));
+        const int *at = nn_ints(r, idx, n * 4);
+        nn_add(r, x, x, nn_gather(r, q->positions, n, 4, at, nn_floats(r, w, n * 4)));
     }
-    free(idx);
-    free(w);
 }
 
 static void merge(struct run *r, struct tensor to, const struct merger *g, struct tensor x, const int *rows)
@@ -137,12 +133,10 @@ static void qwen3_vl_encode(const struct model *m, struct run *r, const struct e
     const struct qwen3_vl *q = m->impl;
     const struct vlm *v = &q->vlm;
     int tokens = in->plan.n_tokens, wide = q->merger.in.in, deep = 0;
-    struct patch_grid grid;
-    patch_grid_init(&grid, &v->patches, &in->plan);
+    struct patch_grid grid = patch_grid(&v->patches, &in->plan);
     const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
     struct tensor x = patches_embed(r, &v->patches, in, &grid);
     add_positions(r, x, q, &grid);
-    patch_grid_free(&grid);
     for (int i = 0; i < v->n_vision; i++) {
         block_vision_attend(r, x, &v->vision[i], places, 1, first);
         block_vision_mlp(r, x, &v->vision[i], v->act);

@@ -73,17 +73,18 @@ void trial_close(struct trial *t)
     free(t->fill);
 }
 
-struct run trial_run(struct trial *t, size_t scratch)
+struct run trial_run(struct trial *t, struct pass_memory memory)
 {
     const struct backend *b = t->m->backend;
-    return (struct run){ .ops = &b->ops, .backend = b, .dev = t->m->device, .kv = t->kv, .scratch = on_device(t, NULL, scratch),
-                         .size = scratch };
+    return (struct run){ .ops = &b->ops, .backend = b, .dev = t->m->device, .kv = t->kv, .size = memory.scratch,
+                         .scratch = on_device(t, NULL, memory.scratch), .host_size = memory.host, .host = xmalloc(memory.host) };
 }
 
 void trial_release(struct trial *t, struct run *r)
 {
     assert(r->peak <= r->size);
     forget(t, r->scratch);
+    free(r->host);
 }
 
 void trial_rewind(struct trial *t) { t->n_done = t->next_pos = 0; }

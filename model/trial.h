@@ -14,6 +14,7 @@
  * failed. */
 #ifndef MODEL_TRIAL_H
 #define MODEL_TRIAL_H
+#include "model/measure.h"
 #include "model/model.h"
 #include "model/nn.h"
 
@@ -40,7 +41,7 @@ void trial_close(struct trial *t);
 /* An image whose size plan_image() leaves as it is; -1: it does not. */
 int  trial_image(struct trial *t, const uint8_t *rgb, int width, int height, struct err *e);
 /* A run with scratch of exactly this size; trial_release() after it. */
-struct run trial_run(struct trial *t, size_t scratch);
+struct run trial_run(struct trial *t, struct pass_memory memory);
 void trial_release(struct trial *t, struct run *r);
 /* pos (3, n) of a prompt with the trial's images; free(). */
 int32_t *trial_positions(const struct trial *t, const int32_t *ids, int n, int *next);

@@ -94,7 +94,8 @@ static void step(const struct model *m, const struct scenario *s)
                          .max_kv = s->context };
     struct forward in = { .batch = { rows, s->seqs, s->rows, put(limit, rows), put(pos, 3 * rows), put(first, s->seqs + 1), &view },
                           .out_rows = put(first, s->seqs), .n_out = s->seqs };
-    struct run r = { .ops = &real->ops, .backend = real, .dev = dev, .kv = kv, .size = model_measure_forward(m, rows, s->seqs, s->seqs, 0) };
+    struct pass_memory memory = model_measure_forward(m, rows, s->seqs, s->seqs, 0);
+    struct run r = { .ops = &real->ops, .backend = real, .dev = dev, .kv = kv, .size = memory.scratch };
     r.scratch = on_device(r.size);
     m->family->forward(m, &r, &in);
     report(s->name);
@@ -114,10 +115,13 @@ static void screenshot(const struct model *m)
     in.rows = put(rows, n);
     in.rgb = on_device((size_t)in.plan.width * (size_t)in.plan.height * 3);
     in.pool = (struct tensor){ on_device((size_t)n * (size_t)m->image_row_width * sizeof(float)), F32, n, m->image_row_width, m->image_row_width };
-    struct run r = { .ops = &real->ops, .backend = real, .dev = dev, .size = model_measure_encode(m, &in.plan) };
+    struct pass_memory memory = model_measure_encode(m, &in.plan);
+    struct run r = { .ops = &real->ops, .backend = real, .dev = dev, .size = memory.scratch, .host_size = memory.host,
+                     .host = xmalloc(memory.host) };
     r.scratch = on_device(r.size);
     m->family->encode_image(m, &r, &in);
     report("screenshot");
+    free(r.host);
     free(rows);
 }
 

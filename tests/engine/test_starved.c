@@ -13,8 +13,12 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/json_watch.h"
+#include "base/mem.h"
 #include "engine/detok.h"
+#include "engine/scheduler.h"
 #include "engine/text.h"
+#include "model/measure.h"
+#include "model/nn.h"
 #include "tests/suite.h"
 #include "tokenizer/tokenizer.h"
 
@@ -25,12 +29,14 @@ void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *p, size_t n);
 
 static long left = -1;         /* allocations before the one that fails; -1: none fails */
+static bool all;               /* that one, and every one after it             */
 static bool failed;
 
 static bool fails(void)
 {
     if (left < 0 || left-- > 0)
         return false;
+    left = all ? 0 : left;
     failed = true;
     errno = ENOMEM;
     return true;
@@ -200,8 +206,117 @@ START_TEST(rendering)
 }
 END_TEST
 
+/* ---- the engine's thread ---- */
+
+static float *encode_image(const struct model *m, struct run *r, struct encode *in, size_t n)
+{
+    m->family->encode_image(m, r, in);
+    ck_assert_ptr_null(m->backend->sync(m->device));
+    float *rows = malloc(n * sizeof *rows);
+    m->backend->download(m->device, rows, in->pool.data, n * sizeof *rows);
+    ck_assert_ptr_null(m->backend->sync(m->device));
+    return rows;
+}
+
+/* An image is encoded with no memory but what was measured, and taken, before. */
+static void encode_without_memory(const char *dir)
+{
+    struct err e;
+    struct device *dev;
+    ck_assert_int_eq(backend_cpu.open(&dev, 2, &e), 0);
+    struct model_options opt = { .backend = &backend_cpu, .device = dev };
+    struct model *m = model_open(dir, &opt, &e);
+    ck_assert_msg(m != NULL, "%s", e.text);
+    struct encode in = { 0 };
+    ck_assert_int_eq(m->family->plan_image(m, 300, 500, NULL, &in.plan, &e), 0);
+    int n = in.plan.n_tokens, width = m->image_row_width, *rows = xcalloc((size_t)(n + in.plan.n_cells), sizeof *rows);
+    for (int i = 0; i < n + in.plan.n_cells; i++)
+        rows[i] = i < n ? i : i - n;
+    uint8_t *rgb = xcalloc((size_t)in.plan.width * (size_t)in.plan.height, 3);
+    for (int i = 0; i < in.plan.width * in.plan.height * 3; i++)
+        rgb[i] = (uint8_t)(i * 7 % 251);
+    struct kv kv[2] = { [1] = { .dtype = F32, .page = 32, .n_pages = in.plan.n_cells / 32 + 1, .layers = m->image_kv.layers,
+                                .n_kv = m->image_kv.n_kv, .dim = m->image_kv.dim } };
+    size_t entries = (size_t)kv[1].layers * (size_t)kv[1].n_pages * 32 * (size_t)kv[1].n_kv * (size_t)kv[1].dim;
+    kv[1].k = xcalloc(entries, sizeof(float));
+    kv[1].v = xcalloc(entries, sizeof(float));
+    in.pool = (struct tensor){ xcalloc((size_t)n * (size_t)width, sizeof(float)), F32, n, width, width };
+    in.rgb = rgb, in.rows = rows, in.slots = in.plan.n_cells ? rows + n : NULL;
+    struct pass_memory memory = model_measure_encode(m, &in.plan);
+    struct run r = { .ops = &backend_cpu.ops, .backend = &backend_cpu, .dev = dev, .kv = kv, .size = memory.scratch,
+                     .host_size = memory.host, .scratch = xmalloc(memory.scratch), .host = xmalloc(memory.host) };
+    float *want = encode_image(m, &r, &in, (size_t)n * (size_t)width);
+    ck_assert_uint_eq(r.host_used, memory.host);
+    ck_assert_uint_gt(memory.host, 0);
+    r.used = r.host_used = 0;
+    memset(in.pool.data, 0, (size_t)n * (size_t)width * sizeof(float));
+    failed = false, all = true, left = 0;
+    m->family->encode_image(m, &r, &in);
+    left = -1, all = false;
+    ck_assert_msg(!failed, "%s: encoding an image allocates", dir);
+    ck_assert_mem_eq(in.pool.data, want, (size_t)n * (size_t)width * sizeof(float));
+    free(want), free(rows), free(rgb), free(kv[1].k), free(kv[1].v), free(in.pool.data), free(r.scratch), free(r.host);
+    model_close(m);
+    backend_cpu.close(dev);
+}
+
+START_TEST(encoding_an_image_allocates_nothing)
+{
+    static const char *const dirs[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/tied", "tests/model/qwen2_5_vl/windows",
+                                        "tests/model/qwen3_vl/deepstack", "models/open-autoglm-v1" };
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++)
+        encode_without_memory(dirs[i]);
+}
+END_TEST
+
+START_TEST(an_image_without_an_entry_fails_its_request_alone)
+{
+    struct images images;
+    struct pages pages;
+    struct step step = { .seq = xcalloc(4, sizeof *step.seq) };
+    struct prompt_image image = { .key = { 1, 1 }, .start = 2, .plan = { .n_tokens = 20, .n_cells = 20 } };
+    struct prompt prompts[2] = { { .n = 40, .n_images = 1, .images = &image }, { .n = 40 } };
+    struct request r[2];
+    struct image_entry *held[2] = { NULL, NULL };
+    int32_t ids[64] = { 0 };
+    int id[2][8];
+    struct hash hash[2][8];
+    pages_init(&pages, 16);
+    images_init(&images, 16, 16);
+    struct scheduler s = { .pages = &pages, .images = &images, .max_seqs = 4, .max_rows = 512, .image_kv = true, .prefix_cache = true };
+    for (int i = 0; i < 2; i++) {
+        r[i] = (struct request){ .prompt = &prompts[i], .n_ids = 40, .ids = ids, .pages = id[i], .hash = hash[i], .images = &held[i],
+                                 .max_len = 64, .n_cached = -1, .number = (uint64_t)i };
+        list_push(&s.waiting, &r[i]);
+    }
+    left = 0;
+    scheduler_plan(&s, &step);
+    left = -1;
+    ck_assert_ptr_eq(step.starved, &r[0]);
+    ck_assert_int_eq(s.waiting.n, 2);
+    ck_assert_int_eq(images.rows.n, 16);
+    ck_assert_int_eq(images.kv.n, 16);
+    list_remove(&s.waiting, &r[0]);            /* as the engine does with it */
+    scheduler_release(&s, &r[0]);
+    scheduler_plan(&s, &step);
+    ck_assert_ptr_null(step.starved);
+    ck_assert_int_eq(step.n_seqs, 1);
+    ck_assert_ptr_eq(step.seq[0].r, &r[1]);
+    list_push(&s.waiting, &r[0]);              /* and with memory it has its image */
+    scheduler_plan(&s, &step);
+    ck_assert_ptr_eq(step.encode, &r[0]);
+    for (int i = 0; i < 2; i++)
+        scheduler_release(&s, &r[i]);
+    pages_free(&pages);
+    images_free(&images);
+    free(step.seq);
+}
+END_TEST
+
 static void add_tests(TCase *c)
 {
+    tcase_add_test(c, encoding_an_image_allocates_nothing);
+    tcase_add_test(c, an_image_without_an_entry_fails_its_request_alone);
     tcase_add_test(c, encoding);
     tcase_add_test(c, decoding);
     tcase_add_test(c, rendering);
