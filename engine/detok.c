@@ -7,9 +7,10 @@
 
 enum { MAX_TEXT = 1 << 26, TAIL = 24 };
 
-int detok_init(struct detok *d, const struct tokenizer *t, const char *const *stop, int n_stop, bool keep_special)
+int detok_init(struct detok *d, const struct tokenizer *t, const struct params *p)
 {
-    *d = (struct detok){ .t = t, .stop = stop, .n_stop = n_stop, .keep_special = keep_special };
+    *d = (struct detok){ .t = t, .stop = p->stop, .n_stop = p->n_stop, .keep_special = p->keep_special_tokens,
+                         .include_stop = p->include_stop, .least = p->min_tokens };
     buf_init(&d->held, MAX_TEXT);
     if (!tokenizer_streams(t))
         d->tail = malloc(TAIL * sizeof *d->tail);
@@ -115,9 +116,10 @@ const char *detok_add(struct detok *d, int32_t id, struct buf *out)
         return NULL;
     }
     size_t at;
-    const char *stop = find_stop(d, &at);
+    const char *stop = d->least > 0 ? NULL : find_stop(d, &at);
+    d->least -= d->least > 0;
     if (stop) {
-        send(d, at, out);
+        send(d, d->include_stop ? at + strlen(stop) : at, out);
         d->held.len = 0;
         return stop;
     }

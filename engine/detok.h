@@ -7,23 +7,25 @@
 #include <stdbool.h>
 
 #include "base/buf.h"
+#include "engine/engine.h"
 #include "tokenizer/tokenizer.h"
 
 struct detok {
     const struct tokenizer *t;     /* borrowed */
     const char *const *stop;       /* borrowed, (n_stop), none empty */
     int  n_stop;
-    bool keep_special;
+    bool keep_special, include_stop;
+    int  least;                    /* so many tokens are added without looking for stop strings     */
     struct buf held;               /* bytes that cannot be sent yet  */
     int32_t *tail;                 /* owned; the last ids, where text depends on its neighbours */
     int  n_tail, n_shown;          /* of tail, and how many of them are already in the text     */
 };
 
-int  detok_init(struct detok *d, const struct tokenizer *t, const char *const *stop, int n_stop, bool keep_special);
+int  detok_init(struct detok *d, const struct tokenizer *t, const struct params *p);
 void detok_free(struct detok *d);
 
-/* Takes one token; appends what can be sent to out. Returns the stop string that
- * is now complete (the text ends before it; nothing may be added after), or NULL. */
+/* Takes one token; appends what can be sent to out. Returns the stop string that is now complete, or NULL: the text ends
+ * before it, or with it if include_stop; nothing may be added after. */
 const char *detok_add(struct detok *d, int32_t id, struct buf *out);
 
 /* The answer ends here: appends what was held back, an unfinished sequence as U+FFFD. */

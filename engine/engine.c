@@ -36,6 +36,7 @@ struct engine {
     struct device *device;             /* owned */
     struct model  *model;              /* owned */
     struct text    text;
+    struct ends    ends;
     struct prompt_limits limits;
     FILE          *trace;              /* owned; NULL: none */
     pthread_t      thread;
@@ -135,6 +136,8 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
         rc = selftest(g, opt, e);
     if (rc == 0)
         rc = text_open(&g->text, opt->model_dir, opt->chat_template, g->setup.opt.content_format, g->model->image_token, e);
+    if (rc == 0)
+        ends_find(&g->ends, g->model, &g->text);
     if (rc == 0)
         rc = runner_open(&g->runner, g->model, &g->model->backend->ops, &g->setup.sizes, e);
     if (rc < 0 && !g->model)
@@ -288,14 +291,6 @@ static void refuse_starved(struct engine *g, struct request *r)
     retire(g, r, &g->sched.waiting, &g->stats.v.finished_error);
 }
 
-static bool is_eos(const struct model *m, int id)
-{
-    for (int i = 0; i < m->n_eos; i++)
-        if (m->eos[i] == id)
-            return true;
-    return false;
-}
-
 /* One new token of r, as far as the next step has to know of it. */
 static void take_token(struct engine *g, struct request *r, const struct sampled *s)
 {
@@ -316,9 +311,11 @@ static void take_token(struct engine *g, struct request *r, const struct sampled
 static void tell(struct engine *g, struct request *r, const struct sampled *s)
 {
     buf_clear(&g->delta);
-    if (!r->params.ignore_eos && is_eos(g->model, s->id)) {
+    if (ends_hold(r->ends, r->n_ends, s->id)) {
+        if (r->params.include_stop)
+            detok_add(&r->detok, s->id, &g->delta);
         detok_end(&r->detok, &g->delta);
-        request_finish(r, FINISH_STOP, NULL, &g->delta);
+        request_finish_at(r, s->id, &g->delta);
         retire(g, r, &g->sched.running, &g->stats.v.finished_stop);
         return;
     }
@@ -340,8 +337,8 @@ static void tell(struct engine *g, struct request *r, const struct sampled *s)
 /* Can the text wait until the device has its next step? Not a first token, and not one that may end the request. */
 static bool may_be_late(const struct engine *g, const struct request *r, int id)
 {
-    bool first = request_answer_len(r) == 1, eos = !r->params.ignore_eos && is_eos(g->model, id);
-    return g->model->backend->async && !first && !eos && r->params.n_stop == 0 && r->n_ids < r->max_len;
+    bool first = request_answer_len(r) == 1, ends = ends_hold(r->ends, r->n_ends, id);
+    return g->model->backend->async && !first && !ends && r->params.n_stop == 0 && r->n_ids < r->max_len;
 }
 
 static void deliver(struct engine *g, struct request *r, const struct sampled *s)
@@ -596,6 +593,7 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
         reject(g, e, 503, "out_of_memory", "out of memory for this request");
         return NULL;
     }
+    request_set_ends(r, &g->ends, g->model->vocab);
     if (enqueue(g, r, e) < 0) {
         request_unref(r);
         return NULL;

@@ -27,7 +27,8 @@ struct engine;
 struct prompt;
 struct request;
 
-enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_STOP_BYTES = 4096, ENGINE_MAX_TOP_LOGPROBS = 20, ENGINE_LATENCY_BUCKETS = 20 };
+enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_STOP_BYTES = 4096, ENGINE_MAX_STOP_IDS = 64, ENGINE_MAX_TOP_LOGPROBS = 20,
+       ENGINE_LATENCY_BUCKETS = 20 };
 
 struct engine_options {        /* 0 or NULL: the default */
     const char *model_dir;
@@ -111,6 +112,10 @@ struct params {                /* how to generate; params_default() first */
     int      max_tokens;       /* 0: what is left of the context         */
     const char *stop[ENGINE_MAX_STOP];   /* copied by engine_submit      */
     int      n_stop;
+    int32_t  stop_ids[ENGINE_MAX_STOP_IDS];   /* tokens that end the answer, beside the model's own; outside the vocabulary: no effect */
+    int      n_stop_ids;
+    int      min_tokens;       /* none of all these ends it before so many */
+    bool     include_stop;     /* the text has what ended it, too        */
     bool     ignore_eos, logprobs, keep_special_tokens;
     int      top_logprobs;
 };
@@ -146,6 +151,8 @@ struct event {
     int    n_tokens;                   /* tokens since the last event                               */
     enum finish finish;                /* EVENT_END                                                 */
     const char *stop;                  /* EVENT_END: the stop string that ended it, or NULL         */
+    bool   by_stop_id;                 /* EVENT_END: one of stop_ids ended it, ...                  */
+    int32_t stop_id;                   /* ... this one                                              */
     int    prompt_tokens, cached_tokens, completion_tokens;    /* EVENT_END                        */
     double ttft, total;                /* EVENT_END: seconds since the submission                   */
     struct err err;                    /* EVENT_ERROR                                               */

@@ -63,7 +63,7 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     r->hash = malloc(pages * sizeof *r->hash);
     r->images = calloc((size_t)p->n_images + 1, sizeof *r->images);
     bool ok = copy_stops(r, params) == 0 && init_penalties(r, vocab) == 0 &&
-              detok_init(&r->detok, t, r->params.stop, r->params.n_stop, params->keep_special_tokens) == 0;
+              detok_init(&r->detok, t, &r->params) == 0;
     if (!ok || r->fd < 0 || !r->ids || !r->pages || !r->hash || !r->images) {
         request_unref(r);
         return NULL;
@@ -73,6 +73,16 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     for (int i = 0; i < p->n && params->repetition_penalty != 1; i++)
         request_count(r, p->ids[i], true);
     return r;
+}
+
+void request_set_ends(struct request *r, const struct ends *model, int vocab)
+{
+    for (int i = 0; i < model->n && !r->params.ignore_eos; i++)
+        ends_add(r->ends, &r->n_ends, model->id[i]);
+    r->n_model_ends = r->n_ends;
+    for (int i = 0; i < r->params.n_stop_ids; i++)
+        if (r->params.stop_ids[i] < vocab)
+            ends_add(r->ends, &r->n_ends, r->params.stop_ids[i]);
 }
 
 void request_unref(struct request *r)
@@ -144,10 +154,10 @@ int request_push(struct request *r, const struct buf *text, const struct token_l
     return rc;
 }
 
-void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text)
+/* With the lock held. */
+static void finish(struct request *r, enum finish why, const char *stop, const struct buf *text)
 {
     double now = clock_seconds();
-    pthread_mutex_lock(&r->lock);
     append(r, text, NULL);
     r->ended = true;
     r->end = (struct event){ .kind = EVENT_END, .finish = why, .stop = stop, .prompt_tokens = r->prompt->n,
@@ -158,6 +168,22 @@ void request_finish(struct request *r, enum finish why, const char *stop, const 
         r->end.kind = EVENT_ERROR;
         buf_error(&r->text, &r->end.err, "the answer is too long");
     }
+}
+
+void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text)
+{
+    pthread_mutex_lock(&r->lock);
+    finish(r, why, stop, text);
+    pthread_mutex_unlock(&r->lock);
+    signal_client(r);
+}
+
+void request_finish_at(struct request *r, int32_t id, const struct buf *text)
+{
+    pthread_mutex_lock(&r->lock);
+    finish(r, FINISH_STOP, NULL, text);
+    r->end.by_stop_id = !ends_hold(r->ends, r->n_model_ends, id);
+    r->end.stop_id = id;
     pthread_mutex_unlock(&r->lock);
     signal_client(r);
 }

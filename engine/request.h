@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "engine/detok.h"
+#include "engine/ends.h"
 #include "engine/engine.h"
 #include "engine/images.h"
 #include "engine/prompt.h"
@@ -33,6 +34,8 @@ struct request {
     /* constant after submission */
     struct prompt *prompt;         /* owned */
     struct params  params;         /* stop strings owned */
+    int32_t ends[ENDS_MAX + ENGINE_MAX_STOP_IDS];   /* tokens that end it: the model's ends, then its own stop_ids */
+    int     n_ends, n_model_ends;
     int    max_len;                /* prompt and answer never exceed this         */
 
     /* the engine thread's */
@@ -64,6 +67,9 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
                             const struct tokenizer *t, struct engine_wake *wake);
 void request_unref(struct request *r);
 
+/* Before the submission: which tokens end it, of a vocabulary of so many. */
+void request_set_ends(struct request *r, const struct ends *model, int vocab);
+
 /* Engine's side: counts a token for the penalties. */
 void request_count(struct request *r, int token, bool in_prompt);
 
@@ -71,7 +77,15 @@ void request_count(struct request *r, int token, bool in_prompt);
  * be finished now. A finish after that tells the client of the failure, whatever `why` says. */
 int  request_push(struct request *r, const struct buf *text, const struct token_logprob *lp);
 void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text);
+/* The same for an answer that one of its `ends` ended. */
+void request_finish_at(struct request *r, int32_t id, const struct buf *text);
 void request_fail(struct request *r, const struct err *e);
+
+/* Must the answer go on yet? Then none of `ends` may be sampled. */
+static inline bool request_too_short(const struct request *r)
+{
+    return r->n_ids - r->prompt->n < r->params.min_tokens;
+}
 
 static inline int request_answer_len(const struct request *r) { return r->n_ids - r->prompt->n; }
 

@@ -1,6 +1,7 @@
 #include "engine/runner.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,11 +17,11 @@ static int pages_per_request(const struct runner_sizes *s) { return (s->max_len 
 size_t runner_staging_bytes(const struct runner_sizes *s)
 {
     size_t rows = (size_t)s->max_rows, seqs = (size_t)s->max_seqs, len = (size_t)s->max_len;
-    size_t ints = rows * 11 + seqs * 6 + 8                                     /* row and sequence arrays */
+    size_t ints = rows * 11 + seqs * 7 + 9                                     /* row and sequence arrays */
                 + seqs * (size_t)pages_per_request(s)                          /* block tables            */
                 + (seqs + 1) * (size_t)s->image_kv_pages;                      /* likewise of images; fill */
-    size_t bytes = ints * sizeof(int) + seqs * (sizeof(struct sampling) + sizeof(struct penalty))
-                 + seqs * len * sizeof(struct seen);
+    size_t bytes = ints * sizeof(int) + seqs * (sizeof(struct sampling) + 2 * sizeof(struct penalty))
+                 + seqs * (len + ENDS_MAX + ENGINE_MAX_STOP_IDS) * sizeof(struct seen);
     return bytes + 32 * ALIGN;                                                 /* alignment of each array */
 }
 
@@ -343,8 +344,37 @@ struct sampler {
     const struct seen     *seen;
     const int *seen_first;
     bool penalties;                    /* any row has them */
+    const struct penalty *ban;         /* likewise of the tokens that may not come yet */
+    const struct seen    *banned;
+    const int *banned_first;
+    bool bans;
     int  top_n;                        /* most that any row wants; -1: no logprobs at all */
 };
+
+/* An answer that is too short to end: its ends get a penalty that nothing outweighs. */
+static void stage_bans(struct runner *r, const struct step *step, int n_out, struct sampler *out)
+{
+    struct penalty *ban = stage(r, (size_t)n_out * sizeof *ban);
+    int *first = stage_ints(r, n_out + 1), n = 0, row = 0;
+    for (int s = 0; s < step->n_seqs; s++)
+        n += step->seq[s].samples && request_too_short(step->seq[s].r) ? step->seq[s].r->n_ends : 0;
+    struct seen *banned = stage(r, (size_t)n * sizeof *banned);
+    n = 0;
+    for (int s = 0; s < step->n_seqs; s++) {
+        const struct request *q = step->seq[s].r;
+        if (!step->seq[s].samples)
+            continue;
+        ban[row] = (struct penalty){ .repetition = 1, .presence = INFINITY };
+        first[row++] = n;
+        for (int i = 0; i < q->n_ends && request_too_short(q); i++)
+            banned[n++] = (struct seen){ .token = q->ends[i], .count = 1 };
+    }
+    first[row] = n;
+    out->bans = n > 0;
+    out->ban = on_device(r, ban);
+    out->banned = on_device(r, banned);
+    out->banned_first = on_device(r, first);
+}
 
 static void stage_sampler(struct runner *r, const struct step *step, int n_out, struct sampler *out)
 {
@@ -377,6 +407,7 @@ static void stage_sampler(struct runner *r, const struct step *step, int n_out, 
     out->penalty = on_device(r, penalty);
     out->seen = on_device(r, seen);
     out->seen_first = on_device(r, first);
+    stage_bans(r, step, n_out, out);
 }
 
 /* Logits -> ids and logprobs on the host (valid after sync). Logprobs are the model's own: before the penalties. */
@@ -394,6 +425,8 @@ static void sample(struct runner *r, struct tensor logits, const struct sampler 
     }
     if (s->penalties)
         op->penalize(run->dev, logits, s->seen, s->seen_first, s->penalty);
+    if (s->bans)
+        op->penalize(run->dev, logits, s->banned, s->banned_first, s->ban);
     op->sample(run->dev, ids, logits, s->sampling);
     run->backend->download(run->dev, r->result_ids, ids, (size_t)n * sizeof *ids);
     if (s->top_n >= 0) {

@@ -238,6 +238,8 @@ static void write_finish(struct buf *out, const struct event *end)
     if (end->stop) {
         buf_str(out, ",\"stop_reason\":");
         json_write_string(out, end->stop, strlen(end->stop));
+    } else if (end->by_stop_id) {
+        buf_printf(out, ",\"stop_reason\":%d", end->stop_id);
     }
 }
 

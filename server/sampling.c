@@ -18,6 +18,7 @@ static const struct {
     { "min_p", 0, 1, true, offsetof(struct params, min_p) },
     { "frequency_penalty", -2, 2, true, offsetof(struct params, frequency_penalty) },
     { "presence_penalty", -2, 2, true, offsetof(struct params, presence_penalty) },
+    { "repeat_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },    /* llama.cpp's name: the next one wins */
     { "repetition_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },
 };
 
@@ -35,13 +36,32 @@ static int parse_reals(struct params *p, const json_t *in, struct err *e)
     return 0;
 }
 
+/* How long the answer may be, and has to be: the first of three names that is there; llama.cpp's has -1 for "no limit". */
+static int parse_lengths(struct params *p, const json_t *in, struct err *e)
+{
+    int64_t most[3] = { 0, 0, 0 }, least = 0;
+    if (member_int(in, "", "max_completion_tokens", 1, INT32_MAX, &most[0], e) != 0 ||
+        member_int(in, "", "max_tokens", 1, INT32_MAX, &most[1], e) != 0 ||
+        member_int(in, "", "n_predict", -1, INT32_MAX, &most[2], e) != 0 ||
+        member_int(in, "", "min_tokens", 0, INT32_MAX, &least, e) != 0)
+        return -1;
+    if (most[2] == 0 && json_object_get(in, "n_predict") && !json_is_null(json_object_get(in, "n_predict")))
+        return fields_wrong(e, "invalid_value", "", "n_predict", "must be -1 or at least 1");
+    int i = 0;
+    while (i < 2 && most[i] == 0)
+        i++;
+    p->max_tokens = most[i] < 0 ? 0 : (int)most[i];
+    p->min_tokens = (int)least;
+    if (p->max_tokens > 0 && p->min_tokens > p->max_tokens)
+        return fields_wrong(e, "invalid_value", "", "min_tokens", "must be at most max_tokens (%d)", p->max_tokens);
+    return 0;
+}
+
 static int parse_integers(struct params *p, const json_t *in, struct err *e)
 {
-    int64_t top_k = p->top_k, seed = 0, limit = 0, wide_limit = 0, n = 1;
+    int64_t top_k = p->top_k, seed = 0, n = 1;
     if (member_int(in, "", "top_k", -1, INT32_MAX, &top_k, e) != 0 ||
         member_int(in, "", "seed", INT64_MIN, INT64_MAX, &seed, e) != 0 ||
-        member_int(in, "", "max_tokens", 1, INT32_MAX, &limit, e) != 0 ||
-        member_int(in, "", "max_completion_tokens", 1, INT32_MAX, &wide_limit, e) != 0 ||
         member_int(in, "", "n", 1, 128, &n, e) != 0)
         return -1;
     if (n != 1)
@@ -49,8 +69,7 @@ static int parse_integers(struct params *p, const json_t *in, struct err *e)
     p->top_k = top_k < 0 ? 0 : (int)top_k;
     p->seed = (uint64_t)seed;
     p->has_seed = json_is_number(json_object_get(in, "seed"));
-    p->max_tokens = (int)(wide_limit ? wide_limit : limit);
-    return 0;
+    return parse_lengths(p, in, e);
 }
 
 static int add_stop(struct params *p, const json_t *v, struct err *e)
@@ -80,6 +99,24 @@ static int parse_stop(struct params *p, const json_t *in, struct err *e)
     for (size_t i = 0; i < json_array_size(v); i++)
         if (add_stop(p, json_array_get(v, i), e) != 0)
             return -1;
+    return 0;
+}
+
+static int parse_stop_ids(struct params *p, const json_t *in, struct err *e)
+{
+    json_t *list = NULL;
+    if (member_array(in, "", "stop_token_ids", &list, e) != 0)
+        return -1;
+    if (json_array_size(list) > ENGINE_MAX_STOP_IDS)
+        return fields_wrong(e, "invalid_value", "", "stop_token_ids", "may hold at most %d ids", ENGINE_MAX_STOP_IDS);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        int64_t id = -1;
+        if (json_whole(json_array_get(list, i), &id) == JSON_NOT_WHOLE)
+            return fields_wrong(e, "invalid_type", "", "stop_token_ids", "must be an array of token ids");
+        if (id < 0 || id > INT32_MAX)
+            return fields_wrong(e, "invalid_value", "", "stop_token_ids", "holds at %zu what is no token id", i);
+        p->stop_ids[p->n_stop_ids++] = (int32_t)id;
+    }
     return 0;
 }
 
@@ -132,16 +169,19 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
 {
     struct params *p = &s->params;
     json_t *options = NULL;
-    bool    skip_special = true;
+    bool    skip_special = true, no_trim = false;
     if (parse_reals(p, in, e) != 0 || parse_integers(p, in, e) != 0 || parse_stop(p, in, e) != 0 ||
-        parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, e) != 0)
+        parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, e) != 0)
         return -1;
     if (member_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||
         member_bool(in, "", "skip_special_tokens", &skip_special, e) != 0 ||
+        member_bool(in, "", "include_stop_str_in_output", &p->include_stop, e) != 0 ||
+        member_bool(in, "", "no_stop_trim", &no_trim, e) != 0 ||        /* SGLang's name of it */
         member_bool(in, "", "stream", &s->stream, e) != 0 ||
         member_object(in, "", "stream_options", &options, e) != 0 ||
         (options && member_bool(options, "stream_options", "include_usage", &s->include_usage, e) != 0))
         return -1;
     p->keep_special_tokens = !skip_special;
+    p->include_stop |= no_trim;
     return 0;
 }

@@ -146,9 +146,9 @@ static int pieces(const void *ctx, struct buf *out, struct err *e)
 /* As the engine does it: token by token, with a stop string that does not come. */
 static int stream(const void *ctx, struct buf *out, struct err *e)
 {
-    static const char *const stop[] = { "thisneverhappens" };
+    struct params p = { .stop = { "thisneverhappens" }, .n_stop = 1, .keep_special_tokens = true };
     struct detok d;
-    if (detok_init(&d, ctx, stop, 1, true) < 0)
+    if (detok_init(&d, ctx, &p) < 0)
         return err_memory(e);
     for (int i = 0; i < every_id(ctx) && buf_ok(out); i++)
         detok_add(&d, i, out);

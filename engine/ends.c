@@ -1,0 +1,70 @@
+#include "engine/ends.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+bool ends_hold(const int32_t *list, int n, int32_t id)
+{
+    for (int i = 0; i < n; i++)
+        if (list[i] == id)
+            return true;
+    return false;
+}
+
+void ends_add(int32_t *list, int *n, int32_t id)
+{
+    if (!ends_hold(list, *n, id))
+        list[(*n)++] = id;
+}
+
+static json_t *turn(const char *role, const char *text)
+{
+    return json_pack("{s:s, s:[{s:s, s:s}]}", "role", role, "content", "type", "text", "text", text);
+}
+
+/* The special token that the template writes between an answer and a turn of this role, with nothing but white space
+ * before it: the answer's end, or the beginning of the next turn where answers have no end of their own. -1: none. */
+static int32_t token_after_answer(const struct text *t, const char *role)
+{
+    static const char answer[] = "PROBEanswerPROBE";
+    struct ids ids = { 0 };
+    int32_t found = -1;
+    size_t n = 0;
+    struct chat chat = { .no_generation_prompt = true };
+    chat.messages = json_pack("[o, o, o]", turn("user", "PROBEquestionPROBE"), turn("assistant", answer), turn(role, "PROBEnextPROBE"));
+    char *text = chat.messages ? text_render(t, &chat, &n, NULL) : NULL;
+    const char *at = text ? memmem(text, n, answer, strlen(answer)) : NULL;
+    if (at) {
+        at += strlen(answer);
+        at += strspn(at, " \t\r\n");
+        if (tokenizer_encode(t->tokenizer, at, n - (size_t)(at - text), false, &ids, NULL) == 0 && ids.n > 0 &&
+            tokenizer_is_special(t->tokenizer, ids.id[0]))
+            found = ids.id[0];
+    }
+    ids_free(&ids);
+    free(text);
+    json_decref(chat.messages);
+    return found;
+}
+
+void ends_find(struct ends *e, const struct model *m, const struct text *t)
+{
+    static const char *const roles[] = { "user", "tool", "observation" };
+    const char *eos = json_string_value(json_object_get(tokenizer_names(t->tokenizer), "eos_token"));
+    int32_t more[1 + sizeof roles / sizeof *roles];
+    int n = 0;
+    *e = (struct ends){ 0 };
+    for (int i = 0; i < m->n_eos; i++)
+        ends_add(e->id, &e->n, m->eos[i]);
+    more[n++] = eos ? tokenizer_id(t->tokenizer, eos) : -1;
+    for (size_t i = 0; i < sizeof roles / sizeof *roles && (t->templates.plain || t->templates.tools); i++)
+        more[n++] = token_after_answer(t, roles[i]);
+    for (int i = 0; i < n; i++) {
+        if (more[i] < 0 || more[i] >= m->vocab || more[i] == m->image_token || ends_hold(e->id, e->n, more[i]))
+            continue;
+        ends_add(e->id, &e->n, more[i]);
+        log_info("%s ends an answer too, though the model's configuration does not list it", tokenizer_token(t->tokenizer, more[i]));
+    }
+}
