@@ -5,26 +5,22 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 
+enum { STACK_BYTES = 1 << 20 };        /* virtual; JSON and templates recurse to bounded depths */
+
 void connection_phase(struct connection *c, enum phase p)
 {
-    if (!c)
-        return;                /* there was no memory for it; its request will fail */
     atomic_store(&c->since, clock_seconds());
     atomic_store(&c->phase, p);
 }
 
-struct connection *connection_open(struct connections *all, int fd)
+/* With the lock held. */
+static void add(struct connections *all, struct connection *c)
 {
-    struct connection *c = calloc(1, sizeof *c);
-    if (!c)
-        return NULL;
-    c->fd = fd;
-    connection_phase(c, PHASE_IDLE);
-    pthread_mutex_lock(&all->lock);
     c->next = all->first;
     c->link = &all->first;
     if (c->next)
@@ -32,8 +28,80 @@ struct connection *connection_open(struct connections *all, int fd)
     all->first = c;
     all->n++;
     c->extra = all->n > all->max;
+}
+
+/* With the lock held. */
+static void take_out(struct connections *all, struct connection *c)
+{
+    *c->link = c->next;
+    if (c->next)
+        c->next->link = c->link;
+    all->n--;
+}
+
+/* The life of a connection's thread. Its descriptor is closed under the lock: nobody may shut down
+ * one of the same number that somebody else has opened meanwhile. */
+static void *run(void *arg)
+{
+    struct connection  *c = arg;
+    struct connections *all = c->all;
+    c->serve(c->ctx, c);
+    pthread_mutex_lock(&all->lock);
+    take_out(all, c);
+    close(c->fd);
+    pthread_cond_broadcast(&all->fewer);
     pthread_mutex_unlock(&all->lock);
-    return c;
+    free(c);
+    return NULL;
+}
+
+/* A thread that nobody joins: what it leaves is counted down in run(). */
+static int start_thread(struct connection *c)
+{
+    pthread_attr_t attr;
+    pthread_t      thread;
+    if (pthread_attr_init(&attr) != 0)
+        return -1;
+    pthread_attr_setstacksize(&attr, STACK_BYTES);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    int rc = pthread_create(&thread, &attr, run, c);
+    pthread_attr_destroy(&attr);
+    return rc == 0 ? 0 : -1;
+}
+
+int connection_start(struct connections *all, int fd, void (*serve)(void *ctx, struct connection *c), void *ctx)
+{
+    struct connection *c = calloc(1, sizeof *c);
+    if (!c)
+        return -1;
+    c->fd = fd;
+    c->all = all;
+    c->serve = serve;
+    c->ctx = ctx;
+    connection_phase(c, PHASE_IDLE);
+    pthread_mutex_lock(&all->lock);
+    bool stopping = all->stopping;
+    if (!stopping)
+        add(all, c);
+    pthread_mutex_unlock(&all->lock);
+    if (!stopping && start_thread(c) == 0)
+        return 0;
+    pthread_mutex_lock(&all->lock);
+    if (!stopping)
+        take_out(all, c);
+    pthread_mutex_unlock(&all->lock);
+    free(c);
+    return -1;
+}
+
+bool connections_wait_for_room(struct connections *all)
+{
+    pthread_mutex_lock(&all->lock);
+    while (all->n >= all->max + EXTRA_CONNECTIONS && !all->stopping)
+        pthread_cond_wait(&all->fewer, &all->lock);
+    bool room = !all->stopping;
+    pthread_mutex_unlock(&all->lock);
+    return room;
 }
 
 bool connection_is_extra(struct connections *all, struct connection *c)
@@ -42,17 +110,6 @@ bool connection_is_extra(struct connections *all, struct connection *c)
     bool extra = c->extra = c->extra && all->n > all->max;
     pthread_mutex_unlock(&all->lock);
     return extra;
-}
-
-void connection_close(struct connections *all, struct connection *c)
-{
-    pthread_mutex_lock(&all->lock);
-    *c->link = c->next;
-    if (c->next)
-        c->next->link = c->link;
-    all->n--;
-    pthread_mutex_unlock(&all->lock);
-    free(c);
 }
 
 int connections_count(struct connections *all, enum phase least)
@@ -122,9 +179,9 @@ static void *reap(void *ctx)
         if (all->limit[i] > 0 && all->limit[i] / 4 < pause)
             pause = all->limit[i] / 4;
     pthread_mutex_lock(&all->lock);
-    while (!all->stopping) {
+    while (!all->stopping || all->n > 0) {
         struct timespec until = seconds_from_now(pause < 0.05 ? 0.05 : pause);
-        pthread_cond_timedwait(&all->stop, &all->lock, &until);
+        pthread_cond_timedwait(&all->reap, &all->lock, &until);
         shut_down_overdue(all);
     }
     pthread_mutex_unlock(&all->lock);
@@ -137,17 +194,33 @@ int connections_start(struct connections *all, int max, double idle, double read
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&all->stop, &monotonic);
+    pthread_cond_init(&all->reap, &monotonic);
+    pthread_cond_init(&all->fewer, NULL);
     pthread_condattr_destroy(&monotonic);
     pthread_mutex_init(&all->lock, NULL);
     return pthread_create(&all->reaper, NULL, reap, all) == 0 ? 0 : -1;
 }
 
-void connections_stop(struct connections *all)
+void connections_close_all(struct connections *all)
 {
     pthread_mutex_lock(&all->lock);
     all->stopping = true;
-    pthread_cond_signal(&all->stop);
+    for (struct connection *c = all->first; c; c = c->next)
+        shutdown(c->fd, SHUT_RDWR);
+    pthread_cond_broadcast(&all->fewer);
+    pthread_mutex_unlock(&all->lock);
+}
+
+void connections_stop(struct connections *all)
+{
+    connections_close_all(all);
+    pthread_mutex_lock(&all->lock);
+    while (all->n > 0)
+        pthread_cond_wait(&all->fewer, &all->lock);
+    pthread_cond_signal(&all->reap);
     pthread_mutex_unlock(&all->lock);
     pthread_join(all->reaper, NULL);
+    pthread_cond_destroy(&all->fewer);
+    pthread_cond_destroy(&all->reap);
+    pthread_mutex_destroy(&all->lock);
 }

@@ -1,9 +1,9 @@
 /* server/connections.h - the open connections, what each is doing and since
  * when, and the reaper that shuts down those that take too long.
  *
- * MHD's own timeout counts from the last byte, which a client that sends a byte
- * a second never passes and a request that waits long for its first token
- * wrongly does. So it is off. The reaper looks once in a while and shuts down
+ * A limit for each phase, and not for the time since the last byte: a client
+ * that sends a byte a second never passes that, and a request that waits long
+ * for its first token wrongly does. The reaper looks once in a while and shuts down
  * overdue connections (shutdown(2), under the lock that their closing takes as
  * well, so that the descriptor is still theirs); their threads see that and
  * tidy up. A client that is being written to is overdue when it has taken
@@ -29,8 +29,11 @@ enum phase {
     N_PHASES
 };
 
-struct connection {
-    int fd;                    /* borrowed                                     */
+struct connection {            /* freed by its thread */
+    int fd;                    /* owned                                        */
+    struct connections *all;
+    void (*serve)(void *ctx, struct connection *c);      /* what its thread does */
+    void *ctx;
     _Atomic int phase;
     _Atomic double since;      /* clock_seconds() of its begin or last progress */
     uint64_t acked;            /* bytes that its side had taken at the reaper's last look */
@@ -41,20 +44,26 @@ struct connection {
 struct connections {
     double limit[N_PHASES];    /* seconds; 0: none                             */
     pthread_mutex_t lock;      /* of everything below                          */
-    pthread_cond_t  stop;
-    bool stopping;
+    pthread_cond_t  reap;      /* the reaper shall look again                  */
+    pthread_cond_t  fewer;     /* a connection has ended, or all are to end    */
+    bool stopping;             /* no more are taken                            */
     struct connection *first;
     int n, max;
     pthread_t reaper;
 };
 
 int  connections_start(struct connections *all, int max, double idle, double read, double write);   /* -1: no thread */
-void connections_stop(struct connections *all);
+void connections_close_all(struct connections *all);     /* takes no more, shuts down those that there are */
+void connections_stop(struct connections *all);          /* the same, and waits for their threads          */
 
-struct connection *connection_open(struct connections *all, int fd);
-void               connection_close(struct connections *all, struct connection *c);   /* before its fd is closed */
-void               connection_phase(struct connection *c, enum phase p);
-bool               connection_is_extra(struct connections *all, struct connection *c);
+/* Waits until another connection may be accepted; false: they are being closed. */
+bool connections_wait_for_room(struct connections *all);
+
+/* Owns the socket `fd` from now on and calls `serve` on a thread of its own; what serve returns from is closed.
+ * -1: there is no memory or no thread for it, or all are being closed; the descriptor stays the caller's. */
+int  connection_start(struct connections *all, int fd, void (*serve)(void *ctx, struct connection *c), void *ctx);
+void connection_phase(struct connection *c, enum phase p);
+bool connection_is_extra(struct connections *all, struct connection *c);
 
 int connections_count(struct connections *all, enum phase least);   /* in this phase or a later one */
 

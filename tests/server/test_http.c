@@ -80,6 +80,8 @@ static void send_all(int fd, const char *s, size_t n)
     }
 }
 
+static void send_text(int fd, const char *s) { send_all(fd, s, strlen(s)); }
+
 static void send_post(int fd, const char *path, const char *headers, const char *body, size_t n)
 {
     char head[512];
@@ -192,19 +194,19 @@ START_TEST(statuses)
 {
     start("--api-key", "secret", NULL);
     static const struct { const char *request; int status; const char *holds; } cases[] = {
-        { "GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", 200, "\"ok\"" },
-        { "HEAD /health HTTP/1.1\r\nConnection: close\r\n\r\n", 200, "Content-Length: 31" },
-        { "GET /v1/models HTTP/1.1\r\nConnection: close\r\n\r\n", 401, "invalid_api_key" },
-        { "GET /v1/models HTTP/1.1\r\nAuthorization: Bearer secre\r\nConnection: close\r\n\r\n", 401, "WWW-Authenticate" },
-        { "GET /v1/models HTTP/1.1\r\nAuthorization: Bearer secrets\r\nConnection: close\r\n\r\n", 401, "" },
-        { "GET /v1/models HTTP/1.1\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 200, "\"fake\"" },
-        { "GET /v1/models/other HTTP/1.1\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 200, "\"other\"" },
-        { "GET /v1/models/none HTTP/1.1\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 404, "model_not_found" },
-        { "GET /nothing HTTP/1.1\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 404, "not_found" },
-        { "DELETE /health HTTP/1.1\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 405, "Allow: GET, HEAD" },
-        { "OPTIONS /health HTTP/1.1\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 405, "Allow: GET, HEAD" },
-        { "GET /health HTTP/1.1\r\nX-Request-Id: abc-1\r\nConnection: close\r\n\r\n", 200, "X-Request-Id: abc-1\r\n" },
-        { "GET /health HTTP/1.1\r\nX-Request-Id: a b\r\nConnection: close\r\n\r\n", 200, "X-Request-Id: " },
+        { "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, "\"ok\"" },
+        { "HEAD /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, "Content-Length: 31" },
+        { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 401, "invalid_api_key" },
+        { "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secre\r\nConnection: close\r\n\r\n", 401, "WWW-Authenticate" },
+        { "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secrets\r\nConnection: close\r\n\r\n", 401, "" },
+        { "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 200, "\"fake\"" },
+        { "GET /v1/models/other HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 200, "\"other\"" },
+        { "GET /v1/models/none HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 404, "model_not_found" },
+        { "GET /nothing HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 404, "not_found" },
+        { "DELETE /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 405, "Allow: GET, HEAD" },
+        { "OPTIONS /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 405, "Allow: GET, HEAD" },
+        { "GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: abc-1\r\nConnection: close\r\n\r\n", 200, "X-Request-Id: abc-1\r\n" },
+        { "GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: a b\r\nConnection: close\r\n\r\n", 200, "X-Request-Id: " },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char *s;
@@ -310,8 +312,8 @@ START_TEST(timeouts)
     start("--idle-timeout", "0.3", "--read-timeout", "0.5", NULL);
     double t = clock_seconds();
     int idle = dial(), trickle = dial(), body = dial();
-    send_all(trickle, "GET /health HTTP/1.1\r\n", 22);
-    send_all(body, "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 1000\r\n\r\n", 61);
+    send_text(trickle, "GET /health HTTP/1.1\r\nHost: x\r\n");
+    send_text(body, "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n");
     bool open[3] = { true, true, true };
     int  fds[3] = { idle, trickle, body };
     while ((open[0] || open[1] || open[2]) && clock_seconds() - t < 15) {
@@ -387,7 +389,7 @@ START_TEST(body_limits)
     close(fd);
     /* told before it is sent, to those who ask */
     fd = dial();
-    const char *expect = "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n";
+    const char *expect = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n";
     send_all(fd, expect, strlen(expect));
     s = receive(fd, "}}");
     ck_assert_msg(strstr(s, " 413 ") && !strstr(s, "100 Continue"), "%s", s);
@@ -395,7 +397,7 @@ START_TEST(body_limits)
     close(fd);
     /* two that are allowed alone, but not together */
     int first = dial();
-    const char *half = "POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 90000\r\n\r\n";
+    const char *half = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 90000\r\n\r\n";
     send_all(first, half, strlen(half));
     usleep(100000);
     fd = dial();                            /* what is only announced takes no room */
@@ -422,7 +424,7 @@ START_TEST(body_limits)
     free(s);
     close(fd);
     fd = dial();
-    const char *chunked = "POST /v1/chat/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1d4c0\r\n";
+    const char *chunked = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1d4c0\r\n";
     send_all(fd, chunked, strlen(chunked));
     send_all(fd, big, 0x1d4c0);
     send_all(fd, "\r\n0\r\n\r\n", 7);
@@ -512,7 +514,7 @@ START_TEST(pipelined)
     int fd = dial();
     send_chat(fd, 3, false);
     send_chat(fd, 2, true);
-    send_all(fd, "GET /health HTTP/1.1\r\nConnection: close\r\n\r\n", 43);
+    send_text(fd, "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     char *s = receive(fd, NULL);
     char *first = strstr(s, "w0 w1 w2 "), *second = strstr(s, "[DONE]"), *third = strstr(s, "\"state\"");
     ck_assert_msg(first && second && third && first < second && second < third, "%s", s);

@@ -1,0 +1,203 @@
+#include "server/exchange.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "server/connections.h"
+
+enum { ANSWER_BYTES = 256 << 20 };     /* of a whole answer */
+
+struct exchange *exchange_new(struct exchanges *all, struct connection *conn)
+{
+    struct exchange *x = calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    x->all = all;
+    x->conn = conn;
+    x->method = x->path = "-";         /* until the head was read */
+    x->started = clock_seconds();
+    x->content_type = "application/json";
+    buf_init(&x->reply, ANSWER_BYTES);
+    return x;
+}
+
+void exchange_free(struct exchange *x)
+{
+    if (x->stream.free)
+        x->stream.free(x->stream.state);
+    exchange_drop_body(x);
+    buf_free(&x->reply);
+    atomic_fetch_sub(&x->all->answer_total, x->answer_held);
+    free(x->head_bytes);
+    free(x);
+}
+
+/* ---- the request ---- */
+
+/* What the client sent, if it is harmless in a header and in a log; else 32 random digits. */
+static void choose_request_id(struct exchange *x)
+{
+    const char *given = exchange_header(x, "X-Request-Id");
+    size_t      n = given ? strlen(given) : 0;
+    if (n > 0 && n < sizeof x->request_id &&
+        strspn(given, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/=+@") == n) {
+        memcpy(x->request_id, given, n + 1);
+        return;
+    }
+    unsigned char r[16] = { 0 };
+    if (getrandom(r, sizeof r, 0) < 0)
+        snprintf((char *)r, sizeof r, "%p", (void *)x);
+    for (int i = 0; i < 16; i++)
+        snprintf(x->request_id + 2 * i, 3, "%02x", r[i]);
+}
+
+int exchange_take_head(struct exchange *x, const char *bytes, size_t n, struct err *e)
+{
+    x->head_bytes = malloc(n + 1);
+    if (!x->head_bytes)
+        return head_wrong(e, 503, "out_of_memory", "there is no memory for the request");
+    memcpy(x->head_bytes, bytes, n);
+    x->head_bytes[n] = '\0';
+    int rc = head_parse(&x->head, x->head_bytes, n, e);
+    if (rc == 0) {
+        x->method = x->head.method;
+        x->path = x->head.path;
+        x->last = !x->head.keep_alive;
+        framing_begin(&x->framing, x->head.chunked, x->head.length);
+    } else {
+        x->head.n_fields = 0;          /* nobody shall believe a part of it */
+    }
+    choose_request_id(x);
+    return rc;
+}
+
+const char *exchange_header(const struct exchange *x, const char *name) { return head_value(&x->head, name); }
+
+void exchange_drop_body(struct exchange *x)
+{
+    free(x->body);
+    x->body = NULL;
+    x->n_body = x->cap_body = 0;
+    atomic_fetch_sub(&x->all->body_total, x->reserved);
+    x->reserved = 0;
+}
+
+void exchange_refuse(struct exchange *x, int status, const char *code, const char *text)
+{
+    if (!*x->request_id)
+        choose_request_id(x);
+    exchange_drop_body(x);
+    x->refused = true;
+    x->status = status;
+    buf_clear(&x->reply);
+    buf_printf(&x->reply, "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}", text,
+               status < 500 ? "invalid_request_error" : "server_error", code);
+}
+
+/* Room for a body of n bytes, within this request's limit and everybody's. It
+ * grows with the bytes that arrive: announcing a large body takes nothing from
+ * the others. */
+static void reserve_body(struct exchange *x, size_t n)
+{
+    if (n <= x->cap_body)
+        return;
+    struct exchanges *all = x->all;
+    if (n > x->max_body) {
+        exchange_refuse(x, 413, "request_too_large", "the request body is too large");
+        return;
+    }
+    size_t more = n - x->reserved;
+    if (atomic_fetch_add(&all->body_total, more) + more > all->max_total) {
+        atomic_fetch_sub(&all->body_total, more);
+        exchange_refuse(x, 503, "overloaded", "too many request bodies are being read");
+        exchange_add_header(x, "Retry-After", "1");
+        return;
+    }
+    x->reserved = n;
+    char *body = realloc(x->body, n + 1);
+    if (!body) {
+        exchange_refuse(x, 503, "out_of_memory", "there is no memory for the request body");
+        return;
+    }
+    x->body = body;
+    x->cap_body = n;
+}
+
+void exchange_add_body(struct exchange *x, const char *data, size_t n)
+{
+    if (!x->refused && x->n_body + n > x->cap_body) {
+        size_t need = x->n_body + n, most = x->head.chunked ? x->max_body : (size_t)x->head.length;
+        size_t want = x->cap_body * 2 < most ? x->cap_body * 2 : most;
+        reserve_body(x, want > need ? want : need);
+    }
+    if (!x->refused) {
+        memcpy(x->body + x->n_body, data, n);
+        x->n_body += n;
+        x->body[x->n_body] = '\0';
+    } else {
+        x->n_body += n;
+    }
+}
+
+bool exchange_is_extra(struct exchange *x) { return connection_is_extra(x->all->connections, x->conn); }
+
+/* ---- the answer ---- */
+
+void exchange_add_header(struct exchange *x, const char *name, const char *fmt, ...)
+{
+    if (x->n_headers == EXCHANGE_MAX_HEADERS)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(x->header[x->n_headers].value, sizeof x->header->value, fmt, ap);
+    va_end(ap);
+    x->header[x->n_headers++].name = name;
+}
+
+enum wait_result exchange_wait(struct exchange *x, int fd, double seconds)
+{
+    struct pollfd p[3] = {
+        { .fd = fd, .events = POLLIN },
+        { .fd = x->conn->fd, .events = POLLRDHUP },
+        { .fd = x->all->stop_fd, .events = POLLIN },
+    };
+    double until = clock_seconds() + seconds;
+    for (;;) {
+        double left = until - clock_seconds();
+        int    n = poll(p, 3, left <= 0 ? 0 : (int)(left * 1e3) + 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (p[1].revents) {
+            x->broken = true;
+            return EXCHANGE_GONE;
+        }
+        if (p[0].revents)
+            return EXCHANGE_READABLE;
+        if (p[2].revents)
+            return EXCHANGE_STOPPED;
+        if (n <= 0 && left <= 0)
+            return EXCHANGE_TIMEOUT;
+    }
+}
+
+/* An answer stays here until its client has taken it, however slowly. */
+void exchange_hold_answer(struct exchange *x)
+{
+    struct exchanges *all = x->all;
+    size_t            n = x->reply.len;
+    exchange_drop_body(x);
+    if (atomic_fetch_add(&all->answer_total, n) + n <= all->max_total) {
+        x->answer_held = n;
+        return;
+    }
+    atomic_fetch_sub(&all->answer_total, n);
+    buf_free(&x->reply);
+    exchange_refuse(x, 503, "overloaded", "too many answers are waiting for their clients");
+    exchange_add_header(x, "Retry-After", "1");
+}

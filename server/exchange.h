@@ -1,0 +1,99 @@
+/* server/exchange.h - one request and its answer, and what all of them together may hold. */
+#ifndef SERVER_EXCHANGE_H
+#define SERVER_EXCHANGE_H
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "server/framing.h"
+#include "server/head.h"
+
+struct connection;
+struct connections;
+
+enum { EXCHANGE_MAX_HEADERS = 8, REQUEST_ID_SIZE = 72 };
+
+/* Pieces of an answer whose length nobody knows yet. */
+struct stream {
+    /* Appends at least one whole piece to `out`, blocking until there is one.
+     * Returns 1: more may follow, 0: that was all, -1: break the connection. */
+    int  (*more)(void *state, struct buf *out);
+    void (*free)(void *state);
+    void  *state;              /* owned through free() */
+};
+
+/* What the exchanges of a server share. */
+struct exchanges {
+    size_t max_total;          /* bytes of all bodies held at one time; and of all answers */
+    _Atomic size_t body_total, answer_total;
+    int    stop_fd;            /* borrowed; readable once the server stops */
+    struct connections *connections;       /* borrowed */
+};
+
+struct exchange {              /* belongs to its connection's thread */
+    /* the request */
+    const char *method, *path; /* borrowed; the path without the query, unescaped */
+    char   *body;              /* owned; NUL-terminated for convenience           */
+    size_t  n_body;
+    char    request_id[REQUEST_ID_SIZE];
+    double  started;           /* clock_seconds() when the head was read          */
+    /* the answer */
+    int         status;        /* 0: none yet                                     */
+    const char *content_type;  /* static                                          */
+    struct buf  reply;         /* sent as it is, unless there is a stream         */
+    struct stream stream;
+    struct { const char *name; char value[200]; } header[EXCHANGE_MAX_HEADERS];  /* names static */
+    int         n_headers;
+    bool        last;          /* close the connection after the answer           */
+    bool        broken;        /* the client went away, or the answer could not be sent whole */
+    void       *user;          /* of the handlers                                 */
+    bool        has_input;     /* likewise: app_input_enter()                     */
+    /* http.c's and exchange.c's own */
+    struct exchanges  *all;
+    struct connection *conn;
+    struct head    head;
+    char          *head_bytes; /* owned; what `head` points into                  */
+    struct framing framing;    /* how much of the body is still to come           */
+    size_t  max_body, cap_body, reserved;
+    size_t  answer_held;       /* this answer's share of all that are held        */
+    bool    refused;           /* answered before the body was read: the rest of it is thrown away */
+};
+
+/* The value of the request's header of that name, or NULL. */
+const char *exchange_header(const struct exchange *x, const char *name);
+void        exchange_add_header(struct exchange *x, const char *name, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+enum wait_result { EXCHANGE_TIMEOUT, EXCHANGE_READABLE, EXCHANGE_GONE, EXCHANGE_STOPPED };
+/* Waits until fd (or -1) is readable, the client has gone, or `seconds` have
+ * passed. A client that has closed its sending half counts as gone: most that
+ * do so have closed both, and nobody could tell the others apart. */
+enum wait_result exchange_wait(struct exchange *x, int fd, double seconds);
+
+/* Did it come on one of the few connections beyond the maximum? */
+bool exchange_is_extra(struct exchange *x);
+
+/* The body is not needed any more: its memory and its share of the total are given back. */
+void exchange_drop_body(struct exchange *x);
+
+/* ---- for http.c ---- */
+
+/* NULL when there is no memory for it. */
+struct exchange *exchange_new(struct exchanges *all, struct connection *conn);
+void             exchange_free(struct exchange *x);
+
+/* Reads the head, n bytes that head_end() has found; -1 as head_parse(), or without memory. */
+int exchange_take_head(struct exchange *x, const char *bytes, size_t n, struct err *e);
+
+/* More of the body; where it has no room, the exchange is refused and the bytes are only counted. */
+void exchange_add_body(struct exchange *x, const char *data, size_t n);
+
+/* Answers with an error whatever else was to be answered; what still comes of the body is thrown away. */
+void exchange_refuse(struct exchange *x, int status, const char *code, const char *text);
+
+/* The reply is whole and its request's body not needed any more: counts it among those that wait for their clients. */
+void exchange_hold_answer(struct exchange *x);
+
+#endif
