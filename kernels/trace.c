@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "base/mem.h"
 #include "kernels/half.h"
 
 static struct {                          /* the one trace of this process */
@@ -16,8 +15,12 @@ static struct {                          /* the one trace of this process */
 static void line(struct device *dev, const char *name, struct tensor t)
 {
     size_t n = t.rows > 0 ? (size_t)(t.rows - 1) * (size_t)t.stride + (size_t)t.cols : 0;
-    void *host = xmalloc(n * dtype_size(t.dtype));
+    void *host = malloc(n ? n * dtype_size(t.dtype) : 1);
     double sum = 0;
+    if (!host) {
+        fprintf(trace.to, "%06ld %-13s %6d x %-6d no memory to look at it\n", trace.count++, name, t.rows, t.cols);
+        return;
+    }
     trace.inner->download(dev, host, t.data, n * dtype_size(t.dtype));
     const char *error = trace.inner->sync(dev);
     for (size_t i = 0; i < n; i++) {

@@ -29,6 +29,19 @@ asan-test: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
 tsan-test: ## every test under ThreadSanitizer
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:intercept_memmem=0 $(MAKE) $(TSAN) TEST_SLOW=1 test
 
+# Loaded in front of the C library by tests/api/test_memory.py.
+$O/tests/alloc/fail_alloc.so: tests/alloc/fail_alloc.c
+	@mkdir -p $(@D)
+	@echo "  CC  $<"
+	@$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -shared -fPIC -o $@ $< -ldl
+
+ifndef SAN
+test test-api: $O/tests/alloc/fail_alloc.so
+endif
+
+alloc-test: $O/openautoglm $O/tests/alloc/fail_alloc.so $(VENV)/tests ## requests while memory is refused: each n-th allocation up to 400, once and repeatedly
+	@ALLOC_TEST_TO=400 OPENAUTOGLM_BIN=$(abspath $O/openautoglm) $(PYTEST) -q -s -p no:cacheprovider tests/api/test_memory.py
+
 layers: ## who may include whom
 	@tests/layers.sh
 
@@ -55,7 +68,7 @@ train: $(VENV)/training ## train the native model: MINUTES=120
 eval: all $(VENV)/tests ## ask the server about fresh screens: SCREENS=500 SEED=1
 	@PYTHONPATH=python $(PYTHON) -m openautoglm.evaluate --serve build/openautoglm --screens $(SCREENS) --seed $(SEED)
 
-.PHONY: test test-c test-api asan-test tsan-test layers bench venv train eval
+.PHONY: test test-c test-api alloc-test asan-test tsan-test layers bench venv train eval
 
 # The 16-lane loops on 8 lanes pass vectors by value: no business of the ABI, they are inlined.
 $O/tests/kernels/test_ops: CFLAGS += -Wno-psabi
