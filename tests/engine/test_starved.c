@@ -337,6 +337,7 @@ int main(void)
     json_watch();
     Suite *s = suite_create("starved");
     TCase *c = tcase_create("starved");
+    tcase_set_timeout(c, 60);
     add_tests(c);
     suite_add_tcase(s, c);
     return suite_run(s);
