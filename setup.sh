@@ -7,7 +7,7 @@ cd "$(dirname "$0")"
 build="gcc make libc6-dev pkg-config libjansson-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libwebp-dev
        libpcre2-dev libutf8proc-dev"
 demo="curl ca-certificates"
-test="check g++ python3 python3-venv curl ca-certificates"
+test="check g++ python3 python3-venv curl ca-certificates haproxy"
 screens="fonts-roboto-unhinted fonts-noto-core fonts-open-sans fonts-dejavu-core fonts-dejavu-extra fonts-liberation
          fonts-noto-cjk fonts-wqy-zenhei"
 

@@ -195,7 +195,7 @@ int log_start(void)
 void log_stop(double seconds)
 {
     pthread_mutex_lock(&out.lock);
-    bool started = out.way == WAY_BUFFER;
+    bool started = out.way == WAY_BUFFER && !out.stopping;
     out.stopping = true;
     pthread_cond_signal(&out.filled);
     pthread_mutex_unlock(&out.lock);

@@ -23,7 +23,8 @@ void log_bytes(const char *data, size_t n);
  * written as before. */
 int  log_start(void);
 
-/* Writes what waits, for at most `seconds`. If that is not enough, everything after it is left out. */
+/* Writes what waits, for at most `seconds`. If that is not enough, everything after it is left out.
+ * To be called once; a second thread's call returns at once. */
 void log_stop(double seconds);
 
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)

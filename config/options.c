@@ -76,6 +76,8 @@ static const struct option_row table[] = {
     { "idle-timeout", T_REAL, OPT_SERVER, AT(idle_timeout), 0.1, 86400, "120", "SECONDS", "a connection without a request is closed after" },
     { "read-timeout", T_REAL, OPT_SERVER, AT(read_timeout), 0.1, 86400, "60", "SECONDS", "a request must have arrived within" },
     { "write-timeout", T_REAL, OPT_SERVER, AT(write_timeout), 0.1, 86400, "120", "SECONDS", "a client that takes nothing is dropped after" },
+    { "load-wait", T_REAL, OPT_SERVER, AT(load_wait), 0, 86400, "60", "SECONDS", "a request that comes while the model loads waits for it; then it gets 503" },
+    { "drain-delay", T_REAL, OPT_SERVER, AT(drain_delay), 0, 86400, "0", "SECONDS", "after SIGTERM, /health is 503 while all is still served, so that routers see it; then the port is closed" },
     { "drain-seconds", T_REAL, OPT_SERVER, AT(drain_seconds), 0, 86400, "30", "SECONDS", "for requests to finish after SIGTERM" },
     { "keepalive-seconds", T_REAL, OPT_SERVER, AT(keepalive_seconds), 0.05, 3600, "5", "SECONDS", "between comments on a stream that has nothing to say" },
     { "log-level", T_CHOICE, OPT_SERVER | OPT_CHAT, AT(log_level), 0, 0, "info", "debug|info|warn|error", "least level of the lines on standard error" },

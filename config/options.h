@@ -45,7 +45,7 @@ struct config {                  /* strings are owned; NULL or "": not set */
     char   *host, *api_key, *api_key_file, *allow_origin, *log_level;
     struct string_list served_model_name;
     int64_t port, max_connections, max_body_bytes, max_body_total, input_threads;
-    double  idle_timeout, read_timeout, write_timeout, drain_seconds, keepalive_seconds;
+    double  idle_timeout, read_timeout, write_timeout, load_wait, drain_delay, drain_seconds, keepalive_seconds;
     /* chat and plan */
     struct string_list image;
     char   *system;

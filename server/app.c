@@ -2,9 +2,11 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 
 void app_init(struct app *a, const struct config *cfg)
 {
@@ -13,6 +15,7 @@ void app_init(struct app *a, const struct config *cfg)
     a->max_inflight = (int)(cfg->max_num_seqs + cfg->max_queue);
     a->created = time(NULL);
     a->started = clock_seconds();
+    a->loaded_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     a->input_free = cfg->input_threads > 0 ? (int)cfg->input_threads : cores > 0 ? (int)cores : 1;
     pthread_mutex_init(&a->input_lock, NULL);
@@ -21,6 +24,8 @@ void app_init(struct app *a, const struct config *cfg)
 
 void app_free(struct app *a)
 {
+    if (a->loaded_fd >= 0)
+        close(a->loaded_fd);
     pthread_mutex_destroy(&a->input_lock);
     pthread_cond_destroy(&a->input_cond);
 }
@@ -36,11 +41,42 @@ static int unavailable(struct err *e, int status, const char *code, const char *
 struct engine *app_engine(struct app *a, struct err *e)
 {
     int state = atomic_load(&a->state);
-    if (state == APP_READY)
+    if (state == APP_READY || state == APP_LEAVING)
         return atomic_load(&a->engine);
     unavailable(e, 503, state == APP_LOADING ? "model_loading" : "shutting_down",
                 state == APP_LOADING ? "the model is still being loaded" : "the server is shutting down");
     return NULL;
+}
+
+struct engine *app_await_engine(struct app *a, struct exchange *x, struct err *e)
+{
+    enum { LOOK_AGAIN = 1 };   /* seconds: there may be no loaded_fd */
+    double until = clock_seconds() + a->cfg->load_wait;
+    while (atomic_load(&a->state) == APP_LOADING) {
+        double           left = until - clock_seconds();
+        enum wait_result w = left > 0 ? exchange_wait(x, a->loaded_fd, left < LOOK_AGAIN ? left : LOOK_AGAIN) : EXCHANGE_TIMEOUT;
+        if (w == EXCHANGE_GONE)
+            return NULL;
+        if (w == EXCHANGE_STOPPED) {
+            unavailable(e, 503, "shutting_down", "the server is shutting down");
+            return NULL;
+        }
+        if (left <= 0)
+            break;
+    }
+    return app_engine(a, e);
+}
+
+bool app_loaded(struct app *a, struct engine *g)
+{
+    uint64_t one = 1;
+    int      loading = APP_LOADING;
+    atomic_store(&a->engine, g);
+    if (!atomic_compare_exchange_strong(&a->state, &loading, APP_READY))
+        return false;
+    if (write(a->loaded_fd, &one, sizeof one) < 0)
+        log_debug("requests that wait for the model notice within a second that it is there");
+    return true;
 }
 
 int app_enter(struct app *a, struct err *e)

@@ -12,7 +12,12 @@
 #include "engine/engine.h"
 #include "server/http.h"
 
-enum app_state { APP_LOADING, APP_READY, APP_DRAINING };
+enum app_state {
+    APP_LOADING,               /* requests wait for the model                                      */
+    APP_READY,
+    APP_LEAVING,               /* still serves, but says at /health that it will not for long      */
+    APP_DRAINING               /* finishes what runs, refuses what comes                           */
+};
 
 enum {
     APP_ROUTES = 32, APP_STATUSES = 24,
@@ -24,6 +29,7 @@ struct app {
     _Atomic(struct http *)    http;       /* borrowed; NULL before it listens, as its threads may see */
     _Atomic(struct engine *)  engine;     /* NULL while it loads                                   */
     _Atomic int               state;
+    int                       loaded_fd;  /* eventfd, readable once the model is loaded; -1: there was none */
     _Atomic int               inflight;   /* generations that have a place, from admission to end  */
     int                       max_inflight;
     time_t                    created;    /* Unix seconds of the start, the models' "created"      */
@@ -39,6 +45,13 @@ void app_free(struct app *a);
 
 /* The engine, or NULL with a 503 in `e`: it is still loading, or the server drains. */
 struct engine *app_engine(struct app *a, struct err *e);
+
+/* The same for a request that had better wait than hear 503: while the model loads, up to --load-wait. It holds its
+ * connection and its body meanwhile, but no place. NULL with e->text empty: the client has gone. */
+struct engine *app_await_engine(struct app *a, struct exchange *x, struct err *e);
+
+/* The model is loaded: whoever waits for it goes on. false: the server has been told to stop meanwhile. */
+bool app_loaded(struct app *a, struct engine *g);
 
 /* A place for one generation; -1 with a 429: there are enough of them already. */
 int  app_enter(struct app *a, struct err *e);

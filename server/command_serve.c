@@ -2,8 +2,11 @@
  * then loads, then serves until it is told to stop.
  *
  * Signals are waited for by a thread of their own. The first SIGTERM or SIGINT
- * starts the drain: /ready turns 503, new requests are refused, those that run
- * may finish for --drain-seconds. The second one ends the wait. */
+ * turns /health to 503. With --drain-delay all is still served for so long,
+ * until routers have seen it; then the port is closed, and connections that
+ * stand may bring one more request each. Without it the port stays open, and
+ * new requests are refused. What runs may finish for --drain-seconds. The
+ * second signal ends both waits. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -23,12 +26,15 @@
 #include "server/connections.h"
 #include "server/routes.h"
 
-static const double LOG_SECONDS = 0.5;    /* for the last lines of the log, once all else has ended */
+static const double LOG_SECONDS = 0.5;    /* for the last lines of the log, once all else has ended         */
+static const double FIRST_WORD_SECONDS = 0.5;   /* for a connection that was accepted last               */
+static const double END_SECONDS = 2;      /* after a second signal, for what the process is in the midst of */
 
 struct server {
     struct app  app;
     sem_t       told;          /* posted once, when the server shall stop     */
     _Atomic int signals;       /* how many came                               */
+    enum app_state after_ready;   /* what the first one makes of APP_READY    */
 };
 
 /* Every connection takes a file, and every generation another; without one,
@@ -63,6 +69,30 @@ static void prepare_process(void)
     heap_share();
 }
 
+static void pause_for(double seconds)
+{
+    nanosleep(&(struct timespec){ .tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9) }, NULL);
+}
+
+static _Noreturn void end_process(const char *why)
+{
+    log_info("%s", why);
+    log_stop(LOG_SECONDS);
+    _exit(0);
+}
+
+/* Loading cannot be broken off, so the process ends from here; requests that wait for the model are told so first. */
+static _Noreturn void end_loading(struct server *s, int sig)
+{
+    struct http *h = atomic_load(&s->app.http);
+    log_info("signal %d while loading: stopping", sig);
+    if (h)
+        http_wake(h);
+    for (int i = 0; h && i < 50 && http_busy(h) > 0; i++)
+        pause_for(0.02);
+    end_process("stopped");
+}
+
 static void *wait_for_signals(void *ctx)
 {
     struct server *s = ctx;
@@ -71,18 +101,19 @@ static void *wait_for_signals(void *ctx)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     for (;;) {
-        int sig;
+        int sig, loading = APP_LOADING, ready = APP_READY;
         if (sigwait(&set, &sig) != 0)
             continue;
-        int loading = APP_LOADING;
-        if (atomic_compare_exchange_strong(&s->app.state, &loading, APP_DRAINING)) {
-            log_info("signal %d while loading: stopping", sig);
-            log_stop(LOG_SECONDS);
-            _exit(0);              /* no request has been taken yet */
-        }
-        atomic_store(&s->app.state, APP_DRAINING);
-        if (atomic_fetch_add(&s->signals, 1) == 0)
+        if (atomic_compare_exchange_strong(&s->app.state, &loading, APP_DRAINING))
+            end_loading(s, sig);
+        if (atomic_fetch_add(&s->signals, 1) == 0) {
+            atomic_compare_exchange_strong(&s->app.state, &ready, s->after_ready);
             sem_post(&s->told);
+        } else {
+            atomic_store(&s->app.state, APP_DRAINING);
+            pause_for(END_SECONDS);
+            end_process("the second signal: ended in the midst of a step");
+        }
     }
     return NULL;
 }
@@ -92,6 +123,7 @@ static void start_signal_thread(struct server *s)
     sigset_t  set;
     pthread_t t;
     sem_init(&s->told, 0, 0);
+    s->after_ready = s->app.cfg->drain_delay > 0 ? APP_LEAVING : APP_DRAINING;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
@@ -100,13 +132,34 @@ static void start_signal_thread(struct server *s)
         pthread_detach(t);
 }
 
+/* While routers find out at /health that this server is to end, it serves what they still send. */
+static void leave(struct server *s)
+{
+    double seconds = s->app.cfg->drain_delay, until = clock_seconds() + seconds;
+    if (seconds <= 0)
+        return;
+    log_info("told to stop: /health says so, and requests are served for another %g s", seconds);
+    while (clock_seconds() < until && atomic_load(&s->signals) < 2)
+        pause_for(0.02);
+    http_close_port(s->app.http);
+}
+
+/* Is anything under way that is to be finished? Connections that stand when the port is closed may bring one more request,
+ * and the last of them have not said a word yet: they are given a moment for it. */
+static bool is_needed(struct server *s, double draining)
+{
+    struct http *h = s->app.http;
+    bool serving = atomic_load(&s->app.state) == APP_LEAVING;
+    return atomic_load(&s->app.inflight) > 0 || http_busy(h) > 0 ||
+           (serving && (http_reading(h) > 0 || draining < FIRST_WORD_SECONDS));
+}
+
 static void drain(struct server *s)
 {
-    double seconds = s->app.cfg->drain_seconds, until = clock_seconds() + seconds;
+    double seconds = s->app.cfg->drain_seconds, began = clock_seconds();
     log_info("stopping: %d requests may finish within %g s", atomic_load(&s->app.inflight), seconds);
-    while ((atomic_load(&s->app.inflight) > 0 || http_busy(s->app.http) > 0) && clock_seconds() < until &&
-           atomic_load(&s->signals) < 2)
-        nanosleep(&(struct timespec){ .tv_nsec = 20 * 1000 * 1000 }, NULL);
+    while (clock_seconds() < began + seconds && atomic_load(&s->signals) < 2 && is_needed(s, clock_seconds() - began))
+        pause_for(0.02);
 }
 
 /* ---- settings that need more than a table ---- */
@@ -166,18 +219,16 @@ static struct http *start_http(struct app *a, struct err *e)
     return h;
 }
 
-/* Loads the model while /health answers already. The exit status if it cannot be used, else -1. */
+/* Loads the model while the server listens already. The exit status if it cannot be used, else -1. */
 static int load(struct server *s, const struct engine_options *opt, const struct engine_plan *plan, struct err *e)
 {
     struct engine *g = engine_open(opt, e);
     if (!g)
         return EXIT_USAGE;
-    atomic_store(&s->app.engine, g);
-    int loading = APP_LOADING;
-    atomic_compare_exchange_strong(&s->app.state, &loading, APP_READY);
-    log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once",
-             clock_seconds() - s->app.started, app_model_name(&s->app), plan->model_type, plan->device,
-             plan->max_model_len, plan->max_num_seqs);
+    if (app_loaded(&s->app, g))
+        log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once",
+                 clock_seconds() - s->app.started, app_model_name(&s->app), plan->model_type, plan->device,
+                 plan->max_model_len, plan->max_num_seqs);
     return -1;
 }
 
@@ -195,11 +246,15 @@ static int serve(struct server *s, struct err *e)
     s->app.http = start_http(&s->app, e);
     if (!s->app.http)
         return EXIT_USAGE;
-    int rc = load(s, &opt, &plan, e);
+    int rc = load(s, &opt, &plan, e), loading = APP_LOADING;
     if (rc < 0) {
         while (sem_wait(&s->told) != 0)
             ;
+        leave(s);
         drain(s);
+    } else if (!atomic_compare_exchange_strong(&s->app.state, &loading, APP_DRAINING)) {
+        for (;;)
+            pause();           /* end_loading() ends the process, and needs the server until then */
     }
     http_stop(s->app.http);
     engine_close(atomic_load(&s->app.engine));

@@ -310,7 +310,9 @@ void generation_serve(struct app *a, struct exchange *x,
                       struct generation *(*submit)(struct app *a, struct engine *g, struct exchange *x))
 {
     struct err     e = { 0 };
-    struct engine *g = app_engine(a, &e);
+    struct engine *g = app_await_engine(a, x, &e);
+    if (x->broken)
+        return;
     if (!g || app_enter(a, &e) != 0) {
         reply_error(x, &e);
         return;

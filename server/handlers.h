@@ -11,7 +11,7 @@ void model_info(struct app *a, struct exchange *x);
 void server_info(struct app *a, struct exchange *x);
 void load_get(struct app *a, struct exchange *x);
 void health_get(struct app *a, struct exchange *x);
-void ready_get(struct app *a, struct exchange *x);
+void live_get(struct app *a, struct exchange *x);
 void metrics_get(struct app *a, struct exchange *x);
 void tokenize_post(struct app *a, struct exchange *x);
 void detokenize_post(struct app *a, struct exchange *x);

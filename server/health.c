@@ -1,23 +1,25 @@
-/* server/health.c - is the process alive, and does it take requests? */
+/* server/health.c - is the process there, and can it serve? As routers and the peers have it: /health is 200 when it can,
+ * and 503 while the model loads and once the server was told to stop. /ready is the same by another name; /live is 200
+ * whatever the state. */
 #include "server/handlers.h"
-#include "server/reply.h"
 
 void health_get(struct app *a, struct exchange *x)
 {
-    static const char *const name[] = { "loading", "ready", "draining" };
-    x->status = 200;
-    buf_printf(&x->reply, "{\"status\":\"ok\",\"state\":\"%s\"}", name[atomic_load(&a->state)]);
-}
-
-void ready_get(struct app *a, struct exchange *x)
-{
-    struct err e;
-    if (!app_engine(a, &e)) {
-        reply_error(x, &e);
+    int state = atomic_load(&a->state);
+    if (state == APP_READY) {
+        x->status = 200;
+        buf_str(&x->reply, "{\"status\":\"ok\",\"state\":\"ready\"}");
         return;
     }
+    x->status = 503;
+    buf_printf(&x->reply, "{\"status\":\"%s\"}", state == APP_LOADING ? "loading" : "draining");
+}
+
+void live_get(struct app *a, struct exchange *x)
+{
+    static const char *const name[] = { "loading", "ready", "draining", "draining" };
     x->status = 200;
-    buf_str(&x->reply, "{\"status\":\"ready\"}");
+    buf_printf(&x->reply, "{\"status\":\"ok\",\"state\":\"%s\"}", name[atomic_load(&a->state)]);
 }
 
 void index_get(struct app *a, struct exchange *x)

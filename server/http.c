@@ -30,6 +30,7 @@
 #include "server/http.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -413,6 +414,8 @@ static void *accept_clients(void *ctx)
         int fd = accept4(h->listen_fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0) {
             greet(h, fd);
+        } else if (errno == EINVAL) {
+            break;             /* the port was closed */
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             log_debug("a connection cannot be accepted: %s", strerror(errno));
             nanosleep(&(struct timespec){ .tv_nsec = 50 * 1000 * 1000 }, NULL);
@@ -457,7 +460,22 @@ struct http *http_start(const struct http_options *opt, struct err *e)
 int http_port(const struct http *h) { return h->port; }
 
 int http_connections(struct http *h) { return connections_count(&h->connections, PHASE_IDLE); }
+int http_reading(struct http *h)
+{
+    return connections_count(&h->connections, PHASE_READ) - connections_count(&h->connections, PHASE_WORK);
+}
 int http_busy(struct http *h) { return connections_count(&h->connections, PHASE_WORK); }
+
+/* Those whose connection stands already, but was not accepted, would find it reset: they are taken first. */
+void http_close_port(struct http *h)
+{
+    int fd = -1;
+    fcntl(h->listen_fd, F_SETFL, O_NONBLOCK);
+    while (http_connections(h) < h->opt.max_connections + EXTRA_CONNECTIONS &&
+           (fd = accept4(h->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        greet(h, fd);
+    shutdown(h->listen_fd, SHUT_RDWR);     /* the acceptor waits in accept() */
+}
 
 void http_wake(struct http *h)
 {

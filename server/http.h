@@ -33,7 +33,9 @@ struct http_options {
 struct http *http_start(const struct http_options *opt, struct err *e);
 int          http_port(const struct http *h);
 int          http_connections(struct http *h);
+int          http_reading(struct http *h);   /* connections whose request is arriving */
 int          http_busy(struct http *h);   /* connections that are being answered */
+void         http_close_port(struct http *h);   /* new connections are refused; those that are open stay */
 void         http_wake(struct http *h);   /* every exchange_wait() returns EXCHANGE_STOPPED from now on */
 void         http_stop(struct http *h);   /* wakes, closes everything, waits for the threads            */
 

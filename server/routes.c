@@ -21,7 +21,8 @@ const struct route routes[] = {
     { "GET", "/v1/models", models_list, BODY_NONE, false },
     { "GET", "/v1/models/", models_get, BODY_NONE, false },
     { "GET", "/health", health_get, BODY_NONE, true },
-    { "GET", "/ready", ready_get, BODY_NONE, true },
+    { "GET", "/ready", health_get, BODY_NONE, true },
+    { "GET", "/live", live_get, BODY_NONE, true },
     { "GET", "/metrics", metrics_get, BODY_NONE, false },
     { "POST", "/tokenize", tokenize_post, BODY_SMALL, false },
     { "POST", "/detokenize", detokenize_post, BODY_SMALL, false },
@@ -131,7 +132,8 @@ size_t routes_begin(void *ctx, struct exchange *x)
         exchange_add_header(x, "Access-Control-Allow-Origin", "%s", a->cfg->allow_origin);
         exchange_add_header(x, "Access-Control-Expose-Headers", "X-Request-Id");
     }
-    if (atomic_load(&a->state) == APP_DRAINING)
+    int state = atomic_load(&a->state);
+    if (state >= APP_LEAVING)
         x->last = true;
     if (known && is_preflight(a, x)) {
         answer_preflight(x);
@@ -147,7 +149,7 @@ size_t routes_begin(void *ctx, struct exchange *x)
         allowed_methods(x->path, methods, sizeof methods);
         exchange_add_header(x, "Allow", "%s", methods);
         deny(x, 405, "method_not_allowed", "%.20s is not allowed at %.200s; use %s", x->method, x->path, methods);
-    } else if (r->body == BODY_IMAGES && !app_engine(a, &e)) {
+    } else if (r->body == BODY_IMAGES && state == APP_DRAINING && !app_engine(a, &e)) {
         reply_error(x, &e);        /* before a large body is read for nothing */
     }
     if (!r || r->body == BODY_NONE)

@@ -93,12 +93,12 @@ static void detokenize(struct app *a, struct engine *g, struct exchange *x)
 static void with_engine(struct app *a, struct exchange *x, void (*work)(struct app *, struct engine *, struct exchange *))
 {
     struct err     e = { 0 };
-    struct engine *g = app_engine(a, &e);
-    if (!g)
+    struct engine *g = app_await_engine(a, x, &e);
+    if (!g && !x->broken)
         reply_error(x, &e);
-    else if (x->n_body > APP_LONG_BODY && !app_input_enter(a, x))
+    else if (g && x->n_body > APP_LONG_BODY && !app_input_enter(a, x))
         x->broken = true;
-    else
+    else if (g)
         work(a, g, x);
     app_input_leave(a, x);
 }

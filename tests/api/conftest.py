@@ -13,6 +13,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -68,7 +69,6 @@ class Server:
                 break
         if self.port is None:
             raise RuntimeError("the server did not start:\n" + "".join(self.lines))
-        import threading
         threading.Thread(target=lambda: self.lines.extend(self.process.stderr), daemon=True).start()
         if ready:
             self.wait_ready()
@@ -124,6 +124,28 @@ class Server:
         if code != 0:
             print("".join(self.lines))
         return code
+
+
+class Loading:
+    """A server that goes on loading until it is let: it wants to write a trace into a pipe that nobody reads yet."""
+
+    def __init__(self, start, folder, *options):
+        self.fifo = folder / "trace"
+        os.mkfifo(self.fifo)
+        self.server = start("--trace", str(self.fifo), *options, ready=False)
+
+    def let(self):
+        def read_all():
+            with self.fifo.open("rb") as f:
+                while f.read(1 << 16):
+                    pass
+        threading.Thread(target=read_all, daemon=True).start()
+        self.server.wait_ready()
+
+
+@pytest.fixture
+def loading(start, tmp_path):
+    return lambda *options: Loading(start, tmp_path, *options)
 
 
 @pytest.fixture(scope="session")

@@ -142,14 +142,14 @@ def test_drain(start):
     seen = set()
     while busy.is_alive() and s.process.poll() is None:
         try:
-            seen.add((s.get("/ready")[0], s.get("/health")[0]))
-            if (503, 200) in seen:
+            seen.add((s.get("/ready")[0], s.get("/health")[0], s.get("/live")[0]))
+            if (503, 503, 200) in seen:
                 break
         except OSError:
             break
         time.sleep(0.01)
     busy.join()
-    assert (503, 200) in seen
+    assert (503, 503, 200) in seen
     assert got and got[0].count("\n\n") > 3 and got[0].endswith("data: [DONE]\n\n") and '"error"' not in got[0]
     assert s.process.wait(PATIENCE) == 0
 
