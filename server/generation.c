@@ -150,6 +150,10 @@ static void answer(struct generation *q)
 static void write_text_chunk(struct generation *q, struct buf *out)
 {
     enum chunk_usage usage = q->include_usage ? CHUNK_USAGE_NULL : CHUNK_USAGE_ABSENT;
+    if (!buf_ok(&q->text)) {
+        buf_fail(out, &q->text);
+        return;
+    }
     sse_begin(out);
     reply_chunk_text(out, &q->head, q->text.data, q->text.len, q->logprobs ? &q->probs : NULL,
                      q->ended ? &q->end : NULL, usage);
