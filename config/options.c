@@ -311,6 +311,16 @@ static int read_environment(struct config *c, struct err *e)
 
 /* One option of the command line: --name value, --name=value, --flag or
  * --no-flag. Returns how many arguments it took, or -1. */
+/* An unset variable in a script must not mean another model, or a server without a key. */
+static bool may_be_empty(const struct option_row *r)
+{
+    static const char *const never[] = { "DIR", "FILE", "KEY" };
+    for (size_t i = 0; i < sizeof never / sizeof *never; i++)
+        if (r->type == T_STRING && strcmp(r->arg, never[i]) == 0)
+            return false;
+    return true;
+}
+
 static int read_argument(struct config *c, unsigned groups, char **argv, bool *seen, struct err *e)
 {
     const char *name = argv[0] + 2, *eq = strchr(name, '=');
@@ -335,6 +345,8 @@ static int read_argument(struct config *c, unsigned groups, char **argv, bool *s
         took = 2;
     if (!value)
         return wrong(r, "command line", e, "needs a value");
+    if (!*value && !may_be_empty(r))
+        return wrong(r, "command line", e, "must not be empty");
     if (set_text(c, r, value, !seen[r - table], "command line", e) != 0)
         return -1;
     seen[r - table] = c->given[r - table] = true;

@@ -519,9 +519,9 @@ struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct e
     return p;
 }
 
-struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, struct err *e)
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, struct err *e)
 {
-    return prompt_from_text(g->model, &g->text, &g->limits, text, n, e);
+    return prompt_from_text(g->model, &g->text, &g->limits, text, n, special, e);
 }
 
 /* Images that could never all be there at once would wait for ever. */

@@ -91,6 +91,7 @@ struct chat_image {
     size_t      n;
     const char *field;         /* borrowed: "messages[0].content[1].image_url", for errors */
     const char *detail;        /* "low", "high", "auto"; NULL: auto      */
+    int64_t     max_pixels, min_pixels;   /* after the resize; 0: the chat's */
 };
 
 struct chat {                  /* a validated request body; everything borrowed */
@@ -124,7 +125,7 @@ void params_default(const struct engine *g, struct params *p);   /* the checkpoi
 /* Renders, tokenises, decodes and resizes. Errors carry field, code and status (400). */
 struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e);
 /* From text or token ids without a template (POST /v1/completions); images: none. */
-struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, struct err *e);
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, struct err *e);   /* special: also bos, ... */
 int            prompt_tokens(const struct prompt *p);
 void           prompt_free(struct prompt *p);
 

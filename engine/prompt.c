@@ -25,9 +25,9 @@ void prompt_free(struct prompt *p)
 
 int prompt_tokens(const struct prompt *p) { return p->n; }
 
-static int too_long(size_t n, int max, struct err *e)
+static int too_long(size_t n, int max, const char *field, struct err *e)
 {
-    err_field(e, "messages", "the prompt has %zu tokens, but at most %d fit into the context (one is left for the answer)",
+    err_field(e, field, "the prompt has %zu tokens, but at most %d fit into the context (one is left for the answer)",
               n, max);
     if (e) {
         snprintf(e->code, sizeof e->code, "context_length_exceeded");
@@ -59,11 +59,9 @@ static int image_options(const struct prompt_limits *limits, const struct chat *
     enum { LOW_DETAIL_TOKENS = 64 };
     *out = limits->image;
     if (chat->mm_kwargs) {
-        int64_t ceiling = limits->image.max_pixels, asked = ceiling;
         if (kwarg_int(chat->mm_kwargs, "min_pixels", 1, &out->min_pixels, e) < 0 ||
-            kwarg_int(chat->mm_kwargs, "max_pixels", 1, &asked, e) < 0)
+            kwarg_int(chat->mm_kwargs, "max_pixels", 1, &out->max_pixels, e) < 0)
             return -1;
-        out->max_pixels = ceiling && asked > ceiling ? ceiling : asked;   /* a request may ask for less, not more */
         const json_t *size = json_object_get(chat->mm_kwargs, "size");
         if (size && !json_is_null(size) && !json_is_dict(size))
             return err_field(e, "mm_processor_kwargs.size", "mm_processor_kwargs.size must be an object");
@@ -71,6 +69,11 @@ static int image_options(const struct prompt_limits *limits, const struct chat *
                      kwarg_int(size, "longest_edge", 1, &out->size_longest, e) < 0))
             return -1;
     }
+    out->min_pixels = img->min_pixels ? img->min_pixels : out->min_pixels;
+    out->max_pixels = img->max_pixels ? img->max_pixels : out->max_pixels;
+    int64_t ceiling = limits->image.max_pixels;
+    if (ceiling && out->max_pixels > ceiling)
+        out->max_pixels = ceiling;                 /* a request may ask for less, not more */
     if (img->detail && strcmp(img->detail, "low") == 0)
         out->max_tokens = LOW_DETAIL_TOKENS;
     return 0;
@@ -120,23 +123,29 @@ static int plan_images(struct prompt *p, const struct model *m, const struct pro
     return 0;
 }
 
-/* Replaces the i-th placeholder by the i-th image's places. */
+static int image_places(const struct model *m, const struct ids *ids)
+{
+    int n = 0;
+    for (size_t i = 0; m->image_token >= 0 && i < ids->n; i++)
+        n += ids->id[i] == m->image_token;
+    return n;
+}
+
+/* Replaces the i-th placeholder by the i-th image's places. `field` is where the text came from. */
 static int expand(struct prompt *p, const struct model *m, const struct ids *ids, int n_images, int max_len,
-                  struct err *e)
+                  const char *field, struct err *e)
 {
     size_t total = ids->n;
-    int places = 0;
-    for (size_t i = 0; m->image_token >= 0 && i < ids->n; i++)
-        places += ids->id[i] == m->image_token;
+    int places = image_places(m, ids);
     if (places != n_images)
-        return err_field(e, "messages", "the rendered chat has %d image placeholders for %d images%s", places, n_images,
+        return err_field(e, field, "the rendered chat has %d image placeholders for %d images%s", places, n_images,
                          places > n_images ? "; a text must not contain the image token" : "");
     for (int i = 0; i < n_images; i++)
         total += (size_t)p->images[i].plan.n_tokens - 1;
     if (total == 0)
-        return err_field(e, "messages", "the prompt is empty");
+        return err_field(e, field, "the prompt is empty");
     if (total > (size_t)max_len)
-        return too_long(total, max_len, e);
+        return too_long(total, max_len, field, e);
     p->ids = malloc(total * sizeof *p->ids);
     if (!p->ids)
         return err_memory(e);
@@ -283,7 +292,7 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
     const char *bos = tokenizer_bos(t->tokenizer);
     bool starts_with_bos = bos && *bos && strncmp(text, bos, strlen(bos)) == 0;
     if (tokenizer_encode(t->tokenizer, text, length, m->image_token >= 0 && !starts_with_bos, &ids, e) < 0 ||
-        check_ids(m, &ids, e) < 0 || expand(p, m, &ids, chat->n_images, limits->max_len, e) < 0 ||
+        check_ids(m, &ids, e) < 0 || expand(p, m, &ids, chat->n_images, limits->max_len, "messages", e) < 0 ||
         decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
         goto fail;
     ids_free(&ids);
@@ -297,7 +306,7 @@ fail:
 }
 
 struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
-                                const char *text, size_t n, struct err *e)
+                                const char *text, size_t n, bool special, struct err *e)
 {
     struct ids ids = { 0 };
     struct prompt *p = calloc(1, sizeof *p);
@@ -305,8 +314,9 @@ struct prompt *prompt_from_text(const struct model *m, const struct text *t, con
         err_memory(e);
         return NULL;
     }
-    if (tokenizer_encode(t->tokenizer, text, n, true, &ids, e) < 0 || check_ids(m, &ids, e) < 0 ||
-        expand(p, m, &ids, 0, limits->max_len, e) < 0 || set_positions(p, m, e) < 0) {
+    if (tokenizer_encode(t->tokenizer, text, n, special, &ids, e) < 0 || check_ids(m, &ids, e) < 0 ||
+        (image_places(m, &ids) > 0 && err_field(e, "prompt", "the prompt holds the image token, but no images come with it") < 0) ||
+        expand(p, m, &ids, 0, limits->max_len, "prompt", e) < 0 || set_positions(p, m, e) < 0) {
         prompt_free(p);
         p = NULL;
     }

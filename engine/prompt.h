@@ -45,6 +45,6 @@ struct prompt_stats { int decoded; double decode_seconds; };
 struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const struct chat *chat, struct prompt_stats *stats, struct err *e);
 struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
-                                const char *text, size_t n, struct err *e);
+                                const char *text, size_t n, bool special, struct err *e);
 
 #endif

@@ -10,6 +10,7 @@
 #include "server/fields.h"
 #include "server/generation.h"
 #include "server/handlers.h"
+#include "server/known.h"
 #include "server/messages.h"
 #include "server/reply.h"
 
@@ -45,16 +46,41 @@ static int check_tools(const json_t *tools, struct err *e)
     return 0;
 }
 
+/* {"type": "function", "function": {"name": ...}}: one of the tools. */
+static int check_named_tool(const json_t *choice, const json_t *tools, struct err *e)
+{
+    const char *type = "function";
+    json_t     *function = NULL;
+    const json_t *name = NULL;
+    if (member_string(choice, "tool_choice", "type", &type, e) != 0)
+        return -1;
+    if (strcmp(type, "function") != 0)
+        return fields_wrong(e, "unsupported_parameter", "tool_choice", "type", "must be function");
+    if (member_object(choice, "tool_choice", "function", &function, e) != 0 ||
+        member_text(function, "tool_choice.function", "name", &name, e) != 0)
+        return -1;
+    if (!name)
+        return fields_wrong(e, "missing_field", "tool_choice.function", "name", "is missing");
+    for (size_t i = 0; i < json_array_size(tools); i++)
+        if (json_equal(name, json_object_get(json_object_get(json_array_get(tools, i), "function"), "name")))
+            return 0;
+    return fields_wrong(e, "invalid_value", "tool_choice.function", "name", "is none of the tools");
+}
+
 /* The template sees the tools, unless they are not to be used; the answer is
  * text, whatever the choice. */
 static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
 {
     const json_t *v = json_object_get(in, "tool_choice");
-    if (!v || json_is_null(v) || json_is_dict(v))
+    if (!v || json_is_null(v))
         return 0;
+    if (json_is_dict(v))
+        return check_named_tool(v, *tools, e);
     if (!json_is_string(v))
         return fields_wrong(e, "invalid_type", "", "tool_choice", "must be a string or an object");
     const char *s = json_string_value(v);
+    if (strcmp(s, "required") == 0 && json_array_size(*tools) == 0)
+        return fields_wrong(e, "invalid_value", "", "tool_choice", "is required, but there are no tools");
     if (strcmp(s, "none") == 0)
         *tools = NULL;
     else if (strcmp(s, "auto") != 0 && strcmp(s, "required") != 0)
@@ -62,17 +88,48 @@ static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
     return 0;
 }
 
-static int parse_template_fields(struct chat *c, const json_t *in, struct err *e)
+/* How much to think is for the template to say: reasoning_effort, as OpenAI has it, becomes two of its variables, unless
+ * the request gives them itself. */
+static int take_effort(struct chat *c, json_t *in, struct err *e)
 {
-    bool generation_prompt = true;
+    json_t *effort = json_object_get(in, "reasoning_effort");
+    if (!effort || json_is_null(effort))
+        return 0;
+    if (!json_is_string(effort))
+        return fields_wrong(e, "invalid_type", "", "reasoning_effort", "must be a string");
+    if (!c->template_kwargs)
+        json_object_set_new(in, "chat_template_kwargs", c->template_kwargs = json_object());
+    if (!json_object_get(c->template_kwargs, "reasoning_effort"))
+        json_object_set(c->template_kwargs, "reasoning_effort", effort);
+    if (!json_object_get(c->template_kwargs, "enable_thinking"))
+        json_object_set_new(c->template_kwargs, "enable_thinking", json_boolean(strcmp(json_string_value(effort), "none") != 0));
+    return 0;
+}
+
+/* The processor's own settings; which sizes an image may get is the engine's to read. */
+static int check_processor(const json_t *kwargs, struct err *e)
+{
+    return known_check(known_of_processor, kwargs, "mm_processor_kwargs", e) != 0 ||
+                   known_check(known_of_size, json_object_get(kwargs, "size"), "mm_processor_kwargs.size", e) != 0
+               ? -1
+               : 0;
+}
+
+static int parse_template_fields(struct chat *c, json_t *in, struct err *e)
+{
+    bool generation_prompt = true, special = false;
     if (member_array(in, "", "tools", &c->tools, e) != 0 || check_tools(c->tools, e) != 0 ||
         check_tool_choice(in, &c->tools, e) != 0 ||
         member_array(in, "", "documents", &c->documents, e) != 0 || check_documents(c->documents, e) != 0 ||
         member_object(in, "", "chat_template_kwargs", &c->template_kwargs, e) != 0 ||
-        member_object(in, "", "mm_processor_kwargs", &c->mm_kwargs, e) != 0 ||
+        take_effort(c, in, e) != 0 ||
+        member_object(in, "", "mm_processor_kwargs", &c->mm_kwargs, e) != 0 || check_processor(c->mm_kwargs, e) != 0 ||
+        member_bool(in, "", "add_special_tokens", &special, e) != 0 ||
         member_bool(in, "", "add_generation_prompt", &generation_prompt, e) != 0 ||
         member_bool(in, "", "continue_final_message", &c->continue_final_message, e) != 0)
         return -1;
+    if (special)       /* the template writes them, or the model's processor adds them */
+        return fields_wrong(e, "unsupported_parameter", "", "add_special_tokens", "is not supported in a chat");
     if (json_array_size(c->tools) == 0)
         c->tools = NULL;
     const json_t *asked = json_object_get(in, "add_generation_prompt");
@@ -112,7 +169,8 @@ static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchan
     } else if (messages_decode(&q->messages, e) == 0) {
         for (int i = 0; i < n; i++) {
             const struct message_image *m = &q->messages.image[i];
-            images[i] = (struct chat_image){ .data = m->data, .n = m->n, .field = m->field, .detail = m->detail };
+            images[i] = (struct chat_image){ .data = m->data, .n = m->n, .field = m->field, .detail = m->detail,
+                                             .max_pixels = m->max_pixels, .min_pixels = m->min_pixels };
         }
         q->chat.messages = q->messages.list;
         q->chat.images = images;

@@ -27,12 +27,14 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
     struct generation *made = NULL;
     const json_t      *text = NULL;
     json_t            *root = NULL;
+    bool               special = true;
     params_default(g, &s.params);
     if (x->n_body > APP_LONG_BODY && !app_input_enter(a, x))
         x->broken = true;
     else if ((root = fields_parse(x->body, x->n_body, &e)) != NULL && check_model(a, root, &e) == 0 &&
-             sampling_parse(&s, root, false, &e) == 0 && (text = prompt_of(root, &e)) != NULL)
-        p = engine_prompt_text(g, json_string_value(text), json_string_length(text), &e);
+             sampling_parse(&s, root, false, &e) == 0 && member_bool(root, "", "add_special_tokens", &special, &e) == 0 &&
+             (text = prompt_of(root, &e)) != NULL)
+        p = engine_prompt_text(g, json_string_value(text), json_string_length(text), special, &e);
     app_input_leave(a, x);
     exchange_drop_body(x);
     if (!s.params.max_tokens)

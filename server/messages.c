@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "server/fields.h"
+#include "server/known.h"
 
 enum { PATH = 128 };
 
@@ -20,28 +21,40 @@ struct parser {
     struct err                  *e;
 };
 
+/* OpenAI's four details; "original" asks for all that there is, as "high" does. */
 static const char *known_detail(const char *s)
 {
-    static const char *const known[] = { "low", "high", "auto" };
-    for (int i = 0; i < 3; i++)
-        if (strcmp(s, known[i]) == 0)
-            return known[i];
+    static const char *const known[][2] = { { "low", "low" }, { "high", "high" }, { "auto", "auto" }, { "original", "high" } };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strcmp(s, known[i][0]) == 0)
+            return known[i][1];
     return NULL;
 }
 
-static int add_image(struct parser *p, const char *at, const char *name, json_t *url, const char *detail)
+/* What may be said of an image beside its image_url or within it. */
+static int parse_options(struct parser *p, struct message_image *image, const json_t *in, const char *at)
+{
+    const int64_t most = (int64_t)1 << 40;
+    const char   *detail = NULL;
+    if (member_string(in, at, "detail", &detail, p->e) != 0 ||
+        member_int(in, at, "max_pixels", 1, most, &image->max_pixels, p->e) != 0 ||
+        member_int(in, at, "min_pixels", 1, most, &image->min_pixels, p->e) != 0 ||
+        known_check(known_of_image, in, at, p->e) != 0)
+        return -1;
+    if (detail && !(image->detail = known_detail(detail)))
+        return fields_wrong(p->e, "invalid_value", at, "detail", "must be low, high, auto or original");
+    return 0;
+}
+
+static int add_image(struct parser *p, struct message_image image, const char *at, const char *name)
 {
     struct messages *m = p->m;
-    char field[PATH];
-    snprintf(field, sizeof field, "%s.%s", at, name);
+    char *field = image.field;
+    snprintf(field, sizeof image.field, "%s.%s", at, name);
     if (m->n_images == p->limits->max_images)
         return err_field(p->e, field, "%s: a request may have at most %d images", field, p->limits->max_images);
-    if (detail && !known_detail(detail))
-        return fields_wrong(p->e, "invalid_value", at, "image_url.detail", "must be low, high or auto");
-    struct message_image image = { .detail = detail ? known_detail(detail) : NULL, .url = url };
-    memcpy(image.field, field, sizeof field);
-    if (data_url_parse(&image.encoded, json_string_value(url), json_string_length(url), p->limits->max_image_bytes, field,
-                       p->e) != 0)
+    if (data_url_parse(&image.encoded, json_string_value(image.url), json_string_length(image.url), p->limits->max_image_bytes,
+                       field, p->e) != 0)
         return -1;
     struct message_image *grown = realloc(m->image, (size_t)(m->n_images + 1) * sizeof *grown);
     if (!grown)
@@ -55,22 +68,23 @@ static int add_image(struct parser *p, const char *at, const char *name, json_t 
 static int parse_image(struct parser *p, const json_t *part, const char *at)
 {
     json_t     *v = json_object_get(part, "image_url");
-    const char *detail = NULL, *url = NULL;
-    if (json_is_string(v)) {
-        if (member_string(part, at, "detail", &detail, p->e) != 0)
-            return -1;
-        return add_image(p, at, "image_url", v, detail);
-    }
+    const char *url = NULL;
+    char        path[PATH];
+    struct message_image image = { .url = v };
+    if (parse_options(p, &image, part, at) != 0)
+        return -1;
+    if (json_is_string(v))
+        return add_image(p, image, at, "image_url");
     if (!json_is_dict(v))
         return fields_wrong(p->e, v && !json_is_null(v) ? "invalid_type" : "missing_field", at, "image_url",
                             "must be an object with a url, or a string");
-    char path[PATH];
     snprintf(path, sizeof path, "%.100s.image_url", at);
-    if (member_string(v, path, "url", &url, p->e) != 0 || member_string(v, path, "detail", &detail, p->e) != 0)
+    if (member_string(v, path, "url", &url, p->e) != 0 || parse_options(p, &image, v, path) != 0)
         return -1;
     if (!url)
         return fields_wrong(p->e, "missing_field", path, "url", "is missing");
-    return add_image(p, at, "image_url.url", json_object_get(v, "url"), detail);
+    image.url = json_object_get(v, "url");
+    return add_image(p, image, at, "image_url.url");
 }
 
 static int add_text(struct parser *p, json_t *out, const json_t *text, const char *at, const char *name)

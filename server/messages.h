@@ -12,6 +12,7 @@
 struct message_image {
     char        field[128];    /* "messages[0].content[1].image_url.url"        */
     const char *detail;        /* static: "low", "high", "auto"; NULL: not given */
+    int64_t     max_pixels, min_pixels;   /* 0: not given                       */
     json_t     *url;           /* borrowed from the request, emptied when decoded */
     struct data_url encoded;   /* borrowed from url; empty when decoded          */
     unsigned char *data;       /* owned; NULL until decoded                     */

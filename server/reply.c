@@ -116,6 +116,16 @@ void logprobs_clear(struct answer_logprobs *l)
 /* JSON has no infinity; OpenAI writes -9999 for "impossible". */
 static void write_logprob(struct buf *out, float v) { buf_printf(out, "%.9g", isfinite(v) ? (double)v : -9999.0); }
 
+/* Characters that begin in these bytes; a token may end within one. */
+static size_t characters(const char *s, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += (s[i] & 0xC0) != 0x80;
+    return count;
+}
+
+/* *length: in characters. */
 static void write_token(struct buf *out, const struct engine *g, int32_t id, size_t *length)
 {
     struct buf piece;
@@ -125,7 +135,7 @@ static void write_token(struct buf *out, const struct engine *g, int32_t id, siz
     if (!buf_ok(&piece))
         buf_fail(out, &piece);
     if (length)
-        *length = piece.len;
+        *length = characters(piece.data, piece.len);
     buf_free(&piece);
 }
 

@@ -30,7 +30,7 @@ struct answer_head {           /* what all chunks of an answer share */
  * of objects (list[0]); a completion's are four lists side by side. */
 struct answer_logprobs {
     struct buf list[4];        /* token objects | tokens, token_logprobs, top_logprobs, text_offset */
-    size_t     n, text_offset;
+    size_t     n, text_offset; /* in characters, where the next token begins                        */
 };
 void logprobs_init(struct answer_logprobs *l);
 void logprobs_free(struct answer_logprobs *l);

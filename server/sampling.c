@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "server/fields.h"
+#include "server/known.h"
 
 /* Numbers with a range. */
 static const struct {
@@ -50,7 +51,7 @@ static int parse_lengths(struct params *p, const json_t *in, struct err *e)
     int i = 0;
     while (i < 2 && most[i] == 0)
         i++;
-    p->max_tokens = most[i] < 0 ? 0 : (int)most[i];
+    p->max_tokens = most[i] < 0 ? INT32_MAX : (int)most[i];
     p->min_tokens = (int)least;
     if (p->max_tokens > 0 && p->min_tokens > p->max_tokens)
         return fields_wrong(e, "invalid_value", "", "min_tokens", "must be at most max_tokens (%d)", p->max_tokens);
@@ -140,24 +141,50 @@ static int parse_logprobs(struct params *p, const json_t *in, bool chat, struct 
     return 0;
 }
 
-/* What would change the answer and that we cannot do is refused, not ignored;
- * but a wish for JSON is accepted, as clients send it to models that need no
- * constraint to keep to it. */
+/* A wish for JSON is accepted, as clients send it to models that need no constraint to keep to it. */
+static int check_format(const json_t *in, struct err *e)
+{
+    json_t *format = NULL, *wrapper = NULL, *schema = NULL;
+    const char *type = "text";
+    if (member_object(in, "", "response_format", &format, e) != 0)
+        return -1;
+    if (!format)
+        return 0;
+    if (member_string(format, "response_format", "type", &type, e) != 0)
+        return -1;
+    if (strcmp(type, "text") == 0 || strcmp(type, "json_object") == 0)
+        return 0;
+    if (strcmp(type, "json_schema") != 0)
+        return fields_wrong(e, "invalid_value", "response_format", "type", "must be text, json_object or json_schema");
+    if (member_object(format, "response_format", "json_schema", &wrapper, e) != 0 ||
+        member_object(wrapper, "response_format.json_schema", "schema", &schema, e) != 0)
+        return -1;
+    if (!wrapper)
+        return fields_wrong(e, "missing_field", "response_format", "json_schema", "is missing");
+    return schema ? 0 : fields_wrong(e, "missing_field", "response_format.json_schema", "schema", "is missing");
+}
+
+/* llama.cpp's window of the penalties; here they look at the whole text. */
+static int check_window(const struct params *p, const json_t *in, struct err *e)
+{
+    int64_t last = -1;
+    if (member_int(in, "", "repeat_last_n", -1, INT32_MAX, &last, e) != 0)
+        return -1;
+    bool penalties = p->repetition_penalty != 1 || p->frequency_penalty != 0 || p->presence_penalty != 0;
+    return last == -1 || !penalties ? 0 : fields_wrong(e, "unsupported_parameter", "", "repeat_last_n", "is not supported but for -1");
+}
+
+/* What would change the answer and that we cannot do is refused, not ignored. */
 static int refuse_unsupported(const json_t *in, struct err *e)
 {
-    json_t *bias = NULL, *format = NULL;
+    json_t *bias = NULL;
     int64_t best_of = 1;
     bool    echo = false;
-    const char *type = "text";
-    if (member_object(in, "", "logit_bias", &bias, e) != 0 ||
-        member_object(in, "", "response_format", &format, e) != 0 ||
-        member_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || member_bool(in, "", "echo", &echo, e) != 0 ||
-        (format && member_string(format, "response_format", "type", &type, e) != 0))
+    if (known_check(known_of_request, in, "", e) != 0 || member_object(in, "", "logit_bias", &bias, e) != 0 ||
+        member_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || member_bool(in, "", "echo", &echo, e) != 0)
         return -1;
     if (json_object_size(bias) > 0)
         return fields_wrong(e, "unsupported_parameter", "", "logit_bias", "is not supported");
-    if (strcmp(type, "text") != 0 && strcmp(type, "json_object") != 0 && strcmp(type, "json_schema") != 0)
-        return fields_wrong(e, "invalid_value", "response_format", "type", "must be text, json_object or json_schema");
     if (best_of > 1)
         return fields_wrong(e, "unsupported_value", "", "best_of", "must be 1");
     if (echo)
@@ -171,7 +198,8 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
     json_t *options = NULL;
     bool    skip_special = true, no_trim = false;
     if (parse_reals(p, in, e) != 0 || parse_integers(p, in, e) != 0 || parse_stop(p, in, e) != 0 ||
-        parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, e) != 0)
+        parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, e) != 0 ||
+        check_format(in, e) != 0 || check_window(p, in, e) != 0)
         return -1;
     if (member_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||
         member_bool(in, "", "skip_special_tokens", &skip_special, e) != 0 ||
@@ -179,7 +207,8 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
         member_bool(in, "", "no_stop_trim", &no_trim, e) != 0 ||        /* SGLang's name of it */
         member_bool(in, "", "stream", &s->stream, e) != 0 ||
         member_object(in, "", "stream_options", &options, e) != 0 ||
-        (options && member_bool(options, "stream_options", "include_usage", &s->include_usage, e) != 0))
+        known_check(known_of_stream_options, options, "stream_options", e) != 0 ||
+        member_bool(options, "stream_options", "include_usage", &s->include_usage, e) != 0)
         return -1;
     p->keep_special_tokens = !skip_special;
     p->include_stop |= no_trim;

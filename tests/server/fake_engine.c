@@ -103,9 +103,9 @@ struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct e
     const char *text = json_string_value(json_object_get(last, "content"));
     return new_prompt(10 + chat->n_images, text && strcmp(text, "fail") == 0);
 }
-struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, struct err *e)
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, struct err *e)
 {
-    (void)g, (void)text, (void)e;
+    (void)g, (void)text, (void)special, (void)e;
     return new_prompt((int)n, false);
 }
 int prompt_tokens(const struct prompt *p) { return p->n; }
@@ -196,12 +196,14 @@ void event_free(struct event *ev)
     free(ev->logprobs);
 }
 
-/* Token 200 is half a UTF-8 sequence. */
+/* Token 200 is half a UTF-8 sequence, 201 two characters of six bytes. */
 void engine_piece(const struct engine *g, int32_t id, struct buf *out)
 {
     (void)g;
     if (id == 200)
         buf_add(out, "\xE4\xBD", 2);
+    else if (id == 201)
+        buf_str(out, "\xE4\xBD\xA0\xE5\xA5\xBD");
     else
         buf_printf(out, "w%d ", id);
 }

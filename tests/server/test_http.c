@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "server/app.h"
+#include "server/reply.h"
 #include "server/routes.h"
 #include "tests/suite.h"
 
@@ -524,6 +525,18 @@ START_TEST(pipelined)
 }
 END_TEST
 
+/* A completion's text_offset counts characters, as Python does. */
+START_TEST(offsets)
+{
+    struct token_logprob t[] = { { .id = 201 }, { .id = 7 }, { .id = 201 }, { .id = 201 }, { .id = 8 } };
+    struct answer_logprobs l;
+    logprobs_init(&l);
+    logprobs_add(&l, NULL, t, 5, false);
+    ck_assert_str_eq(l.list[3].data, "0,2,5,7,9");
+    logprobs_free(&l);
+}
+END_TEST
+
 START_TEST(logprobs)
 {
     start(NULL);
@@ -558,6 +571,7 @@ int main(void)
     tcase_add_test(c, failures_and_queue);
     tcase_add_test(c, pipelined);
     tcase_add_test(c, logprobs);
+    tcase_add_test(c, offsets);
     suite_add_tcase(s, c);
     return suite_run(s);
 }

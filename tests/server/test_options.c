@@ -84,7 +84,9 @@ START_TEST(refusals)
         { "--kv-bytes", "12Q", "kv-bytes", "size" }, { "--kv-bytes", "-5", "kv-bytes", "0" },
         { "--kv-bytes", "1e300", "kv-bytes", "must be" }, { "--prefix-cache=maybe", NULL, "prefix-cache", "true" },
         { "--nonsense", "1", "nonsense", "no such" }, { "--no-port", NULL, "no-port", "no such" },
-        { "--image", "x", "image", "command" }, { "--", NULL, "", "" },
+        { "--image", "x", "image", "command" },
+        { "--model", "", "model", "empty" }, { "--model=", NULL, "model", "empty" }, { "--api-key", "", "api-key", "empty" }, { "--trace", "", "trace", "empty" },
+         { "--", NULL, "", "" },
     };
     for (size_t i = 0; cases[i].option[0]; i++) {
         ck_assert_msg(parse(OPT_ENGINE | OPT_SERVER, cases[i].arg, cases[i].value, NULL) != 0, "%s %s", cases[i].arg, cases[i].value);
