@@ -52,18 +52,12 @@ int grow(void *array_ptr, size_t *cap, size_t need, size_t size)
     return 0;
 }
 
-void heap_share(void)
+void heap_settle(void)
 {
+    enum { LARGE = 1 << 20, SLACK = 4 << 20 };
     mallopt(M_ARENA_MAX, 1);
-    mallopt(M_MMAP_MAX, 0);
-    mallopt(M_TRIM_THRESHOLD, INT32_MAX);
+    mallopt(M_MMAP_THRESHOLD, LARGE);
+    mallopt(M_TRIM_THRESHOLD, SLACK);
 }
 
-void heap_reserve(size_t n)
-{
-    void *p = malloc(n);
-    if (p)
-        memset(p, 1, n);
-    __asm__ volatile("" : : "r"(p) : "memory");    /* or the compiler sees that nobody reads it */
-    free(p);
-}
+void heap_trim(void) { malloc_trim(0); }

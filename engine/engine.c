@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 #include "base/budget.h"
 #include "base/clock.h"
@@ -204,7 +205,6 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     g->late = xcalloc((size_t)z->max_seqs, sizeof *g->late);
     buf_init(&g->delta, (size_t)1 << 26);
     budget_init(&g->decoding, g->setup.plan.image_peak);
-    heap_reserve(g->setup.plan.image_peak);    /* last: what lives for ever lies before it */
     g->limits.decoding = &g->decoding;
     pthread_mutex_init(&g->wake.lock, NULL);
     pthread_cond_init(&g->wake.cond, NULL);
@@ -442,18 +442,40 @@ static void publish_stats(struct engine *g)
     pthread_mutex_unlock(&g->stats.lock);
 }
 
+/* With the lock held. */
+static bool has_work(const struct engine *g)
+{
+    return g->wake.pending || g->inbox || g->stopping || g->sched.running.n || g->sched.waiting.n;
+}
+
+/* Nothing is to be done, with the lock held: after a while without work the heap gives back what requests have left. */
+static void rest(struct engine *g)
+{
+    enum { IDLE_SECONDS = 1 };
+    struct timespec until;
+#ifndef NDEBUG
+    pages_check(&g->pages);
+#endif
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += IDLE_SECONDS;
+    while (!has_work(g) && pthread_cond_timedwait(&g->wake.cond, &g->wake.lock, &until) == 0)
+        ;
+    if (has_work(g))
+        return;
+    pthread_mutex_unlock(&g->wake.lock);
+    heap_trim();
+    pthread_mutex_lock(&g->wake.lock);
+    while (!has_work(g))
+        pthread_cond_wait(&g->wake.cond, &g->wake.lock);
+}
+
 /* Waits for work; moves the inbox to the waiting list. false: the engine closes. */
 static bool take_inbox(struct engine *g)
 {
-    struct scheduler *s = &g->sched;
     pthread_mutex_lock(&g->wake.lock);
-    g->n_queued = s->waiting.n;
-    while (!g->wake.pending && !g->inbox && !g->stopping && !s->running.n && !s->waiting.n) {
-#ifndef NDEBUG
-        pages_check(&g->pages);
-#endif
-        pthread_cond_wait(&g->wake.cond, &g->wake.lock);
-    }
+    g->n_queued = g->sched.waiting.n;
+    if (!has_work(g))
+        rest(g);
     g->wake.pending = false;
     empty_inbox(g);
     bool go_on = !g->stopping;

@@ -3,6 +3,7 @@
  * process's control groups say, in both versions of their interface. */
 #include "kernels/machine.h"
 
+#include <fcntl.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,21 +11,33 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Reads up to `n` numbers from a file of one line; "max" counts as no number. Returns how many were read. */
+enum { TEXT = 8192 };      /* bytes of a file of /proc or of a control group that are looked at */
+
+/* The beginning of a file, as a string; allocates nothing, as the engine's thread asks. false: it cannot be read. */
+static bool read_text(const char *path, char text[TEXT])
+{
+    ssize_t n = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        n = read(fd, text, TEXT - 1);
+        close(fd);
+    }
+    text[n > 0 ? n : 0] = 0;
+    return n > 0;
+}
+
+/* Reads up to `n` numbers from the first line of a file; "max" counts as no number. Returns how many were read. */
 static int read_numbers(const char *path, long long *to, int n)
 {
-    char line[128] = "";
-    FILE *f = fopen(path, "r");
-    if (!f)
-        return 0;
-    char *p = fgets(line, sizeof line, f);
-    fclose(f);
+    char text[TEXT];
     int got = 0;
-    for (char *end; p && got < n; p = end) {
+    if (!read_text(path, text))
+        return 0;
+    text[strcspn(text, "\n")] = 0;
+    for (char *p = text, *end; got < n; p = end, got++) {
         to[got] = strtoll(p, &end, 10);
         if (end == p)
             break;
-        got++;
     }
     return got;
 }
@@ -39,15 +52,15 @@ static int read_number_in(const char *dir, const char *file, long long *to)
 /* The sum of the lines of a file that begin with one of two names; a line is a name, blanks and a number. -1: there is none. */
 static long long sum_lines(const char *path, const char *first, const char *second)
 {
-    char line[160], name[64];
+    char text[TEXT], name[64];
     long long sum = -1, value;
-    FILE *f = fopen(path, "r");
-    if (!f)
+    if (!read_text(path, text))
         return -1;
-    while (fgets(line, sizeof line, f))
+    for (char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
         if (sscanf(line, "%63s %lld", name, &value) == 2 && (strcmp(name, first) == 0 || strcmp(name, second) == 0))
             sum = (sum < 0 ? 0 : sum) + value;
-    fclose(f);
+    }
     return sum;
 }
 
@@ -70,7 +83,6 @@ static char *cgroup_of(char *line, const char **root)
     if (!path)
         return NULL;
     *path++ = 0;
-    path[strcspn(path, "\n")] = 0;
     bool unified = strcmp(controllers, ":") == 0;
     *root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/memory";
     return unified || strcmp(controllers, ":memory") == 0 ? path : NULL;
@@ -80,22 +92,23 @@ static char *cgroup_of(char *line, const char **root)
  * container does not see its own path, the root that it sees is the container's. */
 static void in_cgroups(void (*each)(const char *dir, void *arg), void *arg)
 {
-    char line[1024], dir[1200];
+    char text[TEXT], dir[1200];
     const char *root;
-    FILE *f = fopen("/proc/self/cgroup", "r");
-    if (!f)
+    if (!read_text("/proc/self/cgroup", text))
         return;
-    while (fgets(line, sizeof line, f)) {
+    for (char *line = text, *next; line; line = next) {
+        next = strchr(line, '\n');
+        if (next)
+            *next++ = 0;
         char *path = cgroup_of(line, &root), *slash = path;
         while (slash) {
-            snprintf(dir, sizeof dir, "%s%s", root, path);
+            snprintf(dir, sizeof dir, "%s%.1000s", root, path);
             each(dir, arg);
             slash = strrchr(path, '/');
             if (slash)
                 *slash = 0;
         }
     }
-    fclose(f);
 }
 
 /* cpu.max: quota and period in microseconds. */
@@ -137,9 +150,11 @@ static void limit_memory(const char *dir, void *arg)
         *bytes = limit;
 }
 
+static size_t physical(void) { return (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE); }
+
 size_t machine_memory(void)
 {
-    size_t bytes = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    size_t bytes = physical();
     in_cgroups(limit_memory, &bytes);
     return bytes;
 }
@@ -150,7 +165,7 @@ static void limit_free(const char *dir, void *arg)
     char path[1400];
     long long used;
     size_t limit, *bytes = arg;
-    if (!memory_limit(dir, &limit) || limit > machine_memory() ||
+    if (!memory_limit(dir, &limit) || limit > physical() ||
         (read_number_in(dir, "memory.current", &used) != 1 && read_number_in(dir, "memory.usage_in_bytes", &used) != 1))
         return;
     snprintf(path, sizeof path, "%s/memory.stat", dir);

@@ -66,7 +66,7 @@ static void prepare_process(void)
 {
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    heap_share();
+    heap_settle();
 }
 
 static void pause_for(double seconds)
