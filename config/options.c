@@ -61,6 +61,7 @@ static const struct option_row table[] = {
     { "chat-template", T_STRING, OPT_ENGINE, AT(chat_template), 0, 0, "", "FILE", "replaces the checkpoint's template" },
     { "chat-template-content-format", T_CHOICE, OPT_ENGINE, AT(content_format), 0, 0, "auto", "auto|string|openai",
       "what the template gets as content; string: images first, then the text" },
+    { "trust-special-tokens", T_BOOL, OPT_ENGINE, AT(trust_special_tokens), 0, 0, "false", "", "tokens that build a chat (turns, ends, places of images) count in a message's text too, as in the reference; else they are plain text there" },
     { "trace", T_STRING, OPT_ENGINE, AT(trace), 0, 0, "", "FILE", "one line per operation, for finding differences" },
 
     { "host", T_STRING, OPT_SERVER, AT(host), 0, 0, "127.0.0.1", "ADDRESS", "where to listen; 0.0.0.0: everywhere" },

@@ -40,7 +40,7 @@ struct config {                  /* strings are owned; NULL or "": not set */
     double  gpu_memory_fraction;
     int64_t max_pixels, min_pixels, max_image_side, max_image_bytes, max_images;
     bool    prefix_cache, gpu_graphs, device_resize, deterministic;
-    bool    selftest;
+    bool    selftest, trust_special_tokens;
     /* the server */
     char   *host, *api_key, *api_key_file, *allow_origin, *log_level;
     struct string_list served_model_name;

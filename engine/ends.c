@@ -1,6 +1,5 @@
 #include "engine/ends.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -31,20 +30,20 @@ static int32_t token_after_answer(const struct text *t, const char *role)
     static const char answer[] = "PROBEanswerPROBE";
     struct ids ids = { 0 };
     int32_t found = -1;
-    size_t n = 0;
+    struct rendering r = { 0 };
     struct chat chat = { .no_generation_prompt = true };
     chat.messages = json_pack("[o, o, o]", turn("user", "PROBEquestionPROBE"), turn("assistant", answer), turn(role, "PROBEnextPROBE"));
-    char *text = chat.messages ? text_render(t, &chat, &n, NULL) : NULL;
-    const char *at = text ? memmem(text, n, answer, strlen(answer)) : NULL;
+    bool rendered = chat.messages && text_render(t, &chat, &r, NULL) == 0;
+    const char *at = rendered ? memmem(r.text, r.n, answer, strlen(answer)) : NULL;
     if (at) {
         at += strlen(answer);
         at += strspn(at, " \t\r\n");
-        if (tokenizer_encode(t->tokenizer, at, n - (size_t)(at - text), false, &ids, NULL) == 0 && ids.n > 0 &&
+        if (tokenizer_encode(t->tokenizer, at, r.n - (size_t)(at - r.text), false, &ids, NULL) == 0 && ids.n > 0 &&
             tokenizer_is_special(t->tokenizer, ids.id[0]))
             found = ids.id[0];
     }
     ids_free(&ids);
-    free(text);
+    rendering_free(&r);
     json_decref(chat.messages);
     return found;
 }

@@ -137,6 +137,7 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
         rc = selftest(g, opt, e);
     if (rc == 0)
         rc = text_open(&g->text, opt->model_dir, opt->chat_template, g->setup.opt.content_format, g->model->image_token, e);
+    g->text.trust_special_tokens = opt->trust_special_tokens;
     if (rc == 0)
         ends_find(&g->ends, g->model, &g->text);
     if (rc == 0)

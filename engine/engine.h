@@ -53,6 +53,7 @@ struct engine_options {        /* 0 or NULL: the default */
     int    max_images;         /* in one prompt; 16                                      */
     const char *content_format;   /* --chat-template-content-format: auto, string, openai */
     const char *chat_template;    /* a file that replaces the checkpoint's; NULL         */
+    bool   trust_special_tokens;  /* tokens that build a chat count in every message's text too */
     const char *trace;            /* file for one line per op; NULL                      */
     bool   no_prefix_cache;
     const char *activations;      /* float, or int8: rounded by rows, with --weights int8, where the device can; NULL: float */

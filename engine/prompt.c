@@ -139,7 +139,8 @@ static int expand(struct prompt *p, const struct model *m, const struct ids *ids
     int places = image_places(m, ids);
     if (places != n_images)
         return err_field(e, field, "the rendered chat has %d image placeholders for %d images%s", places, n_images,
-                         places > n_images ? "; a text must not contain the image token" : "");
+                         places < n_images ? "; the chat template has no place for an image in one of these messages"
+                                           : "; a text must not contain the image token");
     for (int i = 0; i < n_images; i++)
         total += (size_t)p->images[i].plan.n_tokens - 1;
     if (total == 0)
@@ -270,11 +271,23 @@ static int check_ids(const struct model *m, const struct ids *ids, struct err *e
     return 0;
 }
 
+/* Multimodal processors tokenise the rendered text like any other, so the post-processor applies, unless the template has
+ * written bos already; a text model's template writes its special tokens itself. */
+static int encode_chat(const struct model *m, const struct text *t, const struct rendering *r, struct ids *ids, struct err *e)
+{
+    const char *bos = tokenizer_bos(t->tokenizer);
+    size_t n = bos ? strlen(bos) : 0;
+    bool starts_with_bos = n && n <= r->n && memcmp(r->text, bos, n) == 0 && (!r->from || origin_most(r->from, n) == FROM_TEMPLATE);
+    if (tokenizer_encode_chat(t->tokenizer, r->text, r->from, r->n, m->image_token >= 0 && !starts_with_bos, ids, e) < 0)
+        return -1;
+    return check_ids(m, ids, e);
+}
+
 struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const struct chat *chat, struct prompt_stats *stats, struct err *e)
 {
     struct ids ids = { 0 };
-    char *text = NULL;
+    struct rendering text = { 0 };
     struct prompt *p = calloc(1, sizeof *p);
     if (!p) {
         err_memory(e);
@@ -283,24 +296,16 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
     if (plan_images(p, m, limits, chat, e) < 0)
         goto fail;
     p->n_images = chat->n_images;
-    size_t length = 0;
-    text = text_render(t, chat, &length, e);
-    if (!text)
-        goto fail;
-    /* Multimodal processors tokenise the rendered text like any other, so the post-processor applies, unless the
-     * template has written bos already; a text model's template writes its special tokens itself. */
-    const char *bos = tokenizer_bos(t->tokenizer);
-    bool starts_with_bos = bos && *bos && strncmp(text, bos, strlen(bos)) == 0;
-    if (tokenizer_encode(t->tokenizer, text, length, m->image_token >= 0 && !starts_with_bos, &ids, e) < 0 ||
-        check_ids(m, &ids, e) < 0 || expand(p, m, &ids, chat->n_images, limits->max_len, "messages", e) < 0 ||
-        decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
+    if (text_render(t, chat, &text, e) < 0 || encode_chat(m, t, &text, &ids, e) < 0 ||
+        expand(p, m, &ids, chat->n_images, limits->max_len, "messages", e) < 0 || decode_images(p, limits, chat, stats, e) < 0 ||
+        set_positions(p, m, e) < 0)
         goto fail;
     ids_free(&ids);
-    free(text);
+    rendering_free(&text);
     return p;
 fail:
     ids_free(&ids);
-    free(text);
+    rendering_free(&text);
     prompt_free(p);
     return NULL;
 }

@@ -8,10 +8,12 @@
 #include "base/json_watch.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/reserved.h"
+#include "tokenizer/prefill.h"
 
-static json_t *context_of(const struct text *t, const struct chat *c, json_t *messages)
+static json_t *context_of(const struct chat *c, json_t *messages)
 {
-    json_t *ctx = json_copy((json_t *)tokenizer_names(t->tokenizer));
+    json_t *ctx = json_object();
     json_object_set(ctx, "messages", messages);
     json_object_set_new(ctx, "add_generation_prompt", json_boolean(!c->no_generation_prompt));
     json_object_set_new(ctx, "tools", c->tools ? json_incref(c->tools) : json_null());
@@ -27,8 +29,8 @@ static bool wants_parts(const struct text *t, const struct template *template)
 {
     static const char probe[] = "PROBEtextPROBE";
     json_t *messages = json_pack("[{s:s, s:[{s:s, s:s}]}]", "role", "user", "content", "type", "text", "text", probe);
-    json_t *ctx = context_of(t, &(struct chat){ 0 }, messages);
-    char *text = template_render(template, ctx, NULL, NULL);
+    json_t *ctx = context_of(&(struct chat){ 0 }, messages);
+    char *text = template_render(template, ctx, &(struct template_options){ .names = tokenizer_names(t->tokenizer) }, NULL);
     bool yes = text && strstr(text, probe) && !strstr(text, "'type'") && !strstr(text, "\"type\"");
     free(text);
     json_decref(ctx);
@@ -57,6 +59,7 @@ int text_open(struct text *t, const char *dir, const char *template_file, const 
         t->content_string = automatic ? !wants_parts(t, any) : strcmp(format, "string") == 0;
     else
         log_warn("%s: no chat template: /v1/chat/completions will answer 400", dir);
+    reserve_structure(t->tokenizer, &t->templates, dir, image_token);
     return 0;
 fail:
     text_close(t);
@@ -71,54 +74,73 @@ void text_close(struct text *t)
     *t = (struct text){ 0 };
 }
 
-/* Content parts as one string: the image placeholders first, then the texts, joined by newlines. */
-static json_t *flatten(const struct text *t, const json_t *parts, struct err *e)
+/* ---- a request's chat ---- */
+
+/* What is made for one rendering. */
+struct chat_form {
+    json_t *messages;                   /* owned                                                  */
+    struct template_prefix *prefix;     /* owned, (n): contents that begin with places of images  */
+    size_t n;
+    struct prefill prefill;
+};
+
+/* Content parts as one string: the image placeholders first, then the texts, joined by newlines. *prefix: how many bytes
+ * of it are placeholders. */
+static json_t *flatten(const struct text *t, const json_t *parts, size_t *prefix)
 {
     struct buf b;
     buf_init(&b, (size_t)1 << 30);
     size_t i;
     json_t *part;
-    for (int pass = 0; pass < 2; pass++)
+    for (int pass = 0; pass < 2; pass++) {
         json_array_foreach(parts, i, part) {
             const char *type = json_string_value(json_object_get(part, "type"));
             bool image = type && strcmp(type, "image") == 0;
-            const json_t *text = json_object_get(part, "text");
-            const char *s = image ? t->image_placeholder : json_string_value(text);
-            if (image != (pass == 0) || !s)
+            const json_t *s = json_object_get(part, "text");
+            if (image != (pass == 0) || (image ? !t->image_placeholder : !json_is_string(s)))
                 continue;
             if (b.len)
                 buf_byte(&b, '\n');
-            buf_add(&b, s, image ? strlen(s) : json_string_length(text));
+            if (image)
+                buf_str(&b, t->image_placeholder);
+            else
+                buf_add(&b, json_string_value(s), json_string_length(s));
         }
+        *prefix = pass == 0 ? b.len : *prefix;
+    }
     json_t *out = buf_ok(&b) ? json_stringn(b.data ? b.data : "", b.len) : NULL;
     buf_free(&b);
-    if (!out)
-        err_memory(e);
     return out;
 }
 
-/* All messages with their contents as strings. Whether memory sufficed is for the caller to ask: json_starved(). */
-static json_t *flat_messages(const struct text *t, const json_t *messages, struct err *e)
+/* Makes the contents of f->messages strings. */
+static int flatten_all(const struct text *t, struct chat_form *f, struct err *e)
 {
-    json_t *out = json_array(), *m;
+    json_t *m;
     size_t i;
-    json_array_foreach(messages, i, m) {
-        json_t *copy = json_copy(m), *content = json_object_get(m, "content");
-        if (json_array_append_new(out, copy) != 0)      /* then the copy is gone */
-            continue;
+    f->prefix = calloc(json_array_size(f->messages) + 1, sizeof *f->prefix);
+    if (!f->prefix)
+        return err_memory(e);
+    json_array_foreach(f->messages, i, m) {
+        const json_t *content = json_object_get(m, "content");
         if (!json_is_array(content))
             continue;
-        json_t *s = flatten(t, content, e);
-        if (!s) {
-            json_decref(out);
-            return NULL;
+        size_t prefix = 0;
+        json_t *copy = json_copy(m), *s = flatten(t, content, &prefix);
+        if (json_object_set_new(copy, "content", s) != 0) {
+            json_decref(copy);
+            return err_memory(e);
         }
-        json_object_set_new(copy, "content", s);
+        if (json_array_set_new(f->messages, i, copy) != 0)
+            return err_memory(e);
+        if (prefix)
+            f->prefix[f->n++] = (struct template_prefix){ s, prefix };
     }
-    return out;
+    return 0;
 }
 
-/* Instructions with the role "developer" as those of "system", which every template knows. Memory as above. */
+/* Instructions with the role "developer" as those of "system", which every template knows. Whether memory sufficed is for
+ * the caller to ask: json_starved(). */
 static json_t *developer_as_system(const json_t *messages)
 {
     json_t *out = json_array(), *m;
@@ -153,43 +175,76 @@ static int check_kwargs(const struct text *t, const json_t *kwargs, struct err *
     return 0;
 }
 
-/* The messages as the template takes them. Memory as above. */
-static json_t *messages_for(const struct text *t, const struct chat *chat, bool knows_developer, struct err *e)
+static void form_free(struct chat_form *f)
 {
-    json_t *known = knows_developer ? json_incref(chat->messages) : developer_as_system(chat->messages);
-    if (!t->content_string)
-        return known;
-    json_t *flat = flat_messages(t, known, e);
-    json_decref(known);
-    return flat;
+    json_decref(f->messages);
+    free(f->prefix);
+    prefill_free(&f->prefill);
 }
 
-char *text_render(const struct text *t, const struct chat *chat, size_t *n, struct err *e)
+/* The chat's messages as the template is to have them. */
+static int form_of(const struct text *t, const struct chat *chat, bool knows_developer, struct chat_form *f, struct err *e)
 {
-    const struct chat_templates *c = &t->templates;
-    bool with_tools = chat->tools && c->tools;
-    const struct template *template = with_tools ? c->tools : c->plain;
-    if (!template) {
-        err_field(e, "messages", c->named ? "this model has several chat templates and none of them is the default; name a file "
-                                            "with --chat-template"
-                                          : "this model has no chat template; use /v1/completions");
-        return NULL;
-    }
-    if (check_kwargs(t, chat->template_kwargs, e) < 0)
-        return NULL;
-    json_t *messages = messages_for(t, chat, with_tools ? c->tools_developer : c->plain_developer, e);
-    json_t *ctx = messages ? context_of(t, chat, messages) : NULL;
-    char *text = NULL;
+    f->messages = knows_developer ? json_copy(chat->messages) : developer_as_system(chat->messages);
+    if (!f->messages)
+        return err_memory(e);
+    if (t->content_string && flatten_all(t, f, e) < 0)
+        return -1;
+    if (chat->continue_final_message && prefill_mark(&f->prefill, f->messages, e) < 0)
+        return -1;
+    for (size_t i = 0; i < f->n && f->prefill.begun; i++)
+        if (f->prefix[i].string == f->prefill.begun)
+            f->prefix[i].string = f->prefill.content;
+    return 0;
+}
+
+/* Renders f. The error is the request's: a template speaks of its messages. */
+static int render(const struct text *t, const struct template *template, const struct chat *chat, const struct chat_form *f,
+                  struct rendering *out, struct err *e)
+{
+    json_t *ctx = context_of(chat, f->messages);
+    struct template_options opt = { .length = &out->n, .names = tokenizer_names(t->tokenizer), .prefix = f->prefix,
+                                    .n_prefixes = f->n, .from = t->trust_special_tokens ? NULL : &out->from };
     if (!ctx || json_starved())
         err_memory(e);
     else
-        text = template_render(template, ctx, &(struct template_options){ .length = n }, e);
-    if (!text && e && !e->field[0] && e->status != 503) {
+        out->text = template_render(template, ctx, &opt, e);
+    json_decref(ctx);
+    if (out->text)
+        return f->prefill.begun ? prefill_cut(&f->prefill, out->text, &out->n, e) : 0;
+    if (e && !e->field[0] && e->status != 503) {
         snprintf(e->field, sizeof e->field, "messages");
         if (strcmp(e->code, "template_raised") != 0)
             err_prefix(e, "chat template");
     }
-    json_decref(ctx);
-    json_decref(messages);
-    return text;
+    return -1;
+}
+
+int text_render(const struct text *t, const struct chat *chat, struct rendering *out, struct err *e)
+{
+    const struct chat_templates *c = &t->templates;
+    bool with_tools = chat->tools && c->tools;
+    const struct template *template = with_tools ? c->tools : c->plain;
+    struct chat_form f = { 0 };
+    *out = (struct rendering){ 0 };
+    if (!template)
+        return err_field(e, "messages", c->named ? "this model has several chat templates and none of them is the default; name a file "
+                                                   "with --chat-template"
+                                                 : "this model has no chat template; use /v1/completions");
+    if (check_kwargs(t, chat->template_kwargs, e) < 0)
+        return -1;
+    int rc = form_of(t, chat, with_tools ? c->tools_developer : c->plain_developer, &f, e);
+    if (rc == 0)
+        rc = render(t, template, chat, &f, out, e);
+    form_free(&f);
+    if (rc < 0)
+        rendering_free(out);
+    return rc;
+}
+
+void rendering_free(struct rendering *r)
+{
+    free(r->text);
+    free(r->from);
+    *r = (struct rendering){ 0 };
 }

@@ -14,6 +14,13 @@ struct text {
     struct chat_templates templates;   /* none: chat is refused, completions work */
     bool  content_string;          /* the template wants a string: image placeholders first, one a line */
     char *image_placeholder;       /* owned; text of one image token; NULL: takes no images */
+    bool  trust_special_tokens;    /* tokens that build a chat count in everybody's text, as in the reference */
+};
+
+struct rendering {                 /* of a chat */
+    char    *text;                 /* owned, (n): may hold NULs */
+    size_t   n;
+    uint8_t *from;                 /* owned, (n): whose it is, an enum origin; NULL: everybody is trusted */
 };
 
 /* template_file replaces the checkpoint's template (NULL: its own); format: "auto", "string" or "openai". */
@@ -21,7 +28,8 @@ int  text_open(struct text *t, const char *dir, const char *template_file, const
                struct err *e);
 void text_close(struct text *t);
 
-/* Renders the chat: n bytes, which may hold NULs, free()d by the caller. NULL on error (status 400). */
-char *text_render(const struct text *t, const struct chat *chat, size_t *n, struct err *e);
+/* Renders the chat. -1: status 400. */
+int  text_render(const struct text *t, const struct chat *chat, struct rendering *out, struct err *e);
+void rendering_free(struct rendering *r);
 
 #endif

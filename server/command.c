@@ -83,6 +83,7 @@ void command_engine_options(const struct config *c, struct engine_options *out)
         .max_pixels = c->max_pixels, .min_pixels = c->min_pixels, .max_image_side = (int)c->max_image_side,
         .max_image_bytes = (size_t)c->max_image_bytes, .max_images = (int)c->max_images,
         .content_format = c->content_format, .chat_template = or_null(c->chat_template), .trace = or_null(c->trace),
+        .trust_special_tokens = c->trust_special_tokens,
         .no_prefix_cache = !c->prefix_cache, .no_graphs = !c->gpu_graphs, .device_resize = c->device_resize, .vary = !c->deterministic, .no_selftest = !c->selftest,
         .progress = progress_bytes, .progress_arg = &loading,
     };

@@ -58,15 +58,26 @@ static int add_part(struct text *out, const struct piece *p, size_t from, size_t
     return from < to ? text_add_piece(out, part) : 0;
 }
 
-int added_cut(const struct added *a, const struct trie *trie, const char *in, const struct piece *p,
-              struct text *out, struct err *e)
+/* The longest token at the start of s that whoever wrote its bytes may write: its length (0: none) and place. */
+static size_t longest(const struct added *a, const struct trie *trie, const char *s, const uint8_t *from, size_t n,
+                      int32_t *index)
+{
+    size_t len = trie_longest(trie, s, n, index);
+    while (len && from && a->token[*index].most < FROM_OTHERS && origin_most(from, len) > a->token[*index].most)
+        len = trie_longest(trie, s, len - 1, index);
+    return len;
+}
+
+int added_cut(const struct added *a, const struct trie *trie, const char *in, const uint8_t *from_whom,
+              const struct piece *p, struct text *out, struct err *e)
 {
     size_t done = 0, len;
     int rc = 0;
     for (size_t i = 0; i < p->len && rc == 0; i += len) {
         int32_t index;
         len = 1;
-        if (trie->root_child[(uint8_t)in[i]] < 0 || !(len = trie_longest(trie, in + i, p->len - i, &index))) {
+        if (trie->root_child[(uint8_t)in[i]] < 0 ||
+            !(len = longest(a, trie, in + i, from_whom ? from_whom + i : NULL, p->len - i, &index))) {
             len = 1;
             continue;
         }
@@ -105,7 +116,7 @@ static int normalize(struct added_token *t, const struct normalizer *n, struct e
     struct piece p = { 0, (uint32_t)t->content_len, 1, -1, true }, result;
     text_begin(&out);
     struct regex_match *match = regex_match_new(t->content_len);
-    int rc = match ? normalizer_run(n, t->content, &p, match, &out, &result, e) : err_memory(e);
+    int rc = match ? normalizer_run(n, t->content, NULL, &p, match, &out, &result, e) : err_memory(e);
     if (rc == 0) {
         t->text = copy(out.bytes.data ? out.bytes.data + result.at : "", result.len);
         t->text_len = result.len;
@@ -118,7 +129,7 @@ static int normalize(struct added_token *t, const struct normalizer *n, struct e
 static int load_one(struct added *a, const json_t *o, const char *where, const struct model *m,
                     const struct normalizer *n, int32_t *next_id, struct err *e)
 {
-    struct added_token t = { 0 };
+    struct added_token t = { .most = FROM_OTHERS };
     const char *s;
     int64_t file_id;
     if (!json_is_object(o))
@@ -207,6 +218,13 @@ void added_free(struct added *a)
     trie_free(&a->plain);
     trie_free(&a->normalized);
     memset(a, 0, sizeof *a);
+}
+
+void added_reserve(struct added *a, int32_t id, enum origin most)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (a->token[i].id == id && a->token[i].most > most)
+            a->token[i].most = (uint8_t)most;
 }
 
 const struct added_token *added_find(const struct added *a, const char *s, size_t n)

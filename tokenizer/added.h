@@ -16,6 +16,7 @@ struct added_token {
     size_t  content_len, text_len;
     int32_t id;
     bool    single_word, lstrip, rstrip, normalized, special;
+    uint8_t most;       /* enum origin: in the text of greater ones it does not count */
 };
 
 struct added {
@@ -36,8 +37,12 @@ void added_free(struct added *a);
 
 const struct added_token *added_find(const struct added *a, const char *s, size_t n); /* by content; NULL: none */
 
-/* Cuts piece p of the bytes `in` at the tokens of a trie and adds the parts to out. */
-int added_cut(const struct added *a, const struct trie *trie, const char *in, const struct piece *p,
+/* Token `id` counts in the text of `most` and lesser origins alone. */
+void added_reserve(struct added *a, int32_t id, enum origin most);
+
+/* Cuts piece p of the bytes `in` at the tokens of a trie and adds the parts to
+ * out. `from`: the origins of the bytes; NULL: every token counts. */
+int added_cut(const struct added *a, const struct trie *trie, const char *in, const uint8_t *from, const struct piece *p,
               struct text *out, struct err *e);
 
 #endif

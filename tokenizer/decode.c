@@ -256,7 +256,7 @@ static int fuse(const struct text *in, struct text *out)
 static int replace(const struct step *s, struct run *r, const struct text *in, struct text *out)
 {
     for (size_t i = 0; i < in->n; i++) {
-        struct rewrite w = rewrite_begin(bytes_of(in, i), &in->piece[i], out);
+        struct rewrite w = rewrite_begin(bytes_of(in, i), NULL, &in->piece[i], out);
         if (replace_run(s->replace, &w, r->match, r->e) < 0)
             return -1;
         if (text_add_piece(out, rewrite_end(&w)) < 0)

@@ -253,19 +253,41 @@ static void precompiled(const struct step *s, struct rewrite *w)
     }
 }
 
+/* The bytes [from, to) of the input have become what the output has no origins of yet: what changed is all of the
+ * greatest origin, what stands before and behind that keeps its own. */
+static void form_origins(void *arg, size_t from, size_t to)
+{
+    struct rewrite *w = arg;
+    struct buf *bytes = &w->out->bytes, *origins = &w->out->from;
+    size_t n = to - from, made = buf_ok(bytes) ? bytes->len - origins->len : 0, least = n < made ? n : made;
+    if (!made)
+        return;
+    const char *in = w->in + from, *out = bytes->data + origins->len;
+    size_t before = 0, after = 0;
+    while (before < least && in[before] == out[before])
+        before++;
+    while (after < least - before && in[n - 1 - after] == out[made - 1 - after])
+        after++;
+    enum origin most = origin_most(w->from + from, n);
+    buf_add(origins, w->from + from, before);
+    for (size_t i = before + after; i < made; i++)
+        buf_byte(origins, (char)most);
+    buf_add(origins, w->from + to - after, after);
+}
+
 /* The reference aligns every character; we only need to know how much of the
  * result stands for the first one. */
 static int normal_form(enum normal_form form, struct rewrite *w)
 {
     size_t from = w->out->bytes.len;
-    if (unicode_normalize(form, w->in, w->n, &w->out->bytes) < 0)
+    if (unicode_normalize(form, w->in, w->n, &w->out->bytes, w->from ? form_origins : NULL, w) < 0)
         return -1;
     if (w->head && w->out->bytes.len > from) {
         struct buf first;
         int len;
         utf8_get(w->in, w->n, &len);
         buf_init(&first, 256);
-        if (unicode_normalize(form, w->in, (size_t)len, &first) < 0) {
+        if (unicode_normalize(form, w->in, (size_t)len, &first, NULL, NULL) < 0) {
             buf_free(&first);
             return -1;
         }
@@ -310,7 +332,7 @@ static int run_step(const struct step *s, struct rewrite *w, struct regex_match 
     }
 }
 
-int normalizer_run(const struct normalizer *n, const char *in, const struct piece *p, struct regex_match *match,
+int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *from, const struct piece *p, struct regex_match *match,
                    struct text *out, struct piece *result, struct err *e)
 {
     struct text spare[2]; /* for all steps but the last */
@@ -322,12 +344,15 @@ int normalizer_run(const struct normalizer *n, const char *in, const struct piec
         struct text *to = i + 1 == n->n ? out : &spare[i & 1];
         if (to != out)
             text_clear(to);
-        struct rewrite w = rewrite_begin(in + now.at, &now, to);
+        struct rewrite w = rewrite_begin(in + now.at, from ? from + now.at : NULL, &now, to);
         rc = run_step(&n->step[i], &w, match, e);
         now = rewrite_end(&w);
         in = to->bytes.data ? to->bytes.data : "";
+        from = from ? (const uint8_t *)(to->from.data ? to->from.data : "") : NULL;
         if (rc == 0 && !buf_ok(&to->bytes))
             rc = buf_error(&to->bytes, e, "the normalized text is too long");
+        if (rc == 0 && !buf_ok(&to->from))
+            rc = err_memory(e);
     }
     *result = now;
     text_free(&spare[0]);

@@ -102,7 +102,7 @@ int replace_run(const struct replace *r, struct rewrite *w, struct regex_match *
     int rc = 0;
     while (w->n && (rc = search_next(&f, match, w->in, w->n, &start, &end, e)) == 1) {
         rewrite_copy(w, done, start);
-        rewrite_add(w, r->content, r->content_len, end ? end - 1 : REWRITE_START);
+        rewrite_for(w, r->content, r->content_len, start, end);
         done = end;
     }
     rewrite_copy(w, done, w->n);

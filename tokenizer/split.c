@@ -185,7 +185,7 @@ static int rewrite_all(rewrite_one *one, const struct stage *s, struct text *t, 
     for (size_t i = 0; i < t->n; i++) {
         struct piece p = t->piece[i];
         if (p.id < 0) {
-            struct rewrite w = rewrite_begin(t->bytes.data + p.at, &p, spare);
+            struct rewrite w = rewrite_begin(t->bytes.data + p.at, NULL, &p, spare);
             one(s, &w);
             p = rewrite_end(&w);
         }

@@ -16,8 +16,15 @@
 #include <time.h>
 
 #include "base/err.h"
+#include "tokenizer/origin.h"
 
 struct template;
+
+/* A string of the context whose first n bytes are not the request's: places of images that were put there for the template. */
+struct template_prefix {
+    const json_t *string;   /* borrowed */
+    size_t n;
+};
 
 struct template_options {
     const struct tm *now;   /* for strftime_now; NULL: the local time */
@@ -26,14 +33,21 @@ struct template_options {
     size_t max_memory;      /* bytes of values; 0: 256 MiB            */
     size_t *length;         /* where to put the length of the text, which may hold NULs
                                then; NULL: a text with a NUL is an error */
+    const json_t *names;    /* object: the checkpoint's own variables, which the context's hide; NULL: none */
+    const struct template_prefix *prefix;   /* (n_prefixes) */
+    size_t n_prefixes;
+    uint8_t **from;         /* where to put the enum origin of every byte, free()d by the caller; NULL: nobody asks */
 };
 
 /* NULL and "line N: ..." when the source cannot be parsed. */
 struct template *template_parse(const char *source, size_t n, struct err *e);
 void             template_free(struct template *t);
 
-/* `context` (borrowed) is a JSON object: the variables. JSON keeps the order of
- * keys. NULL on error; what raise_exception() raised has e->code "template_raised"
+/* Calls take() for every text that the template itself may write: what stands outside of tags, and strings within. */
+void template_literals(const struct template *t, void (*take)(void *arg, const char *s, size_t n), void *arg);
+
+/* `context` (borrowed) is a JSON object: the variables, which come from the
+ * request. JSON keeps the order of keys. NULL on error; what raise_exception() raised has e->code "template_raised"
  * and its message as the text. */
 char *template_render(const struct template *t, const json_t *context, const struct template_options *opt,
                       struct err *e);

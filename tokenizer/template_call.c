@@ -225,7 +225,7 @@ static struct value g_strftime_now(struct render *r, struct value self, const st
     char *text = tpl_alloc(r, size);
     struct tm now = r->now;
     size_t n = strftime(text, size, f.data, &now);
-    text_add(&out, text, n ? n - 1 : 0);
+    text_add_as(&out, text, n ? n - 1 : 0, format->from ? origin_most(format->from, format->len) : format->origin);
     return text_value(&out);
 }
 

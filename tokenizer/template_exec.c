@@ -18,6 +18,8 @@ struct activation *tpl_activate(struct render *r, const struct function *f, stru
 static struct value from_context(struct render *r, const struct str *name)
 {
     struct value *v = tpl_dict_get_str(r, r->context, name);
+    if (!v)
+        v = tpl_dict_get_str(r, r->names, name);
     if (v)
         return *v;
     const struct builtin *b = tpl_find_builtin(tpl_globals, name->data, name->len);

@@ -297,7 +297,7 @@ struct value tpl_percent(struct render *r, const struct str *format, struct valu
     while (p.at < format->len) {
         const char *next = memchr(format->data + p.at, '%', format->len - p.at);
         size_t end = next ? (size_t)(next - format->data) : format->len;
-        text_add(&out, format->data + p.at, end - p.at);
+        text_part(&out, format, p.at, end);
         p.at = end + 1;
         tpl_charge(r, 1);
         if (next)
@@ -498,11 +498,11 @@ static void format_into(struct text *out, const struct str *s, struct fields *f,
     for (size_t i = 0; i < s->len; i++) {
         char c = s->data[i];
         if (c != '{' && c != '}') {
-            text_add(out, &c, 1);
+            text_part(out, s, i, i + 1);
             continue;
         }
         if (i + 1 < s->len && s->data[i + 1] == c) {
-            text_add(out, &c, 1);
+            text_part(out, s, i, i + 1);
             i++;
             continue;
         }

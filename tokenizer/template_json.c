@@ -26,7 +26,7 @@ static void write_string(struct json *j, const struct str *s)
                (!j->ascii || (unsigned char)s->data[plain] < 0x7f))
             plain++;
         if (plain > i) {
-            text_add(&j->out, s->data + i, plain - i);
+            text_part(&j->out, s, i, plain);
             len = (int)(plain - i);
             continue;
         }
@@ -165,7 +165,7 @@ struct value tpl_to_json(struct render *r, struct value v, const struct value *o
         j.indent = indent.u.s;
     } else if (indent.kind != V_MISSING && indent.kind != V_NONE) {
         text_init(&spaces, r);
-        text_repeat(&spaces, ' ', tpl_int_arg(r, indent, "indent"));
+        text_repeat(&spaces, ' ', tpl_int_arg(r, indent, "indent"), FROM_TEMPLATE);
         j.indent = text_take(&spaces);
     }
     j.comma = tpl_str(r, ", ", j.indent ? 1 : 2);

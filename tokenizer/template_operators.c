@@ -162,7 +162,7 @@ static struct value repeat(struct render *r, struct value v, struct value times)
     if (v.kind == V_STR) {
         text_init(&t, r);
         if (v.u.s->len == 1)
-            text_repeat(&t, v.u.s->data[0], n);
+            text_repeat(&t, v.u.s->data[0], n, str_origin(v.u.s, 0));
         for (int64_t i = 0; v.u.s->len > 1 && i < n; i++) {
             tpl_charge(r, 1);
             text_str(&t, v.u.s);

@@ -440,9 +440,9 @@ METHOD(m_zfill)
     int64_t missing = tpl_int_arg(r, a[0], "a width") - (int64_t)s->chars;
     size_t sign = s->len && (s->data[0] == '-' || s->data[0] == '+');
     text_init(&t, r);
-    text_add(&t, s->data, sign);
-    text_repeat(&t, '0', missing);
-    text_add(&t, s->data + sign, s->len - sign);
+    text_part(&t, s, 0, sign);
+    text_repeat(&t, '0', missing, FROM_TEMPLATE);
+    text_part(&t, s, sign, s->len);
     return same_kind(text_take(&t), s);
 }
 
@@ -457,10 +457,10 @@ METHOD(m_expandtabs)
         char c = s->data[i];
         if (c == '\t') {
             int64_t n = size > 0 ? size - column % size : 0;
-            text_repeat(&t, ' ', n);
+            text_repeat(&t, ' ', n, str_origin(s, i));
             column += n;
         } else {
-            text_add(&t, &c, 1);
+            text_part(&t, s, i, i + 1);
             column = c == '\n' || c == '\r' ? 0 : column + (((unsigned char)c & 0xc0) != 0x80);
         }
     }

@@ -136,6 +136,8 @@ struct template {
     struct nodes    body;
     struct function function;
     struct scope    scope;
+    const struct token *token;  /* (n_tokens) of the source */
+    size_t          n_tokens;
 };
 
 /* Limits of a source. Nesting counts operators, brackets and statements. */

@@ -23,9 +23,27 @@ static char *reserve(struct text *t, size_t n)
         if (t->len)
             memcpy(data, t->data, t->len);
         t->data = data;
+        if (t->from)
+            t->from = memcpy(tpl_alloc(t->r, cap), t->from, t->len);
         t->cap = cap;
     }
     return t->data + t->len;
+}
+
+/* Notes whose the next n bytes are, before t->len grows: `from` has it by byte, or is NULL and all are `origin`'s. Most
+ * texts have one origin and need no note by byte. */
+static void note_origin(struct text *t, size_t n, const uint8_t *from, enum origin origin)
+{
+    if (!t->from && !from && (t->len == 0 || t->origin == origin)) {
+        t->origin = origin;
+        return;
+    }
+    if (!t->from)
+        t->from = memset(tpl_alloc(t->r, t->cap), t->origin, t->len);
+    if (from)
+        memcpy(t->from + t->len, from, n);
+    else
+        memset(t->from + t->len, origin, n);
 }
 
 static size_t count_chars(const char *s, size_t n)
@@ -36,32 +54,47 @@ static size_t count_chars(const char *s, size_t n)
     return chars;
 }
 
-static void add(struct text *t, const char *data, size_t n, size_t chars)
+static void add(struct text *t, const char *data, size_t n, size_t chars, const uint8_t *from, enum origin origin)
 {
     if (!n)
         return;
     tpl_charge(t->r, n / 64);
     memcpy(reserve(t, n), data, n);
+    note_origin(t, n, from, origin);
     t->len += n;
     t->chars += chars;
 }
 
-void text_add(struct text *t, const char *data, size_t n) { add(t, data, n, count_chars(data, n)); }
-void text_cstr(struct text *t, const char *s) { text_add(t, s, strlen(s)); }
-void text_str(struct text *t, const struct str *s) { add(t, s->data, s->len, s->chars); }
-
-void text_char(struct text *t, uint32_t cp)
+void text_add_as(struct text *t, const char *data, size_t n, enum origin origin)
 {
-    char c[4];
-    add(t, c, (size_t)utf8_put(c, cp), 1);
+    add(t, data, n, count_chars(data, n), NULL, origin);
 }
 
-void text_repeat(struct text *t, char c, int64_t n)
+void text_add(struct text *t, const char *data, size_t n) { text_add_as(t, data, n, FROM_TEMPLATE); }
+void text_cstr(struct text *t, const char *s) { text_add(t, s, strlen(s)); }
+void text_str(struct text *t, const struct str *s) { add(t, s->data, s->len, s->chars, s->from, s->origin); }
+
+void text_part(struct text *t, const struct str *s, size_t from, size_t to)
+{
+    size_t n = to - from, chars = s->chars == s->len ? n : count_chars(s->data + from, n);
+    add(t, s->data + from, n, chars, s->from ? s->from + from : NULL, s->origin);
+}
+
+void text_char_as(struct text *t, uint32_t cp, enum origin origin)
+{
+    char c[4];
+    add(t, c, (size_t)utf8_put(c, cp), 1, NULL, origin);
+}
+
+void text_char(struct text *t, uint32_t cp) { text_char_as(t, cp, FROM_TEMPLATE); }
+
+void text_repeat(struct text *t, char c, int64_t n, enum origin origin)
 {
     if (n <= 0)
         return;
     tpl_charge(t->r, (size_t)n / 64);
     memset(reserve(t, (size_t)n), c, (size_t)n);
+    note_origin(t, (size_t)n, NULL, origin);
     t->len += (size_t)n;
     t->chars += (size_t)n;
 }
@@ -82,6 +115,8 @@ struct str *text_take(struct text *t)
     s->data = t->data ? t->data : "";
     s->len = t->len;
     s->chars = t->chars;
+    s->from = t->from;
+    s->origin = t->origin;
     return s;
 }
 
@@ -109,6 +144,25 @@ struct str *tpl_str(struct render *r, const char *data, size_t len)
 
 struct value v_text(struct render *r, const char *data, size_t len) { return v_str(tpl_str(r, data, len)); }
 
+/* Notes in the tail of `a + b` whose the bytes of b are, and gives that note; NULL: all of both are of one origin. */
+static const uint8_t *concat_origin(struct render *r, const struct str *a, const struct str *b, struct tail *tail)
+{
+    if (!tail->from && !a->from && !b->from && (a->origin == b->origin || !a->len || !b->len))
+        return NULL;
+    if (!tail->from) {
+        tail->from = tpl_alloc(r, (size_t)(tail->limit - tail->start));
+        if (a->from)
+            memcpy(tail->from, a->from, a->len);
+        else
+            memset(tail->from, a->origin, a->len);
+    }
+    if (b->from)
+        memcpy(tail->from + a->len, b->from, b->len);
+    else
+        memset(tail->from + a->len, b->origin, b->len);
+    return tail->from;
+}
+
 /* Appending in a loop stays linear: the text that ends a buffer goes on in it,
  * and the shorter string keeps its own length. */
 struct str *tpl_concat(struct render *r, struct str *a, struct str *b)
@@ -129,8 +183,10 @@ struct str *tpl_concat(struct render *r, struct str *a, struct str *b)
             memcpy(data, a->data, a->len);
         s->data = data;
         s->tail = tpl_alloc(r, sizeof *s->tail);
-        *s->tail = (struct tail){ data + a->len, data + cap };
+        *s->tail = (struct tail){ data, data + a->len, data + cap, NULL };
     }
+    s->origin = a->len ? a->origin : b->origin;
+    s->from = concat_origin(r, a, b, s->tail);
     if (b->len)
         memcpy(s->tail->end, b->data, b->len);
     s->tail->end += b->len;
@@ -163,12 +219,12 @@ struct str *tpl_escape_html(struct render *r, const struct str *s)
         case '"':  to = "&#34;"; break;
         }
         if (to) {
-            text_add(&t, s->data + from, i - from);
-            text_cstr(&t, to);
+            text_part(&t, s, from, i);
+            text_add_as(&t, to, strlen(to), str_origin(s, i));
             from = i + 1;
         }
     }
-    text_add(&t, s->data + from, s->len - from);
+    text_part(&t, s, from, s->len);
     return tpl_as_markup(r, text_take(&t));
 }
 
@@ -189,6 +245,8 @@ struct str *str_sub(struct render *r, const struct str *s, size_t from, size_t t
     struct str *part = tpl_alloc(r, sizeof *part);
     part->data = s->data + from;
     part->len = to - from;
+    part->from = s->from ? s->from + from : NULL;
+    part->origin = s->origin;
     part->markup = s->markup;
     if (s->chars == s->len) {
         part->chars = part->len;
@@ -281,7 +339,7 @@ struct str *str_replace(struct render *r, const struct str *s, const struct str 
         ptrdiff_t found = str_find(s, at, s->len, a);
         if (found < 0)
             break;
-        text_add(&t, s->data + at, (size_t)found - at);
+        text_part(&t, s, at, (size_t)found);
         text_str(&t, b);
         at = (size_t)found + a->len;
         count--;
@@ -291,11 +349,11 @@ struct str *str_replace(struct render *r, const struct str *s, const struct str 
             if (at == s->len)
                 break;
             utf8_get(s->data + at, s->len - at, &len);
-            text_add(&t, s->data + at, (size_t)len);
+            text_part(&t, s, at, at + (size_t)len);
             at += (size_t)len;
         }
     }
-    text_add(&t, s->data + at, s->len - at);
+    text_part(&t, s, at, s->len);
     struct str *out = text_take(&t);
     return s->markup ? tpl_as_markup(r, out) : out;
 }
@@ -337,11 +395,11 @@ static void repr_str(struct text *t, const struct str *s)
         else if (cp == '\n' || cp == '\r' || cp == '\t')
             text_cstr(t, cp == '\n' ? "\\n" : cp == '\r' ? "\\r" : "\\t");
         else if (cp >= 0x20 && cp < 0x7f)
-            text_char(t, cp);
+            text_char_as(t, cp, str_origin(s, i));
         else if (cp < 0x100 && !uni_printable(cp))
             text_printf(t, "\\x%02x", cp);
         else if (uni_printable(cp))
-            text_add(t, s->data + i, (size_t)len);
+            text_part(t, s, i, i + (size_t)len);
         else
             text_printf(t, cp < 0x10000 ? "\\u%04x" : "\\U%08x", cp);
     }

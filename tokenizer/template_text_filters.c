@@ -83,7 +83,7 @@ FILTER(f_title)
         bool separator = uni_space(cp) || (cp && cp < 0x80 && strchr("-({[<", (int)cp));
         size_t next = at + (size_t)len;
         if (separator) {
-            text_add(&t, s->data + at, (size_t)len);
+            text_part(&t, s, at, next);
             from = next;
         } else if (at == from) {
             text_str(&t, uni_to_upper(r, str_sub(r, s, at, next)));
@@ -116,7 +116,7 @@ FILTER(f_indent)
     if (a[0].kind == V_STR)
         text_str(&pad, a[0].u.s);
     else
-        text_repeat(&pad, ' ', a[0].kind == V_MISSING ? 4 : tpl_int_arg(r, a[0], "a width"));
+        text_repeat(&pad, ' ', a[0].kind == V_MISSING ? 4 : tpl_int_arg(r, a[0], "a width"), FROM_TEMPLATE);
     struct str *indention = text_take(&pad);
     struct value lines = str_method(r, v_str(tpl_concat(r, self.u.s, tpl_str(r, "\n", 1))), "splitlines", NULL, 0);
     for (size_t i = 0; i < lines.u.list->n; i++) {
@@ -251,7 +251,7 @@ static void wrap_line(struct render *r, const struct wrap *w, struct text *out, 
         if (line.len) {
             if (!first)
                 text_str(out, newline);
-            text_add(out, line.data, line.len);
+            text_str(out, text_take(&line));
             first = false;
         } else if (at < w->s->len && first) {
             first = false;
@@ -313,7 +313,7 @@ static void quote(struct text *t, const struct str *s, bool query)
         unsigned char c = (unsigned char)s->data[i];
         bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("_.-~", c));
         if (plain || (c == '/' && !query))
-            text_char(t, c);
+            text_char_as(t, c, str_origin(s, i));
         else if (c == ' ' && query)
             text_char(t, '+');
         else
@@ -356,10 +356,10 @@ static struct str *without(struct render *r, const struct str *s, const char *fr
         ptrdiff_t open = str_find(s, at, s->len, &a), close = open < 0 ? -1 : str_find(s, (size_t)open, s->len, &b);
         if (close < 0)
             break;
-        text_add(&t, s->data + at, (size_t)open - at);
+        text_part(&t, s, at, (size_t)open);
         at = (size_t)close + b.len;
     }
-    text_add(&t, s->data + at, s->len - at);
+    text_part(&t, s, at, s->len);
     return text_take(&t);
 }
 

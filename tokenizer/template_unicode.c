@@ -143,26 +143,29 @@ static bool final_sigma(const struct str *s, size_t at)
 
 static void map_char(struct text *t, const struct str *s, size_t at, uint32_t cp, enum mapping to)
 {
+    enum origin origin = str_origin(s, at);
     if (cp < 0x80) {
         bool lower = cp >= 'a' && cp <= 'z', upper = cp >= 'A' && cp <= 'Z';
-        text_char(t, to == TO_LOWER ? (upper ? cp + 32 : cp) : (lower ? cp - 32 : cp));
+        text_char_as(t, to == TO_LOWER ? (upper ? cp + 32 : cp) : (lower ? cp - 32 : cp), origin);
         return;
     }
     if (to == TO_LOWER) {
         if (cp == 0x130)
-            text_cstr(t, "i\u0307");
+            text_add_as(t, "i\u0307", 3, origin);
         else if (cp == 0x3a3)
-            text_char(t, final_sigma(s, at) ? 0x3c2 : 0x3c3);
+            text_char_as(t, final_sigma(s, at) ? 0x3c2 : 0x3c3, origin);
         else
-            text_char(t, (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp));
+            text_char_as(t, (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp), origin);
         return;
     }
     for (size_t i = 0; i < sizeof specials / sizeof *specials; i++)
         if (specials[i].cp == cp) {
-            text_cstr(t, to == TO_UPPER ? specials[i].upper : specials[i].title);
+            const char *mapped = to == TO_UPPER ? specials[i].upper : specials[i].title;
+            text_add_as(t, mapped, strlen(mapped), origin);
             return;
         }
-    text_char(t, (uint32_t)(to == TO_UPPER ? utf8proc_toupper((utf8proc_int32_t)cp) : utf8proc_totitle((utf8proc_int32_t)cp)));
+    text_char_as(t, (uint32_t)(to == TO_UPPER ? utf8proc_toupper((utf8proc_int32_t)cp) : utf8proc_totitle((utf8proc_int32_t)cp)),
+                 origin);
 }
 
 /* How the character at a place is mapped, given whether a letter stands before it. */
@@ -192,7 +195,7 @@ static struct str *map_all(struct render *r, const struct str *s, enum plan plan
         uint32_t cp = utf8_get(s->data + i, s->len - i, &len);
         enum mapping to = mapping_for(plan, cp, i == 0, after_letter, &keep);
         if (keep)
-            text_char(&t, cp);
+            text_char_as(&t, cp, str_origin(s, i));
         else
             map_char(&t, s, i, cp, to);
         after_letter = cased(cp);
@@ -220,7 +223,7 @@ struct str *uni_casefold(struct render *r, const struct str *s)
         uint32_t cp = utf8_get(s->data + i, s->len - i, &len);
         utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, folded, 8, UTF8PROC_CASEFOLD, &class);
         for (utf8proc_ssize_t k = 0; k < n && k < 8; k++)
-            text_char(&t, (uint32_t)folded[k]);
+            text_char_as(&t, (uint32_t)folded[k], str_origin(s, i));
     }
     struct str *out = text_take(&t);
     out->markup = s->markup;

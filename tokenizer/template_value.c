@@ -93,24 +93,68 @@ struct value v_pair(struct render *r, struct value a, struct value b)
     return v_list(r, V_TUPLE, (struct value[]){ a, b }, 2);
 }
 
-static struct value from_object(struct render *r, const json_t *j)
+static struct str *view_as(struct render *r, const char *data, size_t len, enum origin origin)
+{
+    struct str *s = tpl_str_view(r, data, len);
+    s->origin = (uint8_t)origin;
+    return s;
+}
+
+/* A string of the context. Places of images that stand at its start are the template's. */
+static struct str *from_string(struct render *r, const json_t *j, enum origin origin)
+{
+    struct str *s = view_as(r, json_string_value(j), json_string_length(j), origin);
+    for (size_t i = 0; i < r->opt->n_prefixes; i++)
+        if (r->opt->prefix[i].string == j) {
+            uint8_t *from = memset(tpl_alloc(r, s->len), FROM_TEMPLATE, s->len);
+            memset(from + r->opt->prefix[i].n, origin, s->len - r->opt->prefix[i].n);
+            s->from = from;
+        }
+    return s;
+}
+
+/* Templates write "<|" + role + "|>": such a word is theirs. */
+static bool is_role(const struct str *key, const json_t *j)
+{
+    const char *s = json_string_value(j);
+    size_t n = json_string_length(j), i = 0;
+    while (s && i < n && ((s[i] >= 'a' && s[i] <= 'z') || s[i] == '_'))
+        i++;
+    return s && i == n && str_is(key, "role");
+}
+
+/* What a tool says is not the client's own. */
+static bool is_others(const json_t *object)
+{
+    static const char *const roles[] = { "tool", "function", "observation", "ipython", "tool_response" };
+    const char *role = json_string_value(json_object_get(object, "role"));
+    for (size_t i = 0; role && i < sizeof roles / sizeof *roles; i++)
+        if (strcmp(role, roles[i]) == 0)
+            return true;
+    return false;
+}
+
+static struct value from_object(struct render *r, const json_t *j, enum origin origin)
 {
     struct dict *d = tpl_dict(r, json_object_size(j));
     json_t *object = (json_t *)(uintptr_t)j; /* jansson's iterators lack const */
+    if (origin == FROM_REQUEST && is_others(j))
+        origin = FROM_OTHERS;
     for (void *at = json_object_iter(object); at; at = json_object_iter_next(object, at)) {
-        struct str *key = tpl_str_view(r, json_object_iter_key(at), json_object_iter_key_len(at));
-        tpl_dict_set(r, d, v_str(key), v_from_json(r, json_object_iter_value(at)));
+        struct str *key = view_as(r, json_object_iter_key(at), json_object_iter_key_len(at), origin);
+        const json_t *v = json_object_iter_value(at);
+        tpl_dict_set(r, d, v_str(key), v_from_json(r, v, is_role(key, v) ? FROM_TEMPLATE : origin));
     }
     return v_dict(d);
 }
 
-static struct value from_array(struct render *r, const json_t *j)
+static struct value from_array(struct render *r, const json_t *j, enum origin origin)
 {
     struct value v = v_list(r, V_LIST, NULL, 0);
     size_t n = json_array_size(j);
     v.u.list->v = tpl_alloc(r, n * sizeof *v.u.list->v);
     for (size_t i = 0; i < n; i++)
-        v.u.list->v[v.u.list->n++] = v_from_json(r, json_array_get(j, i));
+        v.u.list->v[v.u.list->n++] = v_from_json(r, json_array_get(j, i), origin);
     return v;
 }
 
@@ -118,15 +162,15 @@ static struct value from_array(struct render *r, const json_t *j)
 static struct value from_big(const char *text) { return v_float(strtod(text, NULL)); }
 
 /* Strings are not copied. */
-struct value v_from_json(struct render *r, const json_t *j)
+struct value v_from_json(struct render *r, const json_t *j, enum origin origin)
 {
     struct value v = v_none();
     const char *big = json_big(j, NULL);
     tpl_enter(r);
     switch (json_typeof(j)) {
-    case JSON_OBJECT:  v = big ? from_big(big) : from_object(r, j); break;
-    case JSON_ARRAY:   v = from_array(r, j); break;
-    case JSON_STRING:  v = v_str(tpl_str_view(r, json_string_value(j), json_string_length(j))); break;
+    case JSON_OBJECT:  v = big ? from_big(big) : from_object(r, j, origin); break;
+    case JSON_ARRAY:   v = from_array(r, j, origin); break;
+    case JSON_STRING:  v = v_str(from_string(r, j, origin)); break;
     case JSON_INTEGER: v = v_int(json_integer_value(j)); break;
     case JSON_REAL:    v = v_float(json_real_value(j)); break;
     case JSON_TRUE:    v = v_bool(true); break;

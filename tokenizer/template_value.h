@@ -18,6 +18,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "tokenizer/origin.h"
 #include "tokenizer/template.h"
 
 enum value_kind {
@@ -67,13 +68,16 @@ struct value {
 
 /* Where a string may still grow: the free bytes behind the newest text. */
 struct tail {
-    char *end, *limit;
+    char    *start, *end, *limit;
+    uint8_t *from;       /* (limit - start) of the bytes so far; NULL while all are of one origin */
 };
 
 struct str {
     const char  *data;   /* (len) UTF-8, no NUL at the end                                 */
     size_t       len;    /* bytes                                                          */
     size_t       chars;  /* code points; equal to len for ASCII, where an index is O(1)    */
+    const uint8_t *from; /* (len) enum origin of every byte; NULL: all are of `origin`     */
+    uint8_t      origin;
     bool         markup; /* Jinja's Markup: adding to it escapes what is added             */
     struct tail *tail;   /* NULL, or shared: a + b may put b behind a without copying a    */
 };
@@ -191,6 +195,8 @@ struct text {
     struct render *r;
     char          *data;
     size_t         len, cap, chars;
+    uint8_t       *from;    /* (cap) enum origin of every byte; NULL: all are of `origin` */
+    uint8_t        origin;
 };
 
 /* One rendering. */
@@ -198,6 +204,8 @@ struct render {
     const struct template *template;
     struct arena           arena;   /* every value made while rendering */
     struct dict           *context; /* the variables given              */
+    struct dict           *names;   /* those of the checkpoint          */
+    const struct template_options *opt; /* borrowed                     */
     struct activation     *act;     /* of the function that runs        */
     struct text           *out;     /* where output goes now            */
     size_t                 steps, max_steps, max_output;
@@ -245,10 +253,11 @@ static inline struct value v_dict(struct dict *d) { return (struct value){ .kind
 struct value v_undefined(struct render *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct value v_list(struct render *r, enum value_kind kind, const struct value *v, size_t n); /* copies v */
 struct value v_pair(struct render *r, struct value a, struct value b);                        /* a tuple  */
-struct value v_from_json(struct render *r, const json_t *j);
+struct value v_from_json(struct render *r, const json_t *j, enum origin origin);
 
 struct str *tpl_str(struct render *r, const char *data, size_t len);   /* copies            */
 struct str *tpl_str_view(struct render *r, const char *data, size_t len); /* data must outlive */
+static inline enum origin str_origin(const struct str *s, size_t at) { return s->from ? s->from[at] : s->origin; }
 struct value v_text(struct render *r, const char *data, size_t len);
 static inline bool str_is(const struct str *s, const char *text)
 {
@@ -280,8 +289,11 @@ void text_init(struct text *t, struct render *r);
 void text_add(struct text *t, const char *data, size_t n);
 void text_cstr(struct text *t, const char *s);
 void text_str(struct text *t, const struct str *s);
+void text_part(struct text *t, const struct str *s, size_t from, size_t to); /* these bytes of s, theirs the origin */
+void text_add_as(struct text *t, const char *data, size_t n, enum origin origin);
 void text_char(struct text *t, uint32_t cp);
-void text_repeat(struct text *t, char c, int64_t n);
+void text_char_as(struct text *t, uint32_t cp, enum origin origin);
+void text_repeat(struct text *t, char c, int64_t n, enum origin origin);
 void text_printf(struct text *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 struct str  *text_take(struct text *t);
 struct value text_value(struct text *t);

@@ -283,7 +283,7 @@ static void pprint(struct text *out, struct value v, size_t column, size_t after
         size_t start = column + 1, last = i + 1 == n;
         if (i) {
             text_cstr(out, ",\n");
-            text_repeat(out, ' ', (int64_t)start);
+            text_repeat(out, ' ', (int64_t)start, FROM_TEMPLATE);
         }
         if (!list) {
             struct text key;

@@ -10,11 +10,13 @@ void text_begin(struct text *t)
 {
     memset(t, 0, sizeof *t);
     buf_init(&t->bytes, TEXT_MAX);
+    buf_init(&t->from, TEXT_MAX);
 }
 
 void text_free(struct text *t)
 {
     buf_free(&t->bytes);
+    buf_free(&t->from);
     free(t->piece);
     t->piece = NULL;
     t->n = t->cap = 0;
@@ -23,6 +25,7 @@ void text_free(struct text *t)
 void text_clear(struct text *t)
 {
     buf_clear(&t->bytes);
+    buf_clear(&t->from);
     t->n = 0;
 }
 
@@ -40,17 +43,44 @@ struct piece piece_cut(const struct piece *p, uint32_t from, uint32_t to)
     return (struct piece){ p->at + from, len, head < len ? head : len, -1, head > 0 };
 }
 
-struct rewrite rewrite_begin(const char *in, const struct piece *p, struct text *out)
+struct rewrite rewrite_begin(const char *in, const uint8_t *from, const struct piece *p, struct text *out)
 {
-    return (struct rewrite){ in, p->len, p->head, p->origin, out, out->bytes.len, 0 };
+    return (struct rewrite){ in, from, p->len, p->head, p->origin, out, out->bytes.len, 0 };
+}
+
+/* n bytes of one origin more. */
+static void add_origin(struct rewrite *w, enum origin origin, size_t n)
+{
+    static const char all[3][64] = { { 0 }, { [0 ... 63] = FROM_REQUEST }, { [0 ... 63] = FROM_OTHERS } };
+    for (size_t some; n; n -= some) {
+        some = n < sizeof all[0] ? n : sizeof all[0];
+        buf_add(&w->out->from, all[origin], some);
+    }
+}
+
+static void add_as(struct rewrite *w, const char *s, size_t n, bool first, enum origin origin)
+{
+    if (first && w->start + w->out_head == w->out->bytes.len)
+        w->out_head += n;
+    buf_add(&w->out->bytes, s, n);
+    if (w->from)
+        add_origin(w, origin, n);
 }
 
 void rewrite_add(struct rewrite *w, const char *s, size_t n, size_t from)
 {
-    bool first = from == REWRITE_START ? w->origin : from < w->head;
-    if (first && w->start + w->out_head == w->out->bytes.len)
-        w->out_head += n;
-    buf_add(&w->out->bytes, s, n);
+    if (from == REWRITE_START)
+        add_as(w, s, n, w->origin, FROM_TEMPLATE);
+    else
+        add_as(w, s, n, from < w->head, w->from && from < w->n ? w->from[from] : FROM_TEMPLATE);
+}
+
+void rewrite_for(struct rewrite *w, const char *s, size_t n, size_t at, size_t end)
+{
+    if (end > at)
+        add_as(w, s, n, end - 1 < w->head, w->from ? origin_most(w->from + at, end - at) : FROM_TEMPLATE);
+    else
+        rewrite_add(w, s, n, end ? end - 1 : REWRITE_START);
 }
 
 void rewrite_char(struct rewrite *w, uint32_t cp, size_t from)
@@ -63,9 +93,11 @@ void rewrite_copy(struct rewrite *w, size_t from, size_t to)
 {
     size_t mid = w->head < from ? from : w->head > to ? to : w->head;
     if (mid > from)
-        rewrite_add(w, w->in + from, mid - from, from);
+        add_as(w, w->in + from, mid - from, true, FROM_TEMPLATE);
     if (to > mid)
-        buf_add(&w->out->bytes, w->in + mid, to - mid);
+        add_as(w, w->in + mid, to - mid, false, FROM_TEMPLATE);
+    if (w->from && to > from && buf_ok(&w->out->from))
+        memcpy(w->out->from.data + w->out->from.len - (to - from), w->from + from, to - from);
 }
 
 struct piece rewrite_end(struct rewrite *w)

@@ -6,7 +6,8 @@
  * makes new bytes. One thing about the original text must survive both: does a
  * piece start where the original text starts? (Metaspace's "first" asks.) The
  * reference keeps offsets for every byte; we keep `head`, the number of leading
- * bytes of a piece that stand for the original's first character. */
+ * bytes of a piece that stand for the original's first character. Of a chat a
+ * second thing survives, until the added tokens are found: whose every byte is. */
 #ifndef TOKENIZER_TEXT_H
 #define TOKENIZER_TEXT_H
 #include <stdbool.h>
@@ -14,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "tokenizer/origin.h"
 
 struct piece {
     uint32_t at, len; /* its bytes in the text                       */
@@ -24,6 +26,8 @@ struct piece {
 
 struct text {
     struct buf    bytes;
+    struct buf    from;   /* enum origin of every byte, as long as bytes; empty unless traced */
+    bool          traced;
     struct piece *piece;  /* owned, (n) */
     size_t        n, cap;
 };
@@ -43,6 +47,7 @@ struct piece piece_cut(const struct piece *p, uint32_t from, uint32_t to);
  * `out` gets what the calls add, rewrite_end() makes it a piece. */
 struct rewrite {
     const char  *in;    /* borrowed: the piece's bytes */
+    const uint8_t *from;   /* borrowed: the origins of these; NULL: nobody asks */
     size_t       n;
     size_t       head;  /* of the input                */
     bool         origin;
@@ -51,12 +56,14 @@ struct rewrite {
     size_t       out_head;
 };
 
-struct rewrite rewrite_begin(const char *in, const struct piece *p, struct text *out);
+struct rewrite rewrite_begin(const char *in, const uint8_t *from, const struct piece *p, struct text *out);
 
 /* Adds bytes that stand for what the input's byte `from` stands for.
  * from = REWRITE_START: inserted in front of everything. */
 #define REWRITE_START SIZE_MAX
 void rewrite_add(struct rewrite *w, const char *s, size_t n, size_t from);
+/* The same for what the bytes [at, end) stand for together. */
+void rewrite_for(struct rewrite *w, const char *s, size_t n, size_t at, size_t end);
 void rewrite_char(struct rewrite *w, uint32_t cp, size_t from);
 void rewrite_copy(struct rewrite *w, size_t from, size_t to); /* input bytes as they are */
 

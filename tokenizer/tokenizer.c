@@ -25,6 +25,8 @@ struct token {
     const char *content; /* as in the file: differs for added tokens that are normalized  */
     uint32_t    len;
     bool        special;
+    bool        added;
+    uint8_t     most;    /* enum origin of the texts in which it counts, up to this one   */
 };
 
 /* The order of the parts is the order in which a text meets them. */
@@ -71,10 +73,11 @@ static void list_tokens(struct tokenizer *t)
         size_t n = 0;
         t->token[i].text = t->token[i].content = vocab_text(v, (int32_t)i, &n);
         t->token[i].len = (uint32_t)n;
+        t->token[i].most = FROM_OTHERS;
     }
     for (size_t i = 0; i < t->added.n; i++) {
         const struct added_token *a = &t->added.token[i];
-        t->token[a->id] = (struct token){ a->text, a->content, (uint32_t)a->text_len, false };
+        t->token[a->id] = (struct token){ a->text, a->content, (uint32_t)a->text_len, false, true, FROM_OTHERS };
     }
     /* To the reference, special is the string, not the id. */
     for (size_t i = 0; i < t->added.n; i++) {
@@ -186,6 +189,11 @@ void tokenizer_close(struct tokenizer *t)
 
 /* ---- encoding ---- */
 
+static const struct token *token_of(const struct tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->size && t->token[id].text ? &t->token[id] : NULL;
+}
+
 static bool valid_utf8(const char *s, size_t n)
 {
     int len;
@@ -204,8 +212,8 @@ static bool valid_utf8(const char *s, size_t n)
     return true;
 }
 
-/* The text as one piece; malformed parts become U+FFFD. */
-static int take_text(const char *s, size_t n, struct text *t, struct err *e)
+/* The text as one piece; malformed parts become U+FFFD, and then nobody can tell any more whose which byte is. */
+static int take_text(const char *s, const uint8_t *from, size_t n, struct text *t, struct err *e)
 {
     int len = 0;
     char *clean = NULL;
@@ -218,10 +226,15 @@ static int take_text(const char *s, size_t n, struct text *t, struct err *e)
         s = clean;
     }
     buf_add(&t->bytes, s, n);
+    t->traced = from != NULL;
+    if (from && !clean)
+        buf_add(&t->from, from, n);
+    for (size_t i = 0; from && clean && i < n; i++)
+        buf_byte(&t->from, FROM_OTHERS);
     if (n)
         utf8_get(s, n, &len);
     free(clean);
-    if (!buf_ok(&t->bytes) || text_add_piece(t, (struct piece){ 0, (uint32_t)n, (uint32_t)len, -1, true }) < 0)
+    if (!buf_ok(&t->bytes) || !buf_ok(&t->from) || text_add_piece(t, (struct piece){ 0, (uint32_t)n, (uint32_t)len, -1, true }) < 0)
         return err_memory(e);
     return 0;
 }
@@ -233,6 +246,12 @@ static void swap(struct text *a, struct text *b)
     *b = c;
 }
 
+/* The origins of a text's bytes from `at` on; NULL: nobody asks. */
+static const uint8_t *origins(const struct text *t, size_t at)
+{
+    return t->traced ? (const uint8_t *)t->from.data + at : NULL;
+}
+
 /* Cuts the pieces of t at the added tokens of a trie. */
 static int cut_added(const struct tokenizer *t, const struct trie *trie, struct text *text, struct text *spare,
                      struct err *e)
@@ -241,13 +260,16 @@ static int cut_added(const struct tokenizer *t, const struct trie *trie, struct 
     for (size_t i = 0; i < text->n; i++) {
         const struct piece *p = &text->piece[i];
         if (p->id >= 0 ? text_add_piece(spare, *p) < 0
-                       : added_cut(&t->added, trie, text->bytes.data + p->at, p, spare, e) < 0)
+                       : added_cut(&t->added, trie, text->bytes.data + p->at, origins(text, p->at), p, spare, e) < 0)
             return err_memory(e);
     }
-    struct buf bytes = text->bytes; /* the bytes stay, the pieces are new */
-    swap(text, spare);
-    spare->bytes = text->bytes;
-    text->bytes = bytes;
+    struct piece *pieces = text->piece; /* the bytes stay, the pieces are new */
+    size_t cap = text->cap;
+    text->piece = spare->piece;
+    text->n = spare->n;
+    text->cap = spare->cap;
+    spare->piece = pieces;
+    spare->cap = cap;
     return 0;
 }
 
@@ -255,9 +277,10 @@ static int normalize(const struct tokenizer *t, struct text *text, struct text *
                      struct err *e)
 {
     text_clear(spare);
+    spare->traced = text->traced;
     for (size_t i = 0; i < text->n; i++) {
         struct piece p = text->piece[i];
-        if (p.id < 0 && normalizer_run(t->normalizer, text->bytes.data, &p, match, spare, &p, e) < 0)
+        if (p.id < 0 && normalizer_run(t->normalizer, text->bytes.data, origins(text, 0), &p, match, spare, &p, e) < 0)
             return -1;
         /* The reference now cuts at added tokens and takes the whole for a piece of its own. */
         if (p.id < 0 && p.len)
@@ -287,7 +310,54 @@ static int prepare(const struct tokenizer *t, struct text *text, struct regex_ma
     return rc;
 }
 
+/* A reserved token that stands among the ids from `from` on, which the model made of n bytes of plain text that hold it;
+ * NULL: none. (Vocabularies may have such tokens: the lattice of Unigram then finds them like any word.) */
+static const struct token *made_reserved(const struct tokenizer *t, const char *s, size_t n, const struct ids *out, size_t from)
+{
+    for (size_t i = from; i < out->n; i++) {
+        const struct token *k = token_of(t, out->id[i]);
+        int len;
+        if (k && k->most < FROM_OTHERS && memmem(s, n, k->text, k->len)) {
+            utf8_get(k->text, k->len, &len);
+            if ((size_t)len < k->len)
+                return k;
+        }
+    }
+    return NULL;
+}
+
+/* Plain text that is to hold no reserved token: where the model makes one, the text is cut behind the first character of
+ * every place where it stands. Each level rules out one token, so the depth is bounded by their number. */
+static int encode_plain(const struct tokenizer *t, const char *s, size_t n, struct ids *out, struct err *e)
+{
+    size_t from = out->n;
+    if (model_encode(t->model, s, n, out, e) < 0)
+        return -1;
+    const struct token *k = made_reserved(t, s, n, out, from);
+    if (!k)
+        return 0;
+    out->n = from;
+    while (n) {
+        const char *hit = memmem(s, n, k->text, k->len);
+        int len = 0;
+        if (hit)
+            utf8_get(hit, k->len, &len);
+        size_t part = hit ? (size_t)(hit - s) + (size_t)len : n;
+        if (encode_plain(t, s, part, out, e) < 0)
+            return -1;
+        s += part;
+        n -= part;
+    }
+    return 0;
+}
+
 int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool post, struct ids *out, struct err *e)
+{
+    return tokenizer_encode_chat(t, s, NULL, n, post, out, e);
+}
+
+int tokenizer_encode_chat(const struct tokenizer *t, const char *s, const uint8_t *origin, size_t n, bool post,
+                          struct ids *out, struct err *e)
 {
     struct text text;
     size_t from = out->n;
@@ -295,13 +365,14 @@ int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool po
     struct regex_match *match = regex_match_new(n);
     int rc = match ? 0 : err_memory(e);
     if (rc == 0 && n)
-        rc = take_text(s, n, &text, e);
+        rc = take_text(s, origin, n, &text, e);
     if (rc == 0)
         rc = prepare(t, &text, match, e);
     for (size_t i = 0; i < text.n && rc == 0; i++) {
         const struct piece *p = &text.piece[i];
         if (p->id < 0)
-            rc = model_encode(t->model, text.bytes.data + p->at, p->len, out, e);
+            rc = origin ? encode_plain(t, text.bytes.data + p->at, p->len, out, e)
+                        : model_encode(t->model, text.bytes.data + p->at, p->len, out, e);
         else if (ids_add(out, p->id) < 0)
             rc = err_memory(e);
     }
@@ -315,11 +386,6 @@ int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool po
 }
 
 /* ---- decoding ---- */
-
-static const struct token *token_of(const struct tokenizer *t, int32_t id)
-{
-    return id >= 0 && id < t->size && t->token[id].text ? &t->token[id] : NULL;
-}
 
 static int decode(const struct tokenizer *t, const int32_t *id, size_t n, bool skip_special, bool inner,
                   struct buf *out, struct err *e)
@@ -381,6 +447,21 @@ bool tokenizer_is_special(const struct tokenizer *t, int32_t id)
 {
     const struct token *k = token_of(t, id);
     return k && k->special;
+}
+
+bool tokenizer_is_added(const struct tokenizer *t, int32_t id)
+{
+    const struct token *k = token_of(t, id);
+    return k && k->added;
+}
+
+void tokenizer_reserve(struct tokenizer *t, int32_t id, enum origin most)
+{
+    if (!tokenizer_is_added(t, id))
+        return;
+    added_reserve(&t->added, id, most);
+    if (t->token[id].most > most)
+        t->token[id].most = (uint8_t)most;
 }
 
 bool tokenizer_streams(const struct tokenizer *t) { return decoder_streams(t->decoder); }

@@ -16,6 +16,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "tokenizer/origin.h"
 
 struct tokenizer;
 
@@ -37,6 +38,15 @@ void              tokenizer_close(struct tokenizer *t);
  * tokens that stand in the text are recognised, as in the reference.
  * `post`: also what the post-processor adds (bos, eos, ...). */
 int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool post, struct ids *out, struct err *e);
+
+/* The same for a rendered chat, of which from[i] is the origin of byte i (NULL: as above): a token that is reserved is
+ * plain text in the text of greater origins. */
+int tokenizer_encode_chat(const struct tokenizer *t, const char *text, const uint8_t *from, size_t n, bool post,
+                          struct ids *out, struct err *e);
+
+/* The added token `id` counts in a chat's text of origins up to `most` alone. To be called before anything is encoded. */
+void tokenizer_reserve(struct tokenizer *t, int32_t id, enum origin most);
+bool tokenizer_is_added(const struct tokenizer *t, int32_t id);
 
 /* Appends the text of the ids as the reference's decode() does (ids outside the
  * vocabulary give nothing). `skip_special` leaves special tokens out. */

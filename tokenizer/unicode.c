@@ -229,7 +229,8 @@ static int normalize_stretch(enum normal_form form, const char *s, size_t n, int
     return k < 0 || !buf_ok(out) ? -1 : 0;
 }
 
-int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf *out)
+int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf *out,
+                      void (*made)(void *arg, size_t from, size_t to), void *arg)
 {
     int32_t *c = NULL;
     size_t cap = 0;
@@ -241,11 +242,15 @@ int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf
         /* The last ASCII character before others may compose with them. */
         size_t copy = plain < n && plain > i ? plain - 1 : plain;
         buf_add(out, s + i, copy - i);
+        if (made)
+            made(arg, i, copy);
         size_t end = plain;
         while (end < n && (uint8_t)s[end] >= 0x80)
             end++;
         if (end > copy)
             rc = normalize_stretch(form, s + copy, end - copy, &c, &cap, out);
+        if (made && rc == 0)
+            made(arg, copy, end);
         i = end;
     }
     free(c);

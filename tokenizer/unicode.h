@@ -25,7 +25,8 @@ enum normal_form { NFC, NFD, NFKC, NFKD };
 
 /* Appends the normal form of s (valid UTF-8). Linear but for the sorting of
  * combining marks, n log n. -1: memory out. */
-int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf *out);
+int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf *out,
+                      void (*made)(void *arg, size_t from, size_t to), void *arg);
 
 /* Length of the extended grapheme cluster at the start of s (n > 0). */
 size_t unicode_grapheme(const char *s, size_t n);

@@ -7,6 +7,7 @@ One folder a case.  expected.json has, per case: the names of special tokens,
 the ids of some texts with and without the post-processor, the texts of ids
 without special tokens, and the chat rendered with and without tools, as a text
 model and as a multimodal one (null: the reference has no template or refuses).
+"continued" has chats whose last message is to be gone on from.
 """
 import json
 import pathlib
@@ -80,6 +81,17 @@ CASES = {
     "template-nul": (backend([S]), {"tokenizer_config.json": {"chat_template": "a\0{{ 'b\\x00c' }} <s>{{ messages[0].content }}"}}),
 }
 
+# Templates that keep, trim, change or leave out the last message, and messages to go on from.
+CONTINUED = ["{% for m in messages %}[{{ m.role }}]{{ m.content }}<s>\n{% endfor %}",
+             "{% for m in messages %}[{{ m.role }}]{{ m.content|trim }}<s>\n{% endfor %}",
+             "{% for m in messages %}[{{ m.role }}]{{ m.content.strip() + '<s>' }}{% endfor %}",
+             "{% for m in messages %}[{{ m.role }}]{{ m.content.split('</think>')[-1].lstrip('\n') }}<s>{% endfor %}",
+             "{% for m in messages %}[{{ m.role }}]{% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{{ p.text }}{% endfor %}{% endif %}<s>{% endfor %}{{ messages[-1].role }}",
+             "{% for m in messages %}[{{ m.role }}]{{ m.content|upper }}<s>{% endfor %}",
+             "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}"]
+BEGUN = ["hello", "hello \n", "  a\u3000b ", "", " ", "a</think>\nb", "<think>a", "a\0b ", [{"type": "text", "text": "a"}, {"type": "text", "text": "b "}],
+         [{"type": "image"}]]
+
 
 def attempt(function, *args, **kw):
     try:
@@ -98,7 +110,7 @@ def processor_chat(directory, kw):
 
 def main():
     shutil.rmtree(HERE, ignore_errors=True)
-    out = {"texts": TEXTS, "messages": MESSAGES, "tools": TOOLS, "cases": {}}
+    out = {"texts": TEXTS, "messages": MESSAGES, "tools": TOOLS, "cases": {}, "continued": []}
     for name, (tokenizer, files) in CASES.items():
         for file, content in {"tokenizer.json": tokenizer, **files}.items():
             path = HERE / name / file
@@ -112,6 +124,12 @@ def main():
             "skipped": [t.decode(i, skip_special_tokens=True) for i in ids],
             "chat": [attempt(t.apply_chat_template, MESSAGES, tokenize=False, **kw) for kw in both],
             "processor": [processor_chat(str(HERE / name), kw) for kw in both]}
+    t = PreTrainedTokenizerFast.from_pretrained(HERE / "nothing")
+    for template in CONTINUED:
+        for begun in BEGUN:
+            messages = MESSAGES + [{"role": "assistant", "content": begun}]
+            out["continued"].append({"template": template, "messages": messages, "text": attempt(
+                t.apply_chat_template, messages, chat_template=template, tokenize=False, continue_final_message=True)})
     (HERE / "expected.json").write_text(json.dumps(out, indent=1) + "\n")
 
 

@@ -358,12 +358,27 @@ START_TEST(bad_input_is_told)
     json_decref(messages);
     free(text);
 
-    messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "look <|image|>");
-    chat = (struct chat){ .messages = messages };
-    ck_assert_ptr_null(engine_prompt(g, &chat, &e));
+    ck_assert_ptr_null(engine_prompt_text(g, "look <|image|>", 14, &e));
     ck_assert_ptr_nonnull(strstr(e.text, "placeholder"));
-    json_decref(messages);
     engine_close(g);
+}
+END_TEST
+
+/* The image's token in a message is text, unless everybody is trusted. */
+START_TEST(a_message_may_name_the_image_token)
+{
+    for (int trust = 0; trust < 2; trust++) {
+        struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 1, .max_model_len = 256, .trust_special_tokens = trust });
+        struct err e = { 0 };
+        json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "look <|image|>");
+        struct chat chat = { .messages = messages };
+        struct prompt *p = engine_prompt(g, &chat, &e);
+        ck_assert_msg((p != NULL) == !trust, "%s", e.text);
+        ck_assert(p || strstr(e.text, "placeholder"));
+        prompt_free(p);
+        json_decref(messages);
+        engine_close(g);
+    }
 }
 END_TEST
 
@@ -403,6 +418,7 @@ int main(void)
     tcase_add_test(t, stop_string_and_length_end_an_answer);
     tcase_add_test(t, a_cancelled_request_frees_its_place);
     tcase_add_test(t, bad_input_is_told);
+    tcase_add_test(t, a_message_may_name_the_image_token);
     tcase_add_test(t, a_full_queue_is_told_with_429);
     suite_add_tcase(s, t);
     return suite_run(s);

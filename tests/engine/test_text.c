@@ -58,8 +58,10 @@ static void check_chat(const struct text *t, const char *name, bool tools, const
     struct chat chat = { .messages = json_object_get(expected, "messages"), .no_generation_prompt = true,
                          .tools = tools ? json_object_get(expected, "tools") : NULL };
     struct err e = { 0 };
-    size_t n = 0;
-    char *text = text_render(t, &chat, &n, &e);
+    struct rendering r;
+    text_render(t, &chat, &r, &e);
+    size_t n = r.n;
+    char *text = r.text;
     if (json_is_null(want)) {
         ck_assert_msg(!text && strstr(e.text, "chat template"), "%s: \"%s\" %s", name, text ? text : "", e.text);
     } else {
@@ -67,7 +69,7 @@ static void check_chat(const struct text *t, const char *name, bool tools, const
         ck_assert_msg(n == json_string_length(want) && !memcmp(text, json_string_value(want), n), "%s: \"%s\", not \"%s\"", name,
                       text, json_string_value(want));
     }
-    free(text);
+    rendering_free(&r);
 }
 
 START_TEST(test_as_the_reference)
@@ -97,6 +99,53 @@ START_TEST(test_as_the_reference)
         n++;
     }
     ck_assert_int_ge(n, 20);
+}
+END_TEST
+
+/* A last message to go on from: as the reference, which refuses what a template does not write as it is. */
+START_TEST(test_continued)
+{
+    json_t *c, *all = json_object_get(expected, "continued");
+    size_t i, kept = 0;
+    ck_assert_uint_ge(json_array_size(all), 50);
+    json_array_foreach(all, i, c) {
+        char file[] = "/tmp/openautoglm-test-XXXXXX";
+        const json_t *source = json_object_get(c, "template"), *want = json_object_get(c, "text");
+        struct chat chat = { .messages = json_object_get(c, "messages"), .no_generation_prompt = true, .continue_final_message = true };
+        struct text t;
+        struct err e = { 0 };
+        struct rendering r;
+        int fd = mkstemp(file);
+        ck_assert(fd >= 0 && write(fd, json_string_value(source), json_string_length(source)) > 0 && close(fd) == 0);
+        ck_assert_msg(text_open(&t, CASES "/nothing", file, "openai", -1, &e) == 0, "%s", e.text);
+        int rc = text_render(&t, &chat, &r, &e);
+        ck_assert_msg((rc == 0) == json_is_string(want), "%zu: %s", i, e.text);
+        if (rc == 0) {
+            ck_assert_msg(r.n == json_string_length(want) && !memcmp(r.text, json_string_value(want), r.n), "%zu: \"%.*s\"", i,
+                          (int)r.n, r.text);
+            kept++;
+        } else {
+            ck_assert_msg(!strcmp(e.field, "continue_final_message") || strstr(e.text, "chat template: "), "%s: %s", e.field, e.text);
+        }
+        rendering_free(&r);
+        text_close(&t);
+        unlink(file);
+    }
+    ck_assert_uint_ge(kept, 30);
+}
+END_TEST
+
+START_TEST(test_continued_is_the_assistants)
+{
+    struct text t;
+    struct err e = { 0 };
+    struct rendering r;
+    struct chat chat = { .messages = json_object_get(expected, "messages"), .no_generation_prompt = true, .continue_final_message = true };
+    open_case(&t, "template", -1);
+    ck_assert_int_eq(text_render(&t, &chat, &r, &e), -1);
+    ck_assert_str_eq(e.field, "continue_final_message");
+    ck_assert_str_eq(e.text, "continue_final_message needs a last message of the assistant, not of user");
+    text_close(&t);
 }
 END_TEST
 
@@ -147,14 +196,15 @@ static char *render_with(const char *template, const char *kwargs, struct err *e
     struct text t;
     struct chat chat = { .messages = json_loads("[{\"role\":\"developer\",\"content\":\"D\"},{\"role\":\"user\",\"content\":\"U\"}]", 0, NULL),
                          .template_kwargs = kwargs ? json_loads(kwargs, 0, NULL) : NULL };
-    size_t n;
+    struct rendering r;
     ck_assert_msg(text_open(&t, CASES "/names", file, "string", -1, e) == 0, "%s", e->text);
-    char *text = text_render(&t, &chat, &n, e);
+    text_render(&t, &chat, &r, e);
+    free(r.from);
     json_decref(chat.messages);
     json_decref(chat.template_kwargs);
     text_close(&t);
     unlink(file);
-    return text;
+    return r.text;
 }
 
 /* Instructions of a developer reach every model: as the system's where the template does not know that role. */
@@ -199,6 +249,8 @@ int main(void)
     tcase_add_test(t, test_developer);
     tcase_add_test(t, test_kwargs);
     tcase_add_test(t, test_as_the_reference);
+    tcase_add_test(t, test_continued);
+    tcase_add_test(t, test_continued_is_the_assistants);
     tcase_add_loop_test(t, test_refuses, 0, sizeof bad / sizeof *bad);
     suite_add_tcase(s, t);
     int failed = suite_run(s);
