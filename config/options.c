@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 
+
 enum option_type { T_STRING, T_CHOICE, T_LIST, T_INT, T_SIZE, T_REAL, T_BOOL };
 
 struct option_row {
@@ -69,7 +70,7 @@ static const struct option_row table[] = {
     { "api-key", T_STRING, OPT_SERVER, AT(api_key), 0, 0, "", "KEY", "clients must send it as Bearer token (better: the file or the environment)" },
     { "api-key-file", T_STRING, OPT_SERVER, AT(api_key_file), 0, 0, "", "FILE", "the key is its first line" },
     { "served-model-name", T_LIST, OPT_SERVER, AT(served_model_name), 0, 0, "", "NAME[,NAME...]", "names that requests may use; the first is answered (default: the directory's name)" },
-    { "allow-origin", T_STRING, OPT_SERVER, AT(allow_origin), 0, 0, "", "ORIGIN", "web pages from there (or *) may call; off by default" },
+    { "allow-origin", T_LIST, OPT_SERVER, AT(allow_origin), 0, 0, "", "ORIGIN[,ORIGIN...]", "web pages from there (or *) may call; off by default" },
     { "max-connections", T_INT, OPT_SERVER, AT(max_connections), 1, 60000, "4096", "N", "open at once; more get 503" },
     { "max-body-bytes", T_SIZE, OPT_SERVER, AT(max_body_bytes), 1024, 4e9, "100M", "SIZE", "of one request; more get 413" },
     { "max-body-total", T_SIZE, OPT_SERVER, AT(max_body_total), 1024, TERA, "384M", "SIZE", "of all requests being read, and of all answers being sent; more get 503" },

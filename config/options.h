@@ -42,8 +42,8 @@ struct config {                  /* strings are owned; NULL or "": not set */
     bool    prefix_cache, gpu_graphs, device_resize, deterministic;
     bool    selftest, trust_special_tokens;
     /* the server */
-    char   *host, *api_key, *api_key_file, *allow_origin, *log_level;
-    struct string_list served_model_name;
+    char   *host, *api_key, *api_key_file, *log_level;
+    struct string_list served_model_name, allow_origin;
     int64_t port, max_connections, max_body_bytes, max_body_total, input_threads;
     double  idle_timeout, read_timeout, write_timeout, load_wait, drain_delay, drain_seconds, keepalive_seconds;
     /* chat and plan */

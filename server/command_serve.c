@@ -24,6 +24,7 @@
 #include "server/app.h"
 #include "server/command.h"
 #include "server/connections.h"
+#include "server/cors.h"
 #include "server/routes.h"
 
 static const double LOG_SECONDS = 0.5;    /* for the last lines of the log, once all else has ended         */
@@ -271,7 +272,7 @@ int command_serve(int argc, char **argv)
     int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [--model DIR] [OPTION...]", argc, argv);
     if (rc >= 0)
         return rc;
-    if (command_find_model(&cfg, &e) != 0 || read_key_file(&cfg, &e) != 0) {
+    if (command_find_model(&cfg, &e) != 0 || read_key_file(&cfg, &e) != 0 || cors_check(&cfg.allow_origin, &e) != 0) {
         rc = EXIT_USAGE;
     } else {
         name_model(&cfg);

@@ -11,7 +11,10 @@
 #include "base/clock.h"
 #include "server/connections.h"
 
-enum { ANSWER_BYTES = 256 << 20 };     /* of a whole answer */
+enum {
+    ANSWER_BYTES  = 256 << 20,         /* of a whole answer               */
+    HEADERS_BYTES = 8 << 10,           /* of the headers that it may have */
+};
 
 struct exchange *exchange_new(struct exchanges *all, struct connection *conn)
 {
@@ -24,6 +27,7 @@ struct exchange *exchange_new(struct exchanges *all, struct connection *conn)
     x->started = clock_seconds();
     x->content_type = "application/json";
     buf_init(&x->reply, ANSWER_BYTES);
+    buf_init(&x->headers, HEADERS_BYTES);
     return x;
 }
 
@@ -33,6 +37,7 @@ void exchange_free(struct exchange *x)
         x->stream.free(x->stream.state);
     exchange_drop_body(x);
     buf_free(&x->reply);
+    buf_free(&x->headers);
     atomic_fetch_sub(&x->all->answer_total, x->answer_held);
     free(x->head_bytes);
     free(x);
@@ -151,13 +156,12 @@ bool exchange_is_extra(struct exchange *x) { return connection_is_extra(x->all->
 
 void exchange_add_header(struct exchange *x, const char *name, const char *fmt, ...)
 {
-    if (x->n_headers == EXCHANGE_MAX_HEADERS)
-        return;
+    char    value[HEADERS_BYTES];
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(x->header[x->n_headers].value, sizeof x->header->value, fmt, ap);
+    vsnprintf(value, sizeof value, fmt, ap);
     va_end(ap);
-    x->header[x->n_headers++].name = name;
+    buf_printf(&x->headers, "%s: %s\r\n", name, value);
 }
 
 enum wait_result exchange_wait(struct exchange *x, int fd, double seconds)

@@ -13,7 +13,7 @@
 struct connection;
 struct connections;
 
-enum { EXCHANGE_MAX_HEADERS = 8, REQUEST_ID_SIZE = 72 };
+enum { REQUEST_ID_SIZE = 72 };
 
 /* Pieces of an answer whose length nobody knows yet. */
 struct stream {
@@ -44,8 +44,7 @@ struct exchange {              /* belongs to its connection's thread */
     const char *content_type;  /* static                                          */
     struct buf  reply;         /* sent as it is, unless there is a stream         */
     struct stream stream;
-    struct { const char *name; char value[200]; } header[EXCHANGE_MAX_HEADERS];  /* names static */
-    int         n_headers;
+    struct buf  headers;       /* "Name: value" lines beside those that every answer has */
     bool        last;          /* close the connection after the answer           */
     bool        broken;        /* the client went away, or the answer could not be sent whole */
     void       *user;          /* of the handlers                                 */
@@ -63,6 +62,7 @@ struct exchange {              /* belongs to its connection's thread */
 
 /* The value of the request's header of that name, or NULL. */
 const char *exchange_header(const struct exchange *x, const char *name);
+/* One more header of the answer. Nothing of it may come from a request unchecked. */
 void        exchange_add_header(struct exchange *x, const char *name, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 

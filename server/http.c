@@ -276,8 +276,7 @@ static void write_head(const struct exchange *x, struct buf *out)
         buf_str(out, "Connection: close\r\n");
     else if (x->head.minor == 0)
         buf_str(out, "Connection: keep-alive\r\n");
-    for (int i = 0; i < x->n_headers; i++)
-        buf_printf(out, "%s: %s\r\n", x->header[i].name, x->header[i].value);
+    buf_add(out, x->headers.data, x->headers.len);
     buf_str(out, "\r\n");
 }
 
@@ -324,7 +323,7 @@ static int send_answer(struct exchange *x)
     write_head(x, &head);
     connection_phase(x->conn, PHASE_WRITE);
     int rc = -1;
-    if (!buf_ok(&head) || !buf_ok(&x->reply)) {
+    if (!buf_ok(&head) || !buf_ok(&x->headers) || !buf_ok(&x->reply)) {
         say_no_memory(x->conn->fd);
     } else {
         struct iovec v[2] = { { head.data, head.len }, { x->reply.data, x->reply.len } };

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/json_watch.h"
 #include "base/log.h"
+#include "server/cors.h"
 #include "server/handlers.h"
 #include "server/metrics.h"
 #include "server/reply.h"
@@ -105,38 +106,21 @@ static void deny(struct exchange *x, int status, const char *code, const char *f
     reply_error(x, &e);
 }
 
-static bool is_preflight(const struct app *a, const struct exchange *x)
-{
-    return *a->cfg->allow_origin && strcmp(x->method, "OPTIONS") == 0 &&
-           exchange_header(x, "Access-Control-Request-Method");
-}
-
-static void answer_preflight(struct exchange *x)
-{
-    char methods[40];
-    allowed_methods(x->path, methods, sizeof methods);
-    x->status = 204;
-    exchange_add_header(x, "Access-Control-Allow-Methods", "%s", methods);
-    exchange_add_header(x, "Access-Control-Allow-Headers", "Authorization, Content-Type, X-Request-Id, X-Session-ID");
-    exchange_add_header(x, "Access-Control-Max-Age", "600");
-}
-
 size_t routes_begin(void *ctx, struct exchange *x)
 {
     struct app *a = ctx;
     struct err  e = { 0 };
     bool        known;
+    char        methods[40];
     const struct route *r = find_route(x, &known);
     x->user = (void *)r;
-    if (*a->cfg->allow_origin) {
-        exchange_add_header(x, "Access-Control-Allow-Origin", "%s", a->cfg->allow_origin);
-        exchange_add_header(x, "Access-Control-Expose-Headers", "X-Request-Id");
-    }
+    cors_allow(&a->cfg->allow_origin, x);
     int state = atomic_load(&a->state);
     if (state >= APP_LEAVING)
         x->last = true;
-    if (known && is_preflight(a, x)) {
-        answer_preflight(x);
+    if (known && cors_is_preflight(&a->cfg->allow_origin, x)) {
+        allowed_methods(x->path, methods, sizeof methods);
+        cors_answer_preflight(x, methods);
     } else if (!(r && r->open) && !authorized(a, x)) {
         exchange_add_header(x, "WWW-Authenticate", "Bearer");
         deny(x, 401, "invalid_api_key", "a valid API key is needed (Authorization: Bearer ...)");
@@ -145,7 +129,6 @@ size_t routes_begin(void *ctx, struct exchange *x)
     } else if (!known) {
         deny(x, 404, "not_found", "there is nothing at %.200s", x->path);
     } else if (!r) {
-        char methods[40];
         allowed_methods(x->path, methods, sizeof methods);
         exchange_add_header(x, "Allow", "%s", methods);
         deny(x, 405, "method_not_allowed", "%.20s is not allowed at %.200s; use %s", x->method, x->path, methods);

@@ -4,11 +4,12 @@ import http.client
 import json
 import re
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from conftest import PATIENCE, ROOT, ask
+from conftest import BIN, PATIENCE, ROOT, ask
 
 
 def test_head_and_methods(server):
@@ -66,14 +67,54 @@ def test_whole_urls(server):
             assert c.recv(4096).startswith(b"HTTP/1.1 %d" % status), target
 
 
-def test_origins(server, start):
-    preflight = {"Origin": "http://a", "Access-Control-Request-Method": "POST"}
-    status, headers, _ = server.request("OPTIONS", "/v1/chat/completions", headers=preflight)
-    assert status == 405 and "access-control-allow-origin" not in headers
+# What OpenAI's JavaScript client asks a browser to send.
+OPENAI_JS = ("authorization,content-type,openai-organization,openai-project,user-agent,x-stainless-arch,x-stainless-lang,x-stainless-os,"
+             "x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,x-stainless-timeout")
+
+
+def preflight(server, origin, *, path="/v1/chat/completions", asks=OPENAI_JS):
+    return server.request("OPTIONS", path, headers={
+        "Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": asks})
+
+
+def test_no_origins(server):
+    status, headers, _ = preflight(server, "http://a")
+    assert status == 405 and not [name for name in headers if name.startswith("access-control") or name == "vary"]
+
+
+def test_one_origin(start):
     s = start("--allow-origin", "http://a", "--api-key", "k")
-    status, headers, _ = s.request("OPTIONS", "/v1/chat/completions", headers=preflight)
-    assert status == 204 and headers["access-control-allow-origin"] == "http://a" and "POST" in headers["access-control-allow-methods"]
+    status, headers, body = preflight(s, "http://a")
+    assert status == 204 and body == b"" and "content-length" not in headers
+    assert headers["access-control-allow-origin"] == "http://a" and headers["vary"] == "Origin"
+    assert "POST" in headers["access-control-allow-methods"] and headers["access-control-allow-headers"] == OPENAI_JS
+    status, headers, _ = s.get("/v1/models", Origin="http://a")                       # an error that the page can read
+    assert status == 401 and headers["access-control-allow-origin"] == "http://a"
+    assert headers["access-control-expose-headers"] == "X-Request-Id, Retry-After"
     assert s.get("/v1/models")[1]["access-control-allow-origin"] == "http://a"
+    names = preflight(s, "http://a", asks='x: "y"')[1]["access-control-allow-headers"]   # no list of names: not sent back
+    assert '"' not in names and "Authorization" in names
+
+
+def test_several_origins(start):
+    s = start("--allow-origin", "http://a, https://b:443/", "--allow-origin", "http://localhost:5173")
+    for origin in ("http://a", "https://b", "http://localhost:5173"):
+        for headers in (preflight(s, origin)[1], s.get("/health", Origin=origin)[1]):
+            assert headers["access-control-allow-origin"] == origin and headers["vary"] == "Origin"
+    for origin in ("http://c", "http://a:81", "https://a", "http://a,https://b"):
+        for headers in (preflight(s, origin)[1], s.get("/health", Origin=origin)[1], s.get("/health")[1]):
+            assert "access-control-allow-origin" not in headers and headers["vary"] == "Origin"
+
+
+def test_any_origin(start):
+    headers = preflight(start("--allow-origin", "*"), "http://a")[1]
+    assert headers["access-control-allow-origin"] == "*" and "vary" not in headers
+
+
+@pytest.mark.parametrize("origin", ["localhost:5173", "http://a/b", "http://", "https://a;http://b c"])
+def test_what_is_no_origin(origin):
+    out = subprocess.run([BIN, "serve", "--port", "0", "--allow-origin", origin], capture_output=True, text=True, timeout=PATIENCE)
+    assert out.returncode == 2 and "option allow-origin" in out.stderr and origin in out.stderr
 
 
 def test_metrics(server, client):
