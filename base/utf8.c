@@ -121,3 +121,5 @@ size_t utf8_sanitize(char *out, const char *s, size_t n)
     }
     return used;
 }
+
+size_t utf8_mark(const char *s, size_t n) { return n >= 3 && memcmp(s, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0; }

@@ -14,7 +14,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
-
+#include "base/utf8.h"
 
 enum option_type { T_STRING, T_CHOICE, T_LIST, T_INT, T_SIZE, T_REAL, T_BOOL };
 
@@ -269,7 +269,9 @@ static int read_file(struct config *c, const char *path, struct err *e)
     struct buf   text;
     buf_init(&text, MAX_FILE);
     int     rc = file_read(path, &text, e);
-    json_t *root = rc == 0 ? json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &je) : NULL;
+    const char *json = text.data ? text.data : "";
+    size_t  mark = utf8_mark(json, text.len);
+    json_t *root = rc == 0 ? json_loadb(json + mark, text.len - mark, JSON_REJECT_DUPLICATES, &je) : NULL;
     buf_free(&text);
     if (rc < 0)
         return err_prefix(e, "option config");

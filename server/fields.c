@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 int fields_wrong(struct err *e, const char *code, const char *at, const char *name, const char *fmt, ...)
 {
     char    path[128], text[256];
@@ -29,11 +31,12 @@ static int wrong_type(struct err *e, const char *at, const char *name, const cha
 json_t *fields_parse(const char *body, size_t n, struct err *e)
 {
     struct json_limits limits = FIELDS_LIMITS;
-    if (n == 0) {
+    size_t mark = utf8_mark(body, n);
+    if (n == mark) {
         err_set(e, "the request has no body; a JSON object is expected");
         return NULL;
     }
-    json_t *root = json_read("the body", body, n, &limits, e);
+    json_t *root = json_read("the body", body + mark, n - mark, &limits, e);
     if (root && !json_is_dict(root)) {
         json_decref(root);
         root = NULL;

@@ -50,6 +50,7 @@ static const struct error_kind {
     { 404, "not_found_error", "not_found" },
     { 405, "invalid_request_error", "method_not_allowed" },
     { 413, "invalid_request_error", "request_too_large" },
+    { 415, "invalid_request_error", "unsupported_encoding" },
     { 429, "rate_limit_error", "rate_limit_exceeded" },
     { 503, "server_error", "service_unavailable" },
     { 500, "server_error", "internal_error" },   /* and all others */

@@ -106,6 +106,17 @@ static void deny(struct exchange *x, int status, const char *code, const char *f
     reply_error(x, &e);
 }
 
+/* The first coding of the body that is not the body as it is, or NULL. */
+static const char *encoding_of(const struct exchange *x)
+{
+    for (int i = 0; i < x->head.n_fields; i++) {
+        const struct head_field *f = &x->head.field[i];
+        if (strcasecmp(f->name, "Content-Encoding") == 0 && *f->value && strcasecmp(f->value, "identity") != 0)
+            return f->value;
+    }
+    return NULL;
+}
+
 size_t routes_begin(void *ctx, struct exchange *x)
 {
     struct app *a = ctx;
@@ -132,6 +143,10 @@ size_t routes_begin(void *ctx, struct exchange *x)
         allowed_methods(x->path, methods, sizeof methods);
         exchange_add_header(x, "Allow", "%s", methods);
         deny(x, 405, "method_not_allowed", "%.20s is not allowed at %.200s; use %s", x->method, x->path, methods);
+    } else if (r->body != BODY_NONE && encoding_of(x)) {
+        exchange_add_header(x, "Accept-Encoding", "identity");
+        deny(x, 415, "unsupported_encoding", "Content-Encoding: %.40s is not read here; send the body as it is",
+             encoding_of(x));
     } else if (r->body == BODY_IMAGES && state == APP_DRAINING && !app_engine(a, &e)) {
         reply_error(x, &e);        /* before a large body is read for nothing */
     }

@@ -1,5 +1,6 @@
 """The HTTP side of it: methods, paths, limits, metrics, information for routers."""
 
+import gzip
 import http.client
 import json
 import re
@@ -115,6 +116,30 @@ def test_any_origin(start):
 def test_what_is_no_origin(origin):
     out = subprocess.run([BIN, "serve", "--port", "0", "--allow-origin", origin], capture_output=True, text=True, timeout=PATIENCE)
     assert out.returncode == 2 and "option allow-origin" in out.stderr and origin in out.stderr
+
+
+BODIES = [("/v1/chat/completions", {"messages": [{"role": "user", "content": "Tap OK"}], "max_tokens": 1}),
+          ("/v1/completions", {"prompt": "Tap", "max_tokens": 1}), ("/tokenize", {"prompt": "Tap"}), ("/detokenize", {"tokens": [5]})]
+
+
+@pytest.mark.parametrize("path, body", BODIES)
+def test_encoded_bodies(server, path, body):
+    plain = json.dumps(body).encode()
+    for encoding in ("gzip", "br", "deflate", "GZIP", "gzip, gzip", "identity, gzip", "aes128gcm"):
+        status, headers, out = server.request("POST", path, gzip.compress(plain), {"Content-Encoding": encoding})
+        error = json.loads(out)["error"]
+        assert status == 415 and "Content-Encoding: " + encoding in error["message"] and headers["accept-encoding"] == "identity"
+        assert error["type"] == "invalid_request_error" and error["code"] == "unsupported_encoding"
+    for encoding in ("identity", "Identity", ""):
+        assert server.request("POST", path, plain, {"Content-Encoding": encoding})[0] == 200
+
+
+@pytest.mark.parametrize("path, body", BODIES)
+def test_a_byte_order_mark(server, path, body):
+    mark, plain = b"\xef\xbb\xbf", json.dumps(body).encode()
+    assert server.request("POST", path, mark + plain)[0] == 200
+    for wrong in (mark, mark + mark + plain, mark[:2] + plain, b" " + mark + plain):
+        assert server.request("POST", path, wrong)[0] == 400
 
 
 def test_metrics(server, client):

@@ -97,7 +97,7 @@ END_TEST
 
 START_TEST(sources)
 {
-    const char *path = file_with("{\"port\": 5, \"max_num_seqs\": 6, \"kv-bytes\": \"1M\", \"served_model_name\": [\"f\"], \"host\": null}");
+    const char *path = file_with("\xEF\xBB\xBF{\"port\": 5, \"max_num_seqs\": 6, \"kv-bytes\": \"1M\", \"served_model_name\": [\"f\"], \"host\": null}");
     setenv("OPENAUTOGLM_MAX_NUM_SEQS", "7", 1);
     setenv("OPENAUTOGLM_SERVED_MODEL_NAME", "env", 1);
     ck_assert_int_eq(parse(OPT_SERVER | OPT_ENGINE, "--config", path, "--kv-bytes", "2M", NULL), 0);
