@@ -39,7 +39,7 @@ static struct prompt *prompt_of_images(struct engine *g, int n, const char *ques
         for (int i = 0; i < w * h * 3; i++)
             px.data[i] = (uint8_t)(i / 3 % w / 16 * 40 + i % 3 * 30 + k * 9);
         png[k] = png_of(&px);
-        images[k] = (struct chat_image){ png[k].data, png[k].len, "image", NULL };
+        images[k] = (struct chat_image){ .data = png[k].data, .n = png[k].len, .field = "image" };
         json_array_append_new(parts, json_pack("{s:s}", "type", "image"));
     }
     json_array_append_new(parts, json_pack("{s:s, s:s}", "type", "text", "text", question));
@@ -63,7 +63,7 @@ static struct request *submit(struct engine *g, int number, bool images)
     p.frequency_penalty = number == 2 ? 0.3f : 0;
     p.seed = 5;
     struct prompt *prompt = images ? prompt_of_images(g, number, text[number], &e)
-                                   : engine_prompt_text(g, text[number], strlen(text[number]), &e);
+                                   : engine_prompt_text(g, text[number], strlen(text[number]), true, &e);
     ck_assert_msg(prompt != NULL, "%s", e.text);
     struct request *r = engine_submit(g, prompt, &p, &e);
     ck_assert_msg(r != NULL, "%s", e.text);

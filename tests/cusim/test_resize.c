@@ -27,7 +27,7 @@ static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)    /*
     for (int i = 0; i < w * h * 3; i++)
         px.data[i] = (uint8_t)(flat ? i / 7 * 3 : i / 3 % w * 5 + i / 3 / w * 3 + i % 3 * 60);
     struct buf png = png_of(&px);
-    struct chat_image image = { png.data, png.len, "image", NULL };
+    struct chat_image image = { .data = png.data, .n = png.len, .field = "image" };
     json_t *messages = json_pack("[{s:s, s:[{s:s}, {s:s, s:s}]}]", "role", "user", "content", "type", "image", "type", "text", "text", "Tap it");
     struct chat chat = { .messages = messages, .images = &image, .n_images = 1 };
     struct prompt *p = engine_prompt(g, &chat, &e);

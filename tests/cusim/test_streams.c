@@ -28,7 +28,7 @@ static struct prompt *make_prompt(struct engine *g, int number)
     for (int i = 0; i < w * h * 3; i++)
         px.data[i] = (uint8_t)((i / 3 % w / 14 + i / 3 / w / 14) % 2 * 150 + i % 3 * 30 + number % 3 * 9);
     struct buf png = png_of(&px);
-    struct chat_image image = { png.data, png.len, "image", NULL };
+    struct chat_image image = { .data = png.data, .n = png.len, .field = "image" };
     bool seen = number % 4 != 3;
     json_t *parts = seen ? json_pack("[{s:s}, {s:s, s:s}]", "type", "image", "type", "text", "text", number % 2 ? "Where?" : "Tap it")
                          : json_pack("[{s:s, s:s}]", "type", "text", "text", "No picture, but a question that is longer");

@@ -60,7 +60,7 @@ static struct prompt *make_prompt(struct engine *g, int number, const char *ques
 {
     struct buf png;
     draw(number, 160 + 32 * (number % 3), 288, &png);
-    struct chat_image img = { png.data, png.len, "messages[0].content[0].image_url", NULL };
+    struct chat_image img = { .data = png.data, .n = png.len, .field = "messages[0].content[0].image_url" };
     json_t *messages = json_pack("[{s:s, s:[{s:s}, {s:s, s:s}]}]", "role", "user", "content", "type", "image", "type",
                                  "text", "text", question);
     struct chat chat = { .messages = messages, .images = &img, .n_images = 1 };
@@ -340,7 +340,7 @@ START_TEST(bad_input_is_told)
 {
     struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 1, .max_queue = 1, .max_model_len = 256 });
     struct err e = { 0 };
-    struct chat_image img = { "not an image", 12, "messages[0].content[0].image_url", NULL };
+    struct chat_image img = { .data = "not an image", .n = 12, .field = "messages[0].content[0].image_url" };
     json_t *messages = json_pack("[{s:s, s:[{s:s}]}]", "role", "user", "content", "type", "image");
     struct chat chat = { .messages = messages, .images = &img, .n_images = 1 };
     ck_assert_ptr_null(engine_prompt(g, &chat, &e));
