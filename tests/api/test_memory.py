@@ -64,7 +64,7 @@ class Load:
                                           {"role": "assistant", "content": "", "tool_calls": [
                                               {"type": "function", "function": {"name": "tap", "arguments": "{\"x\": 1}"}}]},
                                           {"role": "tool", "content": f"done {n}"}], "tools": [TOOL], **short}),
-            "long": ("/v1/completions", {"prompt": f"{n} " + "all the words of a prompt " * 30, "frequency_penalty": 0.5, **short}),
+            "long": ("/v1/completions", {"prompt": f"{n} " + "all the words of a prompt " * 12, "frequency_penalty": 0.5, **short}),
             "tokenize": ("/tokenize", {"prompt": f"w{n}ords and \u4f60\u597d" * 20, "return_token_strs": True}),
             "detokenize": ("/detokenize", {"tokens": list(range(3, 40))}),
             "metrics": ("/metrics", None),
