@@ -84,9 +84,8 @@ int engine_plan(const struct engine_options *opt, struct engine_plan *out, struc
 static void set_limits(struct engine *g)
 {
     const struct engine_options *o = &g->setup.opt;
-    size_t side = (size_t)o->max_image_side;
     g->limits = (struct prompt_limits){
-        .upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side, .max_pixels = side * side },
+        .upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side, .max_pixels = (size_t)o->max_image_pixels },
         .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
         .max_images = o->max_images, .max_len = o->max_model_len - 1, .device_resize = g->setup.device_resize,
         .max_image_tokens = g->setup.plan.max_image_tokens };

@@ -48,7 +48,8 @@ struct engine_options {        /* 0 or NULL: the default */
     double gpu_memory_fraction;   /* of a GPU's free memory; 0.95                        */
     size_t gpu_memory;         /* engine_plan() only: of a GPU that need not be there    */
     int64_t max_pixels, min_pixels;    /* after the resize; 0: the checkpoint's          */
-    int    max_image_side;     /* of an uploaded image; 4096                             */
+    int64_t max_image_pixels;  /* width x height of an uploaded image; 48 Mi, or what a quarter of the memory decodes */
+    int    max_image_side;     /* of an uploaded image; 0: any                           */
     size_t max_image_bytes;    /* of an uploaded file; 72 MiB                            */
     int    max_images;         /* in one prompt; 16                                      */
     const char *content_format;   /* --chat-template-content-format: auto, string, openai */
@@ -77,6 +78,7 @@ struct engine_plan {           /* bytes; what `openautoglm plan` prints */
     size_t host, host_available;   /* ... which make this sum in the host's; else 0              */
     int    kv_tokens, kv_floor_tokens, max_num_seqs, max_model_len, max_batched_tokens;
     int    max_image_tokens;   /* of the largest image                   */
+    int64_t max_image_pixels;  /* width x height of the largest upload   */
     bool   fits;
 };
 

@@ -6,10 +6,11 @@
 #include "engine/room.h"
 #include "model/measure.h"
 
-enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_SIDE = 4096, DEFAULT_IMAGES = 16,
+enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_IMAGES = 16,
        MIN_ROWS = 32, MAX_ROWS = 512, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
        USUAL_LEN = 8192,             /* two screenshots and what was said about them */
        HOST_SLACK = 64 << 10,        /* alignment of the arena's tables */
+       LEAST_PIXELS = 4096 * 4096, USUAL_PIXELS = 48 << 20,    /* of an upload: a photo of 8064 x 6048 is within the second */
        RESIZE_MOST = 8 };            /* pictures of the planned size: larger uploads are resized by the host */
 
 /* The rest is for what the driver and other programs take later. */
@@ -17,6 +18,9 @@ static const double DEFAULT_GPU_SHARE = 0.95;
 
 /* Measured: the program with its libraries, threads and tables, before anything of the model. */
 static const size_t PROGRAM_BYTES = 24 * (size_t)MIB;
+
+/* Wide rows and long filters take this at most, but for pictures that no camera makes. */
+static const size_t DECODE_ROWS = 16 * (size_t)MIB;
 
 /* A step should last about a second on a CPU that does 1e11 operations a second, a tenth on a GPU that does 2e14: nobody
  * waits longer for a token because of somebody's prompt. */
@@ -34,10 +38,26 @@ static void fill_defaults(struct engine_options *o, const struct model *m)
     o->max_batched_tokens = o->max_batched_tokens ? o->max_batched_tokens : rows_for(m);
     if (o->max_batched_tokens < o->max_num_seqs)
         o->max_batched_tokens = o->max_num_seqs;
-    o->max_image_side = o->max_image_side ? o->max_image_side : DEFAULT_SIDE;
     o->max_image_bytes = o->max_image_bytes ? o->max_image_bytes : 72 * (size_t)MIB;
     o->max_images = o->max_images ? o->max_images : DEFAULT_IMAGES;
     o->content_format = o->content_format ? o->content_format : "auto";
+}
+
+/* Decoding the largest upload may take a quarter of the host's memory by default; what was usual before photos grew is always
+ * accepted. */
+static int64_t usual_pixels(const struct engine_plan *p)
+{
+    size_t pixels = (p->discrete ? p->host_available : p->available) / 4 / IMAGE_BYTES_PER_PIXEL;
+    return pixels < LEAST_PIXELS ? LEAST_PIXELS : pixels < USUAL_PIXELS ? (int64_t)pixels : USUAL_PIXELS;
+}
+
+/* Sides and pixels of an upload are limited each on its own. */
+static void limit_uploads(struct engine_options *o, const struct engine_plan *p)
+{
+    int64_t side = o->max_image_side;
+    o->max_image_pixels = o->max_image_pixels ? o->max_image_pixels : usual_pixels(p);
+    if (side && side * side < o->max_image_pixels)
+        o->max_image_pixels = side * side;
 }
 
 /* Scratch of the largest image, and the pages that it takes in the cache. */
@@ -48,8 +68,7 @@ static size_t size_images(struct setup *s, const struct model *m)
     struct image_plan best;
     if (!m->family->plan_image)
         return 0;
-    size_t side = (size_t)o->max_image_side;
-    m->family->largest_image(m, &opt, (int64_t)(side * side), &best);
+    m->family->largest_image(m, &opt, o->max_image_pixels, &best);
     size_t rgb = (size_t)best.width * (size_t)best.height * 3;
     size_t places = (size_t)(best.n_tokens + best.n_cells) * sizeof(int);
     struct pass_memory pass = model_measure_encode(m, &best);
@@ -60,9 +79,10 @@ static size_t size_images(struct setup *s, const struct model *m)
     s->sizes.image_row_pages = (best.n_tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
     s->sizes.image_kv_pages = m->image_kv.layers ? (best.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
     s->plan.max_image_tokens = best.n_tokens;
-    /* Requests that are being read and images that are being decoded: as much as the largest upload needs. Smaller ones
-     * are decoded side by side within it. */
-    s->plan.image_peak = side * side * DECODE_BYTES_PER_PIXEL + rgb;
+    s->plan.max_image_pixels = o->max_image_pixels;
+    /* Images that are being decoded: as much as the largest upload needs in the format that needs most, its result twice where
+     * it is turned, and DECODE_ROWS for rows and tables. Others are decoded side by side within it. */
+    s->plan.image_peak = (size_t)o->max_image_pixels * IMAGE_BYTES_PER_PIXEL + 2 * rgb + DECODE_ROWS;
     return encode + encode / 8;
 }
 
@@ -188,6 +208,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
         o->max_batched_tokens = o->max_model_len * o->max_num_seqs;
     p->discrete = m->backend->discrete;
     set_available(p, o, memory);
+    limit_uploads(o, p);
     size_t seqs = (size_t)o->max_num_seqs, encode = size_images(s, m);
     p->weights = m->weight_bytes;
     size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens).scratch;
@@ -232,7 +253,7 @@ void setup_refusal(const struct setup *s, struct err *e)
                 (p->scratch + p->logits) / MIB, p->available / MIB, advice);
     else if (p->discrete)
         err_set(e, "the host's memory does not suffice: %zu MiB needed for the program and for decoding images, %zu MiB may be "
-                   "used; lower --max-image-side", p->host / MIB, p->host_available / MIB);
+                   "used; lower --max-image-pixels", p->host / MIB, p->host_available / MIB);
     else
         err_set(e, "%s does not fit: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch %zu, program "
                    "and image decoding %zu), %zu MiB may be used; %s",

@@ -52,6 +52,18 @@ static int kwarg_int(const json_t *kwargs, const char *key, int64_t least, int64
     return 0;
 }
 
+/* Names the image in an error that has no field yet; returns -1. */
+static int blame_image(const struct chat *chat, int i, struct err *e)
+{
+    const char *field = chat->images[i].field;
+    if (e && e->field[0])
+        return -1;
+    err_prefix(e, "image %d (%s)", i + 1, field);
+    if (e)
+        snprintf(e->field, sizeof e->field, "%s", field);
+    return -1;
+}
+
 /* The server's settings, then the request's, then the image's own detail. */
 static int image_options(const struct prompt_limits *limits, const struct chat *chat, const struct chat_image *img,
                          struct image_options *out, struct err *e)
@@ -79,7 +91,34 @@ static int image_options(const struct prompt_limits *limits, const struct chat *
     return 0;
 }
 
-/* Sizes of all images from their headers alone: whatever is wrong with one is told before any pixel is decoded. */
+static struct resize_to size_of(const struct image_plan *p)
+{
+    return (struct resize_to){ p->width, p->height, p->filter, p->resizer };
+}
+
+/* Size and tokens of one image from its header alone: whatever is wrong with it is told before any pixel is decoded. */
+static int plan_image(struct prompt_image *out, const struct model *m, const struct prompt_limits *limits, const struct chat *chat,
+                      const struct chat_image *img, struct err *e)
+{
+    struct image_options opt;
+    struct image_info *info = &out->info;
+    if (image_probe(img->data, img->n, info, e) < 0 || image_check(info, &limits->upload, e) < 0)
+        return -1;
+    bool turned = info->orientation >= 5;
+    int w = turned ? info->height : info->width, h = turned ? info->width : info->height;
+    if (image_options(limits, chat, img, &opt, e) < 0 || m->family->plan_image(m, w, h, &opt, &out->plan, e) < 0)
+        return -1;
+    if (out->plan.n_tokens > limits->max_image_tokens)
+        return err_set(e, "%dx%d pixels would take %d tokens, but an image may take %d", w, h, out->plan.n_tokens,
+                       limits->max_image_tokens);
+    struct resize_to to = size_of(&out->plan);
+    size_t bytes = image_bytes(info, &to);
+    if (bytes > limits->decoding->size)
+        return err_set(e, "%dx%d pixels need %zu MiB to be decoded, more than the %zu that are planned for", w, h, bytes >> 20,
+                       limits->decoding->size >> 20);
+    return 0;
+}
+
 static int plan_images(struct prompt *p, const struct model *m, const struct prompt_limits *limits,
                        const struct chat *chat, struct err *e)
 {
@@ -91,35 +130,9 @@ static int plan_images(struct prompt *p, const struct model *m, const struct pro
     p->images = calloc((size_t)chat->n_images + 1, sizeof *p->images);
     if (!p->images)
         return err_memory(e);
-    for (int i = 0; i < chat->n_images; i++) {
-        const struct chat_image *img = &chat->images[i];
-        struct image_info info;
-        struct image_options opt;
-        if (image_probe(img->data, img->n, &info, e) < 0)
-            goto bad;
-        bool turned = info.orientation >= 5;
-        int w = turned ? info.height : info.width, h = turned ? info.width : info.height;
-        if (w > limits->upload.max_side || h > limits->upload.max_side) {
-            err_set(e, "%dx%d pixels, but at most %d a side are accepted", w, h, limits->upload.max_side);
-            goto bad;
-        }
-        p->images[i].upload_pixels = (size_t)w * (size_t)h;
-        if (image_options(limits, chat, img, &opt, e) < 0)
-            return -1;
-        if (m->family->plan_image(m, w, h, &opt, &p->images[i].plan, e) < 0)
-            goto bad;
-        if (p->images[i].plan.n_tokens > limits->max_image_tokens) {
-            err_set(e, "%dx%d pixels would take %d tokens, but an image may take %d", w, h, p->images[i].plan.n_tokens,
-                    limits->max_image_tokens);
-            goto bad;
-        }
-        continue;
-    bad:
-        err_prefix(e, "image %d (%s)", i + 1, img->field);
-        if (e)
-            snprintf(e->field, sizeof e->field, "%s", img->field);
-        return -1;
-    }
+    for (int i = 0; i < chat->n_images; i++)
+        if (plan_image(&p->images[i], m, limits, chat, &chat->images[i], e) < 0)
+            return blame_image(chat, i, e);
     return 0;
 }
 
@@ -174,45 +187,25 @@ static size_t resize_bytes(const struct passes *p, int width, int height)
     return bytes;
 }
 
-/* Takes *full if the device is to resize it; 1: it is too large for that, or of a filter that has no passes. */
-static int leave_to_device(struct prompt_image *out, struct pixels *full, size_t most, struct err *e)
+/* Sets out->passes if the device has room to resize this image; else the host does it. */
+static int ask_device(struct prompt_image *out, size_t room, struct err *e)
 {
+    const struct image_info *info = &out->info;
+    struct resize_to to = size_of(&out->plan);
+    bool turned = info->orientation >= 5;
+    int w = turned ? info->height : info->width, h = turned ? info->width : info->height;
+    if ((w == to.width && h == to.height) || (size_t)w * (size_t)h * 3 > room)
+        return 0;
     struct passes p;
-    if (out->plan.filter == FILTER_NEAREST || (size_t)full->width * (size_t)full->height * 3 > most)
-        return 1;
-    if (passes_init(&p, full->width, full->height, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer) != 0)
+    if (passes_init(&p, w, h, &to) != 0)
         return err_memory(e);
-    bool fits = resize_bytes(&p, full->width, full->height) <= most;
-    if (fits && !(out->passes = malloc(sizeof p))) {
-        passes_free(&p);
-        return err_memory(e);
-    }
-    if (!fits) {
-        passes_free(&p);
-        return 1;
-    }
-    *out->passes = p;
-    out->px = *full;
-    *full = (struct pixels){ 0 };
-    return 0;
-}
-
-/* Decodes one image and resizes it to its planned size, or leaves that to the device. */
-static int decode_image(struct prompt_image *out, const struct prompt_limits *limits, const struct chat_image *img,
-                        struct err *e)
-{
-    struct pixels full = { 0 };
-    if (image_decode(img->data, img->n, &limits->upload, &full, e) < 0)
-        return -1;
-    if (full.width == out->plan.width && full.height == out->plan.height) {
-        out->px = full;
+    bool fits = resize_bytes(&p, w, h) <= room;
+    if (fits && (out->passes = malloc(sizeof p))) {
+        *out->passes = p;
         return 0;
     }
-    int rc = limits->device_resize ? leave_to_device(out, &full, limits->device_resize, e) : 1;
-    if (rc == 1)
-        rc = pixels_resize(&out->px, &full, out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer, e);
-    pixels_free(&full);
-    return rc;
+    passes_free(&p);
+    return fits ? err_memory(e) : 0;
 }
 
 static struct hash image_key(const struct prompt_image *image)
@@ -223,24 +216,31 @@ static struct hash image_key(const struct prompt_image *image)
     return hash_bytes(&id, sizeof id);
 }
 
+/* Decodes one image to its planned size; or, where that is left to the device, as it was sent. */
+static int decode_image(struct prompt_image *out, const struct prompt_limits *limits, const struct chat_image *img,
+                        struct prompt_stats *stats, struct err *e)
+{
+    struct resize_to size = size_of(&out->plan), *to = out->passes ? NULL : &size;
+    size_t taken = budget_take(limits->decoding, image_bytes(&out->info, to));
+    double began = clock_seconds();
+    int rc = image_decode(img->data, img->n, &limits->upload, to, &out->px, e);
+    budget_give(limits->decoding, taken);
+    if (rc < 0)
+        return -1;
+    out->key = image_key(out);
+    stats->decode_seconds += clock_seconds() - began;
+    stats->decoded++;
+    return 0;
+}
+
 static int decode_images(struct prompt *p, const struct prompt_limits *limits, const struct chat *chat,
                          struct prompt_stats *stats, struct err *e)
 {
     for (int i = 0; i < chat->n_images; i++) {
         struct prompt_image *out = &p->images[i];
-        size_t bytes = out->upload_pixels * DECODE_BYTES_PER_PIXEL, taken = budget_take(limits->decoding, bytes);
-        double began = clock_seconds();
-        int rc = decode_image(out, limits, &chat->images[i], e);
-        budget_give(limits->decoding, taken);
-        if (rc < 0) {
-            err_prefix(e, "image %d (%s)", i + 1, chat->images[i].field);
-            if (e)
-                snprintf(e->field, sizeof e->field, "%s", chat->images[i].field);
-            return -1;
-        }
-        out->key = image_key(out);
-        stats->decode_seconds += clock_seconds() - began;
-        stats->decoded++;
+        if ((limits->device_resize && ask_device(out, limits->device_resize, e) < 0) ||
+            decode_image(out, limits, &chat->images[i], stats, e) < 0)
+            return blame_image(chat, i, e);
     }
     return 0;
 }

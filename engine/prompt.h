@@ -10,16 +10,13 @@
 #include "image/passes.h"
 #include "model/model.h"
 
-/* Bytes that decoding may take for every pixel of an upload: RGBA of an interlaced file and the RGB made of it. */
-enum { DECODE_BYTES_PER_PIXEL = 7 };
-
 struct prompt_image {
     struct hash key;           /* of the pixels, their size and the plan */
     struct image_plan plan;
     struct pixels px;          /* owned: (plan.height, plan.width, 3); with passes: as it was sent */
     struct passes *passes;     /* owned: how the device is to resize it; NULL: it has its size */
     int start;                 /* its first place in ids              */
-    size_t upload_pixels;      /* of the file, before the resize      */
+    struct image_info info;    /* of the file                         */
 };
 
 struct prompt {

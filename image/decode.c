@@ -1,16 +1,17 @@
 /* image/decode.c - which format a file is, whether it may be decoded, and the
- * order of the steps: header, limits, pixels as stored, orientation.
+ * order of the steps: header, limits, rows as stored, resize, orientation.
  *
  * Conventions where the reference splits in two: alpha is put over white, gamma
  * and colour profiles are ignored, an animation is its first frame. */
 #include "image/formats.h"
+#include "image/resize.h"
 
 #include <string.h>
 
 struct format {
     const char *name;
     int (*probe)(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
-    int (*decode)(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e);
+    int (*decode)(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e);
 };
 
 static const struct format formats[] = {
@@ -40,30 +41,71 @@ int image_probe(const void *bytes, size_t n, struct image_info *info, struct err
     return 0;
 }
 
-static int check_size(const struct image_info *info, const struct image_limits *limits, struct err *e)
+int image_check(const struct image_info *info, const struct image_limits *limits, struct err *e)
 {
     int w = info->width, h = info->height;
-    if (w > limits->max_side || h > limits->max_side)
-        return err_set(e, "%dx%d is larger than %d a side", w, h, limits->max_side);
+    const char *name = formats[info->format].name;
+    if (limits->max_side && (w > limits->max_side || h > limits->max_side))
+        return err_set(e, "%s: %dx%d is larger than %d a side", name, w, h, limits->max_side);
     if ((size_t)w * (size_t)h > limits->max_pixels)
-        return err_set(e, "%dx%d has more than %zu pixels", w, h, limits->max_pixels);
+        return err_set(e, "%s: %dx%d has more than %zu pixels", name, w, h, limits->max_pixels);
     return 0;
 }
 
-int image_decode(const void *bytes, size_t n, const struct image_limits *limits, struct pixels *out, struct err *e)
+/* A picture that is kept as it comes. */
+struct whole { struct sink sink; uint8_t *next; size_t bytes; };
+
+static uint8_t *whole_room(struct sink *sink) { return ((struct whole *)sink)->next; }
+
+static void whole_take(struct sink *sink)
+{
+    struct whole *w = (struct whole *)sink;
+    w->next += w->bytes;
+}
+
+static int decode_whole(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e)
+{
+    if (pixels_alloc(out, info->width, info->height, e)) return -1;
+    struct whole w = { { whole_room, whole_take }, out->data, (size_t)info->width * 3 };
+    return formats[info->format].decode(p, n, info, &w.sink, e);
+}
+
+/* The result is made as the picture is stored, and turned when it has its size. */
+static int decode_resized(const uint8_t *p, size_t n, const struct image_info *info, const struct resize_to *to,
+                          struct pixels *out, struct err *e)
+{
+    bool turned = info->orientation >= 5;
+    struct passes passes = { 0 };
+    struct resize s = { 0 };
+    if (resize_check(to, e) || pixels_alloc(out, turned ? to->height : to->width, turned ? to->width : to->height, e)) return -1;
+    int rc = passes_init(&passes, turned ? info->height : info->width, turned ? info->width : info->height, to);
+    if (!rc) {
+        passes_turn(&passes, info->orientation, info->width, info->height);
+        rc = resize_init(&s, &passes, info->width, info->height, out);
+    }
+    rc = rc ? image_no_memory(e, 0) : formats[info->format].decode(p, n, info, &s.sink, e);
+    resize_free(&s);
+    passes_free(&passes);
+    return rc;
+}
+
+int image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to, struct pixels *out,
+                 struct err *e)
 {
     *out = (struct pixels){ 0 };
     if (n > limits->max_bytes)
         return err_set(e, "the image has %zu bytes, more than %zu", n, limits->max_bytes);
     struct image_info info;
-    if (image_probe(bytes, n, &info, e)) return -1;
-    const struct format *f = &formats[info.format];
-    if (check_size(&info, limits, e)) goto fail;
-    if (pixels_alloc(out, info.width, info.height, e)) goto fail;
-    if (f->decode(bytes, n, &info, out, e)) goto fail;
-    if (pixels_upright(out, info.orientation, e)) goto fail;
-    return 0;
-fail:
+    if (image_probe(bytes, n, &info, e) || image_check(&info, limits, e)) return -1;
+    int rc = to ? decode_resized(bytes, n, &info, to, out, e) : decode_whole(bytes, n, &info, out, e);
+    if (!rc && !(rc = pixels_upright(out, info.orientation, e))) return 0;
     pixels_free(out);
-    return err_prefix(e, "%s", f->name);
+    return err_prefix(e, "%s", formats[info.format].name);
+}
+
+size_t image_bytes(const struct image_info *info, const struct resize_to *to)
+{
+    size_t w = (size_t)(to ? to->width : info->width), h = (size_t)(to ? to->height : info->height);
+    size_t result = w * h * 3 * (info->orientation > 1 ? 2 : 1);    /* turned into a second one */
+    return info->holds + result + (to ? resize_bytes(info->width, info->height, to, info->orientation) : 0);
 }

@@ -3,18 +3,23 @@
  *
  * probe: reads the header and what says the orientation, and no pixel.
  * decode: `info` is what probe said and its size is already within the limits;
- * `out` is allocated (info->width, info->height) and is filled with RGB as
- * stored, alpha composited over white. On -1 its content is undefined. */
+ * `out` takes every row of RGB as stored, from the top, alpha composited over
+ * white. After -1 some may be missing. */
 #ifndef IMAGE_FORMATS_H
 #define IMAGE_FORMATS_H
 #include "image/image.h"
 
+struct sink {
+    uint8_t *(*room)(struct sink *s);    /* where the next row goes, (info->width, 3) */
+    void     (*take)(struct sink *s);    /* it is there                              */
+};
+
 int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
-int jpeg_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e);
+int jpeg_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e);
 int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
-int png_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e);
+int png_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e);
 int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
-int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e);
+int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e);
 
 struct span { const uint8_t *p; size_t n; };   /* borrowed bytes of the file; n = 0: there are none */
 
@@ -22,8 +27,9 @@ struct span { const uint8_t *p; size_t n; };   /* borrowed bytes of the file; n 
  * front, or else an XMP packet says; 1 when neither does or both are broken. */
 int image_orientation(struct span exif, struct span xmp);
 
-/* The same of all chunks of a PNG file. -1: memory is out. */
-int png_orientation(const uint8_t *p, size_t n, int *orientation, struct err *e);
+/* Fills in the orientation from all chunks of a PNG file, and what finding it holds if that is more than decoding does. -1:
+ * memory is out. */
+int png_orientation(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
 
 /* Rows of `width` RGBA pixels -> RGB over white, with Pillow's rounding. */
 void rgba_over_white(uint8_t *rgb, const uint8_t *rgba, size_t width);

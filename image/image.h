@@ -3,12 +3,13 @@
  *
  *     struct image_info info; struct pixels px;
  *     image_probe(bytes, n, &info, &e);              // no pixels
- *     image_decode(bytes, n, &limits, &px, &e);      // RGB8, upright, alpha over white
- *     pixels_resize(&small, &px, w, h, &how, &e);
+ *     image_check(&info, &limits, &e);               // is it small enough?
+ *     image_decode(bytes, n, &limits, &to, &px, &e); // RGB8, upright, alpha over white, resized
  *     pixels_free(&px);
  *
  * Nothing that a file holds can crash, hang or exhaust: sizes are checked from
- * the header before a pixel is allocated. All functions are thread-safe. */
+ * the header before a pixel is allocated, and image_bytes() says before what a
+ * decode will hold. All functions are thread-safe. */
 #ifndef IMAGE_IMAGE_H
 #define IMAGE_IMAGE_H
 #include <stdbool.h>
@@ -24,11 +25,15 @@ struct image_info {
     enum image_format format;
     int width, height;       /* as stored, before the orientation      */
     int orientation;         /* EXIF's numbers, 1..8; 1: it is upright */
+    size_t holds;            /* bytes that its decoder holds at most   */
 };
+
+/* What a decoder holds at most for each pixel, whatever the format: a lossy WebP with transparency. */
+enum { IMAGE_BYTES_PER_PIXEL = 9 };
 
 struct image_limits {
     size_t max_bytes;        /* of the file                            */
-    int    max_side;         /* pixels, of the stored picture          */
+    int    max_side;         /* pixels, of the stored picture; 0: any  */
     size_t max_pixels;       /* width * height                         */
 };
 
@@ -41,11 +46,21 @@ enum filter { FILTER_NEAREST = 0, FILTER_LANCZOS = 1, FILTER_BILINEAR = 2, FILTE
               FILTER_HAMMING = 5 };                       /* PIL's numbers                   */
 enum resizer { RESIZER_PIL, RESIZER_TORCHVISION };        /* whose rounding; both antialias  */
 
+struct resize_to { int width, height; enum filter filter; enum resizer how; };    /* of the upright picture */
+
 /* A file that is refused gives one line, "PNG: 5000x20 is larger than 4096 a
- * side"; when memory is out, also status 503. `out` holds nothing after -1. */
+ * side"; when memory is out, also status 503. `out` holds nothing after -1.
+ * `to`: what pixels_resize would make of the picture, byte for byte, but row by
+ * row as they are decoded, so that the picture is in memory as a whole only
+ * where its format wants it; NULL: it keeps its size. */
 int  image_probe(const void *bytes, size_t n, struct image_info *info, struct err *e);
-int  image_decode(const void *bytes, size_t n, const struct image_limits *limits, struct pixels *out, struct err *e);
+int  image_check(const struct image_info *info, const struct image_limits *limits, struct err *e);
+int  image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to, struct pixels *out,
+                  struct err *e);
 void pixels_free(struct pixels *p);
+
+/* Bytes that image_decode holds at most at one time, its result included. */
+size_t image_bytes(const struct image_info *info, const struct resize_to *to);
 
 /* Byte-equal to Image.resize() of Pillow 13, or to torchvision's
  * resize(uint8, antialias=True), for every size; nearest is torchvision's

@@ -5,7 +5,8 @@
  * them. Like Pillow, damaged entropy data is accepted (libjpeg only warns) but
  * a file that ends early is an error. A hostile file is bounded three ways: by
  * its size (checked before), by the memory that libjpeg may use for the
- * coefficients of a progressive image, and by its number of scans. */
+ * coefficients of an image in several scans, and by their number. libjpeg's own
+ * shrinking while it decodes gives other bytes and is not used. */
 #include "image/formats.h"
 
 #include <setjmp.h>
@@ -26,15 +27,47 @@ static bool is_sof(int m) { return m >= M_SOF0 && m <= M_SOF15 && m != M_DHT && 
 
 static bool has_length(int m) { return m != M_TEM && !(m >= M_RST0 && m <= M_SOI); }
 
-static int read_sof(const uint8_t *body, size_t len, struct image_info *info, struct err *e)
+static bool is_progressive(int m) { return m % 4 == 2; }    /* of a SOF */
+
+struct frame { int marker, components; size_t coefficients; };    /* coefficients: bytes of all */
+
+/* 16 bits for every coefficient, in blocks of 8x8 that fill up the last row and column of units. */
+static size_t coefficient_bytes(const uint8_t *component, int n, int width, int height)
+{
+    size_t bytes = 0;
+    int most_h = 1, most_v = 1;
+    for (int i = 0; i < n; i++) {
+        int h = component[3 * i + 1] >> 4, v = component[3 * i + 1] & 15;
+        most_h = h > most_h ? h : most_h;
+        most_v = v > most_v ? v : most_v;
+    }
+    size_t across = ((size_t)width + (size_t)most_h * 8 - 1) / ((size_t)most_h * 8);
+    size_t down = ((size_t)height + (size_t)most_v * 8 - 1) / ((size_t)most_v * 8);
+    for (int i = 0; i < n; i++)
+        bytes += across * down * (size_t)(component[3 * i + 1] >> 4) * (size_t)(component[3 * i + 1] & 15) * 64 * 2;
+    return bytes;
+}
+
+static int read_sof(int marker, const uint8_t *body, size_t len, struct image_info *info, struct frame *frame, struct err *e)
 {
     if (len < 6) return err_set(e, "damaged header");
     if (body[0] != 8) return err_set(e, "%d bits a sample are not supported", body[0]);
     if (body[5] != 1 && body[5] != 3 && body[5] != 4)
         return err_set(e, "%d components are not supported", body[5]);
+    if (len < 6 + 3 * (size_t)body[5]) return err_set(e, "damaged header");
     info->height = (int)be16(body + 1);
     info->width = (int)be16(body + 3);
+    *frame = (struct frame){ marker, body[5], coefficient_bytes(body + 6, body[5], info->width, info->height) };
     return 0;
+}
+
+/* What libjpeg holds: rows in several stages, and where a picture comes in more than one scan, as the header of the first tells,
+ * all coefficients. */
+static size_t jpeg_holds(const struct image_info *info, const struct frame *frame, const uint8_t *scan, size_t n)
+{
+    enum { ROW_BYTES = 160, TABLES = 256 << 10 };    /* for a pixel of the width: 32 rows of four components, and more */
+    bool several = is_progressive(frame->marker) || n < 3 || scan[2] < frame->components;
+    return (size_t)info->width * ROW_BYTES + TABLES + (several ? frame->coefficients : 0);
 }
 
 /* What the body of an APP1 marker holds: the first EXIF block and the last XMP packet count, as in Pillow. */
@@ -50,7 +83,7 @@ static void read_app1(struct span body, struct span *exif, struct span *xmp)
  * frame header. */
 int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
-    bool sof = false;
+    struct frame frame = { 0 };
     struct span exif = { 0 }, xmp = { 0 };
     size_t at = 2;
     while (at + 1 < n) {
@@ -62,7 +95,8 @@ int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
         at += 2;
         if (m == M_SOS || m == M_EOI) {
             info->orientation = image_orientation(exif, xmp);
-            return sof ? 0 : err_set(e, "no frame header before the data");
+            info->holds = jpeg_holds(info, &frame, p + at, n - at);
+            return frame.marker ? 0 : err_set(e, "no frame header before the data");
         }
         if (!has_length(m)) continue;
         if (n - at < 2) break;
@@ -70,9 +104,8 @@ int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
         if (len < 2 || len > n - at) break;
         const uint8_t *body = p + at + 2;
         if (is_sof(m)) {
-            if (sof) return err_set(e, "two frame headers");
-            if (read_sof(body, len - 2, info, e)) return -1;
-            sof = true;
+            if (frame.marker) return err_set(e, "two frame headers");
+            if (read_sof(m, body, len - 2, info, &frame, e)) return -1;
         } else if (m == M_APP1) {
             read_app1((struct span){ body, len - 2 }, &exif, &xmp);
         }
@@ -136,25 +169,25 @@ static void rgb_from_gray(uint8_t *rgb, const uint8_t *gray, int width)
 }
 
 /* Runs under the caller's setjmp. */
-static void read_rows(struct job *j, struct pixels *out)
+static void read_rows(struct job *j, struct sink *out)
 {
     struct jpeg_decompress_struct *c = &j->jpeg;
-    int channels = c->num_components;
-    JSAMPARRAY line = c->mem->alloc_sarray((j_common_ptr)c, JPOOL_IMAGE, (JDIMENSION)out->width * 4, 1);
+    int channels = c->num_components, width = (int)c->image_width;
+    JSAMPARRAY line = c->mem->alloc_sarray((j_common_ptr)c, JPOOL_IMAGE, c->image_width * 4, 1);
     while (c->output_scanline < c->output_height) {
-        uint8_t *row = out->data + (size_t)c->output_scanline * (size_t)out->width * 3;
+        uint8_t *row = out->room(out);
         JSAMPROW target = channels == 3 ? row : line[0];
         jpeg_read_scanlines(c, &target, 1);
-        if (channels == 1) rgb_from_gray(row, line[0], out->width);
-        if (channels == 4) rgb_from_cmyk(row, line[0], out->width);
+        if (channels == 1) rgb_from_gray(row, line[0], width);
+        if (channels == 4) rgb_from_cmyk(row, line[0], width);
+        out->take(out);
     }
 }
 
-static void decompress(struct job *j, const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out)
+static void decompress(struct job *j, const uint8_t *p, size_t n, const struct image_info *info, struct sink *out)
 {
     struct jpeg_decompress_struct *c = &j->jpeg;
-    /* A progressive image keeps 16-bit coefficients of up to four components, padded to whole blocks. */
-    c->mem->max_memory_to_use = (long)info->width * info->height * 9 + (16L << 20);
+    c->mem->max_memory_to_use = (long)info->holds;
     c->progress = &j->progress;
     j->progress.progress_monitor = on_progress;
     jpeg_mem_src(c, p, n);
@@ -168,7 +201,7 @@ static void decompress(struct job *j, const uint8_t *p, size_t n, const struct i
     read_rows(j, out);
 }
 
-int jpeg_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e)
+int jpeg_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e)
 {
     struct job j;
     memset(&j, 0, sizeof j);

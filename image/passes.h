@@ -33,8 +33,12 @@ struct pass { const struct taps *taps; int outer, from, inner; };
 /* The i-th pass over a picture of that size, which becomes the size after it. false: there is none. */
 bool passes_nth(const struct passes *p, int i, int *width, int *height, struct pass *out);
 
-/* Any filter but nearest, which has no sums. -1: memory is out, and nothing is owned. */
-int  passes_init(struct passes *p, int width, int height, int to_width, int to_height, enum filter filter, enum resizer how);
+/* -1: memory is out, and nothing is owned. */
+int  passes_init(struct passes *p, int width, int height, const struct resize_to *to);
 void passes_free(struct passes *p);
+
+/* Passes over an upright picture become those over the picture as it is stored, of width x height and to be turned by
+ * `orientation`: the same sums of the same pixels in the same order of passes. */
+void passes_turn(struct passes *p, int orientation, int width, int height);
 
 #endif

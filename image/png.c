@@ -17,7 +17,14 @@
 
 #include <png.h>
 
-enum { SIGNATURE = 8, IHDR_END = 33, CHUNK = 12 /* length, type, checksum */ };
+enum { SIGNATURE = 8, IHDR_INTERLACE = 28, IHDR_END = 33, CHUNK = 12 /* length, type, checksum */ };
+
+/* libpng and zlib hold a few rows of at most eight bytes a pixel; an interlaced picture is whole only after its last pass. */
+static size_t png_holds(size_t width, size_t height, bool interlaced)
+{
+    enum { ROW_BYTES = 40, TABLES = 256 << 10 };
+    return width * ROW_BYTES + TABLES + (interlaced ? width * height * 4 : 0);
+}
 
 int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
@@ -27,15 +34,16 @@ int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e
     if (w > INT32_MAX || h > INT32_MAX) return err_set(e, "damaged header");
     info->width = (int)w;
     info->height = (int)h;
-    return png_orientation(p, n, &info->orientation, e);
+    info->holds = png_holds(w, h, p[IHDR_INTERLACE] != 0);
+    return png_orientation(p, n, info, e);
 }
 
 struct job {
     const uint8_t *p; /* borrowed: what is left of the file */
     size_t         n;
-    size_t         allowance; /* bytes of the file that may still be read for this row */
+    size_t         most, allowance; /* bytes of the file that a row may take, and this one still may */
     int            row;  /* rows read of this pass, for the message */
-    uint8_t       *rgba; /* owned; one row, or the whole picture when interlaced */
+    uint8_t       *rows; /* owned: one row of RGBA, or the whole picture when interlaced */
     bool           starved;  /* an allocation of libpng or zlib failed */
     struct err    *e;    /* borrowed */
 };
@@ -118,38 +126,56 @@ static size_t most_for_a_row(size_t bytes)
     return (bytes + bytes / 1000 + 16) * (1 + CHUNK) + AHEAD;
 }
 
-/* Runs under the caller's setjmp. RGB goes straight to `out`; RGBA through
- * j->rgba. */
-static void read_rows(png_structp png, png_infop info, struct job *j, struct pixels *out)
+static void read_row(png_structp png, struct job *j, int y, uint8_t *to)
 {
-    int passes = png_set_interlace_handling(png);
-    size_t most = most_for_a_row(png_get_rowbytes(png, info));    /* as stored, before the update */
+    j->row = y;
+    j->allowance = j->most;
+    png_read_row(png, to, NULL);
+}
+
+static void put_row(struct sink *out, const uint8_t *row, size_t width, bool alpha)
+{
+    uint8_t *to = out->room(out);
+    if (alpha) rgba_over_white(to, row, width);
+    else memcpy(to, row, width * 3);
+    out->take(out);
+}
+
+/* Runs under the caller's setjmp. RGB of a picture in one pass goes straight to `out`; RGBA, and pictures in several passes,
+ * through j->rows. */
+static void read_rows(png_structp png, png_infop info, struct job *j, const struct image_info *head, struct sink *out)
+{
+    int passes = png_set_interlace_handling(png), height = head->height;
+    j->most = most_for_a_row(png_get_rowbytes(png, info));    /* as stored, before the update */
     png_read_update_info(png, info);
-    size_t width = (size_t)out->width, height = (size_t)out->height;
+    size_t width = (size_t)head->width;
     bool alpha = png_get_channels(png, info) == 4;
-    if (png_get_rowbytes(png, info) != width * (alpha ? 4 : 3)) png_error(png, "unexpected row size");
-    if (alpha && !(j->rgba = malloc(width * 4 * (passes > 1 ? height : 1)))) {
-        image_no_memory(j->e, width * 4 * height);
+    size_t bytes = width * (alpha ? 4 : 3), kept = passes > 1 ? bytes * (size_t)height : alpha ? bytes : 0;
+    if (png_get_rowbytes(png, info) != bytes) png_error(png, "unexpected row size");
+    if (kept && !(j->rows = malloc(kept))) {
+        image_no_memory(j->e, kept);
         png_longjmp(png, 1);
     }
-    for (int pass = 0; pass < passes; pass++) {
-        for (size_t y = 0; y < height; y++) {
-            uint8_t *row = out->data + y * width * 3;
-            uint8_t *mixed = alpha ? j->rgba + (passes > 1 ? y * width * 4 : 0) : NULL;
-            j->row = (int)y;
-            j->allowance = most;
-            png_read_row(png, alpha ? mixed : row, NULL);
-            if (alpha && pass == passes - 1) rgba_over_white(row, mixed, width);
+    for (int pass = 0; passes > 1 && pass < passes; pass++)
+        for (int y = 0; y < height; y++) read_row(png, j, y, j->rows + (size_t)y * bytes);
+    for (int y = 0; y < height; y++) {
+        if (passes > 1) {
+            put_row(out, j->rows + (size_t)y * bytes, width, alpha);
+        } else if (alpha) {
+            read_row(png, j, y, j->rows);
+            put_row(out, j->rows, width, true);
+        } else {
+            read_row(png, j, y, out->room(out));
+            out->take(out);
         }
     }
 }
 
-int png_decode(const uint8_t *p, size_t n, const struct image_info *head, struct pixels *out, struct err *e)
+int png_decode(const uint8_t *p, size_t n, const struct image_info *head, struct sink *out, struct err *e)
 {
     struct job *j = calloc(1, sizeof *j);
     if (!j) return image_no_memory(e, sizeof *j);
     *j = (struct job){ .p = p, .n = n, .allowance = n, .e = e };
-    (void)head;
     png_structp png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, j, on_error, on_warning, j, from_heap, to_heap);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     int rc = -1;
@@ -157,11 +183,11 @@ int png_decode(const uint8_t *p, size_t n, const struct image_info *head, struct
         image_no_memory(e, 0);
     } else if (!setjmp(png_jmpbuf(png))) {
         read_header(png, info, j);
-        read_rows(png, info, j, out);
+        read_rows(png, info, j, head, out);
         rc = 0;
     }
     png_destroy_read_struct(&png, &info, NULL);
-    free(j->rgba);
+    free(j->rows);
     free(j);
     return rc;
 }

@@ -13,7 +13,7 @@
 
 #include <zlib.h>
 
-enum { SIGNATURE = 8, CHUNK = 12 /* length, type, checksum */, MAX_TEXT = 1 << 20 };
+enum { SIGNATURE = 8, CHUNK = 12 /* length, type, checksum */, MAX_TEXT = 1 << 20, INFLATE = 64 << 10 /* zlib's own */ };
 
 struct text {
     struct span s;   /* as stored */
@@ -111,17 +111,19 @@ static struct span unhex(uint8_t *p, size_t n)
     return (struct span){ p, k };
 }
 
-int png_orientation(const uint8_t *p, size_t n, int *orientation, struct err *e)
+int png_orientation(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
     struct found f = { 0 };
     read_chunks(p, n, &f);
     bool profile = !f.exif.n && f.profile.s.n;
-    uint8_t *texts = profile || f.xmp.compressed ? malloc(2 * (size_t)MAX_TEXT) : NULL;
-    if (!texts && (profile || f.xmp.compressed)) return image_no_memory(e, 2 * (size_t)MAX_TEXT);
+    size_t room = profile || f.xmp.compressed ? 2 * (size_t)MAX_TEXT : 0;
+    uint8_t *texts = room ? malloc(room) : NULL;
+    if (room && !texts) return image_no_memory(e, room);
+    if (room + INFLATE > info->holds) info->holds = room + INFLATE;
     if (profile) f.exif = unhex(texts, expand(&f.profile, texts));
     struct span xmp = f.xmp.s;
     if (f.xmp.compressed) xmp = (struct span){ texts + MAX_TEXT, expand(&f.xmp, texts + MAX_TEXT) };
-    *orientation = image_orientation(f.exif, xmp);
+    info->orientation = image_orientation(f.exif, xmp);
     free(texts);
     return 0;
 }

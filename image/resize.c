@@ -4,13 +4,15 @@
  * Both are separable, rows and columns, each pass rounded to bytes, so their
  * order shows; a side that keeps its length is not touched. torchvision
  * does the rows first; Pillow 13 (not earlier ones) the columns when that
- * shrinks the picture enough (columns_first). Of the first pass only as many rows are
- * kept as one output row needs, so that they stay in the cache. */
+ * shrinks the picture enough (columns_first).
+ *
+ * The picture comes in row by row, from memory or from a decoder, and only as
+ * many rows are kept as one output row needs: a picture of 48 megapixels takes
+ * as much memory as its result and a few dozen of its rows. */
 #include "image/formats.h"
 #include "image/resize.h"
 #include "image/taps.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -78,15 +80,33 @@ static bool columns_first(int lower, int narrower, enum resizer how)
     return how == RESIZER_PIL && lower > 0 && lower > 2L * narrower;
 }
 
-int passes_init(struct passes *p, int width, int height, int to_width, int to_height, enum filter filter, enum resizer how)
+static int side_init(struct taps *t, int from, int to_side, const struct resize_to *to)
 {
-    *p = (struct passes){ .columns_first = columns_first(height - to_height, width - to_width, how) };
-    if ((width != to_width && taps_init(&p->x, width, to_width, filter, how)) ||
-        (height != to_height && taps_init(&p->y, height, to_height, filter, how))) {
+    if (from == to_side) return 0;
+    if (to->filter == FILTER_NEAREST) return taps_nearest(t, from, to_side, to);
+    return taps_init(t, from, to_side, to->filter, to->how);
+}
+
+int passes_init(struct passes *p, int width, int height, const struct resize_to *to)
+{
+    *p = (struct passes){ .columns_first = columns_first(height - to->height, width - to->width, to->how) };
+    if (side_init(&p->x, width, to->width, to) || side_init(&p->y, height, to->height, to)) {
         passes_free(p);
         return -1;
     }
     return 0;
+}
+
+void passes_turn(struct passes *p, int orientation, int width, int height)
+{
+    if (orientation >= 5) {
+        struct taps x = p->x;
+        p->x = p->y;
+        p->y = x;
+        p->columns_first = !p->columns_first;
+    }
+    if (orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8) taps_mirror(&p->x, width);
+    if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) taps_mirror(&p->y, height);
 }
 
 bool passes_nth(const struct passes *p, int i, int *width, int *height, struct pass *out)
@@ -105,182 +125,129 @@ void passes_free(struct passes *p)
     taps_free(&p->y);
 }
 
-struct resize {
-    const struct resize_loops *loops; /* borrowed */
-    const struct pixels       *in;    /* borrowed */
-    struct pixels             *out;   /* borrowed */
-    struct passes p;       /* owned */
-    int         slots;     /* of the ring: most taps, and one for the second of a pair */
-    uint8_t    *ring;      /* owned, (slots, out->width, 3): rows first           */
-    uint8_t    *padded[2]; /* owned, (in->width, 3) and ROW_SLACK                 */
-    const uint8_t **rows;  /* owned, (slots): the rows of one output row          */
-};
+/* --- the rows ------------------------------------------------------------ */
 
-/* Where the input row y goes when it has the output's width. */
-static uint8_t *row_target(struct resize *s, int y)
+/* Does the pass along the rows come first, so that what waits for the columns has the output's width? */
+static bool rows_first(const struct passes *p) { return p->x.n > 0 && !(p->y.n > 0 && p->columns_first); }
+
+/* Rows that wait for one output row; and one for the second of a pair. */
+static int ring_slots(const struct passes *p) { return p->y.n > 0 ? p->y.most + rows_first(p) : 0; }
+
+/* Where row y goes once it has the output's width: to the ring, or where there are no columns to resize, to the output. */
+static uint8_t *narrow_row(struct resize *s, int y)
 {
     size_t bytes = (size_t)s->out->width * 3;
     return s->ring ? s->ring + (size_t)(y % s->slots) * bytes : s->out->data + (size_t)y * bytes;
 }
 
-/* The input rows y and y + 1 (if there is one) resized to the output's width. */
-static void resize_rows(struct resize *s, int y)
+/* The rows `first` and, unless they are the same, `last`, which are in padded[0] and padded[1], become those of the output's
+ * width. */
+static void resize_pair(struct resize *s, uint8_t *first, uint8_t *last)
 {
-    size_t bytes = (size_t)s->in->width * 3, total = bytes * (size_t)s->in->height;
-    const uint8_t *in[2];
-    uint8_t *out[2];
-    for (int k = 0; k < 2; k++) {
-        int r = y + k < s->in->height ? y + k : y;
-        size_t at = bytes * (size_t)r;
-        bool near_end = total - at < bytes + ROW_SLACK;
-        in[k] = near_end ? memcpy(s->padded[k], s->in->data + at, bytes) : s->in->data + at;
-        out[k] = row_target(s, r);
-    }
-    s->loops->taps_rows(out, in, &s->p.x);
+    uint8_t *const out[2] = { first, last };
+    const uint8_t *const in[2] = { s->padded[0], s->padded[first != last] };
+    s->loops->taps_rows(out, in, &s->p->x);
 }
 
-static void rows_only(struct resize *s)
-{
-    for (int y = 0; y < s->out->height; y += 2) resize_rows(s, y);
-}
-
-/* The first pass of output row i of a picture with the input's width. */
+/* Output row i of the columns from the rows of the ring. */
 static void resize_column(struct resize *s, uint8_t *to, int i)
 {
-    size_t bytes = (size_t)s->in->width * 3;
-    int start = s->p.y.start[i], count = s->p.y.count[i];
-    for (int j = 0; j < count; j++) s->rows[j] = s->in->data + (size_t)(start + j) * bytes;
+    int start = s->p->y.start[i], count = s->p->y.count[i];
+    for (int j = 0; j < count; j++) s->rows[j] = s->ring + (size_t)((start + j) % s->slots) * s->ring_bytes;
     s->rows[count] = s->rows[count - 1];
-    s->loops->taps_column(to, s->rows, &s->p.y, i, bytes);
+    s->loops->taps_column(to, s->rows, &s->p->y, i, s->ring_bytes);
 }
 
-static void columns_then_rows(struct resize *s)
+/* Makes all rows of the columns' pass for which the first `there` rows of the ring suffice. */
+static void resize_columns(struct resize *s, int there)
 {
-    const uint8_t *const in[2] = { s->padded[0], s->padded[1] };
-    for (int i = 0; i < s->p.y.n; i += 2) {
-        int second = i + 1 < s->p.y.n ? i + 1 : i;
-        resize_column(s, s->padded[0], i);
-        resize_column(s, s->padded[1], second);
-        uint8_t *const out[2] = { row_target(s, i), row_target(s, second) };
-        s->loops->taps_rows(out, in, &s->p.x);
-    }
-}
-
-static void columns_only(struct resize *s)
-{
-    for (int i = 0; i < s->p.y.n; i++) resize_column(s, row_target(s, i), i);
-}
-
-static void rows_then_columns(struct resize *s)
-{
+    const struct taps *y = &s->p->y;
+    bool pairs = s->p->x.n > 0 && !rows_first(s->p);
     size_t bytes = (size_t)s->out->width * 3;
-    int done = 0; /* input rows below this one are resized, or not needed any more */
-    for (int i = 0; i < s->p.y.n; i++) {
-        int start = s->p.y.start[i], count = s->p.y.count[i];
-        for (done = done < start ? start : done; done < start + count; done += 2) resize_rows(s, done);
-        for (int j = 0; j < count; j++) s->rows[j] = row_target(s, start + j);
-        s->rows[count] = s->rows[count - 1];
-        s->loops->taps_column(s->out->data + (size_t)i * bytes, s->rows, &s->p.y, i, bytes);
+    for (; s->next < y->n && y->start[s->next] + y->count[s->next] <= there; s->next++) {
+        int i = s->next, first = i & ~1;
+        uint8_t *to = s->out->data + (size_t)i * bytes;
+        resize_column(s, pairs ? s->padded[i & 1] : to, i);
+        if (pairs && (i != first || i + 1 == y->n)) resize_pair(s, s->out->data + (size_t)first * bytes, to);
     }
 }
 
-static int resize_init(struct resize *s, enum filter filter, enum resizer how)
+static uint8_t *resize_room(struct sink *sink)
 {
-    const struct pixels *in = s->in, *out = s->out;
-    bool across = in->width != out->width, down = in->height != out->height;
-    if (passes_init(&s->p, in->width, in->height, out->width, out->height, filter, how)) return -1;
-    s->slots = s->p.y.most + 1;
-    for (int k = 0; k < 2; k++)
-        if (across && !(s->padded[k] = calloc((size_t)in->width * 3 + ROW_SLACK, 1))) return -1;
-    if (down && !(s->rows = calloc((size_t)s->slots, sizeof *s->rows))) return -1;
-    if (across && down && !s->p.columns_first &&
-        !(s->ring = malloc((size_t)s->slots * (size_t)out->width * 3)))
-        return -1;
-    return 0;
+    struct resize *s = (struct resize *)sink;
+    if (rows_first(s->p)) return s->padded[s->in & 1];
+    return s->ring ? s->ring + (size_t)(s->in % s->slots) * s->ring_bytes : narrow_row(s, s->in);
 }
 
-static void resize_free(struct resize *s)
+static void resize_take(struct sink *sink)
 {
-    passes_free(&s->p);
+    struct resize *s = (struct resize *)sink;
+    int y = s->in++, first = y & ~1, there = s->in;
+    if (rows_first(s->p)) {
+        if (y == first && s->in < s->height) return;    /* its second is still to come */
+        resize_pair(s, narrow_row(s, first), narrow_row(s, y));
+    }
+    if (s->ring) resize_columns(s, there);
+}
+
+int resize_init(struct resize *s, const struct passes *p, int width, int height, struct pixels *out)
+{
+    *s = (struct resize){ .sink = { resize_room, resize_take }, .loops = resize_loops_best(), .p = p, .height = height, .out = out,
+                          .slots = ring_slots(p), .ring_bytes = (size_t)(rows_first(p) ? out->width : width) * 3 };
+    for (int k = 0; k < 2; k++)
+        if (p->x.n > 0 && !(s->padded[k] = calloc((size_t)width * 3 + ROW_SLACK, 1))) return -1;
+    if (p->y.n == 0) return 0;
+    s->ring = malloc((size_t)s->slots * s->ring_bytes);
+    s->rows = calloc((size_t)p->y.most + 1, sizeof *s->rows);
+    return s->ring && s->rows ? 0 : -1;
+}
+
+void resize_free(struct resize *s)
+{
     free(s->ring);
     free(s->padded[0]);
     free(s->padded[1]);
     free(s->rows);
 }
 
-static int resample(struct pixels *out, const struct pixels *in, enum filter filter, enum resizer how, struct err *e)
+size_t resize_bytes(int width, int height, const struct resize_to *to, int orientation)
 {
-    struct resize s = { .loops = resize_loops_best(), .in = in, .out = out };
-    int rc = resize_init(&s, filter, how);
-    if (rc)
-        image_no_memory(e, 0);
-    else if (s.ring)
-        rows_then_columns(&s);
-    else if (!s.p.y.n)
-        rows_only(&s);
-    else if (!s.p.x.n)
-        columns_only(&s);
-    else
-        columns_then_rows(&s);
-    resize_free(&s);
-    return rc;
+    bool turned = orientation >= 5;
+    int up_width = turned ? height : width, up_height = turned ? width : height;    /* of the upright picture */
+    int w = turned ? to->height : to->width, h = turned ? to->width : to->height;   /* of the result as it is stored */
+    struct passes p = { .x.n = width != w, .y.n = height != h,
+                        .columns_first = turned != columns_first(up_height - to->height, up_width - to->width, to->how) };
+    p.y.most = taps_most(height, h, to->filter);
+    size_t row = (size_t)(rows_first(&p) ? w : width) * 3, bytes = (size_t)ring_slots(&p) * (row + sizeof(void *));
+    if (p.x.n) bytes += 2 * ((size_t)width * 3 + ROW_SLACK) + taps_bytes(width, w, to->filter);
+    return bytes + (p.y.n ? taps_bytes(height, h, to->filter) : 0);
 }
 
-/* --- nearest ------------------------------------------------------------- */
-
-/* torchvision's nearest-exact is torch's, which computes in float and has two
- * kernels that round differently; the size of the result chooses (measured). */
-enum { TORCH_SMALL = 128 /* width + height */ };
-
-static int torch_index(int i, float scale, bool small)
+int resize_check(const struct resize_to *to, struct err *e)
 {
-    float at = (float)i + 0.5f;
-    return (int)(small ? floorf(at * scale) : floorf(fmaf(at, scale, -0.5f) + 0.5f));
-}
-
-static void nearest_index(int *index, int from, int to, enum resizer how, bool small)
-{
-    double step = (double)from / to, at = step * 0.5;
-    float scale = (float)from / (float)to;
-    for (int i = 0; i < to; i++, at += step) { /* Pillow adds up too, and collects the rounding errors */
-        int k = how == RESIZER_PIL ? (int)at : torch_index(i, scale, small);
-        index[i] = k < from ? k : from - 1;
-    }
-}
-
-static int nearest(struct pixels *out, const struct pixels *in, enum resizer how, struct err *e)
-{
-    size_t bytes = ((size_t)out->width + (size_t)out->height) * sizeof(int);
-    int *x = malloc(bytes);
-    if (!x) return image_no_memory(e, bytes);
-    int *y = x + out->width;
-    bool small = out->width + out->height <= TORCH_SMALL;
-    nearest_index(x, in->width, out->width, how, small);
-    nearest_index(y, in->height, out->height, how, small);
-    uint8_t *d = out->data;
-    for (int r = 0; r < out->height; r++) {
-        const uint8_t *row = in->data + (size_t)y[r] * (size_t)in->width * 3;
-        for (int c = 0; c < out->width; c++, d += 3) memcpy(d, row + (size_t)x[c] * 3, 3);
-    }
-    free(x);
+    if ((unsigned)to->filter > FILTER_HAMMING) return err_set(e, "no resize filter has the number %d", (int)to->filter);
+    if (to->how == RESIZER_TORCHVISION && (to->filter == FILTER_BOX || to->filter == FILTER_HAMMING))
+        return err_set(e, "torchvision does not resize with the %s filter", to->filter == FILTER_BOX ? "box" : "hamming");
     return 0;
 }
 
 int pixels_resize(struct pixels *out, const struct pixels *in, int width, int height, enum filter filter,
                   enum resizer how, struct err *e)
 {
+    struct resize_to to = { width, height, filter, how };
+    struct passes p = { 0 };
+    struct resize s = { 0 };
+    size_t bytes = (size_t)in->width * 3;
     *out = (struct pixels){ 0 };
-    if ((unsigned)filter > FILTER_HAMMING) return err_set(e, "no resize filter has the number %d", (int)filter);
-    if (how == RESIZER_TORCHVISION && (filter == FILTER_BOX || filter == FILTER_HAMMING))
-        return err_set(e, "torchvision does not resize with the %s filter", filter == FILTER_BOX ? "box" : "hamming");
-    if (pixels_alloc(out, width, height, e)) return -1;
-    int rc = 0;
-    if (width == in->width && height == in->height)
-        memcpy(out->data, in->data, (size_t)width * (size_t)height * 3);
-    else if (filter == FILTER_NEAREST)
-        rc = nearest(out, in, how, e);
-    else
-        rc = resample(out, in, filter, how, e);
-    if (rc) pixels_free(out);
-    return rc;
+    if (resize_check(&to, e) || pixels_alloc(out, width, height, e)) return -1;
+    int rc = passes_init(&p, in->width, in->height, &to) || resize_init(&s, &p, in->width, in->height, out) ? -1 : 0;
+    for (int y = 0; !rc && y < in->height; y++) {
+        memcpy(s.sink.room(&s.sink), in->data + (size_t)y * bytes, bytes);
+        s.sink.take(&s.sink);
+    }
+    resize_free(&s);
+    passes_free(&p);
+    if (!rc) return 0;
+    pixels_free(out);
+    return image_no_memory(e, 0);
 }

@@ -1,7 +1,9 @@
-/* image/resize.h - the two loops of a separable resize, in plain C and AVX2.
- * Private to image/. Both give the same bytes: the sums are exact integers. */
+/* image/resize.h - a resize that takes its picture row by row, and its two loops
+ * in plain C and AVX2. Private to image/. Both loops give the same bytes: the
+ * sums are exact integers. */
 #ifndef IMAGE_RESIZE_H
 #define IMAGE_RESIZE_H
+#include "image/formats.h"
 #include "image/passes.h"
 
 enum { ROW_SLACK = 16 /* see taps_rows */ };
@@ -18,6 +20,30 @@ struct resize_loops {
 extern const struct resize_loops resize_loops_c, resize_loops_avx2;
 
 const struct resize_loops *resize_loops_best(void); /* that this machine can run */
+
+struct resize {
+    struct sink          sink;     /* first: where the rows of the picture come in */
+    const struct resize_loops *loops; /* borrowed */
+    const struct passes *p;        /* borrowed */
+    struct pixels       *out;      /* borrowed: has the size of the result */
+    int      height;               /* of the picture                       */
+    int      in, next;             /* rows that have come, rows that the columns' pass has made */
+    int      slots;                /* of the ring                          */
+    size_t   ring_bytes;           /* of one of its rows                   */
+    uint8_t *ring;                 /* owned, (slots, ring_bytes): what the columns' pass still needs; NULL: there is no such pass */
+    uint8_t *padded[2];            /* owned, a row and ROW_SLACK each: what the rows' pass takes in pairs; NULL likewise */
+    const uint8_t **rows;          /* owned, one more than most taps: the rows of one output row */
+};
+
+/* The result is there once `height` rows of `width` pixels have come in. -1: memory is out; free in any case. */
+int  resize_init(struct resize *s, const struct passes *p, int width, int height, struct pixels *out);
+void resize_free(struct resize *s);
+
+/* Is there such a filter? */
+int  resize_check(const struct resize_to *to, struct err *e);
+
+/* What a resize and its passes hold at most, the result aside. width, height: as stored, turned by `orientation`. */
+size_t resize_bytes(int width, int height, const struct resize_to *to, int orientation);
 
 static inline uint8_t clamp_u8(int32_t v) { return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v); }
 

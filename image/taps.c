@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { PIL_BITS = 32 - 8 - 2, TORCH_MOST_BITS = 22, HIGH_SHIFT = 12 };
 
@@ -112,13 +113,27 @@ static void to_integers(struct taps *t, const double *w)
     }
 }
 
+static int whole_groups(int taps) { return (taps + TAP_GROUP - 1) / TAP_GROUP * TAP_GROUP; }
+
+int taps_most(int from, int to, enum filter filter)
+{
+    if (filter == FILTER_NEAREST) return 1;
+    double scale = (double)from / to, stretch = scale < 1.0 ? 1.0 : scale;
+    int most = (int)ceil(shapes[filter].support * stretch) * 2 + 1;
+    return most < from ? most : from;
+}
+
+size_t taps_bytes(int from, int to, enum filter filter)
+{
+    size_t weights = (size_t)to * (size_t)whole_groups(taps_most(from, to, filter));
+    return (size_t)to * 2 * sizeof(int) + weights * (sizeof(double) + sizeof(int32_t) + 2 * sizeof(int16_t));
+}
+
 int taps_init(struct taps *t, int from, int to, enum filter filter, enum resizer how)
 {
     const struct shape *f = &shapes[filter];
     double scale = (double)from / to, stretch = scale < 1.0 ? 1.0 : scale;
-    int most = (int)ceil(f->support * stretch) * 2 + 1;
-    if (most > from) most = from;
-    *t = (struct taps){ .n = to, .stride = (most + TAP_GROUP - 1) / TAP_GROUP * TAP_GROUP };
+    *t = (struct taps){ .n = to, .stride = whole_groups(taps_most(from, to, filter)) };
     double *w = calloc((size_t)to * (size_t)t->stride, sizeof *w);
     if (!w || allocate(t, (size_t)to, (size_t)t->stride)) {
         free(w);
@@ -133,4 +148,72 @@ int taps_init(struct taps *t, int from, int to, enum filter filter, enum resizer
     to_integers(t, w);
     free(w);
     return 0;
+}
+
+/* --- nearest ------------------------------------------------------------- */
+
+/* torchvision's nearest-exact is torch's, which computes in float and has two
+ * kernels that round differently; the size of the result chooses (measured). */
+enum { TORCH_SMALL = 128 /* width + height */ };
+
+static int torch_index(int i, float scale, bool small)
+{
+    float at = (float)i + 0.5f;
+    return (int)(small ? floorf(at * scale) : floorf(fmaf(at, scale, -0.5f) + 0.5f));
+}
+
+int taps_nearest(struct taps *t, int from, int to, const struct resize_to *all)
+{
+    enum { BITS = 8 };
+    *t = (struct taps){ .n = to, .stride = TAP_GROUP, .bits = BITS, .most = 1 };
+    if (allocate(t, (size_t)to, TAP_GROUP)) {
+        taps_free(t);
+        return -1;
+    }
+    bool small = all->width + all->height <= TORCH_SMALL;
+    double step = (double)from / to, at = step * 0.5;
+    float scale = (float)from / (float)to;
+    for (int i = 0; i < to; i++, at += step) { /* Pillow adds up too, and collects the rounding errors */
+        int k = all->how == RESIZER_PIL ? (int)at : torch_index(i, scale, small);
+        t->start[i] = k < from ? k : from - 1;
+        t->count[i] = 1;
+        t->weight[i * TAP_GROUP] = t->low[i * TAP_GROUP] = 1 << BITS;
+    }
+    return 0;
+}
+
+/* --- the other way round --------------------------------------------------- */
+
+static void reverse(void *p, size_t n, size_t size)
+{
+    char *first = p, *last = first + (n - 1) * size, keep[sizeof(int32_t)];
+    for (; n && first < last; first += size, last -= size) {
+        memcpy(keep, first, size);
+        memcpy(first, last, size);
+        memcpy(last, keep, size);
+    }
+}
+
+/* All weights backwards turn the order of the outputs and of the taps in each; then the zeros that fill up an output's groups
+ * stand in front, and go behind again. */
+static void reverse_weights(const struct taps *t, void *weights, size_t size)
+{
+    reverse(weights, (size_t)t->n * (size_t)t->stride, size);
+    for (int i = 0; i < t->n; i++) {
+        char *w = (char *)weights + (size_t)i * (size_t)t->stride * size;
+        size_t used = (size_t)t->count[i] * size, zeros = (size_t)t->stride * size - used;
+        memmove(w, w + zeros, used);
+        memset(w + used, 0, zeros);
+    }
+}
+
+void taps_mirror(struct taps *t, int from)
+{
+    if (t->n == 0) return;
+    reverse(t->start, (size_t)t->n, sizeof *t->start);
+    reverse(t->count, (size_t)t->n, sizeof *t->count);
+    for (int i = 0; i < t->n; i++) t->start[i] = from - t->start[i] - t->count[i];
+    reverse_weights(t, t->weight, sizeof *t->weight);
+    reverse_weights(t, t->low, sizeof *t->low);
+    reverse_weights(t, t->high, sizeof *t->high);
 }

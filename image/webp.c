@@ -42,6 +42,17 @@ static int explain(VP8StatusCode code, struct err *e)
     }
 }
 
+/* libwebp holds the picture once as it comes out, and a lossless one once more; of a transparent lossy one also its alpha, and
+ * what that is made from. What the frames of an animation are is not known yet. */
+static size_t webp_holds(const WebPBitstreamFeatures *f)
+{
+    enum { LOSSY = 1, LOSSLESS = 2, ROW_BYTES = 160, TABLES = 512 << 10 };
+    size_t pixel = IMAGE_BYTES_PER_PIXEL;
+    if (!f->has_animation && f->format == LOSSLESS) pixel = f->has_alpha ? 8 : 7;
+    if (!f->has_animation && f->format == LOSSY && !f->has_alpha) pixel = 3;
+    return (size_t)f->width * (size_t)f->height * pixel + (size_t)f->width * ROW_BYTES + TABLES;
+}
+
 int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
     WebPBitstreamFeatures f;
@@ -49,6 +60,7 @@ int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
     if (code != VP8_STATUS_OK) return explain(code, e);
     info->width = f.width;
     info->height = f.height;
+    info->holds = webp_holds(&f);
     struct span head, exif = { 0 }, xmp = { 0 };
     if (!find_chunk(p, n, "VP8X", &head) || head.n < 1) return 0;
     if (head.p[0] & HAS_EXIF) find_chunk(p, n, "EXIF", &exif);
@@ -57,65 +69,76 @@ int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
     return 0;
 }
 
-/* Decodes a whole file or the chunks of one frame into rows of `stride` bytes. */
-static int decode_into(const uint8_t *p, size_t n, WEBP_CSP_MODE mode, int width, int height, uint8_t *to,
-                       size_t stride, struct err *e)
+/* Decodes a whole file or the chunks of one frame; *out is the caller's (free()): rows of RGB or RGBA. */
+static int decode_frame(const uint8_t *p, size_t n, int width, int height, bool alpha, uint8_t **out, struct err *e)
 {
     WebPDecoderConfig config;
+    size_t stride = (size_t)width * (alpha ? 4 : 3), bytes = stride * (size_t)height;
     if (!WebPInitDecoderConfig(&config)) return err_set(e, "another version of libwebp");
-    config.output.colorspace = mode;
+    if (!(*out = malloc(bytes))) return image_no_memory(e, bytes);
+    config.output.colorspace = alpha ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
-    config.output.u.RGBA.rgba = to;
+    config.output.u.RGBA.rgba = *out;
     config.output.u.RGBA.stride = (int)stride;
-    config.output.u.RGBA.size = stride * (size_t)(height - 1) + (size_t)width * (mode == MODE_RGB ? 3 : 4);
+    config.output.u.RGBA.size = bytes;
     VP8StatusCode code = WebPDecode(p, n, &config);
     WebPFreeDecBuffer(&config.output);
-    return code == VP8_STATUS_OK ? 0 : explain(code, e);
+    if (code == VP8_STATUS_OK) return 0;
+    free(*out);
+    return explain(code, e);
 }
 
-/* Decodes to RGBA and puts it over white at `to` in a picture of `stride`. */
-static int decode_alpha(const uint8_t *p, size_t n, int width, int height, uint8_t *to, size_t stride, struct err *e)
+struct placed { int x, y, width, height; };    /* a frame on its canvas */
+
+/* Puts the canvas with the frame on it into `out`, row by row. */
+static void put_rows(const struct image_info *info, const uint8_t *frame, struct placed f, bool alpha, struct sink *out)
 {
-    size_t row = (size_t)width * 4;
-    uint8_t *rgba = malloc(row * (size_t)height);
-    if (!rgba) return image_no_memory(e, row * (size_t)height);
-    int rc = decode_into(p, n, MODE_RGBA, width, height, rgba, row, e);
-    for (int y = 0; !rc && y < height; y++)
-        rgba_over_white(to + (size_t)y * stride, rgba + (size_t)y * row, (size_t)width);
-    free(rgba);
-    return rc;
+    size_t left = (size_t)f.x * 3, width = (size_t)f.width, right = (size_t)(info->width - f.x - f.width) * 3;
+    int around = alpha ? 255 : 0;
+    for (int y = 0; y < info->height; y++) {
+        uint8_t *row = out->room(out);
+        if (y < f.y || y >= f.y + f.height) {
+            memset(row, around, (size_t)info->width * 3);
+        } else {
+            const uint8_t *from = frame + (size_t)(y - f.y) * width * (alpha ? 4 : 3);
+            memset(row, around, left);
+            if (alpha) rgba_over_white(row + left, from, width);
+            else memcpy(row + left, from, width * 3);
+            memset(row + left + width * 3, around, right);
+        }
+        out->take(out);
+    }
 }
 
 static uint32_t le24(const uint8_t *p) { return le16(p) | (uint32_t)p[2] << 16; }
 
-static int decode_first_frame(const uint8_t *p, size_t n, bool alpha, struct pixels *out, struct err *e)
+/* The first frame of an animation: where it is, and the chunks that it is made of. */
+static int find_frame(const uint8_t *p, size_t n, const struct image_info *info, struct placed *f, struct span *body, struct err *e)
 {
     struct span c;
     if (!find_chunk(p, n, "ANMF", &c) || c.n < FRAME_HEAD) return err_set(e, "an animation without frames");
-    size_t x = le24(c.p) * 2, y = le24(c.p + 3) * 2;
-    int width = (int)le24(c.p + 6) + 1, height = (int)le24(c.p + 9) + 1;
-    if (x + (size_t)width > (size_t)out->width || y + (size_t)height > (size_t)out->height)
+    *f = (struct placed){ (int)le24(c.p) * 2, (int)le24(c.p + 3) * 2, (int)le24(c.p + 6) + 1, (int)le24(c.p + 9) + 1 };
+    if (f->x + f->width > info->width || f->y + f->height > info->height)
         return err_set(e, "a frame outside of the picture");
-    const uint8_t *body = c.p + FRAME_HEAD;
-    size_t len = c.n - FRAME_HEAD;
-    WebPBitstreamFeatures f;
-    VP8StatusCode code = WebPGetFeatures(body, len, &f);
+    *body = (struct span){ c.p + FRAME_HEAD, c.n - FRAME_HEAD };
+    WebPBitstreamFeatures w;
+    VP8StatusCode code = WebPGetFeatures(body->p, body->n, &w);
     if (code != VP8_STATUS_OK) return explain(code, e);
-    if (f.width != width || f.height != height) return err_set(e, "a frame of another size than it says");
-    size_t stride = (size_t)out->width * 3;
-    memset(out->data, alpha ? 255 : 0, stride * (size_t)out->height);
-    uint8_t *to = out->data + y * stride + x * 3;
-    if (alpha) return decode_alpha(body, len, width, height, to, stride, e);
-    return decode_into(body, len, MODE_RGB, width, height, to, stride, e);
+    if (w.width != f->width || w.height != f->height) return err_set(e, "a frame of another size than it says");
+    return 0;
 }
 
-int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e)
+int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e)
 {
-    WebPBitstreamFeatures f;
-    VP8StatusCode code = WebPGetFeatures(p, n, &f);
+    WebPBitstreamFeatures w;
+    VP8StatusCode code = WebPGetFeatures(p, n, &w);
     if (code != VP8_STATUS_OK) return explain(code, e);
-    if (f.has_animation) return decode_first_frame(p, n, f.has_alpha, out, e);
-    size_t stride = (size_t)info->width * 3;
-    if (f.has_alpha) return decode_alpha(p, n, info->width, info->height, out->data, stride, e);
-    return decode_into(p, n, MODE_RGB, info->width, info->height, out->data, stride, e);
+    struct placed f = { 0, 0, info->width, info->height };
+    struct span body = { p, n };
+    uint8_t *frame = NULL;
+    if (w.has_animation && find_frame(p, n, info, &f, &body, e)) return -1;
+    if (decode_frame(body.p, body.n, f.width, f.height, w.has_alpha, &frame, e)) return -1;
+    put_rows(info, frame, f, w.has_alpha, out);
+    free(frame);
+    return 0;
 }

@@ -81,6 +81,7 @@ void command_engine_options(const struct config *c, struct engine_options *out)
         .image_cache_bytes = (size_t)c->image_cache_bytes, .memory_bytes = (size_t)c->memory_bytes,
         .gpu_memory_fraction = c->gpu_memory_fraction, .gpu_memory = (size_t)c->gpu_memory,
         .max_pixels = c->max_pixels, .min_pixels = c->min_pixels, .max_image_side = (int)c->max_image_side,
+        .max_image_pixels = c->max_image_pixels,
         .max_image_bytes = (size_t)c->max_image_bytes, .max_images = (int)c->max_images,
         .content_format = c->content_format, .chat_template = or_null(c->chat_template), .trace = or_null(c->trace),
         .trust_special_tokens = c->trust_special_tokens,

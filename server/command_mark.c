@@ -68,7 +68,7 @@ static int mark(const char *in, const char *action, const char *out, struct err 
     buf_init(&png, (size_t)MAX_FILE * 4);
     if (read_all(in, &file, e) < 0)
         goto out;
-    if (image_decode(file.data, file.len, &limits, &px, e) < 0) {
+    if (image_decode(file.data, file.len, &limits, NULL, &px, e) < 0) {
         err_prefix(e, "%s", in);
         goto out;
     }

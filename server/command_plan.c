@@ -25,8 +25,9 @@ static void print_table(const struct engine_plan *p, const char *model, const st
         if (shown(&row[i], p))
             printf("  %-14s %12.1f MiB  %s\n", row[i].name, (double)row[i].bytes / (1 << 20), row[i].what);
     printf("\n  %d requests at once, %d tokens of context, at most %d tokens of KV cache, %d tokens a step,\n"
-           "  at most %d tokens for an image\n\n",
-           p->max_num_seqs, p->max_model_len, p->kv_tokens, p->max_batched_tokens, p->max_image_tokens);
+           "  at most %d tokens for an image and %.1f million pixels for an upload\n\n",
+           p->max_num_seqs, p->max_model_len, p->kv_tokens, p->max_batched_tokens, p->max_image_tokens,
+           (double)p->max_image_pixels / 1e6);
     puts(p->fits ? "It fits." : "It does not fit: lower --max-num-seqs, --max-model-len or --kv-bytes.");
 }
 
@@ -48,9 +49,9 @@ static void print_json(const struct engine_plan *p, const char *model, const str
     }
     buf_printf(&out,
                ", \"max_num_seqs\": %d, \"max_model_len\": %d, \"kv_tokens\": %d, \"kv_floor_tokens\": %d, \"max_batched_tokens\": %d, "
-               "\"max_image_tokens\": %d, \"fits\": %s}",
+               "\"max_image_tokens\": %d, \"max_image_pixels\": %lld, \"fits\": %s}",
                p->max_num_seqs, p->max_model_len, p->kv_tokens, p->kv_floor_tokens, p->max_batched_tokens, p->max_image_tokens,
-               p->fits ? "true" : "false");
+               (long long)p->max_image_pixels, p->fits ? "true" : "false");
     puts(out.data);
     buf_free(&out);
 }

@@ -53,7 +53,7 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
 
 static int read_image(const char *path, struct pixels *out, struct err *e)
 {
-    struct image_limits limits = { MAX_FILE, 16384, (size_t)1 << 28 };
+    struct image_limits limits = { .max_bytes = MAX_FILE, .max_pixels = (size_t)1 << 28 };
     struct buf file;
     char part[65536];
     size_t n;
@@ -64,7 +64,7 @@ static int read_image(const char *path, struct pixels *out, struct err *e)
     while ((n = fread(part, 1, sizeof part, f)) > 0)
         buf_add(&file, part, n);
     fclose(f);
-    int rc = buf_ok(&file) ? image_decode(file.data, file.len, &limits, out, e) : err_set(e, "larger than %d bytes", MAX_FILE);
+    int rc = buf_ok(&file) ? image_decode(file.data, file.len, &limits, NULL, out, e) : err_set(e, "larger than %d bytes", MAX_FILE);
     buf_free(&file);
     return rc == 0 ? 0 : err_prefix(e, "%s", path);
 }

@@ -38,8 +38,9 @@ static struct engine_plan plan_of(const struct model *m, struct engine_options o
 /* What is left shrinks: the caches with it, then the context, and only then it does not fit. */
 START_TEST(test_less_and_less)
 {
+    static const struct engine_options usual = { .max_image_pixels = 4096 * 4096 };
     struct model *m = open_dry("tests/model/phone/glm4v");
-    struct engine_plan rich = plan_of(m, (struct engine_options){ 0 }, (size_t)64 << 30), last = rich;
+    struct engine_plan rich = plan_of(m, usual, (size_t)64 << 30), last = rich;
     ck_assert(rich.fits);
     ck_assert_int_eq(rich.max_model_len, m->context);
     ck_assert_int_eq(rich.kv_tokens, SEQS * USUAL);
@@ -49,7 +50,7 @@ START_TEST(test_less_and_less)
     for (int k = 0; k < 76; k++) {      /* in leaps, then by parts of a context around the place where the last one fits */
         size_t leap = (size_t)4 << 30 >> (k < 12 ? k : 12), part = k < 12 ? top : top - (size_t)(k - 12) * context / 8;
         size_t memory = k < 12 && leap > top / 9 * 10 ? leap : part / 9 * 10;
-        struct engine_plan p = plan_of(m, (struct engine_options){ 0 }, memory);
+        struct engine_plan p = plan_of(m, usual, memory);
         ck_assert_uint_ge(p.image_cache, one);
         if (p.available > fixed + one + context + ((size_t)1 << 20))
             ck_assert_msg(p.fits && p.max_model_len == m->context && p.kv >= context, "%zu MiB: a context fits", memory >> 20);
@@ -136,6 +137,25 @@ START_TEST(test_room)
 }
 END_TEST
 
+/* Uploads are as large as a quarter of the memory decodes, within bounds; what is asked for is kept. */
+START_TEST(test_uploads)
+{
+    static const struct { size_t memory; int64_t pixels; int side; int64_t want; } cases[] = {
+        { (size_t)64 << 30, 0, 0, 48 << 20 }, { (size_t)4 << 30, 0, 0, 48 << 20 }, { 900000000, 0, 0, 810000000 / 4 / 9 }, { (size_t)64 << 20, 0, 0, 4096 * 4096 },
+        { (size_t)64 << 20, 100 << 20, 0, 100 << 20 }, { (size_t)64 << 30, 5000, 0, 5000 }, { (size_t)64 << 30, 0, 4096, 4096 * 4096 },
+        { (size_t)64 << 30, 0, 65535, 48 << 20 }, { (size_t)64 << 30, 1 << 20, 100, 10000 },
+    };
+    struct model *m = open_dry("tests/model/phone/glm4v");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct engine_options opt = { .max_image_pixels = cases[i].pixels, .max_image_side = cases[i].side, .max_model_len = 512 };
+        struct engine_plan p = plan_of(m, opt, cases[i].memory);
+        ck_assert_msg(p.max_image_pixels == cases[i].want, "case %zu: %lld", i, (long long)p.max_image_pixels);
+        ck_assert_uint_ge(p.image_peak, (size_t)p.max_image_pixels * IMAGE_BYTES_PER_PIXEL);
+    }
+    model_close(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("plan");
@@ -143,6 +163,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, test_less_and_less);
     tcase_add_test(t, test_asked_for);
+    tcase_add_test(t, test_uploads);
     tcase_add_test(t, test_free);
     tcase_add_test(t, test_room);
     suite_add_tcase(s, t);

@@ -99,7 +99,7 @@ class Limits(ctypes.Structure):
 
 def decoded(lib, data):
     out, e, limits = Pixels(), Err(), Limits(1 << 30, 4096, 4096 * 4096)
-    if lib.image_decode(data, ctypes.c_size_t(len(data)), ctypes.byref(limits), ctypes.byref(out), ctypes.byref(e)):
+    if lib.image_decode(data, ctypes.c_size_t(len(data)), ctypes.byref(limits), None, ctypes.byref(out), ctypes.byref(e)):
         raise RuntimeError(e.text.decode())
     got = np.ctypeslib.as_array(out.data, shape=(out.height, out.width, 3)).copy()
     lib.pixels_free(ctypes.byref(out))

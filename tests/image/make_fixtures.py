@@ -24,7 +24,7 @@ from PIL import Image, ImageOps
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 W, H = 61, 43  # odd, and no multiple of a JPEG block
-files, resizes = {}, []
+files, large, resizes = {}, {}, []
 
 
 def crc(data):
@@ -59,7 +59,7 @@ def over_white(rgb, a):
     return to_rgb(Image.fromarray(rgba, "RGBA"))
 
 
-def add(name, data, spec=None, error=None, accept_broken=False):
+def add(name, data, spec=None, error=None, accept_broken=False, files=files):
     with open(os.path.join(HERE, "fixtures", name), "wb") as f:
         f.write(data)
     if error:
@@ -353,6 +353,35 @@ def webps():
     add("claims_16383.webp", bytes(big), error="WebP: 16383x16383 is larger than 4096 a side", accept_broken=True)
 
 
+# --- memory -------------------------------------------------------------------
+
+
+def large_ones():
+    """A megapixel that compresses well: what a decoder holds for each pixel outweighs its tables."""
+    w, h = 1200, 900
+    y, x = np.mgrid[0:h, 0:w]
+    rgb = np.stack([x // 300 * 80, y // 300 * 100, (x // 300 + y // 300) % 3 * 120], -1).astype(np.uint8)
+    a = np.where(x < 500, 255, 90).astype(np.uint8)
+    im, mixed = Image.fromarray(rgb), Image.fromarray(np.dstack([rgb, a]), "RGBA")
+    turned = b"Exif\0\0" + exif(6)
+    for name, data in {
+        "large.jpg": saved(im, "JPEG", quality=60),
+        "large_turned.jpg": saved(im, "JPEG", quality=60, exif=turned),
+        "large_progressive.jpg": saved(im, "JPEG", quality=60, progressive=True, subsampling=0),
+        "large_progressive_420.jpg": saved(im, "JPEG", quality=60, progressive=True),
+        "large_progressive_cmyk.jpg": saved(im.convert("CMYK"), "JPEG", quality=60, progressive=True),
+        "large.png": png(rgb, 8, RGB),
+        "large_rgba16.png": png(np.dstack([rgb, a]).astype(int) * 257, 16, RGBA),
+        "large_interlaced.png": png(rgb, 8, RGB, True),
+        "large_interlaced_rgba.png": png(np.dstack([rgb, a]), 8, RGBA, True, before=chunk(b"eXIf", exif(8))),
+        "large_lossy.webp": saved(im, "WEBP", quality=60),
+        "large_lossy_alpha.webp": saved(mixed, "WEBP", quality=60),
+        "large_lossless.webp": saved(im, "WEBP", lossless=True),
+        "large_lossless_alpha.webp": saved(mixed, "WEBP", lossless=True, exif=turned),
+    }.items():
+        add(name, data, files=large)
+
+
 def strangers():
     add("empty", b"", error="the image is empty")
     add("text", b"Hello, this is no image at all.", error="not a JPEG, PNG or WebP image")
@@ -420,6 +449,7 @@ def main():
     scan_bomb()
     pngs()
     webps()
+    large_ones()
     strangers()
     if "--keep-resizes" in sys.argv:
         with open(os.path.join(HERE, "expected.json")) as f:
@@ -427,11 +457,14 @@ def main():
     else:
         resize_cases()
     with open(os.path.join(HERE, "expected.json"), "w") as f:
-        rows = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(files.items())]
-        f.write('{"files": {\n' + ",\n".join(rows) + '\n},\n"resizes": [\n')
+        f.write("{")
+        for key, group in (("files", files), ("large", large)):
+            rows = [f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in sorted(group.items())]
+            f.write(f'"{key}": {{\n' + ",\n".join(rows) + '\n},\n')
+        f.write('"resizes": [\n')
         f.write(",\n".join("  " + json.dumps(c) for c in resizes) + "\n]}\n")
-    size = sum(os.path.getsize(os.path.join(HERE, "fixtures", f)) for f in files)
-    print(f"{len(files)} files, {size} bytes, {len(resizes)} resize cases")
+    size = sum(os.path.getsize(os.path.join(HERE, "fixtures", f)) for f in [*files, *large])
+    print(f"{len(files) + len(large)} files, {size} bytes, {len(resizes)} resize cases")
 
 
 if __name__ == "__main__":

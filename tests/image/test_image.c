@@ -82,6 +82,19 @@ static json_t *expected(void)
     return j;
 }
 
+static void for_each_fixture(void (*f)(const uint8_t *p, size_t n))
+{
+    json_t *all = expected(), *want;
+    const char *name;
+    json_object_foreach(json_object_get(all, "files"), name, want) {
+        size_t n;
+        uint8_t *p = read_fixture(name, &n);
+        f(p, n);
+        free(p);
+    }
+    json_decref(all);
+}
+
 /* --- decoding --------------------------------------------------------------- */
 
 static void check_file(const char *name, json_t *want)
@@ -90,7 +103,7 @@ static void check_file(const char *name, json_t *want)
     uint8_t *p = read_fixture(name, &n);
     struct pixels px;
     struct err e = { 0 };
-    int rc = image_decode(p, n, &limits, &px, &e);
+    int rc = image_decode(p, n, &limits, NULL, &px, &e);
     const char *error = json_string_value(json_object_get(want, "error"));
     if (error) {
         ck_assert_msg(rc == -1, "%s was accepted", name);
@@ -114,6 +127,7 @@ START_TEST(decoding_equals_the_reference)
     json_t *all = expected(), *want;
     const char *name;
     json_object_foreach(json_object_get(all, "files"), name, want) check_file(name, want);
+    json_object_foreach(json_object_get(all, "large"), name, want) check_file(name, want);
     json_decref(all);
 }
 END_TEST
@@ -121,10 +135,10 @@ END_TEST
 START_TEST(probe_reads_the_header)
 {
     static const struct { const char *name; struct image_info info; } cases[] = {
-        { "rgb_420.jpg", { IMAGE_JPEG, 61, 43, 1 } },         { "orientation_7.jpg", { IMAGE_JPEG, 20, 13, 7 } },
-        { "orientation_late.jpg", { IMAGE_JPEG, 61, 43, 8 } }, { "orientation_6.png", { IMAGE_PNG, 20, 13, 6 } },
-        { "orientation_5.webp", { IMAGE_WEBP, 20, 13, 5 } },  { "claims_60000.png", { IMAGE_PNG, 60000, 60000, 1 } },
-        { "orientation_bad.jpg", { IMAGE_JPEG, 20, 13, 1 } }, { "animated.webp", { IMAGE_WEBP, 20, 13, 1 } },
+        { "rgb_420.jpg", { IMAGE_JPEG, 61, 43, 1, 0 } },         { "orientation_7.jpg", { IMAGE_JPEG, 20, 13, 7, 0 } },
+        { "orientation_late.jpg", { IMAGE_JPEG, 61, 43, 8, 0 } }, { "orientation_6.png", { IMAGE_PNG, 20, 13, 6, 0 } },
+        { "orientation_5.webp", { IMAGE_WEBP, 20, 13, 5, 0 } },  { "claims_60000.png", { IMAGE_PNG, 60000, 60000, 1, 0 } },
+        { "orientation_bad.jpg", { IMAGE_JPEG, 20, 13, 1, 0 } }, { "animated.webp", { IMAGE_WEBP, 20, 13, 1, 0 } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t n;
@@ -139,6 +153,31 @@ START_TEST(probe_reads_the_header)
 }
 END_TEST
 
+/* Row by row as they are decoded, and turned afterwards, pictures become what they do in memory. */
+static void resize_while_decoding(const uint8_t *p, size_t n)
+{
+    static const struct { int w, h; } sizes[] = { { 61, 43 }, { 28, 56 }, { 7, 150 }, { 84, 3 }, { 1, 1 }, { 20, 40 }, { 13, 90 }, { 140, 20 } };
+    struct pixels whole;
+    struct err e = { 0 };
+    if (image_decode(p, n, &limits, NULL, &whole, &e)) return;
+    for (int k = 0; k < 2 * (int)(sizeof sizes / sizeof *sizes); k++)
+        for (int filter = FILTER_NEAREST; filter <= FILTER_HAMMING; filter++) {
+            struct resize_to to = { sizes[k / 2].w, sizes[k / 2].h, (enum filter)filter, k % 2 ? RESIZER_PIL : RESIZER_TORCHVISION };
+            struct pixels want, got;
+            int rc = pixels_resize(&want, &whole, to.width, to.height, to.filter, to.how, NULL);
+            ck_assert_int_eq(image_decode(p, n, &limits, &to, &got, &e), rc);
+            ck_assert_msg(rc || (got.width == to.width && got.height == to.height && !memcmp(got.data, want.data, bytes_of(&want))),
+                          "%dx%d to %dx%d, filter %d, %s", whole.width, whole.height, to.width, to.height, filter,
+                          k % 2 ? "Pillow" : "torchvision");
+            pixels_free(&want);
+            pixels_free(&got);
+        }
+    pixels_free(&whole);
+}
+
+START_TEST(decoding_to_a_size_is_decoding_and_resizing) { for_each_fixture(resize_while_decoding); }
+END_TEST
+
 START_TEST(limits_are_checked_first)
 {
     size_t n;
@@ -146,16 +185,17 @@ START_TEST(limits_are_checked_first)
     struct pixels px;
     struct err e;
     struct image_limits l = { n - 1, 4096, 1 << 24 };
-    ck_assert_int_eq(image_decode(p, n, &l, &px, &e), -1);
+    ck_assert_int_eq(image_decode(p, n, &l, NULL, &px, &e), -1);
     ck_assert_ptr_nonnull(strstr(e.text, "bytes, more than"));
     l = (struct image_limits){ n, 60, 1 << 24 };
-    ck_assert_int_eq(image_decode(p, n, &l, &px, &e), -1);
+    ck_assert_int_eq(image_decode(p, n, &l, NULL, &px, &e), -1);
     ck_assert_str_eq(e.text, "PNG: 61x43 is larger than 60 a side");
     l = (struct image_limits){ n, 61, 61 * 43 - 1 };
-    ck_assert_int_eq(image_decode(p, n, &l, &px, &e), -1);
+    ck_assert_int_eq(image_decode(p, n, &l, NULL, &px, &e), -1);
     ck_assert_str_eq(e.text, "PNG: 61x43 has more than 2622 pixels");
     l.max_pixels++;
-    ck_assert_int_eq(image_decode(p, n, &l, &px, &e), 0);
+    l.max_side = 0; /* any */
+    ck_assert_int_eq(image_decode(p, n, &l, NULL, &px, &e), 0);
     pixels_free(&px);
     free(p);
 }
@@ -172,7 +212,7 @@ START_TEST(the_largest_picture_works)
     buf_init(&file, 64 << 20);
     ck_assert_int_eq(png_write(&p, &file, &e), 0);
     struct image_limits l = { 64 << 20, 4096, 4096 * 4096 };
-    ck_assert_int_eq(image_decode(file.data, file.len, &l, &back, &e), 0);
+    ck_assert_int_eq(image_decode(file.data, file.len, &l, NULL, &back, &e), 0);
     ck_assert(back.width == 4096 && back.height == 4096);
     ck_assert_mem_eq(back.data, p.data, bytes_of(&p));
     buf_free(&file);
@@ -204,25 +244,12 @@ static void try_to_decode(const uint8_t *p, size_t n)
     struct image_info info;
     struct err e = { 0 };
     image_probe(exact, n, &info, NULL);
-    int rc = image_decode(exact, n, &small, &px, &e);
+    int rc = image_decode(exact, n, &small, NULL, &px, &e);
     ck_assert((rc == 0) == (px.data != NULL));
     ck_assert((rc == 0) == (e.text[0] == 0));
     if (!rc) ck_assert_int_le(px.width * px.height, (int)small.max_pixels);
     pixels_free(&px);
     free(exact);
-}
-
-static void for_each_fixture(void (*f)(const uint8_t *p, size_t n))
-{
-    json_t *all = expected(), *want;
-    const char *name;
-    json_object_foreach(json_object_get(all, "files"), name, want) {
-        size_t n;
-        uint8_t *p = read_fixture(name, &n);
-        f(p, n);
-        free(p);
-    }
-    json_decref(all);
 }
 
 /* The header byte by byte, what follows in steps. */
@@ -264,7 +291,7 @@ START_TEST(a_scan_bomb_is_refused)
     /* The header may claim the largest size: it is the number of scans that costs. */
     for (size_t i = 0; i + 9 < n; i++)
         if (p[i] == 0xFF && p[i + 1] == 0xC2) memcpy(p + i + 5, "\x10\0\x10\0", 4);
-    ck_assert_int_eq(image_decode(p, n, &limits, &px, &e), -1);
+    ck_assert_int_eq(image_decode(p, n, &limits, NULL, &px, &e), -1);
     ck_assert_str_eq(e.text, "JPEG: more than 64 scans");
     free(p);
 }
@@ -391,6 +418,7 @@ END_TEST
 int main(void)
 {
     const struct { const char *name; const TTest *test; } cases[] = {
+        { "decode to a size", decoding_to_a_size_is_decoding_and_resizing },
         { "decode", decoding_equals_the_reference }, { "probe", probe_reads_the_header },
         { "limits", limits_are_checked_first },      { "largest", the_largest_picture_works },
         { "write", png_write_respects_the_buffer },  { "cut", cut_files_are_harmless },

@@ -61,7 +61,7 @@ static int decode_files(struct err *e)
         size_t n = fread(bytes, 1, sizeof bytes, f);
         fclose(f);
         struct pixels out;
-        if (image_decode(bytes, n, &limits, &out, e)) {
+        if (image_decode(bytes, n, &limits, NULL, &out, e)) {
             ck_assert_ptr_null(out.data);
             return -1;
         }
