@@ -48,8 +48,12 @@ $O/kernels/ref/%.o $O/kernels/half.o: CFLAGS := $(filter-out -fsanitize=thread,$
 endif
 
 ifneq ($(X86),)
-%_avx2.o:   ISA := -mavx2 -mfma -mf16c -mbmi2
-%_avx512.o: ISA := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
+AVX2   := -mavx2 -mfma -mf16c -mbmi2
+AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
+%_avx2.o:       ISA := $(AVX2)
+%_avxvnni.o:    ISA := $(AVX2) -mavxvnni
+%_avx512.o:     ISA := $(AVX512)
+%_avx512vnni.o: ISA := $(AVX512) -mavx512vnni
 endif
 
 $O/tests/%: tests/%.c $O/libopenautoglm.a

@@ -22,6 +22,36 @@ int weights_option(const struct engine_options *opt, struct model_options *out, 
     return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16, int8, int4, fp8", opt->weights);
 }
 
+/* int8 needs a quantised matrix on the other side of the product: int8, or on the CPU int4 too. */
+static int activations_option(enum activations *out, const struct engine_options *opt, const struct backend *b, struct err *e)
+{
+    const char *name = opt->activations ? opt->activations : "auto", *weights = opt->weights ? opt->weights : "auto";
+    bool int8 = strcmp(weights, "int8") == 0, int4 = strcmp(weights, "int4") == 0;
+    *out = ACTIVATIONS_AUTO;
+    if (strcmp(name, "float") == 0)
+        *out = ACTIVATIONS_FLOAT;
+    if (strcmp(name, "int8") != 0)
+        return 0;
+    *out = ACTIVATIONS_INT8;
+    if (int8 || (int4 && !b->discrete))
+        return 0;
+    return err_field(e, "activations", "activations of int8 need --weights int8%s; these are %s", b->discrete ? "" : " or int4", weights);
+}
+
+/* Where kernels that vary with the load cannot be had, the others serve. */
+static int open_device(struct model_options *mo, struct device_options *wanted, struct err *e)
+{
+    int rc = mo->backend->open(&mo->device, wanted, e);
+    if (rc == 0 || !wanted->varies)
+        return rc;
+    struct err why = *e;
+    wanted->varies = false;
+    rc = mo->backend->open(&mo->device, wanted, e);
+    if (rc == 0)
+        log_info("own kernels multiply: %s", why.text);
+    return rc;
+}
+
 /* What a card of that size leaves to a program: less the CUDA context, its kernels and the backend's own buffers.
  * Assumed, not measured. */
 static size_t left_on_card(size_t bytes)
@@ -44,21 +74,15 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         mo->backend = backend_trace(mo->backend, trace);
     if (opt->gpu_memory && !mo->backend->discrete)
         return err_field(e, "gpu_memory", "a GPU's memory is planned with --device cuda, not on %s", mo->backend->name);
-    bool narrow = opt->activations && strcmp(opt->activations, "int8") == 0;
-    if (narrow && (!opt->weights || strcmp(opt->weights, "int8") != 0 || !mo->backend->narrow))
-        return err_field(e, "activations", "activations of int8 need --weights int8 and --device cuda; this is %s on %s",
-                         opt->weights ? opt->weights : "auto", mo->backend->name);
+    struct device_options wanted = { .threads = opt->threads, .varies = opt->vary };
+    if (activations_option(&wanted.activations, opt, mo->backend, e) < 0)
+        return -1;
     struct model *dry = model_open(opt->model_dir, mo, e);
     if (!dry)
         return -1;
     struct room room = { .free = opt->free_memory, .arg = opt->free_memory_arg };
     struct memory memory = { .host = backend_cpu.memory(NULL), .free = room_free(&room) };
-    int rc = opt->gpu_memory ? 0 : mo->backend->open(&mo->device, opt->threads, e);
-    struct err why;
-    if (rc == 0 && opt->vary && mo->device && mo->backend->vary && mo->backend->vary(mo->device, &why) != 0)
-        log_info("own kernels multiply: %s", why.text);
-    if (rc == 0 && narrow && mo->device)
-        rc = mo->backend->narrow(mo->device, e);
+    int rc = opt->gpu_memory ? 0 : open_device(mo, &wanted, e);
     if (rc == 0) {
         memory.device = opt->gpu_memory ? left_on_card(opt->gpu_memory) : mo->backend->memory(mo->device);
         rc = setup_make(&out->setup, opt, dry, &memory, e);

@@ -57,7 +57,7 @@ struct engine_options {        /* 0 or NULL: the default */
     bool   trust_special_tokens;  /* tokens that build a chat count in every message's text too */
     const char *trace;            /* file for one line per op; NULL                      */
     bool   no_prefix_cache;
-    const char *activations;      /* float, or int8: rounded by rows, with --weights int8, where the device can; NULL: float */
+    const char *activations;      /* auto (the device's choice), float, or int8: rounded, with weights of int8 or int4; NULL: auto */
     bool   vary;                  /* a request's bits may depend on the others, where that is faster */
     bool   device_resize;         /* images are resized on the device, where it can */
     bool   no_graphs;             /* launch every decode step anew, also where the device can replay */

@@ -15,7 +15,7 @@ static const struct backend *usable_gpu(void)
     if (!plugin_built("cuda"))
         return NULL;
     const struct backend *gpu = plugin_load("cuda", &e);
-    if (gpu && gpu->open(&dev, 0, &e) == 0) {
+    if (gpu && gpu->open(&dev, &(struct device_options){ 0 }, &e) == 0) {
         gpu->close(dev);
         return gpu;
     }

@@ -187,18 +187,25 @@ struct ops {
                     * -infinity where a logit is; top_n <= vocab */
 };
 
+/* The precision of what enters a product with a quantised matrix. AUTO is the backend's choice: what costs least among what
+ * loses little beside the rounding of the weights themselves. */
+enum activations { ACTIVATIONS_AUTO, ACTIVATIONS_FLOAT, ACTIVATIONS_INT8 };
+
+struct device_options {    /* {0}: the default of each */
+    int  threads;          /* of a backend that computes on the host; 0: one per core                       */
+    bool varies;           /* faster kernels are allowed whose rounding depends on how many rows are
+                              computed together: answers may then change slightly with the load            */
+    enum activations activations;
+};
+
 struct backend {       /* memory and time; one const per backend */
     const char *name;  /* "ref", "cpu", "cuda" */
     bool        discrete;  /* has memory of its own: device addresses mean nothing to the host */
     bool        async;     /* operations return at once; what they compute is there after sync() */
     enum dtype  kv;    /* F32, F16 or BF16: of a cache, unless somebody chooses otherwise */
     struct ops  ops;
-    int    (*open)(struct device **out, int threads, struct err *e);   /* threads 0: one per core */
+    int    (*open)(struct device **out, const struct device_options *, struct err *e);   /* -1: not possible, or not with these */
     void   (*close)(struct device *);
-    /* From now on a row's bits may depend on how many there are, for speed. NULL: nothing to win; -1: not possible here. */
-    int    (*vary)(struct device *, struct err *e);
-    /* From now on linear rounds its input to int8, with a scale for each row, where W is Q8. NULL: not possible. */
-    int    (*narrow)(struct device *, struct err *e);
     size_t (*memory)(struct device *);                   /* bytes that this device may use in all */
     void  *(*alloc)(struct device *, size_t);            /* 64-byte aligned; NULL: does not fit    */
     void   (*free)(struct device *, void *);

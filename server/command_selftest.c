@@ -151,7 +151,7 @@ static int run(const char *dir, const char *device, const char *golden)
     const struct backend *b = backend_find(device, &e);
     if (!b)
         return fprintf(stderr, "openautoglm: %s\n", e.text), USAGE;
-    if (b->open(&dev, 0, &e) != 0)
+    if (b->open(&dev, &(struct device_options){ 0 }, &e) != 0)
         return fprintf(stderr, "openautoglm: %s\n", e.text), 1;
     struct progress loading = { .what = "loading" };
     struct model_options opt = { .backend = b, .device = dev, .progress = progress_bytes, .progress_arg = &loading };

@@ -1,8 +1,9 @@
 /* kernels/cpu/cpu.c - backend `cpu`: the table, the device, and how each hot
  * operation is cut into tasks.
  *
- * The inner loops are chosen once, in open(); OPENAUTOGLM_ISA=generic|avx2|avx512
- * in the environment forces a lower instruction set. */
+ * The inner loops are chosen once, in open(); OPENAUTOGLM_ISA
+ * in the environment (generic, avx2, avxvnni, avx512, avx512vnni) forces a lower
+ * instruction set. */
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>
@@ -19,7 +20,11 @@ struct device {
     struct pool          *pool;    /* owned */
     const struct kernels *kernels;
     struct scratch       *scratch; /* owned; one for each worker */
+    char                 *prepared;   /* owned; PREPARED bytes for the rows of one pass of linear */
+    enum activations      activations;
 };
+
+enum { PREPARED = 8 << 20 };
 
 /* Below so many multiplications waking a thread costs more than it brings. */
 static const double SMALL = 50e3;
@@ -28,7 +33,8 @@ static const double SMALL = 50e3;
 
 static const struct kernels *choose(const char *name, struct err *e)
 {
-    static const struct kernels *const all[] = { &kernels_avx512, &kernels_avx2, &kernels_generic };
+    static const struct kernels *const all[] = { &kernels_avx512vnni, &kernels_avx512, &kernels_avxvnni, &kernels_avx2,
+                                                &kernels_generic };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (name ? strcmp(name, all[i]->name) == 0 : all[i]->works()) {
             if (all[i]->works())
@@ -36,26 +42,8 @@ static const struct kernels *choose(const char *name, struct err *e)
             err_set(e, "this processor does not have %s", name);
             return NULL;
         }
-    err_set(e, "OPENAUTOGLM_ISA=%s: not one of generic, avx2, avx512", name);
+    err_set(e, "OPENAUTOGLM_ISA=%s: not one of generic, avx2, avxvnni, avx512, avx512vnni", name);
     return NULL;
-}
-
-static int cpu_open(struct device **out, int threads, struct err *e)
-{
-    const struct kernels *k = choose(getenv("OPENAUTOGLM_ISA"), e);
-    if (!k)
-        return -1;
-    struct device *dev = xcalloc(1, sizeof *dev);
-    dev->kernels = k;
-    dev->pool = pool_open(threads > 0 ? threads : machine_threads());
-    dev->scratch = host_alloc(dev, (size_t)pool_size(dev->pool) * sizeof *dev->scratch);
-    if (!dev->scratch) {
-        pool_close(dev->pool);
-        free(dev);
-        return err_set(e, "out of memory for the scratch of the threads");
-    }
-    *out = dev;
-    return 0;
 }
 
 static void cpu_close(struct device *dev)
@@ -64,7 +52,27 @@ static void cpu_close(struct device *dev)
         return;
     pool_close(dev->pool);
     host_free(dev, dev->scratch);
+    host_free(dev, dev->prepared);
     free(dev);
+}
+
+static int cpu_open(struct device **out, const struct device_options *options, struct err *e)
+{
+    const struct kernels *k = choose(getenv("OPENAUTOGLM_ISA"), e);
+    if (!k)
+        return -1;
+    struct device *dev = xcalloc(1, sizeof *dev);
+    dev->kernels = k;
+    dev->activations = options->activations;
+    dev->pool = pool_open(options->threads > 0 ? options->threads : machine_threads());
+    dev->scratch = host_alloc(dev, (size_t)pool_size(dev->pool) * sizeof *dev->scratch);
+    dev->prepared = host_alloc(dev, PREPARED);
+    if (!dev->scratch || !dev->prepared) {
+        cpu_close(dev);
+        return err_set(e, "out of memory for the scratch of the threads");
+    }
+    *out = dev;
+    return 0;
 }
 
 static const char *cpu_sync(struct device *dev)
@@ -81,59 +89,38 @@ void cpu_run(struct device *dev, int count, void (*body)(void *arg, int index, i
     pool_run(dev->pool, count, body, arg);
 }
 
+void cpu_run_work(struct device *dev, int count, double work, void (*body)(void *arg, int index, int worker), void *arg)
+{
+    if (work > SMALL)
+        pool_run(dev->pool, count, body, arg);
+    else
+        for (int i = 0; i < count; i++)
+            body(arg, i, 0);
+}
+
 int cpu_threads(struct device *dev) { return pool_size(dev->pool); }
+
+struct scratch *cpu_scratch(struct device *dev, int worker) { return &dev->scratch[worker]; }
+
+char *cpu_prepared(struct device *dev, size_t *room)
+{
+    *room = PREPARED;
+    return dev->prepared;
+}
+
+enum activations cpu_activations(struct device *dev) { return dev->activations; }
 
 /* ---- operations ---- */
 
 struct call { struct device *dev; const void *job; int n; }; /* n: tasks, or rows in each */
 
-/* Runs `count` tasks: here if they are little work (in multiplications), else on the threads. */
 static void run(struct call *c, int count, double work, void (*body)(void *, int, int))
 {
-    if (work > SMALL)
-        pool_run(c->dev->pool, count, body, c);
-    else
-        for (int i = 0; i < count; i++)
-            body(c, i, 0);
+    cpu_run_work(c->dev, count, work, body, c);
 }
 
 static int divide_up(int a, int b) { return (a + b - 1) / b; }
 static int at_most(int a, int b) { return a < b ? a : b; }
-
-static void linear_body(void *arg, int task, int worker)
-{
-    struct call *c = arg;
-    c->dev->kernels->linear(c->job, task, &c->dev->scratch[worker]);
-}
-
-/* Tasks are as large as scratch allows, or smaller where there would be too few for the threads. */
-static void run_linear(struct device *dev, struct linear_job *job)
-{
-    int threads = pool_size(dev->pool), widest = job->ep->glu ? NB / 2 : NB;
-    if (job->out.rows == 0)
-        return;
-    job->row_tasks = divide_up(job->out.rows, MB);
-    job->rows = divide_up(divide_up(job->out.rows, job->row_tasks), 12) * 12;
-    job->row_tasks = divide_up(job->out.rows, job->rows);
-    int col_tasks = divide_up(job->out.cols, widest), least = divide_up(2 * threads, job->row_tasks);
-    job->cols = divide_up(job->out.cols, col_tasks > least ? col_tasks : least);
-    job->cols = at_most(divide_up(job->cols, MAX_LANES) * MAX_LANES, widest);
-    struct call c = { dev, job, job->row_tasks * divide_up(job->out.cols, job->cols) };
-    run(&c, c.n, (double)job->out.rows * job->w->out * job->w->in, linear_body);
-}
-
-static void cpu_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *ep)
-{
-    struct linear_job job = { .out = out, .x = x, .w = w, .ep = ep };
-    run_linear(dev, &job);
-}
-
-static void cpu_conv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
-{
-    struct epilogue ep = { .act = v->act };
-    struct linear_job job = { .out = out, .x = x, .w = w, .ep = &ep, .conv = v };
-    run_linear(dev, &job);
-}
 
 static void dwconv_body(void *arg, int y, int worker)
 {

@@ -5,33 +5,21 @@
  * A task's result never depends on how the operation was cut. */
 #ifndef KERNELS_CPU_CPU_H
 #define KERNELS_CPU_CPU_H
+#include "kernels/cpu/linear.h"
 #include "kernels/kv.h"
 
 enum {
     MAX_LANES = 16,  /* floats in the widest vector                             */
     MAX_DIM   = 512, /* of an attention head                                    */
-    MB        = 72,  /* linear, many rows: rows of x,                           */
-    NB        = 48,  /*                    rows of w,                           */
-    KC        = 256, /*                    columns of both, that are packed     */
-    DIRECT    = 16,  /* linear: up to this many rows read w where it lies       */
+    MB        = 72,  /* float kernel, many rows: rows of x,                     */
+    NB        = 48,  /*                          rows of w,                     */
+    KC        = 256, /*                          columns of both, that are packed */
+    DIRECT    = 16,  /* float kernel: up to this many rows read w where it lies */
+    INT8_ROWS = 12,  /* int8 kernel: rows of a block, at most,                  */
+    INT8_COLS = 48,  /*              and rows of w in one go                    */
     ENTRIES   = 32,  /* attention: entries of one block                         */
     PAIRS     = 64,  /* attention: (row, query head) pairs of a task, at most,  */
     PAIR_DIMS = 8192 /*            and their dimensions in all                  */
-};
-
-struct rows {        /* data of a LAYOUT_LINEAR weight: where its rows lie */
-    void *owned;     /* what had to be converted or quantised, or NULL     */
-    int   n;
-    struct range { const void *data; int first; } range[]; /* rows first .. next range's first */
-};
-
-struct linear_job {
-    struct tensor out, x;
-    const struct weight *w;
-    const struct epilogue *ep;
-    const struct conv *conv;  /* x is a feature map; NULL: its rows are multiplied as they are */
-    int rows, cols;           /* of out, in one task: at most MB and NB                        */
-    int row_tasks;            /* task t: rows t % row_tasks, columns t / row_tasks             */
 };
 
 struct attend_job {
@@ -70,6 +58,7 @@ struct scratch {     /* of one worker; too large for a stack */
             float y[MB * (NB + 2 * MAX_LANES)];
             float row[KC + MAX_LANES];
         } linear;
+        float int8[INT8_ROWS * (INT8_COLS + 2 * MAX_LANES)];  /* sums of a block, see int8.inc */
         struct {
             float k[ENTRIES * MAX_DIM], v[ENTRIES * MAX_DIM];
             float q[PAIR_DIMS], acc[PAIR_DIMS];
@@ -82,7 +71,7 @@ struct scratch {     /* of one worker; too large for a stack */
 struct kernels {     /* the inner loops of one instruction set */
     const char *name;
     bool (*works)(void);                                           /* on this processor             */
-    void (*linear)(const struct linear_job *, int task, struct scratch *);
+    const struct linear_kernel *linear[4];                         /* tried in order; the last one fits all */
     void (*attend)(const struct attend_job *, int seq, int kv_head, int first_pair, int n_pairs, struct scratch *);
     void (*prep)(const struct prep_job *, int row, struct scratch *);
     void (*norm)(const struct norm_job *, int row);
@@ -90,12 +79,23 @@ struct kernels {     /* the inner loops of one instruction set */
     void (*dwconv)(const struct dwconv_job *, int out_y);          /* one row of output pixels      */
 };
 
-extern const struct kernels kernels_generic, kernels_avx2, kernels_avx512;
+extern const struct kernels kernels_generic, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni;
 
 /* body(arg, i, worker) for every i < count, on the device's threads. */
 void cpu_run(struct device *, int count, void (*body)(void *arg, int index, int worker), void *arg);
 
-int  cpu_threads(struct device *); /* workers, with the engine's thread */
+/* The same where the whole is worth waking the threads for `work` multiplications; else on this thread. */
+void cpu_run_work(struct device *, int count, double work, void (*body)(void *arg, int index, int worker), void *arg);
+
+int              cpu_threads(struct device *);               /* workers, with the engine's thread */
+struct scratch  *cpu_scratch(struct device *, int worker);
+char            *cpu_prepared(struct device *, size_t *room);   /* where linear prepares rows of x */
+enum activations cpu_activations(struct device *);
+
+/* linear.c */
+const struct linear_kernel *cpu_linear_kernel(struct device *, const struct weight *shape, enum dtype want);
+void cpu_linear(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
+void cpu_conv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
 
 /* weights.c */
 int    cpu_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want, struct err *);
@@ -118,16 +118,6 @@ void cpu_logprobs(struct device *, int *top, float *lp, struct tensor logits, co
 /* For tests: this device's inner loops. */
 const struct kernels *cpu_kernels(struct device *);
 void                  cpu_use_kernels(struct device *, const struct kernels *);
-
-/* Row o of a LAYOUT_LINEAR weight. */
-static inline const void *weight_row(const struct weight *w, int o)
-{
-    const struct rows *r = w->data;
-    int i = r->n - 1;
-    while (o < r->range[i].first)
-        i--;
-    return (const char *)r->range[i].data + (size_t)(o - r->range[i].first) * quant_row_bytes(w->dtype, w->in);
-}
 
 static inline float *row_of(struct tensor t, int r) { return (float *)t.data + (size_t)r * (size_t)t.stride; }
 

@@ -1,9 +1,11 @@
 /* kernels/cpu/weights.c - how backend `cpu` keeps weights.
  *
- * A matrix is used where it lies, in the mapped checkpoint: pack() keeps a list
- * of row ranges and converts only what must change its type, on all threads, a
- * megabyte of the file at a time, whose pages it gives back at once. So no more
- * than the packed weights is in memory at any time. Depthwise weights become
+ * A matrix is laid out by the linear kernel that will read it (linear.h). Rows,
+ * the layout of the float kernel, are used where they lie, in the mapped
+ * checkpoint: packing keeps a list of row ranges and converts only what must
+ * change its type, on all threads, a megabyte of the file at a time, whose pages
+ * it gives back at once. So no more than the packed weights is in memory at any
+ * time. Depthwise weights become
  * (taps, channels) floats. */
 #include <stdatomic.h>
 #include <stdint.h>
@@ -12,6 +14,7 @@
 
 #include "base/mem.h"
 #include "kernels/cpu/cpu.h"
+#include "kernels/cpu/panels.h"
 #include "kernels/half.h"
 #include "kernels/host.h"
 #include "kernels/slab.h"
@@ -59,23 +62,25 @@ static bool stays(const struct slab *s, enum dtype want)
     return s->dtype == want && (uintptr_t)s->data % dtype_size(want) == 0;
 }
 
-static void free_rows(struct device *dev, struct rows *rows)
+static void free_packed(struct device *dev, struct packed *p)
 {
-    host_free(dev, rows->owned);
-    free(rows);
+    host_free(dev, p->owned);
+    free(p);
 }
 
-static int pack_rows(struct device *dev, struct weight *out, const struct slab *slabs, int n, enum dtype want, struct err *e)
+int linear_pack_rows(struct device *dev, const struct linear_kernel *kernel, struct weight *out, const struct slab *slabs, int n,
+                     enum dtype want, struct err *e)
 {
-    struct rows *rows = xcalloc(1, sizeof *rows + (size_t)n * sizeof *rows->range);
+    struct packed *rows = xcalloc(1, sizeof *rows + (size_t)n * sizeof *rows->range);
     size_t bytes = 0, row = quant_row_bytes(want, out->in);
     int first = 0;
     for (int s = 0; s < n; s++)
         bytes += stays(&slabs[s], want) ? 0 : (size_t)slabs[s].rows * row;
+    rows->kernel = kernel;
     rows->n = n;
     rows->owned = bytes ? host_alloc(dev, bytes) : NULL;
     if (bytes && !rows->owned) {
-        free_rows(dev, rows);
+        free_packed(dev, rows);
         return err_set(e, "out of memory converting a weight of %d x %d", out->out, out->in);
     }
     char *to = rows->owned;
@@ -84,7 +89,7 @@ static int pack_rows(struct device *dev, struct weight *out, const struct slab *
         if (stays(&slabs[s], want))
             continue;
         if (pack_slab(dev, &slabs[s], out->in, want, to, e)) {
-            free_rows(dev, rows);
+            free_packed(dev, rows);
             return -1;
         }
         to += (size_t)slabs[s].rows * row;
@@ -115,7 +120,8 @@ int cpu_pack(struct device *dev, struct weight *out, const struct slab *slabs, i
         pack_depthwise(out->data, out, slabs, n);
     } else {
         out->dtype = want;
-        if (pack_rows(dev, out, slabs, n, want, e))
+        const struct linear_kernel *kernel = cpu_linear_kernel(dev, out, want);
+        if (kernel->pack(dev, kernel, out, slabs, n, want, e))
             return -1;
     }
     out->bias = bias ? memcpy(xmalloc(sizeof(float) * (size_t)out->out), bias, sizeof(float) * (size_t)out->out) : NULL;
@@ -125,8 +131,9 @@ int cpu_pack(struct device *dev, struct weight *out, const struct slab *slabs, i
 void cpu_release(struct device *dev, struct weight *w)
 {
     if (w->layout == LAYOUT_LINEAR && w->data)
-        host_free(dev, ((struct rows *)w->data)->owned);
-    free(w->data);
+        free_packed(dev, w->data);
+    else
+        free(w->data);
     free(w->bias);
     w->data = NULL;
     w->bias = NULL;
@@ -134,5 +141,7 @@ void cpu_release(struct device *dev, struct weight *w)
 
 size_t cpu_packed_bytes(const struct weight *shape, enum dtype want)
 {
+    if (shape->layout == LAYOUT_LINEAR && panels_suit(shape, want))
+        return panels_bytes(shape, want);          /* rows of them take no more */
     return (size_t)shape->out * quant_row_bytes(shape->layout == LAYOUT_DEPTHWISE ? F32 : want, shape->in);
 }

@@ -64,7 +64,7 @@ static int find_functions(struct blas *b, struct err *e)
     return 0;
 }
 
-int cuda_vary(struct device *dev, struct err *e)
+int blas_open(struct device *dev, struct err *e)
 {
     struct blas *b = (struct blas *)calloc(1, sizeof *b);
     if (!b)
@@ -262,7 +262,7 @@ bool blas_linear(struct device *dev, struct tensor x, const struct weight *w, co
 
 #else   /* no header: nothing to open */
 
-int cuda_vary(struct device *dev, struct err *e)
+int blas_open(struct device *dev, struct err *e)
 {
     (void)dev;
     return err_set(e, "this library was built without cuBLASLt's header");

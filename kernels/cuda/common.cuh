@@ -29,7 +29,7 @@ struct device {
     size_t       staged;       /* ... up to here                            */
     float       *work;         /* owned (WORK bytes)                        */
     unsigned    *arrived;      /* owned; counts blocks, see last_block(); 0 between launches */
-    bool         narrow;       /* linear rounds x to int8 where W is int8, see linear_int8.cu */
+    bool         rounds;       /* linear rounds x to int8 where W is int8, see linear_int8.cu */
     int          processors;
     struct blas  *blas;        /* owned; NULL: own kernels multiply, see blas.cu     */
     struct graph *graphs;      /* owned (n_graphs): recorded steps, see graphs.cu ... */
@@ -230,8 +230,6 @@ void cuda_scatter(struct device *, struct tensor out, struct tensor x, const int
 void cuda_mask(struct device *, struct tensor logits, const uint32_t *allowed);
 void cuda_penalize(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
 void cuda_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
-int  cuda_vary(struct device *, struct err *e);
-int  cuda_narrow(struct device *, struct err *e);
 void cuda_record(struct device *, int key);
 bool cuda_replay(struct device *, int key);
 void cuda_logprobs(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);

@@ -61,10 +61,9 @@ static void cuda_close(struct device *dev)
     free(dev);
 }
 
-static int cuda_open(struct device **out, int threads, struct err *e)
+static int cuda_open(struct device **out, const struct device_options *options, struct err *e)
 {
     int n = 0, major = 0, minor = 0, driver = 0, runtime = 0;
-    (void)threads;
     if (cudaDriverGetVersion(&driver) != cudaSuccess || driver == 0)
         return err_set(e, "no NVIDIA driver is installed, or it does not run");
     cudaRuntimeGetVersion(&runtime);
@@ -90,11 +89,13 @@ static int cuda_open(struct device **out, int threads, struct err *e)
               worked(dev, cudaMemsetAsync(dev->arrived, 0, sizeof *dev->arrived, dev->stream), "CUDA memory");
     for (int i = 0; ok && i < STAGES_IN_FLIGHT; i++)
         ok = worked(dev, cudaEventCreateWithFlags(&dev->copied[i], cudaEventDisableTiming), "creating an event");
-    if (!ok) {
+    if (!ok)
         err_set(e, "%s", dev->text);
+    if (!ok || (options->varies && blas_open(dev, e) != 0)) {
         cuda_close(dev);
         return -1;
     }
+    dev->rounds = options->activations == ACTIVATIONS_INT8;
     *out = dev;
     return 0;
 }
@@ -193,7 +194,7 @@ static struct backend backend_make(void)
     b.open = cuda_open, b.close = cuda_close, b.memory = cuda_memory;
     b.alloc = cuda_alloc, b.free = cuda_free, b.upload = cuda_upload, b.download = cuda_download;
     b.pack = cuda_pack, b.release = cuda_release, b.packed_bytes = cuda_packed_bytes, b.sync = cuda_sync;
-    b.vary = cuda_vary, b.narrow = cuda_narrow, b.record = cuda_record, b.replay = cuda_replay;
+    b.record = cuda_record, b.replay = cuda_replay;
     return b;
 }
 

@@ -46,7 +46,7 @@ static bool multiply(struct device *dev, struct tensor out, struct tensor x, con
     if (quantised(w->dtype)) {
         p.w_stride = packed_row_bytes(w->dtype, w->in);
         p.scale = p.w + (size_t)w->out * p.w_stride;
-        if (w->dtype == Q8 && dev->narrow && w->in <= ROUNDED_COLUMNS)
+        if (w->dtype == Q8 && dev->rounds && w->in <= ROUNDED_COLUMNS)
             linear_rounded(dev, p);
         else
             linear_quantised(dev, p, w->dtype);

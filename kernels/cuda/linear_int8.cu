@@ -1,6 +1,6 @@
 /* kernels/cuda/linear_int8.cu - y = x W' with both factors of int8, for whoever
- * asked for it (backend.narrow): four times the multiplications in a tensor
- * core's time, where bfloat16 takes x as two numbers.
+ * asked for it (struct device_options): four times the multiplications in a
+ * tensor core's time, where bfloat16 takes x as two numbers.
  *
  * A row of x is rounded to int8 with the scale max |x| / 127, first, in a kernel
  * of its own: its bytes lie in groups as those of W do (packed.cuh), so that a
@@ -188,11 +188,4 @@ void linear_rounded(struct device *dev, struct product p)
         else
             int8_launch<int8_tile<128, 128, 64, 2, 4, 4>>(dev, s);
     }
-}
-
-int cuda_narrow(struct device *dev, struct err *e)
-{
-    (void)e;
-    dev->narrow = true;
-    return 0;
 }

@@ -12,9 +12,10 @@
 
 struct device { int unused; };
 
-static int ref_open(struct device **out, int threads, struct err *e)
+static int ref_open(struct device **out, const struct device_options *options, struct err *e)
 {
-    (void)threads, (void)e;
+    if (options->activations == ACTIVATIONS_INT8)
+        return err_set(e, "backend ref multiplies floats alone");
     *out = xcalloc(1, sizeof **out);
     return 0;
 }

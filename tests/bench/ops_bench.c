@@ -285,7 +285,7 @@ static void do_sample(void *arg)
 int main(int argc, char **argv)
 {
     struct err e;
-    if (backend_cpu.open(&dev, argc > 1 ? atoi(argv[1]) : 0, &e))
+    if (backend_cpu.open(&dev, &(struct device_options){ .threads = argc > 1 ? atoi(argv[1]) : 0 }, &e))
         return fprintf(stderr, "%s\n", e.text), 1;
     only = argc > 2 ? argv[2] : only;
     threads_used = cpu_threads(dev);

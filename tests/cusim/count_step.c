@@ -144,15 +144,13 @@ int main(int argc, char **argv)
     setenv("CUSIM_MEMORY", "60000", 1);
     setenv("CUSIM_PROCESSORS", "108", 1);                /* an A100: few rows are split over all of them */
     real = plugin_load("cusim-checked", &e);
-    if (!real || real->open(&dev, 0, &e) != 0)
+    if (!real || real->open(&dev, &(struct device_options){ .activations = argc > 3 ? ACTIVATIONS_INT8 : ACTIVATIONS_AUTO }, &e) != 0)
         die(e.text);
     void *lib = dlopen("build/libopenautoglm_cusim_checked.so", RTLD_NOW | RTLD_LOCAL);
     *(void **)&count = lib ? dlsym(lib, "cusim_count") : NULL;
     *(void **)&count_write = lib ? dlsym(lib, "cusim_count_write") : NULL;
     if (!count || !count_write)
         die("build/libopenautoglm_cusim_checked.so is not there");
-    if (argc > 3 && real->narrow(dev, &e) != 0)
-        die(e.text);
     count(SAMPLED_BLOCKS);
     hollow = *real;
     hollow.pack = pack_nothing;

@@ -252,7 +252,7 @@ int main(int argc, char **argv)
     be = argc > 1 ? plugin_load(argv[1], &e) : NULL;
     if (argc < 2)
         die("which device?");
-    if (!be || be->open(&dev, 0, &e) != 0)
+    if (!be || be->open(&dev, &(struct device_options){ 0 }, &e) != 0)
         die(e.text);
     movers();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {

@@ -30,14 +30,19 @@ struct run {                      /* one open device and what a test has put the
     int    n_mem, n_host;
 };
 
-static inline struct run *run_open(const struct backend *b, int threads)
+static inline struct run *run_open_with(const struct backend *b, const struct device_options *options)
 {
     struct run *r = xcalloc(1, sizeof *r);
     struct err e;
     r->b = b;
     r->ops = &b->ops;
-    MUST(b->open(&r->dev, threads, &e) == 0, "%s", e.text);
+    MUST(b->open(&r->dev, options, &e) == 0, "%s", e.text);
     return r;
+}
+
+static inline struct run *run_open(const struct backend *b, int threads)
+{
+    return run_open_with(b, &(struct device_options){ .threads = threads });
 }
 
 static inline void run_close(struct run *r)

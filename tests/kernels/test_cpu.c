@@ -76,7 +76,7 @@ START_TEST(test_in_place)
     struct slab a = { half, BF16, 2, NULL, false }, b = { half + 6, BF16, 2, NULL, false }, c = { full, F32, 2, NULL, false };
     struct slab same[] = { a, b }, mixed[] = { a, c }, unaligned = { odd + 1, F32, 2, NULL, false };
     struct weight w = { .out = 4, .in = 3 }, small = { .out = 2, .in = 3 };
-    ck_assert_int_eq(backend_cpu.open(&dev, 2, &e), 0);
+    ck_assert_int_eq(backend_cpu.open(&dev, &(struct device_options){ .threads = 2 }, &e), 0);
     ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 2, NULL, BF16, &e), 0);
     ck_assert(weight_row(&w, 0) == half && weight_row(&w, 1) == half + 3 && weight_row(&w, 3) == half + 9);
     backend_cpu.release(dev, &w);
@@ -105,9 +105,9 @@ START_TEST(test_device)
     ck_assert_ptr_null(backend_find("abacus", &e));
     ck_assert_str_eq(e.text, "there is no device 'abacus'");
     setenv("OPENAUTOGLM_ISA", "mmx", 1);
-    ck_assert_int_eq(backend_cpu.open(&dev, 1, &e), -1);
+    ck_assert_int_eq(backend_cpu.open(&dev, &(struct device_options){ .threads = 1 }, &e), -1);
     setenv("OPENAUTOGLM_ISA", "generic", 1);
-    ck_assert_int_eq(backend_cpu.open(&dev, 0, &e), 0);
+    ck_assert_int_eq(backend_cpu.open(&dev, &(struct device_options){ 0 }, &e), 0);
     ck_assert_ptr_eq(cpu_kernels(dev), &kernels_generic);
     ck_assert_uint_gt(backend_cpu.memory(dev), 1 << 20);
     for (size_t n = 0; n < 20 << 20; n = n * 5 + 1) {

@@ -170,7 +170,7 @@ START_TEST(test_refuses)
     x[2999 * IN + 1] = INFINITY;
     struct slab slabs[] = { { good, F32, 1, "good.weight", false }, { x, F32, ROWS, "layer.7.weight", false } };
     struct weight w = { .out = ROWS + 1, .in = IN }, depth = { .out = 1, .in = IN, .layout = LAYOUT_DEPTHWISE };
-    ck_assert_int_eq(b->open(&dev, 3, &e), 0);
+    ck_assert_int_eq(b->open(&dev, &(struct device_options){ .threads = 3 }, &e), 0);
     for (int t = 0; t < 3; t++) {
         ck_assert_int_eq(b->pack(dev, &w, slabs, 2, NULL, (enum dtype[]){ Q8, Q4, F8 }[t], &e), -1);
         ck_assert_msg(strstr(e.text, "layer.7.weight") && strstr(e.text, "row 2000, column 7"), "%s", e.text);
@@ -178,8 +178,9 @@ START_TEST(test_refuses)
     }
     x[2000 * IN + 7] = x[2999 * IN + 1] = 0;
     ck_assert_int_eq(b->pack(dev, &w, slabs, 2, NULL, Q4, &e), 0);
-    ck_assert_uint_eq(b->packed_bytes(&w, Q4), (size_t)(ROWS + 1) * 13 * 18);
-    ck_assert_uint_eq(b->packed_bytes(&w, Q8), (size_t)(ROWS + 1) * (4 + 416));
+    size_t q4 = (size_t)(ROWS + 1) * 13 * 18, q8 = (size_t)(ROWS + 1) * (4 + 416);    /* or filled up: to 448 columns, 3008 rows */
+    ck_assert(b->packed_bytes(&w, Q4) >= q4 && b->packed_bytes(&w, Q4) <= q4 * 448 / 416 * 3008 / 3001);
+    ck_assert(b->packed_bytes(&w, Q8) >= q8 && b->packed_bytes(&w, Q8) <= q8 * 448 / 416 * 3008 / 3001);
     b->release(dev, &w);
     ck_assert_int_eq(b->pack(dev, &depth, slabs, 1, NULL, Q8, &e), -1);
     b->close(dev);
@@ -228,7 +229,7 @@ START_TEST(test_gives_pages_back)
         ck_assert_int_ge(resident(map), (long)(bytes >> 10));
     struct slab from_file = { map, BF16, ROWS, "x", true }, from_memory = { data, BF16, ROWS, "x", false };
     struct weight w[2] = { { .out = ROWS, .in = IN }, { .out = ROWS, .in = IN } };
-    ck_assert_int_eq(b->open(&dev, 2, &e), 0);
+    ck_assert_int_eq(b->open(&dev, &(struct device_options){ .threads = 2 }, &e), 0);
     ck_assert_int_eq(b->pack(dev, &w[0], &from_file, 1, NULL, Q8, &e), 0);
     ck_assert_int_le(resident(map), 16);
     ck_assert_int_eq(b->pack(dev, &w[1], &from_memory, 1, NULL, Q8, &e), 0);

@@ -19,7 +19,7 @@ static char *trace_of(const struct backend *inner)
     float x[] = { 3, 4, 99, 6, 8, 99 }, y[6], logits[] = { 0, 5, 1 };
     int id = 0;
     struct weight weight = { .out = 3, .in = 2 };
-    ck_assert_int_eq(b->open(&dev, 1, &e), 0);
+    ck_assert_int_eq(b->open(&dev, &(struct device_options){ .threads = 1 }, &e), 0);
     ck_assert_int_eq(b->pack(dev, &weight, &(struct slab){ w, F32, 3, NULL, false }, 1, NULL, F32, &e), 0);
     struct tensor in = { x, F32, 2, 2, 3 }, out = { y, F32, 2, 3, 3 };
     b->ops.linear(dev, out, in, &weight, &(struct epilogue){ 0 });

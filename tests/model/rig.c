@@ -15,14 +15,14 @@ struct rig {
     struct trial   t;
 };
 
-/* opt: how the weights are packed; kv: of the caches. */
+/* opt: how the weights are packed; kv: of the caches; activations: of products with quantised weights. */
 static void rig_open_as(struct rig *g, const char *backend, const char *dir, int max_rows, enum dtype kv,
-                        struct model_options opt)
+                        struct model_options opt, enum activations activations)
 {
     struct err e;
     g->backend = backend_find(backend, &e);
     ck_assert_msg(g->backend != NULL, "%s", e.text);
-    ck_assert_int_eq(g->backend->open(&g->dev, 2, &e), 0);
+    ck_assert_int_eq(g->backend->open(&g->dev, &(struct device_options){ .threads = 2, .activations = activations }, &e), 0);
     opt.backend = g->backend;
     opt.device = g->dev;
     g->m = model_open(dir, &opt, &e);
@@ -32,7 +32,7 @@ static void rig_open_as(struct rig *g, const char *backend, const char *dir, int
 
 static inline void rig_open(struct rig *g, const char *backend, const char *dir, int max_rows, enum dtype kv)
 {
-    rig_open_as(g, backend, dir, max_rows, kv, (struct model_options){ 0 });
+    rig_open_as(g, backend, dir, max_rows, kv, (struct model_options){ 0 }, ACTIVATIONS_AUTO);
 }
 
 static void rig_close(struct rig *g)

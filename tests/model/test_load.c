@@ -67,7 +67,7 @@ START_TEST(test_dry)
     struct device *dev;
     struct model *dry = open_dry(checkpoints[_i], &e);
     ck_assert_msg(dry != NULL, "%s", e.text);
-    ck_assert_int_eq(backend_ref.open(&dev, 1, &e), 0);
+    ck_assert_int_eq(backend_ref.open(&dev, &(struct device_options){ .threads = 1 }, &e), 0);
     struct told seen = { 0 };
     struct model_options opt = { .backend = &backend_ref, .device = dev, .progress = see, .progress_arg = &seen };
     struct model *m = model_open(checkpoints[_i], &opt, &e);
@@ -222,7 +222,7 @@ static float *logits_of(const char *where, struct model_options opt, size_t *n)
     struct err e;
     struct trial t;
     struct device *dev;
-    ck_assert_int_eq(backend_ref.open(&dev, 1, &e), 0);
+    ck_assert_int_eq(backend_ref.open(&dev, &(struct device_options){ .threads = 1 }, &e), 0);
     opt.backend = &backend_ref;
     opt.device = dev;
     struct model *m = model_open(where, &opt, &e);

@@ -1,0 +1,74 @@
+/* kernels/cpu/dot4.h - four products of bytes added up in every 32-bit lane,
+ * whatever instruction the processor has for it. All give the same integers.
+ *
+ *   AVX-512 VNNI, AVX-VNNI   vpdpbusd: unsigned times signed bytes
+ *   AVX2, AVX-512 BW         vpmaddubsw adds two products in 16 bits, with
+ *                            saturation: it is given |w| <= 127 and x with the
+ *                            sign of w, whose two products stay below 2^15
+ *   others                   the compiler's vectors
+ *
+ * w is an unsigned byte that stands for w - zero, x a signed byte. A sum starts
+ * at dot4_start(zero, sum of x) and then is that of (w - zero) * x. */
+#ifndef KERNELS_CPU_DOT4_H
+#define KERNELS_CPU_DOT4_H
+#include "kernels/cpu/panels.h"
+#include "kernels/cpu/simd.h"
+
+INLINE vi vi_set(int32_t x) { return x - (vi){ 0 }; }
+INLINE vi vi_load(const void *p) { return *(const vi *)p; }
+INLINE vf vi_float(vi x) { return __builtin_convertvector(x, vf); }
+
+/* Four bytes of x for all lanes. */
+INLINE vi dot4_spread(const int8_t *x)
+{
+    int32_t word;
+    memcpy(&word, x, sizeof word);
+    return vi_set(word);
+}
+
+#if LANES == 16 && defined(__AVX512VNNI__)
+#define DOT4_UNSIGNED 1
+INLINE vi dot4_instruction(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x); }
+#elif LANES == 8 && defined(__AVXVNNI__)
+#define DOT4_UNSIGNED 1
+INLINE vi dot4_instruction(vi sum, vi w, vi x) { return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x); }
+#elif LANES == 16 && defined(__AVX512BW__)
+#define DOT4_UNSIGNED 0
+INLINE vi dot4_instruction(vi sum, vi w, vi x)
+{
+    __m512i s = (__m512i)w, signed_x = _mm512_mask_sub_epi8((__m512i)x, _mm512_movepi8_mask(s), _mm512_setzero_si512(), (__m512i)x);
+    __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(s), signed_x);
+    return sum + (vi)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+}
+#elif LANES == 8 && defined(__AVX2__)
+#define DOT4_UNSIGNED 0
+INLINE vi dot4_instruction(vi sum, vi w, vi x)
+{
+    __m256i s = (__m256i)w, pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(s), _mm256_sign_epi8((__m256i)x, s));
+    return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+#else
+#define DOT4_UNSIGNED 1
+INLINE vi dot4_instruction(vi sum, vi w, vi x)
+{
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++)
+        sum += (vi)((vu)w >> 8 * i & 255) * ((vi)((vu)x << (24 - 8 * i)) >> 24);
+    return sum;
+}
+#endif
+
+/* zero is a constant where this is called: 8 (w up to 15, any instruction takes it as it is) or 128. */
+INLINE vi dot4(int zero, vi sum, vi w, vi x)
+{
+    if (zero == Q8_ZERO && !DOT4_UNSIGNED)
+        w ^= (int32_t)0x80808080;      /* back to a signed byte */
+    return dot4_instruction(sum, w, x);
+}
+
+INLINE int32_t dot4_start(int zero, int32_t sum_of_x)
+{
+    return zero == Q8_ZERO && !DOT4_UNSIGNED ? 0 : -zero * sum_of_x;
+}
+
+#endif
