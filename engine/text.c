@@ -205,7 +205,7 @@ static int render(const struct text *t, const struct template *template, const s
     json_t *ctx = context_of(chat, f->messages);
     struct template_options opt = { .length = &out->n, .names = tokenizer_names(t->tokenizer), .prefix = f->prefix,
                                     .n_prefixes = f->n, .from = t->trust_special_tokens ? NULL : &out->from };
-    if (!ctx || json_starved())
+    if (!ctx || json_starved())        /* a copy of jansson's lacks what there was no memory for */
         err_memory(e);
     else
         out->text = template_render(template, ctx, &opt, e);
@@ -234,6 +234,8 @@ int text_render(const struct text *t, const struct chat *chat, struct rendering 
     if (check_kwargs(t, chat->template_kwargs, e) < 0)
         return -1;
     int rc = form_of(t, chat, with_tools ? c->tools_developer : c->plain_developer, &f, e);
+    if (json_starved())
+        rc = err_memory(e);            /* what looked wrong may just not have been there */
     if (rc == 0)
         rc = render(t, template, chat, &f, out, e);
     form_free(&f);

@@ -171,37 +171,52 @@ END_TEST
 static const char conversation[] =
     "{\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},"
     "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What is this?\"},{\"type\":\"text\",\"text\":\"caf\\u00e9\"}]},"
-    "{\"role\":\"assistant\",\"content\":\"A cat.\"},{\"role\":\"user\",\"content\":\"And this?\"}],"
+    "{\"role\":\"assistant\",\"content\":\"A cat.\"},{\"role\":\"developer\",\"content\":\"And this?\"},"
+    "{\"role\":\"assistant\",\"content\":\"It is <|end|> a\"}],"
     "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"tap\",\"parameters\":{\"x\":1,\"y\":[1.5,null,true]}}}],"
     "\"kwargs\":{\"enable_thinking\":false}}";
 
-/* From the bytes of a body to the rendered chat. */
+struct way { const char *dir, *format; bool trusts, goes_on; struct text t; };
+
+/* From the bytes of a body to the tokens of the rendered chat. */
 static int render(const void *ctx, struct buf *out, struct err *e)
 {
+    const struct way *w = ctx;
+    struct rendering r = { 0 };
+    struct ids ids = { 0 };
     struct json_limits limits = { .depth = 32, .values = 1000 };
     json_t *root = json_read("the body", conversation, sizeof conversation - 1, &limits, e);
     if (!root)
         return -1;
     struct chat chat = { .messages = json_object_get(root, "messages"), .tools = json_object_get(root, "tools"),
-                         .template_kwargs = json_object_get(root, "kwargs") };
-    size_t n = 0;
-    char *text = text_render(ctx, &chat, &n, e);
-    buf_add(out, text ? text : "", n);
-    free(text);
+                         .template_kwargs = json_object_get(root, "kwargs"), .continue_final_message = w->goes_on,
+                         .no_generation_prompt = w->goes_on };
+    int rc = text_render(&w->t, &chat, &r, e);
+    if (rc == 0)
+        rc = tokenizer_encode_chat(w->t.tokenizer, r.text, r.from, r.n, true, &ids, e);
+    buf_add(out, r.text ? r.text : "", rc == 0 ? r.n : 0);
+    for (size_t i = 0; i < ids.n && rc == 0; i++)
+        buf_printf(out, " %d", ids.id[i]);
+    ids_free(&ids);
+    rendering_free(&r);
     json_decref(root);
-    return text ? 0 : -1;
+    return rc;
 }
 
 START_TEST(rendering)
 {
-    static const struct { const char *dir, *format; } cases[] = {
-        { "models/open-autoglm-v1", "auto" }, { "models/open-autoglm-v1", "string" }, { "tests/engine/text/template", "string" } };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct text t;
+    static struct way ways[] = {
+        { .dir = "models/open-autoglm-v1", .format = "auto" }, { .dir = "models/open-autoglm-v1", .format = "string" },
+        { .dir = "models/open-autoglm-v1", .format = "auto", .trusts = true },
+        { .dir = "models/open-autoglm-v1", .format = "auto", .goes_on = true },
+        { .dir = "models/open-autoglm-v1", .format = "string", .goes_on = true },
+        { .dir = "tests/engine/text/template", .format = "string" } };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct err e = { 0 };
-        ck_assert_msg(text_open(&t, cases[i].dir, NULL, cases[i].format, -1, &e) == 0, "%s", e.text);
-        ck_assert_int_gt(fail_each_in_turn(cases[i].dir, render, &t, &t), 30);
-        text_close(&t);
+        ck_assert_msg(text_open(&ways[i].t, ways[i].dir, NULL, ways[i].format, -1, &e) == 0, "%s", e.text);
+        ways[i].t.trust_special_tokens = ways[i].trusts;
+        ck_assert_int_gt(fail_each_in_turn(ways[i].dir, render, &ways[i], &ways[i]), 30);
+        text_close(&ways[i].t);
     }
 }
 END_TEST
