@@ -358,8 +358,8 @@ START_TEST(bad_input_is_told)
     json_decref(messages);
     free(text);
 
-    ck_assert_ptr_null(engine_prompt_text(g, "look <|image|>", 14, &e));
-    ck_assert_ptr_nonnull(strstr(e.text, "placeholder"));
+    ck_assert_ptr_null(engine_prompt_text(g, "look <|image|>", 14, true, &e));
+    ck_assert_ptr_nonnull(strstr(e.text, "the prompt holds the image token"));
     engine_close(g);
 }
 END_TEST
