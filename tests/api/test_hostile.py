@@ -123,6 +123,25 @@ def test_chunks(server):
     assert out.startswith(b"HTTP/1.1 200 ") and b'"finish_reason":"length"' in out
 
 
+def test_old_clients(server):
+    """HTTP/1.0 knows neither chunks nor, unless it asks, a second request."""
+    body = CHAT[:-1] + b', "stream": true}'
+    request = b"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: %d\r\n" % len(body)
+    head, _, events = exchange(server, request + b"\r\n" + body).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ") and b"Connection: close" in head and b"Transfer-Encoding" not in head
+    assert events.startswith(b"data: {") and events.endswith(b"data: [DONE]\n\n")
+    out = exchange(server, b"GET /health HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\nGET /health HTTP/1.0\r\n\r\n")
+    assert out.count(b"HTTP/1.1 200 ") == 2 and out.count(b"Connection: keep-alive") == out.count(b"Connection: close") == 1
+
+
+def test_who_still_sends_sees_the_answer(server):
+    """Closing at once would reset the connection, and the answer with it."""
+    body = b"x" * (16 << 20)
+    only_refusal(exchange(server, post(b"Content-Length : %d\r\n" % len(body), body)))
+    only_refusal(exchange(server, post(b"Content-Length: %d\r\nExpect: 100-continue\r\n" % len(body), body, b"/tokenize")), (413,))
+    only_refusal(exchange(server, post(b"Transfer-Encoding: chunked\r\n", b"1g\r\n" + body)))
+
+
 def test_pipelined_requests_are_answered_in_order(server):
     one = post(b"Content-Length: %d\r\n" % len(CHAT), CHAT)
     out = exchange(server, one * 3 + post(b"Content-Length: 1\r\nConnection: close\r\n", b"{"))
