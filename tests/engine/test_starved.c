@@ -170,6 +170,8 @@ END_TEST
 
 static const char conversation[] =
     "{\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},"
+    "{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},"
+    "{\"role\":\"assistant\",\"content\":\"d\"},"
     "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What is this?\"},{\"type\":\"text\",\"text\":\"caf\\u00e9\"}]},"
     "{\"role\":\"assistant\",\"content\":\"A cat.\"},{\"role\":\"developer\",\"content\":\"And this?\"},"
     "{\"role\":\"assistant\",\"content\":\"It is <|end|> a\"}],"
@@ -234,12 +236,12 @@ static float *encode_image(const struct model *m, struct run *r, struct encode *
 }
 
 /* An image is encoded with no memory but what was measured, and taken, before. */
-static void encode_without_memory(const char *dir)
+static void encode_without_memory(const char *dir, enum dtype weights, enum activations activations)
 {
     struct err e;
     struct device *dev;
-    ck_assert_int_eq(backend_cpu.open(&dev, 2, &e), 0);
-    struct model_options opt = { .backend = &backend_cpu, .device = dev };
+    ck_assert_int_eq(backend_cpu.open(&dev, &(struct device_options){ .threads = 2, .activations = activations }, &e), 0);
+    struct model_options opt = { .backend = &backend_cpu, .device = dev, .convert = weights != BF16, .weights = weights };
     struct model *m = model_open(dir, &opt, &e);
     ck_assert_msg(m != NULL, "%s", e.text);
     struct encode in = { 0 };
@@ -279,8 +281,10 @@ START_TEST(encoding_an_image_allocates_nothing)
 {
     static const char *const dirs[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/tied", "tests/model/qwen2_5_vl/windows",
                                         "tests/model/qwen3_vl/deepstack", "models/open-autoglm-v1" };
-    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++)
-        encode_without_memory(dirs[i]);
+    for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+        encode_without_memory(dirs[i], BF16, ACTIVATIONS_FLOAT);
+        encode_without_memory(dirs[i], Q8, ACTIVATIONS_INT8);
+    }
 }
 END_TEST
 
