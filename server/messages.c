@@ -172,13 +172,13 @@ static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
 static int parse_content(struct parser *p, json_t *message, const json_t *in, const char *role, const char *at)
 {
     const json_t *content = json_object_get(in, "content");
+    bool          absent = !content || json_is_null(content), assistant = strcmp(role, "assistant") == 0;
     if (json_is_string(content))
         return 0;
-    if (!content || json_is_null(content)) {
-        if (strcmp(role, "assistant") == 0)
-            return json_object_set_new(message, "content", json_string(""));
+    if (assistant && (absent || (json_is_array(content) && json_array_size(content) == 0)))
+        return json_object_set_new(message, "content", json_string(""));       /* it only calls tools */
+    if (absent)
         return fields_wrong(p->e, "missing_field", at, "content", "is missing");
-    }
     if (!json_is_array(content))
         return fields_wrong(p->e, "invalid_type", at, "content", "must be a string or an array of parts");
     if (json_array_size(content) == 0)

@@ -263,6 +263,7 @@ START_TEST(calls)
           "{\"function\":{\"arguments\":\"[1]\"}},{\"function\":{\"arguments\":\"{x\"}},{\"function\":{\"arguments\":{\"x\":null}}},{\"id\":\"1\"}]}" },
         { "{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[],\"function_call\":null,\"refusal\":null,\"audio\":null}",
           "{\"content\":\"x\",\"role\":\"assistant\"}" },
+        { "{\"role\":\"assistant\",\"content\":[],\"tool_calls\":[{\"id\":\"1\"}]}", "{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"1\"}]}" },
         { "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":null}", "{\"content\":\"\",\"role\":\"assistant\"}" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
