@@ -14,14 +14,15 @@ CHAT = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens"
 
 
 def exchange(server, data, *, pieces=0):
-    """Everything that comes back until the server closes the connection. Sends so many bytes at a time."""
+    """Everything that comes back until the server closes the connection. Sends all at once, or so many bytes at a time."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as c:
         c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for i in range(0, len(data), pieces or len(data)):
-            try:
+        try:
+            for i in range(0, len(data), pieces or len(data)):
                 c.sendall(data[i:i + (pieces or len(data))])
-            except OSError:
-                break                    # it has heard enough
+        except OSError:
+            if not pieces:
+                raise
         out = b""
         while part := c.recv(65536):
             out += part
