@@ -26,7 +26,8 @@ struct generation {
     struct exchange *x;
     struct request  *request;      /* owned                                           */
     struct answer_head head;
-    bool   stream, include_usage, logprobs;
+    bool   stream, logprobs;
+    struct chunk_usage usage;      /* so far, and whether chunks have it              */
     struct buf text;               /* not sent yet                                    */
     struct answer_logprobs probs;  /* likewise                                        */
     struct event end;              /* the last event, once `ended`                    */
@@ -71,12 +72,15 @@ static int take_events(struct generation *q)
         buf_add(&q->text, ev.text ? ev.text : "", ev.text ? ev.n_text : 0);
         if (q->logprobs)
             logprobs_add(&q->probs, q->engine, ev.logprobs, ev.n_logprobs, q->head.chat);
+        q->usage.completion += ev.n_tokens;
         if (ev.kind == EVENT_DELTA) {
             event_free(&ev);
             continue;
         }
         q->end = ev;
         q->ended = true;
+        q->usage.completion = ev.completion_tokens;
+        q->usage.cached = ev.cached_tokens;
         log_end(q);
     }
     return n;
@@ -149,14 +153,13 @@ static void answer(struct generation *q)
 
 static void write_text_chunk(struct generation *q, struct buf *out)
 {
-    enum chunk_usage usage = q->include_usage ? CHUNK_USAGE_NULL : CHUNK_USAGE_ABSENT;
     if (!buf_ok(&q->text)) {
         buf_fail(out, &q->text);
         return;
     }
     sse_begin(out);
     reply_chunk_text(out, &q->head, q->text.data, q->text.len, q->logprobs ? &q->probs : NULL,
-                     q->ended ? &q->end : NULL, usage);
+                     q->ended ? &q->end : NULL, q->usage);
     sse_end(out);
     buf_clear(&q->text);
     logprobs_clear(&q->probs);
@@ -177,7 +180,7 @@ static int write_end(struct generation *q, struct buf *out)
         write_error(out, bad);
     } else {
         write_text_chunk(q, out);
-        if (q->include_usage) {
+        if (q->usage.kind != USAGE_ABSENT) {
             sse_begin(out);
             reply_chunk_usage(out, &q->head, &q->end);
             sse_end(out);
@@ -211,7 +214,7 @@ static int next_piece(struct generation *q, struct buf *out)
     }
     if (q->head.chat && !q->role_sent && !(q->ended && q->end.kind == EVENT_ERROR)) {
         sse_begin(out);
-        reply_chunk_role(out, &q->head, q->include_usage ? CHUNK_USAGE_NULL : CHUNK_USAGE_ABSENT);
+        reply_chunk_role(out, &q->head, q->usage);
         sse_end(out);
         q->role_sent = true;
         return 1;
@@ -282,6 +285,7 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
     struct generation *q = calloc(1, sizeof *q);
     struct err         e;
     struct request    *r = NULL;
+    int                n_prompt = prompt_tokens(p);
     if (q) {
         r = engine_submit(g, p, &s->params, &e);
     } else {
@@ -298,7 +302,9 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
     q->x = x;
     q->request = r;
     q->stream = s->stream;
-    q->include_usage = s->include_usage;
+    q->usage.prompt = n_prompt;
+    if (s->include_usage)
+        q->usage.kind = s->continuous_usage ? USAGE_SO_FAR : USAGE_NULL;
     q->logprobs = s->params.logprobs;
     q->wait = a->cfg->keepalive_seconds;
     q->head.created = time(NULL);

@@ -10,11 +10,12 @@
 const struct known_field known_of_request[] = {
     /* what the answer may hold */
     { "suffix", "\"\"" }, { "bad_words", "[]" }, { "allowed_token_ids", "[]" }, { "logits_processors", "[]" },
-    { "structured_outputs", "{}" }, { "structural_tag", "\"\"" }, { "guided_json", "\"\"" }, { "guided_regex", "\"\"" },
-    { "guided_choice", "[]" }, { "guided_grammar", "\"\"" }, { "regex", "\"\"" }, { "ebnf", "\"\"" }, { "grammar", "\"\"" },
-    { "json_schema", "\"\" {}" }, { "stop_regex", "\"\" []" }, { "custom_logit_processor", "\"\" []" },
-    { "repetition_detection", "" }, { "thinking_token_budget", "-1" }, { "reasoning_budget_tokens", "-1" },
-    { "t_max_predict_ms", "<0 0" }, { "n_indent", "0" }, { "watermarking", "false" }, { "verbosity", "medium" },
+    { "structured_outputs", "{}" }, { "structural_tag", "\"\"" }, { "guided_json", "\"\"" },
+    { "guided_regex", "\"\"" }, { "guided_choice", "[]" }, { "guided_grammar", "\"\"" }, { "regex", "\"\"" },
+    { "ebnf", "\"\"" }, { "grammar", "\"\"" }, { "json_schema", "\"\" {}" }, { "stop_regex", "\"\" []" },
+    { "custom_logit_processor", "\"\" []" }, { "repetition_detection", "" }, { "thinking_token_budget", "-1" },
+    { "reasoning_budget_tokens", "-1" }, { "t_max_predict_ms", "<0 0" }, { "n_indent", "0" },
+    { "watermarking", "false" }, { "verbosity", "medium" },
     /* how it is sampled */
     { "use_beam_search", "false" }, { "length_penalty", "1" }, { "early_stopping", "false" }, { "n_cmpl", "1" },
     { "typical_p", "1" }, { "typ_p", "1" }, { "tfs_z", "1" }, { "top_n_sigma", "<0 0" }, { "xtc_probability", "0" },
@@ -23,21 +24,20 @@ const struct known_field known_of_request[] = {
     /* the model, the prompt */
     { "lora", "[]" }, { "lora_path", "\"\" []" }, { "chat_template", "\"\"" }, { "truncate_prompt_tokens", "" },
     { "prompt_embeds", "[]" }, { "input_ids", "[]" }, { "image_data", "[]" }, { "images_config", "{}" },
-    { "media_io_kwargs", "{}" }, { "max_dynamic_patch", "" }, { "min_dynamic_patch", "" }, { "use_audio_in_video", "false" },
-    { "cache_salt", "" }, { "session_params", "{}" }, { "kv_transfer_params", "{}" }, { "ec_transfer_params", "{}" },
-    { "functions", "[]" }, { "function_call", "none auto" }, { "web_search_options", "" }, { "modalities", "[text]" }, { "audio", "{}" },
+    { "media_io_kwargs", "{}" }, { "max_dynamic_patch", "" }, { "min_dynamic_patch", "" },
+    { "use_audio_in_video", "false" }, { "cache_salt", "" }, { "session_params", "{}" },
+    { "kv_transfer_params", "{}" }, { "ec_transfer_params", "{}" }, { "functions", "[]" },
+    { "function_call", "none auto" }, { "web_search_options", "" }, { "modalities", "[text]" }, { "audio", "{}" },
     { "reasoning", "{}" },
     /* what is told beside it */
     { "prompt_logprobs", "" }, { "logprob_token_ids", "[]" }, { "n_probs", "0" }, { "post_sampling_probs", "false" },
     { "return_token_ids", "false" }, { "return_tokens", "false" }, { "return_tokens_as_token_ids", "false" },
     { "return_prompt_text", "false" }, { "return_prompt_token_ids", "false" }, { "return_hidden_states", "false" },
-    { "return_routed_experts", "false" }, { "return_cached_tokens_details", "false" }, { "return_meta_info", "false" },
-    { "return_progress", "false" }, { "timings_per_token", "false" }, { "verbose", "false" }, { "response_fields", "[]" },
-    { "include_reasoning", "true" }, { "reasoning_format", "none auto" },
-    { 0 }
+    { "return_routed_experts", "false" }, { "return_cached_tokens_details", "false" },
+    { "return_meta_info", "false" }, { "return_progress", "false" }, { "timings_per_token", "false" },
+    { "verbose", "false" }, { "response_fields", "[]" }, { "include_reasoning", "true" },
+    { "reasoning_format", "none auto" }, { 0 }
 };
-
-const struct known_field known_of_stream_options[] = { { "continuous_usage_stats", "false" }, { 0 } };
 
 /* Of an image part, beside its image_url and within it. */
 const struct known_field known_of_image[] = {
@@ -48,13 +48,16 @@ const struct known_field known_of_image[] = {
 /* mm_processor_kwargs. */
 const struct known_field known_of_processor[] = {
     { "do_resize", "true" }, { "do_rescale", "true" }, { "do_normalize", "true" }, { "do_convert_rgb", "true" },
-    { "do_center_crop", "false" }, { "do_pad", "false" }, { "resample", "" }, { "rescale_factor", "" }, { "image_mean", "" },
-    { "image_std", "" }, { "patch_size", "" }, { "temporal_patch_size", "" }, { "merge_size", "" }, { "crop_size", "" },
-    { "num_crops", "" }, { "max_dynamic_patch", "" }, { "min_dynamic_patch", "" }, { 0 }
+    { "do_center_crop", "false" }, { "do_pad", "false" }, { "resample", "" }, { "rescale_factor", "" },
+    { "image_mean", "" }, { "image_std", "" }, { "patch_size", "" }, { "temporal_patch_size", "" },
+    { "merge_size", "" }, { "crop_size", "" }, { "num_crops", "" }, { "max_dynamic_patch", "" },
+    { "min_dynamic_patch", "" }, { 0 }
 };
 
 /* mm_processor_kwargs.size */
-const struct known_field known_of_size[] = { { "height", "" }, { "width", "" }, { "max_height", "" }, { "max_width", "" }, { 0 } };
+const struct known_field known_of_size[] = {
+    { "height", "" }, { "width", "" }, { "max_height", "" }, { "max_width", "" }, { 0 }
+};
 
 static bool is_string(const json_t *v, const char *s, size_t n)
 {
@@ -87,7 +90,7 @@ static bool matches(const json_t *v, const char *word, size_t n)
     case JSON_NULL:   return true;
     case JSON_TRUE:   return n == 4 && memcmp(word, "true", n) == 0;
     case JSON_FALSE:  return n == 5 && memcmp(word, "false", n) == 0;
-    case JSON_STRING: return json_string_length(v) == 0 ? n == 2 && memcmp(word, "\"\"", n) == 0 : is_string(v, word, n);
+    case JSON_STRING: return json_string_length(v) > 0 ? is_string(v, word, n) : n == 2 && memcmp(word, "\"\"", n) == 0;
     case JSON_ARRAY:  return all_are(v, word, n);
     case JSON_OBJECT: return n == 2 && memcmp(word, "{}", n) == 0 && json_object_size(v) == 0;
     default:          return is_number(json_number_value(v), word);

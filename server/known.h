@@ -20,7 +20,7 @@ struct known_field {
 /* The tables end in a name NULL. `at` is the path of the object `in`, as in fields.h. */
 int known_check(const struct known_field *table, const json_t *in, const char *at, struct err *e);
 
-extern const struct known_field known_of_request[], known_of_stream_options[], known_of_image[], known_of_processor[],
+extern const struct known_field known_of_request[], known_of_image[], known_of_processor[],
     known_of_size[];
 
 #endif

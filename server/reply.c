@@ -254,13 +254,17 @@ static void write_finish(struct buf *out, const struct event *end)
     }
 }
 
-static void write_usage(struct buf *out, const struct event *end)
+static void write_usage(struct buf *out, struct chunk_usage u)
 {
     buf_printf(out,
                ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
                "\"prompt_tokens_details\":{\"cached_tokens\":%d}}",
-               end->prompt_tokens, end->completion_tokens, end->prompt_tokens + end->completion_tokens,
-               end->cached_tokens);
+               u.prompt, u.completion, u.prompt + u.completion, u.cached);
+}
+
+static struct chunk_usage usage_of(const struct event *end)
+{
+    return (struct chunk_usage){ .prompt = end->prompt_tokens, .completion = end->completion_tokens, .cached = end->cached_tokens };
 }
 
 void reply_answer(struct buf *out, const struct answer_head *head, const char *text, size_t n,
@@ -274,7 +278,7 @@ void reply_answer(struct buf *out, const struct answer_head *head, const char *t
     write_logprobs(out, logprobs, head->chat);
     write_finish(out, end);
     buf_str(out, "}]");
-    write_usage(out, end);
+    write_usage(out, usage_of(end));
     buf_byte(out, '}');
 }
 
@@ -284,12 +288,15 @@ static void begin_chunk(struct buf *out, const struct answer_head *head)
     buf_str(out, ",\"choices\":[");
 }
 
-static void end_chunk(struct buf *out, enum chunk_usage usage)
+static void end_chunk(struct buf *out, struct chunk_usage usage)
 {
-    buf_str(out, usage == CHUNK_USAGE_NULL ? "],\"usage\":null}" : "]}");
+    buf_str(out, usage.kind == USAGE_NULL ? "],\"usage\":null" : "]");
+    if (usage.kind == USAGE_SO_FAR)
+        write_usage(out, usage);
+    buf_byte(out, '}');
 }
 
-void reply_chunk_role(struct buf *out, const struct answer_head *head, enum chunk_usage usage)
+void reply_chunk_role(struct buf *out, const struct answer_head *head, struct chunk_usage usage)
 {
     begin_chunk(out, head);
     buf_str(
@@ -299,7 +306,7 @@ void reply_chunk_role(struct buf *out, const struct answer_head *head, enum chun
 }
 
 void reply_chunk_text(struct buf *out, const struct answer_head *head, const char *text, size_t n,
-                      const struct answer_logprobs *logprobs, const struct event *end, enum chunk_usage usage)
+                      const struct answer_logprobs *logprobs, const struct event *end, struct chunk_usage usage)
 {
     begin_chunk(out, head);
     buf_str(out, head->chat ? "{\"index\":0,\"delta\":{" : "{\"index\":0,\"text\":");
@@ -318,6 +325,6 @@ void reply_chunk_usage(struct buf *out, const struct answer_head *head, const st
 {
     begin_chunk(out, head);
     buf_byte(out, ']');
-    write_usage(out, end);
+    write_usage(out, usage_of(end));
     buf_byte(out, '}');
 }

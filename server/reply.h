@@ -42,11 +42,14 @@ void reply_answer(struct buf *out, const struct answer_head *head, const char *t
                   const struct answer_logprobs *logprobs, const struct event *end);
 
 /* The pieces of a streamed answer, without the framing. */
-enum chunk_usage { CHUNK_USAGE_ABSENT, CHUNK_USAGE_NULL };
-void reply_chunk_role(struct buf *out, const struct answer_head *head, enum chunk_usage usage);
+struct chunk_usage {
+    enum { USAGE_ABSENT, USAGE_NULL, USAGE_SO_FAR } kind;
+    int prompt, completion, cached;    /* tokens so far */
+};
+void reply_chunk_role(struct buf *out, const struct answer_head *head, struct chunk_usage usage);
 void reply_chunk_text(struct buf *out, const struct answer_head *head, const char *text, size_t n,
                       const struct answer_logprobs *logprobs, const struct event *end /* or NULL */,
-                      enum chunk_usage usage);
+                      struct chunk_usage usage);
 void reply_chunk_usage(struct buf *out, const struct answer_head *head, const struct event *end);
 
 #endif

@@ -19,7 +19,7 @@ static const struct {
     { "min_p", 0, 1, true, offsetof(struct params, min_p) },
     { "frequency_penalty", -2, 2, true, offsetof(struct params, frequency_penalty) },
     { "presence_penalty", -2, 2, true, offsetof(struct params, presence_penalty) },
-    { "repeat_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },    /* llama.cpp's name: the next one wins */
+    { "repeat_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },    /* of llama.cpp: the next one wins */
     { "repetition_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },
 };
 
@@ -37,7 +37,7 @@ static int parse_reals(struct params *p, const json_t *in, struct err *e)
     return 0;
 }
 
-/* How long the answer may be, and has to be: the first of three names that is there; llama.cpp's has -1 for "no limit". */
+/* How long the answer may be, and has to be. The first of three names counts; llama.cpp's has -1 for "no limit". */
 static int parse_lengths(struct params *p, const json_t *in, struct err *e)
 {
     int64_t most[3] = { 0, 0, 0 }, least = 0;
@@ -207,8 +207,8 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
         member_bool(in, "", "no_stop_trim", &no_trim, e) != 0 ||        /* SGLang's name of it */
         member_bool(in, "", "stream", &s->stream, e) != 0 ||
         member_object(in, "", "stream_options", &options, e) != 0 ||
-        known_check(known_of_stream_options, options, "stream_options", e) != 0 ||
-        member_bool(options, "stream_options", "include_usage", &s->include_usage, e) != 0)
+        member_bool(options, "stream_options", "include_usage", &s->include_usage, e) != 0 ||
+        member_bool(options, "stream_options", "continuous_usage_stats", &s->continuous_usage, e) != 0)
         return -1;
     p->keep_special_tokens = !skip_special;
     p->include_stop |= no_trim;

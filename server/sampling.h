@@ -11,6 +11,7 @@
 struct sampling {
     struct params params;      /* stop strings borrowed from the request */
     bool stream, include_usage;
+    bool continuous_usage;     /* every chunk has the usage so far */
 };
 
 /* `s->params` holds the defaults already. */

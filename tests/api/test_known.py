@@ -88,6 +88,22 @@ def test_what_routers_add(server):
     assert status == 200 and answer["choices"][0]["message"] == server.post("/v1/chat/completions", CHAT)[1]["choices"][0]["message"], answer
 
 
+@pytest.mark.parametrize("path", ENDPOINTS)
+def test_usage_in_every_chunk(server, path):
+    def chunks(**options):
+        body = ENDPOINTS[path] | {"max_tokens": 6, "ignore_eos": True, "stream": True, "stream_options": options}
+        text = server.request("POST", path, json.dumps(body))[2].decode()
+        return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+
+    so_far = [c["usage"] for c in chunks(include_usage=True, continuous_usage_stats=True)]
+    tokens = [u["completion_tokens"] for u in so_far]
+    assert tokens == sorted(tokens) and tokens[-1] == tokens[-2] == 6
+    assert len({u["prompt_tokens"] for u in so_far}) == 1 and all(u["total_tokens"] == u["prompt_tokens"] + u["completion_tokens"] for u in so_far)
+    *others, last = [c["usage"] for c in chunks(include_usage=True)]
+    assert set(others) == {None} and last == so_far[-1] | {"prompt_tokens_details": last["prompt_tokens_details"]}
+    assert not any("usage" in c for c in chunks(continuous_usage_stats=True))
+
+
 def test_pixels_of_one_image(server):
     """Beside image_url or within it, as Qwen's own service takes them; the chat's are for the others."""
     def tokens(*parts, **more):
