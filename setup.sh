@@ -16,7 +16,7 @@ for goal in "$@"; do
     case $goal in
     demo) packages="$packages $demo" ;;
     test* | *-test | check | coverage) packages="$packages $test" ;;
-    train | eval | golden | venv*) packages="$packages $test $screens" ;;
+    train | eval | golden | venv* | gpu-kit) packages="$packages $test $screens" ;;
     esac
 done
 

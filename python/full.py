@@ -6,14 +6,18 @@ Shard by shard in bf16, never more than one tensor in memory: the whole is
 20.6 GB.  --hollow leaves the data out (files with holes, all zeros), which is
 enough for `openautoglm plan` and takes no space.  Fewer layers give a run at
 full width on a small machine.  Tokenizer and template are those of the tiny
-checkpoint.  Needs NumPy alone.
+checkpoint.  Needs NumPy, with --hollow nothing.
 """
 import argparse
 import json
+import math
 import os
 import shutil
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    np = None          # --hollow does without
 
 TINY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "model", "glm4v", "grouped")
 VOCAB, HIDDEN, INNER, KV = 151552, 4096, 13696, 256
@@ -85,7 +89,7 @@ def values(name, shape, block):
 def write(out, number, total, entries, hollow, block):
     name, at, header = f"model-{number:05d}-of-{total:05d}.safetensors", 0, {}
     for tensor, shape in entries:
-        size = 2 * int(np.prod(shape))
+        size = 2 * math.prod(shape)
         header[tensor] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [at, at + size]}
         at += size
     text = json.dumps(header).encode()
@@ -110,13 +114,13 @@ def main():
     os.makedirs(a.out, exist_ok=True)
     shards, size = [[]], 0
     for tensor, shape in shapes(a.layers, a.vision_layers):
-        bytes_ = 2 * int(np.prod(shape))
+        bytes_ = 2 * math.prod(shape)
         if size + bytes_ > SHARD and shards[-1]:
             shards.append([])
             size = 0
         shards[-1].append((tensor, shape))
         size += bytes_
-    block = np.random.default_rng(0).standard_normal((1 << 20) - 3).astype(np.float32)
+    block = None if a.hollow else np.random.default_rng(0).standard_normal((1 << 20) - 3).astype(np.float32)
     index, total = {}, 0
     for i, entries in enumerate(shards, 1):
         name, n = write(a.out, i, len(shards), entries, a.hollow, block)

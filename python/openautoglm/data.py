@@ -152,7 +152,7 @@ def dense(s):
 
 
 class Screens(torch.utils.data.IterableDataset):
-    """Batches drawn in a worker process, so that training does not wait for them.
+    """Batches drawn in worker processes, so that training does not wait for them; each worker draws others.
 
     `sizes`: canvas -> (how often, screens in a batch, rows of questions for
     each); `pages`: share of screens that are text only; `blind`: share of
@@ -180,7 +180,9 @@ class Screens(torch.utils.data.IterableDataset):
         return pack(out, r, rows, self.width, 32, 32)
 
     def __iter__(self):
-        r, canvases, often = random.Random(self.seed), list(self.sizes), [s[0] for s in self.sizes.values()]
+        worker = torch.utils.data.get_worker_info()
+        r = random.Random(f"{self.seed}/{worker.id}" if worker and worker.id else self.seed)
+        canvases, often = list(self.sizes), [s[0] for s in self.sizes.values()]
         while True:
             w, h = r.choices(canvases, often)[0]
             _, batch, rows = self.sizes[w, h]

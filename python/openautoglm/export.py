@@ -67,6 +67,12 @@ def write_text_files(directory):
         f.write(TEMPLATE)
 
 
+def write(model, directory):
+    """A folded model as a directory that can be served"""
+    write_weights(model, directory)
+    write_text_files(directory)
+
+
 def weights(directory):
     """The tensors of an exported model, in fp32, and its configuration"""
     with safe_open(os.path.join(directory, "model.safetensors"), "pt") as f:
@@ -83,11 +89,10 @@ def load(directory):
 
 def main(argv=None):
     run, directory = argv or sys.argv[1:]
-    z = torch.load(os.path.join(run, "last.pt") if os.path.isdir(run) else run)
+    z = torch.load(os.path.join(run, "last.pt") if os.path.isdir(run) else run, map_location="cpu")
     model = Model(Config.from_dict(z["config"]))
     model.load_state_dict(z["model"])
-    write_weights(model.fold(), directory)
-    write_text_files(directory)
+    write(model.fold(), directory)
 
 
 if __name__ == "__main__":

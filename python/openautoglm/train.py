@@ -5,9 +5,13 @@ Stages run in turn, each for its share of the time, e.g. vision:.3,mixed:.3,full
 (OUT/last.pt, every two minutes) left off; OUT/log.txt keeps the figures.
 --init takes the weights of another run's checkpoint, or of an exported model
 (whose training heads are not there: they learn first, from its features).
+--export writes the model out whenever the run is saved, ready to be served.
+With --device cuda a GPU learns and --workers processes draw for it; on a CPU
+there is one such process.
 """
 import argparse
 import collections
+import copy
 import math
 import os
 import random
@@ -60,7 +64,10 @@ def arguments(argv):
     p.add_argument("--dense", type=float, default=.5, help="weight of the dense losses")
     p.add_argument("--guide", type=float, default=.4, help="weight of attention guidance")
     p.add_argument("--freeze-norms", action="store_true", help="batch norms keep their statistics; faster, with --init")
+    p.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--workers", type=int, default=1, help="processes that draw screens")
+    p.add_argument("--export", metavar="DIR", help="write the model there as well, whenever the run is saved")
     p.add_argument("--check", type=float, default=8, help="minutes between looks at the answers")
     return p.parse_args(argv)
 
@@ -92,17 +99,24 @@ def rate(a, u):
     return a.lr * min(1, u / a.warm + .01, .01 + (1 - u) / a.decay)
 
 
-def save(path, model, heads, opts, state):
+def save(a, path, model, heads, opts, state):
+    """The run, and with --export the model as it is served."""
+    if a.export:
+        export.write(copy.deepcopy(model).cpu().fold(), a.export)
     torch.save(dict(config=model.c.to_dict(), model=model.state_dict(), heads=heads.state_dict(), opts=[o.state_dict() for o in opts], state=state), path + ".tmp")
     os.replace(path + ".tmp", path)
 
 
-def teach_heads(model, heads, seed, batches=40, rounds=12):
+def batch_on(device, batch):
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+def teach_heads(a, model, heads, batches=40, rounds=12):
     """The training heads alone, on the features of a model that came without them."""
-    source = iter(data.Screens(seed, {(288, 640): (1, 4, 0)}, 0, .5))
+    source = iter(torch.utils.data.DataLoader(data.Screens(a.seed, {(288, 640): (1, 4, 0)}, 0, .5), batch_size=None, num_workers=a.workers))
     seen = []
     for _ in range(batches):
-        b = next(source)
+        b = batch_on(a.device, next(source))
         with torch.no_grad():
             fine, _, middle = model.see(preprocess.pixels(b["image"]))
         seen.append((fine, middle, b))
@@ -111,22 +125,24 @@ def teach_heads(model, heads, seed, batches=40, rounds=12):
         for group in opt.param_groups:
             group["lr"] = 4e-3 * (1 - k / rounds)
         for one in seen:
-            loss, figures = heads(*one)
+            with torch.device(a.device):
+                loss, figures = heads(*one)
             opt.zero_grad()
             loss.backward()
             opt.step()
-    return {key: float(value) for key, value in figures.items()}
+    return {key: float(value.detach()) for key, value in figures.items()}
 
 
-def check(model, seed, n=12, n_questions=20):
+def check(model, seed, device, n=12, n_questions=20):
     """Greedy answers about a few fresh screens of the usual size."""
     model.eval()
     r, tally = random.Random(seed), Tally()
     for _ in range(n):
         s = screens.draw(r, 288, 640)
         asked = questions.choose(s.questions, r)[:n_questions]
-        image = preprocess.pixels(s.image.resize((s.w, s.h), 3))[None]
-        answers = model.answer(image, [t.prompt(q.text) for q in asked])
+        image = preprocess.pixels(s.image.resize((s.w, s.h), 3))[None].to(device)
+        with torch.device(device):
+            answers = model.answer(image, [t.prompt(q.text) for q in asked])
         for q, a in zip(asked, answers):
             tally.add(q, judge(q, t.decode(a), s.w, s.h))
     model.train()
@@ -155,9 +171,9 @@ def main(argv=None):
     torch.set_num_threads(a.threads)
     last, log = os.path.join(a.out, "last.pt"), Log(os.path.join(a.out, "log.txt"))
     goes_on = os.path.exists(last)
-    z = torch.load(last if goes_on else a.init) if goes_on or a.init and not os.path.isdir(a.init) else None
+    z = torch.load(last if goes_on else a.init, map_location="cpu") if goes_on or a.init and not os.path.isdir(a.init) else None
     c = Config.from_dict(z["config"]) if z else Config.load(os.path.join(a.init, "config.json")) if a.init else Config()
-    model, heads = build(a.seed, GROWN if a.grow else c.vision_config.stem)
+    model, heads = (m.to(a.device) for m in build(a.seed, GROWN if a.grow else c.vision_config.stem))
     opts = optimizers(model, heads, a.lr, a.weight_decay)
     state = dict(step=0, spent=0., screens=0)
     if goes_on:
@@ -172,11 +188,11 @@ def main(argv=None):
         heads.load_state_dict(z["heads"])
     elif a.init:
         model.unfold(*export.weights(a.init))
-        log.say(f"heads {teach_heads(model, heads, a.seed)}")
+        log.say(f"heads {teach_heads(a, model, heads)}")
     log.say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
             f"{sum(p.numel() for p in heads.parameters()) / 1e6:.2f} M more while training; {vars(a)}")
     run(a, model, heads, opts, state, last, log)
-    log.say(f"final {check(model, 4242, 40)}")
+    log.say(f"final {check(model, 4242, a.device, 40)}")
 
 
 def run(a, model, heads, opts, state, last, log):
@@ -190,13 +206,14 @@ def run(a, model, heads, opts, state, last, log):
             continue
         stage = STAGES[name]
         source = data.Screens(a.seed * 1000003 + state["step"] * 10 + k, stage.sizes, a.width, stage.pages, stage.blind)
-        batches = iter(torch.utils.data.DataLoader(source, batch_size=None, num_workers=1, prefetch_factor=6))
+        batches = iter(torch.utils.data.DataLoader(source, batch_size=None, num_workers=a.workers, prefetch_factor=6))
         while state["spent"] < end:
             began = time.time()
             for group in (*opts[0].param_groups, *opts[1].param_groups):
                 group["lr"] = rate(a, state["spent"] / seconds)
-            batch = next(batches)
-            loss, figures = losses.total(model, heads, batch, a.dense, a.guide)
+            batch = batch_on(a.device, next(batches))
+            with torch.device(a.device):
+                loss, figures = losses.total(model, heads, batch, a.dense, a.guide)
             for opt in opts:
                 opt.zero_grad()
             loss.backward()
@@ -218,11 +235,11 @@ def run(a, model, heads, opts, state, last, log):
                 seen.clear()
             if state["spent"] > saved + 120:
                 saved = state["spent"]
-                save(last, model, heads, opts, state)
+                save(a, last, model, heads, opts, state)
             if any(rows for *_, rows in stage.sizes.values()) and state["spent"] > checked + 60 * a.check:
                 checked = state["spent"]
-                log.say(f"  check {check(model, 999)}")
-    save(last, model, heads, opts, state)
+                log.say(f"  check {check(model, 999, a.device)}")
+    save(a, last, model, heads, opts, state)
 
 
 if __name__ == "__main__":

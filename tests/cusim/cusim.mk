@@ -49,15 +49,18 @@ $B/cusim/emu/err.o: base/err.c base/err.h
 -include $(wildcard $B/cusim/*/*.d $B/cuda/*.d)
 
 SIM_EMU := $(SIM_C:%=$B/cusim/emu/%)
-$B/libopenautoglm_cusim.so: $(CU:kernels/cuda/%.cu=$B/cusim/fast/%.o) $(SIM_EMU)
+SIM_FAST    := $(CU:kernels/cuda/%.cu=$B/cusim/fast/%.o) $(SIM_EMU)
+SIM_CHECKED := $(CU:kernels/cuda/%.cu=$B/cusim/checked/%.o) $(SIM_EMU)
+SIM_WRAPPERS := $B/cusim/checked/wrappers.o $(SIM_EMU)
+$B/libopenautoglm_cusim.so: $(SIM_FAST)
 	@g++ -shared -o $@ $^ -ldl -lpthread
-$B/libopenautoglm_cusim_checked.so: $(CU:kernels/cuda/%.cu=$B/cusim/checked/%.o) $(SIM_EMU)
+$B/libopenautoglm_cusim_checked.so: $(SIM_CHECKED)
 	@g++ -shared -o $@ $^ -ldl -lpthread
 
 $B/libcusim_selfcheck.so: $B/cusim/checked/bugs.o $(SIM_EMU)
 	@g++ -shared -o $@ $^ -ldl -lpthread
 
-$B/libcusim_wrappers.so: $B/cusim/checked/wrappers.o $(SIM_EMU)
+$B/libcusim_wrappers.so: $(SIM_WRAPPERS)
 	@g++ -shared -o $@ $^ -ldl -lpthread
 
 cusim: $B/libopenautoglm_cusim.so ## the CUDA backend on the emulator: --device cusim
@@ -100,7 +103,8 @@ endef
 $(foreach d,kernels/cuda tests/cusim,$(eval $(call NVCC_RULE,$d)))
 $B/cuda/%.o: $B/cusim/emu/%.o
 	@mkdir -p $(@D) && cp $< $@
-$B/libopenautoglm_cuda.so: $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/half.o $B/cuda/quant.o $B/cuda/slab.o $B/cuda/err.o
+CUDA_OBJ := $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/half.o $B/cuda/quant.o $B/cuda/slab.o $B/cuda/err.o
+$B/libopenautoglm_cuda.so: $(CUDA_OBJ)
 	$(NVCC) -shared -o $@ $^ -cudart static -Xlinker --no-undefined
 
 $B/libopenautoglm_cuda_wrappers.so: $B/cuda/wrappers.o
@@ -117,10 +121,12 @@ gpu-libraries: cusim-checked
 	@test -n "$(GPU_ARCH)" || { echo "nvidia-smi finds no GPU here"; exit 1; }
 	@$(MAKE) ARCHS=$(GPU_ARCH) $B/libopenautoglm_cuda.so $B/libopenautoglm_cuda_wrappers.so
 
-gpu-test: gpu-libraries $(CUSIM_TESTS) ## on a machine with a GPU: wrappers, operations, replays, golden cases, compute-sanitizer
+gpu-test: gpu-libraries $(CUSIM_TESTS) $O/openautoglm ## on a machine with a GPU: wrappers, operations, golden cases, replays, answers, compute-sanitizer
 	@$(or $(wildcard $(PYTHON)),python3) tests/cusim/gpu_test.py
 
 gpu-bench: gpu-libraries $O/tests/cusim/gpu_bench $O/openautoglm ## on a machine with a GPU: operations next to their limits and PyTorch, the server next to vLLM
 	@$(or $(wildcard $(PYTHON)),python3) tests/cusim/gpu_bench.py
 
 .PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-for-tests cusim-test cusim-test-all gpu-libraries gpu-test gpu-bench
+
+include tests/cusim/kit.mk

@@ -1,5 +1,5 @@
-"""How fast the CUDA backend is on this machine's GPU, next to its limits: `make gpu-bench`, ten minutes at most, a table and
-build/gpu-bench.json.
+"""How fast the CUDA backend is on this machine's GPU, next to its limits: `make gpu-bench`, ten minutes at most,
+build/gpu-bench.json and, as tables, build/gpu-bench.txt.
 
     tests/cusim/gpu_bench.py [--device cusim]    # cusim: small sizes on the emulator, to try this program
 
@@ -44,42 +44,47 @@ for line in sys.stdin:
 """
 
 
-def operations(device, clock):
-    status, out = gpu.run(gpu.BUILD / "tests/cusim/gpu_bench", device, *(["small"] if device != "cuda" else []), seconds=clock.left(240))
-    rows = [json.loads(x) for x in out.splitlines() if x.startswith("{")]
-    for line in out.splitlines():
-        if not line.startswith("{"):
+def operations(device, clock, results, most=240):
+    """The times of gpu_bench.c; each as soon as it is there."""
+    for line in gpu.lines(gpu.BUILD / "tests/cusim/gpu_bench", device, *(["small"] if device != "cuda" else []), seconds=clock.left(most)):
+        if isinstance(line, int):
+            if line:
+                print(f"gpu_bench ended with {line}")
+        elif line.startswith("{"):
+            results.add("operations", json.loads(line))
+        else:
             print(line)
-    if status:
-        print(f"gpu_bench ended with {status}")
-    return rows
 
 
-def torch_times(rows, clock):
-    """{(rows, in, out): milliseconds} of PyTorch for the shapes in rows; {} without it."""
-    if not importlib.util.find_spec("torch"):
+def torch_times(results, clock, most=120):
+    """Adds PyTorch's time to the operations whose shape it multiplies too; nothing where it is not installed."""
+    shape = re.compile(r" (\d+)x(\d+)x(\d+)$")
+    rows = [(r, m.groups()) for r in results.lists["operations"] if (m := shape.search(r["op"])) and r["op"].startswith("linear")]
+    if not rows or not importlib.util.find_spec("torch"):
         print("skip: PyTorch is not there")
-        return {}
-    shapes = sorted({m.groups() for r in rows if (m := re.search(r"^linear bf16 .* (\d+)x(\d+)x(\d+)$", r["op"]))})
-    r = subprocess.run([sys.executable, "-c", TORCH], input="\n".join(" ".join(s) for s in shapes), capture_output=True, text=True,
-                       timeout=max(clock.left(120), 1))
-    if r.returncode:
-        print("skip: PyTorch:", r.stderr.strip().splitlines()[-1] if r.stderr.strip() else r.returncode)
-    return {tuple(map(int, d["shape"].split())): d["ms"] for d in map(json.loads, r.stdout.splitlines())}
+        return
+    asked = "\n".join(sorted({" ".join(s) for r, s in rows if r["op"].startswith("linear bf16")})) + "\n"
+    for line in gpu.lines(sys.executable, "-c", TORCH, seconds=clock.left(most), input=asked):
+        if isinstance(line, int) or not line.startswith("{"):
+            if line:
+                print("PyTorch:", line)
+            continue
+        told = json.loads(line)
+        for r, s in rows:
+            if " ".join(s) == told["shape"]:
+                r["torch_ms"] = told["ms"]
+        results.save()
 
 
-def compare(rows, torch):
-    """Adds GB/s, TFLOP/s, the share of a copy's bandwidth, and PyTorch's time."""
-    roof = next((r["bytes"] / r["ms"] for r in rows if r["op"] == "copy"), None)
-    for r in rows:
-        r["gb_per_s"], r["tflop_per_s"] = r["bytes"] / r["ms"] / 1e6, r["flop"] / r["ms"] / 1e9
-        r["of_copy"] = r["bytes"] / r["ms"] / roof if roof else None
-        m = re.search(r" (\d+)x(\d+)x(\d+)$", r["op"])
-        r["torch_ms"] = torch.get(tuple(map(int, m.groups()))) if m else None
-    yield "operation", "ms", "GB/s", "of a copy", "TFLOP/s", "PyTorch bf16 ms"
-    for r in rows:
-        yield (r["op"], f"{r['ms']:.3f}", f"{r['gb_per_s']:.0f}", f"{100 * r['of_copy']:.0f} %" if roof else "", f"{r['tflop_per_s']:.1f}",
-               f"{r['torch_ms']:.3f}" if r["torch_ms"] else "")
+def rows_of_operations(operations):
+    """GB/s, TFLOP/s, the share of a copy's bandwidth, and PyTorch's time."""
+    roof = next((r["bytes"] / r["ms"] for r in operations if r["op"] == "copy"), None)
+    rows = [("operation", "ms", "GB/s", "of a copy", "TFLOP/s", "PyTorch bf16 ms")]
+    for r in operations:
+        speed = r["bytes"] / r["ms"]
+        rows.append((r["op"], f"{r['ms']:.3f}", f"{speed / 1e6:.0f}", f"{100 * speed / roof:.0f} %" if roof else "", f"{r['flop'] / r['ms'] / 1e9:.1f}",
+                     f"{r['torch_ms']:.3f}" if "torch_ms" in r else ""))
+    return rows
 
 
 # ---- the server ----
@@ -98,8 +103,7 @@ class Server:
 
     def __init__(self, command, port, seconds):
         self.log, self.port = [], port
-        self.process = subprocess.Popen([str(c) for c in command], cwd=gpu.ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                        start_new_session=True)
+        self.process = gpu.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         threading.Thread(target=self.read, daemon=True).start()
         self.began, end = time.monotonic(), time.monotonic() + seconds
         while not self.ready():
@@ -129,7 +133,8 @@ class Server:
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
-            os.killpg(self.process.pid, signal.SIGKILL)
+            pass
+        gpu.end(self.process.pid)
 
 
 def ask(port, content, tokens, out):
@@ -156,7 +161,7 @@ MODEL_NAME = "bench"
 
 
 def requests(port, image, tokens, batch):
-    """What the server makes of a screenshot, of the same again, of a short text, and of `batch` texts at once."""
+    """What the server makes of a screenshot, of the same again, of a short text, and of `batch` texts at once: figures by name, part by part."""
     def many(n, text):
         out, threads = [], []
         began = time.monotonic()
@@ -176,54 +181,73 @@ def requests(port, image, tokens, batch):
         return out[0]
 
     screen(png(image[0], image[1] - 28))                 # kernels are loaded, graphs recorded
-    seen, again = screen(png(*image)), screen(png(*image))
+    def speed(answer):
+        return (answer[1] - 1) / (answer[2] - answer[0]) if answer[1] > 1 else None
+
+    seen = screen(png(*image))
+    yield {"screenshot_first_token_s": seen[0], "screenshot_tokens_per_s": speed(seen)}
+    yield {"again_first_token_s": screen(png(*image))[0]}
     many(1, "warm")
-    alone, _ = many(1, "hello")
+    yield {"text_tokens_per_s": speed(many(1, "hello")[0][0])}
     many(batch, "warm")
     crowd, seconds = many(batch, "hello")
-    return {"screenshot_first_token_s": seen[0], "again_first_token_s": again[0],
-            "screenshot_tokens_per_s": (seen[1] - 1) / (seen[2] - seen[0]) if seen[1] > 1 else None,
-            "text_tokens_per_s": (alone[0][1] - 1) / (alone[0][2] - alone[0][0]) if alone[0][1] > 1 else None,
-            f"{batch}_requests_tokens_per_s": sum(x[1] for x in crowd) / seconds}
+    yield {f"{batch}_requests_tokens_per_s": sum(x[1] for x in crowd) / seconds}
 
 
-def serve(name, command, port, clock, image, tokens, batch):
+def serve(results, name, command, port, clock, image, tokens, batch, most=240):
+    """Starts a server, asks it, and adds what it took to "servers"; nothing if it fails."""
     try:
-        server = Server(command, port, clock.left(240))
+        server = Server(command, port, clock.left(most))
     except (RuntimeError, OSError) as e:
         print(f"skip: {name}: {e}")
-        return None
+        return
+    watch = threading.Timer(clock.left(most), server.close)       # a request that hangs ends with the server
+    watch.start()
+    told = {"server": name, "start_s": server.start_seconds}
+    results.add("servers", told)
     try:
-        return {"server": name, "start_s": server.start_seconds} | requests(server.port, image, tokens, batch)
-    except (RuntimeError, OSError, ValueError) as e:
+        for figures in requests(server.port, image, tokens, batch):
+            told.update(figures)
+            results.save()
+    except (RuntimeError, OSError, ValueError, http.client.HTTPException) as e:
         print(f"{name} failed: {e}\n" + "".join(server.log[-5:]))
-        return None
     finally:
+        watch.cancel()
         server.close()
 
 
-def end_to_end(device, clock):
+OURS = {"openautoglm": [], "without graphs": ["--gpu-graphs=false"], "int4": ["--weights", "int4"]}
+
+
+def end_to_end(device, clock, results, names, least=60):
+    """Servers by name (OURS, "vLLM"), one after the other, as long as there is time."""
     small = device != "cuda"
     image, tokens, batch = ((112, 168), 4, 3) if small else ((1080, 2400), 128, 16)
     with tempfile.TemporaryDirectory() as folder:
         model = gpu.ROOT / "tests/model/glm4v/grouped" if small else folder
         if not small:
-            status, out = gpu.run(sys.executable, "python/full.py", "--hollow", folder, seconds=60)
+            status, out = gpu.run(sys.executable, "python/full.py", "--hollow", folder, seconds=clock.left(60))
             if status:
                 print("skip: the server: python/full.py:", out.strip().splitlines()[-1] if out.strip() else status)
-                return []
-        found = []
-        common = ["serve", "--model", model, "--served-model-name", MODEL_NAME, "--port", "0", "--device", device]
-        for name, more in (("openautoglm", []), ("without graphs", ["--gpu-graphs=false"]), ("int4", ["--weights", "int4"])):
-            if small and more:
+                return
+        common = [gpu.BUILD / "openautoglm", "serve", "--model", model, "--served-model-name", MODEL_NAME, "--port", "0", "--device", device]
+        for name in names:
+            if clock.left() < least or (small and name != "openautoglm"):
                 continue
-            if clock.left() > 60 or small:
-                found.append(serve(name, [gpu.BUILD / "openautoglm", *common, *more], None, clock, image, tokens, batch))
-        if not small and importlib.util.find_spec("vllm") and clock.left() > 150:
-            command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, "--load-format", "dummy",
-                       "--served-model-name", MODEL_NAME, "--max-model-len", "8192", "--port", "18999"]
-            found.append(serve("vLLM", command, 18999, clock, image, tokens, batch))
-        return [f for f in found if f]
+            if name in OURS:
+                serve(results, name, [*common, *OURS[name]], None, clock, image, tokens, batch)
+            elif importlib.util.find_spec("vllm") and clock.left() > 150:
+                command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, "--load-format", "dummy",
+                           "--served-model-name", MODEL_NAME, "--max-model-len", "8192", "--port", "18999"]
+                serve(results, name, command, 18999, clock, image, tokens, batch)
+
+
+def rows_of_servers(servers):
+    keys = max(servers, key=len).keys()
+    return [("", *(s["server"] for s in servers))] + [(k, *(f"{s[k]:.3f}" if s.get(k) is not None else "" for s in servers)) for k in keys if k != "server"]
+
+
+TABLES = {"operations": rows_of_operations, "servers": rows_of_servers}
 
 
 def main():
@@ -231,19 +255,14 @@ def main():
     a.add_argument("--device", default="cuda", choices=("cuda", "cusim"))
     a.add_argument("--seconds", type=float, default=570)
     a = a.parse_args()
-    clock, machine = gpu.Clock(a.seconds), gpu.machine(a.device)
-    print(", ".join(machine.values()))
-    rows = operations(a.device, clock)
-    torch = torch_times(rows, clock) if a.device == "cuda" else {}
-    gpu.table(list(compare(rows, torch)))
-    print()
-    servers = end_to_end(a.device, clock)
-    if servers:
-        keys = list(servers[0])
-        gpu.table([("", *(s["server"] for s in servers))] +
-                  [(k, *(f"{s[k]:.3f}" if s.get(k) is not None else "" for s in servers)) for k in keys[1:]])
-    gpu.save("gpu-bench.json", {"machine": machine, "device": a.device, "operations": rows, "servers": servers})
-    sys.exit(not rows or not servers)
+    clock = gpu.Clock(a.seconds)
+    results = gpu.Results(gpu.BUILD, "gpu-bench", TABLES, machine=gpu.machine(a.device), device=a.device)
+    operations(a.device, clock, results)
+    if a.device == "cuda":
+        torch_times(results, clock)
+    end_to_end(a.device, clock, results, [*OURS, "vLLM"])
+    results.close()
+    sys.exit(not results.lists["operations"] or not results.lists["servers"])
 
 
 if __name__ == "__main__":
