@@ -48,7 +48,7 @@ def test_a_configuration_file_that_is_none(tmp_path):
     assert r.returncode == 2 and f"{empty}: line 1" in r.stderr and "line -1" not in r.stderr
 
 
-@pytest.mark.parametrize("args, status", [(("--max-model-len", "2048", "--memory-bytes", "30M"), 1), (("--device", "cuda"), 2), (("--weights", "int8", "--activations", "int8"), 2)])
+@pytest.mark.parametrize("args, status", [(("--max-model-len", "2048", "--memory-bytes", "30M"), 1), (("--device", "cuda"), 2), (("--activations", "int8"), 2)])
 def test_nobody_is_listened_to_before_the_model_can_be_used(args, status):
     """Before anything is loaded it is known that these will not serve (test_not_a_checkpoint.py has the folders)."""
     r = run("serve", "--port", "0", *args, env={"CUSIM_DRIVER": "0"})
