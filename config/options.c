@@ -86,7 +86,7 @@ static const struct option_row table[] = {
     { "keepalive-seconds", T_REAL, OPT_SERVER, AT(keepalive_seconds), 0.05, 3600, "5", "SECONDS", "between comments on a stream that has nothing to say" },
     { "log-level", T_CHOICE, OPT_SERVER | OPT_CHAT, AT(log_level), 0, 0, "info", "debug|info|warn|error", "least level of the lines on standard error" },
 
-    { "image", T_LIST, OPT_CHAT, AT(image), 0, 0, "", "FILE[,FILE...]", "JPEG, PNG or WebP; may be given several times" },
+    { "image", T_LIST, OPT_CHAT, AT(image), 0, 0, "", "FILE[,FILE...]", "JPEG, PNG, WebP or GIF; may be given several times" },
     { "system", T_STRING, OPT_CHAT, AT(system), 0, 0, "", "TEXT", "system message" },
     { "max-tokens", T_INT, OPT_CHAT, AT(max_tokens), 0, 1 << 24, "0", "N", "of the answer; 0: what the context leaves" },
     { "temperature", T_REAL, OPT_CHAT, AT(temperature), 0, 2, "0", "T", "0: always the most likely token" },

@@ -90,7 +90,7 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e);
 void           engine_close(struct engine *g);   /* ends all requests with an error first */
 
 struct chat_image {
-    const void *data;          /* borrowed: a JPEG, PNG or WebP file     */
+    const void *data;          /* borrowed: a JPEG, PNG, WebP or GIF file     */
     size_t      n;
     const char *field;         /* borrowed: "messages[0].content[1].image_url", for errors */
     const char *detail;        /* "low", "high", "auto"; NULL: auto      */

@@ -18,6 +18,7 @@ static const struct format formats[] = {
     [IMAGE_JPEG] = { "JPEG", jpeg_probe, jpeg_decode },
     [IMAGE_PNG]  = { "PNG", png_probe, png_decode },
     [IMAGE_WEBP] = { "WebP", webp_probe, webp_decode },
+    [IMAGE_GIF]  = { "GIF", gif_probe, gif_decode },
 };
 
 static enum image_format format_of(const uint8_t *p, size_t n)
@@ -25,6 +26,7 @@ static enum image_format format_of(const uint8_t *p, size_t n)
     if (n >= 3 && !memcmp(p, "\xff\xd8\xff", 3)) return IMAGE_JPEG;
     if (n >= 8 && !memcmp(p, "\x89PNG\r\n\x1a\n", 8)) return IMAGE_PNG;
     if (n >= 12 && !memcmp(p, "RIFF", 4) && !memcmp(p + 8, "WEBP", 4)) return IMAGE_WEBP;
+    if (n >= 6 && (!memcmp(p, "GIF87a", 6) || !memcmp(p, "GIF89a", 6))) return IMAGE_GIF;
     return IMAGE_UNKNOWN;
 }
 
@@ -33,7 +35,7 @@ int image_probe(const void *bytes, size_t n, struct image_info *info, struct err
     *info = (struct image_info){ .orientation = 1 };
     if (n == 0) return err_set(e, "the image is empty");
     info->format = format_of(bytes, n);
-    if (info->format == IMAGE_UNKNOWN) return err_set(e, "not a JPEG, PNG or WebP image");
+    if (info->format == IMAGE_UNKNOWN) return err_set(e, "not a JPEG, PNG, WebP or GIF image");
     const struct format *f = &formats[info->format];
     if (f->probe(bytes, n, info, e)) return err_prefix(e, "%s", f->name);
     if (info->width < 1 || info->height < 1)

@@ -23,9 +23,14 @@ int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struc
 
 struct span { const uint8_t *p; size_t n; };   /* borrowed bytes of the file; n = 0: there are none */
 
+int gif_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
+int gif_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e);
+
 /* The orientation (1..8) that an EXIF block, with or without "Exif\0\0" in
  * front, or else an XMP packet says; 1 when neither does or both are broken. */
 int image_orientation(struct span exif, struct span xmp);
+
+enum { PNG_SIGNATURE = 8, PNG_CHUNK = 12 /* length, type, checksum */ };
 
 /* Fills in the orientation from all chunks of a PNG file, and what finding it holds if that is more than decoding does. -1:
  * memory is out. */

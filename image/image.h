@@ -1,4 +1,4 @@
-/* image/image.h - bytes of a JPEG, PNG or WebP file -> RGB pixels -> resized
+/* image/image.h - bytes of a JPEG, PNG, WebP or GIF file -> RGB pixels -> resized
  * pixels, equal to the reference's.
  *
  *     struct image_info info; struct pixels px;
@@ -19,7 +19,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP };
+enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP, IMAGE_GIF };
 
 struct image_info {
     enum image_format format;

@@ -17,7 +17,7 @@
 
 #include <png.h>
 
-enum { SIGNATURE = 8, IHDR_INTERLACE = 28, IHDR_END = 33, CHUNK = 12 /* length, type, checksum */ };
+enum { IHDR_INTERLACE = 28, IHDR_END = 33 };
 
 /* libpng and zlib hold a few rows of at most eight bytes a pixel; an interlaced picture is whole only after its last pass. */
 static size_t png_holds(size_t width, size_t height, bool interlaced)
@@ -28,7 +28,7 @@ static size_t png_holds(size_t width, size_t height, bool interlaced)
 
 int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
-    if (n < IHDR_END || be32(p + SIGNATURE) != 13 || memcmp(p + SIGNATURE + 4, "IHDR", 4))
+    if (n < IHDR_END || be32(p + PNG_SIGNATURE) != 13 || memcmp(p + PNG_SIGNATURE + 4, "IHDR", 4))
         return err_set(e, "damaged or cut header");
     uint32_t w = be32(p + 16), h = be32(p + 20);
     if (w > INT32_MAX || h > INT32_MAX) return err_set(e, "damaged header");
@@ -123,7 +123,7 @@ static void read_header(png_structp png, png_infop info, struct job *j)
 static size_t most_for_a_row(size_t bytes)
 {
     enum { AHEAD = 16 << 10 };
-    return (bytes + bytes / 1000 + 16) * (1 + CHUNK) + AHEAD;
+    return (bytes + bytes / 1000 + 16) * (1 + PNG_CHUNK) + AHEAD;
 }
 
 static void read_row(png_structp png, struct job *j, int y, uint8_t *to)

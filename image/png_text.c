@@ -13,7 +13,7 @@
 
 #include <zlib.h>
 
-enum { SIGNATURE = 8, CHUNK = 12 /* length, type, checksum */, MAX_TEXT = 1 << 20, INFLATE = 64 << 10 /* zlib's own */ };
+enum { MAX_TEXT = 1 << 20, INFLATE = 64 << 10 /* zlib's own */ };
 
 struct text {
     struct span s;   /* as stored */
@@ -63,9 +63,9 @@ static void read_chunk(const uint8_t *type, struct span body, struct found *f)
 
 static void read_chunks(const uint8_t *p, size_t n, struct found *f)
 {
-    for (size_t at = SIGNATURE, len; n - at >= CHUNK; at += len + CHUNK) {
+    for (size_t at = PNG_SIGNATURE, len; n - at >= PNG_CHUNK; at += len + PNG_CHUNK) {
         len = be32(p + at);
-        if (len > n - at - CHUNK || !memcmp(p + at + 4, "IEND", 4)) break;
+        if (len > n - at - PNG_CHUNK || !memcmp(p + at + 4, "IEND", 4)) break;
         read_chunk(p + at + 4, (struct span){ p + at + 8, len }, f);
     }
 }

@@ -32,6 +32,7 @@ broken=$(
     only 'png\.h' 'image/png\.c'
     only 'zlib\.h' 'image/png_text\.c'
     only 'webp/.*\.h' 'image/webp\.c'
+    only 'gif_lib\.h' 'image/gif\.c'
     only 'utf8proc\.h' 'tokenizer/.*\.c'
     only 'pcre2\.h' 'tokenizer/.*\.c'
 )

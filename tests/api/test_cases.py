@@ -6,21 +6,31 @@ completion, "answer" holds members of it.
 """
 
 import base64
+import io
 import json
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from PIL import Image
 
 from conftest import data_url, png
 
 CASES = sorted((Path(__file__).parent / "cases").glob("*.json"))
+
+
+def as_gif(data):
+    out = io.BytesIO()
+    Image.open(io.BytesIO(data)).save(out, "GIF")
+    return out.getvalue()
+
 
 BASE64 = base64.b64encode(png(1)).decode()
 STANDS_FOR = {
     "@png": data_url(png(1)),
     "@octet-png": data_url(png(1), "application/octet-stream"),
     "@wrapped-png": "DATA:image/png;base64," + "\r\n".join(BASE64[i:i + 76] for i in range(0, len(BASE64), 76)),
+    "@gif": data_url(as_gif(png(1)), "image/gif"),
     "@percent-png": "data:image/png," + quote(png(1)),
     "@unpadded-png": " data:image/png; base64," + BASE64.rstrip("=") + "#screen",
     "@cut-png": data_url(png(1)[:200]),

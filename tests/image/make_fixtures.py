@@ -353,6 +353,84 @@ def webps():
     add("claims_16383.webp", bytes(big), error="WebP: 16383x16383 is larger than 4096 a side", accept_broken=True)
 
 
+# --- GIF ----------------------------------------------------------------------
+
+
+def lzw(indices, bits):
+    """Codes of single pixels, the table cleared before it makes them longer."""
+    clear = 1 << bits
+    codes, room = [], max(clear - 2, 1)
+    for i in range(0, len(indices), room):
+        codes += [clear, *indices[i : i + room]]
+    value = sum(c << (bits + 1) * i for i, c in enumerate([*codes, clear + 1]))
+    data = value.to_bytes((bits + 1) * (len(codes) + 1) // 8 + 1, "little")
+    return b"".join(bytes([len(data[i : i + 255])]) + data[i : i + 255] for i in range(0, len(data), 255)) + b"\0"
+
+
+def gif(indices, screen=None, at=(0, 0), table=None, local=None, transparent=None, interlaced=False, bits=8, background=0, before=b""):
+    h, w = indices.shape
+    kind = lambda t: 0x80 | (len(t) // 3).bit_length() - 2 if t else 0  # noqa: E731
+    out = b"GIF89a" + struct.pack("<HHBBB", *(screen or (w, h)), kind(table), background, 0) + (table or b"") + before
+    if transparent is not None:
+        out += b"!\xf9\x04" + bytes([1, 0, 0, transparent]) + b"\0"
+    out += b"," + struct.pack("<HHHHB", *at, w, h, kind(local) | (0x40 if interlaced else 0)) + (local or b"")
+    if interlaced:
+        indices = np.concatenate([indices[0::8], indices[4::8], indices[2::4], indices[1::2]])
+    return out + bytes([bits]) + lzw(indices.reshape(-1).tolist(), bits) + b";"
+
+
+def gifs():
+    rgb = base()
+    small = rgb[:13, :20]
+    index = (np.arange(13)[:, None] * 3 + np.arange(20)) % 8
+    table = bytes([10, 20, 30, 200, 0, 0, 0, 200, 0, 0, 0, 200, 90, 90, 0, 0, 90, 90, 90, 0, 90, 255, 255, 255])
+    other, ramp = table[::-1], bytes(i for i in range(8) for _ in range(3))
+    ahead = b"!\xfe\x05hello\0" + b"!\xff\x0bNETSCAPE2.0\x03\1\0\0\0" + b"!\x01\x02ab\x01c\0"
+    add("rgb.gif", saved(Image.fromarray(rgb), "GIF", interlace=False))
+    add("gray.gif", saved(Image.fromarray(rgb).convert("L"), "GIF"))
+    add("one_bit.gif", saved(Image.fromarray(rgb).convert("1"), "GIF"))
+    add("rgba.gif", saved(Image.fromarray(np.dstack([rgb, alpha_ramp()]), "RGBA"), "GIF"))
+    add("interlaced.gif", saved(Image.fromarray(rgb), "GIF", interlace=True))
+    frames = [Image.fromarray(v) for v in (small, 255 - small)]
+    add("animated.gif", saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50, loop=0, disposal=2))
+    add("one_pixel.gif", gif(index[:1, :1], table=table))
+    add("global.gif", gif(index, table=table, bits=3))
+    add("version_87.gif", gif(index, table=table).replace(b"GIF89a", b"GIF87a"))
+    add("local.gif", gif(index, table=table, local=other))
+    add("only_local.gif", gif(index, local=other, interlaced=True))
+    add("no_table.gif", gif(index * 30))
+    add("ramp.gif", gif(index * 30, table=ramp))
+    add("beyond_table.gif", gif(index, table=table[:12]))
+    add("beyond_local.gif", gif(index, table=table, local=other[:6]))
+    add("transparent.gif", gif(index, table=table, transparent=3))
+    add("transparent_gray.gif", gif(index * 30, transparent=60))
+    add("transparent_beyond.gif", gif(index, table=table[:12], transparent=200))
+    add("placed.gif", gif(index, (31, 25), (4, 7), table=table, background=5))
+    add("placed_transparent.gif", gif(index, (31, 25), (4, 7), table=table, transparent=2, interlaced=True))
+    add("placed_transparent_0.gif", gif(index, (31, 25), (4, 7), table=table, transparent=0))
+    add("beyond_screen.gif", gif(index, (10, 40), (4, 7), table=table))
+    add("no_screen.gif", gif(index, (0, 0), table=table))
+    for h in range(1, 10):
+        add(f"interlaced_{h}.gif", gif(index[:h, :5], table=table, interlaced=True))
+    add("extensions.gif", gif(index, table=table, transparent=1, before=ahead))
+    add("rubbish_between.gif", gif(index, table=table, before=b"\0\0x"))
+    good = gif(index, table=table)
+    add("no_trailer.gif", good[:-1])
+    add("no_terminator.gif", good[:-2])
+    add("cut.gif", good[:-60], error="GIF: premature end of data")
+    add("cut_block.gif", good[:-3], error="GIF: premature end of data")
+    add("cut_header.gif", good[:25], error="GIF: damaged or cut header")
+    add("cut_descriptor.gif", good[:42], error="GIF: premature end of the header")
+    add("no_frame.gif", good[: 13 + 24] + b";", error="GIF: no frame")
+    add("zero_frame.gif", gif(index[:0], (5, 5), table=table), error="GIF: a frame without pixels")
+    early = gif(index[:9], (20, 13), table=table)
+    add("end_too_soon.gif", early.replace(struct.pack("<HH", 20, 9), struct.pack("<HH", 20, 13)), error="GIF: premature end of data")
+    bad = bytearray(good)
+    bad[-40:-30] = b"\xff" * 10
+    add("damaged.gif", bytes(bad), error="GIF: damaged data")
+    add("claims_65535.gif", gif(index, (65535, 65535), table=table), error="GIF: 65535x65535 is larger than 4096 a side", accept_broken=True)
+
+
 # --- memory -------------------------------------------------------------------
 
 
@@ -374,6 +452,8 @@ def large_ones():
         "large_rgba16.png": png(np.dstack([rgb, a]).astype(int) * 257, 16, RGBA),
         "large_interlaced.png": png(rgb, 8, RGB, True),
         "large_interlaced_rgba.png": png(np.dstack([rgb, a]), 8, RGBA, True, before=chunk(b"eXIf", exif(8))),
+        "large.gif": saved(im, "GIF", interlace=False),
+        "large_interlaced.gif": saved(im, "GIF", interlace=True),
         "large_lossy.webp": saved(im, "WEBP", quality=60),
         "large_lossy_alpha.webp": saved(mixed, "WEBP", quality=60),
         "large_lossless.webp": saved(im, "WEBP", lossless=True),
@@ -384,8 +464,8 @@ def large_ones():
 
 def strangers():
     add("empty", b"", error="the image is empty")
-    add("text", b"Hello, this is no image at all.", error="not a JPEG, PNG or WebP image")
-    add("gif", saved(Image.fromarray(base(4, 4)), "GIF"), error="not a JPEG, PNG or WebP image", accept_broken=True)
+    add("text", b"Hello, this is no image at all.", error="not a JPEG, PNG, WebP or GIF image")
+    add("bmp", saved(Image.fromarray(base(4, 4)), "BMP"), error="not a JPEG, PNG, WebP or GIF image", accept_broken=True)
 
 
 # --- resizing -----------------------------------------------------------------
@@ -449,6 +529,7 @@ def main():
     scan_bomb()
     pngs()
     webps()
+    gifs()
     large_ones()
     strangers()
     if "--keep-resizes" in sys.argv:

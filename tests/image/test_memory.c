@@ -22,9 +22,17 @@ static void *calloc_or_fail(size_t n, size_t size) { return time_to_fail() ? NUL
 #define calloc calloc_or_fail
 #include "image/pixels.c"
 #include "image/png.c"
+#include "image/png_text.c"
 #include "image/resize.c"
 #include "image/taps.c"
 #include "image/webp.c"
+/* Names that it shares with others. */
+#define explain gif_explain
+#define find_frame gif_find_frame
+#define put_row gif_put_row
+#define read_bytes gif_read_bytes
+#define read_rows gif_read_rows
+#include "image/gif.c"
 #include "tests/suite.h"
 #undef malloc
 #undef calloc
@@ -50,7 +58,8 @@ static int resize_both(struct err *e)
 static int decode_files(struct err *e)
 {
     static const char *const names[] = { "orientation_6.webp", "lossy_alpha.webp", "animated_alpha.webp",
-                                         "rgba8.png", "rgba8_interlaced.png" };
+                                         "rgba8.png", "rgba8_interlaced.png", "raw_profile_compressed.png",
+                                         "placed.gif", "interlaced.gif" };
     static const struct image_limits limits = { 1 << 20, 4096, 1 << 24 };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[128];
