@@ -34,3 +34,13 @@ void budget_give(struct budget *b, size_t taken)
     pthread_cond_broadcast(&b->changed);
     pthread_mutex_unlock(&b->lock);
 }
+
+bool tally_take(struct tally *t, size_t n)
+{
+    if (atomic_fetch_add(&t->taken, n) + n <= t->size)
+        return true;
+    atomic_fetch_sub(&t->taken, n);
+    return false;
+}
+
+void tally_give(struct tally *t, size_t n) { atomic_fetch_sub(&t->taken, n); }

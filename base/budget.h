@@ -1,9 +1,14 @@
-/* base/budget.h - a number of bytes that several threads share: whoever needs
- * some waits until they are there, in order of arrival, so that a large demand
- * is not starved by small ones. A demand over the whole budget gets all of it. */
+/* base/budget.h - a number of bytes that several threads share.
+ *
+ * Of a budget, whoever needs some waits until they are there, in order of
+ * arrival, so that a large demand is not starved by small ones. A demand over
+ * the whole budget gets all of it. Of a tally, who asks for more than is left
+ * hears so at once. */
 #ifndef BASE_BUDGET_H
 #define BASE_BUDGET_H
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,5 +23,10 @@ void   budget_init(struct budget *b, size_t size);
 void   budget_free(struct budget *b);
 size_t budget_take(struct budget *b, size_t n);   /* waits; returns what was taken: give that back */
 void   budget_give(struct budget *b, size_t taken);
+
+struct tally { _Atomic size_t taken; size_t size; };
+
+bool tally_take(struct tally *t, size_t n);       /* false: so much is not left, and nothing was taken */
+void tally_give(struct tally *t, size_t n);
 
 #endif

@@ -25,6 +25,14 @@ void buf_clear(struct buf *b)
         b->data[0] = 0;
 }
 
+void buf_reuse(struct buf *b, size_t most)
+{
+    if (b->cap > most)
+        buf_free(b);
+    else
+        buf_clear(b);
+}
+
 /* Room for n more bytes and the NUL. */
 static bool reserve(struct buf *b, size_t n)
 {

@@ -25,6 +25,7 @@ void buf_add(struct buf *b, const void *data, size_t n);
 void buf_str(struct buf *b, const char *s);
 void buf_byte(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void buf_reuse(struct buf *b, size_t most); /* buf_clear(), but more than `most` bytes of memory are not kept */
 char *buf_take(struct buf *b); /* the bytes become the caller's (free()); NULL if failed */
 
 void buf_fail(struct buf *b, const struct buf *why); /* what was to be added is not there: fails as `why` did */

@@ -41,7 +41,8 @@ struct engine {
     struct prompt_limits limits;
     FILE          *trace;              /* owned; NULL: none */
     pthread_t      thread;
-    struct budget  decoding;           /* bytes for pixels of uploads, see plan.h */
+    struct budget  decoding;           /* bytes for uploads while they become pixels ... */
+    struct budget  pixels;             /* ... and for these, until their requests end; see plan.c */
 
     /* shared */
     struct engine_wake wake;           /* its lock also covers the three below */
@@ -178,7 +179,7 @@ static void open_pages(struct engine *g, const struct engine_options *opt)
 {
     const struct engine_plan *p = &g->setup.plan;
     pages_init(&g->pages, g->setup.sizes.kv_pages);
-    g->room = (struct room){ .free = opt->free_memory, .arg = opt->free_memory_arg, .promised = p->total - p->kv,
+    g->room = (struct room){ .free = opt->free_memory, .arg = opt->free_memory_arg, .promised = p->total - p->kv - p->requests - p->pixels,
                              .margin = room_margin(backend_cpu.memory(NULL)) };
     if (!p->discrete)
         pages_on_demand(&g->pages, more_pages, g);
@@ -205,7 +206,9 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     g->late = xcalloc((size_t)z->max_seqs, sizeof *g->late);
     buf_init(&g->delta, (size_t)1 << 26);
     budget_init(&g->decoding, g->setup.plan.image_peak);
+    budget_init(&g->pixels, g->setup.plan.pixels);
     g->limits.decoding = &g->decoding;
+    g->limits.pixels = &g->pixels;
     pthread_mutex_init(&g->wake.lock, NULL);
     pthread_cond_init(&g->wake.cond, NULL);
     pthread_mutex_init(&g->stats.lock, NULL);
@@ -238,6 +241,7 @@ void engine_close(struct engine *g)
     free(g->late);
     buf_free(&g->delta);
     budget_free(&g->decoding);
+    budget_free(&g->pixels);
     pthread_mutex_destroy(&g->wake.lock);
     pthread_cond_destroy(&g->wake.cond);
     pthread_mutex_destroy(&g->stats.lock);
@@ -615,6 +619,7 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
         reject(g, e, 503, "out_of_memory", "out of memory for this request");
         return NULL;
     }
+    r->answers = g->setup.opt.answers;
     request_set_ends(r, &g->ends, g->model->vocab);
     if (enqueue(g, r, e) < 0) {
         request_unref(r);

@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/budget.h"
 #include "base/buf.h"
 #include "base/err.h"
 
@@ -43,6 +44,8 @@ struct engine_options {        /* 0 or NULL: the default */
     size_t kv_bytes;           /* KV cache; 0: plan.c, usual_kv()                        */
     size_t image_cache_bytes;  /* encoded images kept; 0: plan.c, size_image_cache()     */
     size_t memory_bytes;       /* may use in all; 0: what is free, and at most 90 % of what the machine has */
+    size_t request_bytes;      /* that the caller takes beside the engine, for requests and answers; 0     */
+    struct tally *answers;     /* borrowed: counts what waits to be taken with request_next(), which is of request_bytes; NULL */
     size_t (*free_memory)(void *arg);   /* says what is free, from any thread; NULL: the machine is asked */
     void  *free_memory_arg;
     double gpu_memory_fraction;   /* of a GPU's free memory; 0.95                        */
@@ -69,12 +72,12 @@ struct engine_options {        /* 0 or NULL: the default */
 struct engine_plan {           /* bytes; what `openautoglm plan` prints */
     char   model_type[48], device[16], weights_dtype[16], kv_dtype[16];
     size_t n_params;
-    size_t weights, kv, image_cache, scratch, logits, image_peak, program;
+    size_t weights, kv, image_cache, scratch, logits, image_peak, pixels, requests, program;
     size_t kv_floor;           /* of kv: one whole context; on the host kv grows from nothing, as it is used */
     size_t total;              /* the sum                                */
     size_t floor;              /* the sum with kv_floor in the place of kv */
     size_t available;          /* what may be used                       */
-    bool   discrete;           /* the sum is a GPU's memory, without program and image_peak ...  */
+    bool   discrete;           /* the sum is a GPU's memory, without image_peak, pixels, requests and program ...  */
     size_t host, host_available;   /* ... which make this sum in the host's; else 0              */
     int    kv_tokens, kv_floor_tokens, max_num_seqs, max_model_len, max_batched_tokens;
     int    max_image_tokens;   /* of the largest image                   */

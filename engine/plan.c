@@ -83,6 +83,10 @@ static size_t size_images(struct setup *s, const struct model *m)
     /* Images that are being decoded: as much as the largest upload needs in the format that needs most, its result twice where
      * it is turned, and DECODE_ROWS for rows and tables. Others are decoded side by side within it. */
     s->plan.image_peak = (size_t)o->max_image_pixels * IMAGE_BYTES_PER_PIXEL + 2 * rgb + DECODE_ROWS;
+    size_t kept = s->device_resize ? s->device_resize : rgb, most = (size_t)o->max_num_seqs * kept;
+    size_t share = (s->plan.discrete ? s->plan.host_available : s->plan.available) / 16, least = (size_t)o->max_images * kept;
+    most = most < share ? most : share;
+    s->plan.pixels = most > least ? most : least;
     return encode + encode / 8;
 }
 
@@ -185,7 +189,8 @@ static void set_available(struct engine_plan *p, const struct engine_options *o,
 
 static void add_up(struct engine_plan *p)
 {
-    size_t device = p->weights + p->kv + p->image_cache + p->scratch + p->logits, host = p->image_peak + p->program;
+    size_t device = p->weights + p->kv + p->image_cache + p->scratch + p->logits;
+    size_t host = p->image_peak + p->pixels + p->requests + p->program;
     p->total = p->discrete ? device : device + host;
     p->floor = p->total - p->kv + p->kv_floor;
     p->host = p->discrete ? host : 0;
@@ -219,7 +224,8 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     s->sizes.max_images = o->max_images;
     s->sizes.no_graphs = o->no_graphs;
     s->sizes.max_len = o->max_model_len;
-    size_t host = p->image_peak + PROGRAM_BYTES + s->sizes.host, fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
+    p->requests = o->request_bytes;
+    size_t host = p->image_peak + p->pixels + p->requests + PROGRAM_BYTES + s->sizes.host, fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
     size_image_cache(s, m, p->available > fixed ? p->available - fixed : 0);
     fixed = p->weights + s->sizes.scratch + p->image_cache;
     fixed += p->discrete ? runner_staging_bytes(&s->sizes) : host + 2 * runner_staging_bytes(&s->sizes);
@@ -245,20 +251,20 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
 void setup_refusal(const struct setup *s, struct err *e)
 {
     const struct engine_plan *p = &s->plan;
-    const char *model = s->opt.model_dir, *advice = "lower --max-model-len, --max-num-seqs or --max-pixels";
+    const char *model = s->opt.model_dir, *advice = "lower --max-model-len, --max-num-seqs, --max-pixels, --max-image-pixels or --max-body-bytes";
     if (p->discrete && p->total > p->available)
         err_set(e, "%s does not fit into the GPU: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch "
                    "%zu), %zu MiB may be used; %s",
                 model, p->total / MIB, p->weights / MIB, p->kv / MIB, p->kv_tokens, p->image_cache / MIB,
                 (p->scratch + p->logits) / MIB, p->available / MIB, advice);
     else if (p->discrete)
-        err_set(e, "the host's memory does not suffice: %zu MiB needed for the program and for decoding images, %zu MiB may be "
-                   "used; lower --max-image-pixels", p->host / MIB, p->host_available / MIB);
+        err_set(e, "the host's memory does not suffice: %zu MiB needed for the program, requests and decoding images, %zu MiB may "
+                   "be used; lower --max-image-pixels or --max-body-bytes", p->host / MIB, p->host_available / MIB);
     else
-        err_set(e, "%s does not fit: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch %zu, program "
-                   "and image decoding %zu), %zu MiB may be used; %s",
+        err_set(e, "%s does not fit: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch %zu, requests "
+                   "%zu, program and image decoding %zu), %zu MiB may be used; %s",
                 model, p->total / MIB, p->weights / MIB, p->kv / MIB, p->kv_tokens, p->image_cache / MIB,
-                (p->scratch + p->logits) / MIB, (p->program + p->image_peak) / MIB, p->available / MIB, advice);
+                (p->scratch + p->logits) / MIB, p->requests / MIB, (p->program + p->image_peak + p->pixels) / MIB, p->available / MIB, advice);
     if (e)
         snprintf(e->code, sizeof e->code, "does_not_fit");
 }

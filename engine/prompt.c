@@ -17,6 +17,8 @@ void prompt_free(struct prompt *p)
             passes_free(p->images[i].passes);
         free(p->images[i].passes);
     }
+    if (p->n_pixels)
+        budget_give(p->pixels, p->n_pixels);
     free(p->images);
     free(p->ids);
     free(p->pos);
@@ -233,15 +235,30 @@ static int decode_image(struct prompt_image *out, const struct prompt_limits *li
     return 0;
 }
 
+/* Takes what the pixels of all images together may need, waiting for requests that end: none is waited for while others are
+ * held. */
+static void take_pixels(struct prompt *p, const struct prompt_limits *limits)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < p->n_images; i++) {
+        const struct prompt_image *image = &p->images[i];
+        bytes += 3 * (image->passes ? (size_t)image->info.width * (size_t)image->info.height
+                                    : (size_t)image->plan.width * (size_t)image->plan.height);
+    }
+    p->pixels = limits->pixels;
+    p->n_pixels = bytes ? budget_take(p->pixels, bytes) : 0;
+}
+
 static int decode_images(struct prompt *p, const struct prompt_limits *limits, const struct chat *chat,
                          struct prompt_stats *stats, struct err *e)
 {
-    for (int i = 0; i < chat->n_images; i++) {
-        struct prompt_image *out = &p->images[i];
-        if ((limits->device_resize && ask_device(out, limits->device_resize, e) < 0) ||
-            decode_image(out, limits, &chat->images[i], stats, e) < 0)
+    for (int i = 0; i < chat->n_images; i++)
+        if (limits->device_resize && ask_device(&p->images[i], limits->device_resize, e) < 0)
             return blame_image(chat, i, e);
-    }
+    take_pixels(p, limits);
+    for (int i = 0; i < chat->n_images; i++)
+        if (decode_image(&p->images[i], limits, &chat->images[i], stats, e) < 0)
+            return blame_image(chat, i, e);
     return 0;
 }
 

@@ -26,10 +26,13 @@ struct prompt {
     int next_pos;              /* of the first token of the answer             */
     struct prompt_image *images;   /* owned */
     int n_images;
+    struct budget *pixels;         /* borrowed: what the images' pixels were taken from ... */
+    size_t n_pixels;               /* ... and how many bytes they are; 0: none yet          */
 };
 
 struct prompt_limits {
     struct budget *decoding;       /* borrowed: bytes that all threads together may use for decoding */
+    struct budget *pixels;         /* borrowed: likewise for what it makes, until the request ends */
     struct image_limits upload;
     struct image_options image;    /* the server's */
     int max_images, max_len;       /* tokens of the prompt: one must be left for the answer */

@@ -85,10 +85,19 @@ void request_set_ends(struct request *r, const struct ends *model, int vocab)
             ends_add(r->ends, &r->n_ends, r->params.stop_ids[i]);
 }
 
+/* What waited is the client's now, or nobody's. */
+static void forget_counted(struct request *r)
+{
+    if (r->n_counted)
+        tally_give(r->answers, r->n_counted);
+    r->n_counted = 0;
+}
+
 void request_unref(struct request *r)
 {
     if (atomic_fetch_sub(&r->refs, 1) > 1)
         return;
+    forget_counted(r);
     if (r->fd >= 0)
         close(r->fd);
     for (int i = 0; i < r->params.n_stop; i++)
@@ -133,6 +142,12 @@ static void signal_client(const struct request *r)
  * error. */
 static void append(struct request *r, const struct buf *text, const struct token_logprob *lp)
 {
+    size_t n = (text ? text->len : 0) + (lp ? sizeof *lp : 0);
+    if (r->answers && !tally_take(r->answers, n)) {
+        r->text.failed = r->text.starved = true;
+        return;
+    }
+    r->n_counted += r->answers ? n : 0;
     if (text && !buf_ok(text))
         buf_fail(&r->text, text);
     else if (text && text->len)
@@ -202,6 +217,7 @@ int request_next(struct request *r, struct event *out)
     uint64_t drained;
     *out = (struct event){ 0 };
     pthread_mutex_lock(&r->lock);
+    forget_counted(r);
     int have = buf_ok(&r->text) && (r->n_tokens || r->text.len || r->n_logprobs);
     if (have && !(r->ended && r->end.kind == EVENT_ERROR)) {
         out->kind = EVENT_DELTA;

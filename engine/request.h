@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/budget.h"
 #include "engine/detok.h"
 #include "engine/ends.h"
 #include "engine/engine.h"
@@ -27,6 +28,8 @@ struct request {
     struct token_logprob *logprobs;    /* likewise                                */
     size_t n_logprobs, cap_logprobs;
     int    n_tokens;               /* likewise                                    */
+    struct tally *answers;         /* borrowed: where text and logprobs that wait are counted; NULL: nowhere */
+    size_t n_counted;              /* bytes of them                               */
     struct event end;              /* kind EVENT_END or EVENT_ERROR once ended    */
     bool   ended, end_taken;
     struct engine_wake *wake;      /* borrowed: tells the engine of a cancel      */

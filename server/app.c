@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/fields.h"
 
 void app_init(struct app *a, const struct config *cfg)
 {
@@ -20,12 +21,23 @@ void app_init(struct app *a, const struct config *cfg)
     a->input_free = cfg->input_threads > 0 ? (int)cfg->input_threads : cores > 0 ? (int)cores : 1;
     pthread_mutex_init(&a->input_lock, NULL);
     pthread_cond_init(&a->input_cond, NULL);
+    pthread_mutex_init(&a->reply_lock, NULL);
+    budget_init(&a->json, fields_room((size_t)cfg->max_body_bytes));
+    a->short_json.size = APP_SHORT_JSON;
+    a->answers.size = (size_t)cfg->max_body_total;
+}
+
+size_t app_bytes(const struct config *cfg)
+{
+    return fields_room((size_t)cfg->max_body_bytes) + APP_SHORT_JSON + 2 * (size_t)cfg->max_body_total;
 }
 
 void app_free(struct app *a)
 {
     if (a->loaded_fd >= 0)
         close(a->loaded_fd);
+    budget_free(&a->json);
+    pthread_mutex_destroy(&a->reply_lock);
     pthread_mutex_destroy(&a->input_lock);
     pthread_cond_destroy(&a->input_cond);
 }
@@ -113,6 +125,24 @@ bool app_input_enter(struct app *a, struct exchange *x)
     x->has_input = alive;
     pthread_mutex_unlock(&a->input_lock);
     return alive;
+}
+
+bool app_parsing_enter(struct app *a, struct exchange *x)
+{
+    size_t bytes = fields_bytes(x->body, x->n_body);
+    x->parses_short = x->n_body <= APP_LONG_BODY && tally_take(&a->short_json, bytes);
+    x->parsing = x->parses_short ? bytes : budget_take(&a->json, bytes);
+    return x->n_body <= APP_LONG_BODY || app_input_enter(a, x);
+}
+
+void app_parsing_leave(struct app *a, struct exchange *x)
+{
+    if (x->parses_short)
+        tally_give(&a->short_json, x->parsing);
+    else if (x->parsing)
+        budget_give(&a->json, x->parsing);
+    x->parses_short = false;
+    x->parsing = 0;
 }
 
 void app_input_leave(struct app *a, struct exchange *x)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "base/budget.h"
 #include "base/err.h"
 #include "config/options.h"
 #include "engine/engine.h"
@@ -22,6 +23,7 @@ enum app_state {
 enum {
     APP_ROUTES = 32, APP_STATUSES = 24,
     APP_LONG_BODY = 64 << 10,  /* bytes; JSON may take forty times as many when it is parsed */
+    APP_SHORT_JSON = 32 << 20, /* bytes for the JSON of all shorter ones                     */
 };
 
 struct app {
@@ -37,6 +39,10 @@ struct app {
     pthread_mutex_t           input_lock; /* of input_free                                         */
     pthread_cond_t            input_cond;
     int                       input_free; /* requests whose images may be decoded now              */
+    struct tally              short_json; /* bytes of the JSON of short bodies, ...                */
+    struct budget             json;       /* ... and of all others: the values, then decoded files */
+    struct tally              answers;    /* bytes of answers, as far as they were not sent        */
+    pthread_mutex_t           reply_lock; /* whoever holds it may hold its answer twice            */
     _Atomic uint64_t          http_requests[APP_ROUTES][APP_STATUSES];   /* see metrics.c          */
 };
 
@@ -61,7 +67,16 @@ void app_leave(struct app *a);
  * only a few requests at a time (once is enough for all that x does). Returns
  * false when the client went away or the server stops. */
 bool app_input_enter(struct app *a, struct exchange *x);
+
 void app_input_leave(struct app *a, struct exchange *x);     /* if it has entered */
+
+/* Before x's body is parsed: waits for the memory that its JSON may take, then enters as above if the body is long.
+ * To be left, whatever the answer, once neither the JSON nor a file of it is there any more. */
+bool app_parsing_enter(struct app *a, struct exchange *x);
+void app_parsing_leave(struct app *a, struct exchange *x);
+
+/* Bytes that requests and answers may take in all, beside images. */
+size_t app_bytes(const struct config *cfg);
 
 const char *app_model_name(const struct app *a);                     /* the one that replies carry */
 bool        app_knows_model(const struct app *a, const char *name);

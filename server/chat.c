@@ -189,7 +189,7 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
     struct err          e = { 0 };
     struct prompt      *p = NULL;
     struct generation  *made = NULL;
-    if ((x->n_body <= APP_LONG_BODY || app_input_enter(a, x)) && parse(a, g, x, &q, &e) == 0)
+    if (app_parsing_enter(a, x) && parse(a, g, x, &q, &e) == 0)
         p = make_prompt(a, g, x, &q, &e);
     app_input_leave(a, x);
     if (p)
@@ -200,6 +200,7 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
         x->broken = true;
     messages_free(&q.messages);
     json_decref(q.root);
+    app_parsing_leave(a, x);
     return made;
 }
 

@@ -20,6 +20,9 @@ int command_options(struct config *c, unsigned groups, const char *usage, int ar
  * the program's folder, or below /usr/share. -1: there is none. */
 int command_find_model(struct config *c, struct err *e);
 
+/* Fills c->max_body_total if no option did. */
+void command_size_bodies(struct config *c);
+
 void command_engine_options(const struct config *c, struct engine_options *out);
 
 /* A warning that names the options which the planned device ignores. */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "server/app.h"
 #include "server/command.h"
 #include "server/reply.h"
 
@@ -67,7 +68,9 @@ int command_plan(int argc, char **argv)
         return rc;
     rc = command_find_model(&c, &e);
     if (rc == 0) {
+        command_size_bodies(&c);
         command_engine_options(&c, &opt);
+        opt.request_bytes = app_bytes(&c);
         rc = engine_plan(&opt, &p, &e);
     }
     if (rc != 0) {
@@ -81,13 +84,15 @@ int command_plan(int argc, char **argv)
             { "image cache", "encoded images", p.image_cache, ANYWHERE },
             { "scratch", "of the largest step", p.scratch, ANYWHERE },
             { "logits", "of a step's last tokens", p.logits, ANYWHERE },
-            { "image peak", p.discrete ? "in the host: requests being read, images being decoded"
-                                       : "requests being read, images being decoded", p.image_peak, ANYWHERE },
+            { "image peak", p.discrete ? "in the host: images being decoded" : "images being decoded", p.image_peak, ANYWHERE },
+            { "pixels", p.discrete ? "in the host: of requests' images" : "of requests' images", p.pixels, ANYWHERE },
+            { "requests", p.discrete ? "in the host: bodies, their JSON and files, answers (--max-body-total, --max-body-bytes)"
+                                     : "bodies, their JSON and files, answers (--max-body-total, --max-body-bytes)", p.requests, ANYWHERE },
             { "program", p.discrete ? "in the host: code, libraries, threads" : "code, libraries, threads", p.program, ANYWHERE },
             { "total", p.discrete ? "in the GPU" : "at most", p.total, ANYWHERE },
             { "floor", "with keys and values of one whole context", p.floor, ON_HOST },
             { "available", p.discrete ? "may be used (--gpu-memory-fraction)" : "may be used (--memory-bytes)", p.available, ANYWHERE },
-            { "host", "image peak and program", p.host, ON_GPU },
+            { "host", "image peak, pixels, requests and program", p.host, ON_GPU },
             { "host available", "may be used (--memory-bytes)", p.host_available, ON_GPU },
         };
         (c.json ? print_json : print_table)(&p, c.model, row, sizeof row / sizeof *row);

@@ -208,6 +208,7 @@ static struct http *start_http(struct app *a, struct err *e)
         .read_timeout = c->read_timeout,
         .write_timeout = c->write_timeout,
         .max_body_total = (size_t)c->max_body_total,
+        .answers = &a->answers,
         .ctx = a,
         .begin = routes_begin,
         .handle = routes_handle,
@@ -239,6 +240,8 @@ static int serve(struct server *s, struct err *e)
     struct engine_options opt;
     struct engine_plan    plan;
     command_engine_options(s->app.cfg, &opt);
+    opt.request_bytes = app_bytes(s->app.cfg);
+    opt.answers = &s->app.answers;
     if (engine_plan(&opt, &plan, e) != 0)
         return EXIT_USAGE;
     if (!plan.fits)
@@ -276,6 +279,7 @@ int command_serve(int argc, char **argv)
         rc = EXIT_USAGE;
     } else {
         name_model(&cfg);
+        command_size_bodies(&cfg);
         prepare_process();
         app_init(&s.app, &cfg);
         start_signal_thread(&s);

@@ -29,7 +29,7 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
     json_t            *root = NULL;
     bool               special = true;
     params_default(g, &s.params);
-    if (x->n_body > APP_LONG_BODY && !app_input_enter(a, x))
+    if (!app_parsing_enter(a, x))
         x->broken = true;
     else if ((root = fields_parse(x->body, x->n_body, &e)) != NULL && check_model(a, root, &e) == 0 &&
              sampling_parse(&s, root, false, &e) == 0 && member_bool(root, "", "add_special_tokens", &special, &e) == 0 &&
@@ -44,6 +44,7 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
     else if (!x->broken)
         reply_error(x, &e);
     json_decref(root);
+    app_parsing_leave(a, x);
     return made;
 }
 

@@ -38,7 +38,7 @@ void exchange_free(struct exchange *x)
     exchange_drop_body(x);
     buf_free(&x->reply);
     buf_free(&x->headers);
-    atomic_fetch_sub(&x->all->answer_total, x->answer_held);
+    exchange_hold(x, 0);
     free(x->head_bytes);
     free(x);
 }
@@ -89,7 +89,7 @@ void exchange_drop_body(struct exchange *x)
     free(x->body);
     x->body = NULL;
     x->n_body = x->cap_body = 0;
-    atomic_fetch_sub(&x->all->body_total, x->reserved);
+    tally_give(&x->all->bodies, x->reserved);
     x->reserved = 0;
 }
 
@@ -112,14 +112,11 @@ static void reserve_body(struct exchange *x, size_t n)
 {
     if (n <= x->cap_body)
         return;
-    struct exchanges *all = x->all;
     if (n > x->max_body) {
         exchange_refuse(x, 413, "request_too_large", "the request body is too large");
         return;
     }
-    size_t more = n - x->reserved;
-    if (atomic_fetch_add(&all->body_total, more) + more > all->max_total) {
-        atomic_fetch_sub(&all->body_total, more);
+    if (!tally_take(&x->all->bodies, n - x->reserved)) {
         exchange_refuse(x, 503, "overloaded", "too many request bodies are being read");
         exchange_add_header(x, "Retry-After", "1");
         return;
@@ -190,17 +187,22 @@ enum wait_result exchange_wait(struct exchange *x, int fd, double seconds)
     }
 }
 
+bool exchange_hold(struct exchange *x, size_t n)
+{
+    if (n > x->answer_held && !tally_take(x->all->answers, n - x->answer_held))
+        return false;
+    if (n < x->answer_held)
+        tally_give(x->all->answers, x->answer_held - n);
+    x->answer_held = n;
+    return true;
+}
+
 /* An answer stays here until its client has taken it, however slowly. */
 void exchange_hold_answer(struct exchange *x)
 {
-    struct exchanges *all = x->all;
-    size_t            n = x->reply.len;
     exchange_drop_body(x);
-    if (atomic_fetch_add(&all->answer_total, n) + n <= all->max_total) {
-        x->answer_held = n;
+    if (exchange_hold(x, x->reply.len))
         return;
-    }
-    atomic_fetch_sub(&all->answer_total, n);
     buf_free(&x->reply);
     exchange_refuse(x, 503, "overloaded", "too many answers are waiting for their clients");
     exchange_add_header(x, "Retry-After", "1");

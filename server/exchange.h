@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/budget.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "server/framing.h"
@@ -26,8 +27,8 @@ struct stream {
 
 /* What the exchanges of a server share. */
 struct exchanges {
-    size_t max_total;          /* bytes of all bodies held at one time; and of all answers */
-    _Atomic size_t body_total, answer_total;
+    struct tally  bodies;      /* bytes of all requests that are being read */
+    struct tally *answers;     /* borrowed: likewise of all answers, as far as they were not sent */
     int    stop_fd;            /* borrowed; readable once the server stops */
     struct connections *connections;       /* borrowed */
 };
@@ -49,6 +50,8 @@ struct exchange {              /* belongs to its connection's thread */
     bool        broken;        /* the client went away, or the answer could not be sent whole */
     void       *user;          /* of the handlers                                 */
     bool        has_input;     /* likewise: app_input_enter()                     */
+    size_t      parsing;       /* likewise: app_parsing_enter()                   */
+    bool        parses_short;
     /* http.c's and exchange.c's own */
     struct exchanges  *all;
     struct connection *conn;
@@ -56,7 +59,7 @@ struct exchange {              /* belongs to its connection's thread */
     char          *head_bytes; /* owned; what `head` points into                  */
     struct framing framing;    /* how much of the body is still to come           */
     size_t  max_body, cap_body, reserved;
-    size_t  answer_held;       /* this answer's share of all that are held        */
+    size_t  answer_held;       /* bytes of this answer, as far as they were not sent */
     bool    refused;           /* answered before the body was read: the rest of it is thrown away */
 };
 
@@ -77,6 +80,9 @@ bool exchange_is_extra(struct exchange *x);
 
 /* The body is not needed any more: its memory and its share of the total are given back. */
 void exchange_drop_body(struct exchange *x);
+
+/* The answer takes n bytes now, as far as it was not sent; false: all answers together would take too many. */
+bool exchange_hold(struct exchange *x, size_t n);
 
 /* ---- for http.c ---- */
 

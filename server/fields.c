@@ -28,6 +28,37 @@ static int wrong_type(struct err *e, const char *at, const char *name, const cha
     return fields_wrong(e, "invalid_type", at, name, "must be %s, not %s", wanted, is);
 }
 
+size_t fields_room(size_t n) { return 2 * n + (size_t)FIELDS_VALUES * FIELDS_VALUE_BYTES; }
+
+/* Behind the string whose first character is s[i]; n: it has no end. A quote with an odd number of backslashes before it is
+ * a part of the string. */
+static size_t skip_string(const char *s, size_t i, size_t n)
+{
+    for (size_t begin = i; i < n; i++) {
+        const char *quote = memchr(s + i, '"', n - i);
+        if (!quote)
+            return n;
+        i = (size_t)(quote - s);
+        size_t escapes = 0;
+        while (i - escapes > begin && s[i - escapes - 1] == '\\')
+            escapes++;
+        if (escapes % 2 == 0)
+            return i + 1;
+    }
+    return n;
+}
+
+size_t fields_bytes(const char *body, size_t n)
+{
+    size_t values = 1;             /* each other one comes after one of these; so may do others */
+    for (size_t i = 0; i < n;) {
+        char c = body[i++];
+        values += c == ',' || c == '[' || c == '{';
+        i = c == '"' ? skip_string(body, i, n) : i;
+    }
+    return 2 * n + (values < FIELDS_VALUES ? values : FIELDS_VALUES) * FIELDS_VALUE_BYTES;
+}
+
 json_t *fields_parse(const char *body, size_t n, struct err *e)
 {
     struct json_limits limits = FIELDS_LIMITS;

@@ -15,7 +15,13 @@
 #include "base/json.h"
 
 /* Of a request's body; "[],[],": three bytes that become a hundred in memory. */
-#define FIELDS_LIMITS { .depth = 128, .values = 400000 }
+enum { FIELDS_VALUES = 400000, FIELDS_VALUE_BYTES = 384 };
+#define FIELDS_LIMITS { .depth = 128, .values = FIELDS_VALUES }
+
+/* Bytes that the JSON of this body may take when it is parsed: every string once, and once more where it has escapes (or its
+ * file, where it is an image), and the values. And of any body of n bytes. */
+size_t fields_bytes(const char *body, size_t n);
+size_t fields_room(size_t n);
 
 /* The request's body as a JSON object, or NULL: not JSON, too deep, not an object, no memory. */
 json_t *fields_parse(const char *body, size_t n, struct err *e);

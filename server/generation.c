@@ -62,6 +62,29 @@ static void log_end(const struct generation *q)
               end->finish == FINISH_LENGTH ? "length" : end->finish == FINISH_STOP ? "stop" : "cancelled");
 }
 
+static void overloaded_error(struct err *e)
+{
+    err_set(e, "too many answers are waiting for their clients");
+    e->status = 503;
+    snprintf(e->code, sizeof e->code, "overloaded");
+}
+
+/* Counts what was taken and not sent yet among all answers. Where they are too many, this one ends with an error. */
+static void count_answer(struct generation *q)
+{
+    if (exchange_hold(q->x, q->text.len + logprobs_bytes(&q->probs)))
+        return;
+    if (q->ended)
+        event_free(&q->end);
+    buf_free(&q->text);
+    logprobs_free(&q->probs);
+    exchange_hold(q->x, 0);
+    q->ended = true;
+    q->end = (struct event){ .kind = EVENT_ERROR };
+    overloaded_error(&q->end.err);
+    log_end(q);
+}
+
 /* Takes the events that wait; returns how many. */
 static int take_events(struct generation *q)
 {
@@ -83,6 +106,8 @@ static int take_events(struct generation *q)
         q->usage.cached = ev.cached_tokens;
         log_end(q);
     }
+    if (n > 0)
+        count_answer(q);
     return n;
 }
 
@@ -125,6 +150,26 @@ static const struct err *failure(const struct generation *q, struct err *room)
 
 /* ---- the whole answer ---- */
 
+/* The reply, and then no more of what it was made from. It is there twice for a moment: of one answer at a time. */
+static void write_answer(struct generation *q)
+{
+    struct exchange *x = q->x;
+    struct err       e;
+    pthread_mutex_lock(&q->app->reply_lock);
+    if (exchange_hold(x, 2 * x->answer_held)) {
+        x->status = 200;
+        reply_answer(&x->reply, &q->head, q->text.data ? q->text.data : "", q->text.len, q->logprobs ? &q->probs : NULL,
+                     &q->end);
+    } else {
+        overloaded_error(&e);
+        reply_error(x, &e);
+    }
+    buf_free(&q->text);
+    logprobs_free(&q->probs);
+    exchange_hold(x, x->reply.len < x->answer_held ? x->reply.len : x->answer_held);
+    pthread_mutex_unlock(&q->app->reply_lock);
+}
+
 static void answer(struct generation *q)
 {
     struct exchange *x = q->x;
@@ -144,9 +189,7 @@ static void answer(struct generation *q)
         reply_error(x, bad);
         return;
     }
-    x->status = 200;
-    reply_answer(&x->reply, &q->head, q->text.data ? q->text.data : "", q->text.len, q->logprobs ? &q->probs : NULL,
-                 &q->end);
+    write_answer(q);
 }
 
 /* ---- the stream ---- */

@@ -53,6 +53,7 @@
 enum {
     DISCARD_BYTES  = 256 << 20, /* of a refused body, read and thrown away before the answer */
     PIECE_BYTES    = 256 << 20, /* of one piece of a stream                                  */
+    KEPT_BYTES     = 64 << 10,  /* for the next piece                                        */
     HEADERS_BYTES  = 16 << 10,  /* of an answer's head                                       */
     LINGER_SECONDS = 5,         /* for a client that still sends to see its answer           */
 };
@@ -288,7 +289,7 @@ static int send_stream(struct exchange *x)
     struct buf piece;
     buf_init(&piece, PIECE_BYTES);
     while (rc == 0 && more) {
-        buf_clear(&piece);
+        buf_reuse(&piece, KEPT_BYTES);
         connection_phase(x->conn, PHASE_WORK);
         int left = x->stream.more(x->stream.state, &piece);
         if (left < 0 || !buf_ok(&piece) || x->broken) {
@@ -439,7 +440,8 @@ struct http *http_start(const struct http_options *opt, struct err *e)
     struct http *h = xcalloc(1, sizeof *h);
     h->opt = *opt;
     h->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    h->exchanges.max_total = opt->max_body_total;
+    h->exchanges.bodies.size = opt->max_body_total;
+    h->exchanges.answers = opt->answers;
     h->exchanges.stop_fd = h->stop_fd;
     h->exchanges.connections = &h->connections;
     h->listen_fd = h->stop_fd < 0 ? err_set(e, "eventfd: %s", strerror(errno))

@@ -23,7 +23,8 @@ struct http_options {
     int     port;              /* 0: any free one                                 */
     int     max_connections;
     double  idle_timeout, read_timeout, write_timeout;   /* seconds               */
-    size_t  max_body_total;    /* bytes of all bodies held at one time; and of all answers */
+    size_t  max_body_total;    /* bytes of all bodies held at one time */
+    struct tally *answers;     /* borrowed: counts the bytes of all answers that were not sent */
     void   *ctx;               /* given to the three functions                    */
     size_t (*begin)(void *ctx, struct exchange *x);      /* returns the body's limit */
     void   (*handle)(void *ctx, struct exchange *x);

@@ -10,7 +10,7 @@
 
 #include "base/utf8.h"
 
-enum { LOGPROBS_BYTES = 192 << 20, TOKEN_BYTES = 4096 };
+enum { LOGPROBS_BYTES = 192 << 20, KEPT_BYTES = 64 << 10 /* between two pieces of a stream */, TOKEN_BYTES = 4096 };
 
 void json_write_string(struct buf *out, const char *s, size_t n)
 {
@@ -110,8 +110,13 @@ void logprobs_free(struct answer_logprobs *l)
 void logprobs_clear(struct answer_logprobs *l)
 {
     for (int i = 0; i < 4; i++)
-        buf_clear(&l->list[i]);
+        buf_reuse(&l->list[i], KEPT_BYTES);
     l->n = 0;
+}
+
+size_t logprobs_bytes(const struct answer_logprobs *l)
+{
+    return l->list[0].len + l->list[1].len + l->list[2].len + l->list[3].len;
 }
 
 /* JSON has no infinity; OpenAI writes -9999 for "impossible". */

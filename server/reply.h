@@ -35,6 +35,7 @@ struct answer_logprobs {
 void logprobs_init(struct answer_logprobs *l);
 void logprobs_free(struct answer_logprobs *l);
 void logprobs_clear(struct answer_logprobs *l);
+size_t logprobs_bytes(const struct answer_logprobs *l);
 void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t, int n, bool chat);
 
 /* The whole answer. logprobs: NULL if not asked for. `end` is the EVENT_END. */

@@ -96,11 +96,12 @@ static void with_engine(struct app *a, struct exchange *x, void (*work)(struct a
     struct engine *g = app_await_engine(a, x, &e);
     if (!g && !x->broken)
         reply_error(x, &e);
-    else if (g && x->n_body > APP_LONG_BODY && !app_input_enter(a, x))
+    else if (g && !app_parsing_enter(a, x))
         x->broken = true;
     else if (g)
         work(a, g, x);
     app_input_leave(a, x);
+    app_parsing_leave(a, x);
 }
 
 void tokenize_post(struct app *a, struct exchange *x) { with_engine(a, x, tokenize); }

@@ -108,7 +108,7 @@ def test_plan():
     r = run("plan")
     assert r.returncode == 0 and "weights" in r.stdout and "It fits." in r.stdout
     p = json.loads(run("plan", "--json", "--device", "cpu").stdout)
-    parts = ("weights", "kv", "image_cache", "scratch", "logits", "image_peak", "program")
+    parts = ("weights", "kv", "image_cache", "scratch", "logits", "image_peak", "pixels", "requests", "program")
     assert p["fits"] and p["total_bytes"] == sum(p[k + "_bytes"] for k in parts) and p["total_bytes"] < p["available_bytes"]
     assert p["kv_floor_tokens"] == p["max_model_len"] and p["kv_floor_bytes"] * p["kv_tokens"] == p["kv_bytes"] * p["kv_floor_tokens"]
     assert p["floor_bytes"] == p["total_bytes"] - p["kv_bytes"] + p["kv_floor_bytes"] and " floor " in r.stdout

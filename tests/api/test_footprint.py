@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from conftest import BIN, MODEL, PATIENCE, ask, data_url
+from conftest import BIN, MODEL, PATIENCE, ask, data_url, png
 
 pytestmark = pytest.mark.skipif("TEST_SLOW" in os.environ, reason="the sanitizers' own memory is not what is meant")
 MIB = 1 << 20
@@ -62,3 +62,16 @@ def test_memory_of_large_requests_goes_back(start):
     while memory(s)["RssAnon"] > before + 24 * MIB:
         assert time.monotonic() < end, f"{(memory(s)['RssAnon'] - before) / MIB:.0f} MiB are kept"
         time.sleep(0.1)
+
+
+def test_the_plan_is_the_ceiling_under_load(start):
+    """Large uploads and screenshots at the same time: some are refused, but memory never passes what was planned."""
+    limits = "--max-body-bytes", "32M", "--max-body-total", "64M"
+    s = start(*limits)
+    large, screens = [question(noise(seed, 2400)) for seed in range(6)], [question(png(n, (1080, 2400))) for n in range(24)]
+    with ThreadPoolExecutor(30) as pool:
+        told = list(pool.map(lambda q: s.post("/v1/chat/completions", q), large + screens))
+    for status, answer in told:
+        assert status == 200 or (status == 503 and answer["error"]["code"] == "overloaded"), answer
+    assert [status for status, _ in told].count(200) >= 8
+    assert memory(s)["VmHWM"] <= plan(*limits)["total_bytes"]

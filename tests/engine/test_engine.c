@@ -265,6 +265,31 @@ START_TEST(memory_that_is_not_there_is_told_with_503)
 }
 END_TEST
 
+/* What a client does not take is counted; where it is too much the answer ends with an error, and gives back what it had. */
+START_TEST(answers_that_nobody_takes_are_counted)
+{
+    struct tally answers = { .size = 3 * sizeof(struct token_logprob) };
+    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 2, .answers = &answers });
+    struct request *r = submit(g, 0);
+    struct event ev = { 0 };
+    struct engine_stats s = { 0 };
+    for (int i = 0; i < 12000 && s.finished_error + s.finished_length == 0; i++, usleep(10000))
+        engine_stats(g, &s);
+    ck_assert_int_eq(request_next(r, &ev), 1);
+    ck_assert_int_eq(ev.kind, EVENT_ERROR);
+    ck_assert_int_eq(ev.err.status, 503);
+    event_free(&ev);
+    request_free(r);
+    ck_assert_uint_eq(atomic_load(&answers.taken), 0);
+    answers.size = 1 << 20;
+    struct answer a = collect(submit(g, 0));
+    assert_same(&a, &alone[0], 0);
+    free(a.text);
+    engine_close(g);
+    ck_assert_uint_eq(atomic_load(&answers.taken), 0);
+}
+END_TEST
+
 START_TEST(same_seed_same_text_other_seed_other_text)
 {
     struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 4 });
@@ -415,6 +440,7 @@ int main(void)
     tcase_add_test(t, after_a_cache_hit);
     tcase_add_test(t, after_being_put_back);
     tcase_add_test(t, memory_that_is_not_there_is_told_with_503);
+    tcase_add_test(t, answers_that_nobody_takes_are_counted);
     tcase_add_test(t, same_seed_same_text_other_seed_other_text);
     tcase_add_test(t, stop_string_and_length_end_an_answer);
     tcase_add_test(t, a_cancelled_request_frees_its_place);

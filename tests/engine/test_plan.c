@@ -25,7 +25,7 @@ static struct engine_plan plan_of_free(const struct model *m, struct engine_opti
     struct memory has = { .host = memory, .device = memory, .free = free };
     ck_assert_msg(setup_make(&s, &opt, m, &has, &e) == 0, "%s", e.text);
     const struct engine_plan *p = &s.plan;
-    ck_assert_uint_eq(p->total, p->weights + p->kv + p->image_cache + p->scratch + p->logits + p->image_peak + p->program);
+    ck_assert_uint_eq(p->total, p->weights + p->kv + p->image_cache + p->scratch + p->logits + p->image_peak + p->pixels + p->requests + p->program);
     ck_assert(p->fits == (p->total <= p->available));
     return s.plan;
 }
@@ -38,7 +38,7 @@ static struct engine_plan plan_of(const struct model *m, struct engine_options o
 /* What is left shrinks: the caches with it, then the context, and only then it does not fit. */
 START_TEST(test_less_and_less)
 {
-    static const struct engine_options usual = { .max_image_pixels = 4096 * 4096 };
+    static const struct engine_options usual = { .max_image_pixels = 4096 * 4096, .max_images = SEQS };
     struct model *m = open_dry("tests/model/phone/glm4v");
     struct engine_plan rich = plan_of(m, usual, (size_t)64 << 30), last = rich;
     ck_assert(rich.fits);

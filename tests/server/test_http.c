@@ -32,6 +32,7 @@ static void start(char *option, ...)
     va_end(ap);
     signal(SIGPIPE, SIG_IGN);
     ck_assert_msg(options_parse(&cfg, OPT_SERVER | OPT_ENGINE, argc, argv, &e) == 0, "%s", e.text);
+    cfg.max_body_total = cfg.max_body_total ? cfg.max_body_total : 384 << 20;
     fake_token_seconds = 0.002;
     fake_prefill_seconds = 0;
     fake_max_live = 1 << 20;
@@ -40,6 +41,7 @@ static void start(char *option, ...)
     struct http_options opt = {
         .host = "127.0.0.1", .port = 0, .max_connections = (int)cfg.max_connections, .idle_timeout = cfg.idle_timeout,
         .read_timeout = cfg.read_timeout, .write_timeout = cfg.write_timeout, .max_body_total = (size_t)cfg.max_body_total,
+        .answers = &app.answers,
         .ctx = &app, .begin = routes_begin, .handle = routes_handle, .done = routes_done,
     };
     app.http = http_start(&opt, &e);

@@ -1,6 +1,7 @@
 /* What is made of a request's body: JSON, base64, data: URLs, messages; and
  * the strings that go out. */
 #include <check.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <string.h>
@@ -126,6 +127,35 @@ static json_t *parse(const char *s)
 }
 
 /* Numbers beyond 64 bits or a double are kept as text, and are no objects; U+0000 may be in strings and in names. */
+/* What a body's JSON takes is never more than is reserved for it, whatever it is made of. */
+START_TEST(json_takes_no_more_than_reserved)
+{
+    static const char *const repeated[] = { "1,", "[],", "{},", "[[]],", "\"\",", "{\"a\":{}},", "1.5e3,", "\"\\u00e9\\n\",",
+                                            "\"a word of some letters\",", "null,", "99999999999999999999," };
+    enum { BYTES = 300000 };
+    for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
+        struct buf b;
+        struct err e;
+        buf_init(&b, 2 * BYTES);
+        buf_str(&b, "{\"a\":[");
+        while (b.len < BYTES)
+            buf_str(&b, repeated[i]);
+        buf_str(&b, "1]");
+        for (int k = 0; k < 1000; k++)
+            buf_printf(&b, ",\"k%d\":%d", k, k);
+        buf_byte(&b, '}');
+        size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+        json_t *v = fields_parse(b.data, b.len, &e);
+        ck_assert_msg(v != NULL, "%s", e.text);
+        size_t taken = mallinfo2().uordblks + mallinfo2().hblkhd - before;
+        ck_assert_msg(taken <= fields_bytes(b.data, b.len), "%s: %zu bytes of %zu", repeated[i], taken, fields_bytes(b.data, b.len));
+        ck_assert_uint_le(fields_bytes(b.data, b.len), fields_room(b.len));
+        json_decref(v);
+        buf_free(&b);
+    }
+}
+END_TEST
+
 START_TEST(large)
 {
     static const struct { const char *json, *text; } big[] = {
@@ -377,6 +407,7 @@ int main(void)
     tcase_add_test(t, base64);
     tcase_add_test(t, data_urls);
     tcase_add_test(t, json);
+    tcase_add_test(t, json_takes_no_more_than_reserved);
     tcase_add_test(t, large);
     tcase_add_test(t, named);
     tcase_add_test(t, like_jansson);
