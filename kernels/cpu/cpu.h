@@ -60,7 +60,7 @@ struct scratch {     /* of one worker; too large for a stack */
         } linear;
         float int8[INT8_ROWS * (INT8_COLS + 2 * MAX_LANES)];  /* sums of a block, see int8.inc */
         struct {
-            float k[ENTRIES * MAX_DIM], v[ENTRIES * MAX_DIM];
+            float k[ENTRIES * MAX_DIM], v[ENTRIES * MAX_DIM], turned[ENTRIES * MAX_DIM];
             float q[PAIR_DIMS], acc[PAIR_DIMS];
             float p[PAIRS * ENTRIES];
         } attend;

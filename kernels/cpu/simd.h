@@ -119,10 +119,14 @@ INLINE float v_sum(vf x)
 
 INLINE float v_largest(vf x)
 {
+#if LANES == 16 && defined(__AVX512F__)
+    return _mm512_reduce_max_ps((__m512)x);
+#else
     float max = x[0];
     for (int i = 1; i < LANES; i++)
         max = x[i] > max ? x[i] : max;
     return max;
+#endif
 }
 
 INLINE vu v_widen(const void *p)
@@ -174,6 +178,17 @@ INLINE vf v_get_n(enum dtype t, const void *p, int n)
         return v_get(t, p);
     memcpy(part, p, (size_t)n * dtype_size(t));
     return v_get(t, part);
+}
+
+/* Rows are computed in tiles of `most`; what is left over in tiles of the powers of two below. Loops are compiled for these. */
+INLINE int tile_size(int left, int most)
+{
+    if (left >= most)
+        return most;
+    for (int size = 8; size > 1; size /= 2)
+        if (left >= size && size < most)
+            return size;
+    return 1;
 }
 
 /* e^x within 2 units in the last place; 0 under -87.3, finite over 88.4, NaN for NaN (Cephes' polynomial). */
