@@ -42,7 +42,7 @@ class Pixels(ctypes.Structure):
 
 class Err(ctypes.Structure):
     _fields_ = [("status", ctypes.c_int), ("code", ctypes.c_char * 48), ("field", ctypes.c_char * 128),
-                ("text", ctypes.c_char * 512)]
+                ("text", ctypes.c_char * 512), ("have", ctypes.c_long), ("most", ctypes.c_long)]
 
 
 def library(folder, plain):
@@ -55,7 +55,7 @@ def library(folder, plain):
         define = ["-D__builtin_cpu_supports(x)=0"] if plain else []
         subprocess.check_call(["cc", "-c", "-o", o, c] + flags + isa + define)
         objects.append(o)
-    subprocess.check_call(["cc", "-shared", "-o", out] + objects + ["-ljpeg", "-lpng", "-lwebp", "-lm"])
+    subprocess.check_call(["cc", "-shared", "-o", out] + objects + ["-ljpeg", "-lpng", "-lz", "-lwebp", "-lgif", "-ljansson", "-lm"])
     return ctypes.CDLL(out)
 
 
@@ -112,7 +112,7 @@ def encoded(r, rng, w, h):
     im = Image.fromarray(np.ascontiguousarray(picture(rng, w, h))).convert(mode)
     if mode == "RGBA":
         im.putalpha(Image.fromarray(rng.integers(0, 256, (h, w), dtype=np.uint8)))
-    kind = r.choice(["JPEG", "JPEG", "WEBP", "PNG"])
+    kind = r.choice(["JPEG", "JPEG", "WEBP", "PNG", "GIF"])
     options, word = {}, kind
     if kind == "JPEG":
         im = im.convert("RGB") if mode == "RGBA" else im
@@ -126,6 +126,9 @@ def encoded(r, rng, w, h):
         options = {"lossless": r.random() < 0.3, "quality": r.randint(0, 100), "method": r.randint(0, 4),
                    "exact": r.random() < 0.5}
         word = f"WebP {im.mode}"
+    if kind == "GIF":
+        options = {"interlace": r.random() < 0.5, "optimize": r.random() < 0.3}
+        word = f"GIF {im.mode}"
     out = io.BytesIO()
     im.save(out, kind, **options)
     return out.getvalue(), word
