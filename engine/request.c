@@ -181,7 +181,9 @@ static void finish(struct request *r, enum finish why, const char *stop, const s
                              .ttft = r->first_token > 0 ? r->first_token - r->submitted : 0, .total = now - r->submitted };
     if (r->text.failed) {
         r->end.kind = EVENT_ERROR;
-        buf_error(&r->text, &r->end.err, "the answer is too long");
+        buf_error(&r->text, &r->end.err, "the answer's text is too long");
+        if (!r->text.starved)
+            r->end.err.status = 400;    /* asking again would not help */
     }
 }
 

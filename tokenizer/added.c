@@ -102,6 +102,8 @@ int added_cut(const struct added *a, const struct trie *trie, const char *in, co
 
 /* ---- loading ---- */
 
+enum { SPARE_BYTES = 4096 };   /* that normalizers may add to a token */
+
 static char *copy(const char *s, size_t n)
 {
     char *p = xmalloc(n + 1);
@@ -114,7 +116,8 @@ static int normalize(struct added_token *t, const struct normalizer *n, struct e
 {
     struct text out;
     struct piece p = { 0, (uint32_t)t->content_len, 1, -1, true }, result;
-    text_begin(&out);
+    struct effort effort = effort_for(t->content_len, SPARE_BYTES);
+    text_begin(&out, &effort);
     struct regex_match *match = regex_match_new(t->content_len);
     int rc = match ? normalizer_run(n, t->content, NULL, &p, match, &out, &result, e) : err_memory(e);
     if (rc == 0) {

@@ -427,7 +427,7 @@ int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf 
     struct text spare;
     struct run r = { inner, NULL, e };
     int rc = 0;
-    text_begin(&spare);
+    text_begin(&spare, t->effort);
     for (size_t i = 0; i < d->n && rc == 0; i++) {
         if (d->step[i].type == STEP_REPLACE && !r.match)
             r.match = regex_match_new(t->bytes.len);
@@ -435,9 +435,11 @@ int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf 
         if (d->step[i].type == STEP_REPLACE && !r.match)
             rc = err_memory(e);
         else if (run_step(&d->step[i], &r, t, &spare) < 0)
-            rc = d->step[i].type == STEP_REPLACE ? -1 : err_memory(e);
+            rc = d->step[i].type == STEP_REPLACE ? -1 : text_error(&spare, e);
         else if (!buf_ok(&spare.bytes))
-            rc = buf_error(&spare.bytes, e, "the decoded text is too long");
+            rc = text_error(&spare, e);
+        else if (!effort_spend(t->effort, t->bytes.len + spare.bytes.len))
+            rc = effort_error(e);
         struct text swap = *t;
         *t = spare;
         spare = swap;

@@ -305,7 +305,7 @@ static int run_step(const struct step *s, struct rewrite *w, struct regex_match 
     switch (s->type) {
     case STEP_NFC: case STEP_NFD: case STEP_NFKC: case STEP_NFKD:
         if (normal_form((enum normal_form)(NFC + (s->type - STEP_NFC)), w) < 0)
-            return err_memory(e);
+            return text_error(w->out, e);
         return 0;
     case STEP_STRIP:
         strip(s, w);
@@ -338,8 +338,8 @@ int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *fr
     struct text spare[2]; /* for all steps but the last */
     struct piece now = *p;
     int rc = 0;
-    text_begin(&spare[0]);
-    text_begin(&spare[1]);
+    text_begin(&spare[0], out->effort);
+    text_begin(&spare[1], out->effort);
     for (size_t i = 0; i < n->n && rc == 0; i++) {
         struct text *to = i + 1 == n->n ? out : &spare[i & 1];
         if (to != out)
@@ -350,7 +350,7 @@ int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *fr
         in = to->bytes.data ? to->bytes.data : "";
         from = from ? (const uint8_t *)(to->from.data ? to->from.data : "") : NULL;
         if (rc == 0 && !buf_ok(&to->bytes))
-            rc = buf_error(&to->bytes, e, "the normalized text is too long");
+            rc = text_error(to, e);
         if (rc == 0 && !buf_ok(&to->from))
             rc = err_memory(e);
     }

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "tokenizer/fields.h"
+#include "tokenizer/text.h"
 #include "tokenizer/vocab.h"
 
 /* Part of a template: the text's ids, or one special token. */
@@ -167,29 +168,35 @@ void post_free(struct post *p)
     free(p);
 }
 
-int post_run(const struct post *p, struct ids *out, size_t from, bool special)
+/* One template over the ids from `from` on; it may make `most` of them. */
+static int run_template(const struct template *t, struct ids *out, size_t from, bool special, size_t most, struct err *e)
 {
-    for (size_t i = 0; i < p->n; i++) {
-        const struct template *t = &p->template[i];
-        size_t n = out->n - from;
-        int32_t *text = malloc((n + 1) * sizeof *text);
-        int rc = text ? 0 : -1;
-        if (text && n)
-            memcpy(text, out->id + from, n * sizeof *text);
-        out->n = from;
-        for (size_t k = 0; k < t->n && rc == 0; k++) {
-            if (!t->part[k].text) {
-                rc = special ? ids_add(out, t->part[k].id) : 0;
-                continue;
-            }
-            rc = grow(&out->id, &out->cap, out->n + n, sizeof *out->id);
-            if (rc == 0 && n)
-                memcpy(out->id + out->n, text, n * sizeof *text);
-            out->n += rc == 0 ? n : 0;
-        }
-        free(text);
-        if (rc < 0)
-            return -1;
+    size_t n = out->n - from;
+    int32_t *text = malloc((n + 1) * sizeof *text);
+    int rc = text ? 0 : err_memory(e);
+    if (text && n)
+        memcpy(text, out->id + from, n * sizeof *text);
+    out->n = from;
+    for (size_t k = 0; k < t->n && rc == 0; k++) {
+        size_t more = t->part[k].text ? n : special;
+        if (more > most - (out->n - from))
+            rc = effort_error(e);
+        else if (grow(&out->id, &out->cap, out->n + more, sizeof *out->id) < 0)
+            rc = err_memory(e);
+        else if (more)
+            memcpy(out->id + out->n, t->part[k].text ? text : &t->part[k].id, more * sizeof *text);
+        out->n += rc == 0 ? more : 0;
     }
-    return 0;
+    free(text);
+    return rc;
+}
+
+int post_run(const struct post *p, struct ids *out, size_t from, bool special, struct err *e)
+{
+    enum { GROWTH = 4, SPARE = 1 << 16 };
+    size_t most = GROWTH * (out->n - from) + SPARE;
+    int rc = 0;
+    for (size_t i = 0; i < p->n && rc == 0; i++)
+        rc = run_template(&p->template[i], out, from, special, most, e);
+    return rc;
 }

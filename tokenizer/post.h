@@ -13,7 +13,7 @@ struct post *post_new(const json_t *spec, struct err *e); /* NULL on failure */
 void         post_free(struct post *p);
 
 /* Rewrites the ids from out->id[from] on. `special`: with the special tokens.
- * -1: memory out. */
-int post_run(const struct post *p, struct ids *out, size_t from, bool special);
+ * -1: memory out, or far more ids than there were. */
+int post_run(const struct post *p, struct ids *out, size_t from, bool special, struct err *e);
 
 #endif

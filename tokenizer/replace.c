@@ -97,10 +97,13 @@ void replace_free(struct replace *r)
 
 int replace_run(const struct replace *r, struct rewrite *w, struct regex_match *match, struct err *e)
 {
+    enum { MATCH = 16 };           /* a search costs as much as so many bytes */
     struct search f = pattern_search(&r->pattern);
     size_t done = 0, start, end;
     int rc = 0;
     while (w->n && (rc = search_next(&f, match, w->in, w->n, &start, &end, e)) == 1) {
+        if (!effort_spend(w->out->effort, MATCH))
+            return effort_error(e);
         rewrite_copy(w, done, start);
         rewrite_for(w, r->content, r->content_len, start, end);
         done = end;

@@ -193,7 +193,7 @@ static int rewrite_all(rewrite_one *one, const struct stage *s, struct text *t, 
             return no_memory(e);
     }
     if (!buf_ok(&spare->bytes))
-        return buf_error(&spare->bytes, e, "the text is too long for its pre_tokenizer");
+        return text_error(spare, e);
     struct text swap = *t;
     *t = *spare;
     *spare = swap;
@@ -443,9 +443,9 @@ int splitter_run(const struct splitter *s, struct text *t, struct regex_match *m
 {
     struct text spare;
     int rc = 0;
-    text_begin(&spare);
+    text_begin(&spare, t->effort);
     for (size_t i = 0; i < s->n && rc == 0 && t->n; i++)
-        rc = s->stage[i].run(&s->stage[i], t, &spare, match, e);
+        rc = effort_spend(t->effort, t->bytes.len) ? s->stage[i].run(&s->stage[i], t, &spare, match, e) : effort_error(e);
     text_free(&spare);
     return rc;
 }

@@ -6,11 +6,28 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
-void text_begin(struct text *t)
+struct effort effort_for(size_t n, size_t spare)
+{
+    enum { LONG = 1 << 20, SHORT_GROWTH = 16, LONG_GROWTH = 4, STAGES = 128, SPARE_STAGES = 16 };
+    size_t some = n < LONG ? n : LONG, stage = some * SHORT_GROWTH + (n - some) * LONG_GROWTH + spare;
+    return (struct effort){ stage < TEXT_MAX ? stage : TEXT_MAX, n * STAGES + spare * SPARE_STAGES };
+}
+
+bool effort_spend(struct effort *e, size_t n)
+{
+    bool enough = n <= e->left;
+    e->left = enough ? e->left - n : 0;
+    return enough;
+}
+
+int effort_error(struct err *e) { return err_set(e, "the model's tokenizer makes too much of this text"); }
+
+void text_begin(struct text *t, struct effort *effort)
 {
     memset(t, 0, sizeof *t);
-    buf_init(&t->bytes, TEXT_MAX);
-    buf_init(&t->from, TEXT_MAX);
+    t->effort = effort;
+    buf_init(&t->bytes, effort->stage);
+    buf_init(&t->from, effort->stage);
 }
 
 void text_free(struct text *t)
@@ -35,6 +52,11 @@ int text_add_piece(struct text *t, struct piece p)
         return -1;
     t->piece[t->n++] = p;
     return 0;
+}
+
+int text_error(const struct text *t, struct err *e)
+{
+    return t->bytes.failed && !t->bytes.starved ? effort_error(e) : err_memory(e);
 }
 
 struct piece piece_cut(const struct piece *p, uint32_t from, uint32_t to)
@@ -102,6 +124,8 @@ void rewrite_copy(struct rewrite *w, size_t from, size_t to)
 
 struct piece rewrite_end(struct rewrite *w)
 {
+    if (!effort_spend(w->out->effort, w->n + w->out->bytes.len - w->start))
+        w->out->bytes.failed = true;
     return (struct piece){ (uint32_t)w->start, (uint32_t)(w->out->bytes.len - w->start), (uint32_t)w->out_head, -1,
                            w->origin };
 }

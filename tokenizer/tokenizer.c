@@ -297,7 +297,7 @@ static int prepare(const struct tokenizer *t, struct text *text, struct regex_ma
 {
     struct text spare;
     int rc = 0;
-    text_begin(&spare);
+    text_begin(&spare, text->effort);
     if (t->added.has_plain)
         rc = cut_added(t, &t->added.plain, text, &spare, e);
     if (rc == 0 && !normalizer_is_empty(t->normalizer))
@@ -359,9 +359,11 @@ int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool po
 int tokenizer_encode_chat(const struct tokenizer *t, const char *s, const uint8_t *origin, size_t n, bool post,
                           struct ids *out, struct err *e)
 {
+    enum { SPARE = 1 << 20 };
     struct text text;
+    struct effort effort = effort_for(n, SPARE);
     size_t from = out->n;
-    text_begin(&text);
+    text_begin(&text, &effort);
     struct regex_match *match = regex_match_new(n);
     int rc = match ? 0 : err_memory(e);
     if (rc == 0 && n)
@@ -376,8 +378,8 @@ int tokenizer_encode_chat(const struct tokenizer *t, const char *s, const uint8_
         else if (ids_add(out, p->id) < 0)
             rc = err_memory(e);
     }
-    if (rc == 0 && post_run(t->post, out, from, post) < 0)
-        rc = err_memory(e);
+    if (rc == 0)
+        rc = post_run(t->post, out, from, post, e);
     if (rc < 0)
         out->n = from;
     regex_match_free(match);
@@ -390,9 +392,14 @@ int tokenizer_encode_chat(const struct tokenizer *t, const char *s, const uint8_
 static int decode(const struct tokenizer *t, const int32_t *id, size_t n, bool skip_special, bool inner,
                   struct buf *out, struct err *e)
 {
+    enum { SPARE = 4096 };      /* a token may be on its own, and many of them make a text */
     struct text text;
+    size_t total = 0;
     int rc = 0;
-    text_begin(&text);
+    for (size_t i = 0; i < n; i++)
+        total += token_of(t, id[i]) ? token_of(t, id[i])->len : 0;
+    struct effort effort = effort_for(total, SPARE);
+    text_begin(&text, &effort);
     buf_add(&text.bytes, "", 0);
     for (size_t i = 0; i < n && rc == 0; i++) {
         const struct token *k = token_of(t, id[i]);

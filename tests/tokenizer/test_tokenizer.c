@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -315,6 +316,80 @@ START_TEST(test_messages_name_the_place)
 }
 END_TEST
 
+/* ---- checkpoints that make a text longer and longer ---- */
+
+#define SOME(part) part "," part "," part "," part "," part "," part "," part "," part "," part "," part
+#define MANY(part) SOME(part) "," SOME(part) "," SOME(part)
+#define REPLACE(pattern, content) "{\"type\":\"Replace\",\"pattern\":{" pattern "},\"content\":\"" content "\"}"
+#define NORMALIZERS(parts) "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[" parts "]}," MODEL
+#define SPLITTERS(parts) "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" parts "]}," MODEL
+#define DECODERS(parts) "{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[" parts "]}," MODEL
+#define MODEL "\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\":1},\"unk_token\":\"b\"}}"
+#define TWICE "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]," \
+              "\"pair\":[],\"special_tokens\":{}}"
+
+static const char *const growing[] = {
+    NORMALIZERS(MANY(REPLACE("\"String\":\"a\"", "aaaaaaaa"))),
+    NORMALIZERS(MANY(REPLACE("\"Regex\":\"\"", "aaaaaaaa"))),
+    NORMALIZERS(MANY(REPLACE("\"Regex\":\"(?=a)\"", "aaa"))),
+    NORMALIZERS(MANY(REPLACE("\"String\":\"a\"", "\ufdfaa\ufdfaa") ",{\"type\":\"NFKC\"}")),
+    NORMALIZERS(MANY("{\"type\":\"ByteLevel\"}")),
+    SPLITTERS(SOME("{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":false,\"use_regex\":false}") ","
+              SOME("{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,\"use_regex\":false}")),
+    "{\"post_processor\":{\"type\":\"Sequence\",\"processors\":[" TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE
+    "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "]},\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":1}," MODEL,
+    DECODERS(MANY(REPLACE("\"String\":\"a\"", "aaaaaaaa"))),
+};
+
+/* Each is told soon, and nothing near the memory is taken that the text would have come to. */
+START_TEST(test_a_text_grows_within_bounds)
+{
+    static const char text[] = "a\u00e9a\u00e9a\u00e9a\u00e9a\u00e9a\u00e9a\u00e9a\u00e9";
+    struct err e = { 0 };
+    struct rusage before, after;
+    struct ids ids = { 0 };
+    struct buf out;
+    int32_t a = 0;
+    struct tokenizer *t = open_text(growing[_i], strlen(growing[_i]), &e);
+    ck_assert_msg(t, "%s", e.text);
+    buf_init(&out, (size_t)1 << 32);
+    getrusage(RUSAGE_SELF, &before);
+    int encoded = tokenizer_encode(t, text, sizeof text - 1, true, &ids, &e), decoded = tokenizer_decode(t, &a, 1, false, &out, &e);
+    getrusage(RUSAGE_SELF, &after);
+    ck_assert(encoded < 0 || decoded < 0);
+    ck_assert_str_eq(e.text, "the model's tokenizer makes too much of this text");
+    ck_assert_int_eq(e.status, 0);
+    ck_assert_int_lt(after.ru_maxrss - before.ru_maxrss, 256 << 10);
+    if (decoded < 0) {
+        ck_assert_int_eq(tokenizer_piece(t, a, &out), -1);
+        ck_assert(!buf_ok(&out));
+    }
+    buf_free(&out);
+    ids_free(&ids);
+    tokenizer_close(t);
+}
+END_TEST
+
+/* Far more than any language does: every character becomes eighteen. */
+START_TEST(test_long_ligatures_are_no_attack)
+{
+    enum { N = 100000 };
+    static const char file[] = "{\"normalizer\":{\"type\":\"NFKC\"},\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":1}," MODEL;
+    struct err e = { 0 };
+    struct ids ids = { 0 };
+    char *text = xmalloc(3 * N);
+    for (size_t i = 0; i < N; i++)
+        memcpy(text + 3 * i, "\ufdfa", 3);
+    struct tokenizer *t = open_text(file, strlen(file), &e);
+    ck_assert_msg(t, "%s", e.text);
+    ck_assert_msg(tokenizer_encode(t, text, 3 * N, false, &ids, &e) == 0, "%s", e.text);
+    ck_assert_uint_eq(ids.n, 18 * N);
+    ids_free(&ids);
+    free(text);
+    tokenizer_close(t);
+}
+END_TEST
+
 /* Damages a copy of the file at a few places. */
 static size_t mutate(char *out, const char *in, size_t n, unsigned *seed)
 {
@@ -461,6 +536,8 @@ int main(void)
     tcase_add_unchecked_fixture(d, load_expected, drop_expected);
     tcase_add_unchecked_fixture(d, make_scratch, remove_scratch);
     tcase_add_test(d, test_messages_name_the_place);
+    tcase_add_loop_test(d, test_a_text_grows_within_bounds, 0, sizeof growing / sizeof *growing);
+    tcase_add_test(d, test_long_ligatures_are_no_attack);
     tcase_add_test(d, test_damaged_files_do_no_harm);
     tcase_add_test(p, test_patterns_are_translated);
     tcase_add_test(p, test_bad_patterns_are_refused);
