@@ -44,3 +44,15 @@ bool tally_take(struct tally *t, size_t n)
 }
 
 void tally_give(struct tally *t, size_t n) { atomic_fetch_sub(&t->taken, n); }
+
+bool tally_set(struct tally *t, size_t *own, size_t want)
+{
+    if (want <= *own)
+        tally_give(t, *own - want);
+    else if (want <= TALLY_LITTLE)
+        atomic_fetch_add(&t->taken, want - *own);
+    else if (!tally_take(t, want - *own))
+        return false;
+    *own = want;
+    return true;
+}

@@ -29,4 +29,9 @@ struct tally { _Atomic size_t taken; size_t size; };
 bool tally_take(struct tally *t, size_t n);       /* false: so much is not left, and nothing was taken */
 void tally_give(struct tally *t, size_t n);
 
+/* A holder has `*own` bytes and wants `want`, which may be fewer. false: so much is not left, and `*own` stays. Up to
+ * TALLY_LITTLE for a holder are never refused, so that those who hold much cannot shut out the others. */
+enum { TALLY_LITTLE = 16 << 10 };
+bool tally_set(struct tally *t, size_t *own, size_t want);
+
 #endif

@@ -75,7 +75,7 @@ static const struct option_row table[] = {
     { "allow-origin", T_LIST, OPT_SERVER, AT(allow_origin), 0, 0, "", "ORIGIN[,ORIGIN...]", "web pages from there (or *) may call; off by default" },
     { "max-connections", T_INT, OPT_SERVER, AT(max_connections), 1, 60000, "4096", "N", "open at once; more get 503" },
     { "max-body-bytes", T_SIZE, OPT_SERVER | OPT_PLAN, AT(max_body_bytes), 1024, 4e9, "100M", "SIZE", "of one request; more get 413" },
-    { "max-body-total", T_SIZE, OPT_SERVER | OPT_PLAN, AT(max_body_total), 0, TERA, "0", "SIZE", "of all requests being read, and again of all answers being made and sent; more get 503. 0: a 32nd of the memory, at most 384M, at least max-body-bytes" },
+    { "max-body-total", T_SIZE, OPT_SERVER | OPT_PLAN, AT(max_body_total), 0, TERA, "0", "SIZE", "of all requests being read, and again of all answers that clients have not taken; more get 503, or end a stream. 0: a 32nd of the memory, at most 384M, at least max-body-bytes" },
     { "input-threads", T_INT, OPT_SERVER, AT(input_threads), 0, 1024, "0", "N", "requests whose images are decoded at once; 0: one per core" },
     { "idle-timeout", T_REAL, OPT_SERVER, AT(idle_timeout), 0.1, 86400, "120", "SECONDS", "a connection without a request is closed after" },
     { "read-timeout", T_REAL, OPT_SERVER, AT(read_timeout), 0.1, 86400, "60", "SECONDS", "a request must have arrived within" },

@@ -262,7 +262,7 @@ static void retire(struct engine *g, struct request *r, struct request_list *fro
     ++*count;
     stats_observe(&g->stats.v.e2e, clock_seconds() - r->submitted);
     pthread_mutex_unlock(&g->stats.lock);
-    request_unref(r);
+    request_retire(r);
 }
 
 static void fail_all(struct engine *g, struct request_list *list, const struct err *why)
@@ -579,8 +579,9 @@ static int reject(struct engine *g, struct err *e, int status, const char *code,
 
 static int enqueue(struct engine *g, struct request *r, struct err *e)
 {
+    int n = r->prompt->n;               /* the engine may be done with it, and have freed it, before this function is */
     pthread_mutex_lock(&g->wake.lock);
-    bool stopping = g->stopping, full = g->n_queued >= g->setup.opt.max_queue;
+    bool stopping = g->stopping, full = g->wake.live >= g->setup.opt.max_num_seqs + g->setup.opt.max_queue;
     if (!stopping && !full) {
         atomic_fetch_add(&r->refs, 1);
         r->number = ++g->next_number;
@@ -589,6 +590,7 @@ static int enqueue(struct engine *g, struct request *r, struct err *e)
         *(g->inbox_last ? &g->inbox_last->next : &g->inbox) = r;
         g->inbox_last = r;
         g->n_queued++;
+        g->wake.live++;
         pthread_cond_signal(&g->wake.cond);
     }
     pthread_mutex_unlock(&g->wake.lock);
@@ -597,7 +599,7 @@ static int enqueue(struct engine *g, struct request *r, struct err *e)
     if (full)
         return reject(g, e, 429, "queue_full", "too many requests are waiting; try again later");
     pthread_mutex_lock(&g->stats.lock);
-    g->stats.v.prompt_tokens += (uint64_t)r->prompt->n;
+    g->stats.v.prompt_tokens += (uint64_t)n;
     pthread_mutex_unlock(&g->stats.lock);
     return 0;
 }

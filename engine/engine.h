@@ -112,6 +112,10 @@ struct chat {                  /* a validated request body; everything borrowed 
 };
 
 struct params {                /* how to generate; params_default() first */
+    /* Called once, and soon back: the engine is done with the request, and its place is free, whatever its client has
+     * taken. From the engine's thread, before the client can hear of the end; not if the submission fails. NULL: nobody. */
+    void   (*ended)(void *arg);
+    void    *ended_arg;
     float    temperature, top_p, min_p, frequency_penalty, presence_penalty, repetition_penalty;
     int      top_k;            /* 0: off                                 */
     bool     has_seed;         /* else drawn at random                   */
@@ -135,7 +139,7 @@ struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, 
 int            prompt_tokens(const struct prompt *p);
 void           prompt_free(struct prompt *p);
 
-/* NULL: queue full (status 429), context too short (400, code context_length_exceeded), engine down (503). */
+/* NULL: all places are taken (status 429), context too short (400, code context_length_exceeded), engine down (503). */
 struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e);
 
 enum event_kind { EVENT_DELTA, EVENT_END, EVENT_ERROR };

@@ -1,5 +1,6 @@
 #include "engine/request.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -85,35 +86,57 @@ void request_set_ends(struct request *r, const struct ends *model, int vocab)
             ends_add(r->ends, &r->n_ends, r->params.stop_ids[i]);
 }
 
-/* What waited is the client's now, or nobody's. */
-static void forget_counted(struct request *r)
+/* The work is done, or will not be: what is left is what the client has not taken. */
+static void free_work(struct request *r)
 {
-    if (r->n_counted)
-        tally_give(r->answers, r->n_counted);
-    r->n_counted = 0;
-}
-
-void request_unref(struct request *r)
-{
-    if (atomic_fetch_sub(&r->refs, 1) > 1)
-        return;
-    forget_counted(r);
-    if (r->fd >= 0)
-        close(r->fd);
-    for (int i = 0; i < r->params.n_stop; i++)
-        free((char *)r->params.stop[i]);
     detok_free(&r->detok);
     prompt_free(r->prompt);
-    buf_free(&r->text);
-    free(r->logprobs);
     free(r->ids);
     free(r->pages);
     free(r->hash);
     free(r->images);
     free(r->seen);
     free(r->seen_at);
+    r->prompt = NULL;
+    r->ids = r->pages = r->seen_at = NULL;
+    r->hash = NULL;
+    r->images = NULL;
+    r->seen = NULL;
+}
+
+static void count_events(struct request *r)
+{
+    if (r->answers && !tally_set(r->answers, &r->n_counted, r->text.len + r->n_logprobs * sizeof *r->logprobs))
+        r->crowded = true;
+}
+
+static void drop_events(struct request *r)
+{
+    buf_free(&r->text);
+    free(r->logprobs);
+    r->logprobs = NULL;
+    r->n_logprobs = r->cap_logprobs = 0;
+    count_events(r);
+}
+
+void request_unref(struct request *r)
+{
+    if (atomic_fetch_sub(&r->refs, 1) > 1)
+        return;
+    if (r->fd >= 0)
+        close(r->fd);
+    for (int i = 0; i < r->params.n_stop; i++)
+        free((char *)r->params.stop[i]);
+    free_work(r);
+    drop_events(r);
     pthread_mutex_destroy(&r->lock);
     free(r);
+}
+
+void request_retire(struct request *r)
+{
+    free_work(r);
+    request_unref(r);
 }
 
 void request_count(struct request *r, int token, bool in_prompt)
@@ -142,12 +165,6 @@ static void signal_client(const struct request *r)
  * error. */
 static void append(struct request *r, const struct buf *text, const struct token_logprob *lp)
 {
-    size_t n = (text ? text->len : 0) + (lp ? sizeof *lp : 0);
-    if (r->answers && !tally_take(r->answers, n)) {
-        r->text.failed = r->text.starved = true;
-        return;
-    }
-    r->n_counted += r->answers ? n : 0;
     if (text && !buf_ok(text))
         buf_fail(&r->text, text);
     else if (text && text->len)
@@ -156,6 +173,7 @@ static void append(struct request *r, const struct buf *text, const struct token
         r->text.failed = r->text.starved = true;
     else if (lp)
         r->logprobs[r->n_logprobs++] = *lp;
+    count_events(r);
 }
 
 int request_push(struct request *r, const struct buf *text, const struct token_logprob *lp)
@@ -163,10 +181,20 @@ int request_push(struct request *r, const struct buf *text, const struct token_l
     pthread_mutex_lock(&r->lock);
     append(r, text, lp);
     r->n_tokens++;
-    int rc = buf_ok(&r->text) ? 0 : -1;
+    int rc = buf_ok(&r->text) && !r->crowded ? 0 : -1;
     pthread_mutex_unlock(&r->lock);
     signal_client(r);
     return rc;
+}
+
+/* The request's place is free, before its client hears that it has ended. */
+static void give_place(struct request *r)
+{
+    pthread_mutex_lock(&r->wake->lock);
+    r->wake->live--;
+    pthread_mutex_unlock(&r->wake->lock);
+    if (r->params.ended)
+        r->params.ended(r->params.ended_arg);
 }
 
 /* With the lock held. */
@@ -179,7 +207,13 @@ static void finish(struct request *r, enum finish why, const char *stop, const s
                              .cached_tokens = r->n_cached > 0 ? r->n_cached : 0,
                              .completion_tokens = request_answer_len(r),
                              .ttft = r->first_token > 0 ? r->first_token - r->submitted : 0, .total = now - r->submitted };
-    if (r->text.failed) {
+    if (r->crowded) {
+        r->end.kind = EVENT_ERROR;
+        err_set(&r->end.err, "too many answers are waiting for their clients");
+        r->end.err.status = 503;
+        snprintf(r->end.err.code, sizeof r->end.err.code, "overloaded");
+        drop_events(r);
+    } else if (r->text.failed) {
         r->end.kind = EVENT_ERROR;
         buf_error(&r->text, &r->end.err, "the answer's text is too long");
         if (!r->text.starved)
@@ -189,6 +223,7 @@ static void finish(struct request *r, enum finish why, const char *stop, const s
 
 void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text)
 {
+    give_place(r);
     pthread_mutex_lock(&r->lock);
     finish(r, why, stop, text);
     pthread_mutex_unlock(&r->lock);
@@ -197,6 +232,7 @@ void request_finish(struct request *r, enum finish why, const char *stop, const 
 
 void request_finish_at(struct request *r, int32_t id, const struct buf *text)
 {
+    give_place(r);
     pthread_mutex_lock(&r->lock);
     finish(r, FINISH_STOP, NULL, text);
     r->end.by_stop_id = !ends_hold(r->ends, r->n_model_ends, id);
@@ -207,6 +243,7 @@ void request_finish_at(struct request *r, int32_t id, const struct buf *text)
 
 void request_fail(struct request *r, const struct err *e)
 {
+    give_place(r);
     pthread_mutex_lock(&r->lock);
     r->ended = true;
     r->end = (struct event){ .kind = EVENT_ERROR, .err = *e };
@@ -219,7 +256,6 @@ int request_next(struct request *r, struct event *out)
     uint64_t drained;
     *out = (struct event){ 0 };
     pthread_mutex_lock(&r->lock);
-    forget_counted(r);
     int have = buf_ok(&r->text) && (r->n_tokens || r->text.len || r->n_logprobs);
     if (have && !(r->ended && r->end.kind == EVENT_ERROR)) {
         out->kind = EVENT_DELTA;
@@ -231,6 +267,7 @@ int request_next(struct request *r, struct event *out)
         r->logprobs = NULL;
         r->n_logprobs = r->cap_logprobs = 0;
         r->n_tokens = 0;
+        count_events(r);
     } else if (r->ended && !r->end_taken) {
         *out = r->end;
         r->end_taken = true;

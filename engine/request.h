@@ -3,8 +3,10 @@
  * The client's side (request_next, request_cancel, ...) touches only what is
  * under `lock` and the flag `cancelled`; everything else belongs to the engine
  * thread from submission on. Events are kept as one growing text and one
- * growing list: a slow client makes them longer (the context bounds them), never
- * the engine slower. Two references: the client's and the engine's. */
+ * growing list: a slow client makes them longer, never the engine slower. They
+ * count in the tally `answers`; where that is full, a request that holds more
+ * than a little ends with an error. Two references: the client's and the
+ * engine's; what only the engine needs is freed when it is done. */
 #ifndef ENGINE_REQUEST_H
 #define ENGINE_REQUEST_H
 #include <pthread.h>
@@ -30,6 +32,7 @@ struct request {
     int    n_tokens;               /* likewise                                    */
     struct tally *answers;         /* borrowed: where text and logprobs that wait are counted; NULL: nowhere */
     size_t n_counted;              /* bytes of them                               */
+    bool   crowded;                /* there was no room for them                  */
     struct event end;              /* kind EVENT_END or EVENT_ERROR once ended    */
     bool   ended, end_taken;
     struct engine_wake *wake;      /* borrowed: tells the engine of a cancel      */
@@ -62,6 +65,7 @@ struct engine_wake {               /* how other threads reach the engine thread 
     pthread_mutex_t lock;
     pthread_cond_t  cond;
     bool pending;
+    int  live;                     /* requests that were submitted and have not ended */
 };
 void wake_up(struct engine_wake *w);
 
@@ -69,6 +73,7 @@ void wake_up(struct engine_wake *w);
 struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens, int vocab,
                             const struct tokenizer *t, struct engine_wake *wake);
 void request_unref(struct request *r);
+void request_retire(struct request *r);    /* the same by the engine, which will not touch it any more */
 
 /* Before the submission: which tokens end it, of a vocabulary of so many. */
 void request_set_ends(struct request *r, const struct ends *model, int vocab);
@@ -76,7 +81,7 @@ void request_set_ends(struct request *r, const struct ends *model, int vocab);
 /* Engine's side: counts a token for the penalties. */
 void request_count(struct request *r, int token, bool in_prompt);
 
-/* Engine's side: one more token of the answer; `text` may be empty. -1: there is no memory for it, and the request must
+/* Engine's side: one more token of the answer; `text` may be empty. -1: there is no room for it, and the request must
  * be finished now. A finish after that tells the client of the failure, whatever `why` says. */
 int  request_push(struct request *r, const struct buf *text, const struct token_logprob *lp);
 void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text);

@@ -1,5 +1,6 @@
 #include "server/app.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -19,6 +20,7 @@ void app_init(struct app *a, const struct config *cfg)
     a->loaded_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     a->input_free = cfg->input_threads > 0 ? (int)cfg->input_threads : cores > 0 ? (int)cores : 1;
+    pace_init(&a->pace);
     pthread_mutex_init(&a->input_lock, NULL);
     pthread_cond_init(&a->input_cond, NULL);
     pthread_mutex_init(&a->reply_lock, NULL);
@@ -38,6 +40,7 @@ void app_free(struct app *a)
         close(a->loaded_fd);
     budget_free(&a->json);
     pthread_mutex_destroy(&a->reply_lock);
+    pace_free(&a->pace);
     pthread_mutex_destroy(&a->input_lock);
     pthread_cond_destroy(&a->input_cond);
 }
@@ -93,13 +96,41 @@ bool app_loaded(struct app *a, struct engine *g)
 
 int app_enter(struct app *a, struct err *e)
 {
-    if (atomic_fetch_add(&a->inflight, 1) < a->max_inflight)
+    if (atomic_fetch_add(&a->inflight, 1) < a->max_inflight) {
+        pace_enter(&a->pace, clock_seconds());
         return 0;
-    app_leave(a);
+    }
+    atomic_fetch_sub(&a->inflight, 1);
     return unavailable(e, 429, "queue_full", "too many requests are waiting; try again later");
 }
 
-void app_leave(struct app *a) { atomic_fetch_sub(&a->inflight, 1); }
+void app_leave(struct app *a)
+{
+    pace_leave(&a->pace, clock_seconds());
+    atomic_fetch_sub(&a->inflight, 1);
+}
+
+void app_ended(void *app)
+{
+    struct app *a = app;
+    pace_end(&a->pace, clock_seconds());
+    atomic_fetch_sub(&a->inflight, 1);
+}
+
+/* A model that loads is expected to take as long again; of a server that leaves, its successor is there at once. */
+int app_retry_after(void *app)
+{
+    struct app *a = app;
+    double      now = clock_seconds();
+    switch (atomic_load(&a->state)) {
+    case APP_LOADING:
+        return (int)fmin(fmax(ceil(now - a->started), 1), PACE_LONGEST);
+    case APP_READY:
+        return pace_retry_after(&a->pace, now, (int)a->cfg->max_num_seqs);
+    default:
+        return 1;
+    }
+}
 
 bool app_input_enter(struct app *a, struct exchange *x)
 {

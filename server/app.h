@@ -12,6 +12,7 @@
 #include "config/options.h"
 #include "engine/engine.h"
 #include "server/http.h"
+#include "server/pace.h"
 
 enum app_state {
     APP_LOADING,               /* requests wait for the model                                      */
@@ -32,8 +33,9 @@ struct app {
     _Atomic(struct engine *)  engine;     /* NULL while it loads                                   */
     _Atomic int               state;
     int                       loaded_fd;  /* eventfd, readable once the model is loaded; -1: there was none */
-    _Atomic int               inflight;   /* generations that have a place, from admission to end  */
+    _Atomic int               inflight;   /* generations that have a place, from admission to the engine's end of them */
     int                       max_inflight;
+    struct pace               pace;       /* how fast places become free                           */
     time_t                    created;    /* Unix seconds of the start, the models' "created"      */
     double                    started;    /* clock_seconds() of the start                          */
     pthread_mutex_t           input_lock; /* of input_free                                         */
@@ -59,9 +61,14 @@ struct engine *app_await_engine(struct app *a, struct exchange *x, struct err *e
 /* The model is loaded: whoever waits for it goes on. false: the server has been told to stop meanwhile. */
 bool app_loaded(struct app *a, struct engine *g);
 
-/* A place for one generation; -1 with a 429: there are enough of them already. */
+/* A place for one generation; -1 with a 429: there are enough of them already. It is given back with app_leave() when
+ * nothing was submitted, else by the engine with app_ended(): when that is done, not when the client has read. */
 int  app_enter(struct app *a, struct err *e);
 void app_leave(struct app *a);
+void app_ended(void *app);
+
+/* Seconds after which a request that is refused now may try again. */
+int app_retry_after(void *app);
 
 /* Parsing a long body and decoding images take memory and a core for a while:
  * only a few requests at a time (once is enough for all that x does). Returns

@@ -213,6 +213,7 @@ static struct http *start_http(struct app *a, struct err *e)
         .begin = routes_begin,
         .handle = routes_handle,
         .done = routes_done,
+        .retry_after = app_retry_after,
     };
     struct http *h = http_start(&opt, e);
     if (h)

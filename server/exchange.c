@@ -118,7 +118,7 @@ static void reserve_body(struct exchange *x, size_t n)
     }
     if (!tally_take(&x->all->bodies, n - x->reserved)) {
         exchange_refuse(x, 503, "overloaded", "too many request bodies are being read");
-        exchange_add_header(x, "Retry-After", "1");
+        exchange_retry_later(x);
         return;
     }
     x->reserved = n;
@@ -161,6 +161,8 @@ void exchange_add_header(struct exchange *x, const char *name, const char *fmt, 
     buf_printf(&x->headers, "%s: %s\r\n", name, value);
 }
 
+void exchange_retry_later(struct exchange *x) { exchange_add_header(x, "Retry-After", "%d", x->all->retry_after(x->all->ctx)); }
+
 enum wait_result exchange_wait(struct exchange *x, int fd, double seconds)
 {
     struct pollfd p[3] = {
@@ -187,15 +189,7 @@ enum wait_result exchange_wait(struct exchange *x, int fd, double seconds)
     }
 }
 
-bool exchange_hold(struct exchange *x, size_t n)
-{
-    if (n > x->answer_held && !tally_take(x->all->answers, n - x->answer_held))
-        return false;
-    if (n < x->answer_held)
-        tally_give(x->all->answers, x->answer_held - n);
-    x->answer_held = n;
-    return true;
-}
+bool exchange_hold(struct exchange *x, size_t n) { return tally_set(x->all->answers, &x->answer_held, n); }
 
 /* An answer stays here until its client has taken it, however slowly. */
 void exchange_hold_answer(struct exchange *x)
@@ -205,5 +199,5 @@ void exchange_hold_answer(struct exchange *x)
         return;
     buf_free(&x->reply);
     exchange_refuse(x, 503, "overloaded", "too many answers are waiting for their clients");
-    exchange_add_header(x, "Retry-After", "1");
+    exchange_retry_later(x);
 }

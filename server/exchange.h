@@ -29,6 +29,8 @@ struct stream {
 struct exchanges {
     struct tally  bodies;      /* bytes of all requests that are being read */
     struct tally *answers;     /* borrowed: likewise of all answers, as far as they were not sent */
+    int  (*retry_after)(void *ctx);        /* seconds, for who is refused now */
+    void  *ctx;
     int    stop_fd;            /* borrowed; readable once the server stops */
     struct connections *connections;       /* borrowed */
 };
@@ -74,6 +76,9 @@ enum wait_result { EXCHANGE_TIMEOUT, EXCHANGE_READABLE, EXCHANGE_GONE, EXCHANGE_
  * passed. A client that has closed its sending half counts as gone: most that
  * do so have closed both, and nobody could tell the others apart. */
 enum wait_result exchange_wait(struct exchange *x, int fd, double seconds);
+
+/* Adds Retry-After: the request may succeed later. */
+void exchange_retry_later(struct exchange *x);
 
 /* Did it come on one of the few connections beyond the maximum? */
 bool exchange_is_extra(struct exchange *x);

@@ -4,8 +4,10 @@
  * Errors before the first event are HTTP errors; so a stream's head is sent
  * when its first event is there, or after a while without one (then comments
  * keep the connection alive while the prompt waits or is read). Events that
- * pile up because the client reads slowly go out as one chunk. A client that
- * goes away cancels its request: freeing the generation does. */
+ * pile up because the client reads slowly go out as one chunk; they count with
+ * all answers that wait for their clients, but take no place: that is free as
+ * soon as the engine is done. A client that goes away cancels its request:
+ * freeing the generation does. */
 #include "server/generation.h"
 
 #include <stdio.h>
@@ -21,7 +23,7 @@
 enum { TEXT_BYTES = 16 << 20 };
 
 struct generation {
-    struct app      *app;          /* a place in it is held                           */
+    struct app      *app;
     struct engine   *engine;
     struct exchange *x;
     struct request  *request;      /* owned                                           */
@@ -45,7 +47,6 @@ static void generation_free(void *state)
     request_free(q->request);
     buf_free(&q->text);
     logprobs_free(&q->probs);
-    app_leave(q->app);
     free(q);
 }
 
@@ -328,9 +329,12 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
     struct generation *q = calloc(1, sizeof *q);
     struct err         e;
     struct request    *r = NULL;
+    struct params      params = s->params;
     int                n_prompt = prompt_tokens(p);
+    params.ended = app_ended;
+    params.ended_arg = a;
     if (q) {
-        r = engine_submit(g, p, &s->params, &e);
+        r = engine_submit(g, p, &params, &e);
     } else {
         prompt_free(p);
         err_memory(&e);

@@ -9,7 +9,7 @@ struct generation;
 
 /* Submits the prompt, which becomes the engine's. Nothing of `s` is needed
  * afterwards, so the request's JSON need not wait for the answer. The caller
- * has entered the app (app_enter); that place is now the generation's. NULL
+ * has entered the app (app_enter); that place is now the engine's to give back. NULL
  * after answering x with an error: the place is still the caller's. */
 struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
                                   const struct sampling *s, bool chat);

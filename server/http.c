@@ -55,6 +55,7 @@ enum {
     PIECE_BYTES    = 256 << 20, /* of one piece of a stream                                  */
     KEPT_BYTES     = 64 << 10,  /* for the next piece                                        */
     HEADERS_BYTES  = 16 << 10,  /* of an answer's head                                       */
+    UNSENT_BYTES   = 128 << 10, /* that the kernel keeps for a client, beyond what is under way */
     LINGER_SECONDS = 5,         /* for a client that still sends to see its answer           */
 };
 
@@ -397,10 +398,12 @@ static void serve_client(void *ctx, struct connection *c)
 
 /* ---- the server ---- */
 
+/* What a client does not read waits here, where it is counted, and not by megabytes in the kernel. */
 static void greet(struct http *h, int fd)
 {
-    int one = 1;
+    int one = 1, unsent = UNSENT_BYTES;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     if (connection_start(&h->connections, fd, serve_client, h) == 0)
         return;
     say_no_memory(fd);
@@ -442,6 +445,8 @@ struct http *http_start(const struct http_options *opt, struct err *e)
     h->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     h->exchanges.bodies.size = opt->max_body_total;
     h->exchanges.answers = opt->answers;
+    h->exchanges.retry_after = opt->retry_after;
+    h->exchanges.ctx = opt->ctx;
     h->exchanges.stop_fd = h->stop_fd;
     h->exchanges.connections = &h->connections;
     h->listen_fd = h->stop_fd < 0 ? err_set(e, "eventfd: %s", strerror(errno))

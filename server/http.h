@@ -25,10 +25,11 @@ struct http_options {
     double  idle_timeout, read_timeout, write_timeout;   /* seconds               */
     size_t  max_body_total;    /* bytes of all bodies held at one time */
     struct tally *answers;     /* borrowed: counts the bytes of all answers that were not sent */
-    void   *ctx;               /* given to the three functions                    */
+    void   *ctx;               /* given to the four functions                     */
     size_t (*begin)(void *ctx, struct exchange *x);      /* returns the body's limit */
     void   (*handle)(void *ctx, struct exchange *x);
     void   (*done)(void *ctx, struct exchange *x);
+    int    (*retry_after)(void *ctx);                    /* seconds, for a request that is refused now */
 };
 
 struct http *http_start(const struct http_options *opt, struct err *e);

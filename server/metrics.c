@@ -118,6 +118,7 @@ static void write_http(struct buf *out, struct app *a)
     const struct figure figures[] = {
         { "http_connections", "", "gauge", "Open connections.", a->http ? http_connections(a->http) : 0 },
         { "generations", "", "gauge", "Generations that hold a place, from admission to their end.", atomic_load(&a->inflight) },
+        { "answer_bytes", "", "gauge", "Bytes of answers that wait for their clients.", (double)atomic_load(&a->answers.taken) },
         { "ready", "", "gauge", "1 when /ready is 200.", atomic_load(&a->state) == APP_READY },
         { "uptime_seconds", "", "gauge", "Since the start.", clock_seconds() - a->started },
         { "resident_bytes", "", "gauge", "Memory of the process.", resident_bytes() },

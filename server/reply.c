@@ -89,7 +89,7 @@ void reply_error(struct exchange *x, const struct err *e)
     buf_clear(&x->reply);
     reply_error_object(&x->reply, x->status, e);
     if (x->status == 429 || x->status == 503)
-        exchange_add_header(x, "Retry-After", "1");
+        exchange_retry_later(x);
 }
 
 /* ---- log probabilities ---- */

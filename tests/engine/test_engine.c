@@ -265,23 +265,55 @@ START_TEST(memory_that_is_not_there_is_told_with_503)
 }
 END_TEST
 
-/* What a client does not take is counted; where it is too much the answer ends with an error, and gives back what it had. */
+/* Waits until the engine is done with n requests; nobody takes their events. */
+static void await_ends(struct engine *g, uint64_t n)
+{
+    struct engine_stats s;
+    do {
+        usleep(1000);
+        engine_stats(g, &s);
+    } while (s.finished_length + s.finished_error < n);
+}
+
+static void count_end(void *arg) { atomic_fetch_add((atomic_int *)arg, 1); }
+
+/* What clients do not take is counted; where it is too much an answer ends with an error, and gives back what it had. Small
+ * ones are never refused, and the engine says that it is done whatever has been taken. */
 START_TEST(answers_that_nobody_takes_are_counted)
 {
-    struct tally answers = { .size = 3 * sizeof(struct token_logprob) };
+    struct tally answers = { .size = 20000 };
+    atomic_int ends = 0;
     struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 2, .answers = &answers });
-    struct request *r = submit(g, 0);
-    struct event ev = { 0 };
-    struct engine_stats s = { 0 };
-    for (int i = 0; i < 12000 && s.finished_error + s.finished_length == 0; i++, usleep(10000))
-        engine_stats(g, &s);
-    ck_assert_int_eq(request_next(r, &ev), 1);
-    ck_assert_int_eq(ev.kind, EVENT_ERROR);
-    ck_assert_int_eq(ev.err.status, 503);
+    struct event ev;
+    struct err e = { 0 };
+    struct params p = make_params(g, 0);
+    p.ignore_eos = p.logprobs = true;
+    p.ended = count_end;
+    p.ended_arg = &ends;
+    p.max_tokens = 100;            /* 17 kB: there is room for one of these */
+    struct request *first = engine_submit(g, make_prompt(g, 0, question(0), &e), &p, &e);
+    await_ends(g, 1);
+    ck_assert_uint_gt(atomic_load(&answers.taken), 16000);
+    ck_assert_uint_lt(atomic_load(&answers.taken), 20000);
+    struct request *second = engine_submit(g, make_prompt(g, 0, question(1), &e), &p, &e);
+    await_ends(g, 2);
+    ck_assert_int_eq(request_next(second, &ev), 1);
+    ck_assert_msg(ev.kind == EVENT_ERROR && ev.err.status == 503, "%s", ev.err.text);
+    ck_assert_str_eq(ev.err.code, "overloaded");
+    p.max_tokens = 20;
+    struct request *small = engine_submit(g, make_prompt(g, 0, question(2), &e), &p, &e);
+    await_ends(g, 3);
+    ck_assert_int_eq(request_next(small, &ev), 1);
+    ck_assert_int_eq(ev.kind, EVENT_DELTA);
     event_free(&ev);
-    request_free(r);
+    ck_assert_int_eq(request_next(first, &ev), 1);     /* the first one lost nothing */
+    ck_assert_int_eq(ev.n_logprobs, 100);
+    event_free(&ev);
+    ck_assert_int_eq(atomic_load(&ends), 3);
+    request_free(first);
+    request_free(second);
+    request_free(small);
     ck_assert_uint_eq(atomic_load(&answers.taken), 0);
-    answers.size = 1 << 20;
     struct answer a = collect(submit(g, 0));
     assert_same(&a, &alone[0], 0);
     free(a.text);
@@ -421,7 +453,7 @@ START_TEST(a_full_queue_is_told_with_429)
         if (!r[n])
             break;
     }
-    ck_assert_int_lt(n, 64);
+    ck_assert_int_eq(n, 3);                  /* one that runs and two that wait, however soon the first one runs */
     ck_assert_int_eq(e.status, 429);
     while (n)
         request_free(r[--n]);

@@ -30,6 +30,8 @@ struct request {
     int             fd, max, made, taken, prompt;
     bool            fail, ended, end_taken, logprobs;
     _Atomic bool    cancelled;
+    void          (*told)(void *arg);
+    void           *told_arg;
 };
 
 static void tell(struct request *r)
@@ -57,6 +59,7 @@ static void *generate(void *arg)
         tell(r);
         next += fake_token_seconds;
     }
+    r->told(r->told_arg);
     pthread_mutex_lock(&r->lock);
     r->ended = true;
     pthread_mutex_unlock(&r->lock);
@@ -129,6 +132,8 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
     r->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     r->max = params->max_tokens ? params->max_tokens : 8;
     r->logprobs = params->logprobs;
+    r->told = params->ended;
+    r->told_arg = params->ended_arg;
     pthread_attr_t small;
     pthread_attr_init(&small);
     pthread_attr_setstacksize(&small, 256 << 10);

@@ -41,7 +41,7 @@ static void start(char *option, ...)
     struct http_options opt = {
         .host = "127.0.0.1", .port = 0, .max_connections = (int)cfg.max_connections, .idle_timeout = cfg.idle_timeout,
         .read_timeout = cfg.read_timeout, .write_timeout = cfg.write_timeout, .max_body_total = (size_t)cfg.max_body_total,
-        .answers = &app.answers,
+        .answers = &app.answers, .retry_after = app_retry_after,
         .ctx = &app, .begin = routes_begin, .handle = routes_handle, .done = routes_done,
     };
     app.http = http_start(&opt, &e);
@@ -495,7 +495,7 @@ START_TEST(failures_and_queue)
     wait_until(&fake_live, 2);
     send_chat(fd, 1, false);
     s = receive(fd, "}}");
-    ck_assert_msg(strstr(s, " 429 ") && strstr(s, "Retry-After: 1"), "%s", s);
+    ck_assert_msg(strstr(s, " 429 ") && strstr(s, "Retry-After: "), "%s", s);
     free(s);
     atomic_store(&app.state, APP_DRAINING);
     send_chat(fd, 1, false);
@@ -508,6 +508,107 @@ START_TEST(failures_and_queue)
     ck_assert_double_lt(clock_seconds() - t, 5);
     close(busy[0]);
     close(busy[1]);
+}
+END_TEST
+
+/* Streams whose clients do not read keep no place: the engine is done with them long before. */
+START_TEST(unread_streams)
+{
+    enum { PLACES = 8 };
+    start("--max-num-seqs", "4", "--max-queue", "4", NULL);
+    fake_token_seconds = 0;
+    fake_prefill_seconds = 0.3;
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":60000,\"logprobs\":true,"
+                               "\"top_logprobs\":1,\"stream\":true}";
+    int fd[PLACES], small = 32 << 10, other = dial();
+    for (int i = 0; i < PLACES; i++) {
+        fd[i] = dial();
+        setsockopt(fd[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+        send_post(fd[i], "/v1/chat/completions", "Connection: close\r\n", body, sizeof body - 1);
+    }
+    wait_until(&app.inflight, PLACES);
+    wait_until(&app.inflight, 0);
+    ck_assert_int_eq(atomic_load(&fake_live), PLACES);      /* they are all still there */
+    fake_prefill_seconds = 0;
+    for (int i = 0; i < PLACES; i++) {
+        send_chat(other, 3, i % 2);
+        char *s = receive(other, i % 2 ? "[DONE]\n\n\r\n0\r\n\r\n" : "}}}");
+        ck_assert_msg(strstr(s, "200 OK") != NULL, "%s", s);
+        free(s);
+    }
+    char *s = receive(fd[0], NULL);                          /* and who reads at last gets all */
+    ck_assert(strstr(s, "w59999 ") && strstr(s, "[DONE]"));
+    free(s);
+    for (int i = 0; i < PLACES; i++)
+        close(fd[i]);
+    close(other);
+    wait_until(&fake_live, 0);
+    ck_assert_uint_eq(atomic_load(&app.answers.taken), 0);
+    stop();
+}
+END_TEST
+
+/* What is kept for streams that nobody reads counts with the answers: beyond the limit such a stream ends. */
+START_TEST(unread_streams_have_a_limit)
+{
+    enum { STREAMS = 12 };
+    start("--max-body-total", "2000000", NULL);
+    fake_token_seconds = 0;
+    fake_prefill_seconds = 0.2;
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":40000,\"logprobs\":true,"
+                               "\"top_logprobs\":1,\"stream\":true}";
+    int fd[STREAMS], small = 32 << 10, ended = 0;
+    for (int i = 0; i < STREAMS; i++) {
+        fd[i] = dial();
+        setsockopt(fd[i], SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+        send_post(fd[i], "/v1/chat/completions", "Connection: close\r\n", body, sizeof body - 1);
+    }
+    wait_until(&app.inflight, STREAMS);
+    wait_until(&app.inflight, 0);
+    ck_assert_uint_lt(atomic_load(&app.answers.taken), 2000000 + STREAMS * TALLY_LITTLE);
+    int other = dial();
+    send_chat(other, 3, true);
+    char *s = receive(other, "[DONE]");
+    ck_assert_msg(strstr(s, "w2 ") != NULL, "%s", s);
+    free(s);
+    close(other);
+    for (int i = 0; i < STREAMS; i++) {
+        s = receive(fd[i], NULL);
+        ended += !strstr(s, "[DONE]") || strstr(s, "\"overloaded\"");
+        free(s);
+        close(fd[i]);
+    }
+    ck_assert_int_gt(ended, 0);
+    stop();
+}
+END_TEST
+
+START_TEST(retry_after)
+{
+    start("--max-num-seqs", "1", "--max-queue", "4", NULL);
+    int fd = dial(), busy[5];
+    fake_prefill_seconds = 0.6;
+    for (int i = 0; i < 3; i++) {          /* each takes so long at least */
+        send_chat(fd, 1, false);
+        free(receive(fd, "}}}"));
+    }
+    fake_prefill_seconds = 300;
+    for (int i = 0; i < 5; i++) {
+        busy[i] = dial();
+        send_chat(busy[i], 1, i % 2);
+    }
+    wait_until(&fake_live, 5);
+    send_chat(fd, 1, false);
+    char *s = receive(fd, "}}"), *after = strstr(s, "Retry-After: ");
+    ck_assert_msg(strstr(s, " 429 ") && after, "%s", s);
+    ck_assert_int_ge(atoi(after + 13), 3);  /* four wait, 0.6 s each */
+    ck_assert_int_le(atoi(after + 13), 60);
+    free(s);
+    for (int i = 0; i < 5; i++)
+        close(busy[i]);
+    close(fd);
+    wait_until(&fake_live, 0);
+    stop();
 }
 END_TEST
 
@@ -571,6 +672,9 @@ int main(void)
     tcase_add_test(c, body_limits);
     tcase_add_test(c, answer_limits);
     tcase_add_test(c, failures_and_queue);
+    tcase_add_test(c, unread_streams);
+    tcase_add_test(c, unread_streams_have_a_limit);
+    tcase_add_test(c, retry_after);
     tcase_add_test(c, pipelined);
     tcase_add_test(c, logprobs);
     tcase_add_test(c, offsets);
