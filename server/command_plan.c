@@ -29,7 +29,7 @@ static void print_table(const struct engine_plan *p, const char *model, const st
            "  at most %d tokens for an image and %.1f million pixels for an upload\n\n",
            p->max_num_seqs, p->max_model_len, p->kv_tokens, p->max_batched_tokens, p->max_image_tokens,
            (double)p->max_image_pixels / 1e6);
-    puts(p->fits ? "It fits." : "It does not fit: lower --max-num-seqs, --max-model-len or --kv-bytes.");
+    puts(p->fits ? "It fits." : "It does not fit: lower --max-model-len, --max-num-seqs, --kv-bytes or --max-body-bytes.");
 }
 
 static void print_json(const struct engine_plan *p, const char *model, const struct row *row, size_t n)
