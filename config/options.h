@@ -37,7 +37,7 @@ struct config {                  /* strings are owned; NULL or "": not set */
     char   *model, *device, *weights, *activations, *kv_cache_dtype, *content_format, *chat_template, *trace;
     int64_t threads, max_num_seqs, max_queue, max_model_len, max_batched_tokens;
     int64_t kv_bytes, image_cache_bytes, memory_bytes, gpu_memory;
-    double  gpu_memory_fraction;
+    double  gpu_memory_fraction, max_pause;
     int64_t max_pixels, min_pixels, max_image_side, max_image_pixels, max_image_bytes, max_images;
     bool    prefix_cache, gpu_graphs, device_resize, deterministic;
     bool    selftest, trust_special_tokens;

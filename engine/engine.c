@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/device.h"
+#include "engine/pace.h"
 #include "engine/prompt.h"
 #include "engine/request.h"
 #include "engine/room.h"
@@ -59,6 +60,12 @@ struct engine {
     struct images    images;
     struct scheduler sched;
     struct step      step;
+    struct step      between;          /* of single tokens, while an image is encoded */
+    struct pace      pace;
+    double           last_step;        /* when it ended                               */
+    double           last_part;        /* when `between` could have run last, and the longest time between two such moments ... */
+    double           part_seconds;     /* ... of this image                           */
+    const char      *between_failed;   /* what the device said, or NULL               */
     struct sampled  *sampled;          /* owned, (max_seqs) */
     struct late     *late;             /* owned, (max_seqs) */
     int              n_late;
@@ -199,8 +206,10 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     set_limits(g);
     open_pages(g, opt);
     images_init(&g->images, z->image_row_pages, z->image_kv_pages);
+    g->pace = (struct pace){ .max_pause = g->setup.opt.max_pause };
     g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs, .max_rows = z->max_rows,
                                    .image_kv = g->model->image_kv.layers > 0, .prefix_cache = !opt->no_prefix_cache };
+    g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
     g->sampled = xcalloc((size_t)z->max_seqs, sizeof *g->sampled);
     g->late = xcalloc((size_t)z->max_seqs, sizeof *g->late);
@@ -237,6 +246,7 @@ void engine_close(struct engine *g)
     pages_free(&g->pages);
     images_free(&g->images);
     free(g->step.seq);
+    free(g->between.seq);
     free(g->sampled);
     free(g->late);
     buf_free(&g->delta);
@@ -381,24 +391,57 @@ static void look_into_inbox(struct engine *g)
     pthread_mutex_unlock(&g->wake.lock);
 }
 
+static const char *run_step(struct engine *g, struct step *step);
+
+/* Called between the parts of an image: those that are being answered get their next tokens when waiting for one more part
+ * would be too long. */
+static void serve_others(void *arg)
+{
+    struct engine *g = arg;
+    double now = clock_seconds(), part = now - g->last_part;
+    g->last_part = now;
+    g->part_seconds = part > g->part_seconds ? part : g->part_seconds;
+    if (g->between_failed || now + g->part_seconds + g->pace.step_seconds < g->last_step + g->pace.max_pause)
+        return;
+    scheduler_plan_single(&g->sched, &g->between);
+    if (g->between.n_rows == 0)
+        return;
+    struct run outer = runner_nest(&g->runner);
+    g->between_failed = run_step(g, &g->between);
+    pthread_mutex_lock(&g->stats.lock);
+    g->stats.v.steps_between++;
+    pthread_mutex_unlock(&g->stats.lock);
+    runner_unnest(&g->runner, &outer);
+    g->last_part = clock_seconds();
+}
+
+/* The request may be put back meanwhile and give up its entry: so one more reference is held. */
 static const char *encode_image(struct engine *g)
 {
     struct request *r = g->step.encode;
     int i = g->step.encode_image;
+    struct image_entry *entry = r->images[i];
     double began = clock_seconds();
-    const char *failed = runner_encode(&g->runner, &r->prompt->images[i], r->images[i]);
-    r->images[i]->encoded = !failed;
+    bool waits = !g->model->backend->async;
+    images_hold(entry);
+    g->last_part = began;
+    g->part_seconds = 0;
+    g->between_failed = NULL;
+    const char *failed = runner_encode(&g->runner, &r->prompt->images[i], entry, waits ? serve_others : NULL, g);
+    failed = failed ? failed : g->between_failed;
+    entry->encoded = !failed;
+    images_release(&g->images, entry);
     pthread_mutex_lock(&g->stats.lock);
     stats_observe(&g->stats.v.image_encode, clock_seconds() - began);
     pthread_mutex_unlock(&g->stats.lock);
     return failed;
 }
 
-static const char *run_step(struct engine *g)
+static const char *run_step(struct engine *g, struct step *step)
 {
     double began = clock_seconds();
-    for (int i = 0; i < g->step.n_seqs; i++) {
-        struct request *r = g->step.seq[i].r;
+    for (int i = 0; i < step->n_seqs; i++) {
+        struct request *r = step->seq[i].r;
         if (r->started > 0)
             continue;
         r->started = began;
@@ -406,21 +449,24 @@ static const char *run_step(struct engine *g)
         stats_observe(&g->stats.v.queue, began - r->submitted);
         pthread_mutex_unlock(&g->stats.lock);
     }
-    runner_start(&g->runner, &g->step, &g->images);
+    runner_start(&g->runner, step, &g->images);
     tell_late(g);
     if (g->model->backend->async) {
         look_into_inbox(g);
         scheduler_prepare(&g->sched);
     }
-    const char *failed = runner_finish(&g->runner, &g->step, g->sampled);
+    const char *failed = runner_finish(&g->runner, step, g->sampled);
     if (failed)
         return failed;
+    double seconds = clock_seconds() - began;
+    g->last_step = began + seconds;
+    pace_learn(&g->pace, step->n_single, step->n_rows - step->n_single, seconds);
     pthread_mutex_lock(&g->stats.lock);
-    stats_observe(&g->stats.v.step, clock_seconds() - began);
+    stats_observe(&g->stats.v.step, seconds);
     g->stats.v.steps++;
     pthread_mutex_unlock(&g->stats.lock);
-    for (int i = 0; i < g->step.n_seqs; i++) {
-        struct step_seq *q = &g->step.seq[i];
+    for (int i = 0; i < step->n_seqs; i++) {
+        struct step_seq *q = &step->seq[i];
         scheduler_done(&g->sched, q->r, q->n);
         if (q->samples)
             deliver(g, q->r, &g->sampled[i]);
@@ -506,15 +552,18 @@ static void *engine_main(void *arg)
     while (take_inbox(g)) {
         drop_cancelled(g, &g->sched.waiting);
         drop_cancelled(g, &g->sched.running);
+        g->sched.beside_rows = pace_rows(&g->pace);
         scheduler_plan(&g->sched, &g->step);
         if (g->step.starved)
             refuse_starved(g, g->step.starved);
         count_queue(g);
-        if (g->step.encode || !g->step.n_rows)
-            tell_late(g);               /* not while an image is encoded */
-        const char *failed = g->step.encode ? encode_image(g) : NULL;
-        if (!failed && g->step.n_rows)
-            failed = run_step(g);
+        if (!g->step.n_rows)
+            tell_late(g);
+        const char *failed = g->step.n_rows ? run_step(g, &g->step) : NULL;
+        if (!failed && g->step.encode) {
+            tell_late(g);               /* an image takes long */
+            failed = encode_image(g);
+        }
         if (failed) {
             struct err broken;
             err_set(&broken, "the device failed: %s", failed);

@@ -41,6 +41,7 @@ struct engine_options {        /* 0 or NULL: the default */
     int    max_queue;          /* requests waiting beyond those; 256                     */
     int    max_model_len;      /* tokens of prompt and answer; the checkpoint's          */
     int    max_batched_tokens; /* rows of one step; 512                                  */
+    double max_pause;          /* seconds between two tokens of an answer because of another's prompt or image; 0.15 */
     size_t kv_bytes;           /* KV cache; 0: plan.c, usual_kv()                        */
     size_t image_cache_bytes;  /* encoded images kept; 0: plan.c, size_image_cache()     */
     size_t memory_bytes;       /* may use in all; 0: what is free, and at most 90 % of what the machine has */
@@ -195,7 +196,7 @@ extern const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS];
 
 struct engine_stats {          /* a consistent copy */
     int      running, waiting, kv_pages, kv_pages_used, page_tokens;
-    uint64_t prompt_tokens, cached_tokens, completion_tokens, preemptions, steps;
+    uint64_t prompt_tokens, cached_tokens, completion_tokens, preemptions, steps, steps_between;   /* between: within an image's encoding */
     uint64_t finished_stop, finished_length, finished_cancelled, finished_error, rejected;
     uint64_t image_queries, image_hits, images_decoded, prefix_queries, prefix_hits;   /* prefix: in tokens */
     struct histogram ttft, inter_token, e2e, queue, image_decode, image_encode, step;

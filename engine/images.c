@@ -110,6 +110,8 @@ struct image_entry *images_acquire(struct images *c, struct hash key, const stru
     return e;
 }
 
+void images_hold(struct image_entry *e) { e->refs++; }
+
 void images_release(struct images *c, struct image_entry *e)
 {
     assert(e->refs > 0);

@@ -48,6 +48,7 @@ int  images_kv_pages(const struct images *c, const struct image_plan *p);
  * NULL: there is no room while others hold theirs, or (`starved`) no memory
  * for the entry itself: waiting for the others would not help. */
 struct image_entry *images_acquire(struct images *c, struct hash key, const struct image_plan *plan);
+void images_hold(struct image_entry *e);          /* one more reference */
 void images_release(struct images *c, struct image_entry *e);
 
 static inline int image_row(const struct image_entry *e, int token)   /* in the pool */

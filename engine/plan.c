@@ -7,7 +7,7 @@
 #include "model/measure.h"
 
 enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_IMAGES = 16,
-       MIN_ROWS = 32, MAX_ROWS = 512, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
+       MAX_ROWS = 512, MIN_GPU_ROWS = 32, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
        USUAL_LEN = 8192,             /* two screenshots and what was said about them */
        HOST_SLACK = 64 << 10,        /* alignment of the arena's tables */
        LEAST_PIXELS = 4096 * 4096, USUAL_PIXELS = 48 << 20,    /* of an upload: a photo of 8064 x 6048 is within the second */
@@ -16,19 +16,24 @@ enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_IMAGES = 1
 /* The rest is for what the driver and other programs take later. */
 static const double DEFAULT_GPU_SHARE = 0.95;
 
+/* Seconds: a reader does not notice shorter stops of a stream. */
+static const double DEFAULT_MAX_PAUSE = 0.15;
+
 /* Measured: the program with its libraries, threads and tables, before anything of the model. */
 static const size_t PROGRAM_BYTES = 24 * (size_t)MIB;
 
 /* Wide rows and long filters take this at most, but for pictures that no camera makes. */
 static const size_t DECODE_ROWS = 16 * (size_t)MIB;
 
-/* A step should last about a second on a CPU that does 1e11 operations a second, a tenth on a GPU that does 2e14: nobody
- * waits longer for a token because of somebody's prompt. */
+/* On a CPU, as many as make the reading of the weights a small part of multiplying with them. On a GPU that does 2e14
+ * operations a second a step should last about a tenth of one. How long those wait who are answered meanwhile is the
+ * business of pace.h. */
 static int rows_for(const struct model *m)
 {
-    bool gpu = m->backend->discrete;
-    double rows = (gpu ? 2e13 : 1e11) / (2.0 * (double)(m->n_params ? m->n_params : 1)), most = gpu ? MAX_GPU_ROWS : MAX_ROWS;
-    return (int)(rows < MIN_ROWS ? MIN_ROWS : rows > most ? most : rows);
+    if (!m->backend->discrete)
+        return MAX_ROWS;
+    double rows = 2e13 / (2.0 * (double)(m->n_params ? m->n_params : 1));
+    return (int)(rows < MIN_GPU_ROWS ? MIN_GPU_ROWS : rows > MAX_GPU_ROWS ? MAX_GPU_ROWS : rows);
 }
 
 static void fill_defaults(struct engine_options *o, const struct model *m)
@@ -36,6 +41,7 @@ static void fill_defaults(struct engine_options *o, const struct model *m)
     o->max_num_seqs = o->max_num_seqs ? o->max_num_seqs : DEFAULT_SEQS;
     o->max_queue = o->max_queue ? o->max_queue : DEFAULT_QUEUE;
     o->max_batched_tokens = o->max_batched_tokens ? o->max_batched_tokens : rows_for(m);
+    o->max_pause = o->max_pause > 0 ? o->max_pause : DEFAULT_MAX_PAUSE;
     if (o->max_batched_tokens < o->max_num_seqs)
         o->max_batched_tokens = o->max_num_seqs;
     o->max_image_bytes = o->max_image_bytes ? o->max_image_bytes : 72 * (size_t)MIB;
@@ -218,6 +224,8 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     p->weights = m->weight_bytes;
     size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens).scratch;
     p->logits = seqs * (size_t)m->vocab * sizeof(float) + seqs * 4096;    /* the copy for logprobs, ids, top lists */
+    if (encode && !m->backend->async)           /* while an image is encoded, steps of single tokens go on */
+        encode += model_measure_forward(m, o->max_num_seqs, o->max_num_seqs, o->max_num_seqs, o->max_num_seqs).scratch;
     s->sizes.scratch = (forward > encode ? forward : encode) + p->logits;
     s->sizes.max_seqs = o->max_num_seqs;
     s->sizes.max_rows = o->max_batched_tokens;

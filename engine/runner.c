@@ -170,9 +170,22 @@ static const uint8_t *resize(struct run *run, const struct prompt_image *image, 
     return rgb;
 }
 
-const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry)
+struct run runner_nest(struct runner *r)
+{
+    struct run outer = r->run;
+    r->run.base = outer.used;
+    r->run.between = NULL;
+    return outer;
+}
+
+void runner_unnest(struct runner *r, const struct run *outer) { r->run = *outer; }
+
+const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry,
+                          void (*between)(void *arg), void *arg)
 {
     struct run *run = &r->run;
+    run->between = between;
+    run->between_arg = arg;
     size_t n = (size_t)image->px.width * (size_t)image->px.height * 3;
     run->used = run->host_used = 0;
     struct tensor rgb = nn_new(run, 1, (int)((n + 3) / 4));
@@ -187,6 +200,7 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
     struct encode in = { .plan = entry->plan, .rgb = resize(run, image, rgb.data), .pool = r->pool, .rows = dev,
                          .slots = n_cells ? dev + n_tokens : NULL };
     r->m->family->encode_image(r->m, run, &in);
+    run->between = NULL;
     return run->backend->sync(run->dev);
 }
 
@@ -458,7 +472,7 @@ static struct tensor forward(struct runner *r, const struct forward *f, int key)
     struct recorded *k = r->recorded;
     while (k < r->recorded + r->n_recorded && k->key != key)
         k++;
-    run->used = 0;
+    run->used = run->base;
     bool known = k < r->recorded + r->n_recorded;
     if (known && k->replays) {
         run->backend->replay(run->dev, key);

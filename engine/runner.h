@@ -76,8 +76,13 @@ void runner_close(struct runner *r);
 int  runner_chunk(const struct runner *r);
 void runner_take_pages(struct runner *r, int from, int n);
 
-/* Encodes one image of a request into its entry. NULL, or what the device said. */
-const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry);
+/* Encodes one image of a request into its entry. NULL, or what the device said. Every few milliseconds it calls `between`
+ * (NULL: nobody waits), which may run a step with runner_nest() before and runner_unnest() after it: the step's scratch then
+ * lies behind what the image holds, and the plan has room for both as long as the step's rows are single tokens. */
+const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry,
+                          void (*between)(void *arg), void *arg);
+struct run  runner_nest(struct runner *r);
+void        runner_unnest(struct runner *r, const struct run *outer);
 
 /* Runs a step. Where the device is asynchronous it computes from runner_start() on, while the caller does something else.
  * runner_finish() waits; out[i] is filled for every seq i that samples. NULL, or what the device said. */

@@ -112,7 +112,7 @@ static int computable(const struct scheduler *s, const struct request *r)
 /* Gives r as many rows as the budget, its images and the pages allow. -1: it was put back. */
 static int give_rows(struct scheduler *s, struct step *out, struct request *r)
 {
-    int n = computable(s, r) - r->n_computed, left = s->max_rows - out->n_rows;
+    int n = computable(s, r) - r->n_computed, left = out->most_rows - out->n_rows;
     n = n < left ? n : left;
     if (n <= 0)
         return 0;
@@ -178,7 +178,7 @@ static void take_prefix(struct scheduler *s, struct request *r)
 
 static void admit(struct scheduler *s, struct step *out)
 {
-    while (s->waiting.first && s->running.n < s->max_seqs && out->n_rows < s->max_rows) {
+    while (s->waiting.first && s->running.n < s->max_seqs && out->n_rows < out->most_rows) {
         struct request *r = s->waiting.first;
         if (acquire_images(s, r) < 0) {
             out->starved = s->images->starved ? r : NULL;
@@ -209,12 +209,21 @@ static void plan_encoding(const struct scheduler *s, struct step *out)
             }
 }
 
-void scheduler_plan(struct scheduler *s, struct step *out)
+void scheduler_plan_single(struct scheduler *s, struct step *out)
 {
     out->n_seqs = out->n_rows = 0;
+    out->most_rows = s->max_rows;
     out->encode = out->starved = NULL;
-    uint64_t before = s->preemptions;
     plan_running(s, out, true);
+    out->n_single = out->n_rows;
+}
+
+void scheduler_plan(struct scheduler *s, struct step *out)
+{
+    uint64_t before = s->preemptions;
+    scheduler_plan_single(s, out);
+    if (out->n_rows > 0 && out->n_rows + s->beside_rows < s->max_rows)
+        out->most_rows = out->n_rows + s->beside_rows;
     plan_running(s, out, false);
     if (s->preemptions == before)
         admit(s, out);

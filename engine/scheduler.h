@@ -6,6 +6,8 @@
  *   1. Every running request that only needs its next token gets it.
  *   2. What is left of the row budget goes to the chunks of prompts, older
  *      requests first; a chunk stops before an image that is not encoded yet.
+ *      Where rule 1 gave anybody a token, the budget is smaller (beside_rows), so
+ *      that these do not wait long for their next.
  *   3. Waiting requests are admitted in order while there is room.
  *   4. One image is encoded per step, for the oldest request that needs one.
  * When pages run out the youngest running request is put back: its pages are
@@ -28,6 +30,7 @@ struct scheduler {
     struct pages  *pages;          /* borrowed */
     struct images *images;         /* borrowed */
     int  max_seqs, max_rows;
+    int  beside_rows;              /* of prompts in a step that has others' next tokens in it; see pace.h */
     bool image_kv;                 /* tokens after an image need its KV: it must be encoded even if the prefix is cached */
     bool prefix_cache;
     uint64_t preemptions, prefix_queries, prefix_hits;    /* prefix: tokens */
@@ -42,6 +45,8 @@ struct step_seq {
 struct step {
     struct step_seq *seq;          /* owned by the engine, (max_seqs) */
     int n_seqs, n_rows;
+    int most_rows;                 /* that this step may have         */
+    int n_single;                  /* rows that are somebody's next token, not a prompt's */
     struct request *encode;        /* borrowed; NULL: no image to encode */
     int encode_image;              /* which of its images                */
     struct request *starved;       /* borrowed; waits for memory that nobody is there to give back, or that its images'
@@ -52,6 +57,7 @@ void list_push(struct request_list *l, struct request *r);      /* in order of a
 void list_remove(struct request_list *l, struct request *r);
 
 void scheduler_plan(struct scheduler *s, struct step *out);
+void scheduler_plan_single(struct scheduler *s, struct step *out);   /* rule 1 alone: while an image is encoded */
 void scheduler_prepare(struct scheduler *s);    /* what can be computed early of those that wait: their pages' hashes */
 void scheduler_done(struct scheduler *s, struct request *r, int n);    /* n more tokens are computed: publish full pages */
 void scheduler_release(struct scheduler *s, struct request *r);        /* gives back its pages and images */

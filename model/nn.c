@@ -106,10 +106,33 @@ static void check_linear(struct tensor out, struct tensor x, const struct weight
     CHECK(!e.mul.data || (e.mul.rows == 1 && e.mul.cols == n), "scales %d columns by %d", n, e.mul.cols);
 }
 
+static struct tensor rows_of(struct tensor t, int from, int n)
+{
+    t.data = (char *)t.data + (size_t)from * (size_t)t.stride * dtype_size(t.dtype);
+    t.rows = n;
+    return t;
+}
+
+/* Of `left` rows, how many go at a time. */
+static int part_of(const struct run *r, int left) { return r->between && left > PART_ROWS ? PART_ROWS : left; }
+
+static void let_others(const struct run *r)
+{
+    if (r->between)
+        r->between(r->between_arg);
+}
+
 void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
 {
     check_linear(out, x, w, e);
-    r->ops->linear(r->dev, out, x, w, &e);
+    for (int at = 0, n; at < x.rows; at += n) {
+        n = part_of(r, x.rows - at);
+        struct epilogue part = e;
+        if (e.add.data)
+            part.add = rows_of(e.add, at, n);
+        r->ops->linear(r->dev, rows_of(out, at, n), rows_of(x, at, n), w, &part);
+        let_others(r);
+    }
 }
 
 struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, struct epilogue e)
@@ -235,7 +258,14 @@ struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct he
     if (h->rope || h->q_norm || h->k_norm)
         r->ops->prep(r->dev, q, k, v, h, pos, NULL, 0, NULL);
     struct tensor out = nn_new(r, qkv.rows, nq);
-    r->ops->attend_ragged(r->dev, out, q, k, v, h, n_seg, first, first);
+    for (int at = 0, n; at < q.rows; at += n) {
+        n = n_seg == 1 ? part_of(r, q.rows - at) : q.rows;
+        NN_SCRATCH(r) {
+            const int part[2] = { 0, n }, *rows = n == q.rows && !r->measuring ? first : nn_ints(r, part, 2);
+            r->ops->attend_ragged(r->dev, rows_of(out, at, n), rows_of(q, at, n), k, v, h, n_seg, rows, first);
+        }
+        let_others(r);
+    }
     return out;
 }
 

@@ -5,7 +5,12 @@
  * that the host computes for a pass, such as positions, lie in an arena that is
  * empty again when the next pass begins, so that a pass allocates nothing. With
  * the measuring operations (model/measure.h) the same code runs without data,
- * and r->peak and r->host_used tell how much scratch and arena it needs. */
+ * and r->peak and r->host_used tell how much scratch and arena it needs.
+ *
+ * A pass that may take long (an image) can be told to let others in between:
+ * operations on many rows then go in parts of PART_ROWS, and after each part
+ * `between` is called. It may run a whole other pass, with its own copy of this
+ * struct in which `base` is where the scratch is free. */
 #ifndef MODEL_NN_H
 #define MODEL_NN_H
 #include "kernels/ops.h"
@@ -18,14 +23,18 @@ struct run {               /* everything one pass needs; owned by the engine */
     struct device        *dev;
     const struct kv      *kv;       /* [0] text, [1] images                  */
     char  *scratch;                 /* device memory; borrowed               */
-    size_t used, size, peak;
+    size_t base, used, size, peak;  /* base: where this pass' scratch begins */
     char  *host;                    /* the arena on the host; borrowed       */
     size_t host_used, host_size;
+    void (*between)(void *arg);     /* NULL: nobody waits                    */
+    void  *between_arg;             /* borrowed                              */
     bool   measuring;               /* no data behind the tensors ...        */
     struct arena *measured;         /* ... and what nn_host() gives lies here; borrowed */
 };
 
 struct tensor nn_new(struct run *r, int rows, int cols);            /* F32 */
+enum { PART_ROWS = 512 };
+
 int          *nn_host(struct run *r, int n);   /* n words of the host's, until the pass ends: ints, or as nn_host_floats() */
 float        *nn_host_floats(struct run *r, int n);
 const int    *nn_ints(struct run *r, const int *host, int n);       /* uploads a copy */

@@ -76,7 +76,7 @@ void command_engine_options(const struct config *c, struct engine_options *out)
     *out = (struct engine_options){
         .model_dir = c->model, .device = c->device, .weights = c->weights, .threads = (int)c->threads,
         .max_num_seqs = (int)c->max_num_seqs, .max_queue = (int)c->max_queue, .max_model_len = (int)c->max_model_len,
-        .max_batched_tokens = (int)c->max_batched_tokens, .kv_bytes = (size_t)c->kv_bytes,
+        .max_batched_tokens = (int)c->max_batched_tokens, .max_pause = c->max_pause, .kv_bytes = (size_t)c->kv_bytes,
         .kv_cache_dtype = c->kv_cache_dtype, .activations = c->activations,
         .image_cache_bytes = (size_t)c->image_cache_bytes, .memory_bytes = (size_t)c->memory_bytes,
         .gpu_memory_fraction = c->gpu_memory_fraction, .gpu_memory = (size_t)c->gpu_memory,

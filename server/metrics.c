@@ -146,6 +146,7 @@ static void write_counts(struct buf *out, const struct engine_stats *s, const ch
         { "image_hits_total", "mm_cache_hits_total", "counter", "Images found there.", (double)s->image_hits },
         { "images_decoded_total", "", "counter", "Image files decoded.", (double)s->images_decoded },
         { "steps_total", "", "counter", "Steps of the engine.", (double)s->steps },
+        { "steps_between_total", "", "counter", "Steps for others while an image was being encoded.", (double)s->steps_between },
         { "rejected_total", "", "counter", "Requests refused because the queue was full.", (double)s->rejected },
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)

@@ -195,6 +195,26 @@ START_TEST(in_a_batch_quantised)
 }
 END_TEST
 
+/* Others get their tokens while images are encoded, in steps within the encoding, and prompts go on in pieces: here at every
+ * occasion, because no pause is short enough. */
+START_TEST(while_images_are_encoded)
+{
+    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 8, .max_pause = 1e-6, .no_prefix_cache = true });
+    struct request *r[8];
+    for (int i = 0; i < 8; i++)
+        r[i] = submit(g, i);
+    for (int i = 0; i < 8; i++) {
+        struct answer a = collect(r[i]);
+        assert_same(&a, &alone[i], i);
+        free(a.text);
+    }
+    struct engine_stats s;
+    engine_stats(g, &s);
+    ck_assert_uint_gt(s.steps_between, 0);
+    engine_close(g);
+}
+END_TEST
+
 START_TEST(after_a_cache_hit)
 {
     struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 4 });
@@ -469,6 +489,7 @@ int main(void)
     tcase_add_unchecked_fixture(t, ask_alone, forget_alone);
     tcase_add_test(t, in_a_large_batch);
     tcase_add_loop_test(t, in_a_batch_quantised, 0, 3);
+    tcase_add_test(t, while_images_are_encoded);
     tcase_add_test(t, after_a_cache_hit);
     tcase_add_test(t, after_being_put_back);
     tcase_add_test(t, memory_that_is_not_there_is_told_with_503);

@@ -21,7 +21,7 @@ static void world_init(struct world *w, int n_pages, int max_rows)
     memset(w, 0, sizeof *w);
     pages_init(&w->pages, n_pages);
     images_init(&w->images, 64, 64);
-    w->s = (struct scheduler){ .pages = &w->pages, .images = &w->images, .max_seqs = SEQS, .max_rows = max_rows,
+    w->s = (struct scheduler){ .pages = &w->pages, .images = &w->images, .max_seqs = SEQS, .max_rows = max_rows, .beside_rows = max_rows,
                                .image_kv = true, .prefix_cache = true };
     w->step.seq = xcalloc(SEQS, sizeof *w->step.seq);
 }
@@ -224,6 +224,35 @@ static int one_more(void *arg, int from)
     return *left > 0 ? (*left)--, 1 : 0;
 }
 
+/* Beside somebody's next token a prompt gets fewer rows; alone it gets all. While an image is encoded only tokens go on. */
+START_TEST(prompts_beside_others)
+{
+    struct world w;
+    world_init(&w, 64, 256);
+    w.s.beside_rows = 20;
+    struct request *a = ask(&w, 1, 60, 0, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 60);
+    run(&w);
+    struct request *b = ask(&w, 2, 100, 1000, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 1);
+    ck_assert_int_eq(of(&w, b)->n, 20);
+    ck_assert_int_eq(w.step.n_single, 1);
+    run(&w);
+    scheduler_plan_single(&w.s, &w.step);
+    ck_assert_int_eq(w.step.n_rows, 1);
+    ck_assert_ptr_null(of(&w, b));
+    run(&w);
+    end(&w, a, &w.s.running);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, b)->n, 80);
+    run(&w);
+    end(&w, b, &w.s.running);
+    world_free(&w);
+}
+END_TEST
+
 /* Three pages' memory is there. The second of two requests waits for the first, and goes on with its pages; one that needs
  * four is named when it is alone, and not before, and runs once there is memory. */
 START_TEST(memory_that_is_not_there_is_waited_for_or_told)
@@ -299,6 +328,7 @@ int main(void)
     TCase *t = tcase_create("scheduler");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, decodes_go_before_chunks_of_prompts);
+    tcase_add_test(t, prompts_beside_others);
     tcase_add_test(t, a_chunk_stops_before_an_image_that_is_not_encoded);
     tcase_add_test(t, full_pages_are_found_again);
     tcase_add_test(t, same_ids_with_another_image_share_nothing);
