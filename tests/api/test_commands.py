@@ -129,14 +129,18 @@ def test_weights(tmp_path):
         assert p["weights_dtype"] == kind
         return p["weights_bytes"]
 
-    assert weights("f32") > weights("bf16") > weights("int8") == weights("fp8") > weights("int4")
+    assert weights("f32") > weights("bf16") > weights("int8") >= weights("fp8") > weights("int4")
     (tmp_path / "a.png").write_bytes(png(1))
     for kind in ("int8", "int4", "fp8"):
         r = run("chat", "--weights", kind, "--image", tmp_path / "a.png", "Tap the button", "--max-tokens", "12")
         assert r.returncode == 0 and r.stdout.strip(), r
-    for more in ((), ("--weights", "int8")):             # of the CPU, whatever the weights are
+    for more in ((), ("--weights", "fp8")):
         r = run("plan", "--device", "cpu", "--activations", "int8", *more)
         assert r.returncode == 2 and "activations" in r.stderr and "--weights int8" in r.stderr, r
+    for kind in ("int8", "int4"):
+        assert run("plan", "--device", "cpu", "--activations", "int8", "--weights", kind).returncode == 0
+    r = run("plan", "--device", "ref", "--activations", "int8", "--weights", "int8")
+    assert r.returncode == 2 and "floats" in r.stderr, r
     for command in ("serve", "plan"):
         r = run(command, "--weights", "int5")
         assert r.returncode == 2 and "weights" in r.stderr and "int4" in r.stderr and "Traceback" not in r.stderr, r
