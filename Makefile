@@ -18,9 +18,11 @@ LDFLAGS += $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now,-z,noexecstack
 
 # Sanitizer builds live in folders of their own: build/asan, build/tsan.
 O      := $(B)$(if $(NAME),/$(NAME))
-SRC    := $(wildcard base/*.c config/*.c tokenizer/*.c image/*.c kernels/*.c kernels/ref/*.c kernels/cpu/*.c model/*.c engine/*.c server/*.c)
+ROOMS  := base config image checkpoint tokenizer template kernels kernels/ref kernels/cpu model model/families engine server \
+          selftest cli
+SRC    := $(wildcard $(ROOMS:%=%/*.c))
 OBJ    := $(SRC:%.c=$O/%.o)
-LIB    := $(filter-out $O/server/main.o,$(OBJ))
+LIB    := $(filter-out $O/cli/main.o,$(OBJ))
 TESTS  := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/*/test_*.c))
 
 all: $O/openautoglm ## build/openautoglm (the default)
@@ -67,7 +69,7 @@ $O/tests/%: tests/%.c $O/libopenautoglm.a
 include tests/tests.mk
 
 demo: all ## start the server, ask it about a screenshot, mark the tap
-	@server/demo.sh
+	@cli/demo.sh
 
 # What they put between a check and a use makes gcc suspect strings that are not null and fit.
 ASAN   := SAN=address,undefined NAME=asan OPT="-O2 -g -Wno-format-truncation -Wno-format-overflow"

@@ -13,7 +13,7 @@
 #include <stdbool.h>
 
 #include "base/err.h"
-#include "tokenizer/template.h"
+#include "template/template.h"
 
 struct chat_templates {
     struct template *plain;    /* owned; the only one, or the one named "default"; NULL: there is none */

@@ -27,7 +27,7 @@
 #include "engine/scheduler.h"
 #include "engine/stats.h"
 #include "engine/text.h"
-#include "model/check.h"
+#include "selftest/check.h"
 
 struct late { struct request *r; struct sampled s; };      /* a token whose text is still to be told; r NULL: to nobody */
 

@@ -67,7 +67,7 @@ struct engine_options {        /* 0 or NULL: the default */
     bool   no_graphs;             /* launch every decode step anew, also where the device can replay */
     void (*progress)(void *arg, size_t done, size_t all);   /* bytes of the weights, while they load; NULL: nobody waits */
     void  *progress_arg;
-    bool   no_selftest;        /* open without the look at the path of a picture, model/check.h */
+    bool   no_selftest;        /* open without the look at the path of a picture, selftest/check.h */
 };
 
 struct engine_plan {           /* bytes; what `openautoglm plan` prints */

@@ -9,7 +9,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/reserved.h"
-#include "tokenizer/prefill.h"
+#include "template/prefill.h"
 
 static json_t *context_of(const struct chat *c, json_t *messages)
 {

@@ -7,8 +7,8 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "model/folder.h"
-#include "model/safetensors.h"
+#include "checkpoint/folder.h"
+#include "checkpoint/safetensors.h"
 
 enum { MAX_PARTS = 8 };
 

@@ -16,7 +16,7 @@
  * checks run and all bytes are counted, but nothing is packed or uploaded. */
 #ifndef MODEL_LOAD_H
 #define MODEL_LOAD_H
-#include "model/hparams.h"
+#include "checkpoint/hparams.h"
 #include "model/model.h"
 
 enum bias      { NO_BIAS, WITH_BIAS };

@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 #include "model/load.h"
-#include "model/safetensors.h"
+#include "checkpoint/safetensors.h"
 
 static const struct family *family_find(const char *type)
 {

@@ -22,7 +22,7 @@
 struct run;    /* model/nn.h          */
 struct loader; /* model/load.h        */
 struct loaded; /* model/load.h        */
-struct weights_file; /* model/safetensors.h */
+struct weights_file; /* checkpoint/safetensors.h */
 struct model;
 
 enum { MODEL_MAX_EOS = 16 };
@@ -123,6 +123,6 @@ struct model {
 struct model *model_open(const char *dir, const struct model_options *opt, struct err *e);
 void          model_close(struct model *m);
 
-extern const struct family *const families[];    /* model/families.c, NULL-terminated */
+extern const struct family *const families[];    /* model/families/families.c, NULL-terminated */
 
 #endif

@@ -1,4 +1,4 @@
-"""The records of model/check.c: what the reference makes of the known picture.
+"""The records of selftest/check.c: what the reference makes of the known picture.
 
     python/known.py          prints the rows of the two tables
 

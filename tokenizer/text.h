@@ -16,7 +16,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "tokenizer/origin.h"
+#include "base/origin.h"
 
 struct piece {
     uint32_t at, len; /* its bytes in the text                       */

@@ -1,11 +1,11 @@
-/* tests/model/golden.c - arrays of a golden.safetensors file (model/record.h),
+/* tests/model/golden.c - arrays of a golden.safetensors file (selftest/record.h),
  * and comparisons that say where and by how much. Included by tests. */
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/record.h"
+#include "selftest/record.h"
 
 struct golden { struct weights_file *file; const char *dir; };
 

@@ -4,7 +4,7 @@
 #include <dirent.h>
 #include <sys/stat.h>
 
-#include "model/open_autoglm.c"
+#include "model/families/open_autoglm.c"
 #include "tests/model/text.c"
 #include "tests/slow.h"
 

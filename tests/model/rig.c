@@ -1,4 +1,4 @@
-/* tests/model/rig.c - a trial (model/trial.h) with a device and a model of its
+/* tests/model/rig.c - a trial (selftest/trial.h) with a device and a model of its
  * own, failing the test where something goes wrong. Included by tests. */
 #include <check.h>
 #include <stdio.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "model/measure.h"
-#include "model/trial.h"
+#include "selftest/trial.h"
 
 struct rig {
     const struct backend *backend;

@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 #include "model/measure.h"
-#include "model/safetensors.h"
-#include "model/trial.h"
+#include "checkpoint/safetensors.h"
+#include "selftest/trial.h"
 #include "tests/suite.h"
 
 static char dir[] = "/tmp/openautoglm-test-XXXXXX";

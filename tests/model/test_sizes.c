@@ -3,7 +3,7 @@
 #include <check.h>
 #include <string.h>
 
-#include "model/glm4v.c"
+#include "model/families/glm4v.c"
 #include "tests/suite.h"
 
 static struct glm4v glm = { .patches = { .patch = 14, .merge = 2, .frames = 2, .shortest = 12544, .longest = 9633792 } };

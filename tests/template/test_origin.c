@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "tests/suite.h"
-#include "tokenizer/template.h"
+#include "template/template.h"
 
 /* Written after every first character and at the end of all strings of the request; no template writes it. */
 #define STAIN "\ue000"

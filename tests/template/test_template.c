@@ -11,7 +11,7 @@
 #include <time.h>
 
 #include "tests/suite.h"
-#include "tokenizer/template.h"
+#include "template/template.h"
 
 static json_t *cases;
 static struct tm now;

@@ -1,0 +1,194 @@
+#include "checkpoint/hparams.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+
+enum { MAX_FILE = 16 << 20 };
+
+int hparams_open(struct hparams *h, const char *dir, const char *file, bool required, struct err *e)
+{
+    char path[4096];
+    struct buf text;
+    json_error_t je;
+    *h = (struct hparams){ .file = file, .e = e };
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, file) >= sizeof path)
+        return err_set(e, "%.200s...: the path is too long", dir);
+    buf_init(&text, MAX_FILE);
+    int rc = file_read(path, &text, e);
+    if (rc == 0)
+        h->object = json_loadb(text.data ? text.data : "", text.len, 0, &je);
+    else if (rc == 1 && !required)
+        h->object = json_object();
+    buf_free(&text);
+    if (rc < 0)
+        return -1;
+    if (rc == 1 && required)
+        return err_set(e, "%s: No such file or directory", path);
+    if (!h->object)
+        return err_set(e, "%s: line %d: %s", path, je.line, je.text);
+    if (!json_is_object(h->object)) {
+        hparams_close(h);
+        return err_set(e, "%s: not a JSON object", path);
+    }
+    return 0;
+}
+
+void hparams_close(struct hparams *h)
+{
+    if (!h->root)
+        json_decref(h->object);
+    h->object = NULL;
+}
+
+static const struct hparams *root_of(const struct hparams *h) { return h->root ? h->root : h; }
+
+int hparams_end(const struct hparams *h) { return root_of(h)->failed ? -1 : 0; }
+
+int hparams_fail(struct hparams *h, const char *name, const char *fmt, ...)
+{
+    struct hparams *root = h->root ? h->root : h;
+    char text[384];
+    if (root->failed)
+        return -1;
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    root->failed = true;
+    const char *bar = strchr(name, '|');
+    return err_set(root->e, "%s: %s%.*s: %s", h->file, h->section, bar ? (int)(bar - name) : (int)strlen(name), name, text);
+}
+
+/* The first of the alternatives that is there and not null. */
+static json_t *get(const struct hparams *h, const char *names)
+{
+    while (names && h->object) {
+        char one[64];
+        const char *bar = strchr(names, '|');
+        size_t n = bar ? (size_t)(bar - names) : strlen(names);
+        snprintf(one, sizeof one, "%.*s", (int)n, names);
+        json_t *v = json_object_get(h->object, one);
+        if (v && !json_is_null(v))
+            return v;
+        names = bar ? bar + 1 : NULL;
+    }
+    return NULL;
+}
+
+bool hparams_has(const struct hparams *h, const char *names) { return get(h, names) != NULL; }
+
+static struct hparams inner(struct hparams *h, const char *names, json_t *v)
+{
+    struct hparams s = { .object = v, .file = h->file, .root = h->root ? h->root : h };
+    const char *bar = strchr(names, '|');
+    snprintf(s.section, sizeof s.section, "%.20s%.*s.", h->section, bar ? (int)(bar - names) : (int)strlen(names), names);
+    return s;
+}
+
+struct hparams hparams_section(struct hparams *h, const char *name)
+{
+    json_t *v = get(h, name);
+    if (v && !json_is_object(v))
+        hparams_fail(h, name, "must be an object");
+    if (json_is_object(v))
+        return inner(h, name, v);
+    struct hparams same = *h;
+    same.root = h->root ? h->root : h;
+    return same;
+}
+
+struct hparams hparams_object(struct hparams *h, const char *names)
+{
+    json_t *v = get(h, names);
+    if (v && !json_is_object(v))
+        hparams_fail(h, names, "must be an object");
+    return inner(h, names, json_is_object(v) ? v : NULL);
+}
+
+static int64_t check_int(struct hparams *h, const char *names, json_t *v, int64_t min, int64_t max)
+{
+    int64_t n = json_integer_value(v);
+    if (json_is_real(v) && fabs(json_real_value(v)) < 9e15 && json_real_value(v) == floor(json_real_value(v)))
+        n = (int64_t)json_real_value(v); /* 2048.0 */
+    else if (!json_is_integer(v))
+        return hparams_fail(h, names, "must be an integer"), min;
+    if (n < min || n > max)
+        return hparams_fail(h, names, "%lld is not in %lld..%lld", (long long)n, (long long)min, (long long)max), min;
+    return n;
+}
+
+int64_t hparams_int(struct hparams *h, const char *names, int64_t def, int64_t min, int64_t max)
+{
+    json_t *v = get(h, names);
+    if (v)
+        return check_int(h, names, v, min, max);
+    if (def == HP_REQUIRED)
+        return hparams_fail(h, names, "is missing"), min;
+    return def;
+}
+
+double hparams_number(struct hparams *h, const char *names, double def, double min, double max)
+{
+    json_t *v = get(h, names);
+    if (!v && def == HP_REQUIRED_NUMBER)
+        return hparams_fail(h, names, "is missing"), min;
+    if (!v)
+        return def;
+    if (!json_is_number(v))
+        return hparams_fail(h, names, "must be a number"), min;
+    double x = json_number_value(v);
+    if (!(x >= min && x <= max))
+        return hparams_fail(h, names, "%g is not in %g..%g", x, min, max), min;
+    return x;
+}
+
+bool hparams_bool(struct hparams *h, const char *names, bool def)
+{
+    json_t *v = get(h, names);
+    if (v && !json_is_boolean(v))
+        hparams_fail(h, names, "must be true or false");
+    return json_is_boolean(v) ? json_is_true(v) : def;
+}
+
+const char *hparams_string(struct hparams *h, const char *names, const char *def)
+{
+    json_t *v = get(h, names);
+    if (v && !json_is_string(v))
+        hparams_fail(h, names, "must be a string");
+    return json_is_string(v) ? json_string_value(v) : def;
+}
+
+int hparams_ints(struct hparams *h, const char *names, int *out, int max, int64_t least, int64_t most)
+{
+    json_t *v = get(h, names);
+    if (!v)
+        return 0;
+    if (!json_is_array(v)) {
+        out[0] = (int)check_int(h, names, v, least, most);
+        return 1;
+    }
+    if (json_array_size(v) > (size_t)max)
+        return hparams_fail(h, names, "has more than %d entries", max), 0;
+    for (size_t i = 0; i < json_array_size(v); i++)
+        out[i] = (int)check_int(h, names, json_array_get(v, i), least, most);
+    return (int)json_array_size(v);
+}
+
+int hparams_numbers(struct hparams *h, const char *names, double *out, int max)
+{
+    json_t *v = get(h, names);
+    if (!v)
+        return 0;
+    if (!json_is_array(v) || json_array_size(v) > (size_t)max)
+        return hparams_fail(h, names, "must be a list of at most %d numbers", max), 0;
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        if (!json_is_number(json_array_get(v, i)))
+            return hparams_fail(h, names, "must be a list of numbers"), 0;
+        out[i] = json_number_value(json_array_get(v, i));
+    }
+    return (int)json_array_size(v);
+}

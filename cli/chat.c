@@ -1,0 +1,127 @@
+/* cli/chat.c - `openautoglm chat --image x.png "what is this?"`:
+ * one answer, on the terminal, without a server. */
+#include <jansson.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cli/command.h"
+
+struct pictures {
+    struct chat_image image[OPTIONS_MAX_LIST];
+    int n;
+};
+
+static int read_picture(struct pictures *p, const char *path, size_t max, struct err *e)
+{
+    struct stat st;
+    FILE *f = fopen(path, "rb");
+    if (!f || fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode)) {
+        if (f)
+            fclose(f);
+        return err_field(e, path, "%s cannot be read", path);
+    }
+    size_t n = (size_t)st.st_size;
+    void  *data = n <= max ? malloc(n + 1) : NULL;
+    if (!data || fread(data, 1, n, f) != n) {
+        free(data);
+        fclose(f);
+        return err_field(e, path, n > max ? "%s is larger than --max-image-bytes" : "%s cannot be read", path);
+    }
+    fclose(f);
+    p->image[p->n++] = (struct chat_image){ .data = data, .n = n, .field = path };
+    return 0;
+}
+
+static json_t *make_messages(const struct config *c, int n_images)
+{
+    json_t *list = json_array(), *parts = json_array();
+    if (*c->system)
+        json_array_append_new(list, json_pack("{s:s, s:s}", "role", "system", "content", c->system));
+    for (int i = 0; i < n_images; i++)
+        json_array_append_new(parts, json_pack("{s:s}", "type", "image"));
+    json_array_append_new(parts, json_pack("{s:s, s:s}", "type", "text", "text", c->rest.item[0]));
+    json_array_append_new(list, json_pack("{s:s, s:o}", "role", "user", "content", parts));
+    return list;
+}
+
+static int print_answer(struct request *r, struct err *e)
+{
+    struct event ev;
+    for (;;) {
+        struct pollfd p = { .fd = request_fd(r), .events = POLLIN };
+        poll(&p, 1, -1);
+        while (request_next(r, &ev)) {
+            enum event_kind kind = ev.kind;
+            if (ev.text)
+                fwrite(ev.text, 1, ev.n_text, stdout);
+            fflush(stdout);
+            if (kind == EVENT_ERROR)
+                *e = ev.err;
+            event_free(&ev);
+            if (kind != EVENT_DELTA) {
+                fputc('\n', stdout);
+                return kind == EVENT_END ? 0 : -1;
+            }
+        }
+    }
+}
+
+static int ask(const struct config *c, const struct pictures *pictures, struct err *e)
+{
+    struct engine_options opt;
+    struct engine_plan    plan;
+    struct params         params;
+    command_engine_options(c, &opt);
+    opt.max_num_seqs = 1;
+    if (engine_plan(&opt, &plan, e) != 0)
+        return EXIT_USAGE;
+    command_tell_ignored(c, &plan);
+    struct engine *g = engine_open(&opt, e);
+    if (!g)
+        return EXIT_USAGE;
+    params_default(g, &params);
+    params.max_tokens = (int)c->max_tokens;
+    if (options_given(c, "temperature"))
+        params.temperature = (float)c->temperature;
+    params.has_seed = options_given(c, "seed");
+    params.seed = (uint64_t)c->seed;
+    struct chat chat = { .messages = make_messages(c, pictures->n),
+                         .images = pictures->image,
+                         .n_images = pictures->n };
+    struct prompt  *p = engine_prompt(g, &chat, e);
+    struct request *r = p ? engine_submit(g, p, &params, e) : NULL;
+    int rc = r && print_answer(r, e) == 0 ? 0 : EXIT_FAILURE;
+    request_free(r);
+    json_decref(chat.messages);
+    engine_close(g);
+    return rc;
+}
+
+int command_chat(int argc, char **argv)
+{
+    struct config   c;
+    struct err      e;
+    struct pictures pictures = { .n = 0 };
+    int rc = command_options(&c, OPT_ENGINE | OPT_CHAT, "chat [--image FILE]... \"QUESTION\"", argc, argv);
+    if (rc >= 0)
+        return rc;
+    if (!options_given(&c, "log-level"))
+        log_set_level(LOG_WARN);
+    rc = c.rest.n == 1 ? 0 : err_set(&e, c.rest.n ? "chat takes one question; quote it" : "chat needs a question");
+    for (int i = 0; i < c.image.n && rc == 0; i++)
+        rc = read_picture(&pictures, c.image.item[i], (size_t)c.max_image_bytes, &e);
+    if (rc == 0)
+        rc = command_find_model(&c, &e);
+    rc = rc == 0 ? ask(&c, &pictures, &e) : EXIT_USAGE;
+    if (rc != 0)
+        command_fail(rc, &e);
+    for (int i = 0; i < pictures.n; i++)
+        free((void *)pictures.image[i].data);
+    options_free(&c);
+    return rc;
+}

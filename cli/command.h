@@ -1,0 +1,34 @@
+/* cli/command.h - the commands of the program, and what they share. */
+#ifndef CLI_COMMAND_H
+#define CLI_COMMAND_H
+#include "config/options.h"
+#include "engine/engine.h"
+
+enum { EXIT_USAGE = 2 };       /* wrong arguments, or a model that cannot be used */
+
+/* Each returns the exit status. argv[0] is the command's name. */
+int command_serve(int argc, char **argv);
+int command_chat(int argc, char **argv);
+int command_plan(int argc, char **argv);
+
+/* Reads the options of these groups and says on stderr what is wrong with
+ * them, or prints the help that was asked for (`usage` first). Returns -1 to
+ * go on, else the exit status. */
+int command_options(struct config *c, unsigned groups, const char *usage, int argc, char **argv);
+
+/* Fills c->model if no option did: ./models/open-autoglm-v1, the same beside
+ * the program's folder, or below /usr/share. -1: there is none. */
+int command_find_model(struct config *c, struct err *e);
+
+/* Fills c->max_body_total if no option did. */
+void command_size_bodies(struct config *c);
+
+void command_engine_options(const struct config *c, struct engine_options *out);
+
+/* A warning that names the options which the planned device ignores. */
+void command_tell_ignored(const struct config *c, const struct engine_plan *p);
+
+/* "openautoglm: text" on stderr; returns status. */
+int command_fail(int status, const struct err *e);
+
+#endif

@@ -1,0 +1,71 @@
+/* cli/main.c - the commands of the program. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json_watch.h"
+#include "cli/command.h"
+#include "cli/mark.h"
+#include "cli/preprocess.h"
+#include "cli/render.h"
+#include "cli/selftest.h"
+#include "cli/tokenize.h"
+
+static int command_version(int argc, char **argv);
+static int command_help(int argc, char **argv);
+
+static const struct command {
+    const char *name;
+    int       (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    { "serve", command_serve, "the HTTP server" },
+    { "chat", command_chat, "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
+    { "plan", command_plan, "what a model needs of the memory, before it is loaded" },
+    { "mark", command_mark, "a copy of a screenshot with the point of an action on it" },
+    { "tokenize", command_tokenize, "strings on standard input to token ids" },
+    { "detokenize", command_detokenize, "and back" },
+    { "render", command_render, "chat templates on standard input to text" },
+    { "preprocess", command_preprocess, "what becomes of an image: sizes, tokens, a hash of the pixel values" },
+    { "selftest", command_selftest, "is this checkpoint, and this program, right? A verdict per stage" },
+    { "version", command_version, "the program's version" },
+    { "help", command_help, "this list" },
+};
+
+static int command_version(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    puts("openautoglm " VERSION);
+    return 0;
+}
+
+static void print_commands(FILE *out)
+{
+    fputs("usage: openautoglm COMMAND [OPTION...]\n\n", out);
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
+    fputs("\n`openautoglm COMMAND --help` lists a command's options.\n", out);
+}
+
+static int command_help(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    print_commands(stdout);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    json_watch();
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "--version") == 0)
+        name += strspn(name, "-");
+    if (strcmp(name, "h") == 0)
+        name = "help";
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return commands[i].run(argc - 1, argv + 1);
+    if (argc > 1)
+        fprintf(stderr, "openautoglm: there is no command '%s'\n\n", argv[1]);
+    print_commands(stderr);
+    return EXIT_USAGE;
+}

@@ -1,0 +1,15 @@
+/* cli/memory.c - how much all requests together may hold, where nobody
+ * said it: small machines keep some memory for the model. */
+#include "kernels/machine.h"
+#include "cli/command.h"
+
+void command_size_bodies(struct config *c)
+{
+    const int64_t most = 384 << 20;
+    int64_t memory = c->memory_bytes ? c->memory_bytes : (int64_t)machine_memory();
+    if (c->max_body_total)
+        return;
+    c->max_body_total = memory / 32 < most ? memory / 32 : most;
+    if (c->max_body_total < c->max_body_bytes)
+        c->max_body_total = c->max_body_bytes;
+}

@@ -1,0 +1,126 @@
+/* Prints one line of JSON:
+ *     {"size": [w, h], "resized": [w, h], "grid": [h, w] in image tokens, "tokens": n, "shape": [...], "sha256": "..."}
+ * The hash is that of the pixel values as little-endian float32, in the
+ * reference's layout: hashlib.sha256(pixel_values.numpy().tobytes()). */
+#include "cli/preprocess.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "selftest/values.h"
+
+enum { MAX_FILE = 64 << 20, USAGE = 2 };
+
+static const char usage[] =
+    "usage: openautoglm preprocess --model DIR --image FILE [--out FILE.npy] [--max-pixels N] [--min-pixels N]\n"
+    "\n"
+    "Prints the resized size, the grid, the number of image tokens and a hash of the\n"
+    "pixel values as one line of JSON; --out writes the pixel values.\n";
+
+struct arguments { const char *model, *image, *out; struct image_options opt; };
+
+/* 0; 1: help was printed; -1: something is wrong. */
+static int read_arguments(struct arguments *a, int argc, char **argv)
+{
+    *a = (struct arguments){ 0 };
+    for (int i = 1; i < argc; i++) {
+        const char *v = i + 1 < argc ? argv[i + 1] : NULL;
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+            return fputs(usage, stdout), 1;
+        if (!v)
+            return fprintf(stderr, "openautoglm: %s needs a value\n%s", argv[i], usage), -1;
+        if (!strcmp(argv[i], "--model"))
+            a->model = v;
+        else if (!strcmp(argv[i], "--image"))
+            a->image = v;
+        else if (!strcmp(argv[i], "--out"))
+            a->out = v;
+        else if (!strcmp(argv[i], "--max-pixels"))
+            a->opt.max_pixels = atoll(v);
+        else if (!strcmp(argv[i], "--min-pixels"))
+            a->opt.min_pixels = atoll(v);
+        else
+            return fprintf(stderr, "openautoglm: there is no option %s\n%s", argv[i], usage), -1;
+        i++;
+    }
+    if (a->model && a->image)
+        return 0;
+    return fputs(usage, stderr), -1;
+}
+
+static int read_image(const char *path, struct pixels *out, struct err *e)
+{
+    struct image_limits limits = { .max_bytes = MAX_FILE, .max_pixels = (size_t)1 << 28 };
+    struct buf file;
+    char part[65536];
+    size_t n;
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return err_set(e, "%s: cannot be opened", path);
+    buf_init(&file, MAX_FILE);
+    while ((n = fread(part, 1, sizeof part, f)) > 0)
+        buf_add(&file, part, n);
+    fclose(f);
+    int rc = buf_ok(&file) ? image_decode(file.data, file.len, &limits, NULL, out, e) : err_set(e, "larger than %d bytes", MAX_FILE);
+    buf_free(&file);
+    return rc == 0 ? 0 : err_prefix(e, "%s", path);
+}
+
+/* NumPy's format 1.0: magic, length, a Python dictionary padded to 64 bytes, the data. */
+static int write_npy(const char *path, const float *data, size_t n, const char *shape, struct err *e)
+{
+    char header[256];
+    int len = snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", shape);
+    int padded = (10 + len + 1 + 63) / 64 * 64 - 10;
+    memset(header + len, ' ', (size_t)(padded - len));
+    header[padded - 1] = '\n';
+    const uint8_t magic[10] = { 0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (uint8_t)padded, (uint8_t)(padded >> 8) };
+    FILE *f = fopen(path, "wb");
+    bool ok = f && fwrite(magic, 1, 10, f) == 10 && fwrite(header, 1, (size_t)padded, f) == (size_t)padded &&
+              fwrite(data, sizeof *data, n, f) == n;
+    if (f && fclose(f) != 0)
+        ok = false;
+    return ok ? 0 : err_set(e, "%s: cannot be written", path);
+}
+
+static int report(const struct arguments *a, const struct model *m, const struct pixels *in, struct err *e)
+{
+    struct values v;
+    char text[96];
+    if (values_of(&v, m, in, &a->opt, e) != 0)
+        return -1;
+    if (v.shape[2] == 1)
+        snprintf(text, sizeof text, "%d, %d", v.shape[0], v.shape[1]);
+    else
+        snprintf(text, sizeof text, "%d, %d, %d", v.shape[0], v.shape[1], v.shape[2]);
+    int rc = a->out ? write_npy(a->out, v.data, v.n, text, e) : 0;
+    if (rc == 0)
+        printf("{\"size\": [%d, %d], \"resized\": [%d, %d], \"grid\": [%d, %d], \"tokens\": %d, \"shape\": [%s], \"sha256\": \"%s\"}\n",
+               in->width, in->height, v.plan.width, v.plan.height, v.plan.grid_h, v.plan.grid_w, v.plan.n_tokens, text, v.sha256);
+    values_free(&v);
+    return rc;
+}
+
+int command_preprocess(int argc, char **argv)
+{
+    struct arguments a;
+    struct err e = { 0 };
+    struct pixels px = { 0 };
+    int how = read_arguments(&a, argc, argv);
+    if (how != 0)
+        return how > 0 ? 0 : USAGE;
+    struct model *m = model_open(a.model, &(struct model_options){ .backend = &backend_ref }, &e);
+    int rc = m ? 0 : USAGE;
+    if (m && !m->family->plan_image)
+        rc = (err_set(&e, "%s takes no images", m->type), USAGE);
+    if (rc == 0 && (read_image(a.image, &px, &e) != 0 || report(&a, m, &px, &e) != 0))
+        rc = 1;
+    if (rc)
+        fprintf(stderr, "openautoglm: %s\n", e.text);
+    pixels_free(&px);
+    model_close(m);
+    return rc;
+}

@@ -1,0 +1,196 @@
+/* Two parts, one line per stage:
+ *
+ * The checkpoint: what selftest/check.h looks at, and a small prompt gives finite
+ * logits, the same in one piece and in chunks.
+ *
+ * The family: the golden cases that ship with the program (tests/model or
+ * share/openautoglm/golden), against what transformers computed. A
+ * golden.safetensors in the folder of --golden, or else beside the checkpoint,
+ * is of this very checkpoint and stands for them.
+ *
+ * Exit status 0: all is right, 1: something differs, 2: the checkpoint cannot be used. */
+#include "cli/selftest.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/progress.h"
+#include "selftest/check.h"
+#include "selftest/trial.h"
+#include "selftest/golden.h"
+
+enum { USAGE = 2 };
+
+static const char usage[] =
+    "usage: openautoglm selftest --model DIR [--device cpu|ref|cuda|cusim] [--golden DIR]\n"
+    "\n"
+    "Checks the checkpoint in DIR and the golden cases of its family; or, where DIR or the\n"
+    "folder of --golden holds a golden.safetensors, the checkpoint against that file.\n"
+    "Exit status 0: all is right, 1: something differs, 2: the checkpoint cannot be used.\n";
+
+/* ---- the checkpoint ---- */
+
+static void show(struct report *r, const struct verdict *v) { report_say(r, v->ok, v->stage, "%s", v->text); }
+
+static void check_still(struct report *r, const struct model *m)
+{
+    static const int sizes[][2] = { { 270, 600 }, { 1080, 2400 } };
+    struct verdict v;
+    check_tensors(m, &v);
+    show(r, &v);
+    if (!m->family->plan_image)
+        return;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        check_preprocess(m, sizes[i][0], sizes[i][1], &v);
+        show(r, &v);
+    }
+    check_positions(m, &v);
+    show(r, &v);
+}
+
+/* A prompt of 24 tokens in one piece and in fives. */
+static void check_decoder(struct report *r, const struct model *m)
+{
+    enum { N = 24 };
+    int32_t ids[N];
+    struct trial t;
+    struct err e = { 0 };
+    size_t row = (size_t)m->vocab;
+    float *whole = calloc(N * row, sizeof *whole), *parts = calloc(N * row, sizeof *parts);
+    bool finite = whole && parts, ran = finite;
+    if (ran) {
+        trial_open(&t, m, 2 * N, m->backend->kv);
+        for (int i = 0; i < N; i++)
+            ids[i] = (i * 37 + 5) % m->vocab == m->image_token ? 0 : (i * 37 + 5) % m->vocab;
+        ran = trial_prompt(&t, ids, N, N, whole, &e) == 0;
+        trial_rewind(&t);
+        ran = ran && trial_prompt(&t, ids, N, 5, parts, &e) == 0;
+        trial_close(&t);
+        for (size_t i = 0; i < N * row; i++)
+            finite = finite && isfinite(whole[i]);
+    }
+    bool equal = finite && !memcmp(whole, parts, N * row * sizeof *whole);
+    if (ran)
+        report_say(r, finite && equal, "decoder", "%s, %s in chunks", finite ? "finite" : "not finite",
+                   equal ? "equal" : "not equal");
+    else
+        report_say(r, false, "decoder", "%s", *e.text ? e.text : "out of memory");
+    free(whole);
+    free(parts);
+}
+
+/* ---- golden cases ---- */
+
+static void golden_case(struct report *r, const struct model_options *opt, const char *dir)
+{
+    struct err    e = { 0 };
+    struct model *m = model_open(dir, opt, &e);
+    if (m)
+        golden_run(r, m, dir);
+    else
+        report_say(r, false, "case", "%s", e.text);
+    model_close(m);
+}
+
+static bool has_golden(const char *dir)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%.4100s/golden.safetensors", dir);
+    return access(path, R_OK) == 0;
+}
+
+/* Where the cases lie: beside the sources, or installed. */
+static const char *golden_root(const char *given)
+{
+    static char path[4096];
+    if (given)
+        return given;
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+    char *slash = n > 0 ? (path[n] = 0, strrchr(path, '/')) : NULL;
+    if (slash) {
+        strcpy(slash, "/../tests/model");
+        if (access(path, R_OK) == 0)
+            return path;
+        strcpy(slash, "/../share/openautoglm/golden");
+        if (access(path, R_OK) == 0)
+            return path;
+    }
+    return "tests/model";
+}
+
+static void golden_cases(struct report *r, const struct model_options *opt, const char *type, const char *given)
+{
+    char root[4160], dir[4180], path[4200];
+    int n = 0;
+    snprintf(root, sizeof root, "%.4000s/%s", golden_root(given), type);
+    struct dirent **list = NULL;
+    int count = scandir(root, &list, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        snprintf(dir, sizeof dir, "%.4100s/%.64s", root, list[i]->d_name);
+        snprintf(path, sizeof path, "%.4170s/config.json", dir);
+        if (*list[i]->d_name != '.' && access(path, R_OK) == 0) {
+            golden_case(r, opt, dir);
+            n++;
+        }
+        free(list[i]);
+    }
+    free(list);
+    if (n == 0)
+        printf("skip  golden      no cases in %s\n", root);
+}
+
+static int run(const char *dir, const char *device, const char *golden)
+{
+    struct report r = { 0 };
+    struct err e = { 0 };
+    struct device *dev = NULL;
+    const struct backend *b = backend_find(device, &e);
+    if (!b)
+        return fprintf(stderr, "openautoglm: %s\n", e.text), USAGE;
+    if (b->open(&dev, &(struct device_options){ 0 }, &e) != 0)
+        return fprintf(stderr, "openautoglm: %s\n", e.text), 1;
+    struct progress loading = { .what = "loading" };
+    struct model_options opt = { .backend = b, .device = dev, .progress = progress_bytes, .progress_arg = &loading };
+    struct model *m = model_open(dir, &opt, &e);
+    if (!m) {
+        b->close(dev);
+        return fprintf(stderr, "openautoglm: %s\n", e.text), USAGE;
+    }
+    printf("%s: %s on %s\n", dir, m->type, b->name);
+    check_still(&r, m);
+    check_decoder(&r, m);
+    const char *own = golden && has_golden(golden) ? golden : !golden && has_golden(dir) ? dir : NULL;
+    if (own)
+        golden_run(&r, m, own);
+    else
+        golden_cases(&r, &opt, m->type, golden);
+    model_close(m);
+    b->close(dev);
+    printf(r.failed ? "selftest: %d stages FAILED\n" : "selftest: every stage is right\n", r.failed);
+    return r.failed ? 1 : 0;
+}
+
+int command_selftest(int argc, char **argv)
+{
+    const char *model = NULL, *device = "cpu", *golden = NULL;
+    for (int i = 1; i < argc; i += 2) {
+        const char *v = i + 1 < argc ? argv[i + 1] : NULL;
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+            return fputs(usage, stdout), 0;
+        if (v && !strcmp(argv[i], "--model"))
+            model = v;
+        else if (v && !strcmp(argv[i], "--device"))
+            device = v;
+        else if (v && !strcmp(argv[i], "--golden"))
+            golden = v;
+        else
+            return fputs(usage, stderr), USAGE;
+    }
+    if (!model)
+        return fputs(usage, stderr), USAGE;
+    return run(model, device, golden);
+}

@@ -1,0 +1,297 @@
+/* cli/serve.c - `openautoglm serve`: looks at the model, listens,
+ * then loads, then serves until it is told to stop.
+ *
+ * Signals are waited for by a thread of their own. The first SIGTERM or SIGINT
+ * turns /health to 503. With --drain-delay all is still served for so long,
+ * until routers have seen it; then the port is closed, and connections that
+ * stand may bring one more request each. Without it the port stays open, and
+ * new requests are refused. What runs may finish for --drain-seconds. The
+ * second signal ends both waits. */
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "server/app.h"
+#include "cli/command.h"
+#include "server/connections.h"
+#include "server/cors.h"
+#include "server/routes.h"
+
+static const double LOG_SECONDS = 0.5;    /* for the last lines of the log, once all else has ended         */
+static const double FIRST_WORD_SECONDS = 0.5;   /* for a connection that was accepted last               */
+static const double END_SECONDS = 2;      /* after a second signal, for what the process is in the midst of */
+
+struct server {
+    struct app  app;
+    sem_t       told;          /* posted once, when the server shall stop     */
+    _Atomic int signals;       /* how many came                               */
+    enum app_state after_ready;   /* what the first one makes of APP_READY    */
+};
+
+/* Every connection takes a file, and every generation another; without one,
+ * nobody could be accepted, not even to be told so. */
+static void fit_connections(struct config *c, rlim_t files)
+{
+    enum { OWN_FILES = 32 };
+    int64_t others = OWN_FILES + EXTRA_CONNECTIONS + c->max_num_seqs + c->max_queue, most = (int64_t)files - others;
+    if (files == RLIM_INFINITY || c->max_connections <= most)
+        return;
+    c->max_connections = most > 1 ? most : 1;
+    log_warn("at most %lld connections: this process may open %llu files (ulimit -n)", (long long)c->max_connections,
+             (unsigned long long)files);
+}
+
+static void raise_limits(struct config *c)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0)
+        return;
+    files.rlim_cur = files.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &files) == 0)
+        fit_connections(c, files.rlim_max);
+}
+
+/* What would end or hold up the process for somebody else's doing becomes an error that the writer hears: a client that
+ * has gone (SIGPIPE), a log or a trace that is as large as a file may be (SIGXFSZ). Before the first thread is started. */
+static void prepare_process(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    heap_settle();
+}
+
+static void pause_for(double seconds)
+{
+    nanosleep(&(struct timespec){ .tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9) }, NULL);
+}
+
+static _Noreturn void end_process(const char *why)
+{
+    log_info("%s", why);
+    log_stop(LOG_SECONDS);
+    _exit(0);
+}
+
+/* Loading cannot be broken off, so the process ends from here; requests that wait for the model are told so first. */
+static _Noreturn void end_loading(struct server *s, int sig)
+{
+    struct http *h = atomic_load(&s->app.http);
+    log_info("signal %d while loading: stopping", sig);
+    if (h)
+        http_wake(h);
+    for (int i = 0; h && i < 50 && http_busy(h) > 0; i++)
+        pause_for(0.02);
+    end_process("stopped");
+}
+
+static void *wait_for_signals(void *ctx)
+{
+    struct server *s = ctx;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    for (;;) {
+        int sig, loading = APP_LOADING, ready = APP_READY;
+        if (sigwait(&set, &sig) != 0)
+            continue;
+        if (atomic_compare_exchange_strong(&s->app.state, &loading, APP_DRAINING))
+            end_loading(s, sig);
+        if (atomic_fetch_add(&s->signals, 1) == 0) {
+            atomic_compare_exchange_strong(&s->app.state, &ready, s->after_ready);
+            sem_post(&s->told);
+        } else {
+            atomic_store(&s->app.state, APP_DRAINING);
+            pause_for(END_SECONDS);
+            end_process("the second signal: ended in the midst of a step");
+        }
+    }
+    return NULL;
+}
+
+static void start_signal_thread(struct server *s)
+{
+    sigset_t  set;
+    pthread_t t;
+    sem_init(&s->told, 0, 0);
+    s->after_ready = s->app.cfg->drain_delay > 0 ? APP_LEAVING : APP_DRAINING;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);    /* inherited by all threads to come */
+    if (pthread_create(&t, NULL, wait_for_signals, s) == 0)
+        pthread_detach(t);
+}
+
+/* While routers find out at /health that this server is to end, it serves what they still send. */
+static void leave(struct server *s)
+{
+    double seconds = s->app.cfg->drain_delay, until = clock_seconds() + seconds;
+    if (seconds <= 0)
+        return;
+    log_info("told to stop: /health says so, and requests are served for another %g s", seconds);
+    while (clock_seconds() < until && atomic_load(&s->signals) < 2)
+        pause_for(0.02);
+    http_close_port(s->app.http);
+}
+
+/* Is anything under way that is to be finished? Connections that stand when the port is closed may bring one more request,
+ * and the last of them have not said a word yet: they are given a moment for it. */
+static bool is_needed(struct server *s, double draining)
+{
+    struct http *h = s->app.http;
+    bool serving = atomic_load(&s->app.state) == APP_LEAVING;
+    return atomic_load(&s->app.inflight) > 0 || http_busy(h) > 0 ||
+           (serving && (http_reading(h) > 0 || draining < FIRST_WORD_SECONDS));
+}
+
+static void drain(struct server *s)
+{
+    double seconds = s->app.cfg->drain_seconds, began = clock_seconds();
+    log_info("stopping: %d requests may finish within %g s", atomic_load(&s->app.inflight), seconds);
+    while (clock_seconds() < began + seconds && atomic_load(&s->signals) < 2 && is_needed(s, clock_seconds() - began))
+        pause_for(0.02);
+}
+
+/* ---- settings that need more than a table ---- */
+
+static int read_key_file(struct config *c, struct err *e)
+{
+    if (!*c->api_key_file)
+        return 0;
+    char  line[512] = "";
+    FILE *f = fopen(c->api_key_file, "r");
+    if (!f || !fgets(line, sizeof line, f)) {
+        if (f)
+            fclose(f);
+        return err_field(e, "api-key-file", "option api-key-file: %s cannot be read, or is empty", c->api_key_file);
+    }
+    fclose(f);
+    line[strcspn(line, "\r\n")] = '\0';
+    if (!*line)
+        return err_field(e, "api-key-file", "option api-key-file: the first line of %s is empty", c->api_key_file);
+    free(c->api_key);
+    c->api_key = xstrdup(line);
+    return 0;
+}
+
+/* A model without a name is called as its directory. */
+static void name_model(struct config *c)
+{
+    if (c->served_model_name.n > 0)
+        return;
+    char       *real = realpath(c->model, NULL);
+    const char *slash = real ? strrchr(real, '/') : NULL;
+    c->served_model_name.item[0] = xstrdup(slash && slash[1] ? slash + 1 : "model");
+    c->served_model_name.n = 1;
+    free(real);
+}
+
+static struct http *start_http(struct app *a, struct err *e)
+{
+    const struct config *c = a->cfg;
+    struct http_options opt = {
+        .host = c->host,
+        .port = (int)c->port,
+        .max_connections = (int)c->max_connections,
+        .idle_timeout = c->idle_timeout,
+        .read_timeout = c->read_timeout,
+        .write_timeout = c->write_timeout,
+        .max_body_total = (size_t)c->max_body_total,
+        .answers = &a->answers,
+        .ctx = a,
+        .begin = routes_begin,
+        .handle = routes_handle,
+        .done = routes_done,
+        .retry_after = app_retry_after,
+    };
+    struct http *h = http_start(&opt, e);
+    if (h)
+        log_info(strchr(c->host, ':') && *c->host != '[' ? "listening on http://[%s]:%d" : "listening on http://%s:%d", c->host,
+                 http_port(h));
+    return h;
+}
+
+/* Loads the model while the server listens already. The exit status if it cannot be used, else -1. */
+static int load(struct server *s, const struct engine_options *opt, const struct engine_plan *plan, struct err *e)
+{
+    struct engine *g = engine_open(opt, e);
+    if (!g)
+        return EXIT_USAGE;
+    if (app_loaded(&s->app, g))
+        log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once",
+                 clock_seconds() - s->app.started, app_model_name(&s->app), plan->model_type, plan->device,
+                 plan->max_model_len, plan->max_num_seqs);
+    return -1;
+}
+
+/* What can be known of model and device before anything is loaded is looked at before the first connection. */
+static int serve(struct server *s, struct err *e)
+{
+    struct engine_options opt;
+    struct engine_plan    plan;
+    command_engine_options(s->app.cfg, &opt);
+    opt.request_bytes = app_bytes(s->app.cfg);
+    opt.answers = &s->app.answers;
+    if (engine_plan(&opt, &plan, e) != 0)
+        return EXIT_USAGE;
+    if (!plan.fits)
+        return EXIT_FAILURE;
+    command_tell_ignored(s->app.cfg, &plan);
+    s->app.http = start_http(&s->app, e);
+    if (!s->app.http)
+        return EXIT_USAGE;
+    int rc = load(s, &opt, &plan, e), loading = APP_LOADING;
+    if (rc < 0) {
+        while (sem_wait(&s->told) != 0)
+            ;
+        leave(s);
+        drain(s);
+    } else if (!atomic_compare_exchange_strong(&s->app.state, &loading, APP_DRAINING)) {
+        for (;;)
+            pause();           /* end_loading() ends the process, and needs the server until then */
+    }
+    http_stop(s->app.http);
+    engine_close(atomic_load(&s->app.engine));
+    if (rc < 0)
+        log_info("stopped");
+    return rc < 0 ? 0 : rc;
+}
+
+int command_serve(int argc, char **argv)
+{
+    static struct server s;    /* the signal thread may outlive this call */
+    struct config cfg;
+    struct err    e;
+    int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [--model DIR] [OPTION...]", argc, argv);
+    if (rc >= 0)
+        return rc;
+    if (command_find_model(&cfg, &e) != 0 || read_key_file(&cfg, &e) != 0 || cors_check(&cfg.allow_origin, &e) != 0) {
+        rc = EXIT_USAGE;
+    } else {
+        name_model(&cfg);
+        command_size_bodies(&cfg);
+        prepare_process();
+        app_init(&s.app, &cfg);
+        start_signal_thread(&s);
+        log_start();
+        raise_limits(&cfg);
+        rc = serve(&s, &e);
+        app_free(&s.app);
+    }
+    if (rc != 0)
+        command_fail(rc, &e);
+    log_stop(LOG_SECONDS);
+    options_free(&cfg);
+    return rc;
+}

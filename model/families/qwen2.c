@@ -1,0 +1,22 @@
+/* model/families/qwen2.c - Qwen2 and Qwen2.5, text only: q, k and v have biases. */
+#include "base/mem.h"
+#include "model/decoder.h"
+
+static int qwen2_load(struct model *m, struct loader *l, struct err *e)
+{
+    (void)e;
+    struct decoder *d = m->impl = xcalloc(1, sizeof *d);
+    struct decoder_kind kind = {
+        .eps = 1e-6, .context = 32768, .qkv_bias = WITH_BIAS,
+        .rope = { .theta = 10000, .partial = 1 },
+    };
+    decoder_load(l, d, &l->config, "model.", &kind);
+    return load_end(l);
+}
+
+static struct tensor qwen2_forward(const struct model *m, struct run *r, const struct forward *in)
+{
+    return decoder_forward(r, m->impl, in);
+}
+
+const struct family family_qwen2 = { .types = { "qwen2" }, .load = qwen2_load, .forward = qwen2_forward };

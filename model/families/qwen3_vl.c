@@ -1,0 +1,186 @@
+/* model/families/qwen3_vl.c - Qwen3-VL.
+ *
+ *     patches + position table (bilinear, corners aligned) -> vision layers -> merger -> image tokens
+ *     deepstack: after some vision layers a merger of its own makes features that are added to the image's
+ *     rows after text layers 0, 1, ...; the pool keeps them behind the image token: (1 + n_deep) * hidden
+ *     the decoder of Qwen3, its rotary embedding interleaved for t, h, w */
+#include <math.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "model/vlm.h"
+
+enum { MAX_DEEP = 16 };
+
+struct qwen3_vl {
+    struct vlm    vlm;
+    int           side;              /* of the square position table                 */
+    struct tensor positions;         /* (side * side, width)                         */
+    struct merger merger;            /* norms before the merge                       */
+    struct merger deep[MAX_DEEP];    /* norm after it                                */
+    int           deep_layer[MAX_DEEP], n_deep;
+};
+
+static void read_deepstack(struct qwen3_vl *q, struct hparams *config)
+{
+    static const int usual[] = { 8, 16, 24 };
+    q->n_deep = hparams_ints(config, "deepstack_visual_indexes", q->deep_layer, MAX_DEEP, 0, VLM_MAX_VISION - 1);
+    if (!hparams_has(config, "deepstack_visual_indexes"))
+        for (q->n_deep = 0; q->n_deep < 3; q->n_deep++)
+            q->deep_layer[q->n_deep] = usual[q->n_deep];
+    for (int i = 0; i < q->n_deep; i++)
+        if (q->deep_layer[i] >= q->vlm.n_vision || (i && q->deep_layer[i] <= q->deep_layer[i - 1]))
+            hparams_fail(config, "deepstack_visual_indexes", "must be layers in rising order");
+    if (q->n_deep > q->vlm.text.n_layers)
+        hparams_fail(config, "deepstack_visual_indexes", "has more entries than the text has layers");
+}
+
+static void load_mergers(struct loader *l, struct qwen3_vl *q, const struct vision_sizes *s, const char *root)
+{
+    static const char *const names[] = { "norm", "linear_fc1", "linear_fc2" };
+    int wide = s->width * q->vlm.patches.merge * q->vlm.patches.merge;
+    char prefix[96];
+    snprintf(prefix, sizeof prefix, "%smerger.", root);
+    vlm_load_merger(l, &q->merger, LAYER_NORM, s->width, wide, s->out, prefix, names);
+    for (int i = 0; i < q->n_deep; i++) {
+        snprintf(prefix, sizeof prefix, "%sdeepstack_merger_list.%d.", root, i);
+        vlm_load_merger(l, &q->deep[i], LAYER_NORM, wide, wide, s->out, prefix, names);
+    }
+}
+
+static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
+{
+    struct qwen3_vl *q = (struct qwen3_vl *)v;
+    struct vision_sizes s = {
+        .width = (int)hparams_int(config, "hidden_size", 1152, 1, 1 << 14),
+        .out = (int)hparams_int(config, "out_hidden_size", 3584, 1, 1 << 15),
+        .heads = (int)hparams_int(config, "num_heads|num_attention_heads", 16, 1, 256),
+        .inner = (int)hparams_int(config, "intermediate_size", 4304, 1, 1 << 18),
+    };
+    int cells = (int)hparams_int(config, "num_position_embeddings", 2304, 1, 1 << 22);
+    v->act = load_act(config, "hidden_act", "gelu_pytorch_tanh");
+    q->side = (int)sqrt((double)cells);
+    if (q->side * q->side != cells)
+        hparams_fail(config, "num_position_embeddings", "%d is not a square", cells);
+    if (vlm_begin_vision(l, v, config, &s, "out_hidden_size", 27) != 0)
+        return;
+    read_deepstack(q, config);
+    if (hparams_end(config) != 0)
+        return;
+    l->m->image_row_width = l->m->hidden * (1 + q->n_deep);
+    load_at(l, "%s", root);
+    patches_load_embed(l, &v->patches, s.width, WITH_BIAS, "patch_embed.proj");
+    q->positions = load_table(l, load_floats(l, SHAPE(cells, s.width), "pos_embed.weight"), cells, s.width);
+    for (int i = 0; i < v->n_vision && !l->failed; i++) {
+        struct block *b = vlm_load_layer(l, v, i, &s, LAYER_NORM, root);
+        load_linear(l, &b->up, s.inner, s.width, WITH_BIAS, "mlp.linear_fc1");
+        load_linear(l, &b->down, s.width, s.inner, WITH_BIAS, "mlp.linear_fc2");
+    }
+    load_mergers(l, q, &s, root);
+}
+
+static int qwen3_vl_load(struct model *m, struct loader *l, struct err *e)
+{
+    (void)e;
+    static const char *const text_roots[] = { "model.language_model.", "model.", NULL };
+    static const char *const vision_roots[] = { "model.visual.", "visual.", NULL };
+    m->impl = xcalloc(1, sizeof(struct qwen3_vl));
+    struct hparams text = hparams_section(&l->config, "text_config");
+    enum bias bias = hparams_bool(&text, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
+    struct vlm_kind kind = {
+        .text = { .eps = 1e-6, .context = 128000, .head_dim = 128, .qkv_bias = bias, .o_bias = bias, .qk_norm = true,
+                  .rope = { .theta = 500000, .partial = 1, .mrope = MROPE_INTERLEAVED, .section = { 24, 20, 20 } } },
+        .patches = qwen_vl_patches, .text_roots = text_roots, .vision_roots = vision_roots, .load_vision = load_vision,
+    };
+    kind.patches.patch = 16;
+    return vlm_load(m, l, &kind);
+}
+
+/* Where patch i of n lies on a table of `side` entries: two neighbours and the weight of the second. */
+static float sample_at(int i, int n, int side, int tap[2])
+{
+    float x = (float)i * (float)(side - 1) / (float)(n > 1 ? n - 1 : 1), low = floorf(x);
+    tap[0] = (int)low;
+    tap[1] = tap[0] + 1 < side ? tap[0] + 1 : side - 1;
+    return x - low;
+}
+
+/* x += the position table sampled at the patches */
+static void add_positions(struct run *r, struct tensor x, const struct qwen3_vl *q, const struct patch_grid *grid)
+{
+    int n = grid->n, *idx = nn_host(r, n * 4), ty[2], tx[2];
+    float *w = nn_host_floats(r, n * 4);
+    for (int i = 0; i < n; i++) {
+        float fy = sample_at(patch_row(grid, i), grid->h, q->side, ty), fx = sample_at(patch_col(grid, i), grid->w, q->side, tx);
+        for (int k = 0; k < 4; k++) {
+            idx[i * 4 + k] = ty[k / 2] * q->side + tx[k % 2];
+            w[i * 4 + k] = (k / 2 ? fy : 1 - fy) * (k % 2 ? fx : 1 - fx);
+        }
+    }
+    NN_SCRATCH(r) {
+        const int *at = nn_ints(r, idx, n * 4);
+        nn_add(r, x, x, nn_gather(r, q->positions, n, 4, at, nn_floats(r, w, n * 4)));
+    }
+}
+
+static void merge(struct run *r, struct tensor to, const struct merger *g, struct tensor x, const int *rows)
+{
+    nn_scatter(r, to, vlm_merge(r, g, x), rows, false);
+}
+
+static void qwen3_vl_encode(const struct model *m, struct run *r, const struct encode *in)
+{
+    const struct qwen3_vl *q = m->impl;
+    const struct vlm *v = &q->vlm;
+    int tokens = in->plan.n_tokens, wide = q->merger.in.in, deep = 0;
+    struct patch_grid grid = patch_grid(&v->patches, &in->plan);
+    const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
+    struct tensor x = patches_embed(r, &v->patches, in, &grid);
+    add_positions(r, x, q, &grid);
+    for (int i = 0; i < v->n_vision; i++) {
+        block_vision_attend(r, x, &v->vision[i], places, 1, first);
+        block_vision_mlp(r, x, &v->vision[i], v->act);
+        if (deep < q->n_deep && q->deep_layer[deep] == i)
+            NN_SCRATCH(r) {
+                struct tensor h = nn_norm(r, nn_reshape(x, tokens, wide), &q->deep[deep].norm);
+                merge(r, nn_cols(in->pool, m->hidden * (deep + 1), m->hidden), &q->deep[deep], h, in->rows);
+                deep++;
+            }
+    }
+    nn_norm_to(r, x, x, &q->merger.norm);
+    merge(r, nn_cols(in->pool, 0, m->hidden), &q->merger, nn_reshape(x, tokens, wide), in->rows);
+}
+
+static struct tensor qwen3_vl_forward(const struct model *m, struct run *r, const struct forward *in)
+{
+    const struct qwen3_vl *q = m->impl;
+    const struct decoder *d = &q->vlm.text;
+    struct tensor x = block_embed(r, &d->embed, in);
+    struct tensor h = nn_norm(r, x, &d->layer[0].norm1);
+    for (int i = 0; i < d->n_layers; i++) {
+        bool deep = i < q->n_deep && in->n_image > 0;
+        const struct norm *next = decoder_next(d, i);
+        block_attend(r, x, h, &d->layer[i], i, &in->batch, &d->layer[i].norm2);
+        block_mlp(r, x, h, &d->layer[i], ACT_SILU, deep ? NULL : next);
+        if (deep)
+            NN_SCRATCH(r) {
+                struct tensor rows = nn_cols(in->pool, m->hidden * (i + 1), m->hidden);
+                rows = nn_gather(r, rows, in->n_image, 1, in->image_src, NULL);
+                nn_scatter(r, x, rows, in->image_dst, true);
+            }
+        if (deep && next)
+            nn_norm_to(r, h, x, next);
+    }
+    return block_logits(r, x, &d->norm, &d->head, in);
+}
+
+const struct family family_qwen3_vl = {
+    .types = { "qwen3_vl" },
+    .load = qwen3_vl_load,
+    .plan_image = vlm_plan_image,
+    .largest_image = vlm_largest,
+    .positions = patches_positions,
+    .encode_image = qwen3_vl_encode,
+    .pixel_values = vlm_values,
+    .forward = qwen3_vl_forward,
+};

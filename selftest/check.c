@@ -1,0 +1,268 @@
+#include "selftest/check.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/sha256.h"
+#include "model/pixels.h"
+
+enum { WIDTH = 270, HEIGHT = 600, TO_WIDTH = 151, TO_HEIGHT = 333 };    /* of the resize alone */
+
+/* ---- records of the reference: python/known.py ---- */
+
+/* The settings are known by what they do: size, filter, shape, and the values of black and white. */
+static const struct record {
+    int width, height;               /* of the known picture                                   */
+    int to_width, to_height;
+    enum filter  filter;
+    enum resizer resizer;
+    int shape[4];
+    const double *mean, *std;
+    const char *sha256;
+} records[] = {
+    { 270, 600, 280, 588, FILTER_BICUBIC, RESIZER_TORCHVISION, { 840, 1176, 1, 1 }, pixel_clip_mean, pixel_clip_std,
+      "0a8a944f5a6c8fbf394ab109642c830c6750e65f43c3220cc97a078bd9fa14c4" },         /* GLM-4.1V, Qwen2-VL, Qwen2.5-VL */
+    { 270, 600, 256, 608, FILTER_BICUBIC, RESIZER_TORCHVISION, { 608, 1536, 1, 1 }, pixel_half, pixel_half,
+      "0fd3b9e03eed4c10eed3091b936fba2541bc98c631b281ceeaf1847795c12a54" },         /* Qwen3-VL                       */
+    { 270, 600, 256, 576, FILTER_BICUBIC, RESIZER_PIL, { 3, 576, 256, 1 }, pixel_half, pixel_half,
+      "3618676451fc6b8644856ca500ba69893dd591e602f7a4c6dcba4a46ee76ed61" },                                                             /* open-autoglm                   */
+    { 1080, 2400, 1092, 2408, FILTER_BICUBIC, RESIZER_TORCHVISION, { 13416, 1176, 1, 1 }, pixel_clip_mean, pixel_clip_std,
+      "56e33c1e1d4e0b551c2a43a0a90cb6cbb0176928470e5b08d4da6862971e101d" },
+    { 1080, 2400, 1088, 2400, FILTER_BICUBIC, RESIZER_TORCHVISION, { 10200, 1536, 1, 1 }, pixel_half, pixel_half,
+      "bcd4fcb5c9c1ca8187abd2e12a730e88d26b395bc722c26b46141dcc3ee47468" },
+    { 1080, 2400, 288, 672, FILTER_BICUBIC, RESIZER_PIL, { 3, 672, 288, 1 }, pixel_half, pixel_half,
+      "7f190b619fd4b5c6357d10552a229b7738c8a94bdaa40d26d40dbdd4dd9643d9" },
+};
+
+/* 270 x 600 resized to 151 x 333, as bytes. */
+static const struct { enum filter filter; enum resizer resizer; const char *sha256; } resizes[] = {
+    { FILTER_LANCZOS, RESIZER_PIL, "ae959a5728fe7306fda54754861d046f6ea1913d4de22c10626cc1dc4cef7a81" },
+    { FILTER_BILINEAR, RESIZER_PIL, "5d3518cc4bac7c7b3eaef0113dee7a5d47669d11efee6e598216708bc28a3272" },
+    { FILTER_BICUBIC, RESIZER_PIL, "819d8ff79e7af7e6817e06268d56129b6500ff1f9ad457910a5093b97ed0813a" },
+    { FILTER_BILINEAR, RESIZER_TORCHVISION, "1ba53b56bbbc71cafab474450e06ba87db4f59f24cc0ac3b647d6aa05eabc568" },
+    { FILTER_BICUBIC, RESIZER_TORCHVISION, "d563c9e41d9438c6e2cd25f2107d0b722c19c6f778c67fcc9231e04e492f3143" },
+};
+
+static void say(struct verdict *v, const char *stage, bool ok, const char *fmt, ...)
+{
+    va_list ap;
+    v->stage = stage;
+    v->ok = ok;
+    va_start(ap, fmt);
+    vsnprintf(v->text, sizeof v->text, fmt, ap);
+    va_end(ap);
+}
+
+void check_tensors(const struct model *m, struct verdict *v)
+{
+    char first[96] = "";
+    if (m->first_unused)
+        snprintf(first, sizeof first, "; unused: %.64s%s", m->first_unused, m->n_unused > 1 ? ", ..." : "");
+    say(v, "tensors", m->n_unused == 0 && m->n_repeated == 0, "%d of %d used, %d of them more than once, %.2f million "
+        "parameters%s", m->n_tensors - m->n_unused, m->n_tensors, m->n_repeated, (double)m->n_params / 1e6, first);
+}
+
+/* ---- the picture ---- */
+
+/* Noise over a gradient, from arithmetic that any language has. */
+static uint8_t known_pixel(uint32_t x, uint32_t y, uint32_t c)
+{
+    uint32_t v = (x * 2654435761u) ^ (y * 2246822519u) ^ (c * 3266489917u);
+    v ^= v >> 15;
+    v = v * 668265263u >> 24;
+    return (uint8_t)((v + 3 * ((x + y) / 16 % 256)) / 4);
+}
+
+/* The known picture of width x height, resized. */
+static int known_picture(struct pixels *out, int width, int height, int to_width, int to_height, enum filter filter,
+                         enum resizer resizer, struct err *e)
+{
+    struct pixels px = { malloc((size_t)width * (size_t)height * 3), width, height };
+    if (!px.data)
+        return err_set(e, "out of memory");
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+            for (int c = 0; c < 3; c++)
+                px.data[((size_t)y * (size_t)width + (size_t)x) * 3 + (size_t)c] =
+                    known_pixel((uint32_t)x, (uint32_t)y, (uint32_t)c);
+    int rc = pixels_resize(out, &px, to_width, to_height, filter, resizer, e);
+    pixels_free(&px);
+    return rc;
+}
+
+/* (2): 1: the recorded bytes, 0: no record for this filter, -1: other bytes. */
+static int check_resize(enum filter filter, enum resizer resizer)
+{
+    struct pixels small;
+    char sha256[65];
+    for (size_t i = 0; i < sizeof resizes / sizeof *resizes; i++)
+        if (resizes[i].filter == filter && resizes[i].resizer == resizer) {
+            if (known_picture(&small, WIDTH, HEIGHT, TO_WIDTH, TO_HEIGHT, filter, resizer, NULL) != 0)
+                return -1;
+            sha256_hex(sha256, small.data, (size_t)TO_WIDTH * TO_HEIGHT * 3);
+            pixels_free(&small);
+            return strcmp(sha256, resizes[i].sha256) ? -1 : 1;
+        }
+    return 0;
+}
+
+/* ---- pixel values ---- */
+
+struct places {                      /* where the value of a pixel is                         */
+    bool   planes;                   /* (3, height, width); else patches in merge blocks      */
+    int    width, height;
+    int    patch, merge, frames;
+    size_t n;                        /* values                                                */
+};
+
+/* -1: a shape of neither kind. */
+static int places_of(struct places *out, const struct model *m, const struct image_plan *p, const int shape[4])
+{
+    *out = (struct places){ .width = p->width, .height = p->height,
+                            .n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3] };
+    out->planes = shape[0] == 3 && shape[1] == p->height && shape[2] == p->width;
+    if (out->planes)
+        return 0;
+    out->merge = (int)lrint(sqrt((double)shape[0] / p->n_tokens));
+    out->patch = out->merge ? m->image_align / out->merge : 0;
+    if (out->patch < 1 || p->n_tokens * out->merge * out->merge != shape[0])
+        return -1;
+    out->frames = shape[1] / (3 * out->patch * out->patch);
+    return out->n == 3 * (size_t)out->frames * (size_t)p->width * (size_t)p->height ? 0 : -1;
+}
+
+/* The place of channel c of pixel (x, y) in frame t. */
+static size_t place_of(const struct places *l, int x, int y, int c, int t)
+{
+    if (l->planes)
+        return ((size_t)c * (size_t)l->height + (size_t)y) * (size_t)l->width + (size_t)x;
+    int side = l->patch * l->merge, across = l->width / side;            /* a block, blocks in a row */
+    int block = y / side * across + x / side;
+    int inner = y % side / l->patch * l->merge + x % side / l->patch;    /* patch of the block       */
+    size_t patch = (size_t)block * (size_t)(l->merge * l->merge) + (size_t)inner;
+    return (((patch * 3 + (size_t)c) * (size_t)l->frames + (size_t)t) * (size_t)l->patch + (size_t)(y % l->patch)) *
+           (size_t)l->patch + (size_t)(x % l->patch);
+}
+
+struct ends { float black[3], white[3]; };
+
+/* The values of a picture of one colour. Overwrites `data`. */
+static void end_values(const struct model *m, const struct image_plan *p, const struct places *l, uint8_t byte, uint8_t *rgb,
+                       float *data, float out[3])
+{
+    int shape[4];
+    memset(rgb, byte, (size_t)p->width * (size_t)p->height * 3);
+    m->family->pixel_values(m, p, rgb, data, shape);
+    for (int c = 0; c < 3; c++)
+        out[c] = data[place_of(l, 0, 0, c, 0)];
+}
+
+/* (3): how many values are not those of their pixel. */
+static size_t misplaced(const struct places *l, const struct ends *ends, const uint8_t *rgb, const float *data)
+{
+    size_t wrong = 0;
+    for (int y = 0; y < l->height; y++)
+        for (int x = 0; x < l->width; x++)
+            for (int c = 0; c < 3; c++, rgb++)
+                for (int t = 0; t < (l->planes ? 1 : l->frames); t++) {
+                    float span = ends->white[c] - ends->black[c], want = ends->black[c] + span * (float)*rgb / 255;
+                    wrong += !(fabsf(data[place_of(l, x, y, c, t)] - want) <= 1e-5f * fabsf(span));
+                }
+    return wrong;
+}
+
+/* (1): the hash that the reference gave; NULL: these settings are not recorded. */
+static const char *find_record(int width, int height, const struct image_plan *p, const int shape[4], const struct ends *ends)
+{
+    for (const struct record *r = records; r < records + sizeof records / sizeof *records; r++) {
+        bool same = r->width == width && r->height == height && r->to_width == p->width && r->to_height == p->height &&
+                    r->filter == p->filter && r->resizer == p->resizer && !memcmp(r->shape, shape, sizeof r->shape);
+        for (int c = 0; c < 3; c++)
+            same = same && fabs(ends->black[c] + r->mean[c] / r->std[c]) < 1e-5 &&
+                   fabs(ends->white[c] - (1 - r->mean[c]) / r->std[c]) < 1e-5;
+        if (same)
+            return r->sha256;
+    }
+    return NULL;
+}
+
+/* What the three looks found, as a line. */
+static void conclude(struct verdict *v, int width, int height, const struct image_plan *p, const char *sha256,
+                     const char *recorded, int resize, size_t wrong)
+{
+    char found[160];
+    bool same = recorded && !strcmp(sha256, recorded);
+    if (recorded)
+        snprintf(found, sizeof found, "recorded %.16s", recorded);
+    else
+        snprintf(found, sizeof found, "no record of the whole for these settings%s",
+                 resize > 0 ? "; the filter's bytes as recorded, every value its pixel's" : "; every value is its pixel's");
+    if (resize < 0)
+        snprintf(found, sizeof found, "the filter's bytes are not the recorded ones");
+    if (wrong)
+        snprintf(found, sizeof found, "%zu values are not those of their pixels", wrong);
+    say(v, "preprocess", (same || !recorded) && resize >= 0 && wrong == 0,
+        "%d x %d becomes %d x %d, %d tokens; sha256 %.16s, %s", width, height, p->width, p->height, p->n_tokens, sha256, found);
+}
+
+void check_preprocess(const struct model *m, int width, int height, struct verdict *v)
+{
+    struct image_plan p;
+    struct places l;
+    struct ends ends;
+    struct pixels px = { 0 };
+    struct err e = { 0 };
+    int shape[4];
+    char sha256[65];
+    if (m->family->plan_image(m, width, height, NULL, &p, &e) != 0 ||
+        known_picture(&px, width, height, p.width, p.height, p.filter, p.resizer, &e) != 0) {
+        say(v, "preprocess", false, "%d x %d: %s", width, height, e.text);
+        return;
+    }
+    m->family->pixel_values(m, &p, px.data, NULL, shape);
+    if (places_of(&l, m, &p, shape) != 0) {
+        say(v, "preprocess", false, "%d x %d becomes values (%d, %d, %d, %d)", width, height, shape[0], shape[1], shape[2],
+            shape[3]);
+        pixels_free(&px);
+        return;
+    }
+    float   *data = xmalloc(l.n * sizeof *data);
+    uint8_t *even = xmalloc((size_t)p.width * (size_t)p.height * 3);
+    end_values(m, &p, &l, 0, even, data, ends.black);
+    end_values(m, &p, &l, 255, even, data, ends.white);
+    free(even);
+    m->family->pixel_values(m, &p, px.data, data, shape);
+    sha256_hex(sha256, data, l.n * sizeof *data);
+    size_t wrong = misplaced(&l, &ends, px.data, data);
+    free(data);
+    pixels_free(&px);
+    conclude(v, width, height, &p, sha256, find_record(width, height, &p, shape, &ends), check_resize(p.filter, p.resizer),
+             wrong);
+}
+
+/* Written down here once more, independently of model/patches.c. */
+void check_positions(const struct model *m, struct verdict *v)
+{
+    struct image_plan p;
+    struct err e;
+    if (!m->family->positions || m->family->plan_image(m, WIDTH, HEIGHT, NULL, &p, &e) != 0) {
+        say(v, "positions", true, "0, 1, 2, ...");
+        return;
+    }
+    int n = p.n_tokens + 2, side = p.grid_h > p.grid_w ? p.grid_h : p.grid_w, wrong = 0;
+    int32_t *ids = xcalloc((size_t)n, sizeof *ids), *pos = xcalloc((size_t)n * 3, sizeof *pos);
+    for (int i = 0; i < n; i++)
+        ids[i] = i > 0 && i < n - 1 ? m->image_token : !m->image_token;
+    int next = m->family->positions(m, ids, n, &p, 1, pos);
+    for (int i = 0; i < p.n_tokens; i++)
+        wrong += pos[1 + i] != 1 || pos[n + 1 + i] != 1 + i / p.grid_w || pos[2 * n + 1 + i] != 1 + i % p.grid_w;
+    for (int axis = 0; axis < 3; axis++)
+        wrong += (pos[axis * n] != 0) + (pos[axis * n + n - 1] != 1 + side);
+    say(v, "positions", wrong == 0 && next == 2 + side, "%d tokens of the picture, then %d", p.n_tokens, 1 + side);
+    free(ids);
+    free(pos);
+}

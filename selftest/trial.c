@@ -1,0 +1,274 @@
+#include "selftest/trial.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "kernels/kv.h"
+#include "model/measure.h"
+
+enum { IMAGE_PAGES = 256 * TRIAL_MAX_IMAGES };
+
+static int text_pages(const struct trial *t) { return (t->max_rows + TRIAL_PAGE - 1) / TRIAL_PAGE + 1; }
+
+/* A trial's device memory is small: without it there is no trial. */
+static void *on_device(const struct trial *t, const void *host, size_t n)
+{
+    const struct backend *b = t->m->backend;
+    void *p = b->alloc(t->m->device, n ? n : 1);
+    assert(p);
+    if (host && n)
+        b->upload(t->m->device, p, host, n);
+    return p;
+}
+
+static void forget(const struct trial *t, const void *p) { t->m->backend->free(t->m->device, (void *)(uintptr_t)p); }
+
+/* Waits; -1 and e: what the device said. */
+static int finish(const struct trial *t, struct err *e)
+{
+    const char *failed = t->m->backend->sync(t->m->device);
+    return failed ? err_set(e, "%s: %s", t->m->backend->name, failed) : 0;
+}
+
+/* Zeros, so that entries which nobody writes are numbers. */
+static void cache_init(const struct trial *t, struct kv *kv, enum dtype dtype, const struct kv_shape *s, int n_pages)
+{
+    *kv = (struct kv){ dtype, TRIAL_PAGE, n_pages, s->layers, s->n_kv, s->dim, NULL, NULL };
+    size_t n = (size_t)s->layers * kv_layer_bytes(kv);
+    void *zeros = xcalloc(n ? n : 1, 1);
+    kv->k = on_device(t, zeros, n);
+    kv->v = on_device(t, zeros, n);
+    free(zeros);
+}
+
+void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype kv)
+{
+    *t = (struct trial){ .m = m, .max_rows = max_rows };
+    int n = text_pages(t), width = m->image_row_width;
+    cache_init(t, &t->kv[0], kv, &m->text_kv, n + 3);
+    cache_init(t, &t->kv[1], kv, &m->image_kv, m->image_kv.layers ? IMAGE_PAGES : 1);
+    t->pool = xcalloc((size_t)max_rows * (size_t)width, sizeof *t->pool);
+    t->rows = (struct tensor){ on_device(t, t->pool, (size_t)max_rows * (size_t)width * sizeof(float)), F32, max_rows, width, width };
+    t->text_pages = xcalloc((size_t)n, sizeof(int));
+    t->image_pages = xcalloc(IMAGE_PAGES, sizeof(int));
+    t->fill = xcalloc(IMAGE_PAGES, sizeof(int));
+    for (int i = 0; i < n; i++)
+        t->text_pages[i] = n + 2 - i;
+    for (int i = 0; i < IMAGE_PAGES; i++)
+        t->image_pages[i] = IMAGE_PAGES - 1 - i;
+}
+
+void trial_close(struct trial *t)
+{
+    for (int i = 0; i < 2; i++) {
+        forget(t, t->kv[i].k);
+        forget(t, t->kv[i].v);
+    }
+    forget(t, t->rows.data);
+    free(t->pool);
+    free(t->text_pages);
+    free(t->image_pages);
+    free(t->fill);
+}
+
+struct run trial_run(struct trial *t, struct pass_memory memory)
+{
+    const struct backend *b = t->m->backend;
+    return (struct run){ .ops = &b->ops, .backend = b, .dev = t->m->device, .kv = t->kv, .size = memory.scratch,
+                         .scratch = on_device(t, NULL, memory.scratch), .host_size = memory.host, .host = xmalloc(memory.host) };
+}
+
+void trial_release(struct trial *t, struct run *r)
+{
+    assert(r->peak <= r->size);
+    forget(t, r->scratch);
+    free(r->host);
+}
+
+void trial_rewind(struct trial *t) { t->n_done = t->next_pos = 0; }
+
+static int encode(struct trial *t, const uint8_t *rgb, const struct image_plan *plan, struct err *e)
+{
+    int i = t->n_images++, first = t->pool_first[i], page = t->page_first[i], n = plan->n_tokens;
+    int *places = xcalloc((size_t)(n + plan->n_cells) + 1, sizeof *places), *slots = places + n;
+    t->plan[i] = *plan;
+    t->pool_first[i + 1] = first + n;
+    t->page_first[i + 1] = page + (plan->n_cells + TRIAL_PAGE - 1) / TRIAL_PAGE;
+    assert(t->pool_first[i + 1] <= t->max_rows && t->page_first[i + 1] <= IMAGE_PAGES);
+    for (int k = 0; k < n; k++)
+        places[k] = first + k;
+    for (int k = 0; k < plan->n_cells; k++) {
+        int p = t->image_pages[page + k / TRIAL_PAGE];
+        slots[k] = p * TRIAL_PAGE + k % TRIAL_PAGE;
+        t->fill[p] = k % TRIAL_PAGE + 1;
+    }
+    struct run r = trial_run(t, model_measure_encode(t->m, plan));
+    const int *dev = on_device(t, places, (size_t)(n + plan->n_cells) * sizeof *places);
+    const uint8_t *pixels = on_device(t, rgb, (size_t)plan->width * (size_t)plan->height * 3);
+    struct encode in = { .plan = *plan, .rgb = pixels, .pool = t->rows, .rows = dev, .slots = plan->n_cells ? dev + n : NULL };
+    size_t row = (size_t)t->rows.cols;
+    t->m->family->encode_image(t->m, &r, &in);
+    t->m->backend->download(t->m->device, t->pool + (size_t)first * row, (float *)t->rows.data + (size_t)first * row,
+                            (size_t)n * row * sizeof(float));
+    int rc = finish(t, e);
+    forget(t, pixels);
+    forget(t, dev);
+    trial_release(t, &r);
+    free(places);
+    return rc;
+}
+
+int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, struct err *e)
+{
+    struct image_plan plan;
+    if (t->n_images == TRIAL_MAX_IMAGES)
+        return err_set(e, "more than %d images", TRIAL_MAX_IMAGES);
+    if (t->m->family->plan_image(t->m, width, height, NULL, &plan, e) != 0)
+        return -1;
+    if (plan.width != width || plan.height != height)
+        return err_set(e, "an image of %d x %d becomes %d x %d", width, height, plan.width, plan.height);
+    int i = t->n_images, pages = t->page_first[i] + (plan.n_cells + TRIAL_PAGE - 1) / TRIAL_PAGE;
+    if (plan.n_tokens > t->max_rows - t->pool_first[i] || pages > IMAGE_PAGES)
+        return err_set(e, "the images need more than %d tokens or %d cells", t->max_rows, IMAGE_PAGES * TRIAL_PAGE);
+    return encode(t, rgb, &plan, e);
+}
+
+/* A step's arrays: filled on the host, then sent to the device in one block. */
+struct step { int *token, *pos, *slot, *limit, *src, *dst, *out, *cross, *cross_limit, *first, *text, *images, *fill; };
+
+static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
+{
+    const struct { int **to; size_t n; } parts[] = {
+        { &s->token, (size_t)n }, { &s->pos, (size_t)n * 3 }, { &s->slot, (size_t)n }, { &s->limit, (size_t)n },
+        { &s->src, (size_t)n }, { &s->dst, (size_t)n }, { &s->out, (size_t)n }, { &s->cross, (size_t)n },
+        { &s->cross_limit, (size_t)n }, { &s->first, 4 }, { &s->text, (size_t)text_pages(t) }, { &s->images, IMAGE_PAGES },
+        { &s->fill, IMAGE_PAGES },
+    };
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; used += parts[i++].n)
+        *parts[i].to = p ? p + used : NULL;
+    return used;
+}
+
+struct filled { int n_image, n_cross; };
+
+/* Rows start .. start + n of the prompt. */
+static struct filled step_fill(const struct step *s, const struct trial *t, const int32_t *ids, const int32_t *pos, int n_ids, int n)
+{
+    int start = t->n_done, image = -1, at = 0;
+    struct filled f = { 0, 0 };
+    for (int i = 0; i < start + n; i++) {                /* also earlier rows: which image are we in? */
+        bool is_image = ids[i] == t->m->image_token;
+        if (is_image && image + 1 < t->n_images && (image < 0 || at == t->plan[image].n_tokens))
+            image++, at = 0;
+        int k = i - start;
+        if (k >= 0) {
+            s->token[k] = is_image ? 0 : ids[i];
+            for (int a = 0; a < 3; a++)
+                s->pos[a * n + k] = pos[a * n_ids + i];
+            s->slot[k] = t->text_pages[i / TRIAL_PAGE] * TRIAL_PAGE + i % TRIAL_PAGE;
+            s->limit[k] = i + 1;
+            s->out[k] = k;
+            if (is_image) {
+                s->src[f.n_image] = t->pool_first[image] + at;
+                s->dst[f.n_image++] = k;
+            } else if (image >= 0 && t->m->image_kv.layers) {
+                s->cross[f.n_cross] = k;
+                s->cross_limit[f.n_cross++] = t->page_first[image + 1] * TRIAL_PAGE;
+            }
+        }
+        at += is_image;
+    }
+    memcpy(s->first, (const int[4]){ 0, n, 0, f.n_cross }, 4 * sizeof(int));
+    memcpy(s->text, t->text_pages, (size_t)text_pages(t) * sizeof(int));
+    memcpy(s->images, t->image_pages, IMAGE_PAGES * sizeof(int));
+    memcpy(s->fill, t->fill, IMAGE_PAGES * sizeof(int));
+    return f;
+}
+
+/* Rows t->n_done .. + n of the prompt ids (all of it known); pos (3, n_ids) row stride n_ids; logits NULL: none. */
+static int trial_rows(struct trial *t, const int32_t *ids, const int32_t *pos, int n_ids, int n, float *logits, struct err *e)
+{
+    const struct backend *b = t->m->backend;
+    struct step s;
+    size_t ints = step_lay_out(&s, NULL, t, n);
+    int *host = xcalloc(ints, sizeof *host);
+    step_lay_out(&s, host, t, n);
+    struct filled f = step_fill(&s, t, ids, pos, n_ids, n);
+    int *dev = on_device(t, host, ints * sizeof *host);
+    free(host);
+    step_lay_out(&s, dev, t, n);
+    int image_pages = t->page_first[t->n_images];
+    struct view views[2] = {
+        { .slot = s.slot, .limit = s.limit, .pages = s.text, .max_pages = text_pages(t), .max_kv = t->n_done + n },
+        { .limit = s.cross_limit, .pages = s.images, .fill = s.fill, .max_pages = image_pages, .max_kv = image_pages * TRIAL_PAGE },
+    };
+    struct forward in = {
+        .batch = { n, 1, n, s.token, s.pos, s.first, views }, .image_src = s.src, .image_dst = s.dst, .n_image = f.n_image,
+        .pool = t->rows, .out_rows = s.out, .n_out = logits ? n : 0,
+        .cross = { f.n_cross, 1, f.n_cross, NULL, NULL, s.first + 2, views }, .cross_rows = s.cross,
+    };
+    struct run r = trial_run(t, model_measure_forward(t->m, n, 1, in.n_out, f.n_image));
+    struct tensor out = t->m->family->forward(t->m, &r, &in);
+    assert(out.rows == in.n_out && out.cols == t->m->vocab);
+    for (int i = 0; i < in.n_out; i++)
+        b->download(t->m->device, logits + (size_t)i * (size_t)out.cols, (float *)out.data + (size_t)i * (size_t)out.stride,
+                    (size_t)out.cols * sizeof *logits);
+    int rc = finish(t, e);
+    trial_release(t, &r);
+    forget(t, dev);
+    t->n_done += n;
+    return rc;
+}
+
+int32_t *trial_positions(const struct trial *t, const int32_t *ids, int n, int *next)
+{
+    int32_t *pos = xcalloc((size_t)n * 3, sizeof *pos);
+    if (t->m->family->positions) {
+        *next = t->m->family->positions(t->m, ids, n, t->plan, t->n_images, pos);
+    } else {
+        for (int i = 0; i < 3 * n; i++)
+            pos[i] = i % n;
+        *next = n;
+    }
+    return pos;
+}
+
+int trial_prompt(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e)
+{
+    assert(n <= t->max_rows);
+    int rc = 0;
+    int32_t *pos = trial_positions(t, ids, n, &t->next_pos);
+    for (int i = 0; i < n && rc == 0; i += chunk)
+        rc = trial_rows(t, ids, pos, n, i + chunk < n ? chunk : n - i, logits + (size_t)i * (size_t)t->m->vocab, e);
+    free(pos);
+    return rc;
+}
+
+int trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e)
+{
+    int rc = 0;
+    int32_t *pos = trial_positions(t, ids, n, &t->next_pos);
+    for (int i = 0; i < n && rc == 0; i += chunk)
+        rc = trial_rows(t, ids, pos, n, i + chunk < n ? chunk : n - i, i + chunk < n ? NULL : logits, e);
+    free(pos);
+    return rc;
+}
+
+int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next, int n_next, float *logits, struct err *e)
+{
+    int total = n + n_next, rc = 0;
+    int32_t *all = xcalloc((size_t)total, sizeof *all), *pos = xcalloc((size_t)total * 3, sizeof *pos);
+    memcpy(all, ids, (size_t)n * sizeof *ids);
+    memcpy(all + n, next, (size_t)n_next * sizeof *next);
+    for (int i = 0; i < n_next && rc == 0; i++) {
+        for (int a = 0; a < 3; a++)
+            pos[a * total + n + i] = t->next_pos + i;
+        rc = trial_rows(t, all, pos, total, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
+    }
+    free(all);
+    free(pos);
+    return rc;
+}

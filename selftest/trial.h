@@ -1,0 +1,56 @@
+/* selftest/trial.h - one prompt through a model without the engine: images,
+ * prompt in one piece or in chunks, a continuation. For the tests of families
+ * and for `openautoglm selftest`; nothing here is fast.
+ *
+ *     struct trial t;
+ *     trial_open(&t, m, max_rows, F32);                 // m: loaded; F32: of the caches
+ *     trial_image(&t, rgb, w, h, &e);                   // of the final size, in the order of the prompt
+ *     trial_prompt(&t, ids, n, chunk, logits, &e);      // logits (n, vocab)
+ *     trial_follow(&t, ids, n, next, n_next, more, &e);
+ *     trial_close(&t);
+ *
+ * KV pages are handed out backwards and images do not fill theirs, so that a
+ * model that ignores page tables or fills is found out. -1 and e: the device
+ * failed. */
+#ifndef SELFTEST_TRIAL_H
+#define SELFTEST_TRIAL_H
+#include "model/measure.h"
+#include "model/model.h"
+#include "model/nn.h"
+
+enum { TRIAL_PAGE = 16, TRIAL_MAX_IMAGES = 4 };
+
+struct trial {
+    const struct model *m;           /* borrowed                                       */
+    struct kv kv[2];                 /* owned, device: text, images                    */
+    int   max_rows, n_done, next_pos;
+    int   n_images;
+    struct image_plan plan[TRIAL_MAX_IMAGES];
+    int   pool_first[TRIAL_MAX_IMAGES + 1], page_first[TRIAL_MAX_IMAGES + 1];
+    struct tensor rows;              /* owned, device (max_rows, image_row_width)      */
+    float *pool;                     /* owned, host: its contents                      */
+    int   *text_pages, *image_pages, *fill;    /* owned, host                          */
+};
+
+/* How far features and logits may be from the reference's: on every backend, with caches of float32. */
+#define TRIAL_LIMIT 2e-3f
+
+
+void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype kv);
+void trial_close(struct trial *t);
+/* An image whose size plan_image() leaves as it is; -1: it does not. */
+int  trial_image(struct trial *t, const uint8_t *rgb, int width, int height, struct err *e);
+/* A run with scratch of exactly this size; trial_release() after it. */
+struct run trial_run(struct trial *t, struct pass_memory memory);
+void trial_release(struct trial *t, struct run *r);
+/* pos (3, n) of a prompt with the trial's images; free(). */
+int32_t *trial_positions(const struct trial *t, const int32_t *ids, int n, int *next);
+/* `chunk` rows a step; quietly: only the last step gives logits, those of its rows. */
+int  trial_prompt(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e);
+int  trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e);
+/* Forgets the prompt, keeps the images. */
+void trial_rewind(struct trial *t);
+/* After a prompt: token by token; row i of logits (n_next, vocab) is what comes after next[i]. */
+int  trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next, int n_next, float *logits, struct err *e);
+
+#endif

@@ -1,0 +1,38 @@
+#include "selftest/values.h"
+
+#include <stdlib.h>
+
+#include "base/sha256.h"
+
+static int fill(struct values *v, const struct model *m, const uint8_t *rgb, struct err *e)
+{
+    m->family->pixel_values(m, &v->plan, rgb, NULL, v->shape);
+    v->n = (size_t)v->shape[0] * (size_t)v->shape[1] * (size_t)v->shape[2] * (size_t)v->shape[3];
+    v->data = malloc(v->n * sizeof *v->data);
+    if (!v->data)
+        return err_set(e, "out of memory for %zu pixel values", v->n);
+    m->family->pixel_values(m, &v->plan, rgb, v->data, v->shape);
+    sha256_hex(v->sha256, v->data, v->n * sizeof *v->data);
+    return 0;
+}
+
+int values_of(struct values *out, const struct model *m, const struct pixels *in, const struct image_options *opt, struct err *e)
+{
+    struct pixels small = { 0 };
+    *out = (struct values){ 0 };
+    if (!m->family->plan_image)
+        return err_set(e, "%s takes no images", m->type);
+    struct image_plan *p = &out->plan;
+    if (m->family->plan_image(m, in->width, in->height, opt, p, e) != 0 ||
+        pixels_resize(&small, in, p->width, p->height, p->filter, p->resizer, e) != 0)
+        return -1;
+    int rc = fill(out, m, small.data, e);
+    pixels_free(&small);
+    return rc;
+}
+
+void values_free(struct values *v)
+{
+    free(v->data);
+    v->data = NULL;
+}

@@ -1,8 +1,0 @@
-/* server/command_mark.h - `openautoglm mark`: a copy of a screenshot with the
- * point of an action marked on it, for people who want to see where a tap goes. */
-#ifndef SERVER_COMMAND_MARK_H
-#define SERVER_COMMAND_MARK_H
-
-int command_mark(int argc, char **argv);
-
-#endif

@@ -1,9 +1,0 @@
-/* server/command_preprocess.h - openautoglm preprocess: what becomes of an
- * image before the model sees it. */
-#ifndef SERVER_COMMAND_PREPROCESS_H
-#define SERVER_COMMAND_PREPROCESS_H
-
-/* argv[0] is the command's name; returns the exit status. */
-int command_preprocess(int argc, char **argv);
-
-#endif

@@ -1,9 +1,0 @@
-/* server/command_selftest.h - openautoglm selftest: is this program right, and
- * is this checkpoint right on it? */
-#ifndef SERVER_COMMAND_SELFTEST_H
-#define SERVER_COMMAND_SELFTEST_H
-
-/* argv[0] is the command's name; returns the exit status: 0 when every stage is right. */
-int command_selftest(int argc, char **argv);
-
-#endif

@@ -1,0 +1,222 @@
+/* template/operators.c - arithmetic as in Python, on 64-bit integers:
+ * a result that does not fit is an error (Python's would have grown). */
+#include <math.h>
+#include <string.h>
+
+#include "template/syntax.h"
+
+static _Noreturn void overflow(struct render *r) { tpl_fail(r, "integer overflow: a result does not fit 64 bits"); }
+
+static _Noreturn void unsupported(struct render *r, int op, struct value a, struct value b)
+{
+    struct token t = { .kind = (enum token_kind)op };
+    if (a.kind == V_UNDEFINED || b.kind == V_UNDEFINED) {
+        const struct undefined *u = a.kind == V_UNDEFINED ? a.u.undefined : b.u.undefined;
+        tpl_fail(r, "%s", u ? u->text : "a value is undefined");
+    }
+    tpl_fail(r, "unsupported operand types for %s: '%s' and '%s'", token_text(&t), tpl_type(a), tpl_type(b));
+}
+
+/* ---- numbers */
+
+static int64_t floor_divide(struct render *r, int64_t a, int64_t b)
+{
+    if (!b)
+        tpl_fail(r, "integer division or modulo by zero");
+    if (a == INT64_MIN && b == -1)
+        overflow(r);
+    int64_t q = a / b;
+    return a % b && (a < 0) != (b < 0) ? q - 1 : q;
+}
+
+static int64_t modulo(struct render *r, int64_t a, int64_t b)
+{
+    if (!b)
+        tpl_fail(r, "integer division or modulo by zero");
+    if (b == -1)
+        return 0;
+    int64_t m = a % b;
+    return m && (m < 0) != (b < 0) ? m + b : m;
+}
+
+static int64_t power(struct render *r, int64_t base, int64_t exponent)
+{
+    int64_t result = 1;
+    while (exponent) {
+        if ((exponent & 1) && __builtin_mul_overflow(result, base, &result))
+            overflow(r);
+        exponent >>= 1;
+        if (exponent && __builtin_mul_overflow(base, base, &base))
+            overflow(r);
+    }
+    return result;
+}
+
+static double float_modulo(struct render *r, double a, double b)
+{
+    if (b == 0)
+        tpl_fail(r, "float modulo by zero");
+    double m = fmod(a, b);
+    if (m == 0)
+        return copysign(0, b);
+    return (m < 0) != (b < 0) ? m + b : m;
+}
+
+static double float_floor_divide(struct render *r, double a, double b)
+{
+    double m = float_modulo(r, a, b), q = (a - m) / b, f;
+    if (q == 0)
+        return copysign(0, a / b);
+    f = floor(q);
+    return q - f > 0.5 ? f + 1 : f;
+}
+
+static double float_power(struct render *r, double a, double b)
+{
+    if (a == 0 && b < 0)
+        tpl_fail(r, "0.0 cannot be raised to a negative power");
+    if (a < 0 && b != floor(b) && !isinf(a) && !isinf(b))
+        tpl_fail(r, "a complex result is not supported");
+    double p = pow(a, b);
+    if (isinf(p) && !isinf(a) && !isinf(b))
+        tpl_fail(r, "float overflow: result too large");
+    return p;
+}
+
+static struct value integers(struct render *r, int op, int64_t a, int64_t b)
+{
+    int64_t v = 0;
+    bool over = false;
+    switch (op) {
+    case T_ADD: over = __builtin_add_overflow(a, b, &v); break;
+    case T_SUB: over = __builtin_sub_overflow(a, b, &v); break;
+    case T_MUL: over = __builtin_mul_overflow(a, b, &v); break;
+    case T_FLOORDIV: v = floor_divide(r, a, b); break;
+    case T_MOD: v = modulo(r, a, b); break;
+    case T_POW:
+        if (b < 0)
+            return v_float(float_power(r, (double)a, (double)b));
+        v = power(r, a, b);
+        break;
+    case T_DIV:
+        if (!b)
+            tpl_fail(r, "division by zero");
+        return v_float((double)((long double)a / (long double)b)); /* rounded once where long double holds both */
+    }
+    if (over)
+        overflow(r);
+    return v_int(v);
+}
+
+static struct value floats(struct render *r, int op, double a, double b)
+{
+    switch (op) {
+    case T_ADD: return v_float(a + b);
+    case T_SUB: return v_float(a - b);
+    case T_MUL: return v_float(a * b);
+    case T_MOD: return v_float(float_modulo(r, a, b));
+    case T_POW: return v_float(float_power(r, a, b));
+    case T_FLOORDIV: return v_float(float_floor_divide(r, a, b));
+    default:
+        if (b == 0)
+            tpl_fail(r, "float division by zero");
+        return v_float(a / b);
+    }
+}
+
+static struct value numbers(struct render *r, int op, struct value a, struct value b)
+{
+    if (a.kind == V_FLOAT || b.kind == V_FLOAT)
+        return floats(r, op, tpl_number(a), tpl_number(b));
+    return integers(r, op, a.kind == V_INT ? a.u.i : a.u.b, b.kind == V_INT ? b.u.i : b.u.b);
+}
+
+/* ---- sequences */
+
+static struct value add_strings(struct render *r, struct str *a, struct str *b)
+{
+    if (!a->markup && !b->markup)
+        return v_str(tpl_concat(r, a, b));
+    return v_str(tpl_as_markup(r, tpl_concat(r, tpl_escape_html(r, a), tpl_escape_html(r, b))));
+}
+
+static struct value add_lists(struct render *r, enum value_kind kind, const struct list *a, const struct list *b)
+{
+    struct value out = v_list(r, kind, NULL, 0);
+    out.u.list->n = a->n + b->n;
+    tpl_charge(r, out.u.list->n / 8);
+    out.u.list->v = tpl_alloc(r, out.u.list->n * sizeof *a->v);
+    if (a->n)
+        memcpy(out.u.list->v, a->v, a->n * sizeof *a->v);
+    if (b->n)
+        memcpy(out.u.list->v + a->n, b->v, b->n * sizeof *b->v);
+    return out;
+}
+
+static struct value repeat(struct render *r, struct value v, struct value times)
+{
+    int64_t n = times.kind == V_INT ? times.u.i : times.u.b;
+    struct text t;
+    if (n < 0)
+        n = 0;
+    if (v.kind == V_STR) {
+        text_init(&t, r);
+        if (v.u.s->len == 1)
+            text_repeat(&t, v.u.s->data[0], n, str_origin(v.u.s, 0));
+        for (int64_t i = 0; v.u.s->len > 1 && i < n; i++) {
+            tpl_charge(r, 1);
+            text_str(&t, v.u.s);
+        }
+        struct value out = text_value(&t);
+        out.u.s->markup = v.u.s->markup;
+        return out;
+    }
+    const struct list *l = v.u.list;
+    struct value out = v_list(r, v.kind, NULL, 0);
+    size_t total;
+    if (__builtin_mul_overflow(l->n, (size_t)n, &total) || total > SIZE_MAX / 32)
+        tpl_fail(r, "the template takes too much memory");
+    tpl_charge(r, total / 8);
+    out.u.list->v = tpl_alloc(r, total * sizeof *l->v);
+    for (; l->n && out.u.list->n < total; out.u.list->n += l->n)
+        memcpy(out.u.list->v + out.u.list->n, l->v, l->n * sizeof *l->v);
+    return out;
+}
+
+static bool is_sequence(struct value v) { return v.kind == V_STR || v.kind == V_LIST || v.kind == V_TUPLE; }
+
+struct value tpl_binary(struct render *r, int op, struct value a, struct value b)
+{
+    if (tpl_is_number(a) && tpl_is_number(b))
+        return numbers(r, op, a, b);
+    if (op == T_MOD && a.kind == V_STR)
+        return tpl_percent(r, a.u.s, b);
+    if (op == T_ADD && a.kind == V_STR && b.kind == V_STR)
+        return add_strings(r, a.u.s, b.u.s);
+    if (op == T_ADD && a.kind == b.kind && (a.kind == V_LIST || a.kind == V_TUPLE))
+        return add_lists(r, a.kind, a.u.list, b.u.list);
+    if (op == T_MUL && is_sequence(a) && (b.kind == V_INT || b.kind == V_BOOL))
+        return repeat(r, a, b);
+    if (op == T_MUL && is_sequence(b) && (a.kind == V_INT || a.kind == V_BOOL))
+        return repeat(r, b, a);
+    unsupported(r, op, a, b);
+}
+
+struct value tpl_negate(struct render *r, struct value v)
+{
+    if (v.kind == V_FLOAT)
+        return v_float(-v.u.f);
+    if (!tpl_is_number(v))
+        unsupported(r, T_SUB, v, v);
+    int64_t i = v.kind == V_INT ? v.u.i : v.u.b;
+    if (i == INT64_MIN)
+        overflow(r);
+    return v_int(-i);
+}
+
+struct value tpl_positive(struct render *r, struct value v)
+{
+    if (!tpl_is_number(v))
+        unsupported(r, T_ADD, v, v);
+    return v.kind == V_BOOL ? v_int(v.u.b) : v;
+}

@@ -1,0 +1,431 @@
+/* template/text_filters.c - filters that make text. */
+#include <string.h>
+
+#include "base/utf8.h"
+#include "template/syntax.h"
+
+#define FILTER(name) \
+    static struct value name(struct render *r, struct value self, const struct value *a, const struct args *args)
+
+static bool given(struct value v) { return v.kind != V_MISSING && v.kind != V_NONE; }
+static bool flag(struct render *r, struct value v, bool fallback) { return v.kind == V_MISSING ? fallback : tpl_truth(r, v); }
+
+static struct value str_method(struct render *r, struct value self, const char *name, const struct value *v, int n)
+{
+    struct args args = { .v = (struct value *)(uintptr_t)v, .n = n };
+    return tpl_call_builtin(r, tpl_find_builtin(tpl_str_methods, name, strlen(name)), self, &args);
+}
+
+FILTER(f_upper) { (void)a, (void)args; return v_str(uni_to_upper(r, tpl_to_str(r, self))); }
+FILTER(f_lower) { (void)a, (void)args; return v_str(uni_to_lower(r, tpl_to_str(r, self))); }
+FILTER(f_capitalize) { (void)a, (void)args; return v_str(uni_capitalize(r, tpl_to_str(r, self))); }
+FILTER(f_escape) { (void)a, (void)args; return v_str(tpl_escape_html(r, tpl_to_str(r, self))); }
+FILTER(f_safe) { (void)a, (void)args; return v_str(tpl_as_markup(r, tpl_to_str(r, self))); }
+FILTER(f_string) { (void)a, (void)args; return v_str(tpl_to_str(r, self)); }
+
+FILTER(f_forceescape)
+{
+    (void)a, (void)args;
+    struct str *s = tpl_to_str(r, self), *plain = str_sub(r, s, 0, s->len);
+    plain->markup = false;
+    return v_str(tpl_escape_html(r, plain));
+}
+
+FILTER(f_trim)
+{
+    (void)args;
+    const struct str *chars = given(a[0]) ? tpl_str_arg(r, a[0], "trim's argument") : NULL;
+    return v_str(str_strip(r, tpl_to_str(r, self), chars, true, true));
+}
+
+FILTER(f_replace)
+{
+    (void)args;
+    struct str *s = tpl_to_str(r, self);
+    struct value v = v_str(str_replace(r, s, tpl_to_str(r, a[0]), tpl_to_str(r, a[1]),
+                                       given(a[2]) ? tpl_int_arg(r, a[2], "count") : -1));
+    v.u.s->markup = false;
+    return v;
+}
+
+FILTER(f_center)
+{
+    (void)args;
+    struct value width = a[0].kind == V_MISSING ? v_int(80) : a[0];
+    return str_method(r, v_str(tpl_to_str(r, self)), "center", &width, 1);
+}
+
+FILTER(f_format)
+{
+    (void)a;
+    if (args->n && args->n_kw)
+        tpl_fail(r, "can't handle positional and keyword arguments at the same time");
+    struct value with = v_list(r, V_TUPLE, args->v, (size_t)args->n);
+    if (args->n_kw) {
+        with = v_dict(tpl_dict(r, (size_t)args->n_kw));
+        for (int i = 0; i < args->n_kw; i++)
+            tpl_dict_set(r, with.u.dict, v_str(args->kw[i].name), args->kw[i].value);
+    }
+    return tpl_percent(r, tpl_to_str(r, self), with);
+}
+
+/* Words begin after spaces and - ( { [ < */
+FILTER(f_title)
+{
+    (void)a, (void)args;
+    const struct str *s = tpl_to_str(r, self);
+    struct text t;
+    size_t from = 0, at = 0;
+    int len;
+    text_init(&t, r);
+    while (at < s->len) {
+        uint32_t cp = utf8_get(s->data + at, s->len - at, &len);
+        bool separator = uni_space(cp) || (cp && cp < 0x80 && strchr("-({[<", (int)cp));
+        size_t next = at + (size_t)len;
+        if (separator) {
+            text_part(&t, s, at, next);
+            from = next;
+        } else if (at == from) {
+            text_str(&t, uni_to_upper(r, str_sub(r, s, at, next)));
+        } else {
+            size_t end = next;
+            while (end < s->len) {
+                cp = utf8_get(s->data + end, s->len - end, &len);
+                if (uni_space(cp) || (cp && cp < 0x80 && strchr("-({[<", (int)cp)))
+                    break;
+                end += (size_t)len;
+            }
+            text_str(&t, uni_to_lower(r, str_sub(r, s, at, end)));
+            next = end;
+        }
+        at = next;
+    }
+    struct value v = text_value(&t);
+    return v;
+}
+
+FILTER(f_indent)
+{
+    (void)args;
+    struct text pad, t;
+    bool first = flag(r, a[1], false), blank = flag(r, a[2], false);
+    if (self.kind != V_STR)
+        tpl_fail(r, "indent needs a string, not '%s'", tpl_type(self));
+    text_init(&pad, r);
+    text_init(&t, r);
+    if (a[0].kind == V_STR)
+        text_str(&pad, a[0].u.s);
+    else
+        text_repeat(&pad, ' ', a[0].kind == V_MISSING ? 4 : tpl_int_arg(r, a[0], "a width"), FROM_TEMPLATE);
+    struct str *indention = text_take(&pad);
+    struct value lines = str_method(r, v_str(tpl_concat(r, self.u.s, tpl_str(r, "\n", 1))), "splitlines", NULL, 0);
+    for (size_t i = 0; i < lines.u.list->n; i++) {
+        const struct str *line = lines.u.list->v[i].u.s;
+        if (i)
+            text_char(&t, '\n');
+        if (i ? blank || line->len : first)
+            text_str(&t, indention);
+        text_str(&t, line);
+    }
+    struct value v = text_value(&t);
+    v.u.s->markup = self.u.s->markup;
+    return v;
+}
+
+FILTER(f_truncate)
+{
+    (void)args;
+    size_t size;
+    int64_t length = a[0].kind == V_MISSING ? 255 : tpl_int_arg(r, a[0], "a length");
+    int64_t leeway = given(a[3]) ? tpl_int_arg(r, a[3], "leeway") : 5;
+    struct str *end = a[2].kind == V_MISSING ? tpl_str(r, "...", 3) : tpl_str_arg(r, a[2], "end");
+    if (length < (int64_t)end->chars || leeway < 0)
+        tpl_fail(r, "truncate: length is less than that of the end, or leeway is negative");
+    if (!tpl_length(self, &size))
+        tpl_fail(r, "object of type '%s' has no len()", tpl_type(self));
+    if ((int64_t)size - leeway <= length)
+        return self;
+    const struct str *s = tpl_str_arg(r, self, "what truncate shortens");
+    struct str *cut = str_sub_chars(r, s, 0, (size_t)length - end->chars);
+    if (!flag(r, a[1], false)) {
+        struct str space = { .data = " ", .len = 1, .chars = 1 };
+        ptrdiff_t at = str_rfind(cut, 0, cut->len, &space);
+        if (at >= 0)
+            cut = str_sub(r, cut, 0, (size_t)at);
+    }
+    return v_str(tpl_concat(r, cut, end));
+}
+
+FILTER(f_wordcount)
+{
+    (void)a, (void)args;
+    const struct str *s = tpl_to_str(r, self);
+    int64_t n = 0;
+    bool inside = false;
+    int len;
+    tpl_charge(r, s->len / 16);
+    for (size_t i = 0; i < s->len; i += (size_t)len) {
+        bool word = uni_word(utf8_get(s->data + i, s->len - i, &len));
+        n += word && !inside;
+        inside = word;
+    }
+    return v_int(n);
+}
+
+/* ---- wordwrap: each line is cut into chunks, which fill lines greedily */
+
+struct wrap {
+    const struct str *s;
+    int64_t           width;
+    bool              break_words, break_hyphens;
+};
+
+static uint32_t char_at(const struct str *s, size_t at, int *len)
+{
+    *len = 1;
+    return at < s->len ? utf8_get(s->data + at, s->len - at, len) : ' ';
+}
+
+static bool letter(uint32_t cp) { return uni_word(cp) && !uni_numeric(cp) && cp != '_'; }
+
+/* End of the chunk at `at`: a run of spaces, or a word up to a hyphen between
+ * letters. Python's finer rules for dashes are not followed. */
+static size_t chunk_end(const struct wrap *w, size_t at)
+{
+    int len, after;
+    bool space = uni_space(char_at(w->s, at, &len));
+    size_t from = at;
+    while (at < w->s->len) {
+        uint32_t cp = char_at(w->s, at, &len);
+        if (uni_space(cp) != space)
+            break;
+        at += (size_t)len;
+        if (w->break_hyphens && cp == '-' && at - from >= 3 && letter((unsigned char)w->s->data[at - 2]) &&
+            letter(char_at(w->s, at, &after)) && letter(char_at(w->s, at + (size_t)after, &len)))
+            break;
+    }
+    return at;
+}
+
+static void wrap_line(struct render *r, const struct wrap *w, struct text *out, const struct str *newline)
+{
+    struct text line;
+    size_t at = 0;
+    bool first = true;
+    while (at < w->s->len) {
+        text_init(&line, r);
+        size_t end_of_text = 0, chars_of_text = 0;
+        while (at < w->s->len) {
+            size_t end = chunk_end(w, at);
+            struct str *chunk = str_sub(r, w->s, at, end);
+            int len;
+            bool space = uni_space(char_at(w->s, at, &len));
+            tpl_charge(r, 1);
+            if (space && !line.len && !first) { /* lines do not begin with spaces, but the first */
+                at = end;
+                continue;
+            }
+            if ((int64_t)(line.chars + chunk->chars) > w->width) {
+                int64_t room = w->width - (int64_t)line.chars;
+                if ((int64_t)chunk->chars <= w->width || (!w->break_words && line.len))
+                    break;
+                if (w->break_words) {
+                    chunk = str_sub_chars(r, chunk, 0, (size_t)(room < 1 ? 1 : room));
+                    end = at + chunk->len;
+                }
+                text_str(&line, chunk);
+                at = end;
+                end_of_text = line.len;
+                chars_of_text = line.chars;
+                break;
+            }
+            text_str(&line, chunk);
+            at = end;
+            if (!space) {
+                end_of_text = line.len;
+                chars_of_text = line.chars;
+            }
+        }
+        line.len = end_of_text;
+        line.chars = chars_of_text;
+        if (line.len) {
+            if (!first)
+                text_str(out, newline);
+            text_str(out, text_take(&line));
+            first = false;
+        } else if (at < w->s->len && first) {
+            first = false;
+        }
+    }
+}
+
+FILTER(f_wordwrap)
+{
+    (void)args;
+    struct text t;
+    tpl_str_arg(r, self, "what wordwrap wraps");
+    struct wrap w = { .width = a[0].kind == V_MISSING ? 79 : tpl_int_arg(r, a[0], "a width"),
+                      .break_words = flag(r, a[1], true), .break_hyphens = flag(r, a[3], true) };
+    struct str *newline = given(a[2]) ? tpl_str_arg(r, a[2], "wrapstring") : tpl_str(r, "\n", 1);
+    if (w.width <= 0)
+        tpl_fail(r, "invalid width (must be > 0)");
+    struct value lines = str_method(r, self, "splitlines", NULL, 0);
+    text_init(&t, r);
+    for (size_t i = 0; i < lines.u.list->n; i++) {
+        if (i)
+            text_str(&t, newline);
+        w.s = lines.u.list->v[i].u.s;
+        wrap_line(r, &w, &t, newline);
+    }
+    return text_value(&t);
+}
+
+/* ---- HTML and URLs */
+
+FILTER(f_xmlattr)
+{
+    (void)args;
+    struct text t;
+    if (self.kind != V_DICT)
+        tpl_fail(r, "xmlattr needs a mapping");
+    text_init(&t, r);
+    for (size_t i = 0; i < self.u.dict->n; i++) {
+        const struct entry *e = &self.u.dict->e[i];
+        if (e->value.kind == V_NONE || e->value.kind == V_UNDEFINED)
+            continue;
+        const struct str *key = tpl_str_arg(r, e->key, "an attribute name");
+        for (size_t k = 0; k < key->len; k++)
+            if (key->data[k] && strchr(" \t\n\r\f\v/>=", key->data[k]))
+                tpl_fail(r, "invalid character in attribute name");
+        if (t.len || flag(r, a[0], true))
+            text_char(&t, ' ');
+        text_str(&t, tpl_escape_html(r, key));
+        text_cstr(&t, "=\"");
+        text_str(&t, tpl_escape_html(r, tpl_to_str(r, e->value)));
+        text_char(&t, '"');
+    }
+    return text_value(&t);
+}
+
+static void quote(struct text *t, const struct str *s, bool query)
+{
+    for (size_t i = 0; i < s->len; i++) {
+        unsigned char c = (unsigned char)s->data[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("_.-~", c));
+        if (plain || (c == '/' && !query))
+            text_char_as(t, c, str_origin(s, i));
+        else if (c == ' ' && query)
+            text_char(t, '+');
+        else
+            text_printf(t, "%%%02X", c);
+    }
+}
+
+FILTER(f_urlencode)
+{
+    (void)a, (void)args;
+    struct text t;
+    struct value item;
+    text_init(&t, r);
+    if (self.kind == V_STR || !tpl_iterable(self)) {
+        quote(&t, tpl_to_str(r, self), false);
+        return text_value(&t);
+    }
+    if (self.kind == V_DICT)
+        self = tpl_call_builtin(r, tpl_find_builtin(tpl_dict_methods, "items", 5), self, &(struct args){ 0 });
+    for (struct iter *it = tpl_iter(r, self); tpl_next(r, it, &item);) {
+        struct value pair = tpl_list_of(r, item);
+        if (pair.u.list->n != 2)
+            tpl_fail(r, "urlencode needs pairs");
+        if (t.len)
+            text_char(&t, '&');
+        quote(&t, tpl_to_str(r, pair.u.list->v[0]), true);
+        text_char(&t, '=');
+        quote(&t, tpl_to_str(r, pair.u.list->v[1]), true);
+    }
+    return text_value(&t);
+}
+
+static struct str *without(struct render *r, const struct str *s, const char *from, const char *to)
+{
+    struct text t;
+    struct str a = { .data = from, .len = strlen(from) }, b = { .data = to, .len = strlen(to) };
+    size_t at = 0;
+    text_init(&t, r);
+    for (;;) {
+        ptrdiff_t open = str_find(s, at, s->len, &a), close = open < 0 ? -1 : str_find(s, (size_t)open, s->len, &b);
+        if (close < 0)
+            break;
+        text_part(&t, s, at, (size_t)open);
+        at = (size_t)close + b.len;
+    }
+    text_part(&t, s, at, s->len);
+    return text_take(&t);
+}
+
+FILTER(f_striptags)
+{
+    (void)a, (void)args;
+    static const char *const entities[][2] = { { "&lt;", "<" }, { "&gt;", ">" }, { "&#34;", "\"" }, { "&quot;", "\"" },
+                                               { "&#39;", "'" }, { "&amp;", "&" } };
+    struct str *s = without(r, without(r, tpl_to_str(r, self), "<!--", "-->"), "<", ">");
+    struct value words = str_method(r, v_str(s), "split", NULL, 0);
+    struct value v = str_method(r, v_text(r, " ", 1), "join", &words, 1);
+    for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
+        v = v_str(str_replace(r, v.u.s, tpl_str(r, entities[i][0], strlen(entities[i][0])), tpl_str(r, entities[i][1], 1), -1));
+    return v;
+}
+
+FILTER(f_filesizeformat)
+{
+    (void)args;
+    static const char *const units[2][8] = { { "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB" },
+                                             { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB" } };
+    struct text t;
+    struct value bad = v_none();
+    struct args fallback = { .v = &bad, .n = 1 };
+    struct value v = tpl_call_builtin(r, tpl_find_filter(tpl_str(r, "float", 5)), self, &fallback);
+    if (v.kind != V_FLOAT)
+        tpl_fail(r, "filesizeformat needs a number, not '%s'", tpl_type(self));
+    bool binary = flag(r, a[0], false);
+    double base = binary ? 1024 : 1000, unit = base;
+    text_init(&t, r);
+    if (v.u.f == 1) {
+        text_cstr(&t, "1 Byte");
+    } else if (v.u.f < base) {
+        text_printf(&t, "%lld Bytes", (long long)v.u.f);
+    } else {
+        int i = 0;
+        while (i < 7 && v.u.f >= unit * base) {
+            unit *= base;
+            i++;
+        }
+        text_printf(&t, "%.1f %s", v.u.f / unit, units[binary][i]);
+    }
+    return text_value(&t);
+}
+
+const struct builtin tpl_text_filters[] = {
+    { "capitalize", "", f_capitalize },
+    { "center", "width=", f_center },
+    { "e", "", f_escape },
+    { "escape", "", f_escape },
+    { "filesizeformat", "binary=", f_filesizeformat },
+    { "forceescape", "", f_forceescape },
+    { "format", "*", f_format },
+    { "indent", "width= first= blank=", f_indent },
+    { "lower", "", f_lower },
+    { "replace", "old new count=", f_replace },
+    { "safe", "", f_safe },
+    { "string", "", f_string },
+    { "striptags", "", f_striptags },
+    { "title", "", f_title },
+    { "trim", "chars=", f_trim },
+    { "truncate", "length= killwords= end= leeway=", f_truncate },
+    { "upper", "", f_upper },
+    { "urlencode", "", f_urlencode },
+    { "wordcount", "", f_wordcount },
+    { "wordwrap", "width= break_long_words= wrapstring= break_on_hyphens=", f_wordwrap },
+    { "xmlattr", "autospace=", f_xmlattr },
+    { NULL, NULL, NULL },
+};

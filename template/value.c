@@ -1,0 +1,518 @@
+/* template/value.c - making values, and Python's truth, equality,
+ * order and dictionaries. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "template/syntax.h"
+
+enum { SMALL_DICT = 8 }; /* up to here a search is faster than an index */
+
+/* ---- the rendering */
+
+void tpl_fail(struct render *r, const char *fmt, ...)
+{
+    char text[400];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    err_set(r->err, "line %d: %s", r->line, text);
+    longjmp(r->escape, 1);
+}
+
+void tpl_starve(struct render *r)
+{
+    err_memory(r->err);
+    longjmp(r->escape, 1);
+}
+
+void tpl_raise(struct render *r, const struct str *message)
+{
+    int n = message->len < sizeof r->err->text ? (int)message->len : (int)sizeof r->err->text - 1;
+    while (n < (int)message->len && n && ((unsigned char)message->data[n] & 0xc0) == 0x80)
+        n--;
+    err_set(r->err, "%.*s", n, message->data);
+    if (r->err)
+        snprintf(r->err->code, sizeof r->err->code, "template_raised");
+    longjmp(r->escape, 1);
+}
+
+void *tpl_alloc(struct render *r, size_t n)
+{
+    if (n > SIZE_MAX / 2)
+        tpl_fail(r, "the template takes too much memory");
+    void *p = arena_alloc(&r->arena, n ? (n + 15) & ~(size_t)15 : 16);
+    if (!p && r->arena.starved)
+        tpl_starve(r);
+    if (!p)
+        tpl_fail(r, "the template takes too much memory");
+    return p;
+}
+
+void tpl_charge(struct render *r, size_t steps)
+{
+    if (steps >= r->max_steps - r->steps)
+        tpl_fail(r, "the template takes too many steps");
+    r->steps += steps;
+}
+
+/* ---- making values */
+
+struct value v_undefined(struct render *r, const char *fmt, ...)
+{
+    char text[300];
+    va_list ap;
+    va_start(ap, fmt);
+    int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    struct value v = { .kind = V_UNDEFINED };
+    v.u.undefined = tpl_alloc(r, sizeof *v.u.undefined);
+    v.u.undefined->text = memcpy(tpl_alloc(r, len + 1), text, len);
+    return v;
+}
+
+struct value v_list(struct render *r, enum value_kind kind, const struct value *v, size_t n)
+{
+    struct value out = { .kind = kind };
+    out.u.list = tpl_alloc(r, sizeof *out.u.list);
+    out.u.list->n = n;
+    out.u.list->v = tpl_alloc(r, n * sizeof *v);
+    if (n)
+        memcpy(out.u.list->v, v, n * sizeof *v);
+    return out;
+}
+
+struct value v_pair(struct render *r, struct value a, struct value b)
+{
+    return v_list(r, V_TUPLE, (struct value[]){ a, b }, 2);
+}
+
+static struct str *view_as(struct render *r, const char *data, size_t len, enum origin origin)
+{
+    struct str *s = tpl_str_view(r, data, len);
+    s->origin = (uint8_t)origin;
+    return s;
+}
+
+/* A string of the context. Places of images that stand at its start are the template's. */
+static struct str *from_string(struct render *r, const json_t *j, enum origin origin)
+{
+    struct str *s = view_as(r, json_string_value(j), json_string_length(j), origin);
+    for (size_t i = 0; i < r->opt->n_prefixes; i++)
+        if (r->opt->prefix[i].string == j) {
+            uint8_t *from = memset(tpl_alloc(r, s->len), FROM_TEMPLATE, s->len);
+            memset(from + r->opt->prefix[i].n, origin, s->len - r->opt->prefix[i].n);
+            s->from = from;
+        }
+    return s;
+}
+
+/* Templates write "<|" + role + "|>": such a word is theirs. */
+static bool is_role(const struct str *key, const json_t *j)
+{
+    const char *s = json_string_value(j);
+    size_t n = json_string_length(j), i = 0;
+    while (s && i < n && ((s[i] >= 'a' && s[i] <= 'z') || s[i] == '_'))
+        i++;
+    return s && i == n && str_is(key, "role");
+}
+
+/* What a tool says is not the client's own. */
+static bool is_others(const json_t *object)
+{
+    static const char *const roles[] = { "tool", "function", "observation", "ipython", "tool_response" };
+    const char *role = json_string_value(json_object_get(object, "role"));
+    for (size_t i = 0; role && i < sizeof roles / sizeof *roles; i++)
+        if (strcmp(role, roles[i]) == 0)
+            return true;
+    return false;
+}
+
+static struct value from_object(struct render *r, const json_t *j, enum origin origin)
+{
+    struct dict *d = tpl_dict(r, json_object_size(j));
+    json_t *object = (json_t *)(uintptr_t)j; /* jansson's iterators lack const */
+    if (origin == FROM_REQUEST && is_others(j))
+        origin = FROM_OTHERS;
+    for (void *at = json_object_iter(object); at; at = json_object_iter_next(object, at)) {
+        struct str *key = view_as(r, json_object_iter_key(at), json_object_iter_key_len(at), origin);
+        const json_t *v = json_object_iter_value(at);
+        tpl_dict_set(r, d, v_str(key), v_from_json(r, v, is_role(key, v) ? FROM_TEMPLATE : origin));
+    }
+    return v_dict(d);
+}
+
+static struct value from_array(struct render *r, const json_t *j, enum origin origin)
+{
+    struct value v = v_list(r, V_LIST, NULL, 0);
+    size_t n = json_array_size(j);
+    v.u.list->v = tpl_alloc(r, n * sizeof *v.u.list->v);
+    for (size_t i = 0; i < n; i++)
+        v.u.list->v[v.u.list->n++] = v_from_json(r, json_array_get(j, i), origin);
+    return v;
+}
+
+/* A number too large for its type: an integer loses its last digits, as a float does. */
+static struct value from_big(const char *text) { return v_float(strtod(text, NULL)); }
+
+/* Strings are not copied. */
+struct value v_from_json(struct render *r, const json_t *j, enum origin origin)
+{
+    struct value v = v_none();
+    const char *big = json_big(j, NULL);
+    tpl_enter(r);
+    switch (json_typeof(j)) {
+    case JSON_OBJECT:  v = big ? from_big(big) : from_object(r, j, origin); break;
+    case JSON_ARRAY:   v = from_array(r, j, origin); break;
+    case JSON_STRING:  v = v_str(from_string(r, j, origin)); break;
+    case JSON_INTEGER: v = v_int(json_integer_value(j)); break;
+    case JSON_REAL:    v = v_float(json_real_value(j)); break;
+    case JSON_TRUE:    v = v_bool(true); break;
+    case JSON_FALSE:   v = v_bool(false); break;
+    case JSON_NULL:    break;
+    }
+    tpl_leave(r);
+    return v;
+}
+
+/* ---- asking values */
+
+const char *tpl_type(struct value v)
+{
+    static const char *const names[] = {
+        "missing", "Undefined", "NoneType", "bool", "int", "float", "str", "list", "tuple", "dict", "range",
+        "dict view", "generator", "Namespace", "Macro", "LoopContext", "method", "function", "Cycler", "Joiner",
+    };
+    return names[v.kind];
+}
+
+bool tpl_is_number(struct value v) { return v.kind == V_BOOL || v.kind == V_INT || v.kind == V_FLOAT; }
+
+double tpl_number(struct value v)
+{
+    return v.kind == V_FLOAT ? v.u.f : v.kind == V_INT ? (double)v.u.i : (double)v.u.b;
+}
+
+static int64_t integer_of(struct value v) { return v.kind == V_INT ? v.u.i : v.u.b; }
+
+int64_t tpl_int_arg(struct render *r, struct value v, const char *what)
+{
+    if (v.kind == V_UNDEFINED && v.u.undefined)
+        tpl_fail(r, "%s", v.u.undefined->text);
+    if (v.kind != V_INT && v.kind != V_BOOL)
+        tpl_fail(r, "%s must be an integer, not '%s'", what, tpl_type(v));
+    return integer_of(v);
+}
+
+struct str *tpl_str_arg(struct render *r, struct value v, const char *what)
+{
+    if (v.kind != V_STR)
+        tpl_fail(r, "%s must be a string, not '%s'", what, tpl_type(v));
+    return v.u.s;
+}
+
+bool tpl_length(struct value v, size_t *n)
+{
+    switch (v.kind) {
+    case V_UNDEFINED: *n = 0; return true;
+    case V_STR:       *n = v.u.s->chars; return true;
+    case V_LIST:
+    case V_TUPLE:     *n = v.u.list->n; return true;
+    case V_DICT:      *n = v.u.dict->n; return true;
+    case V_RANGE:     *n = v.u.range->n; return true;
+    case V_VIEW:      *n = v.u.view->dict->n; return true;
+    default:          return false;
+    }
+}
+
+bool tpl_truth(struct render *r, struct value v)
+{
+    size_t n;
+    (void)r;
+    switch (v.kind) {
+    case V_NONE: case V_MISSING: return false;
+    case V_BOOL:  return v.u.b;
+    case V_INT:   return v.u.i != 0;
+    case V_FLOAT: return v.u.f != 0;
+    default:      return tpl_length(v, &n) ? n > 0 : true;
+    }
+}
+
+/* ---- equality and order */
+
+/* Exact also where a double cannot hold the integer: long double can. */
+static int number_order(struct value a, struct value b)
+{
+    if (a.kind != V_FLOAT && b.kind != V_FLOAT) {
+        int64_t x = integer_of(a), y = integer_of(b);
+        return (x > y) - (x < y);
+    }
+    long double x = a.kind == V_FLOAT ? (long double)a.u.f : (long double)integer_of(a);
+    long double y = b.kind == V_FLOAT ? (long double)b.u.f : (long double)integer_of(b);
+    return isnan(x) || isnan(y) ? UNORDERED : (x > y) - (x < y);
+}
+
+static bool dict_equal(struct render *r, const struct dict *a, const struct dict *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (size_t i = 0; i < a->n; i++) {
+        struct value *other = tpl_dict_get(r, b, a->e[i].key);
+        if (!other || !tpl_equal(r, a->e[i].value, *other))
+            return false;
+    }
+    return true;
+}
+
+static bool list_equal(struct render *r, const struct list *a, const struct list *b)
+{
+    if (a == b)
+        return true;
+    if (a->n != b->n)
+        return false;
+    tpl_charge(r, a->n);
+    for (size_t i = 0; i < a->n; i++)
+        if (!tpl_equal(r, a->v[i], b->v[i]))
+            return false;
+    return true;
+}
+
+/* keys() and items() compare as sets; values() only with itself. */
+static bool view_equal(struct render *r, const struct view *a, const struct view *b)
+{
+    if (a == b)
+        return true;
+    if (a->kind != b->kind || a->kind == VIEW_VALUES || a->dict->n != b->dict->n)
+        return false;
+    if (a->kind == VIEW_ITEMS)
+        return dict_equal(r, a->dict, b->dict);
+    for (size_t i = 0; i < a->dict->n; i++)
+        if (!tpl_dict_get(r, b->dict, a->dict->e[i].key))
+            return false;
+    return true;
+}
+
+static bool range_equal(const struct range *a, const struct range *b)
+{
+    return a->n == b->n && (a->n == 0 || (a->start == b->start && (a->n == 1 || a->step == b->step)));
+}
+
+bool tpl_equal(struct render *r, struct value a, struct value b)
+{
+    bool same = false;
+    if (tpl_is_number(a) && tpl_is_number(b))
+        return number_order(a, b) == 0;
+    if (a.kind != b.kind)
+        return false;
+    tpl_charge(r, 1);
+    tpl_enter(r);
+    switch (a.kind) {
+    case V_UNDEFINED: case V_NONE: case V_MISSING:
+        same = true;
+        break;
+    case V_STR:
+        tpl_charge(r, a.u.s->len / 64);
+        same = a.u.s->len == b.u.s->len && memcmp(a.u.s->data, b.u.s->data, a.u.s->len) == 0;
+        break;
+    case V_LIST: case V_TUPLE:
+        same = list_equal(r, a.u.list, b.u.list);
+        break;
+    case V_DICT:
+        same = a.u.dict == b.u.dict || dict_equal(r, a.u.dict, b.u.dict);
+        break;
+    case V_RANGE:
+        same = range_equal(a.u.range, b.u.range);
+        break;
+    case V_VIEW:
+        same = view_equal(r, a.u.view, b.u.view);
+        break;
+    case V_METHOD:
+        same = a.u.method->builtin == b.u.method->builtin && tpl_equal(r, a.u.method->self, b.u.method->self);
+        break;
+    default:
+        same = a.u.dict == b.u.dict; /* the same object */
+    }
+    tpl_leave(r);
+    return same;
+}
+
+static int list_order(struct render *r, const struct list *a, const struct list *b, const char *op)
+{
+    for (size_t i = 0; i < a->n && i < b->n; i++)
+        if (!tpl_equal(r, a->v[i], b->v[i]))
+            return tpl_compare(r, a->v[i], b->v[i], op);
+    return (a->n > b->n) - (a->n < b->n);
+}
+
+int tpl_compare(struct render *r, struct value a, struct value b, const char *op)
+{
+    if (tpl_is_number(a) && tpl_is_number(b))
+        return number_order(a, b);
+    if (a.kind == V_UNDEFINED || b.kind == V_UNDEFINED) {
+        const struct undefined *u = a.kind == V_UNDEFINED ? a.u.undefined : b.u.undefined;
+        tpl_fail(r, "%s", u ? u->text : "a value is undefined");
+    }
+    if (a.kind == V_STR && b.kind == V_STR) {
+        tpl_charge(r, 1 + a.u.s->len / 64);
+        int order = str_order(a.u.s, b.u.s);
+        return (order > 0) - (order < 0);
+    }
+    if (a.kind == b.kind && (a.kind == V_LIST || a.kind == V_TUPLE)) {
+        tpl_charge(r, 1 + a.u.list->n);
+        tpl_enter(r);
+        int order = list_order(r, a.u.list, b.u.list, op);
+        tpl_leave(r);
+        return order;
+    }
+    tpl_fail(r, "'%s' not supported between instances of '%s' and '%s'", op, tpl_type(a), tpl_type(b));
+}
+
+static bool in_range(const struct range *g, struct value item)
+{
+    int64_t i;
+    if (item.kind == V_FLOAT && item.u.f == floor(item.u.f) && fabs(item.u.f) < 9e15)
+        i = (int64_t)item.u.f;
+    else if (item.kind == V_INT || item.kind == V_BOOL)
+        i = integer_of(item);
+    else
+        return false;
+    if (!g->n || (g->step > 0 ? i < g->start || i >= g->stop : i > g->start || i <= g->stop))
+        return false;
+    return ((__int128)i - g->start) % g->step == 0;
+}
+
+bool tpl_in(struct render *r, struct value item, struct value container)
+{
+    struct value v;
+    if (container.kind == V_STR) {
+        struct str *what = tpl_str_arg(r, item, "what is looked for in a string");
+        tpl_charge(r, 1 + container.u.s->len / 16);
+        return str_find(container.u.s, 0, container.u.s->len, what) >= 0;
+    }
+    if (container.kind == V_DICT || (container.kind == V_VIEW && container.u.view->kind == VIEW_KEYS))
+        return tpl_dict_get(r, container.kind == V_DICT ? container.u.dict : container.u.view->dict, item) != NULL;
+    if (container.kind == V_RANGE)
+        return in_range(container.u.range, item);
+    if (!tpl_iterable(container))
+        tpl_fail(r, "argument of type '%s' is not iterable", tpl_type(container));
+    for (struct iter *it = tpl_iter(r, container); tpl_next(r, it, &v);)
+        if (tpl_equal(r, v, item))
+            return true;
+    return false;
+}
+
+/* ---- dictionaries */
+
+static uint64_t mix(uint64_t a, uint64_t b) { return (a ^ b) * 0x9e3779b97f4a7c15ULL ^ (a >> 29); }
+
+static uint64_t hash_of(struct render *r, struct value v)
+{
+    uint64_t h = 1469598103934665603ULL;
+    double f;
+    switch (v.kind) {
+    case V_STR:
+        return hash_bytes(v.u.s->data, v.u.s->len).lo;
+    case V_BOOL: case V_INT: case V_FLOAT: /* 1, 1.0 and True are one key */
+        f = tpl_number(v);
+        f = f == 0 ? 0 : f;
+        memcpy(&h, &f, sizeof h);
+        return mix(h, 0x51ed270b);
+    case V_LIST: case V_DICT: case V_VIEW:
+        tpl_fail(r, "unhashable type: '%s'", tpl_type(v));
+    case V_TUPLE:
+        tpl_enter(r);
+        for (size_t i = 0; i < v.u.list->n; i++)
+            h = mix(h, hash_of(r, v.u.list->v[i]));
+        tpl_leave(r);
+        return h;
+    case V_RANGE:
+        return mix(h, v.u.range->n);
+    case V_NONE: case V_UNDEFINED: case V_MISSING:
+        return v.kind;
+    default:
+        return mix(h, (uintptr_t)v.u.dict);
+    }
+}
+
+struct dict *tpl_dict(struct render *r, size_t expected)
+{
+    struct dict *d = tpl_alloc(r, sizeof *d);
+    d->cap = expected ? expected : 4;
+    d->e = tpl_alloc(r, d->cap * sizeof *d->e);
+    return d;
+}
+
+static void index_all(struct render *r, struct dict *d)
+{
+    d->index_size = 32;
+    while (d->index_size < 2 * d->cap)
+        d->index_size *= 2;
+    d->index = tpl_alloc(r, d->index_size * sizeof *d->index);
+    for (size_t i = 0; i < d->n; i++) {
+        size_t at = d->e[i].hash & (d->index_size - 1);
+        while (d->index[at])
+            at = (at + 1) & (d->index_size - 1);
+        d->index[at] = (uint32_t)i + 1;
+    }
+}
+
+static struct entry *find_entry(struct render *r, const struct dict *d, struct value key, uint64_t hash)
+{
+    if (!d->index) {
+        for (size_t i = 0; i < d->n; i++)
+            if (d->e[i].hash == hash && tpl_equal(r, d->e[i].key, key))
+                return &d->e[i];
+        return NULL;
+    }
+    for (size_t at = hash & (d->index_size - 1); d->index[at]; at = (at + 1) & (d->index_size - 1)) {
+        struct entry *e = &d->e[d->index[at] - 1];
+        if (e->hash == hash && tpl_equal(r, e->key, key))
+            return e;
+    }
+    return NULL;
+}
+
+struct value *tpl_dict_get(struct render *r, const struct dict *d, struct value key)
+{
+    struct entry *e = find_entry(r, d, key, hash_of(r, key));
+    return e ? &e->value : NULL;
+}
+
+struct value *tpl_dict_get_str(struct render *r, const struct dict *d, const struct str *key)
+{
+    struct value v = { .kind = V_STR, .u.s = (struct str *)(uintptr_t)key };
+    return tpl_dict_get(r, d, v);
+}
+
+void tpl_dict_set(struct render *r, struct dict *d, struct value key, struct value v)
+{
+    uint64_t hash = hash_of(r, key);
+    struct entry *e = find_entry(r, d, key, hash);
+    tpl_charge(r, 1);
+    if (e) {
+        e->value = v;
+        return;
+    }
+    if (d->n == d->cap) {
+        struct entry *more = tpl_alloc(r, 2 * d->cap * sizeof *more);
+        memcpy(more, d->e, d->n * sizeof *more);
+        d->e = more;
+        d->cap *= 2;
+        d->index = NULL;
+    }
+    d->e[d->n++] = (struct entry){ key, v, hash };
+    if (d->n > SMALL_DICT && !d->index) {
+        index_all(r, d);
+    } else if (d->index) {
+        size_t at = hash & (d->index_size - 1);
+        while (d->index[at])
+            at = (at + 1) & (d->index_size - 1);
+        d->index[at] = (uint32_t)d->n;
+    }
+}

@@ -1,0 +1,340 @@
+/* template/value_filters.c - filters over single values, and the tables
+ * of all filters. */
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "template/syntax.h"
+
+#define FILTER(name) \
+    static struct value name(struct render *r, struct value self, const struct value *a, const struct args *args)
+
+static _Noreturn void fail_undefined(struct render *r, struct value v)
+{
+    tpl_fail(r, "%s", v.u.undefined ? v.u.undefined->text : "a value is undefined");
+}
+
+FILTER(f_default)
+{
+    (void)args;
+    bool by_truth = a[1].kind != V_MISSING && tpl_truth(r, a[1]);
+    if (self.kind != V_UNDEFINED && !(by_truth && !tpl_truth(r, self)))
+        return self;
+    return a[0].kind == V_MISSING ? v_text(r, "", 0) : a[0];
+}
+
+FILTER(f_attr)
+{
+    (void)args;
+    struct value out;
+    struct str *name = tpl_str_arg(r, a[0], "an attribute name");
+    if (self.kind != V_UNDEFINED && tpl_own_attr(r, self, name, &out))
+        return out;
+    if (self.kind == V_UNDEFINED)
+        fail_undefined(r, self);
+    return v_undefined(r, "'%s object' has no attribute '%.*s'", tpl_type(self), (int)(name->len < 100 ? name->len : 100),
+                       name->data);
+}
+
+FILTER(f_abs)
+{
+    (void)a, (void)args;
+    if (self.kind == V_FLOAT)
+        return v_float(fabs(self.u.f));
+    if (self.kind == V_UNDEFINED)
+        fail_undefined(r, self);
+    if (!tpl_is_number(self))
+        tpl_fail(r, "bad operand type for abs(): '%s'", tpl_type(self));
+    struct value v = tpl_positive(r, self);
+    return v.u.i < 0 ? tpl_negate(r, v) : v;
+}
+
+/* ---- numbers from text, as int() and float() read them */
+
+/* The text without its outer spaces and inner underscores; false: underscores
+ * stand where Python does not allow them, or the text is no ASCII. */
+static bool tidy(struct render *r, const struct str *s, char *out, size_t size)
+{
+    const struct str *t = str_strip(r, s, NULL, true, true);
+    size_t n = 0;
+    for (size_t i = 0; i < t->len; i++) {
+        char c = t->data[i];
+        if (c == '_') {
+            if (!i || i + 1 == t->len || !isalnum((unsigned char)t->data[i - 1]) || !isalnum((unsigned char)t->data[i + 1]))
+                return false;
+            continue;
+        }
+        if (n + 1 == size || (unsigned char)c >= 0x80 || !c)
+            return false;
+        out[n++] = c;
+    }
+    out[n] = 0;
+    return n > 0;
+}
+
+static bool parse_int(struct render *r, const struct str *s, int64_t base, int64_t *out)
+{
+    char text[400], *end;
+    if (!tidy(r, s, text, sizeof text))
+        return false;
+    char *digits = text + (*text == '-' || *text == '+');
+    if (digits[0] == '0' && isalpha((unsigned char)digits[1])) {
+        int low = tolower((unsigned char)digits[1]), named = low == 'x' ? 16 : low == 'o' ? 8 : low == 'b' ? 2 : 0;
+        if (named && (base == 0 || base == named)) {
+            base = named;
+            digits += 2;
+        }
+    } else if (base == 0) {
+        if (digits[0] == '0' && strspn(digits, "0") != strlen(digits))
+            return false;
+        base = 10;
+    }
+    if (base < 2 || base > 36 || !isalnum((unsigned char)*digits))
+        return false;
+    unsigned long long u = strtoull(digits, &end, (int)base);
+    if (*end)
+        return false;
+    if (u > INT64_MAX)
+        tpl_fail(r, "integer overflow: a number does not fit 64 bits");
+    *out = *text == '-' ? -(int64_t)u : (int64_t)u;
+    return true;
+}
+
+static bool parse_float(struct render *r, const struct str *s, double *out)
+{
+    char text[400], *end;
+    if (!tidy(r, s, text, sizeof text))
+        return false;
+    const char *body = text + (*text == '-' || *text == '+');
+    if (!isdigit((unsigned char)*body) && *body != '.' && strcasecmp(body, "inf") && strcasecmp(body, "infinity") &&
+        strcasecmp(body, "nan"))
+        return false;
+    if (strpbrk(body, "xXpP("))
+        return false;
+    *out = strtod(text, &end);
+    return !*end;
+}
+
+static bool float_to_int(double f, int64_t *out)
+{
+    if (!(fabs(f) < 9.2e18))
+        return false;
+    *out = (int64_t)f;
+    return true;
+}
+
+FILTER(f_int)
+{
+    (void)args;
+    int64_t i;
+    double f;
+    struct value fallback = a[0].kind == V_MISSING ? v_int(0) : a[0];
+    if (self.kind == V_UNDEFINED)
+        fail_undefined(r, self);
+    if (self.kind == V_INT || self.kind == V_BOOL)
+        return tpl_positive(r, self);
+    if (self.kind == V_FLOAT) {
+        if (isinf(self.u.f))
+            tpl_fail(r, "cannot convert float infinity to integer");
+        if (isnan(self.u.f))
+            return fallback;
+        if (!float_to_int(self.u.f, &i))
+            tpl_fail(r, "integer overflow: a number does not fit 64 bits");
+        return v_int(i);
+    }
+    if (self.kind != V_STR)
+        return fallback;
+    if (parse_int(r, self.u.s, a[1].kind == V_MISSING ? 10 : tpl_int_arg(r, a[1], "a base"), &i))
+        return v_int(i);
+    if (!parse_float(r, self.u.s, &f) || isnan(f) || isinf(f))
+        return fallback;
+    if (!float_to_int(f, &i))
+        tpl_fail(r, "integer overflow: a number does not fit 64 bits");
+    return v_int(i);
+}
+
+FILTER(f_float)
+{
+    (void)args;
+    double f;
+    if (self.kind == V_UNDEFINED)
+        fail_undefined(r, self);
+    if (tpl_is_number(self))
+        return v_float(tpl_number(self));
+    if (self.kind == V_STR && parse_float(r, self.u.s, &f))
+        return v_float(f);
+    return a[0].kind == V_MISSING ? v_float(0) : a[0];
+}
+
+/* ---- round */
+
+static int64_t round_int(struct render *r, int64_t i, int64_t digits)
+{
+    __int128 unit = 1, v = i;
+    if (digits >= 0)
+        return i;
+    if (digits < -18)
+        return 0;
+    for (int64_t k = digits; k < 0; k++)
+        unit *= 10;
+    __int128 down = v >= 0 ? v / unit : -((-v + unit - 1) / unit), rest = v - down * unit;
+    if (2 * rest > unit || (2 * rest == unit && (down & 1)))
+        down++;
+    v = down * unit;
+    if (v > INT64_MAX || v < INT64_MIN)
+        tpl_fail(r, "integer overflow");
+    return (int64_t)v;
+}
+
+/* Half to even on the exact binary value, which printf does. */
+static double round_float(double f, int64_t digits)
+{
+    char text[400];
+    if (isnan(f) || isinf(f) || digits > 22)
+        return f;
+    if (digits >= 0) {
+        snprintf(text, sizeof text, "%.*f", (int)digits, f);
+        return strtod(text, NULL);
+    }
+    if (digits < -308)
+        return copysign(0, f);
+    snprintf(text, sizeof text, "%.0fe%d", nearbyint(f / pow(10, (double)-digits)), (int)-digits);
+    return strtod(text, NULL);
+}
+
+FILTER(f_round)
+{
+    (void)args;
+    int64_t digits = a[0].kind == V_MISSING ? 0 : tpl_int_arg(r, a[0], "a precision");
+    bool up = a[1].kind == V_STR && str_is(a[1].u.s, "ceil"), down = a[1].kind == V_STR && str_is(a[1].u.s, "floor");
+    if (a[1].kind != V_MISSING && !up && !down && !(a[1].kind == V_STR && str_is(a[1].u.s, "common")))
+        tpl_fail(r, "method must be common, ceil or floor");
+    if (self.kind == V_UNDEFINED)
+        fail_undefined(r, self);
+    if (!tpl_is_number(self))
+        tpl_fail(r, "type %s doesn't define round", tpl_type(self));
+    if (!up && !down)
+        return self.kind == V_FLOAT ? v_float(round_float(self.u.f, digits))
+                                    : v_int(round_int(r, tpl_positive(r, self).u.i, digits));
+    double unit = pow(10, (double)digits), scaled = tpl_number(self) * unit;
+    if (isnan(scaled) || isinf(scaled))
+        tpl_fail(r, "cannot round this number");
+    return v_float((up ? ceil(scaled) : floor(scaled)) / unit + 0.0);
+}
+
+FILTER(f_tojson) { (void)args; return tpl_to_json(r, self, a); }
+
+/* ---- pprint: repr() with sorted keys, over several lines where it does not fit */
+
+enum { PPRINT_WIDTH = 80 };
+
+static struct value sort_keys(struct render *r, struct value v);
+
+static struct value sort_list(struct render *r, struct value v)
+{
+    struct value out = v_list(r, v.kind, v.u.list->v, v.u.list->n);
+    for (size_t i = 0; i < out.u.list->n; i++)
+        out.u.list->v[i] = sort_keys(r, out.u.list->v[i]);
+    return out;
+}
+
+/* A copy whose mappings are in the order of their keys (strings only; Python
+ * compares others by their type's name). */
+static struct value sort_keys(struct render *r, struct value v)
+{
+    struct value out = v;
+    tpl_enter(r);
+    if (v.kind == V_LIST || v.kind == V_TUPLE) {
+        out = sort_list(r, v);
+    } else if (v.kind == V_DICT) {
+        struct value keys = tpl_list_of(r, v), all_str = v_bool(true);
+        for (size_t i = 0; i < keys.u.list->n; i++)
+            all_str.u.b &= keys.u.list->v[i].kind == V_STR;
+        if (all_str.u.b)
+            keys = tpl_compare_sort(r, keys, keys.u.list->v, false);
+        out = v_dict(tpl_dict(r, keys.u.list->n));
+        for (size_t i = 0; i < keys.u.list->n; i++)
+            tpl_dict_set(r, out.u.dict, keys.u.list->v[i], sort_keys(r, *tpl_dict_get(r, v.u.dict, keys.u.list->v[i])));
+    }
+    tpl_leave(r);
+    return out;
+}
+
+/* `column`: where the value begins; `after`: characters that must follow it. */
+static void pprint(struct text *out, struct value v, size_t column, size_t after)
+{
+    struct text line;
+    struct render *r = out->r;
+    tpl_enter(r);
+    text_init(&line, r);
+    text_repr(&line, v);
+    bool list = v.kind == V_LIST || v.kind == V_TUPLE;
+    size_t n = list ? v.u.list->n : v.kind == V_DICT ? v.u.dict->n : 0;
+    if (line.chars + column + after <= PPRINT_WIDTH || !n) {
+        text_str(out, text_take(&line));
+        tpl_leave(r);
+        return;
+    }
+    const char *ends = v.kind == V_LIST ? "[]" : v.kind == V_TUPLE ? "()" : "{}";
+    text_char(out, (unsigned char)ends[0]);
+    for (size_t i = 0; i < n; i++) {
+        size_t start = column + 1, last = i + 1 == n;
+        if (i) {
+            text_cstr(out, ",\n");
+            text_repeat(out, ' ', (int64_t)start, FROM_TEMPLATE);
+        }
+        if (!list) {
+            struct text key;
+            text_init(&key, r);
+            text_repr(&key, v.u.dict->e[i].key);
+            start += key.chars + 2;
+            text_str(out, text_take(&key));
+            text_cstr(out, ": ");
+        }
+        pprint(out, list ? v.u.list->v[i] : v.u.dict->e[i].value, start, last ? after + 1 : 1);
+    }
+    text_cstr(out, v.kind == V_TUPLE && n == 1 ? ",)" : ends + 1);
+    tpl_leave(r);
+}
+
+FILTER(f_pprint)
+{
+    (void)a, (void)args;
+    struct text t;
+    text_init(&t, r);
+    pprint(&t, sort_keys(r, self), 0, 0);
+    return text_value(&t);
+}
+
+FILTER(f_random)
+{
+    (void)self, (void)a, (void)args;
+    tpl_fail(r, "the filter random is not supported: a prompt must not change by itself");
+}
+
+const struct builtin tpl_value_filters[] = {
+    { "abs", "", f_abs },
+    { "attr", "name", f_attr },
+    { "d", "default_value= boolean=", f_default },
+    { "default", "default_value= boolean=", f_default },
+    { "float", "default=", f_float },
+    { "int", "default= base=", f_int },
+    { "pprint", "", f_pprint },
+    { "random", "", f_random },
+    { "round", "precision= method=", f_round },
+    { "tojson", "ensure_ascii= indent= separators= sort_keys=", f_tojson },
+    { NULL, NULL, NULL },
+};
+
+const struct builtin *tpl_find_filter(const struct str *name)
+{
+    const struct builtin *const tables[] = { tpl_text_filters, tpl_sequence_filters, tpl_value_filters };
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        const struct builtin *b = tpl_find_builtin(tables[i], name->data, name->len);
+        if (b)
+            return b;
+    }
+    return NULL;
+}
