@@ -188,6 +188,7 @@ def main(argv=None):
         heads.load_state_dict(z["heads"])
     elif a.init:
         model.unfold(*export.weights(a.init))
+        log.say("the training heads learn first")
         log.say(f"heads {teach_heads(a, model, heads)}")
     log.say(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters, "
             f"{sum(p.numel() for p in heads.parameters()) / 1e6:.2f} M more while training; {vars(a)}")

@@ -26,7 +26,9 @@ cores=$(nproc) workers=1
 [ "$cores" -le 3 ] || workers=$((cores - 2))
 [ "$workers" -le 16 ] || workers=16
 
-limit=$(python3 -c "print(int(60 * $minutes) + 300)")     # for training that hangs
+more=300                                # seconds for what comes before and after the minutes: then it hangs
+[ "$device" = cuda ] || more=7200
+limit=$(python3 -c "print(int(60 * $minutes) + $more)")
 
 state=$(mktemp -d)
 trap 'rm -rf "$state"' EXIT
