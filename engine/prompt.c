@@ -22,6 +22,7 @@ void prompt_free(struct prompt *p)
     free(p->images);
     free(p->ids);
     free(p->pos);
+    free(p->sees);
     free(p);
 }
 
@@ -262,20 +263,26 @@ static int decode_images(struct prompt *p, const struct prompt_limits *limits, c
     return 0;
 }
 
+/* What the family says of every token from the places of the images alone: its position, and the images that it sees. */
 static int set_positions(struct prompt *p, const struct model *m, struct err *e)
 {
+    const struct family *f = m->family;
     p->next_pos = p->n;
-    if (!m->family->positions)
+    if (!f->positions && !f->sees)
         return 0;
     struct image_plan *plans = malloc(((size_t)p->n_images + 1) * sizeof *plans);
-    p->pos = malloc(3 * (size_t)p->n * sizeof *p->pos);
-    if (!plans || !p->pos) {
+    p->pos = f->positions ? malloc(3 * (size_t)p->n * sizeof *p->pos) : NULL;
+    p->sees = f->sees ? malloc((size_t)p->n * sizeof *p->sees) : NULL;
+    if (!plans || (f->positions && !p->pos) || (f->sees && !p->sees)) {
         free(plans);
         return err_memory(e);
     }
     for (int i = 0; i < p->n_images; i++)
         plans[i] = p->images[i].plan;
-    p->next_pos = m->family->positions(m, p->ids, p->n, plans, p->n_images, p->pos);
+    if (f->positions)
+        p->next_pos = f->positions(m, p->ids, p->n, plans, p->n_images, p->pos);
+    if (f->sees)
+        p->next_sees = f->sees(m, p->ids, p->n, plans, p->n_images, p->sees);
     free(plans);
     return 0;
 }

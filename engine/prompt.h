@@ -24,11 +24,20 @@ struct prompt {
     int32_t *pos;              /* owned, (3, n); NULL: 0, 1, 2, ...            */
     int n;
     int next_pos;              /* of the first token of the answer             */
+    struct image_range *sees;  /* owned, (n): images that cross-attention sees from each token; NULL: none from any */
+    struct image_range next_sees;  /* likewise from every token of the answer      */
     struct prompt_image *images;   /* owned */
     int n_images;
     struct budget *pixels;         /* borrowed: what the images' pixels were taken from ... */
     size_t n_pixels;               /* ... and how many bytes they are; 0: none yet          */
 };
+
+static inline struct image_range prompt_sees(const struct prompt *p, int token)    /* of the prompt or the answer */
+{
+    if (token >= p->n)
+        return p->next_sees;
+    return p->sees ? p->sees[token] : (struct image_range){ 0, 0 };
+}
 
 struct prompt_limits {
     struct budget *decoding;       /* borrowed: bytes that all threads together may use for decoding */

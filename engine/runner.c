@@ -17,7 +17,7 @@ static int pages_per_request(const struct runner_sizes *s) { return (s->max_len 
 size_t runner_staging_bytes(const struct runner_sizes *s)
 {
     size_t rows = (size_t)s->max_rows, seqs = (size_t)s->max_seqs, len = (size_t)s->max_len;
-    size_t ints = rows * 11 + seqs * 7 + 9                                     /* row and sequence arrays */
+    size_t ints = rows * 12 + seqs * 7 + 9                                     /* row and sequence arrays */
                 + seqs * (size_t)pages_per_request(s)                          /* block tables            */
                 + (seqs + 1) * (size_t)s->image_kv_pages;                      /* likewise of images; fill */
     size_t bytes = ints * sizeof(int) + seqs * (sizeof(struct sampling) + 2 * sizeof(struct penalty))
@@ -223,12 +223,13 @@ static int log2_up(int n)
 
 static int rounded(int k, int most) { return 1 << k < most ? 1 << k : most; }
 
-static int image_pages_of(const struct request *q)
+/* Pages of the image KV that the first n images of q take: its images lie end to end in the block table. */
+static int image_pages(const struct request *q, int n)
 {
-    int n = 0;
-    for (int k = 0; k < q->prompt->n_images; k++)
-        n += q->images[k]->n_kv_pages;
-    return n;
+    int pages = 0;
+    for (int k = 0; k < n; k++)
+        pages += q->images[k]->n_kv_pages;
+    return pages;
 }
 
 static struct shape shape_of(const struct runner *r, const struct step *step)
@@ -237,20 +238,20 @@ static struct shape shape_of(const struct runner *r, const struct step *step)
     bool decode = r->run.backend->replay && !r->size.no_graphs;
     for (int i = 0; i < step->n_seqs; i++) {
         const struct step_seq *q = &step->seq[i];
-        int image_pages = r->kv[1].layers ? image_pages_of(q->r) : 0;
+        int cross = r->kv[1].layers ? image_pages(q->r, q->r->prompt->n_images) : 0;
         s.pages = q->r->n_pages > s.pages ? q->r->n_pages : s.pages;
-        s.image_pages = image_pages > s.image_pages ? image_pages : s.image_pages;
+        s.image_pages = cross > s.image_pages ? cross : s.image_pages;
         decode = decode && q->n == 1 && q->samples && q->start >= q->r->prompt->n;
     }
     if (!decode)
         return s;
-    int rows = log2_up(s.rows), pages = log2_up(s.pages), image_pages = log2_up(s.image_pages);
+    int rows = log2_up(s.rows), pages = log2_up(s.pages), cross = log2_up(s.image_pages);
     s.rows = s.seqs = rounded(rows, r->size.max_seqs);
     s.pages = rounded(pages, pages_per_request(&r->size));
     s.key = (rows * 32 + pages) * 32;
     if (s.image_pages) {
-        s.image_pages = rounded(image_pages, r->size.image_kv_pages);
-        s.key += 1 + image_pages;
+        s.image_pages = rounded(cross, r->size.image_kv_pages);
+        s.key += 1 + cross;
     }
     return s;
 }
@@ -310,42 +311,40 @@ static void stage_image_rows(struct runner *r, const struct step *step, struct f
     f->image_dst = on_device(r, dst);
 }
 
-/* The sub-batch of the rows that see an image: text after the first image. A row sees every image before it. In a step that
- * may be replayed all rows take part, those that see none and those beyond the step's as rows that are nowhere. */
+/* The sub-batch of the rows that see an image, as the family says. In a step that may be replayed all rows take part: those
+ * that see none and those beyond the step's as rows that are nowhere. */
 static void stage_cross(struct runner *r, const struct step *step, const struct shape *shape, const struct images *images,
                         struct forward *f)
 {
     int seqs = shape->seqs, n = 0, max_pages = shape->image_pages, max_rows = 0;
-    int *rows = stage_ints(r, shape->rows), *first = stage_ints(r, seqs + 1), *limit = stage_ints(r, shape->rows);
-    int *table = stage_ints(r, seqs * max_pages), *fill = stage_ints(r, images->kv.size);
+    int *rows = stage_ints(r, shape->rows), *first = stage_ints(r, seqs + 1), *from = stage_ints(r, shape->rows);
+    int *limit = stage_ints(r, shape->rows), *table = stage_ints(r, seqs * max_pages), *fill = stage_ints(r, images->kv.size);
     memcpy(fill, images->fill, (size_t)images->kv.size * sizeof *fill);
     memset(table, 0, (size_t)(seqs * max_pages) * sizeof *table);
     for (int s = 0, row = 0; s < step->n_seqs; row += step->seq[s++].n) {
         const struct step_seq *q = &step->seq[s];
-        const struct prompt *p = q->r->prompt;
         first[s] = n;
-        for (int k = 0, at = 0; k < p->n_images; at += q->r->images[k++]->n_kv_pages)
-            memcpy(table + s * max_pages + at, q->r->images[k]->kv_page, (size_t)q->r->images[k]->n_kv_pages * sizeof(int));
-        int k = 0, seen = 0;            /* images that begin at or before token i; pages of those that end before it */
+        for (int k = 0, at = 0; k < q->r->prompt->n_images; at += q->r->images[k++]->n_kv_pages)
+            memcpy(table + s * max_pages + at, q->r->images[k]->kv_page, (size_t)q->r->images[k]->n_kv_pages * sizeof *table);
         for (int i = q->start; i < q->start + q->n; i++) {
-            while (k < p->n_images && p->images[k].start <= i)
-                seen += q->r->images[k++]->n_kv_pages;
-            bool inside = k > 0 && i < p->images[k - 1].start + p->images[k - 1].plan.n_tokens, sees = k > 0 && !inside;
-            if (!sees && shape->key < 0)
+            struct image_range sees = prompt_sees(q->r->prompt, i);
+            bool any = sees.end > sees.first;
+            if (!any && shape->key < 0)
                 continue;
-            rows[n] = sees ? row + i - q->start : -1;
-            limit[n++] = sees ? seen * IMAGE_KV_PAGE : 0;
+            rows[n] = any ? row + i - q->start : -1;
+            from[n] = any ? image_pages(q->r, sees.first) * IMAGE_KV_PAGE : 0;
+            limit[n++] = any ? image_pages(q->r, sees.end) * IMAGE_KV_PAGE : 0;
         }
         max_rows = n - first[s] > max_rows ? n - first[s] : max_rows;
     }
     for (int s = step->n_seqs; s < seqs; s++, n++) {
         first[s] = n;
         rows[n] = -1;
-        limit[n] = 0;
+        from[n] = limit[n] = 0;
     }
     first[seqs] = n;
-    r->views[1] = (struct view){ .limit = on_device(r, limit), .pages = on_device(r, table), .fill = on_device(r, fill),
-                                 .max_pages = max_pages, .max_kv = max_pages * IMAGE_KV_PAGE };
+    r->views[1] = (struct view){ .from = on_device(r, from), .limit = on_device(r, limit), .pages = on_device(r, table),
+                                 .fill = on_device(r, fill), .max_pages = max_pages, .max_kv = max_pages * IMAGE_KV_PAGE };
     f->cross = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows, .first = on_device(r, first),
                                .views = r->views };
     f->cross_rows = on_device(r, rows);

@@ -54,6 +54,8 @@ struct image_plan {            /* what an image of a given size becomes */
     enum resizer resizer;
 };
 
+struct image_range { int first, end; };    /* a prompt's images first .. end - 1; first == end: none */
+
 struct encode {                /* one image to encode */
     struct image_plan plan;
     const uint8_t *rgb;        /* device: (plan.height, plan.width, 3)              */
@@ -89,6 +91,10 @@ struct family {
      * returns the position of the token after the last. NULL: 0, 1, 2, ... */
     int  (*positions)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
                       int32_t *pos);
+    /* Which images each token of the same prompt sees in cross-attention: fills sees (n) and returns what every token of the
+     * answer sees. NULL: the family has no cross-attention. */
+    struct image_range (*sees)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
+                               struct image_range *sees);
     void (*encode_image)(const struct model *m, struct run *r, const struct encode *in);
     /* On the host, for a look from outside: the reference's pixel values of a resized image, bit for bit. `shape` becomes
      * theirs; out may be NULL. */

@@ -136,14 +136,14 @@ int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, stru
 }
 
 /* A step's arrays: filled on the host, then sent to the device in one block. */
-struct step { int *token, *pos, *slot, *limit, *src, *dst, *out, *cross, *cross_limit, *first, *text, *images, *fill; };
+struct step { int *token, *pos, *slot, *limit, *src, *dst, *out, *cross, *from, *until, *first, *text, *images, *fill; };
 
 static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
 {
     const struct { int **to; size_t n; } parts[] = {
         { &s->token, (size_t)n }, { &s->pos, (size_t)n * 3 }, { &s->slot, (size_t)n }, { &s->limit, (size_t)n },
         { &s->src, (size_t)n }, { &s->dst, (size_t)n }, { &s->out, (size_t)n }, { &s->cross, (size_t)n },
-        { &s->cross_limit, (size_t)n }, { &s->first, 4 }, { &s->text, (size_t)text_pages(t) }, { &s->images, IMAGE_PAGES },
+        { &s->from, (size_t)n }, { &s->until, (size_t)n }, { &s->first, 4 }, { &s->text, (size_t)text_pages(t) }, { &s->images, IMAGE_PAGES },
         { &s->fill, IMAGE_PAGES },
     };
     size_t used = 0;
@@ -154,9 +154,17 @@ static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
 
 struct filled { int n_image, n_cross; };
 
-/* Rows start .. start + n of the prompt. */
-static struct filled step_fill(const struct step *s, const struct trial *t, const int32_t *ids, const int32_t *pos, int n_ids, int n)
+/* A prompt, or a prompt and its continuation, with what the family says of every token. */
+struct tokens {
+    const int32_t *ids, *pos;            /* (n), (3, n)                              */
+    const struct image_range *sees;      /* (n); NULL: the family sees no images     */
+    int n;
+};
+
+/* Rows start .. start + n of the tokens. */
+static struct filled step_fill(const struct step *s, const struct trial *t, const struct tokens *in, int n)
 {
+    const int32_t *ids = in->ids;
     int start = t->n_done, image = -1, at = 0;
     struct filled f = { 0, 0 };
     for (int i = 0; i < start + n; i++) {                /* also earlier rows: which image are we in? */
@@ -167,16 +175,19 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
         if (k >= 0) {
             s->token[k] = is_image ? 0 : ids[i];
             for (int a = 0; a < 3; a++)
-                s->pos[a * n + k] = pos[a * n_ids + i];
+                s->pos[a * n + k] = in->pos[a * in->n + i];
             s->slot[k] = t->text_pages[i / TRIAL_PAGE] * TRIAL_PAGE + i % TRIAL_PAGE;
             s->limit[k] = i + 1;
             s->out[k] = k;
             if (is_image) {
                 s->src[f.n_image] = t->pool_first[image] + at;
                 s->dst[f.n_image++] = k;
-            } else if (image >= 0 && t->m->image_kv.layers) {
+            }
+            struct image_range sees = in->sees ? in->sees[i] : (struct image_range){ 0, 0 };
+            if (sees.end > sees.first) {
                 s->cross[f.n_cross] = k;
-                s->cross_limit[f.n_cross++] = t->page_first[image + 1] * TRIAL_PAGE;
+                s->from[f.n_cross] = t->page_first[sees.first] * TRIAL_PAGE;
+                s->until[f.n_cross++] = t->page_first[sees.end] * TRIAL_PAGE;
             }
         }
         at += is_image;
@@ -188,22 +199,22 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
     return f;
 }
 
-/* Rows t->n_done .. + n of the prompt ids (all of it known); pos (3, n_ids) row stride n_ids; logits NULL: none. */
-static int trial_rows(struct trial *t, const int32_t *ids, const int32_t *pos, int n_ids, int n, float *logits, struct err *e)
+/* Computes the next n of the tokens, those from t->n_done on, and gives their logits (n, vocab); logits NULL: none are wanted. */
+static int trial_rows(struct trial *t, const struct tokens *tokens, int n, float *logits, struct err *e)
 {
     const struct backend *b = t->m->backend;
     struct step s;
     size_t ints = step_lay_out(&s, NULL, t, n);
     int *host = xcalloc(ints, sizeof *host);
     step_lay_out(&s, host, t, n);
-    struct filled f = step_fill(&s, t, ids, pos, n_ids, n);
+    struct filled f = step_fill(&s, t, tokens, n);
     int *dev = on_device(t, host, ints * sizeof *host);
     free(host);
     step_lay_out(&s, dev, t, n);
     int image_pages = t->page_first[t->n_images];
     struct view views[2] = {
         { .slot = s.slot, .limit = s.limit, .pages = s.text, .max_pages = text_pages(t), .max_kv = t->n_done + n },
-        { .limit = s.cross_limit, .pages = s.images, .fill = s.fill, .max_pages = image_pages, .max_kv = image_pages * TRIAL_PAGE },
+        { .from = s.from, .limit = s.until, .pages = s.images, .fill = s.fill, .max_pages = image_pages, .max_kv = image_pages * TRIAL_PAGE },
     };
     struct forward in = {
         .batch = { n, 1, n, s.token, s.pos, s.first, views }, .image_src = s.src, .image_dst = s.dst, .n_image = f.n_image,
@@ -236,39 +247,61 @@ int32_t *trial_positions(const struct trial *t, const int32_t *ids, int n, int *
     return pos;
 }
 
+/* sees (n) of a prompt, to be freed; NULL: the family has no cross-attention. *next: from what comes after the prompt. */
+static struct image_range *image_ranges(const struct trial *t, const int32_t *ids, int n, struct image_range *next)
+{
+    const struct family *f = t->m->family;
+    struct image_range *sees = f->sees ? xcalloc((size_t)n, sizeof *sees) : NULL;
+    *next = (struct image_range){ 0, 0 };
+    if (sees)
+        *next = f->sees(t->m, ids, n, t->plan, t->n_images, sees);
+    return sees;
+}
+
+/* The whole prompt, `chunk` rows a step. `every`: logits (n, vocab) are those of all rows, else of the last step's alone. */
+static int prompt_rows(struct trial *t, const int32_t *ids, int n, int chunk, bool every, float *logits, struct err *e)
+{
+    int rc = 0;
+    int32_t *pos = trial_positions(t, ids, n, &t->next_pos);
+    struct image_range *sees = image_ranges(t, ids, n, &t->next_sees);
+    struct tokens in = { ids, pos, sees, n };
+    for (int i = 0; i < n && rc == 0; i += chunk) {
+        bool last = i + chunk >= n;
+        float *out = every ? logits + (size_t)i * (size_t)t->m->vocab : logits;
+        rc = trial_rows(t, &in, last ? n - i : chunk, every || last ? out : NULL, e);
+    }
+    free(pos);
+    free(sees);
+    return rc;
+}
+
 int trial_prompt(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e)
 {
     assert(n <= t->max_rows);
-    int rc = 0;
-    int32_t *pos = trial_positions(t, ids, n, &t->next_pos);
-    for (int i = 0; i < n && rc == 0; i += chunk)
-        rc = trial_rows(t, ids, pos, n, i + chunk < n ? chunk : n - i, logits + (size_t)i * (size_t)t->m->vocab, e);
-    free(pos);
-    return rc;
+    return prompt_rows(t, ids, n, chunk, true, logits, e);
 }
 
 int trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e)
 {
-    int rc = 0;
-    int32_t *pos = trial_positions(t, ids, n, &t->next_pos);
-    for (int i = 0; i < n && rc == 0; i += chunk)
-        rc = trial_rows(t, ids, pos, n, i + chunk < n ? chunk : n - i, i + chunk < n ? NULL : logits, e);
-    free(pos);
-    return rc;
+    return prompt_rows(t, ids, n, chunk, false, logits, e);
 }
 
 int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next, int n_next, float *logits, struct err *e)
 {
     int total = n + n_next, rc = 0;
     int32_t *all = xcalloc((size_t)total, sizeof *all), *pos = xcalloc((size_t)total * 3, sizeof *pos);
+    struct image_range *sees = xcalloc((size_t)total, sizeof *sees);
+    struct tokens in = { all, pos, sees, total };
     memcpy(all, ids, (size_t)n * sizeof *ids);
     memcpy(all + n, next, (size_t)n_next * sizeof *next);
     for (int i = 0; i < n_next && rc == 0; i++) {
         for (int a = 0; a < 3; a++)
             pos[a * total + n + i] = t->next_pos + i;
-        rc = trial_rows(t, all, pos, total, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
+        sees[n + i] = t->next_sees;
+        rc = trial_rows(t, &in, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
     }
     free(all);
     free(pos);
+    free(sees);
     return rc;
 }

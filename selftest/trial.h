@@ -24,6 +24,7 @@ struct trial {
     const struct model *m;           /* borrowed                                       */
     struct kv kv[2];                 /* owned, device: text, images                    */
     int   max_rows, n_done, next_pos;
+    struct image_range next_sees;    /* from every token after the prompt              */
     int   n_images;
     struct image_plan plan[TRIAL_MAX_IMAGES];
     int   pool_first[TRIAL_MAX_IMAGES + 1], page_first[TRIAL_MAX_IMAGES + 1];

@@ -398,6 +398,23 @@ static struct tensor fine_features(struct run *r, const struct autoglm *g, const
     return x;
 }
 
+/* A token of the text sees every image before it. The places of images see none. */
+static struct image_range autoglm_sees(const struct model *m, const int32_t *ids, int n, const struct image_plan *images,
+                                       int n_images, struct image_range *sees)
+{
+    struct image_range before = { 0, 0 };
+    for (int i = 0; i < n;) {
+        if (ids[i] != m->image_token || before.end == n_images) {
+            sees[i++] = before;
+            continue;
+        }
+        int last = i + images[before.end++].n_tokens;
+        while (i < last && i < n)
+            sees[i++] = (struct image_range){ 0, 0 };
+    }
+    return before;
+}
+
 static void autoglm_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct autoglm *g = m->impl;
@@ -472,6 +489,7 @@ const struct family family_open_autoglm = {
     .load = autoglm_load,
     .plan_image = autoglm_plan_image,
     .largest_image = autoglm_largest,
+    .sees = autoglm_sees,
     .encode_image = autoglm_encode,
     .pixel_values = autoglm_values,
     .forward = autoglm_forward,
