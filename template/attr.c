@@ -6,6 +6,7 @@
  * and what begins with an underscore, is undefined and an error to use. */
 #include <string.h>
 
+#include "template/big.h"
 #include "template/syntax.h"
 
 static const char *const list_changers[] = { "append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove", NULL };
@@ -127,7 +128,7 @@ bool tpl_own_attr(struct render *r, struct value v, const struct str *name, stru
             return true;
         }
         return method(r, tpl_dict_methods, v, name, out);
-    case V_BOOL: case V_INT: case V_FLOAT:
+    case V_BOOL: case V_INT: case V_BIG: case V_FLOAT:
         return number_attr(r, v, name, out);
     case V_RANGE:
         return range_attr(v, name, out) || method(r, tpl_tuple_methods, v, name, out);
@@ -214,7 +215,8 @@ static int64_t bound(struct render *r, struct value v, int64_t fallback, int64_t
 {
     if (v.kind == V_NONE || v.kind == V_MISSING)
         return fallback;
-    int64_t i = tpl_int_arg(r, v, "a slice index"), low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n;
+    int64_t far = v.kind == V_BIG && v.u.big->negative ? INT64_MIN : INT64_MAX;
+    int64_t i = v.kind == V_BIG ? far : tpl_int_arg(r, v, "a slice index"), low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n;
     if (i < 0)
         i = i < -n ? low : i + n;
     return i < low ? low : i > high ? high : i;

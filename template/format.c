@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "template/big.h"
 #include "template/syntax.h"
 
 /* How one value is laid out; both notations end here. */
@@ -83,25 +84,34 @@ static void put_number(struct text *out, const struct layout *l, bool negative, 
     padded(out, l, tpl_str(out->r, lead, strlen(lead)), body, align);
 }
 
-static void put_integer(struct text *out, const struct layout *l, int64_t i)
+/* The digits of an integer, without a sign. */
+static struct str *integer_digits(struct render *r, struct value v, int base, bool capitals)
 {
-    char digits[MAX_PRECISION + 80];
+    char back[70];
+    size_t at = sizeof back;
+    if (v.kind == V_BIG)
+        return tpl_big_digits(r, v.u.big, base, capitals);
+    int64_t i = v.kind == V_INT ? v.u.i : v.u.b;
     uint64_t u = i < 0 ? -(uint64_t)i : (uint64_t)i;
+    do
+        back[--at] = (capitals ? "0123456789ABCDEF" : "0123456789abcdef")[u % (unsigned)base];
+    while (u /= (unsigned)base);
+    return tpl_str(r, back + at, sizeof back - at);
+}
+
+/* v: a bool, V_INT or V_BIG. */
+static void put_integer(struct text *out, const struct layout *l, struct value v)
+{
     const char *prefix = "";
-    size_t n = 0;
     int base = l->type == 'x' || l->type == 'X' ? 16 : l->type == 'o' ? 8 : l->type == 'b' ? 2 : 10;
     if (l->alternate)
         prefix = l->type == 'x' ? "0x" : l->type == 'X' ? "0X" : l->type == 'o' ? "0o" : l->type == 'b' ? "0b" : "";
-    char back[70];
-    do
-        back[n++] = (l->type == 'X' ? "0123456789ABCDEF" : "0123456789abcdef")[u % (unsigned)base];
-    while (u /= (unsigned)base);
-    size_t zeros = l->precision > (int64_t)n ? (size_t)l->precision - n : 0;
+    const struct str *s = integer_digits(out->r, v, base, l->type == 'X');
+    size_t zeros = l->precision > (int64_t)s->len ? (size_t)l->precision - s->len : 0;
+    char *digits = tpl_alloc(out->r, zeros + s->len + 1);
     memset(digits, '0', zeros);
-    for (size_t k = 0; k < n; k++)
-        digits[zeros + k] = back[n - 1 - k];
-    digits[zeros + n] = 0;
-    put_number(out, l, i < 0, prefix, digits);
+    memcpy(digits + zeros, s->data, s->len);
+    put_number(out, l, tpl_compare(out->r, v, v_int(0), "<") < 0, prefix, digits);
 }
 
 /* A float without type but with a precision: like g, and at least one decimal. */
@@ -220,14 +230,14 @@ static void percent_one(struct text *out, struct percent *p, const struct layout
         }
         break;
     case 'd': case 'i': case 'u': case 'x': case 'X': case 'o':
-        if (v.kind == V_FLOAT && l->type != 'x' && l->type != 'X' && l->type != 'o' && fabs(v.u.f) < 9e18)
-            v = v_int((int64_t)v.u.f);
-        put_integer(out, l, tpl_int_arg(r, v, "a number to format"));
+        if (v.kind == V_FLOAT && l->type != 'x' && l->type != 'X' && l->type != 'o' && isfinite(v.u.f))
+            v = tpl_big_from_double(r, v.u.f);
+        put_integer(out, l, v.kind == V_BIG ? v : v_int(tpl_int_arg(r, v, "a number to format")));
         break;
     case 'e': case 'E': case 'f': case 'F': case 'g': case 'G':
         if (!tpl_is_number(v))
             tpl_fail(r, "must be real number, not %s", tpl_type(v));
-        put_float(out, l, tpl_number(v));
+        put_float(out, l, tpl_float_arg(r, v));
         break;
     default:
         tpl_fail(r, "unsupported format character at index %zu", p->at - 1);
@@ -382,12 +392,12 @@ static void format_number(struct text *out, struct layout l, struct value v)
     if (v.kind == V_FLOAT || (l.type && strchr("eEfFgG%", l.type))) {
         if (l.type && !strchr("eEfFgGn%", l.type))
             tpl_fail(r, "unknown format code '%c' for object of type 'float'", l.type);
-        put_float(out, &l, tpl_number(v));
+        put_float(out, &l, tpl_float_arg(r, v));
         return;
     }
     if ((l.type && !strchr("dxXobn", l.type)) || l.precision >= 0)
         tpl_fail(r, "unknown format code or precision for object of type 'int'");
-    put_integer(out, &l, v.kind == V_INT ? v.u.i : v.u.b);
+    put_integer(out, &l, v);
 }
 
 static void format_value(struct text *out, struct value v, const struct str *spec)

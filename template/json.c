@@ -138,7 +138,7 @@ static void write_value(struct json *j, struct value v)
     switch (v.kind) {
     case V_NONE:  text_cstr(&j->out, "null"); break;
     case V_BOOL:  text_cstr(&j->out, v.u.b ? "true" : "false"); break;
-    case V_INT:   text_printf(&j->out, "%lld", (long long)v.u.i); break;
+    case V_INT: case V_BIG: text_repr(&j->out, v); break;
     case V_FLOAT: write_float(j, v.u.f); break;
     case V_STR:   write_string(j, v.u.s); break;
     case V_LIST:

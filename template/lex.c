@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "template/big.h"
 #include "template/syntax.h"
 
 struct lexer {
@@ -214,6 +215,22 @@ static size_t based_end(const struct lexer *l, size_t at, int base)
     }
 }
 
+static struct value integer_value(struct lexer *l, size_t at, size_t end, int base)
+{
+    struct value v;
+    struct big big;
+    char *digits = parse_alloc(l->p, end - at);
+    size_t n = 0;
+    for (size_t i = at; i < end; i++)
+        if (l->s[i] != '_')
+            digits[n++] = l->s[i];
+    if (!big_parse(&big, digits, n, base, false))
+        parse_fail(l->p, l->line, "the integer %.60s... has more than 4300 digits", digits);
+    if (!big_keep(l->p->arena, &big, &v))
+        parse_fail(l->p, l->line, "the template takes too much memory");
+    return v;
+}
+
 static void integer(struct lexer *l)
 {
     size_t at = l->at, end;
@@ -235,17 +252,7 @@ static void integer(struct lexer *l)
     } else {
         end = based_end(l, at, 10);
     }
-    uint64_t v = 0;
-    for (size_t i = base == 10 ? at : at + 2; i < end; i++) {
-        int c = (unsigned char)l->s[i];
-        if (c == '_')
-            continue;
-        uint64_t digit = (uint64_t)(isdigit(c) ? c - '0' : (c | 32) - 'a' + 10);
-        if (v > ((uint64_t)INT64_MAX - digit) / (uint64_t)base)
-            parse_fail(l->p, l->line, "the integer %.*s does not fit 64 bits", (int)(end - at < 60 ? end - at : 60), l->s + at);
-        v = v * (uint64_t)base + digit;
-    }
-    push(l, T_INTEGER, l->line, v_int((int64_t)v));
+    push(l, T_INTEGER, l->line, integer_value(l, base == 10 ? at : at + 2, end, base));
     move_to(l, end);
 }
 

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "template/big.h"
 #include "template/syntax.h"
 
 #define METHOD(name) \
@@ -100,6 +101,8 @@ METHOD(number_bit_length)
     (void)a, (void)args;
     if (self.kind == V_FLOAT)
         tpl_fail(r, "'float' object has no attribute 'bit_length'");
+    if (self.kind == V_BIG)
+        return v_int((int64_t)big_bits(self.u.big));
     int64_t i = self.kind == V_INT ? self.u.i : self.u.b;
     uint64_t u = i < 0 ? -(uint64_t)i : (uint64_t)i;
     return v_int(u ? 64 - __builtin_clzll(u) : 0);

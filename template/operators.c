@@ -1,11 +1,10 @@
-/* template/operators.c - arithmetic as in Python, on 64-bit integers:
- * a result that does not fit is an error (Python's would have grown). */
+/* template/operators.c - arithmetic as in Python: on 64-bit integers, and in
+ * big.c where these do not suffice. */
 #include <math.h>
 #include <string.h>
 
+#include "template/big.h"
 #include "template/syntax.h"
-
-static _Noreturn void overflow(struct render *r) { tpl_fail(r, "integer overflow: a result does not fit 64 bits"); }
 
 static _Noreturn void unsupported(struct render *r, int op, struct value a, struct value b)
 {
@@ -19,37 +18,34 @@ static _Noreturn void unsupported(struct render *r, int op, struct value a, stru
 
 /* ---- numbers */
 
-static int64_t floor_divide(struct render *r, int64_t a, int64_t b)
+/* The following three are false where the result does not fit 64 bits. b is not 0. */
+
+static bool floor_divide(int64_t a, int64_t b, int64_t *out)
 {
-    if (!b)
-        tpl_fail(r, "integer division or modulo by zero");
     if (a == INT64_MIN && b == -1)
-        overflow(r);
-    int64_t q = a / b;
-    return a % b && (a < 0) != (b < 0) ? q - 1 : q;
+        return false;
+    *out = a / b - (a % b && (a < 0) != (b < 0));
+    return true;
 }
 
-static int64_t modulo(struct render *r, int64_t a, int64_t b)
+static bool modulo(int64_t a, int64_t b, int64_t *out)
 {
-    if (!b)
-        tpl_fail(r, "integer division or modulo by zero");
-    if (b == -1)
-        return 0;
-    int64_t m = a % b;
-    return m && (m < 0) != (b < 0) ? m + b : m;
+    int64_t m = b == -1 ? 0 : a % b;
+    *out = m && (m < 0) != (b < 0) ? m + b : m;
+    return true;
 }
 
-static int64_t power(struct render *r, int64_t base, int64_t exponent)
+static bool power(int64_t base, int64_t exponent, int64_t *out)
 {
-    int64_t result = 1;
+    *out = 1;
     while (exponent) {
-        if ((exponent & 1) && __builtin_mul_overflow(result, base, &result))
-            overflow(r);
+        if ((exponent & 1) && __builtin_mul_overflow(*out, base, out))
+            return false;
         exponent >>= 1;
         if (exponent && __builtin_mul_overflow(base, base, &base))
-            overflow(r);
+            return false;
     }
-    return result;
+    return true;
 }
 
 static double float_modulo(struct render *r, double a, double b)
@@ -83,29 +79,42 @@ static double float_power(struct render *r, double a, double b)
     return p;
 }
 
-static struct value integers(struct render *r, int op, int64_t a, int64_t b)
+/* Both fit 64 bits; false: the result does not. */
+static bool small_integers(struct render *r, int op, int64_t a, int64_t b, int64_t *out)
 {
-    int64_t v = 0;
-    bool over = false;
+    if (!b && (op == T_FLOORDIV || op == T_MOD))
+        tpl_fail(r, "integer division or modulo by zero");
     switch (op) {
-    case T_ADD: over = __builtin_add_overflow(a, b, &v); break;
-    case T_SUB: over = __builtin_sub_overflow(a, b, &v); break;
-    case T_MUL: over = __builtin_mul_overflow(a, b, &v); break;
-    case T_FLOORDIV: v = floor_divide(r, a, b); break;
-    case T_MOD: v = modulo(r, a, b); break;
-    case T_POW:
-        if (b < 0)
-            return v_float(float_power(r, (double)a, (double)b));
-        v = power(r, a, b);
-        break;
-    case T_DIV:
-        if (!b)
-            tpl_fail(r, "division by zero");
-        return v_float((double)((long double)a / (long double)b)); /* rounded once where long double holds both */
+    case T_ADD: return !__builtin_add_overflow(a, b, out);
+    case T_SUB: return !__builtin_sub_overflow(a, b, out);
+    case T_MUL: return !__builtin_mul_overflow(a, b, out);
+    case T_FLOORDIV: return floor_divide(a, b, out);
+    case T_MOD: return modulo(a, b, out);
+    default: return power(a, b, out);
     }
-    if (over)
-        overflow(r);
-    return v_int(v);
+}
+
+static struct value divide(struct render *r, struct value a, struct value b)
+{
+    if (!tpl_truth(r, b))
+        tpl_fail(r, "division by zero");
+    if (a.kind == V_BIG || b.kind == V_BIG)
+        return v_float(tpl_float_arg(r, a) / tpl_number(b));
+    long double x = a.kind == V_INT ? a.u.i : a.u.b, y = b.kind == V_INT ? b.u.i : b.u.b;
+    return v_float((double)(x / y)); /* rounded once where long double holds both */
+}
+
+static struct value integers(struct render *r, int op, struct value a, struct value b)
+{
+    int64_t out;
+    if (op == T_DIV)
+        return divide(r, a, b);
+    if (op == T_POW && tpl_compare(r, b, v_int(0), "<") < 0)
+        return v_float(float_power(r, tpl_float_arg(r, a), tpl_float_arg(r, b)));
+    if (a.kind != V_BIG && b.kind != V_BIG &&
+        small_integers(r, op, a.kind == V_INT ? a.u.i : a.u.b, b.kind == V_INT ? b.u.i : b.u.b, &out))
+        return v_int(out);
+    return tpl_big_binary(r, op, a, b);
 }
 
 static struct value floats(struct render *r, int op, double a, double b)
@@ -127,14 +136,16 @@ static struct value floats(struct render *r, int op, double a, double b)
 static struct value numbers(struct render *r, int op, struct value a, struct value b)
 {
     if (a.kind == V_FLOAT || b.kind == V_FLOAT)
-        return floats(r, op, tpl_number(a), tpl_number(b));
-    return integers(r, op, a.kind == V_INT ? a.u.i : a.u.b, b.kind == V_INT ? b.u.i : b.u.b);
+        return floats(r, op, tpl_float_arg(r, a), tpl_float_arg(r, b));
+    return integers(r, op, a, b);
 }
 
 /* ---- sequences */
 
 static struct value add_strings(struct render *r, struct str *a, struct str *b)
 {
+    if (!a->markup && !b->markup && (!a->len || !b->len))
+        return v_str(a->len ? a : b);
     if (!a->markup && !b->markup)
         return v_str(tpl_concat(r, a, b));
     return v_str(tpl_as_markup(r, tpl_concat(r, tpl_escape_html(r, a), tpl_escape_html(r, b))));
@@ -209,9 +220,7 @@ struct value tpl_negate(struct render *r, struct value v)
     if (!tpl_is_number(v))
         unsupported(r, T_SUB, v, v);
     int64_t i = v.kind == V_INT ? v.u.i : v.u.b;
-    if (i == INT64_MIN)
-        overflow(r);
-    return v_int(-i);
+    return v.kind == V_BIG || i == INT64_MIN ? tpl_big_negate(r, v) : v_int(-i);
 }
 
 struct value tpl_positive(struct render *r, struct value v)

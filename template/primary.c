@@ -269,6 +269,21 @@ struct node *parse_postfix(struct parser *p, struct node *n)
     }
 }
 
+/* A number is another object wherever it is written, but for the small integers, of which Python has one each. */
+static bool is_own_object(const struct node *n)
+{
+    return n->kind == N_CONST && (n->u.constant.kind == V_FLOAT || n->u.constant.kind == V_BIG ||
+                                  (n->u.constant.kind == V_INT && (n->u.constant.u.i < -5 || n->u.constant.u.i > 256)));
+}
+
+/* `x is sameas 300.5` never holds: the literal becomes what nothing is the same as. */
+static void separate(struct parser *p, struct node *test)
+{
+    struct call_node *c = test->u.call;
+    if (str_is(c->name, "sameas") && c->args.n == 1 && (is_own_object(c->args.v[0]) || is_own_object(c->callee)))
+        c->args.v[0] = constant(p, test->line, (struct value){ .kind = V_UNDEFINED });
+}
+
 struct node *parse_test(struct parser *p, struct node *on)
 {
     int line = parse_next(p)->line;
@@ -287,5 +302,6 @@ struct node *parse_test(struct parser *p, struct node *on)
         parse_push(p, &n->u.call->args, arg);
         parse_adopt(p, n, arg);
     }
+    separate(p, n);
     return negated ? parse_make(p, N_NOT, line, n, NULL) : n;
 }

@@ -14,7 +14,7 @@ YES_IF(t_none, self.kind == V_NONE)
 YES_IF(t_boolean, self.kind == V_BOOL)
 YES_IF(t_true, self.kind == V_BOOL && self.u.b)
 YES_IF(t_false, self.kind == V_BOOL && !self.u.b)
-YES_IF(t_integer, self.kind == V_INT)
+YES_IF(t_integer, self.kind == V_INT || self.kind == V_BIG)
 YES_IF(t_float, self.kind == V_FLOAT)
 YES_IF(t_number, tpl_is_number(self))
 YES_IF(t_string, self.kind == V_STR)
@@ -80,8 +80,17 @@ static struct value text_is(struct render *r, struct value self, const char *met
 TEST(t_lower) { (void)a, (void)args; return text_is(r, self, "islower"); }
 TEST(t_upper) { (void)a, (void)args; return text_is(r, self, "isupper"); }
 
-/* Python's `is`: the same object. Equal small integers and strings are taken to
- * be the same one, which CPython makes true for literals. */
+/* CPython has one object for every character up to U+00FF, and one for no text. Others are the same where they are the
+ * same bytes: what a method gives back as it is. */
+static bool same_string(const struct str *a, const struct str *b)
+{
+    if (a->len != b->len)
+        return false;
+    bool single = a->len == 0 || (a->chars == 1 && a->len <= 2 && (unsigned char)a->data[0] < 0xc4);
+    return a->data == b->data || (single && memcmp(a->data, b->data, a->len) == 0);
+}
+
+/* Python's `is`: the same object. Values of equal numbers are taken for one, whose literals the parser has told apart. */
 TEST(t_sameas)
 {
     (void)args;
@@ -89,7 +98,8 @@ TEST(t_sameas)
         return v_bool(false);
     switch (self.kind) {
     case V_NONE: return v_bool(true);
-    case V_BOOL: case V_INT: case V_FLOAT: case V_STR: return v_bool(tpl_equal(r, self, a[0]));
+    case V_BOOL: case V_INT: case V_BIG: case V_FLOAT: return v_bool(tpl_equal(r, self, a[0]));
+    case V_STR: return v_bool(same_string(self.u.s, a[0].u.s));
     default: return v_bool(self.u.dict == a[0].u.dict);
     }
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "template/big.h"
 #include "template/syntax.h"
 
 /* ---- growing text */
@@ -335,6 +336,8 @@ struct str *str_replace(struct render *r, const struct str *s, const struct str 
     tpl_charge(r, 1 + s->len / 16);
     if (count < 0)
         count = INT64_MAX;
+    if (!count || str_find(s, 0, s->len, a) < 0)
+        return str_sub(r, s, 0, s->len);
     while (count && at <= s->len) {
         ptrdiff_t found = str_find(s, at, s->len, a);
         if (found < 0)
@@ -459,6 +462,11 @@ static void repr_rest(struct text *t, struct value v)
         text_cstr(t, "<Namespace ");
         repr_dict(t, v.u.dict);
         text_char(t, '>');
+    } else if (v.kind == V_LOOP) {
+        struct value index = v_int(0), length = index;
+        tpl_loop_attr(t->r, v.u.loop, &(struct str){ .data = "index", .len = 5, .chars = 5 }, &index);
+        tpl_loop_attr(t->r, v.u.loop, &(struct str){ .data = "length", .len = 6, .chars = 6 }, &length);
+        text_printf(t, "<LoopContext %lld/%lld>", (long long)index.u.i, (long long)length.u.i);
     } else { /* Python prints addresses here: nothing to be equal to */
         text_printf(t, "<%s object>", tpl_type(v));
     }
@@ -475,6 +483,10 @@ void text_repr(struct text *t, struct value v)
     case V_NONE:      text_cstr(t, "None"); break;
     case V_BOOL:      text_cstr(t, v.u.b ? "True" : "False"); break;
     case V_INT:       text_printf(t, "%lld", (long long)v.u.i); break;
+    case V_BIG:
+        text_cstr(t, v.u.big->negative ? "-" : "");
+        text_str(t, tpl_big_digits(t->r, v.u.big, 10, false));
+        break;
     case V_FLOAT:
         tpl_float_repr(number, v.u.f);
         text_cstr(t, number);

@@ -8,6 +8,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "template/big.h"
 #include "template/syntax.h"
 
 enum { SMALL_DICT = 8 }; /* up to here a search is faster than an index */
@@ -158,8 +159,14 @@ static struct value from_array(struct render *r, const json_t *j, enum origin or
     return v;
 }
 
-/* A number too large for its type: an integer loses its last digits, as a float does. */
-static struct value from_big(const char *text) { return v_float(strtod(text, NULL)); }
+/* A number too large for its type: an integer keeps its digits, a float is infinite, as Python's reader has it. */
+static struct value from_big(struct render *r, const char *text)
+{
+    const char *digits = text + (*text == '-');
+    if (digits[strspn(digits, "0123456789")])
+        return v_float(strtod(text, NULL));
+    return tpl_big_parse(r, digits, strlen(digits), 10, *text == '-');
+}
 
 /* Strings are not copied. */
 struct value v_from_json(struct render *r, const json_t *j, enum origin origin)
@@ -168,7 +175,7 @@ struct value v_from_json(struct render *r, const json_t *j, enum origin origin)
     const char *big = json_big(j, NULL);
     tpl_enter(r);
     switch (json_typeof(j)) {
-    case JSON_OBJECT:  v = big ? from_big(big) : from_object(r, j, origin); break;
+    case JSON_OBJECT:  v = big ? from_big(r, big) : from_object(r, j, origin); break;
     case JSON_ARRAY:   v = from_array(r, j, origin); break;
     case JSON_STRING:  v = v_str(from_string(r, j, origin)); break;
     case JSON_INTEGER: v = v_int(json_integer_value(j)); break;
@@ -186,17 +193,27 @@ struct value v_from_json(struct render *r, const json_t *j, enum origin origin)
 const char *tpl_type(struct value v)
 {
     static const char *const names[] = {
-        "missing", "Undefined", "NoneType", "bool", "int", "float", "str", "list", "tuple", "dict", "range",
+        "missing", "Undefined", "NoneType", "bool", "int", "int", "float", "str", "list", "tuple", "dict", "range",
         "dict view", "generator", "Namespace", "Macro", "LoopContext", "method", "function", "Cycler", "Joiner",
     };
     return names[v.kind];
 }
 
-bool tpl_is_number(struct value v) { return v.kind == V_BOOL || v.kind == V_INT || v.kind == V_FLOAT; }
+bool tpl_is_number(struct value v) { return v.kind >= V_BOOL && v.kind <= V_FLOAT; }
 
 double tpl_number(struct value v)
 {
+    if (v.kind == V_BIG)
+        return big_to_double(v.u.big);
     return v.kind == V_FLOAT ? v.u.f : v.kind == V_INT ? (double)v.u.i : (double)v.u.b;
+}
+
+double tpl_float_arg(struct render *r, struct value v)
+{
+    double f = tpl_number(v);
+    if (isinf(f) && v.kind == V_BIG)
+        tpl_fail(r, "int too large to convert to float");
+    return f;
 }
 
 static int64_t integer_of(struct value v) { return v.kind == V_INT ? v.u.i : v.u.b; }
@@ -205,6 +222,8 @@ int64_t tpl_int_arg(struct render *r, struct value v, const char *what)
 {
     if (v.kind == V_UNDEFINED && v.u.undefined)
         tpl_fail(r, "%s", v.u.undefined->text);
+    if (v.kind == V_BIG)
+        tpl_fail(r, "%s does not fit 64 bits", what);
     if (v.kind != V_INT && v.kind != V_BOOL)
         tpl_fail(r, "%s must be an integer, not '%s'", what, tpl_type(v));
     return integer_of(v);
@@ -239,6 +258,7 @@ bool tpl_truth(struct render *r, struct value v)
     case V_NONE: case V_MISSING: return false;
     case V_BOOL:  return v.u.b;
     case V_INT:   return v.u.i != 0;
+    case V_BIG:   return true;
     case V_FLOAT: return v.u.f != 0;
     default:      return tpl_length(v, &n) ? n > 0 : true;
     }
@@ -249,6 +269,14 @@ bool tpl_truth(struct render *r, struct value v)
 /* Exact also where a double cannot hold the integer: long double can. */
 static int number_order(struct value a, struct value b)
 {
+    if (a.kind == V_BIG || b.kind == V_BIG) {
+        if (a.kind != V_FLOAT && b.kind != V_FLOAT)
+            return big_order(a, b);
+        double f = a.kind == V_FLOAT ? a.u.f : b.u.f;
+        if (isnan(f))
+            return UNORDERED;
+        return a.kind == V_FLOAT ? -big_order_double(b, f) : big_order_double(a, f);
+    }
     if (a.kind != V_FLOAT && b.kind != V_FLOAT) {
         int64_t x = integer_of(a), y = integer_of(b);
         return (x > y) - (x < y);
@@ -418,7 +446,7 @@ static uint64_t hash_of(struct render *r, struct value v)
     switch (v.kind) {
     case V_STR:
         return hash_bytes(v.u.s->data, v.u.s->len).lo;
-    case V_BOOL: case V_INT: case V_FLOAT: /* 1, 1.0 and True are one key */
+    case V_BOOL: case V_INT: case V_BIG: case V_FLOAT: /* 1, 1.0 and True are one key */
         f = tpl_number(v);
         f = f == 0 ? 0 : f;
         memcpy(&h, &f, sizeof h);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "template/big.h"
 #include "template/syntax.h"
 
 #define FILTER(name) \
@@ -48,7 +49,7 @@ FILTER(f_abs)
     if (!tpl_is_number(self))
         tpl_fail(r, "bad operand type for abs(): '%s'", tpl_type(self));
     struct value v = tpl_positive(r, self);
-    return v.u.i < 0 ? tpl_negate(r, v) : v;
+    return tpl_compare(r, v, v_int(0), "<") < 0 ? tpl_negate(r, v) : v;
 }
 
 /* ---- numbers from text, as int() and float() read them */
@@ -74,7 +75,7 @@ static bool tidy(struct render *r, const struct str *s, char *out, size_t size)
     return n > 0;
 }
 
-static bool parse_int(struct render *r, const struct str *s, int64_t base, int64_t *out)
+static bool parse_int(struct render *r, const struct str *s, int64_t base, struct value *out)
 {
     char text[400], *end;
     if (!tidy(r, s, text, sizeof text))
@@ -93,12 +94,10 @@ static bool parse_int(struct render *r, const struct str *s, int64_t base, int64
     }
     if (base < 2 || base > 36 || !isalnum((unsigned char)*digits))
         return false;
-    unsigned long long u = strtoull(digits, &end, (int)base);
+    strtoull(digits, &end, (int)base);
     if (*end)
         return false;
-    if (u > INT64_MAX)
-        tpl_fail(r, "integer overflow: a number does not fit 64 bits");
-    *out = *text == '-' ? -(int64_t)u : (int64_t)u;
+    *out = tpl_big_parse(r, digits, (size_t)(end - digits), (int)base, *text == '-');
     return true;
 }
 
@@ -117,42 +116,29 @@ static bool parse_float(struct render *r, const struct str *s, double *out)
     return !*end;
 }
 
-static bool float_to_int(double f, int64_t *out)
-{
-    if (!(fabs(f) < 9.2e18))
-        return false;
-    *out = (int64_t)f;
-    return true;
-}
-
 FILTER(f_int)
 {
     (void)args;
-    int64_t i;
     double f;
-    struct value fallback = a[0].kind == V_MISSING ? v_int(0) : a[0];
+    struct value i, fallback = a[0].kind == V_MISSING ? v_int(0) : a[0];
     if (self.kind == V_UNDEFINED)
         fail_undefined(r, self);
-    if (self.kind == V_INT || self.kind == V_BOOL)
+    if (self.kind == V_INT || self.kind == V_BIG || self.kind == V_BOOL)
         return tpl_positive(r, self);
     if (self.kind == V_FLOAT) {
         if (isinf(self.u.f))
             tpl_fail(r, "cannot convert float infinity to integer");
         if (isnan(self.u.f))
             return fallback;
-        if (!float_to_int(self.u.f, &i))
-            tpl_fail(r, "integer overflow: a number does not fit 64 bits");
-        return v_int(i);
+        return tpl_big_from_double(r, self.u.f);
     }
     if (self.kind != V_STR)
         return fallback;
     if (parse_int(r, self.u.s, a[1].kind == V_MISSING ? 10 : tpl_int_arg(r, a[1], "a base"), &i))
-        return v_int(i);
+        return i;
     if (!parse_float(r, self.u.s, &f) || isnan(f) || isinf(f))
         return fallback;
-    if (!float_to_int(f, &i))
-        tpl_fail(r, "integer overflow: a number does not fit 64 bits");
-    return v_int(i);
+    return tpl_big_from_double(r, f);
 }
 
 FILTER(f_float)
@@ -162,7 +148,7 @@ FILTER(f_float)
     if (self.kind == V_UNDEFINED)
         fail_undefined(r, self);
     if (tpl_is_number(self))
-        return v_float(tpl_number(self));
+        return v_float(tpl_float_arg(r, self));
     if (self.kind == V_STR && parse_float(r, self.u.s, &f))
         return v_float(f);
     return a[0].kind == V_MISSING ? v_float(0) : a[0];
@@ -186,6 +172,19 @@ static int64_t round_int(struct render *r, int64_t i, int64_t digits)
     if (v > INT64_MAX || v < INT64_MIN)
         tpl_fail(r, "integer overflow");
     return (int64_t)v;
+}
+
+static struct value round_big(struct render *r, struct value v, int64_t digits)
+{
+    struct value two = v_int(2);
+    if (digits >= 0)
+        return v;
+    struct value unit = tpl_binary(r, T_POW, v_int(10), v_int(digits < -5000 ? 5000 : -digits));
+    struct value down = tpl_binary(r, T_FLOORDIV, v, unit), rest = tpl_binary(r, T_MOD, v, unit);
+    int order = tpl_compare(r, tpl_binary(r, T_MUL, rest, two), unit, "<");
+    if (order > 0 || (order == 0 && tpl_equal(r, tpl_binary(r, T_MOD, down, two), v_int(1))))
+        down = tpl_binary(r, T_ADD, down, v_int(1));
+    return tpl_binary(r, T_MUL, down, unit);
 }
 
 /* Half to even on the exact binary value, which printf does. */
@@ -215,6 +214,8 @@ FILTER(f_round)
         fail_undefined(r, self);
     if (!tpl_is_number(self))
         tpl_fail(r, "type %s doesn't define round", tpl_type(self));
+    if (self.kind == V_BIG && !up && !down)
+        return round_big(r, self, digits);
     if (!up && !down)
         return self.kind == V_FLOAT ? v_float(round_float(self.u.f, digits))
                                     : v_int(round_int(r, tpl_positive(r, self).u.i, digits));

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/json.h"
 #include "tests/suite.h"
 #include "template/template.h"
 
@@ -66,6 +67,24 @@ START_TEST(test_equals_reference)
 }
 END_TEST
 
+/* Numbers of a request that are too large for JSON's readers in C: as Python's reader has them. */
+START_TEST(test_large_numbers)
+{
+    static const char source[] = "{{ a|tojson }} {{ a.i + 1 }} {{ a.i > 1e19 }} {{ a.r }}",
+                      context[] = "{\"a\":{\"i\":18446744073709551615,\"n\":-99999999999999999999,\"r\":1e400,\"s\":-1e400}}";
+    struct json_limits limits = { .depth = 10, .values = 100 };
+    struct err e = { 0 };
+    json_t *c = json_read("the context", context, sizeof context - 1, &limits, &e);
+    ck_assert_msg(c, "%s", e.text);
+    char *text = render(source, sizeof source - 1, c, NULL, &e);
+    ck_assert_msg(text, "%s", e.text);
+    ck_assert_str_eq(text, "{\"i\": 18446744073709551615, \"n\": -99999999999999999999, \"r\": Infinity, \"s\": -Infinity} "
+                           "18446744073709551616 True inf");
+    free(text);
+    json_decref(c);
+}
+END_TEST
+
 START_TEST(test_raise_has_code)
 {
     struct err e;
@@ -113,6 +132,9 @@ static const char *const hostile[] = {
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
     "{{ range(10**15) }}",
+    "{% set ns = namespace(x=7) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}", "{{ 10 ** (10 ** 10) }}",
+    "{% for i in range(99999) %}{{ 10 ** 4000 // 7 ** 2000 }}{% endfor %}", "{% for i in range(99999) %}{{ 7 ** 4000 > 0 }}{% endfor %}",
+    "{% for i in range(99999) %}{{ ('9' * 4000)|int > 0 }}{% endfor %}", "{% for i in range(99999) %}{{ (10 ** 4000)|string|length }}{% endfor %}",
     "{% set x = 'aaaaaaaaaaaaaaaa' %}{% set ns = namespace(s=x) %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
     "{% set ns = namespace(s=[1]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
     "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s.replace('x', 'xx') %}{% endfor %}",
@@ -355,6 +377,7 @@ static Suite *suite(void)
     Suite *s = suite_create("template");
     TCase *reference = tcase_create("reference"), *limits = tcase_create("limits");
     tcase_add_test(reference, test_equals_reference);
+    tcase_add_test(reference, test_large_numbers);
     tcase_add_test(reference, test_raise_has_code);
     tcase_add_test(reference, test_errors_name_the_line);
     tcase_add_test(reference, test_nul_needs_a_length);
