@@ -73,11 +73,10 @@ static int print_answer(struct request *r, struct err *e)
 
 static int ask(const struct config *c, const struct pictures *pictures, struct err *e)
 {
-    struct engine_options opt;
+    struct engine_options opt = command_engine_options(c);
     struct engine_plan    plan;
     struct params         params;
-    command_engine_options(c, &opt);
-    opt.max_num_seqs = 1;
+    opt.config.max_num_seqs = 1;
     if (engine_plan(&opt, &plan, e) != 0)
         return EXIT_USAGE;
     command_tell_ignored(c, &plan);
@@ -85,7 +84,7 @@ static int ask(const struct config *c, const struct pictures *pictures, struct e
     if (!g)
         return EXIT_USAGE;
     params_default(g, &params);
-    params.max_tokens = (int)c->max_tokens;
+    params.max_tokens = c->max_tokens;
     if (options_given(c, "temperature"))
         params.temperature = (float)c->temperature;
     params.has_seed = options_given(c, "seed");
@@ -114,7 +113,7 @@ int command_chat(int argc, char **argv)
         log_set_level(LOG_WARN);
     rc = c.rest.n == 1 ? 0 : err_set(&e, c.rest.n ? "chat takes one question; quote it" : "chat needs a question");
     for (int i = 0; i < c.image.n && rc == 0; i++)
-        rc = read_picture(&pictures, c.image.item[i], (size_t)c.max_image_bytes, &e);
+        rc = read_picture(&pictures, c.image.item[i], c.engine.max_image_bytes, &e);
     if (rc == 0)
         rc = command_find_model(&c, &e);
     rc = rc == 0 ? ask(&c, &pictures, &e) : EXIT_USAGE;

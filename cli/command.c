@@ -48,7 +48,7 @@ int command_options(struct config *c, unsigned groups, const char *usage, int ar
 int command_find_model(struct config *c, struct err *e)
 {
     static const char name[] = "models/open-autoglm-v1";
-    if (*c->model)
+    if (*c->engine.model)
         return 0;
     char    program[512], beside[600], above[600];
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
@@ -61,33 +61,17 @@ int command_find_model(struct config *c, struct err *e)
     const char *const places[] = { name, beside, above, "/usr/share/openautoglm/models/open-autoglm-v1" };
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
         if (access(places[i], R_OK) == 0) {
-            free(c->model);
-            c->model = xstrdup(places[i]);
+            free(c->engine.model);
+            c->engine.model = xstrdup(places[i]);
             return 0;
         }
     return err_field(e, "model", "there is no %s here; say where a model is with --model DIR", name);
 }
 
-static const char *or_null(const char *s) { return *s ? s : NULL; }
-
-void command_engine_options(const struct config *c, struct engine_options *out)
+struct engine_options command_engine_options(const struct config *c)
 {
     static struct progress loading = { .what = "loading" };
-    *out = (struct engine_options){
-        .model_dir = c->model, .device = c->device, .weights = c->weights, .threads = (int)c->threads,
-        .max_num_seqs = (int)c->max_num_seqs, .max_queue = (int)c->max_queue, .max_model_len = (int)c->max_model_len,
-        .max_batched_tokens = (int)c->max_batched_tokens, .max_pause = c->max_pause, .kv_bytes = (size_t)c->kv_bytes,
-        .kv_cache_dtype = c->kv_cache_dtype, .activations = c->activations,
-        .image_cache_bytes = (size_t)c->image_cache_bytes, .memory_bytes = (size_t)c->memory_bytes,
-        .gpu_memory_fraction = c->gpu_memory_fraction, .gpu_memory = (size_t)c->gpu_memory,
-        .max_pixels = c->max_pixels, .min_pixels = c->min_pixels, .max_image_side = (int)c->max_image_side,
-        .max_image_pixels = c->max_image_pixels,
-        .max_image_bytes = (size_t)c->max_image_bytes, .max_images = (int)c->max_images,
-        .content_format = c->content_format, .chat_template = or_null(c->chat_template), .trace = or_null(c->trace),
-        .trust_special_tokens = c->trust_special_tokens,
-        .no_prefix_cache = !c->prefix_cache, .no_graphs = !c->gpu_graphs, .device_resize = c->device_resize, .vary = !c->deterministic, .no_selftest = !c->selftest,
-        .progress = progress_bytes, .progress_arg = &loading,
-    };
+    return (struct engine_options){ .config = c->engine, .progress = progress_bytes, .progress_arg = &loading };
 }
 
 void command_tell_ignored(const struct config *c, const struct engine_plan *p)

@@ -16,14 +16,15 @@ int command_plan(int argc, char **argv);
  * go on, else the exit status. */
 int command_options(struct config *c, unsigned groups, const char *usage, int argc, char **argv);
 
-/* Fills c->model if no option did: ./models/open-autoglm-v1, the same beside
+/* Fills c->engine.model if no option did: ./models/open-autoglm-v1, the same beside
  * the program's folder, or below /usr/share. -1: there is none. */
 int command_find_model(struct config *c, struct err *e);
 
 /* Fills c->max_body_total if no option did. */
 void command_size_bodies(struct config *c);
 
-void command_engine_options(const struct config *c, struct engine_options *out);
+/* The engine's options as the user gave them, and a progress bar while it loads. Borrows c's strings. */
+struct engine_options command_engine_options(const struct config *c);
 
 /* A warning that names the options which the planned device ignores. */
 void command_tell_ignored(const struct config *c, const struct engine_plan *p);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/json_watch.h"
 #include "cli/command.h"
 #include "cli/mark.h"
@@ -10,6 +11,7 @@
 #include "cli/selftest.h"
 #include "cli/tokenize.h"
 
+static int command_defaults(int argc, char **argv);
 static int command_version(int argc, char **argv);
 static int command_help(int argc, char **argv);
 
@@ -27,9 +29,21 @@ static const struct command {
     { "render", command_render, "chat templates on standard input to text" },
     { "preprocess", command_preprocess, "what becomes of an image: sizes, tokens, a hash of the pixel values" },
     { "selftest", command_selftest, "is this checkpoint, and this program, right? A verdict per stage" },
+    { "defaults", command_defaults, "every option's default as a file for --config" },
     { "version", command_version, "the program's version" },
     { "help", command_help, "this list" },
 };
+
+static int command_defaults(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    struct buf json;
+    buf_init(&json, 1 << 20);
+    options_json(&json, OPT_ENGINE | OPT_SERVER);
+    fputs(json.data, stdout);
+    buf_free(&json);
+    return 0;
+}
 
 static int command_version(int argc, char **argv)
 {

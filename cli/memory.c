@@ -5,8 +5,8 @@
 
 void command_size_bodies(struct config *c)
 {
-    const int64_t most = 384 << 20;
-    int64_t memory = c->memory_bytes ? c->memory_bytes : (int64_t)machine_memory();
+    const size_t most = (size_t)384 << 20;
+    size_t memory = c->engine.memory_bytes ? c->engine.memory_bytes : machine_memory();
     if (c->max_body_total)
         return;
     c->max_body_total = memory / 32 < most ? memory / 32 : most;

@@ -69,7 +69,7 @@ int command_plan(int argc, char **argv)
     rc = command_find_model(&c, &e);
     if (rc == 0) {
         command_size_bodies(&c);
-        command_engine_options(&c, &opt);
+        opt = command_engine_options(&c);
         opt.request_bytes = app_bytes(&c);
         rc = engine_plan(&opt, &p, &e);
     }
@@ -95,7 +95,7 @@ int command_plan(int argc, char **argv)
             { "host", "image peak, pixels, requests and program", p.host, ON_GPU },
             { "host available", "may be used (--memory-bytes)", p.host_available, ON_GPU },
         };
-        (c.json ? print_json : print_table)(&p, c.model, row, sizeof row / sizeof *row);
+        (c.json ? print_json : print_table)(&p, c.engine.model, row, sizeof row / sizeof *row);
     }
     options_free(&c);
     return rc != 0 ? EXIT_USAGE : p.fits ? 0 : 1;

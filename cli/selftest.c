@@ -26,7 +26,7 @@
 enum { USAGE = 2 };
 
 static const char usage[] =
-    "usage: openautoglm selftest --model DIR [--device cpu|ref|cuda|cusim] [--golden DIR]\n"
+    "usage: openautoglm selftest --model DIR [--device cpu|ref|cuda] [--golden DIR]\n"
     "\n"
     "Checks the checkpoint in DIR and the golden cases of its family; or, where DIR or the\n"
     "folder of --golden holds a golden.safetensors, the checkpoint against that file.\n"

@@ -43,11 +43,11 @@ struct server {
 static void fit_connections(struct config *c, rlim_t files)
 {
     enum { OWN_FILES = 32 };
-    int64_t others = OWN_FILES + EXTRA_CONNECTIONS + c->max_num_seqs + c->max_queue, most = (int64_t)files - others;
+    int64_t others = OWN_FILES + EXTRA_CONNECTIONS + c->engine.max_num_seqs + c->engine.max_queue, most = (int64_t)files - others;
     if (files == RLIM_INFINITY || c->max_connections <= most)
         return;
-    c->max_connections = most > 1 ? most : 1;
-    log_warn("at most %lld connections: this process may open %llu files (ulimit -n)", (long long)c->max_connections,
+    c->max_connections = most > 1 ? (int)most : 1;
+    log_warn("at most %d connections: this process may open %llu files (ulimit -n)", c->max_connections,
              (unsigned long long)files);
 }
 
@@ -190,7 +190,7 @@ static void name_model(struct config *c)
 {
     if (c->served_model_name.n > 0)
         return;
-    char       *real = realpath(c->model, NULL);
+    char       *real = realpath(c->engine.model, NULL);
     const char *slash = real ? strrchr(real, '/') : NULL;
     c->served_model_name.item[0] = xstrdup(slash && slash[1] ? slash + 1 : "model");
     c->served_model_name.n = 1;
@@ -202,12 +202,12 @@ static struct http *start_http(struct app *a, struct err *e)
     const struct config *c = a->cfg;
     struct http_options opt = {
         .host = c->host,
-        .port = (int)c->port,
-        .max_connections = (int)c->max_connections,
+        .port = c->port,
+        .max_connections = c->max_connections,
         .idle_timeout = c->idle_timeout,
         .read_timeout = c->read_timeout,
         .write_timeout = c->write_timeout,
-        .max_body_total = (size_t)c->max_body_total,
+        .max_body_total = c->max_body_total,
         .answers = &a->answers,
         .ctx = a,
         .begin = routes_begin,
@@ -238,9 +238,8 @@ static int load(struct server *s, const struct engine_options *opt, const struct
 /* What can be known of model and device before anything is loaded is looked at before the first connection. */
 static int serve(struct server *s, struct err *e)
 {
-    struct engine_options opt;
+    struct engine_options opt = command_engine_options(s->app.cfg);
     struct engine_plan    plan;
-    command_engine_options(s->app.cfg, &opt);
     opt.request_bytes = app_bytes(s->app.cfg);
     opt.answers = &s->app.answers;
     if (engine_plan(&opt, &plan, e) != 0)

@@ -6,26 +6,26 @@
 #include "engine/room.h"
 #include "kernels/trace.h"
 
-int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e)
+int weights_option(const struct engine_config *o, struct model_options *out, struct err *e)
 {
     static const struct { const char *name; enum dtype dtype; } known[] = {
         { "f32", F32 }, { "bf16", BF16 }, { "int8", Q8 }, { "int4", Q4 }, { "fp8", F8 },
     };
-    if (!opt->weights || strcmp(opt->weights, "auto") == 0)
+    if (strcmp(o->weights, "auto") == 0)
         return 0;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(opt->weights, known[i].name) == 0) {
+        if (strcmp(o->weights, known[i].name) == 0) {
             out->convert = true;
             out->weights = known[i].dtype;
             return 0;
         }
-    return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16, int8, int4, fp8", opt->weights);
+    return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16, int8, int4, fp8", o->weights);
 }
 
 /* int8 needs a quantised matrix on the other side of the product: int8, or on the CPU int4 too. */
-static int activations_option(enum activations *out, const struct engine_options *opt, const struct backend *b, struct err *e)
+static int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b, struct err *e)
 {
-    const char *name = opt->activations ? opt->activations : "auto", *weights = opt->weights ? opt->weights : "auto";
+    const char *name = o->activations, *weights = o->weights;
     bool int8 = strcmp(weights, "int8") == 0, int4 = strcmp(weights, "int4") == 0;
     *out = ACTIVATIONS_AUTO;
     if (strcmp(name, "float") == 0)
@@ -63,28 +63,29 @@ static size_t left_on_card(size_t bytes)
 static int plan_on(struct chosen *out, const struct engine_options *opt, const char *device, FILE *trace, struct err *e)
 {
     struct model_options *mo = &out->model;
+    const struct engine_config *o = &opt->config;
     *out = (struct chosen){ .model.backend = backend_find(device, e) };
     if (!mo->backend)
         return err_prefix(e, "device %s", device);
-    if (weights_option(opt, mo, e) < 0)
+    if (weights_option(o, mo, e) < 0)
         return -1;
     mo->progress = opt->progress;
     mo->progress_arg = opt->progress_arg;
     if (trace)
         mo->backend = backend_trace(mo->backend, trace);
-    if (opt->gpu_memory && !mo->backend->discrete)
+    if (o->gpu_memory && !mo->backend->discrete)
         return err_field(e, "gpu_memory", "a GPU's memory is planned with --device cuda, not on %s", mo->backend->name);
-    struct device_options wanted = { .threads = opt->threads, .varies = opt->vary };
-    if (activations_option(&wanted.activations, opt, mo->backend, e) < 0)
+    struct device_options wanted = { .threads = o->threads, .varies = !o->deterministic };
+    if (activations_option(&wanted.activations, o, mo->backend, e) < 0)
         return -1;
-    struct model *dry = model_open(opt->model_dir, mo, e);
+    struct model *dry = model_open(o->model, mo, e);
     if (!dry)
         return -1;
     struct room room = { .free = opt->free_memory, .arg = opt->free_memory_arg };
     struct memory memory = { .host = backend_cpu.memory(NULL), .free = room_free(&room) };
-    int rc = opt->gpu_memory ? 0 : open_device(mo, &wanted, e);
+    int rc = o->gpu_memory ? 0 : open_device(mo, &wanted, e);
     if (rc == 0) {
-        memory.device = opt->gpu_memory ? left_on_card(opt->gpu_memory) : mo->backend->memory(mo->device);
+        memory.device = o->gpu_memory ? left_on_card(o->gpu_memory) : mo->backend->memory(mo->device);
         rc = setup_make(&out->setup, opt, dry, &memory, e);
     }
     model_close(dry);
@@ -97,8 +98,8 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
 
 int device_choose(struct chosen *out, const struct engine_options *opt, FILE *trace, struct err *e)
 {
-    bool free_choice = !opt->device || strcmp(opt->device, "auto") == 0;
-    int rc = plan_on(out, opt, free_choice ? "auto" : opt->device, trace, e);
+    bool free_choice = strcmp(opt->config.device, "auto") == 0;
+    int rc = plan_on(out, opt, opt->config.device, trace, e);
     if (rc != 0 || !free_choice || !out->model.backend->discrete || out->setup.plan.fits)
         return rc;
     struct err why;

@@ -10,12 +10,12 @@
 
 struct chosen {
     struct model_options model;    /* model.device: the caller closes it; NULL where only a plan was asked for
-                                      (opt->gpu_memory)                                                        */
+                                      (--gpu-memory)                                                        */
     struct setup setup;            /* also one that does not fit: the caller refuses it, with setup_refusal()   */
 };
 
-/* --weights of opt into out->convert and out->weights; -1: no such precision. */
-int weights_option(const struct engine_options *opt, struct model_options *out, struct err *e);
+/* --weights of o into out->convert and out->weights; -1: no such precision. */
+int weights_option(const struct engine_config *o, struct model_options *out, struct err *e);
 
 /* trace: where every operation is to be logged, or NULL. -1: out->model.device is NULL. */
 int device_choose(struct chosen *out, const struct engine_options *opt, FILE *trace, struct err *e);

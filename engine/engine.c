@@ -44,6 +44,7 @@ struct engine {
     pthread_t      thread;
     struct budget  decoding;           /* bytes for uploads while they become pixels ... */
     struct budget  pixels;             /* ... and for these, until their requests end; see plan.c */
+    struct tally  *answers;            /* borrowed; what waits to be taken; NULL: nobody counts */
 
     /* shared */
     struct engine_wake wake;           /* its lock also covers the three below */
@@ -82,7 +83,7 @@ int engine_plan(const struct engine_options *opt, struct engine_plan *out, struc
     if (c.model.device)
         c.model.backend->close(c.model.device);
     *out = c.setup.plan;
-    if (tokenizer_check(opt->model_dir, e) < 0)
+    if (tokenizer_check(opt->config.model, e) < 0)
         return -1;
     if (!out->fits)
         setup_refusal(&c.setup, e);
@@ -91,7 +92,7 @@ int engine_plan(const struct engine_options *opt, struct engine_plan *out, struc
 
 static void set_limits(struct engine *g)
 {
-    const struct engine_options *o = &g->setup.opt;
+    const struct engine_config *o = &g->setup.config;
     g->limits = (struct prompt_limits){
         .upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side, .max_pixels = (size_t)o->max_image_pixels },
         .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
@@ -112,7 +113,7 @@ static int selftest(const struct engine *g, const struct engine_options *opt, st
     check_tensors(m, &v[0]);
     if (!v[0].ok)
         log_warn("%s: tensors: %s", g->model_dir, v[0].text);
-    if (opt->no_selftest || !m->family->plan_image)
+    if (!opt->config.selftest || !m->family->plan_image)
         return 0;
     check_preprocess(m, WIDTH, HEIGHT, &v[1]);
     check_positions(m, &v[2]);
@@ -127,8 +128,10 @@ static int selftest(const struct engine *g, const struct engine_options *opt, st
 static int open_parts(struct engine *g, const struct engine_options *opt, struct err *e)
 {
     struct chosen c;
-    if (opt->trace && !(g->trace = fopen(opt->trace, "w")))
-        return err_field(e, "trace", "%s cannot be written", opt->trace);
+    const struct engine_config *o = &opt->config;
+    const char *own_template = *o->chat_template ? o->chat_template : NULL;
+    if (*o->trace && !(g->trace = fopen(o->trace, "w")))
+        return err_field(e, "trace", "%s cannot be written", o->trace);
     if (device_choose(&c, opt, g->trace, e) < 0)
         return -1;
     g->device = c.model.device;
@@ -138,13 +141,13 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
         setup_refusal(&g->setup, e);
         rc = -1;
     }
-    if (rc == 0 && !(g->model = model_open(opt->model_dir, &c.model, e)))
+    if (rc == 0 && !(g->model = model_open(o->model, &c.model, e)))
         rc = -1;
     if (rc == 0)
         rc = selftest(g, opt, e);
     if (rc == 0)
-        rc = text_open(&g->text, opt->model_dir, opt->chat_template, g->setup.opt.content_format, g->model->image_token, e);
-    g->text.trust_special_tokens = opt->trust_special_tokens;
+        rc = text_open(&g->text, o->model, own_template, o->chat_template_content_format, g->model->image_token, e);
+    g->text.trust_special_tokens = o->trust_special_tokens;
     if (rc == 0)
         ends_find(&g->ends, g->model, &g->text);
     if (rc == 0)
@@ -196,8 +199,9 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
 {
     struct engine *g = xcalloc(1, sizeof *g);
     struct engine_options own = *opt;
-    g->model_dir = xstrdup(opt->model_dir);
-    own.model_dir = g->model_dir;
+    g->answers = opt->answers;
+    g->model_dir = xstrdup(opt->config.model);
+    own.config.model = g->model_dir;
     if (open_parts(g, &own, e) < 0) {
         free_parts(g);
         return NULL;
@@ -206,9 +210,9 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     set_limits(g);
     open_pages(g, opt);
     images_init(&g->images, z->image_row_pages, z->image_kv_pages);
-    g->pace = (struct pace){ .max_pause = g->setup.opt.max_pause };
+    g->pace = (struct pace){ .max_pause = opt->config.max_pause };
     g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs, .max_rows = z->max_rows,
-                                   .image_kv = g->model->image_kv.layers > 0, .prefix_cache = !opt->no_prefix_cache };
+                                   .image_kv = g->model->image_kv.layers > 0, .prefix_cache = opt->config.prefix_cache };
     g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
     g->sampled = xcalloc((size_t)z->max_seqs, sizeof *g->sampled);
@@ -630,7 +634,7 @@ static int enqueue(struct engine *g, struct request *r, struct err *e)
 {
     int n = r->prompt->n;               /* the engine may be done with it, and have freed it, before this function is */
     pthread_mutex_lock(&g->wake.lock);
-    bool stopping = g->stopping, full = g->wake.live >= g->setup.opt.max_num_seqs + g->setup.opt.max_queue;
+    bool stopping = g->stopping, full = g->wake.live >= g->setup.config.max_num_seqs + g->setup.config.max_queue;
     if (!stopping && !full) {
         atomic_fetch_add(&r->refs, 1);
         r->number = ++g->next_number;
@@ -656,7 +660,7 @@ static int enqueue(struct engine *g, struct request *r, struct err *e)
 struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e)
 {
     struct params own = *params;
-    int max_len = g->setup.opt.max_model_len;
+    int max_len = g->setup.config.max_model_len;
     if (check_images(g, p, e) < 0) {
         prompt_free(p);
         return NULL;
@@ -670,7 +674,7 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
         reject(g, e, 503, "out_of_memory", "out of memory for this request");
         return NULL;
     }
-    r->answers = g->setup.opt.answers;
+    r->answers = g->answers;
     request_set_ends(r, &g->ends, g->model->vocab);
     if (enqueue(g, r, e) < 0) {
         request_unref(r);
@@ -710,7 +714,7 @@ int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, stru
 void engine_info(const struct engine *g, struct engine_info *out)
 {
     *out = (struct engine_info){ .model_dir = g->model_dir, .model_type = g->model->type, .device = g->model->backend->name,
-                                 .max_model_len = g->setup.opt.max_model_len, .max_num_seqs = g->setup.opt.max_num_seqs,
+                                 .max_model_len = g->setup.config.max_model_len, .max_num_seqs = g->setup.config.max_num_seqs,
                                  .vocab = g->model->vocab, .takes_images = g->model->image_token >= 0 };
 }
 

@@ -23,6 +23,7 @@
 #include "base/budget.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "config/options.h"
 
 struct engine;
 struct prompt;
@@ -31,43 +32,17 @@ struct request;
 enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_STOP_BYTES = 4096, ENGINE_MAX_STOP_IDS = 64, ENGINE_MAX_TOP_LOGPROBS = 20,
        ENGINE_LATENCY_BUCKETS = 20 };
 
-struct engine_options {        /* 0 or NULL: the default */
-    const char *model_dir;
-    const char *device;        /* "auto", "cpu", "ref"                                   */
-    const char *weights;       /* "auto" (as in the file), f32, bf16, int8, int4, fp8    */
-    const char *kv_cache_dtype;   /* "auto" (the device's choice), "f32", "bf16", "f16", "int8", "fp8" */
-    int    threads;            /* of the CPU backend; 0: one per core                    */
-    int    max_num_seqs;       /* requests in one step; 32                               */
-    int    max_queue;          /* requests waiting beyond those; 256                     */
-    int    max_model_len;      /* tokens of prompt and answer; the checkpoint's          */
-    int    max_batched_tokens; /* rows of one step; 512                                  */
-    double max_pause;          /* seconds between two tokens of an answer because of another's prompt or image; 0.15 */
-    size_t kv_bytes;           /* KV cache; 0: plan.c, usual_kv()                        */
-    size_t image_cache_bytes;  /* encoded images kept; 0: plan.c, size_image_cache()     */
-    size_t memory_bytes;       /* may use in all; 0: what is free, and at most 90 % of what the machine has */
-    size_t request_bytes;      /* that the caller takes beside the engine, for requests and answers; 0     */
-    struct tally *answers;     /* borrowed: counts what waits to be taken with request_next(), which is of request_bytes; NULL */
-    size_t (*free_memory)(void *arg);   /* says what is free, from any thread; NULL: the machine is asked */
+struct engine_options {
+    struct engine_config config;  /* the user's; its strings are borrowed until engine_open() returns        */
+    /* What the program around the engine adds; {0}: nothing */
+    size_t request_bytes;      /* that the caller takes beside the engine, for requests and answers              */
+    struct tally *answers;     /* borrowed: counts what waits to be taken with request_next(), which is part of
+                                  request_bytes; NULL: nobody counts                                            */
+    size_t (*free_memory)(void *arg);   /* says what is free, from any thread; NULL: the machine is asked       */
     void  *free_memory_arg;
-    double gpu_memory_fraction;   /* of a GPU's free memory; 0.95                        */
-    size_t gpu_memory;         /* engine_plan() only: of a GPU that need not be there    */
-    int64_t max_pixels, min_pixels;    /* after the resize; 0: the checkpoint's          */
-    int64_t max_image_pixels;  /* width x height of an uploaded image; 48 Mi, or what a quarter of the memory decodes */
-    int    max_image_side;     /* of an uploaded image; 0: any                           */
-    size_t max_image_bytes;    /* of an uploaded file; 72 MiB                            */
-    int    max_images;         /* in one prompt; 16                                      */
-    const char *content_format;   /* --chat-template-content-format: auto, string, openai */
-    const char *chat_template;    /* a file that replaces the checkpoint's; NULL         */
-    bool   trust_special_tokens;  /* tokens that build a chat count in every message's text too */
-    const char *trace;            /* file for one line per op; NULL                      */
-    bool   no_prefix_cache;
-    const char *activations;      /* auto (the device's choice), float, or int8: rounded, with weights of int8 or int4; NULL: auto */
-    bool   vary;                  /* a request's bits may depend on the others, where that is faster */
-    bool   device_resize;         /* images are resized on the device, where it can */
-    bool   no_graphs;             /* launch every decode step anew, also where the device can replay */
-    void (*progress)(void *arg, size_t done, size_t all);   /* bytes of the weights, while they load; NULL: nobody waits */
+    void (*progress)(void *arg, size_t done, size_t all);   /* is told the bytes of the weights while they load;
+                                                               NULL: nobody waits                               */
     void  *progress_arg;
-    bool   no_selftest;        /* open without the look at the path of a picture, selftest/check.h */
 };
 
 struct engine_plan {           /* bytes; what `openautoglm plan` prints */

@@ -6,18 +6,11 @@
 #include "engine/room.h"
 #include "model/measure.h"
 
-enum { MIB = 1 << 20, DEFAULT_SEQS = 32, DEFAULT_QUEUE = 256, DEFAULT_IMAGES = 16,
-       MAX_ROWS = 512, MIN_GPU_ROWS = 32, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
+enum { MIB = 1 << 20, MAX_ROWS = 512, MIN_GPU_ROWS = 32, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
        USUAL_LEN = 8192,             /* two screenshots and what was said about them */
        HOST_SLACK = 64 << 10,        /* alignment of the arena's tables */
        LEAST_PIXELS = 4096 * 4096, USUAL_PIXELS = 48 << 20,    /* of an upload: a photo of 8064 x 6048 is within the second */
        RESIZE_MOST = 8 };            /* pictures of the planned size: larger uploads are resized by the host */
-
-/* The rest is for what the driver and other programs take later. */
-static const double DEFAULT_GPU_SHARE = 0.95;
-
-/* Seconds: a reader does not notice shorter stops of a stream. */
-static const double DEFAULT_MAX_PAUSE = 0.15;
 
 /* Measured: the program with its libraries, threads and tables, before anything of the model. */
 static const size_t PROGRAM_BYTES = 24 * (size_t)MIB;
@@ -36,17 +29,12 @@ static int rows_for(const struct model *m)
     return (int)(rows < MIN_GPU_ROWS ? MIN_GPU_ROWS : rows > MAX_GPU_ROWS ? MAX_GPU_ROWS : rows);
 }
 
-static void fill_defaults(struct engine_options *o, const struct model *m)
+/* A step has room for one token of every request at least. */
+static void choose_rows(struct engine_config *o, const struct model *m)
 {
-    o->max_num_seqs = o->max_num_seqs ? o->max_num_seqs : DEFAULT_SEQS;
-    o->max_queue = o->max_queue ? o->max_queue : DEFAULT_QUEUE;
     o->max_batched_tokens = o->max_batched_tokens ? o->max_batched_tokens : rows_for(m);
-    o->max_pause = o->max_pause > 0 ? o->max_pause : DEFAULT_MAX_PAUSE;
     if (o->max_batched_tokens < o->max_num_seqs)
         o->max_batched_tokens = o->max_num_seqs;
-    o->max_image_bytes = o->max_image_bytes ? o->max_image_bytes : 72 * (size_t)MIB;
-    o->max_images = o->max_images ? o->max_images : DEFAULT_IMAGES;
-    o->content_format = o->content_format ? o->content_format : "auto";
 }
 
 /* Decoding the largest upload may take a quarter of the host's memory by default; what was usual before photos grew is always
@@ -58,7 +46,7 @@ static int64_t usual_pixels(const struct engine_plan *p)
 }
 
 /* Sides and pixels of an upload are limited each on its own. */
-static void limit_uploads(struct engine_options *o, const struct engine_plan *p)
+static void limit_uploads(struct engine_config *o, const struct engine_plan *p)
 {
     int64_t side = o->max_image_side;
     o->max_image_pixels = o->max_image_pixels ? o->max_image_pixels : usual_pixels(p);
@@ -69,7 +57,7 @@ static void limit_uploads(struct engine_options *o, const struct engine_plan *p)
 /* Scratch of the largest image, and the pages that it takes in the cache. */
 static size_t size_images(struct setup *s, const struct model *m)
 {
-    struct engine_options *o = &s->opt;
+    struct engine_config *o = &s->config;
     struct image_options opt = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels };
     struct image_plan best;
     if (!m->family->plan_image)
@@ -99,7 +87,7 @@ static size_t size_images(struct setup *s, const struct model *m)
 /* max_num_seqs of the largest images, or what a sixteenth of the rest holds; at least one. */
 static void size_image_cache(struct setup *s, const struct model *m, size_t left)
 {
-    struct engine_options *o = &s->opt;
+    struct engine_config *o = &s->config;
     size_t one = (size_t)s->sizes.image_row_pages * runner_row_page_bytes(m) +
                  (size_t)s->sizes.image_kv_pages * runner_image_kv_page_bytes(m, s->sizes.kv);
     if (!one)
@@ -120,7 +108,7 @@ static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
  * rest of the plan. */
 static size_t usual_kv(const struct setup *s, size_t page, size_t left)
 {
-    const struct engine_options *o = &s->opt;
+    const struct engine_config *o = &s->config;
     if (s->plan.discrete)
         return left;
     size_t whole = (size_t)pages_of(o->max_model_len) * page;
@@ -134,7 +122,7 @@ static size_t usual_kv(const struct setup *s, size_t page, size_t left)
 /* At most max_num_seqs full contexts, at least one. */
 static int size_kv(struct setup *s, const struct model *m, size_t left, struct err *e)
 {
-    struct engine_options *o = &s->opt;
+    struct engine_config *o = &s->config;
     size_t page = runner_kv_page_bytes(m, s->sizes.kv), budget = o->kv_bytes ? o->kv_bytes : usual_kv(s, page, left);
     size_t most = (size_t)o->max_num_seqs * (size_t)pages_of(o->max_model_len), pages = budget / page;
     if (pages > most)
@@ -164,7 +152,7 @@ enum { N_KV_DTYPES = sizeof kv_dtypes / sizeof *kv_dtypes };
 
 static int choose_kv(struct setup *s, const struct model *m, struct err *e)
 {
-    const char *name = s->opt.kv_cache_dtype ? s->opt.kv_cache_dtype : "auto";
+    const char *name = s->config.kv_cache_dtype;
     bool choice = strcmp(name, "auto") == 0;
     for (size_t i = 0; i < N_KV_DTYPES; i++)
         if (choice ? kv_dtypes[i].dtype == m->backend->kv : strcmp(name, kv_dtypes[i].name) == 0) {
@@ -175,21 +163,15 @@ static int choose_kv(struct setup *s, const struct model *m, struct err *e)
     return err_field(e, "kv_cache_dtype", "kv_cache_dtype '%s' is not one of auto, f32, bf16, f16, int8, fp8", name);
 }
 
-static const char *weights_name(const struct engine_options *o)
-{
-    return o->weights ? o->weights : "auto";
-}
-
 /* --memory-bytes is about the host; a GPU has a share of its own. Without it the host gives what others have not taken, less
  * a margin, and nine tenths of all at most. */
-static void set_available(struct engine_plan *p, const struct engine_options *o, const struct memory *memory)
+static void set_available(struct engine_plan *p, const struct engine_config *o, const struct memory *memory)
 {
     size_t host = memory->host / 10 * 9, margin = room_margin(memory->host);
     if (memory->free && memory->free < host + margin)
         host = memory->free > margin ? memory->free - margin : 0;
     host = o->memory_bytes ? o->memory_bytes : host;
-    double share = o->gpu_memory_fraction > 0 ? o->gpu_memory_fraction : DEFAULT_GPU_SHARE;
-    p->available = p->discrete ? (size_t)((double)memory->device * share) : host;
+    p->available = p->discrete ? (size_t)((double)memory->device * o->gpu_memory_fraction) : host;
     p->host_available = p->discrete ? host : 0;
 }
 
@@ -205,10 +187,10 @@ static void add_up(struct engine_plan *p)
 
 int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, const struct memory *memory, struct err *e)
 {
-    *s = (struct setup){ .opt = *opt };
-    struct engine_options *o = &s->opt;
+    *s = (struct setup){ .config = opt->config };
+    struct engine_config *o = &s->config;
     struct engine_plan *p = &s->plan;
-    fill_defaults(o, m);
+    choose_rows(o, m);
     if (choose_kv(s, m, e) < 0)
         return -1;
     if (o->max_model_len > m->context)
@@ -230,9 +212,9 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     s->sizes.max_seqs = o->max_num_seqs;
     s->sizes.max_rows = o->max_batched_tokens;
     s->sizes.max_images = o->max_images;
-    s->sizes.no_graphs = o->no_graphs;
+    s->sizes.no_graphs = !o->gpu_graphs;
     s->sizes.max_len = o->max_model_len;
-    p->requests = o->request_bytes;
+    p->requests = opt->request_bytes;
     size_t host = p->image_peak + p->pixels + p->requests + PROGRAM_BYTES + s->sizes.host, fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
     size_image_cache(s, m, p->available > fixed ? p->available - fixed : 0);
     fixed = p->weights + s->sizes.scratch + p->image_cache;
@@ -252,14 +234,14 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     p->n_params = m->n_params;
     snprintf(p->model_type, sizeof p->model_type, "%s", m->type);
     snprintf(p->device, sizeof p->device, "%s", m->backend->name);
-    snprintf(p->weights_dtype, sizeof p->weights_dtype, "%s", weights_name(o));
+    snprintf(p->weights_dtype, sizeof p->weights_dtype, "%s", o->weights);
     return 0;
 }
 
 void setup_refusal(const struct setup *s, struct err *e)
 {
     const struct engine_plan *p = &s->plan;
-    const char *model = s->opt.model_dir, *advice = "lower --max-model-len, --max-num-seqs, --max-pixels, --max-image-pixels or --max-body-bytes";
+    const char *model = s->config.model, *advice = "lower --max-model-len, --max-num-seqs, --max-pixels, --max-image-pixels or --max-body-bytes";
     if (p->discrete && p->total > p->available)
         err_set(e, "%s does not fit into the GPU: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch "
                    "%zu), %zu MiB may be used; %s",

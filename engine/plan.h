@@ -5,8 +5,8 @@
 #include "engine/engine.h"
 #include "engine/runner.h"
 
-struct setup {                     /* options with every default filled in, and what follows from them */
-    struct engine_options opt;     /* model_dir and the other strings are borrowed */
+struct setup {                     /* what was asked for, with a number where an option left the choice, and what follows */
+    struct engine_config  config;  /* its strings are borrowed */
     struct runner_sizes   sizes;
     struct engine_plan    plan;
     size_t device_resize;          /* bytes for resizing one on the device; 0: the host does it */

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { FOLDERS = 4 };
+enum { FOLDERS = 4, NAME_BYTES = 32, FILE_BYTES = 64 };
 
 static const struct backend *open_library(const char *path, struct err *e)
 {
@@ -32,52 +32,47 @@ static const struct backend *open_library(const char *path, struct err *e)
 }
 
 /* The library's path, if it is there: next to the executable or in a folder above it. */
-static bool find_library(const char *file, char path[PATH_MAX + 64])
+static bool find_library(const char *file, char path[PATH_MAX + FILE_BYTES])
 {
     char dir[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
     dir[n > 0 ? n : 0] = 0;
     for (int up = 0; up < FOLDERS && strrchr(dir, '/'); up++) {
         *strrchr(dir, '/') = 0;
-        snprintf(path, PATH_MAX + 64, "%s/%s", dir, file);
+        snprintf(path, PATH_MAX + FILE_BYTES, "%s/%s", dir, file);
         if (access(path, R_OK) == 0)
             return true;
     }
     return false;
 }
 
-static const struct library { const char *name, *file; } libraries[] = {
-    { "cuda", "libopenautoglm_cuda.so" },
-    { "cusim", "libopenautoglm_cusim.so" },
-    { "cusim-checked", "libopenautoglm_cusim_checked.so" },
-};
-
-static const struct library *library_of(const char *name)
+/* libopenautoglm_<name>.so, '-' as '_'; -1: a library is never called so. */
+static int file_of(const char *name, char file[FILE_BYTES])
 {
-    for (size_t i = 0; i < sizeof libraries / sizeof *libraries; i++)
-        if (strcmp(name, libraries[i].name) == 0)
-            return &libraries[i];
-    return NULL;
+    size_t n = strlen(name);
+    if (n == 0 || n > NAME_BYTES || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") < n)
+        return -1;
+    snprintf(file, FILE_BYTES, "libopenautoglm_%s.so", name);
+    for (char *p = file; *p; p++)
+        if (*p == '-')
+            *p = '_';
+    return 0;
 }
 
 bool plugin_built(const char *name)
 {
-    char path[PATH_MAX + 64];
-    const struct library *l = library_of(name);
-    return l && find_library(l->file, path);
+    char file[FILE_BYTES], path[PATH_MAX + FILE_BYTES];
+    return file_of(name, file) == 0 && find_library(file, path);
 }
 
 const struct backend *plugin_load(const char *name, struct err *e)
 {
-    char path[PATH_MAX + 64];
-    const struct library *l = library_of(name);
-    if (!l) {
-        err_set(e, "there is no device '%s'", name);
-        return NULL;
-    }
-    if (!find_library(l->file, path)) {
-        err_set(e, "%s was not built: `make %s` makes it", l->file, l->name);
-        return NULL;
-    }
-    return open_library(path, e);
+    char file[FILE_BYTES], path[PATH_MAX + FILE_BYTES];
+    if (file_of(name, file) == 0 && find_library(file, path))
+        return open_library(path, e);
+    if (strcmp(name, "cuda") == 0)
+        err_set(e, "%s was not built: `make cuda` makes it", file);
+    else
+        err_set(e, "there is no such device; choose auto, cpu, ref or cuda");
+    return NULL;
 }

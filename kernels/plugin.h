@@ -8,7 +8,8 @@
 
 bool plugin_built(const char *name);    /* its library is there */
 
-/* "cuda": for GPUs; "cusim", "cusim-checked": its emulation. NULL and e: why not. Stays loaded. */
+/* "cuda" is the backend for GPUs; whoever builds another library finds it under its name. NULL and e: why not. It stays
+ * loaded. */
 const struct backend *plugin_load(const char *name, struct err *e);
 
 #endif

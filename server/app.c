@@ -14,24 +14,24 @@ void app_init(struct app *a, const struct config *cfg)
 {
     memset(a, 0, sizeof *a);
     a->cfg = cfg;
-    a->max_inflight = (int)(cfg->max_num_seqs + cfg->max_queue);
+    a->max_inflight = cfg->engine.max_num_seqs + cfg->engine.max_queue;
     a->created = time(NULL);
     a->started = clock_seconds();
     a->loaded_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    a->input_free = cfg->input_threads > 0 ? (int)cfg->input_threads : cores > 0 ? (int)cores : 1;
+    a->input_free = cfg->input_threads > 0 ? cfg->input_threads : cores > 0 ? (int)cores : 1;
     pace_init(&a->pace);
     pthread_mutex_init(&a->input_lock, NULL);
     pthread_cond_init(&a->input_cond, NULL);
     pthread_mutex_init(&a->reply_lock, NULL);
-    budget_init(&a->json, fields_room((size_t)cfg->max_body_bytes));
+    budget_init(&a->json, fields_room(cfg->max_body_bytes));
     a->short_json.size = APP_SHORT_JSON;
-    a->answers.size = (size_t)cfg->max_body_total;
+    a->answers.size = cfg->max_body_total;
 }
 
 size_t app_bytes(const struct config *cfg)
 {
-    return fields_room((size_t)cfg->max_body_bytes) + APP_SHORT_JSON + 2 * (size_t)cfg->max_body_total;
+    return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total;
 }
 
 void app_free(struct app *a)
@@ -126,7 +126,7 @@ int app_retry_after(void *app)
     case APP_LOADING:
         return (int)fmin(fmax(ceil(now - a->started), 1), PACE_LONGEST);
     case APP_READY:
-        return pace_retry_after(&a->pace, now, (int)a->cfg->max_num_seqs);
+        return pace_retry_after(&a->pace, now, a->cfg->engine.max_num_seqs);
     default:
         return 1;
     }

@@ -141,8 +141,8 @@ static int parse_template_fields(struct chat *c, json_t *in, struct err *e)
 
 static int parse(struct app *a, const struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
 {
-    struct message_limits limits = { .max_images = (int)a->cfg->max_images,
-                                     .max_image_bytes = (size_t)a->cfg->max_image_bytes };
+    struct message_limits limits = { .max_images = a->cfg->engine.max_images,
+                                     .max_image_bytes = a->cfg->engine.max_image_bytes };
     q->root = fields_parse(x->body, x->n_body, e);
     if (!q->root)
         return -1;

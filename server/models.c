@@ -112,7 +112,7 @@ void server_info(struct app *a, struct exchange *x)
     write_member(&x->reply, "version", VERSION);
     write_member(&x->reply, "device", info.device);
     buf_printf(&x->reply, ",\"tp_size\":1,\"dp_size\":1,\"max_running_requests\":%d,\"max_queued_requests\":%d}",
-               info.max_num_seqs, (int)a->cfg->max_queue);
+               info.max_num_seqs, a->cfg->engine.max_queue);
 }
 
 void load_get(struct app *a, struct exchange *x)

@@ -152,7 +152,7 @@ size_t routes_begin(void *ctx, struct exchange *x)
     }
     if (!r || r->body == BODY_NONE)
         return 1024;
-    size_t limit = (size_t)a->cfg->max_body_bytes;
+    size_t limit = a->cfg->max_body_bytes;
     return r->body == BODY_SMALL && limit > SMALL_BODY ? SMALL_BODY : limit;
 }
 

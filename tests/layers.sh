@@ -21,7 +21,7 @@ allowed() { # FILE -> an extended pattern of what it may include of ours
     model/families/*) echo "base/|$own|image/|checkpoint/|model/" ;;
     model/*) echo "base/|$own|image/|checkpoint/|model/[a-z_]*\.h" ;;
     selftest/*) echo "base/|$own|image/|checkpoint/|model/[a-z_]*\.h|selftest/" ;;
-    engine/*) echo "base/|$own|image/|model/[a-z_]*\.h|tokenizer/|template/(template|prefill)\.h|selftest/check\.h|engine/" ;;
+    engine/*) echo "base/|$own|config/|image/|model/[a-z_]*\.h|tokenizer/|template/(template|prefill)\.h|selftest/check\.h|engine/" ;;
     server/*) echo 'base/|config/|engine/engine\.h|server/' ;;
     cli/*) echo '[a-z]*/' ;;
     esac

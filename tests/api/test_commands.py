@@ -100,6 +100,7 @@ def test_precedence(tmp_path):
 
 
 def test_default_json_documents_the_defaults():
+    assert run("defaults").stdout == (ROOT / "config/default.json").read_text()
     r = run("plan", "--json", "--config", ROOT / "config" / "default.json")
     assert r.returncode == 0 and json.loads(r.stdout)["max_num_seqs"] == 32, r.stderr
 

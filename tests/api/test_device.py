@@ -77,6 +77,14 @@ def test_no_library(lonely):
     assert json.loads(r.stdout)["device"] == "cpu" and r.stderr == ""
 
 
+@pytest.mark.parametrize("name", ["gpu", "cusim", "cusim-checked", "", "../cuda", "CPU", "x" * 40])
+def test_a_device_that_there_is_not(lonely, name):
+    """The emulation of a GPU is a device where its library lies beside the program, and nowhere else."""
+    r = run(lonely, "plan", "--model", MODEL, "--device", name)
+    assert r.returncode == 2 and len(errors(r)) == 1 and "choose auto, cpu, ref or cuda" in errors(r)[0], r
+    assert "cusim" not in run(lonely, "serve", "--help").stdout + run(lonely, "selftest", "--help").stdout
+
+
 def test_a_library_of_other_sources(lonely):
     shutil.copy("/proc/self/exe", os.path.dirname(lonely) + "/libopenautoglm_cuda.so")
     r = run(lonely, "plan", "--model", MODEL, "--device", "cuda")

@@ -15,6 +15,7 @@
 #include "model/measure.h"
 #include "model/model.h"
 #include "model/nn.h"
+#include "tests/options.h"
 
 enum { PAGE = 32, SAMPLED_BLOCKS = 2, SCREEN_WIDTH = 1080, SCREEN_HEIGHT = 2400 };
 
@@ -155,7 +156,8 @@ int main(int argc, char **argv)
     hollow = *real;
     hollow.pack = pack_nothing;
     struct model_options opt = { .backend = &hollow, .device = dev };
-    if (weights_option(&(struct engine_options){ .weights = argc > 2 ? argv[2] : NULL }, &opt, &e) < 0)
+    struct engine_config config = CONFIG(c.weights = argc > 2 ? argv[2] : "auto");
+    if (weights_option(&config, &opt, &e) < 0)
         die(e.text);
     check_weights(&opt);
     struct model *m = model_open(argv[1], &opt, &e);

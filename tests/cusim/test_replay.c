@@ -8,6 +8,7 @@
 
 #include "kernels/plugin.h"
 #include "tests/cusim/client.h"
+#include "tests/options.h"
 #include "tests/suite.h"
 
 enum { REQUESTS = 3 };
@@ -74,9 +75,11 @@ static void answer_all(int model, bool no_graphs, bool together, struct answer *
 {
     struct err e = { 0 };
     const char *gpu = getenv("OPENAUTOGLM_TEST_GPU");
-    struct engine_options opt = { .model_dir = models[model].dir, .device = gpu ? "cuda" : models[model].device,
-                                  .no_graphs = no_graphs, .max_num_seqs = REQUESTS + 1, .max_model_len = 256, .no_prefix_cache = true, .weights = models[model].rounded ? "int8" : NULL,
-                                  .activations = models[model].rounded ? "int8" : NULL };
+    bool rounded = models[model].rounded;
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)models[model].dir, c.device = (char *)(gpu ? "cuda" : models[model].device),
+                                                   c.gpu_graphs = !no_graphs, c.max_num_seqs = REQUESTS + 1, c.max_model_len = 256,
+                                                   c.prefix_cache = false, c.weights = rounded ? "int8" : "auto",
+                                                   c.activations = rounded ? "int8" : "auto") };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
     int before = allocations(), launches = graph_launches ? graph_launches() : 0;

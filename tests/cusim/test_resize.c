@@ -7,6 +7,7 @@
 #include "engine/prompt.h"
 #include "kernels/plugin.h"
 #include "tests/cusim/client.h"
+#include "tests/options.h"
 #include "tests/suite.h"
 
 enum { ANSWER = 4 };
@@ -40,8 +41,8 @@ static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)    /*
 static struct answer answer(int i, bool on_device)
 {
     struct err e = { 0 };
-    struct engine_options opt = { .model_dir = cases[i].dir, .device = device(), .max_num_seqs = 1, .max_model_len = 512, .max_pixels = 12544,
-                                  .device_resize = on_device };
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)cases[i].dir, c.device = (char *)device(), c.max_num_seqs = 1,
+                                                   c.max_model_len = 512, c.max_pixels = 12544, c.device_resize = on_device) };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
     struct prompt *p = prompt_of(g, cases[i].w, cases[i].h, false);
@@ -72,7 +73,8 @@ START_TEST(another_shape)
 {
     static const int shape[2][2] = { { 50, 51 }, { 51, 50 } };
     struct err e = { 0 };
-    struct engine_options opt = { .model_dir = cases[0].dir, .device = device(), .max_num_seqs = 1, .max_model_len = 512, .device_resize = true };
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)cases[0].dir, c.device = (char *)device(), c.max_num_seqs = 1,
+                                                   c.max_model_len = 512, c.device_resize = true) };
     struct engine *g = engine_open(&opt, &e);
     struct prompt *p[2];
     ck_assert_msg(g != NULL, "%s", e.text);

@@ -8,6 +8,7 @@
 
 #include "kernels/plugin.h"
 #include "tests/cusim/client.h"
+#include "tests/options.h"
 #include "tests/suite.h"
 
 enum { STREAMS = 8, TAKEN = 2, ANSWER = 28, CONTEXT = 256 };   /* TAKEN: more streams, which are cancelled */
@@ -59,8 +60,9 @@ static struct request *submit(struct engine *g, struct prompt *prompt, int numbe
 static struct engine *open_engine(const char *device, int seqs, size_t kv_bytes)
 {
     struct err e = { 0 };
-    struct engine_options opt = { .model_dir = model, .device = device, .max_num_seqs = seqs, .max_model_len = CONTEXT,
-                                  .max_batched_tokens = 64, .kv_bytes = kv_bytes, .no_prefix_cache = seqs == 1 };
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)model, c.device = (char *)device, c.max_num_seqs = seqs,
+                                                   c.max_model_len = CONTEXT, c.max_batched_tokens = 64, c.kv_bytes = kv_bytes,
+                                                   c.prefix_cache = seqs != 1) };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
     return g;
@@ -81,7 +83,8 @@ static void ask_alone(void)
 START_TEST(streams)
 {
     struct engine_plan plan;
-    struct engine_options one = { .model_dir = model, .device = "cusim-checked", .max_num_seqs = 1, .max_model_len = CONTEXT };
+    struct engine_options one = { .config = CONFIG(c.model = (char *)model, c.device = "cusim-checked", c.max_num_seqs = 1,
+                                                   c.max_model_len = CONTEXT) };
     struct err e = { 0 };
     ck_assert_msg(engine_plan(&one, &plan, &e) == 0, "%s", e.text);
     set_order(orders[_i].seed, orders[_i].preempt);

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "engine/engine.h"
 #include "image/image.h"
+#include "tests/options.h"
 #include "tests/slow.h"
 #include "tests/suite.h"
 
@@ -29,15 +30,20 @@ static const char *model_dir(void)
     return dir ? dir : "models/open-autoglm-v1";
 }
 
-static struct engine *open_engine(struct engine_options opt)
+static struct engine *open_with(struct engine_options opt)
 {
     struct err e = { 0 };
-    opt.model_dir = model_dir();
-    opt.device = opt.device ? opt.device : "cpu";
-    opt.threads = 2;
+    opt.config.model = (char *)model_dir();
+    opt.config.device = "cpu";
+    opt.config.threads = 2;
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
     return g;
+}
+
+static struct engine *open_engine(struct engine_config c)
+{
+    return open_with((struct engine_options){ .config = c });
 }
 
 /* A screenshot of its own for every number: coloured blocks on a coloured ground. */
@@ -141,7 +147,7 @@ static struct answer alone[BATCH];     /* each in an engine that runs nothing el
 
 static void ask_alone(void)
 {
-    struct engine *g = open_engine((struct engine_options){ .no_prefix_cache = true, .max_num_seqs = 1 });
+    struct engine *g = open_engine(CONFIG(c.prefix_cache = false, c.max_num_seqs = 1));
     for (int i = 0; i < BATCH; i++)
         alone[i] = collect(submit(g, i));
     engine_close(g);
@@ -155,7 +161,7 @@ static void forget_alone(void)
 
 START_TEST(in_a_large_batch)
 {
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = BATCH, .max_batched_tokens = 200 });
+    struct engine *g = open_engine(CONFIG(c.max_num_seqs = BATCH, c.max_batched_tokens = 200));
     struct request *r[BATCH];
     for (int i = 0; i < BATCH; i++)
         r[i] = submit(g, i);
@@ -177,12 +183,12 @@ START_TEST(in_a_batch_quantised)
     static const char *const weights[] = { "int8", "int4", "fp8" };
     struct answer one[8];
     struct request *r[8];
-    struct engine *g = open_engine((struct engine_options){ .no_prefix_cache = true, .max_num_seqs = 1, .weights = weights[_i] });
+    struct engine *g = open_engine(CONFIG(c.prefix_cache = false, c.max_num_seqs = 1, c.weights = (char *)weights[_i]));
     for (int i = 0; i < 8; i++)
         one[i] = collect(submit(g, i));
     engine_close(g);
     ck_assert_msg(memcmp(one[0].lp, alone[0].lp, sizeof one[0].lp) != 0, "%s weights were not quantised", weights[_i]);
-    g = open_engine((struct engine_options){ .max_num_seqs = 8, .max_batched_tokens = 150, .weights = weights[_i] });
+    g = open_engine(CONFIG(c.max_num_seqs = 8, c.max_batched_tokens = 150, c.weights = (char *)weights[_i]));
     for (int i = 0; i < 8; i++)
         r[i] = submit(g, i);
     for (int i = 0; i < 8; i++) {
@@ -199,7 +205,7 @@ END_TEST
  * occasion, because no pause is short enough. */
 START_TEST(while_images_are_encoded)
 {
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 8, .max_pause = 1e-6, .no_prefix_cache = true });
+    struct engine *g = open_engine(CONFIG(c.max_num_seqs = 8, c.max_pause = 1e-6, c.prefix_cache = false));
     struct request *r[8];
     for (int i = 0; i < 8; i++)
         r[i] = submit(g, i);
@@ -217,7 +223,7 @@ END_TEST
 
 START_TEST(after_a_cache_hit)
 {
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 4 });
+    struct engine *g = open_engine(CONFIG(c.max_num_seqs = 4));
     for (int round = 0; round < 2; round++)
         for (int i = 0; i < 8; i++) {
             struct answer a = collect(submit(g, i));
@@ -237,12 +243,10 @@ START_TEST(after_being_put_back)
 {
     /* Room for 256 tokens: of four prompts of about 60 tokens with answers of 24, not all can stay. */
     struct engine_plan plan;
-    struct engine_options opt = { .max_num_seqs = 8, .max_model_len = 256 };
-    opt.model_dir = model_dir();
-    opt.device = "cpu";
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)model_dir(), c.device = "cpu", c.max_num_seqs = 8, c.max_model_len = 256) };
     ck_assert_int_eq(engine_plan(&opt, &plan, NULL), 0);
-    opt.kv_bytes = plan.kv / (size_t)plan.kv_tokens * 256;
-    struct engine *g = open_engine(opt);
+    opt.config.kv_bytes = plan.kv / (size_t)plan.kv_tokens * 256;
+    struct engine *g = open_with(opt);
     struct request *r[8];
     for (int i = 0; i < 8; i++)
         r[i] = submit(g, i);
@@ -265,8 +269,8 @@ START_TEST(memory_that_is_not_there_is_told_with_503)
 {
     static _Atomic size_t left;
     atomic_store(&left, (size_t)64 << 30);
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 8, .free_memory = counted_free,
-                                                            .free_memory_arg = &left, .memory_bytes = (size_t)8 << 30 });
+    struct engine *g = open_with((struct engine_options){ .config = CONFIG(c.max_num_seqs = 8, c.memory_bytes = (size_t)8 << 30),
+                                                          .free_memory = counted_free, .free_memory_arg = &left });
     atomic_store(&left, 0);
     struct request *r = submit(g, 0);
     struct event ev = { 0 };
@@ -303,7 +307,7 @@ START_TEST(answers_that_nobody_takes_are_counted)
 {
     struct tally answers = { .size = 20000 };
     atomic_int ends = 0;
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 2, .answers = &answers });
+    struct engine *g = open_with((struct engine_options){ .config = CONFIG(c.max_num_seqs = 2), .answers = &answers });
     struct event ev;
     struct err e = { 0 };
     struct params p = make_params(g, 0);
@@ -344,7 +348,7 @@ END_TEST
 
 START_TEST(same_seed_same_text_other_seed_other_text)
 {
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 4 });
+    struct engine *g = open_engine(CONFIG(c.max_num_seqs = 4));
     struct err e;
     char *text[3];
     for (int i = 0; i < 3; i++) {
@@ -364,7 +368,7 @@ END_TEST
 
 START_TEST(stop_string_and_length_end_an_answer)
 {
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 2 });
+    struct engine *g = open_engine(CONFIG(c.max_num_seqs = 2));
     struct err e;
     struct params p = make_params(g, 0);
     p.frequency_penalty = 0;
@@ -390,7 +394,7 @@ END_TEST
 
 START_TEST(a_cancelled_request_frees_its_place)
 {
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 1 });
+    struct engine *g = open_engine(CONFIG(c.max_num_seqs = 1));
     struct params p = make_params(g, 0);
     struct err e;
     p.max_tokens = 0;                           /* the whole context */
@@ -415,7 +419,7 @@ END_TEST
 
 START_TEST(bad_input_is_told)
 {
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 1, .max_queue = 1, .max_model_len = 256 });
+    struct engine *g = open_engine(CONFIG(c.max_num_seqs = 1, c.max_queue = 1, c.max_model_len = 256));
     struct err e = { 0 };
     struct chat_image img = { .data = "not an image", .n = 12, .field = "messages[0].content[0].image_url" };
     json_t *messages = json_pack("[{s:s, s:[{s:s}]}]", "role", "user", "content", "type", "image");
@@ -446,7 +450,7 @@ END_TEST
 START_TEST(a_message_may_name_the_image_token)
 {
     for (int trust = 0; trust < 2; trust++) {
-        struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 1, .max_model_len = 256, .trust_special_tokens = trust });
+        struct engine *g = open_engine(CONFIG(c.max_num_seqs = 1, c.max_model_len = 256, c.trust_special_tokens = trust));
         struct err e = { 0 };
         json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "look <|image|>");
         struct chat chat = { .messages = messages };
@@ -462,7 +466,7 @@ END_TEST
 
 START_TEST(a_full_queue_is_told_with_429)
 {
-    struct engine *g = open_engine((struct engine_options){ .max_num_seqs = 1, .max_queue = 2 });
+    struct engine *g = open_engine(CONFIG(c.max_num_seqs = 1, c.max_queue = 2));
     struct request *r[64];
     struct err e = { 0 };
     int n = 0;

@@ -4,6 +4,7 @@
 #include "engine/plan.h"
 #include "engine/room.h"
 #include "kernels/machine.h"
+#include "tests/options.h"
 #include "tests/suite.h"
 
 enum { USUAL = 8192, SEQS = 32 };
@@ -17,11 +18,11 @@ static struct model *open_dry(const char *dir)
     return m;
 }
 
-static struct engine_plan plan_of_free(const struct model *m, struct engine_options opt, size_t memory, size_t free)
+static struct engine_plan plan_of_free(const struct model *m, struct engine_config c, size_t memory, size_t free)
 {
     struct setup s;
     struct err e;
-    opt.model_dir = "m";
+    struct engine_options opt = { .config = c };
     struct memory has = { .host = memory, .device = memory, .free = free };
     ck_assert_msg(setup_make(&s, &opt, m, &has, &e) == 0, "%s", e.text);
     const struct engine_plan *p = &s.plan;
@@ -30,15 +31,15 @@ static struct engine_plan plan_of_free(const struct model *m, struct engine_opti
     return s.plan;
 }
 
-static struct engine_plan plan_of(const struct model *m, struct engine_options opt, size_t memory)
+static struct engine_plan plan_of(const struct model *m, struct engine_config c, size_t memory)
 {
-    return plan_of_free(m, opt, memory, 0);
+    return plan_of_free(m, c, memory, 0);
 }
 
 /* What is left shrinks: the caches with it, then the context, and only then it does not fit. */
 START_TEST(test_less_and_less)
 {
-    static const struct engine_options usual = { .max_image_pixels = 4096 * 4096, .max_images = SEQS };
+    struct engine_config usual = CONFIG(c.max_image_pixels = 4096 * 4096, c.max_images = SEQS);
     struct model *m = open_dry("tests/model/phone/glm4v");
     struct engine_plan rich = plan_of(m, usual, (size_t)64 << 30), last = rich;
     ck_assert(rich.fits);
@@ -69,13 +70,13 @@ END_TEST
 START_TEST(test_asked_for)
 {
     struct model *m = open_dry("tests/model/phone/glm4v");
-    struct engine_plan p = plan_of(m, (struct engine_options){ .max_model_len = 4096, .max_num_seqs = 3 }, (size_t)8 << 30);
+    struct engine_plan p = plan_of(m, CONFIG(c.max_model_len = 4096, c.max_num_seqs = 3), (size_t)8 << 30);
     ck_assert_int_eq(p.kv_tokens, 3 * 4096);
-    p = plan_of(m, (struct engine_options){ .max_model_len = 4096, .max_num_seqs = 3, .kv_bytes = (size_t)1 << 30 }, (size_t)8 << 30);
+    p = plan_of(m, CONFIG(c.max_model_len = 4096, c.max_num_seqs = 3, c.kv_bytes = (size_t)1 << 30), (size_t)8 << 30);
     ck_assert_int_eq(p.kv_tokens, 3 * 4096);        /* nobody could use more */
-    p = plan_of(m, (struct engine_options){ .max_model_len = 8192 }, (size_t)100 << 20);
+    p = plan_of(m, CONFIG(c.max_model_len = 8192), (size_t)100 << 20);
     ck_assert(!p.fits && p.kv_tokens == 8192);
-    p = plan_of(m, (struct engine_options){ .kv_bytes = p.kv / 4 }, (size_t)8 << 30);
+    p = plan_of(m, CONFIG(c.kv_bytes = p.kv / 4), (size_t)8 << 30);
     ck_assert_int_eq(p.max_model_len, 2048);
     model_close(m);
 }
@@ -88,13 +89,13 @@ START_TEST(test_free)
     enum { GIB = 1 << 30 };
     struct model *m = open_dry("tests/model/phone/glm4v");
     size_t all = (size_t)64 * GIB;
-    struct engine_plan idle = plan_of_free(m, (struct engine_options){ 0 }, all, all), last = idle;
+    struct engine_plan idle = plan_of_free(m, CONFIG(), all, all), last = idle;
     ck_assert_uint_eq(idle.kv_floor, idle.kv / (size_t)idle.kv_tokens * (size_t)m->context);
     ck_assert_int_eq(idle.kv_floor_tokens, m->context);
     ck_assert_uint_eq(idle.floor, idle.total - idle.kv + idle.kv_floor);
     int smaller = 0;
     for (size_t free = all; free > 0; free -= GIB / 16) {
-        struct engine_plan p = plan_of_free(m, (struct engine_options){ 0 }, all, free);
+        struct engine_plan p = plan_of_free(m, CONFIG(), all, free);
         ck_assert_uint_le(p.available, free);
         ck_assert_uint_le(p.kv, last.kv);
         if (p.fits && p.max_model_len == m->context)
@@ -103,8 +104,8 @@ START_TEST(test_free)
         last = p;
     }
     ck_assert_int_gt(smaller, 2);
-    ck_assert(!plan_of_free(m, (struct engine_options){ 0 }, all, GIB / 64).fits);
-    struct engine_plan told = plan_of_free(m, (struct engine_options){ .memory_bytes = all }, all, GIB / 64);
+    ck_assert(!plan_of_free(m, CONFIG(), all, GIB / 64).fits);
+    struct engine_plan told = plan_of_free(m, CONFIG(c.memory_bytes = all), all, GIB / 64);
     ck_assert(told.fits);
     ck_assert_uint_eq(told.kv, idle.kv);
     model_close(m);
@@ -147,7 +148,7 @@ START_TEST(test_uploads)
     };
     struct model *m = open_dry("tests/model/phone/glm4v");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct engine_options opt = { .max_image_pixels = cases[i].pixels, .max_image_side = cases[i].side, .max_model_len = 512 };
+        struct engine_config opt = CONFIG(c.max_image_pixels = cases[i].pixels, c.max_image_side = cases[i].side, c.max_model_len = 512);
         struct engine_plan p = plan_of(m, opt, cases[i].memory);
         ck_assert_msg(p.max_image_pixels == cases[i].want, "case %zu: %lld", i, (long long)p.max_image_pixels);
         ck_assert_uint_ge(p.image_peak, (size_t)p.max_image_pixels * IMAGE_BYTES_PER_PIXEL);

@@ -39,8 +39,8 @@ static void start(char *option, ...)
     atomic_store(&fake_cancelled, 0);
     app_init(&app, &cfg);
     struct http_options opt = {
-        .host = "127.0.0.1", .port = 0, .max_connections = (int)cfg.max_connections, .idle_timeout = cfg.idle_timeout,
-        .read_timeout = cfg.read_timeout, .write_timeout = cfg.write_timeout, .max_body_total = (size_t)cfg.max_body_total,
+        .host = "127.0.0.1", .port = 0, .max_connections = cfg.max_connections, .idle_timeout = cfg.idle_timeout,
+        .read_timeout = cfg.read_timeout, .write_timeout = cfg.write_timeout, .max_body_total = cfg.max_body_total,
         .answers = &app.answers, .retry_after = app_retry_after,
         .ctx = &app, .begin = routes_begin, .handle = routes_handle, .done = routes_done,
     };
