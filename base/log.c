@@ -206,5 +206,8 @@ void log_stop(double seconds)
     long nanoseconds = until.tv_nsec + (long)((seconds - (double)(time_t)seconds) * 1e9);
     until.tv_sec += (time_t)seconds + nanoseconds / 1000000000;
     until.tv_nsec = nanoseconds % 1000000000;
-    set_way(pthread_timedjoin_np(out.writer, NULL, &until) == 0 ? WAY_DIRECT : WAY_CLOSED);
+    bool ended = pthread_timedjoin_np(out.writer, NULL, &until) == 0;
+    if (!ended)
+        pthread_detach(out.writer);
+    set_way(ended ? WAY_DIRECT : WAY_CLOSED);
 }

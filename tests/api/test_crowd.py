@@ -131,8 +131,8 @@ def test_full_queue_is_429(start):
 
 def test_streams_that_nobody_reads_hold_no_place(start):
     """As many as there are places; their texts wait until they are read."""
-    s = start("--max-num-seqs", "4", "--max-queue", "4")
-    unread, tokens = [], 800                         # a megabyte, far more than the kernel keeps
+    s = start("--max-num-seqs", "4", "--max-queue", "4", "--write-timeout", "3600")
+    unread, tokens = [], 400                         # half a megabyte, far more than the kernel keeps
     for i in range(8):
         c = socket.socket()
         c.settimeout(PATIENCE)
