@@ -1,6 +1,6 @@
 #!/bin/sh
-# tests/layers.sh - checks who includes whom (CONTRIBUTING.md, "Who may include whom") and that third-party headers stay where
-# they belong. Prints every include that breaks a rule; exit 1 if there is one.
+# tests/layers.sh - checks who includes whom (CONTRIBUTING.md, "Who may include whom") and that third-party headers stay
+# where they belong. Prints every include that breaks a rule; exit 1 if there is one.
 set -u
 cd "$(dirname "$0")/.."
 

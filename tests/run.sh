@@ -1,7 +1,7 @@
 #!/bin/sh
-# tests/run.sh [--api] PROGRAM... - runs the C test programs (Check prints "NN%: Checks: n, Failures: n, Errors: n") and,
-# with --api, pytest on tests/api; adds the counts up and ends in a line that says them.
-# TEST_SLOW=1 says that this is a sanitizer build: everything is given ten times as long.
+# tests/run.sh [--api] PROGRAM... - runs the C test programs (Check prints "NN%: Checks: n, Failures: n, Errors: n")
+# and, with --api, pytest on tests/api; adds the counts up and ends in a line that says them. TEST_SLOW=1 says that this
+# is a sanitizer build: everything is given ten times as long.
 set -u
 slower=1
 [ -z "${TEST_SLOW:-}" ] || slower=10

@@ -23,8 +23,8 @@ test-api: $O/openautoglm $(VENV)/tests ## the tests of the HTTP API alone, with 
 
 # The sanitizers' own memmem() looks at the whole text before each search: finding all of many matches takes minutes.
 asan-test: ## every test under AddressSanitizer and UndefinedBehaviorSanitizer
-	@ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:intercept_memmem=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-		$(MAKE) $(ASAN) TEST_SLOW=1 test
+	@ASAN_OPTIONS=detect_leaks=1:allocator_may_return_null=1:intercept_memmem=0 \
+		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 $(MAKE) $(ASAN) TEST_SLOW=1 test
 
 tsan-test: ## every test under ThreadSanitizer
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:intercept_memmem=0 $(MAKE) $(TSAN) TEST_SLOW=1 test
@@ -39,11 +39,16 @@ ifndef SAN
 test test-api: $O/tests/alloc/fail_alloc.so
 endif
 
-alloc-test: $O/openautoglm $O/tests/alloc/fail_alloc.so $(VENV)/tests ## requests while memory is refused: each n-th allocation up to 400, once and repeatedly
-	@ALLOC_TEST_TO=400 OPENAUTOGLM_BIN=$(abspath $O/openautoglm) $(PYTEST) -q -s -p no:cacheprovider tests/api/test_memory.py
+alloc-test: $O/openautoglm $O/tests/alloc/fail_alloc.so $(VENV)/tests
+alloc-test: ## requests while memory is refused: each n-th allocation up to 400, once and repeatedly
+	@ALLOC_TEST_TO=400 OPENAUTOGLM_BIN=$(abspath $O/openautoglm) \
+		$(PYTEST) -q -s -p no:cacheprovider tests/api/test_memory.py
 
 layers: ## who may include whom
 	@tests/layers.sh
+
+format: ## how long lines are, white space at their ends, tabs
+	@tests/format.sh
 
 bench: $O/tests/bench/ops_bench ## speed of the kernels as shares of this machine's peaks
 	$O/tests/bench/ops_bench
@@ -68,7 +73,7 @@ train: $(VENV)/training ## train the native model: MINUTES=120
 eval: all $(VENV)/tests ## ask the server about fresh screens: SCREENS=500 SEED=1
 	@PYTHONPATH=python $(PYTHON) -m openautoglm.evaluate --serve build/openautoglm --screens $(SCREENS) --seed $(SEED)
 
-.PHONY: test test-c test-api alloc-test asan-test tsan-test layers bench venv train eval
+.PHONY: test test-c test-api alloc-test asan-test tsan-test layers format bench venv train eval
 
 # The 16-lane loops on 8 lanes pass vectors by value: no business of the ABI, they are inlined.
 $O/tests/kernels/test_ops: CFLAGS += -Wno-psabi

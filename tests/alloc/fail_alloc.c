@@ -1,5 +1,5 @@
-/* tests/alloc/fail_alloc.c - a library to be loaded in front of the C library (LD_PRELOAD): memory that is refused when a
- * test says so, while the program runs.
+/* tests/alloc/fail_alloc.c - a library to be loaded in front of the C library (LD_PRELOAD): memory that is refused when
+ * a test says so, while the program runs.
  *
  * FAIL_ALLOC names a file of at least 32 bytes, four numbers of 64 bits that the test writes and reads as it runs:
  *
@@ -8,8 +8,8 @@
  *     asked     requests counted since the test has set this to 0
  *     refused   likewise, those that were refused
  *
- * A request is what takes memory: malloc() and its kin, mmap() of what is no file, and pthread_create(). The counters are
- * one for all threads. */
+ * A request is what takes memory: malloc() and its kin, mmap() of what is no file, and pthread_create(). The counters
+ * are one for all threads. */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -34,7 +34,8 @@ def png(number, size=(144, 288)):
     draw = ImageDraw.Draw(im)
     for i in range(5):
         y = 20 + 50 * i
-        draw.rectangle([10 + 3 * (number % 7), y, 60 + 11 * (number % 8), y + 30], fill=(255, (60 * i + number) % 256, 40 * i))
+        draw.rectangle([10 + 3 * (number % 7), y, 60 + 11 * (number % 8), y + 30],
+                       fill=(255, (60 * i + number) % 256, 40 * i))
     out = io.BytesIO()
     im.save(out, "PNG")
     return out.getvalue()
@@ -60,7 +61,8 @@ class Server:
         self.lines = []
         self.process = subprocess.Popen(
             [BIN, "serve", "--model", str(MODEL), "--port", "0", *options],
-            cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=preexec_fn)
+            cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            preexec_fn=preexec_fn)
         self.port = None
         for line in self.process.stderr:
             self.lines.append(line)
@@ -96,7 +98,8 @@ class Server:
         return self.request("GET", path, headers=headers)
 
     def post(self, path, body, **headers):
-        status, head, data = self.request("POST", path, json.dumps(body), {"Content-Type": "application/json", **headers})
+        status, head, data = self.request("POST", path, json.dumps(body),
+                                          {"Content-Type": "application/json", **headers})
         return status, json.loads(data)
 
     def metrics(self):
@@ -115,7 +118,8 @@ class Server:
             time.sleep(0.05)
 
     def client(self, **kw):
-        return openai.OpenAI(base_url=self.url + "/v1", api_key=kw.pop("api_key", "EMPTY"), max_retries=0, timeout=PATIENCE, **kw)
+        return openai.OpenAI(base_url=self.url + "/v1", api_key=kw.pop("api_key", "EMPTY"), max_retries=0,
+                             timeout=PATIENCE, **kw)
 
     def stop(self, sig=signal.SIGTERM):
         if self.process.poll() is None:

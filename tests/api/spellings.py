@@ -2,8 +2,8 @@
 
     python tests/api/spellings.py          asks transformers whether it agrees, for every case and spelling
 
-Each spelling changes the configuration and the tensors (name -> array of uint16, the bits of bfloat16) where they lie and
-says whether it had anything to change.
+Each spelling changes the configuration and the tensors (name -> array of uint16, the bits of bfloat16) where they lie
+and says whether it had anything to change.
 """
 import copy
 import json
@@ -25,7 +25,8 @@ def as_float(bits):
 
 def write_tensors(path, tensors, kind):
     """kind: BF16, F16, F32"""
-    arrays = {k: t if kind == "BF16" else as_float(t).astype(np.float16 if kind == "F16" else np.float32) for k, t in tensors.items()}
+    arrays = {k: t if kind == "BF16" else as_float(t).astype(np.float16 if kind == "F16" else np.float32) for k,
+              t in tensors.items()}
     header, at = {}, 0
     for name, a in arrays.items():
         header[name] = {"dtype": kind, "shape": list(a.shape), "data_offsets": [at, at + a.nbytes]}
@@ -43,7 +44,8 @@ def write_shards(folder, tensors, kind, n=3):
         write_tensors(folder / file, {k: tensors[k] for k in names[i::n]}, kind)
         where |= dict.fromkeys(names[i::n], file)
     (folder / "model.safetensors").unlink(missing_ok=True)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 0}, "weight_map": where}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 0},
+                                                                     "weight_map": where}))
 
 
 def text_of(config):
@@ -61,7 +63,8 @@ def rope_at_the_top(config, tensors):
             text[key] = rope.pop(key)
     kind = rope.pop("rope_type")
     if kind != "default" or rope:
-        text["rope_scaling"] = {"type": "mrope" if "mrope_section" in rope and config["model_type"].startswith("qwen2") else kind, **rope}
+        text["rope_scaling"] = {"type": "mrope" if "mrope_section" in rope and config["model_type"].startswith("qwen2")
+                                else kind, **rope}
     return True
 
 
@@ -101,8 +104,10 @@ def old_dtype(config, tensors):
 def no_defaults(config, tensors):
     """Fields that have the value of the class left out"""
     for part in config, config.get("text_config", {}), config.get("vision_config", {}):
-        for key, value in {"spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3, "hidden_act": "silu", "attention_dropout": 0.0,
-                           "use_cache": True, "initializer_range": 0.02, "use_sliding_window": False, "tie_word_embeddings": False}.items():
+        for key, value in {"spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3, "hidden_act": "silu",
+                           "attention_dropout": 0.0,
+                           "use_cache": True, "initializer_range": 0.02, "use_sliding_window": False,
+                           "tie_word_embeddings": False}.items():
             if part.get(key) == value and not (key == "hidden_act" and part is config.get("vision_config")):
                 part.pop(key)
     return True
@@ -110,16 +115,19 @@ def no_defaults(config, tensors):
 
 def head_beside_tied(config, tensors):
     """tie_word_embeddings, and the head in the file all the same"""
-    if not (config.get("tie_word_embeddings") or text_of(config).get("tie_word_embeddings")) or "lm_head.weight" in tensors:
+    if (not (config.get("tie_word_embeddings") or text_of(config).get("tie_word_embeddings")) or
+        "lm_head.weight" in tensors):
         return False
     tensors["lm_head.weight"] = next(t for k, t in tensors.items() if k.endswith("embed_tokens.weight"))
     return True
 
 
 def head_alone(config, tensors):
-    """tie_word_embeddings, and the head in the file instead of the embedding: what safetensors.torch.save_model() leaves of the two"""
+    """tie_word_embeddings, and the head in the file instead of the embedding: what safetensors.torch.save_model()
+    leaves of the two"""
     names = [k for k in tensors if k.endswith("embed_tokens.weight")]
-    if not (config.get("tie_word_embeddings") or text_of(config).get("tie_word_embeddings")) or "lm_head.weight" in tensors:
+    if (not (config.get("tie_word_embeddings") or text_of(config).get("tie_word_embeddings")) or
+        "lm_head.weight" in tensors):
         return False
     tensors["lm_head.weight"] = tensors.pop(names[0])
     return True
@@ -131,7 +139,8 @@ def buffers(config, tensors):
     return True
 
 
-SPELLINGS = [rope_at_the_top, flat, flat_and_old, other_names, old_dtype, no_defaults, head_beside_tied, head_alone, buffers]
+SPELLINGS = [rope_at_the_top, flat, flat_and_old, other_names, old_dtype, no_defaults, head_beside_tied, head_alone,
+             buffers]
 
 
 def spell(case, spelling):
@@ -139,7 +148,8 @@ def spell(case, spelling):
     config = json.loads((case / "config.json").read_text())
     tensors = read_tensors(case / "model.safetensors")
     changed = copy.deepcopy(config)
-    return (changed, tensors) if spelling(changed, tensors) and (changed != config or spelling in (other_names, head_beside_tied, head_alone, buffers)) else None
+    return (changed, tensors) if spelling(changed, tensors) and (changed != config or spelling in (other_names,
+        head_beside_tied, head_alone, buffers)) else None
 
 
 def main():
@@ -168,7 +178,8 @@ def main():
                     (tmp / "config.json").write_text(json.dumps(spelled[0]))
                     write_tensors(tmp / "model.safetensors", spelled[1], "BF16")
                 try:
-                    model, info = model_class.from_pretrained(tmp, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+                    model, info = model_class.from_pretrained(tmp, dtype=torch.float32, attn_implementation="eager",
+                                                              output_loading_info=True)
                     with torch.no_grad():
                         out = model(input_ids=ids).logits
                     said = "missing " + str(info["missing_keys"]) if info["missing_keys"] else ""

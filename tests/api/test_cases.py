@@ -74,4 +74,5 @@ def test_case(server, path):
     assert isinstance(error["code"], str) and error["code"] == case["error"].get("code", error["code"]), error
     assert case.get("message", "") in error["message"]
     if error["param"]:
-        assert error["param"] in error["message"] or error["code"] in ("model_not_found", "context_length_exceeded"), error
+        assert error["param"] in error["message"] or error["code"] in ("model_not_found",
+                                                                       "context_length_exceeded"), error

@@ -11,7 +11,8 @@ TEXT = [{"role": "user", "content": "What is on the screen?"}]
 
 
 def create(client, messages=TEXT, **kw):
-    return client.chat.completions.create(model="open-autoglm-v1", messages=messages, **{"temperature": 0, "max_tokens": 12, **kw})
+    return client.chat.completions.create(model="open-autoglm-v1", messages=messages,
+                                          **{"temperature": 0, "max_tokens": 12, **kw})
 
 
 def text_of(stream):
@@ -20,7 +21,8 @@ def text_of(stream):
 
 def test_answer(client):
     r = create(client, ask("Tap the button", 1))
-    assert r.object == "chat.completion" and r.id.startswith("chatcmpl-") and r.model == "open-autoglm-v1" and r.created > 1.6e9
+    assert (r.object == "chat.completion" and r.id.startswith("chatcmpl-") and r.model == "open-autoglm-v1" and
+            r.created > 1.6e9)
     (choice,) = r.choices
     assert choice.index == 0 and choice.message.role == "assistant" and choice.message.content
     assert choice.finish_reason in ("stop", "length") and choice.logprobs is None and choice.message.tool_calls is None
@@ -33,10 +35,12 @@ def test_stream_equals_answer(client):
     whole = create(client, ask("Tap the button", 2))
     chunks = list(create(client, ask("Tap the button", 2), stream=True))
     assert text_of(chunks) == whole.choices[0].message.content
-    assert len({(c.id, c.created, c.model, c.object) for c in chunks}) == 1 and chunks[0].object == "chat.completion.chunk"
+    assert (len({(c.id, c.created, c.model, c.object) for c in chunks}) == 1 and
+            chunks[0].object == "chat.completion.chunk")
     assert chunks[0].choices[0].delta.role == "assistant"
     assert all(c.choices[0].delta.role is None for c in chunks[1:])
-    assert [c.choices[0].finish_reason for c in chunks if c.choices[0].finish_reason] == [whole.choices[0].finish_reason]
+    assert ([c.choices[0].finish_reason for c in chunks if c.choices[0].finish_reason] ==
+            [whole.choices[0].finish_reason])
     assert chunks[-1].choices[0].finish_reason and all(c.usage is None for c in chunks)
 
 
@@ -53,7 +57,8 @@ def test_frames(server):
     body = '{"messages":[{"role":"user","content":"hi"}],"max_tokens":3,"stream":true}'
     status, headers, data = server.request("POST", "/v1/chat/completions", body, {"X-Request-Id": "mine-7"})
     assert status == 200 and headers["content-type"].startswith("text/event-stream")
-    assert headers["cache-control"] == "no-cache" and headers["x-accel-buffering"] == "no" and headers["x-request-id"] == "mine-7"
+    assert (headers["cache-control"] == "no-cache" and headers["x-accel-buffering"] == "no" and
+            headers["x-request-id"] == "mine-7")
     frames = data.decode().split("\n\n")
     assert frames[-2:] == ["data: [DONE]", ""] and all(f.startswith(("data: {", ":")) for f in frames[:-2])
 
@@ -95,7 +100,8 @@ def test_logprobs(client):
 
 def test_seed(client):
     def sample(seed):
-        return create(client, temperature=2, seed=seed, max_tokens=16, extra_body={"ignore_eos": True}).choices[0].message.content
+        return create(client, temperature=2, seed=seed, max_tokens=16,
+                      extra_body={"ignore_eos": True}).choices[0].message.content
     assert sample(5) == sample(5) and sample(-5) == sample(-5)
     assert len({sample(i) for i in range(6)}) > 1
 
@@ -115,7 +121,8 @@ def test_penalties(client):
 def test_images_in_any_turn(client):
     two = [{"type": "text", "text": "Compare"}, image_part(1), image_part(2)]
     messages = [{"role": "system", "content": "You look at screens."}, {"role": "user", "content": two},
-                {"role": "assistant", "content": "ok"}, {"role": "user", "content": [image_part(3), {"type": "text", "text": "And this?"}]}]
+                {"role": "assistant", "content": "ok"},
+                {"role": "user", "content": [image_part(3), {"type": "text", "text": "And this?"}]}]
     r = create(client, messages)
     one = create(client, messages[3:])
     assert r.choices[0].message.content and r.usage.prompt_tokens > 2.5 * one.usage.prompt_tokens
@@ -128,7 +135,9 @@ def test_image_formats(client):
         out = io.BytesIO()
         Image.open(io.BytesIO(png(4))).save(out, kind)
         part = {"type": "image_url", "image_url": {"url": data_url(out.getvalue(), "image/" + kind.lower())}}
-        assert create(client, [{"role": "user", "content": [part, {"type": "text", "text": "What?"}]}]).choices[0].message.content
+        assert (create(client,
+                       [{"role": "user",
+                         "content": [part, {"type": "text", "text": "What?"}]}]).choices[0].message.content)
 
 
 def test_completions(client):
@@ -136,7 +145,8 @@ def test_completions(client):
     (choice,) = r.choices
     assert r.object == "text_completion" and r.id.startswith("cmpl-")
     assert len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs) == len(choice.logprobs.text_offset) > 0
-    chunks = list(client.completions.create(model="open-autoglm-v1", prompt="do(action", temperature=0, max_tokens=6, stream=True))
+    chunks = list(client.completions.create(model="open-autoglm-v1", prompt="do(action", temperature=0, max_tokens=6,
+                                            stream=True))
     assert "".join(c.choices[0].text for c in chunks) == choice.text
 
 
@@ -151,7 +161,8 @@ def test_models(client):
 def test_error_classes(client, start):
     with pytest.raises(openai.BadRequestError) as e:
         create(client, temperature=9)
-    assert e.value.param == "temperature" and e.value.code == "invalid_value" and e.value.type == "invalid_request_error"
+    assert (e.value.param == "temperature" and e.value.code == "invalid_value" and
+            e.value.type == "invalid_request_error")
     assert e.value.request_id
     with pytest.raises(openai.NotFoundError) as e:
         client.chat.completions.create(model="nobody", messages=TEXT)

@@ -10,7 +10,8 @@ import spellings
 from conftest import ROOT, Server
 from test_families import CASES, run, tensors, token_bytes, with_images
 
-OLD = [spellings.flat, spellings.rope_at_the_top, spellings.old_dtype, spellings.no_defaults, spellings.head_beside_tied, spellings.buffers]
+OLD = [spellings.flat, spellings.rope_at_the_top, spellings.old_dtype, spellings.no_defaults,
+       spellings.head_beside_tied, spellings.buffers]
 NEW = [spellings.other_names, spellings.head_alone]
 
 
@@ -26,8 +27,10 @@ def respell(case, folder, changes, kind, shards):
         spellings.write_tensors(folder / "model.safetensors", stored, kind)
 
 
-@pytest.mark.parametrize("changes, kind, shards", [(OLD, "F16", True), (NEW, "F32", False)], ids=["old-f16-shards", "new-f32"])
-@pytest.mark.parametrize("case", [c for c in CASES if (c / "golden.json").exists()], ids=lambda c: f"{c.parent.name}-{c.name}")
+@pytest.mark.parametrize("changes, kind, shards", [(OLD, "F16", True), (NEW, "F32", False)],
+                         ids=["old-f16-shards", "new-f32"])
+@pytest.mark.parametrize("case", [c for c in CASES if (c / "golden.json").exists()],
+                         ids=lambda c: f"{c.parent.name}-{c.name}")
 def test_spelled_otherwise(case, changes, kind, shards, tmp_path):
     """selftest against the case's golden file: the same tokens, features and logits."""
     respell(case, tmp_path / "m", changes, kind, shards)
@@ -42,7 +45,8 @@ def test_f16_through_the_api(tmp_path):
     respell(case, tmp_path / "m", OLD, "F16", True)
     server = Server("--model", str(tmp_path / "m"))
     try:
-        answer = server.client().chat.completions.create(model="m", temperature=0, max_tokens=24, logprobs=True, messages=with_images(messages, golden),
+        answer = server.client().chat.completions.create(model="m", temperature=0, max_tokens=24, logprobs=True,
+                                                         messages=with_images(messages, golden),
                                                          extra_body={"ignore_eos": True})
     finally:
         server.stop()
@@ -51,7 +55,8 @@ def test_f16_through_the_api(tmp_path):
 
 
 def test_a_head_that_differs_is_used_though_tied(tmp_path):
-    """As transformers does it. The head is the embedding backwards, so the best token is the best one from the other end."""
+    """As transformers does it. The head is the embedding backwards, so the best token is the best one from the other
+    end."""
     case = ROOT / "tests/model/llama/linear"
     golden, messages = tensors(case / "golden.safetensors"), json.loads((case / "golden.json").read_text())["messages"]
 
@@ -61,7 +66,8 @@ def test_a_head_that_differs_is_used_though_tied(tmp_path):
     respell(case, tmp_path / "m", [backwards], "BF16", False)
     server = Server("--model", str(tmp_path / "m"))
     try:
-        answer = server.client().chat.completions.create(model="m", temperature=0, max_tokens=1, logprobs=True, messages=messages)
+        answer = server.client().chat.completions.create(model="m", temperature=0, max_tokens=1, logprobs=True,
+                                                         messages=messages)
     finally:
         server.stop()
     best = 279 - int(np.argmax(golden["logits"][-1]))

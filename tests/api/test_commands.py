@@ -13,7 +13,8 @@ from conftest import BIN, MODEL, PATIENCE, ROOT, png
 
 def run(*args, env=None, cwd=ROOT, stdin=None):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAUTOGLM_")} | (env or {})
-    return subprocess.run([BIN, *map(str, args)], cwd=cwd, env=environment, capture_output=True, text=True, timeout=PATIENCE, input=stdin)
+    return subprocess.run([BIN, *map(str, args)], cwd=cwd, env=environment, capture_output=True, text=True,
+                          timeout=PATIENCE, input=stdin)
 
 
 def test_version_and_help():
@@ -25,17 +26,24 @@ def test_version_and_help():
     assert r.returncode == 0 and "--max-num-seqs" in r.stdout and "--image " not in r.stdout
 
 
-@pytest.mark.parametrize("args", [(), ("cook",), ("serve", "--nonsense", "1"), ("serve", "--port"), ("serve", "--port", "70000"),
-                                  ("serve", "--port", "x"), ("serve", "--device", "abacus"), ("serve", "extra"), ("chat",),
-                                  ("chat", "--image", "/nowhere.png", "hi"), ("plan", "--host", "x"), ("serve", "--prefix-cache=maybe"),
-                                  ("serve", "--model", "/nowhere"), ("plan", "--model", "tests"), ("chat", "--model", "/nowhere", "hi"),
-                                  ("serve", "--config", "/nowhere.json"), ("serve", "--port", "0", "--host", "256.1.1.1"), ("serve", "--port", "0", "--host", "")])
+@pytest.mark.parametrize("args", [(), ("cook",), ("serve", "--nonsense", "1"), ("serve", "--port"),
+                                  ("serve", "--port", "70000"),
+                                  ("serve", "--port", "x"), ("serve", "--device", "abacus"), ("serve", "extra"),
+                                  ("chat",),
+                                  ("chat", "--image", "/nowhere.png", "hi"), ("plan", "--host", "x"),
+                                  ("serve", "--prefix-cache=maybe"),
+                                  ("serve", "--model", "/nowhere"), ("plan", "--model", "tests"),
+                                  ("chat", "--model", "/nowhere", "hi"),
+                                  ("serve", "--config", "/nowhere.json"),
+                                  ("serve", "--port", "0", "--host", "256.1.1.1"),
+                                  ("serve", "--port", "0", "--host", "")])
 def test_usage_errors_are_one_line_and_2(args):
     r = run(*args)
     assert r.returncode == 2 and r.stderr.strip(), r
     if args and args[0] != "cook":
         lines = [x for x in r.stderr.splitlines() if x.startswith("openautoglm: ")]
-        assert len(lines) == 1 and any(str(a).lstrip("-").split("=")[0] in lines[0] for a in args[1:] or ["question"]), r.stderr
+        assert len(lines) == 1 and any(str(a).lstrip("-").split("=")[0] in lines[0] for a in args[1:] or
+                                       ["question"]), r.stderr
 
 
 def test_a_configuration_file_that_is_none(tmp_path):
@@ -48,7 +56,8 @@ def test_a_configuration_file_that_is_none(tmp_path):
     assert r.returncode == 2 and f"{empty}: line 1" in r.stderr and "line -1" not in r.stderr
 
 
-@pytest.mark.parametrize("args, status", [(("--max-model-len", "2048", "--memory-bytes", "30M"), 1), (("--device", "cuda"), 2), (("--activations", "int8"), 2)])
+@pytest.mark.parametrize("args, status", [(("--max-model-len", "2048", "--memory-bytes", "30M"), 1),
+                                          (("--device", "cuda"), 2), (("--activations", "int8"), 2)])
 def test_nobody_is_listened_to_before_the_model_can_be_used(args, status):
     """Before anything is loaded it is known that these will not serve (test_not_a_checkpoint.py has the folders)."""
     r = run("serve", "--port", "0", *args, env={"CUSIM_DRIVER": "0"})
@@ -61,7 +70,8 @@ def test_options_for_a_gpu_that_a_cpu_ignores():
     for command in ("plan",), ("chat", "--max-tokens", "2", "hello"):
         r = run(*command, "--device", "cpu", *given)
         assert r.returncode == 0 and len(r.stderr.splitlines()) == 1 and names in r.stderr, r
-    r = run("plan", "--device", "cpu", "--config", ROOT / "config/default.json", env={"OPENAUTOGLM_ACTIVATIONS": "float"})
+    r = run("plan", "--device", "cpu", "--config", ROOT / "config/default.json",
+            env={"OPENAUTOGLM_ACTIVATIONS": "float"})
     assert r.returncode == 0 and not r.stderr, "what is as by default ignores nothing"
 
 
@@ -71,7 +81,8 @@ def test_screens_without_fonts(program, tmp_path):
         pytest.importorskip("torch")
     environment = os.environ | {"OPENAUTOGLM_FONTS": str(tmp_path), "PYTHONPATH": str(ROOT / "python")}
     options = ["--serve", BIN] if program == "evaluate" else ["--out", tmp_path / "run"]
-    r = subprocess.run([sys.executable, "-m", f"openautoglm.{program}", *options], env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    r = subprocess.run([sys.executable, "-m", f"openautoglm.{program}", *options], env=environment,
+                       capture_output=True, text=True, timeout=PATIENCE)
     assert r.returncode == 1 and len(r.stderr.splitlines()) == 1 and "./setup.sh eval" in r.stderr, r.stderr
 
 
@@ -90,8 +101,10 @@ def test_precedence(tmp_path):
     assert seqs("--config", config, "--max-num-seqs", "7", env=environment) == 7
     assert seqs(f"--config={config}", "--max-num-seqs=7", env=environment) == 7
     for text, named in [('{"max_num_seqs": "many"}', "max-num-seqs"), ('{"nonsense": 1}', "nonsense"), ("[]", "config"),
-                        ('{"port": 1.5}', "port"), ('{"port": []}', "must be a number from"), ('{"prefix_cache": "yes"}', "true or false"),
-                        ('{"served_model_name": [1]}', "list of strings"), ('{"device": 5}', "must be a string"), ('{"max_num_seqs": 3,', "config")]:
+                        ('{"port": 1.5}', "port"), ('{"port": []}', "must be a number from"),
+                        ('{"prefix_cache": "yes"}', "true or false"),
+                        ('{"served_model_name": [1]}', "list of strings"), ('{"device": 5}', "must be a string"),
+                        ('{"max_num_seqs": 3,', "config")]:
         config.write_text(text)
         r = run("plan", "--config", config)
         assert r.returncode == 2 and named in r.stderr and str(config) in r.stderr, r
@@ -110,8 +123,10 @@ def test_plan():
     assert r.returncode == 0 and "weights" in r.stdout and "It fits." in r.stdout
     p = json.loads(run("plan", "--json", "--device", "cpu").stdout)
     parts = ("weights", "kv", "image_cache", "scratch", "logits", "image_peak", "pixels", "requests", "program")
-    assert p["fits"] and p["total_bytes"] == sum(p[k + "_bytes"] for k in parts) and p["total_bytes"] < p["available_bytes"]
-    assert p["kv_floor_tokens"] == p["max_model_len"] and p["kv_floor_bytes"] * p["kv_tokens"] == p["kv_bytes"] * p["kv_floor_tokens"]
+    assert (p["fits"] and p["total_bytes"] == sum(p[k + "_bytes"] for k in parts) and
+            p["total_bytes"] < p["available_bytes"])
+    assert (p["kv_floor_tokens"] == p["max_model_len"] and p["kv_floor_bytes"] * p["kv_tokens"] == p["kv_bytes"] *
+            p["kv_floor_tokens"])
     assert p["floor_bytes"] == p["total_bytes"] - p["kv_bytes"] + p["kv_floor_bytes"] and " floor " in r.stdout
     half = json.loads(run("plan", "--json", "--device", "cpu", "--kv-cache-dtype", "bf16").stdout)
     assert (p["kv_dtype"], half["kv_dtype"]) == ("f32", "bf16") and 2 * half["kv_bytes"] == p["kv_bytes"]
@@ -154,7 +169,8 @@ def test_chat(tmp_path, server):
     again = run("chat", f"--image={tmp_path / 'a.png'}", "--max-tokens=12", "--temperature=0", "--", "Tap the button")
     assert again.stdout == r.stdout
     for kind in ("int8", "fp8"):
-        narrow = run("chat", "--kv-cache-dtype", kind, "--image", tmp_path / "a.png", "Tap the button", "--max-tokens", "12")
+        narrow = run("chat", "--kv-cache-dtype", kind, "--image", tmp_path / "a.png", "Tap the button", "--max-tokens",
+                     "12")
         assert narrow.returncode == 0 and narrow.stdout.startswith("do("), narrow
     (tmp_path / "b.png").write_bytes(b"no image")
     bad = run("chat", "--image", tmp_path / "b.png", "hi")

@@ -40,9 +40,10 @@ def test_clients_of_an_emulated_gpu(start):
     """Eight, on the real sources of the CUDA backend, with room for the tokens of two, and two more that leave."""
     if not (ROOT / "build" / "libopenautoglm_cusim.so").exists():
         pytest.skip("`make cusim` was not run")
-    s = start("--device", "cusim", "--max-num-seqs", "8", "--max-model-len", "256", "--kv-bytes", "600K", "--no-prefix-cache",
-              "--min-pixels", "1024", "--max-pixels", "10000")
-    leaving = [send(s, {"messages": ask("Tap", 90 + i), "stream": i == 0, "ignore_eos": True, "max_tokens": 100}) for i in range(2)]
+    s = start("--device", "cusim", "--max-num-seqs", "8", "--max-model-len", "256", "--kv-bytes", "600K",
+              "--no-prefix-cache", "--min-pixels", "1024", "--max-pixels", "10000")
+    leaving = [send(s, {"messages": ask("Tap", 90 + i), "stream": i == 0, "ignore_eos": True, "max_tokens": 100})
+               for i in range(2)]
     with ThreadPoolExecutor(8) as pool:
         together = [pool.submit(answer, s.client(), i, i % 2 == 0) for i in range(8)]
         assert leaving[0].recv(64)
@@ -121,8 +122,10 @@ def test_full_queue_is_429(start):
             assert time.monotonic() < end
             time.sleep(0.02)
     with pytest.raises(openai.RateLimitError):
-        s.client().chat.completions.create(model="open-autoglm-v1", messages=[{"role": "user", "content": "hi"}], max_tokens=1)
-    status, headers, _ = s.request("POST", "/v1/chat/completions", json.dumps({"messages": [{"role": "user", "content": "hi"}]}))
+        s.client().chat.completions.create(model="open-autoglm-v1", messages=[{"role": "user", "content": "hi"}],
+                                           max_tokens=1)
+    status, headers, _ = (s.request("POST", "/v1/chat/completions",
+                                    json.dumps({"messages": [{"role": "user", "content": "hi"}]})))
     assert status == 429 and 1 <= int(headers["retry-after"]) <= 60
     for c in busy:
         c.close()
@@ -139,9 +142,10 @@ def test_streams_that_nobody_reads_hold_no_place(start):
         c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         c.connect(("127.0.0.1", s.port))
         unread.append(c)
-        data = json.dumps({"messages": [{"role": "user", "content": f"hi {i}"}], "stream": True, "logprobs": True, "top_logprobs": 20,
-                           "max_tokens": tokens, "ignore_eos": True}).encode()
-        c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(data) + data)
+        data = json.dumps({"messages": [{"role": "user", "content": f"hi {i}"}], "stream": True, "logprobs": True,
+                           "top_logprobs": 20, "max_tokens": tokens, "ignore_eos": True}).encode()
+        c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" %
+                  len(data) + data)
     end = time.monotonic() + PATIENCE
     while (m := s.metrics())["openautoglm_requests_finished_total{reason=\"length\"}"] < 8:
         assert time.monotonic() < end
@@ -152,7 +156,8 @@ def test_streams_that_nobody_reads_hold_no_place(start):
         assert len(set(pool.map(lambda i: answer(client, 3, stream=True), range(8)))) == 1
     for c in unread:
         got = b"".join(iter(lambda: c.recv(1 << 20), b""))
-        assert got.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") and b'"error"' not in got and got.count(b'"bytes":') >= tokens
+        assert (got.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n") and b'"error"' not in got and got.count(b'"bytes":') >=
+                tokens)
         c.close()
     while s.metrics()["openautoglm_answer_bytes"]:
         assert time.monotonic() < end + PATIENCE

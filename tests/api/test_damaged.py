@@ -1,8 +1,8 @@
-"""Damaged and hostile checkpoints: whatever the files hold, the program answers or ends with one line that names the file;
-never a crash, never a hang.
+"""Damaged and hostile checkpoints: whatever the files hold, the program answers or ends with one line that names the
+file; never a crash, never a hang.
 
-FUZZ_ROUNDS=N mutates more (40 a case in the tests), FUZZ_SEED=N otherwise; `make asan` and OPENAUTOGLM_BIN=build/asan/openautoglm
-see more than a plain build.
+FUZZ_ROUNDS=N mutates more (40 a case in the tests), FUZZ_SEED=N otherwise; `make asan` and
+OPENAUTOGLM_BIN=build/asan/openautoglm see more than a plain build.
 """
 
 import copy
@@ -19,15 +19,19 @@ from conftest import BIN, PATIENCE, ROOT
 
 ROUNDS, SEED = int(os.environ.get("FUZZ_ROUNDS", 40)), int(os.environ.get("FUZZ_SEED", 1))
 CASES = ["glm4v/grouped", "qwen2_5_vl/windows", "qwen3_vl/deepstack", "llama/yarn"]
-VALUES = [0, 1, -1, 2, 3, 7, 255, 65536, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, -2**63, 1e300, -1e300, 0.5, 1e-300, True, False, None,
-          "", "x", "\0", "../../etc/passwd", "a" * 5000, "\ud7ff漢", "[", "(?R)", "(a*)*b", [], {}, [[]], [1, 2, 3], [0] * 2000, {"a": {"b": {}}}]
+VALUES = [0, 1, -1, 2, 3, 7, 255, 65536, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, -2**63, 1e300, -1e300, 0.5,
+          1e-300, True, False, None,
+          "", "x", "\0", "../../etc/passwd", "a" * 5000, "\ud7ff漢", "[", "(?R)", "(a*)*b", [], {}, [[]], [1, 2, 3],
+          [0] * 2000, {"a": {"b": {}}}]
 
 
 def ask(folder):
     """How `chat` on the folder ends: status, and the program's own words."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAUTOGLM_")}
-    done = subprocess.run([BIN, "chat", "--model", folder, "--max-tokens", "2", "--log-level", "error", "--max-num-seqs", "2",
-                           "--memory-bytes", "2G", "--", "hello there"], capture_output=True, env=environment, timeout=20 * PATIENCE / 120)
+    done = subprocess.run([BIN, "chat", "--model", folder, "--max-tokens", "2", "--log-level", "error",
+                           "--max-num-seqs", "2",
+                           "--memory-bytes", "2G", "--", "hello there"], capture_output=True, env=environment,
+                           timeout=20 * PATIENCE / 120)
     return done.returncode, done.stderr.decode(errors="replace")
 
 
@@ -76,7 +80,8 @@ def change_bytes(rng, data):
         elif action == 2:
             del data[at:at + rng.choice((1, 8, 100))]
         elif at < len(data):
-            data[at] = rng.choice((0, 255, data[at] ^ 1 << rng.randrange(8), rng.randrange(256), ord("9"), ord('"'), ord("{")))
+            data[at] = rng.choice((0, 255, data[at] ^ 1 << rng.randrange(8), rng.randrange(256), ord("9"), ord('"'),
+                                   ord("{")))
     return bytes(data)
 
 
@@ -87,13 +92,15 @@ def change_header(rng, data):
     text = json.dumps(change_json(rng, header)).encode()
     if rng.random() < 0.2:                          # a name twice
         text = text[:-1] + b', ' + text[1:]
-    length = len(text) if rng.random() < 0.9 else rng.choice((0, 1, 2**31, 2**63, 2**64 - 1, 2**64 - 8, len(text) + len(body) + 1))
+    length = len(text) if rng.random() < 0.9 else rng.choice((0, 1, 2**31, 2**63, 2**64 - 1, 2**64 - 8,
+                                                              len(text) + len(body) + 1))
     return struct.pack("<Q", length) + text + body
 
 
 def mutate(rng, folder):
     """One file of the folder changed; its name."""
-    files = ["config.json"] * 4 + ["tokenizer.json"] * 4 + ["model.safetensors"] * 4 + ["tokenizer_config.json", "generation_config.json",
+    files = ["config.json"] * 4 + ["tokenizer.json"] * 4 + ["model.safetensors"] * 4 + ["tokenizer_config.json",
+                                                                                        "generation_config.json",
              "preprocessor_config.json", "chat_template.jinja"]
     path = folder / rng.choice([f for f in files if (folder / f).exists()])
     data = path.read_bytes()
@@ -101,7 +108,8 @@ def mutate(rng, folder):
         if rng.random() < 0.2:
             path.write_bytes(change_bytes(rng, data))
         elif path.suffix == ".json":
-            path.write_text(json.dumps(change_json(rng, json.loads(data)), ensure_ascii=rng.random() < 0.5), errors="surrogatepass")
+            path.write_text(json.dumps(change_json(rng, json.loads(data)), ensure_ascii=rng.random() < 0.5),
+                            errors="surrogatepass")
         elif path.suffix == ".safetensors":
             path.write_bytes(change_header(rng, data))
     except (ValueError, struct.error):              # it was changed before, and is no JSON any more
@@ -124,7 +132,8 @@ def test_mutations(case, tmp_path):
                 shutil.copytree(folder, f"{keep}/{case.replace('/', '-')}-{SEED}-{i}", dirs_exist_ok=True)
             raise
         ends[status] += 1
-        assert status != 2 or any(name in said or name.split(".")[0] in said for name in names) or "tensor" in said or str(folder) in said, said
+        assert status != 2 or any(name in said or name.split(".")[0] in said
+                                  for name in names) or "tensor" in said or str(folder) in said, said
         shutil.rmtree(folder)
     print(f"{case}: {ends[0]} answered, {ends[1] + ends[2]} refused")
     assert ends[2] > ROUNDS // 5
@@ -139,7 +148,8 @@ INDEX = {
     "number": ({"weight_map": {"model.norm.weight": 7}}, "not the name of a file"),
     "list": ({"weight_map": []}, "no weight_map"),
     "absent": ({"weight_map": {"model.norm.weight": "model-2.safetensors"}}, "No such file"),
-    "not there": ({"weight_map": {"model.other.weight": "part.safetensors"}}, "tensor model.other.weight is not in part.safetensors"),
+    "not there": ({"weight_map": {"model.other.weight": "part.safetensors"}}, "tensor model.other.weight is not in "
+        "part.safetensors"),
 }
 
 
@@ -154,8 +164,8 @@ def test_index(what, tmp_path):
     assert status == 2 and error in said, said
 
 
-@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "model.safetensors",
-                                  "generation_config.json", "preprocessor_config.json"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
+                                  "model.safetensors", "generation_config.json", "preprocessor_config.json"])
 @pytest.mark.parametrize("kind", ["folder", "pipe", "empty", "endless"])
 def test_files_that_are_none(name, kind, tmp_path):
     folder = tmp_path / "m"

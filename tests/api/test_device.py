@@ -14,7 +14,8 @@ CUSIM = ROOT / "build" / "libopenautoglm_cusim.so"
 
 def run(program, *args, env=None):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("OPENAUTOGLM_", "CUSIM_"))} | (env or {})
-    return subprocess.run([program, *map(str, args)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE)
+    return subprocess.run([program, *map(str, args)], cwd=ROOT, env=environment, capture_output=True, text=True,
+                          timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -65,14 +66,16 @@ def test_a_gpu_with_too_little_memory(program):
     plan = json.loads(r.stdout)
     assert r.returncode == 1 and not plan["fits"] and plan["available_bytes"] < 26 << 20
     r = run(program, "serve", "--port", "0", "--model", MODEL, "--device", "cuda", env=little)
-    assert r.returncode == 1 and len(errors(r)) == 1 and "does not fit into the GPU" in errors(r)[0] and "24 MiB may be used" in errors(r)[0]
+    assert (r.returncode == 1 and len(errors(r)) == 1 and "does not fit into the GPU" in errors(r)[0] and
+            "24 MiB may be used" in errors(r)[0])
     r = run(program, "chat", "--model", MODEL, "--log-level", "info", "--max-tokens", "1", "hi", env=little)
     assert r.returncode == 0 and "the CPU computes: " in r.stderr and "does not fit into the GPU" in r.stderr, r
 
 
 def test_no_library(lonely):
     r = run(lonely, "plan", "--model", MODEL, "--device", "cuda")
-    assert r.returncode == 2 and len(errors(r)) == 1 and "libopenautoglm_cuda.so was not built: `make cuda`" in errors(r)[0]
+    assert (r.returncode == 2 and len(errors(r)) == 1 and
+            "libopenautoglm_cuda.so was not built: `make cuda`" in errors(r)[0])
     r = run(lonely, "plan", "--json", "--model", MODEL)
     assert json.loads(r.stdout)["device"] == "cpu" and r.stderr == ""
 
@@ -104,7 +107,8 @@ def test_the_real_library_without_a_driver(program, tmp_path):
 
 def test_plan_for_a_gpu_that_is_not_here(program):
     def plan(*args):
-        return json.loads(run(program, "plan", "--json", "--model", MODEL, "--device", "cuda", *args, env={"CUSIM_DRIVER": "0"}).stdout)
+        return json.loads(run(program, "plan", "--json", "--model", MODEL, "--device", "cuda", *args,
+                              env={"CUSIM_DRIVER": "0"}).stdout)
 
     card, share = plan("--gpu-memory", "8G"), plan("--gpu-memory", "8G", "--gpu-memory-fraction", "0.5")
     left = (8 << 30) - (640 << 20)

@@ -1,4 +1,5 @@
-"""What ends an answer: the model's own tokens, also those that its configuration does not list, and those of a request."""
+"""What ends an answer: the model's own tokens, also those that its configuration does not list, and those of a
+request."""
 
 import json
 import shutil
@@ -30,7 +31,8 @@ def that_says(end, case, folder, listed=None):
 
 
 def id_of(case, token):
-    return next(a["id"] for a in json.loads((case / "tokenizer.json").read_text())["added_tokens"] if a["content"] == token)
+    return next(a["id"] for a in json.loads((case / "tokenizer.json").read_text())["added_tokens"]
+                if a["content"] == token)
 
 
 def ask(server, case, **more):
@@ -49,7 +51,8 @@ def test_ends_that_are_not_listed(family, token, listed, tmp_path):
     server = Server("--model", str(that_says(id_of(case, token), case, tmp_path / "m", listed)))
     try:
         choice, n = ask(server, case)
-        assert (n, choice["finish_reason"], choice["message"]["content"]) == (1, "stop", "") and "stop_reason" not in choice
+        assert (n, choice["finish_reason"], choice["message"]["content"]) == (1, "stop",
+                                                                              "") and "stop_reason" not in choice
         assert ask(server, case, ignore_eos=True)[1] == LONG
         choice, n = ask(server, case, min_tokens=5)
         assert n > 5 and len(choice["logprobs"]["content"]) >= 5
@@ -75,7 +78,8 @@ def test_ends_of_a_request():
         whole = lambda n: b"".join(text[:n]).decode(errors="replace")
         assert free.startswith(whole(at)[:-1])
         assert ended(stop_token_ids=[3_000_000, greedy[at]]) == (at + 1, "stop", greedy[at], whole(at))
-        assert ended(stop_token_ids=[greedy[at]], include_stop_str_in_output=True) == (at + 1, "stop", greedy[at], whole(at + 1))
+        assert ended(stop_token_ids=[greedy[at]], include_stop_str_in_output=True) == (at + 1, "stop", greedy[at],
+                                                                                       whole(at + 1))
         assert ended(stop_token_ids=[greedy[at]], no_stop_trim=True)[3] == whole(at + 1)
         n, why, by, content = ended(stop=[stop])
         assert (why, by) == ("stop", stop) and n <= at + 1 and not content.endswith(stop)

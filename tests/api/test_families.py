@@ -24,7 +24,8 @@ def tensors(path):
     data = path.read_bytes()
     n = struct.unpack("<Q", data[:8])[0]
     kinds = {"F32": np.float32, "I32": np.int32, "U8": np.uint8}
-    return {name: np.frombuffer(data[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]], kinds[t["dtype"]]).reshape(t["shape"])
+    return {name: np.frombuffer(data[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]],
+                                kinds[t["dtype"]]).reshape(t["shape"])
             for name, t in json.loads(data[8:8 + n]).items() if name != "__metadata__"}
 
 
@@ -47,7 +48,8 @@ def image(pixels):
 def with_images(messages, golden):
     pictures = iter(sorted(k for k in golden if k.startswith("image.")))
     return [m if isinstance(m["content"], str) else
-            {**m, "content": [image(golden[next(pictures)]) if p == SLOT else p for p in m["content"]]} for m in messages]
+            {**m, "content": [image(golden[next(pictures)]) if p == SLOT else p for p in m["content"]]}
+            for m in messages]
 
 
 @pytest.mark.parametrize("device", ["ref", "cpu"])
@@ -59,14 +61,16 @@ def test_golden(case, device):
         c = server.client()
         ask = dict(model=case.name, temperature=0, max_tokens=len(golden["greedy"]), logprobs=True, top_logprobs=2,
                    messages=with_images(messages, golden), extra_body={"ignore_eos": True})
-        first, second = c.chat.completions.create(**ask), c.chat.completions.create(**ask)    # the second from the caches
+        # the second from the caches
+        first, second = c.chat.completions.create(**ask), c.chat.completions.create(**ask)
     finally:
         server.stop()
     assert len(golden["greedy"]) >= 24
     known = token_bytes(case)
     for answer in first, second:
         assert answer.usage.prompt_tokens == len(golden["ids"])
-        assert [t.bytes for t in answer.choices[0].logprobs.content] == [known.get(int(i), []) for i in golden["greedy"]]
+        assert [t.bytes for t in answer.choices[0].logprobs.content] == [known.get(int(i), [])
+                                                                         for i in golden["greedy"]]
         row = golden["logits"][-1].astype(np.float64)
         want = row.max() - math.log(np.exp(row - row.max()).sum()) - row.max()
         assert abs(answer.choices[0].logprobs.content[0].logprob - want) < 2e-3
@@ -90,8 +94,10 @@ def test_golden_of_the_native_model(device):
             if (case, device) == ("screen", "ref"):
                 continue        # most of a minute; test_open_autoglm.c has it
             golden = tensors(ROOT / "tests/model/open_autoglm" / case / "golden.safetensors")
-            messages = with_images([{"role": role, "content": [SLOT] * n + [{"type": "text", "text": text}]} for role, text, n in turns], golden)
-            answer = server.client().chat.completions.create(model=MODEL.name, temperature=0, max_tokens=32, logprobs=True, messages=messages)
+            messages = with_images([{"role": role, "content": [SLOT] * n + [{"type": "text", "text": text}]} for role,
+                                    text, n in turns], golden)
+            answer = server.client().chat.completions.create(model=MODEL.name, temperature=0, max_tokens=32,
+                                                             logprobs=True, messages=messages)
             tokens, row = answer.choices[0].logprobs.content, golden["logits"][-1].astype(np.float64)
             assert answer.usage.prompt_tokens == len(golden["ids"])
             assert [t.token for t in tokens][:len(golden["greedy"])] == [spelled[int(i)] for i in golden["greedy"]]
@@ -107,13 +113,15 @@ def test_images_where_they_may_be_and_where_not():
     server = Server("--model", str(ROOT / "tests/model/glm4v/grouped"))
     try:
         c = server.client()
-        text = c.chat.completions.create(model="grouped", temperature=0, max_tokens=2, messages=[{"role": "user", "content": "Hello"}])
+        text = c.chat.completions.create(model="grouped", temperature=0, max_tokens=2,
+                                         messages=[{"role": "user", "content": "Hello"}])
         assert text.usage.prompt_tokens == 4 + len("\nHello\n")      # [gMASK] <sop> <|user|> <|assistant|>
         system = [{"role": "system", "content": [picture]}, {"role": "user", "content": [picture, picture]}]
         many = c.chat.completions.create(model="grouped", temperature=0, max_tokens=2, messages=system)
         assert many.usage.prompt_tokens > 3 * 20
         with pytest.raises(openai.BadRequestError) as e:
-            c.chat.completions.create(model="grouped", messages=system, extra_body={"mm_processor_kwargs": {"min_pixels": 10**12, "max_pixels": 10**12}})
+            c.chat.completions.create(model="grouped", messages=system,
+                                      extra_body={"mm_processor_kwargs": {"min_pixels": 10**12, "max_pixels": 10**12}})
         assert "pixels" in str(e.value)
     finally:
         server.stop()
@@ -143,12 +151,15 @@ def test_thin_strips_and_what_is_too_large(case, tmp_path):
         for w, h in [(56, 56), *STRIPS]:
             pixels = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "strip.png")
-            tokens = json.loads(run("preprocess", "--model", folder, "--image", tmp_path / "strip.png").stdout)["tokens"]
-            ask = dict(model=folder.name, temperature=0, max_tokens=1, messages=[{"role": "user", "content": [image(pixels)]}])
+            tokens = json.loads(run("preprocess", "--model", folder, "--image",
+                                    tmp_path / "strip.png").stdout)["tokens"]
+            ask = dict(model=folder.name, temperature=0, max_tokens=1,
+                       messages=[{"role": "user", "content": [image(pixels)]}])
             other.add(c.chat.completions.create(**ask).usage.prompt_tokens - tokens)
         assert len(other) == 1          # the text around the image
         with pytest.raises(openai.BadRequestError) as e:
-            c.chat.completions.create(**ask, extra_body={"mm_processor_kwargs": {"min_pixels": 900000, "max_pixels": 1000000}})
+            c.chat.completions.create(**ask,
+                                      extra_body={"mm_processor_kwargs": {"min_pixels": 900000, "max_pixels": 1000000}})
         assert e.value.param == "messages[0].content[0].image_url.url" and "tokens" in e.value.message
     finally:
         server.stop()
@@ -185,20 +196,28 @@ def test_selftest_of_every_family(case, device):
     """One case each: selftest on the checkpoint with its own golden file."""
     done = run("selftest", "--model", case, "--device", device)
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("ok      ")]
-    stages = ["preprocess", "vision", "positions", "decoder"] if "image.0" in tensors(case / "golden.safetensors") else ["decoder"]
+    stages = (["preprocess", "vision", "positions", "decoder"] if "image.0" in tensors(case / "golden.safetensors")
+              else ["decoder"])
     assert done.returncode == 0 and [words[1] for words in lines] == stages, done.stdout
     assert "24 of 24 greedy tokens equal" in done.stdout
 
 
 # What is done to a copy of a case, and what selftest says then.
 WRONG = {
-    "logits": (lambda d: edit(d / "golden.safetensors", "logits", lambda a: put(a, -1, a[-1, -1] + 0.01)), "FAIL    decoder"),
-    "greedy": (lambda d: edit(d / "golden.safetensors", "greedy", lambda a: put(a, 5, a[5] ^ 1)), "token 5 is the first other one"),
-    "no number": (lambda d: edit(d / "golden.safetensors", "image_tokens.0", lambda a: put(a, 7, np.nan)), "FAIL    vision"),
-    "deepstack": (lambda d: edit(d / "golden.safetensors", "deepstack.1.1", lambda a: put(a, 3, a[0, 3] + 0.01)), "FAIL    vision"),
-    "pixels": (lambda d: edit(d / "golden.safetensors", "pixels.1", lambda a: put(a, -1, a[-1, -1] + 1e-4)), "FAIL    preprocess"),
-    "positions": (lambda d: edit(d / "golden.safetensors", "positions", lambda a: put(a, 200, a[1, 67] + 1)), "1 differ"),
-    "places": (lambda d: edit(d / "golden.safetensors", "ids", lambda a: put(a, a.tolist().index(260), 5)), "41 image tokens for 40 places"),
+    "logits": (lambda d: edit(d / "golden.safetensors", "logits", lambda a: put(a, -1, a[-1, -1] + 0.01)),
+               "FAIL    decoder"),
+    "greedy": (lambda d: edit(d / "golden.safetensors", "greedy", lambda a: put(a, 5, a[5] ^ 1)),
+               "token 5 is the first other one"),
+    "no number": (lambda d: edit(d / "golden.safetensors", "image_tokens.0", lambda a: put(a, 7, np.nan)),
+                  "FAIL    vision"),
+    "deepstack": (lambda d: edit(d / "golden.safetensors", "deepstack.1.1", lambda a: put(a, 3, a[0, 3] + 0.01)),
+                  "FAIL    vision"),
+    "pixels": (lambda d: edit(d / "golden.safetensors", "pixels.1", lambda a: put(a, -1, a[-1, -1] + 1e-4)),
+               "FAIL    preprocess"),
+    "positions": (lambda d: edit(d / "golden.safetensors", "positions", lambda a: put(a, 200, a[1, 67] + 1)),
+                  "1 differ"),
+    "places": (lambda d: edit(d / "golden.safetensors", "ids", lambda a: put(a, a.tolist().index(260), 5)),
+               "41 image tokens for 40 places"),
     "token": (lambda d: edit(d / "golden.safetensors", "ids", lambda a: put(a, 0, 1 << 30)), "token 0 of the prompt"),
     "tensor": (lambda d: add_tensor(d / "model.safetensors"), "FAIL  tensors       93 of 94 used"),
 }
@@ -238,7 +257,8 @@ def test_preprocess(tmp_path):
     Image.fromarray(golden["image.0"]).save(png)
     done = json.loads(run("preprocess", "--model", case, "--image", png, "--out", npy).stdout)
     values = np.load(npy)
-    assert list(values.shape) == done["shape"] and done["tokens"] == done["grid"][0] * done["grid"][1] == len(values) // 4
+    assert (list(values.shape) == done["shape"] and done["tokens"] == done["grid"][0] * done["grid"][1] ==
+            len(values) // 4)
     assert np.array_equal(values[[0, 1, -1]], golden["pixels.0"])
     assert run("preprocess", "--model", ROOT / "tests/model/llama/yarn", "--image", png).returncode == 2
     assert run("preprocess", "--model", case, "--image", tmp_path / "none.png").returncode == 1

@@ -33,7 +33,8 @@ def memory(server):
 def noise(seed, side):
     """A PNG that cannot be compressed."""
     out = io.BytesIO()
-    Image.frombytes("RGB", (side, side), random.Random(seed).randbytes(3 * side * side)).save(out, "PNG", compress_level=0)
+    Image.frombytes("RGB", (side, side), random.Random(seed).randbytes(3 * side * side)).save(out, "PNG",
+                                                                                              compress_level=0)
     return out.getvalue()
 
 
@@ -46,7 +47,8 @@ def question(picture):
 def test_a_small_model_is_a_small_process(start):
     s = start()
     assert 4 * memory(s)["VmHWM"] < plan()["total_bytes"]
-    assert s.post("/v1/chat/completions", {"model": "open-autoglm-v1", "messages": ask("Tap the button", 1), "max_tokens": 4})[0] == 200
+    assert s.post("/v1/chat/completions", {"model": "open-autoglm-v1", "messages": ask("Tap the button", 1),
+                                           "max_tokens": 4})[0] == 200
     assert 2 * memory(s)["VmHWM"] < plan()["total_bytes"]
 
 
@@ -68,7 +70,8 @@ def test_the_plan_is_the_ceiling_under_load(start):
     """Large uploads and screenshots at the same time: some are refused, but memory never passes what was planned."""
     limits = "--max-body-bytes", "32M", "--max-body-total", "64M"
     s = start(*limits)
-    large, screens = [question(noise(seed, 2400)) for seed in range(6)], [question(png(n, (1080, 2400))) for n in range(24)]
+    large, screens = [question(noise(seed, 2400)) for seed in range(6)], [question(png(n, (1080, 2400)))
+                                                                          for n in range(24)]
     with ThreadPoolExecutor(30) as pool:
         told = list(pool.map(lambda q: s.post("/v1/chat/completions", q), large + screens))
     for status, answer in told:

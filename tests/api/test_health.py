@@ -75,9 +75,11 @@ def test_a_body_that_is_no_request_waits_as_well_and_a_client_may_leave(loading)
 
 def test_waiting_ends(loading):
     slow = loading("--load-wait", "0.2")
-    for path, body in (("/v1/chat/completions", CHAT), ("/v1/completions", {"prompt": "hi"}), ("/tokenize", {"prompt": "hi"})):
+    for path, body in (("/v1/chat/completions", CHAT), ("/v1/completions", {"prompt": "hi"}),
+                       ("/tokenize", {"prompt": "hi"})):
         status, headers, answer = slow.server.request("POST", path, json.dumps(body))
-        assert status == 503 and json.loads(answer)["error"]["code"] == "model_loading" and int(headers["retry-after"]) >= 1
+        assert (status == 503 and json.loads(answer)["error"]["code"] == "model_loading" and
+                int(headers["retry-after"]) >= 1)
     slow.let()
     assert slow.server.post("/v1/chat/completions", CHAT)[0] == 200
 
@@ -102,7 +104,8 @@ def test_it_says_that_it_leaves_and_still_serves(start):
     assert s.get("/model_info")[0] == 200
     stream = Asking(s, "/v1/chat/completions", LONG | {"max_tokens": 1800})
     until(lambda: s.metrics()["openautoglm_generations"] > 0 or stream.got)
-    s.process.send_signal(signal.SIGTERM)                    # the second: neither the hour of delay nor that of the drain
+    # the second: neither the hour of delay nor that of the drain
+    s.process.send_signal(signal.SIGTERM)
     assert s.process.wait(PATIENCE) == 0
     stream.thread.join()
 

@@ -14,7 +14,8 @@ CHAT = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens"
 
 
 def exchange(server, data, *, pieces=0):
-    """Everything that comes back until the server closes the connection. Sends all at once, or so many bytes at a time."""
+    """Everything that comes back until the server closes the connection. Sends all at once, or so many bytes at a
+    time."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as c:
         c.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -132,21 +133,24 @@ def test_old_clients(server):
     assert head.startswith(b"HTTP/1.1 200 ") and b"Connection: close" in head and b"Transfer-Encoding" not in head
     assert events.startswith(b"data: {") and events.endswith(b"data: [DONE]\n\n")
     out = exchange(server, b"GET /health HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\nGET /health HTTP/1.0\r\n\r\n")
-    assert out.count(b"HTTP/1.1 200 ") == 2 and out.count(b"Connection: keep-alive") == out.count(b"Connection: close") == 1
+    assert (out.count(b"HTTP/1.1 200 ") == 2 and out.count(b"Connection: keep-alive") ==
+            out.count(b"Connection: close") == 1)
 
 
 def test_who_still_sends_sees_the_answer(server):
     """Closing at once would reset the connection, and the answer with it."""
     body = b"x" * (16 << 20)
     only_refusal(exchange(server, post(b"Content-Length : %d\r\n" % len(body), body)))
-    only_refusal(exchange(server, post(b"Content-Length: %d\r\nExpect: 100-continue\r\n" % len(body), body, b"/tokenize")), (413,))
+    only_refusal(exchange(server, post(b"Content-Length: %d\r\nExpect: 100-continue\r\n" % len(body), body,
+                                       b"/tokenize")), (413,))
     only_refusal(exchange(server, post(b"Transfer-Encoding: chunked\r\n", b"1g\r\n" + body)))
 
 
 def test_pipelined_requests_are_answered_in_order(server):
     one = post(b"Content-Length: %d\r\n" % len(CHAT), CHAT)
     out = exchange(server, one * 3 + post(b"Content-Length: 1\r\nConnection: close\r\n", b"{"))
-    assert out.count(b"HTTP/1.1 200 OK") == 3 and out.count(b"HTTP/1.1 400 ") == 1 and out.rindex(b" 200 OK") < out.index(b" 400 ")
+    assert (out.count(b"HTTP/1.1 200 OK") == 3 and out.count(b"HTTP/1.1 400 ") == 1 and out.rindex(b" 200 OK") <
+            out.index(b" 400 "))
 
 
 def ask_health(c):

@@ -36,7 +36,8 @@ def test_keep_alive(server):
     c.connect()
     sock = c.sock
     for _ in range(3):
-        c.request("POST", "/v1/chat/completions", json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}))
+        c.request("POST", "/v1/chat/completions",
+                  json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}))
         assert c.getresponse().read()
         c.request("POST", "/v1/chat/completions", "{")
         assert c.getresponse().read() and c.sock is sock
@@ -49,12 +50,14 @@ def test_large_bodies(start):
     assert status == 413 and json.loads(body)["error"]["code"] == "request_too_large"
     assert s.request("POST", "/v1/chat/completions", b" " * (1 << 20) + b"{}")[0] == 400
     c = socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE)
-    c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\nExpect: 100-continue\r\n\r\n")
+    c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\nExpect: "
+              b"100-continue\r\n\r\n")
     assert c.recv(4096).startswith(b"HTTP/1.1 413")
     c.close()
     body = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1}).encode()
     c = socket.create_connection(("127.0.0.1", s.port), timeout=PATIENCE)
-    c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n" % len(body))
+    c.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: 100-continue\r\n\r\n" %
+              len(body))
     assert c.recv(4096).startswith(b"HTTP/1.1 100")
     c.sendall(body)
     assert c.recv(4096).startswith(b"HTTP/1.1 200")
@@ -69,8 +72,10 @@ def test_whole_urls(server):
 
 
 # What OpenAI's JavaScript client asks a browser to send.
-OPENAI_JS = ("authorization,content-type,openai-organization,openai-project,user-agent,x-stainless-arch,x-stainless-lang,x-stainless-os,"
-             "x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,x-stainless-timeout")
+OPENAI_JS = ("authorization,content-type,openai-organization,openai-project,user-agent,x-stainless-arch,"
+             "x-stainless-lang,x-stainless-os,"
+             "x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,"
+             "x-stainless-timeout")
 
 
 def preflight(server, origin, *, path="/v1/chat/completions", asks=OPENAI_JS):
@@ -114,12 +119,14 @@ def test_any_origin(start):
 
 @pytest.mark.parametrize("origin", ["localhost:5173", "http://a/b", "http://", "https://a;http://b c"])
 def test_what_is_no_origin(origin):
-    out = subprocess.run([BIN, "serve", "--port", "0", "--allow-origin", origin], capture_output=True, text=True, timeout=PATIENCE)
+    out = subprocess.run([BIN, "serve", "--port", "0", "--allow-origin", origin], capture_output=True, text=True,
+                         timeout=PATIENCE)
     assert out.returncode == 2 and "option allow-origin" in out.stderr and origin in out.stderr
 
 
 BODIES = [("/v1/chat/completions", {"messages": [{"role": "user", "content": "Tap OK"}], "max_tokens": 1}),
-          ("/v1/completions", {"prompt": "Tap", "max_tokens": 1}), ("/tokenize", {"prompt": "Tap"}), ("/detokenize", {"tokens": [5]})]
+          ("/v1/completions", {"prompt": "Tap", "max_tokens": 1}), ("/tokenize", {"prompt": "Tap"}),
+          ("/detokenize", {"tokens": [5]})]
 
 
 @pytest.mark.parametrize("path, body", BODIES)
@@ -128,7 +135,8 @@ def test_encoded_bodies(server, path, body):
     for encoding in ("gzip", "br", "deflate", "GZIP", "gzip, gzip", "identity, gzip", "aes128gcm"):
         status, headers, out = server.request("POST", path, gzip.compress(plain), {"Content-Encoding": encoding})
         error = json.loads(out)["error"]
-        assert status == 415 and "Content-Encoding: " + encoding in error["message"] and headers["accept-encoding"] == "identity"
+        assert (status == 415 and "Content-Encoding: " + encoding in error["message"] and headers["accept-encoding"] ==
+                "identity")
         assert error["type"] == "invalid_request_error" and error["code"] == "unsupported_encoding"
     for encoding in ("identity", "Identity", ""):
         assert server.request("POST", path, plain, {"Content-Encoding": encoding})[0] == 200
@@ -144,7 +152,8 @@ def test_a_byte_order_mark(server, path, body):
 
 def test_metrics(server, client):
     before = server.metrics()
-    client.chat.completions.create(model="open-autoglm-v1", messages=ask("Tap", 9), max_tokens=4, extra_body={"ignore_eos": True})
+    client.chat.completions.create(model="open-autoglm-v1", messages=ask("Tap", 9), max_tokens=4,
+                                   extra_body={"ignore_eos": True})
     server.get("/nowhere")
     after = server.metrics()
 
@@ -153,7 +162,8 @@ def test_metrics(server, client):
 
     label = '{model_name="open-autoglm-v1"}'
     assert grew("openautoglm_completion_tokens_total") == 4 == grew("vllm:generation_tokens_total" + label)
-    assert grew("vllm:time_to_first_token_seconds_count" + label) == 1 == grew("openautoglm_time_to_first_token_seconds_count")
+    assert (grew("vllm:time_to_first_token_seconds_count" + label) == 1 ==
+            grew("openautoglm_time_to_first_token_seconds_count"))
     assert grew('vllm:request_success_total{finished_reason="length",model_name="open-autoglm-v1"}') == 1
     assert grew('openautoglm_http_requests_total{method="POST",route="/v1/chat/completions",status="200"}') == 1
     assert grew('openautoglm_http_requests_total{method="other",route="other",status="404"}') == 1
@@ -163,7 +173,8 @@ def test_metrics(server, client):
     text = server.get("/metrics")[2].decode()
     names = re.findall(r"^# TYPE (\S+) ", text, re.M)
     assert len(names) == len(set(names))
-    buckets = [int(x) for x in re.findall(r'^openautoglm_e2e_request_latency_seconds_bucket\{le="[^"]+"\} (\d+)$', text, re.M)]
+    buckets = [int(x) for x in re.findall(r'^openautoglm_e2e_request_latency_seconds_bucket\{le="[^"]+"\} (\d+)$',
+                                          text, re.M)]
     assert len(buckets) == 21 and buckets == sorted(buckets)
 
 
@@ -191,6 +202,7 @@ def test_openapi_and_routes_agree():
     assert described == routes and len(routes) > 10
 
 
-@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty"])
+@pytest.mark.parametrize("name", ["temperature", "top_p", "min_p", "frequency_penalty", "presence_penalty",
+                                  "repetition_penalty"])
 def test_openapi_names_the_fields(name):
     assert re.search(rf"^ +{name}:", (ROOT / "openapi.yaml").read_text(), re.M)

@@ -15,7 +15,8 @@ from conftest import BIN, MODEL, Server, data_url
 
 def picture(w, h):
     """Ramps and tiles; cheap to make and to compress."""
-    tile = Image.merge("RGB", [Image.linear_gradient("L").resize((97, 61)), Image.radial_gradient("L").resize((97, 61)), Image.new("L", (97, 61), 90)])
+    tile = Image.merge("RGB", [Image.linear_gradient("L").resize((97, 61)),
+                               Image.radial_gradient("L").resize((97, 61)), Image.new("L", (97, 61), 90)])
     out = Image.new("RGB", (w, h), (240, 240, 235))
     for i in range(12):
         out.paste(tile.resize((w // 8, h // 16)), (w * (i % 4) // 4, h * (i // 4) // 3))
@@ -29,13 +30,16 @@ def encoded(image, kind, **options):
 
 
 def ask(server, data):
-    message = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(data)}}, {"type": "text", "text": "Tap on Wi-Fi"}]}
-    answer = server.client().chat.completions.create(model=MODEL.name, temperature=0, max_tokens=4, logprobs=True, messages=[message])
+    message = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": data_url(data)}},
+                                           {"type": "text", "text": "Tap on Wi-Fi"}]}
+    answer = server.client().chat.completions.create(model=MODEL.name, temperature=0, max_tokens=4, logprobs=True,
+                                                     messages=[message])
     return [(t.token, t.logprob) for t in answer.choices[0].logprobs.content], answer.usage.prompt_tokens
 
 
 def shown(path):
-    return json.loads(subprocess.run([BIN, "preprocess", "--model", MODEL, "--image", path], capture_output=True, check=True).stdout)
+    return json.loads(subprocess.run([BIN, "preprocess", "--model", MODEL, "--image", path], capture_output=True,
+                                     check=True).stdout)
 
 
 def peak(server):
@@ -44,7 +48,8 @@ def peak(server):
 
 
 CASES = {
-    "page.png": (1080, 6000, "PNG", {}), "tall.png": (360, 4200, "PNG", {}), "wide.webp": (9000, 700, "WEBP", {"quality": 70}),
+    "page.png": (1080, 6000, "PNG", {}), "tall.png": (360, 4200, "PNG", {}),
+    "wide.webp": (9000, 700, "WEBP", {"quality": 70}),
     "photo.jpg": (4500, 4000, "JPEG", {"quality": 60}), "turned.jpg": (2000, 4500, "JPEG", {"quality": 60}),
     "progressive.jpg": (4200, 2000, "JPEG", {"quality": 60, "progressive": True}),
 }
@@ -72,7 +77,8 @@ def test_a_photo_is_never_in_memory_whole():
         ask(server, encoded(picture(400, 300), "JPEG"))
         before = peak(server)
         for kind in ("JPEG", "PNG"):
-            ask(server, encoded(picture(8064, 6048), kind, **({"quality": 60} if kind == "JPEG" else {"compress_level": 1})))
+            ask(server,
+                encoded(picture(8064, 6048), kind, **({"quality": 60} if kind == "JPEG" else {"compress_level": 1})))
         assert peak(server) - before < 40 << 20        # of 146 MB
     finally:
         server.stop()
@@ -82,7 +88,8 @@ def test_limits_on_uploads():
     server = Server("--max-image-pixels", "1000000", "--max-image-side", "5000")
     try:
         ask(server, encoded(picture(1000, 1000), "PNG"))
-        for w, h, said in [(1001, 1000, "1001x1000 has more than 1000000 pixels"), (5001, 100, "5001x100 is larger than 5000 a side")]:
+        for w, h, said in [(1001, 1000, "1001x1000 has more than 1000000 pixels"),
+                           (5001, 100, "5001x100 is larger than 5000 a side")]:
             with pytest.raises(openai.BadRequestError) as e:
                 ask(server, encoded(picture(w, h), "PNG"))
             assert e.value.param == "messages[0].content[0].image_url.url" and said in e.value.message

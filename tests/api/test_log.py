@@ -1,5 +1,5 @@
-"""Standard error that takes nothing - a pipe that nobody reads, a file that may not grow - neither ends the server nor holds
-anybody up."""
+"""Standard error that takes nothing - a pipe that nobody reads, a file that may not grow - neither ends the server nor
+holds anybody up."""
 
 import http.client
 import json
@@ -18,8 +18,8 @@ CHAT = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens"
 
 def serve(stderr, *options, preexec_fn=None):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAUTOGLM_")}
-    return subprocess.Popen([BIN, "serve", "--model", str(MODEL), "--port", "0", "--log-level", "debug", *options], cwd=ROOT,
-                            env=environment, stdout=subprocess.DEVNULL, stderr=stderr, preexec_fn=preexec_fn)
+    return subprocess.Popen([BIN, "serve", "--model", str(MODEL), "--port", "0", "--log-level", "debug", *options],
+                            cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr, preexec_fn=preexec_fn)
 
 
 def port_of(read_line):

@@ -1,7 +1,8 @@
 """Memory that runs out while requests are served: one allocation is refused, or every n-th, under a mixed load.
 
 Whoever asked hears 503, or its stream ends with an error event, or the connection is closed; what is answered is right;
-afterwards everything is answered right, and no place and no page is still held. `make alloc-test` takes every n up to 400.
+afterwards everything is answered right, and no place and no page is still held. `make alloc-test` takes every n up to
+400.
 """
 
 import collections
@@ -25,7 +26,8 @@ SOME_N = (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377)
 ONCE, EVERY = 1, 2
 MODELS = {"native": ROOT / "models/open-autoglm-v1", "glm4v": ROOT / "tests/model/phone/glm4v",
           "qwen2_5_vl": ROOT / "tests/model/qwen2_5_vl/windows", "qwen3_vl": ROOT / "tests/model/qwen3_vl/deepstack"}
-TOOL = {"type": "function", "function": {"name": "tap", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}}
+TOOL = ({"type": "function",
+         "function": {"name": "tap", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}})
 
 
 class Memory:
@@ -48,8 +50,8 @@ class Memory:
 
 
 class Load:
-    """Requests of every kind, each with its answer: (outcome, value), where the value of one that is answered is what it
-    is whoever else asks."""
+    """Requests of every kind, each with its answer: (outcome, value), where the value of one that is answered is what
+    it is whoever else asks."""
 
     def __init__(self, server, n):
         chat = "/v1/chat/completions"
@@ -58,13 +60,17 @@ class Load:
         self.requests = {
             "image": (chat, {"messages": ask(f"Tap {n % 7}", n), "stream": True, **short}),
             "two images": (chat, {"messages": ask("Compare", 5000 + n, 5001 + n), **short}),
-            "logprobs": (chat, {"messages": [{"role": "user", "content": f"Go back {n}"}], "stream": True, "logprobs": True,
-                                "top_logprobs": 5, "stop": ["zzz"], **short}),
-            "tools": (chat, {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Caf\u00e9"},
+            "logprobs": (chat, {"messages": [{"role": "user", "content": f"Go back {n}"}], "stream": True,
+                                "logprobs": True, "top_logprobs": 5, "stop": ["zzz"], **short}),
+            "tools": (chat,
+                      {"messages": [{"role": "system", "content": "Be brief."},
+                                    {"role": "user", "content": "Caf\u00e9"},
                                           {"role": "assistant", "content": "", "tool_calls": [
-                                              {"type": "function", "function": {"name": "tap", "arguments": "{\"x\": 1}"}}]},
+                                              {"type": "function",
+                                               "function": {"name": "tap", "arguments": "{\"x\": 1}"}}]},
                                           {"role": "tool", "content": f"done {n}"}], "tools": [TOOL], **short}),
-            "long": ("/v1/completions", {"prompt": f"{n} " + "all the words of a prompt " * 12, "frequency_penalty": 0.5, **short}),
+            "long": ("/v1/completions", {"prompt": f"{n} " + "all the words of a prompt " * 12,
+                                         "frequency_penalty": 0.5, **short}),
             "tokenize": ("/tokenize", {"prompt": f"w{n}ords and \u4f60\u597d" * 20, "return_token_strs": True}),
             "detokenize": ("/detokenize", {"tokens": list(range(3, 40))}),
             "metrics": ("/metrics", None),
@@ -85,7 +91,8 @@ class Load:
             r = c.getresponse()
             if name == "leaves":
                 r.read(1)
-                return ("left" if r.status == 200 else "refused", None) if r.status in (200, 503) else ("wrong", r.status)
+                return ("left" if r.status == 200 else "refused", None) if r.status in (200, 503) else ("wrong",
+                                                                                                        r.status)
             return self.judge(name, r.status, r.read().decode())
         except (http.client.HTTPException, ConnectionError, socket.timeout) as e:
             return ("hangs", name) if isinstance(e, socket.timeout) else ("dropped", None)
@@ -99,7 +106,8 @@ class Load:
         if status != 200:
             return "wrong", (status, text)
         if name == "metrics":
-            return ("answered", None) if "\nopenautoglm_uptime_seconds " in text and text.endswith("\n") else ("wrong", text)
+            return ("answered", None) if "\nopenautoglm_uptime_seconds " in text and text.endswith("\n") else ("wrong",
+                                                                                                               text)
         if self.requests[name][1].get("stream"):
             return self.judge_stream(text)
         answer = json.loads(text)
@@ -117,7 +125,8 @@ class Load:
             return "refused", (events[-1]["error"]["code"], events[-1]["error"]["message"])
         choices = [e["choices"][0] for e in events]
         tokens = [t for c in choices if c.get("logprobs") for t in c["logprobs"]["content"]]
-        return "answered", ("".join(c["delta"].get("content") or "" for c in choices), tokens, choices[-1]["finish_reason"])
+        return "answered", ("".join(c["delta"].get("content") or "" for c in choices), tokens,
+                            choices[-1]["finish_reason"])
 
 
 def held(server):
@@ -155,7 +164,8 @@ def check(server, memory, mode, n, told):
 @pytest.fixture
 def starving(start, tmp_path):
     if not SHIM.exists() or os.environ.get("TEST_SLOW"):
-        pytest.skip("a sanitizer brings its own allocator" if SHIM.exists() else f"`make {SHIM.relative_to(ROOT)}` was not run")
+        pytest.skip("a sanitizer brings its own allocator" if SHIM.exists() else f"`make {SHIM.relative_to(ROOT)}` "
+            f"was not run")
 
     def run(model):
         memory = Memory(tmp_path / "control")

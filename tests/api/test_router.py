@@ -1,5 +1,5 @@
-"""Two replicas behind HAProxy, with the probe that it makes of /health, and behind nginx, which probes nothing: a replica that
-loads gets no request, and one that is told to stop loses none."""
+"""Two replicas behind HAProxy, with the probe that it makes of /health, and behind nginx, which probes nothing: a
+replica that loads gets no request, and one that is told to stop loses none."""
 
 import http.client
 import json
@@ -70,7 +70,8 @@ class Router:
         self.folder, self.port = folder, free_port()
         lines = "\n".join(servers)
         (folder / "router.conf").write_text(template.format(folder=folder, port=self.port, servers=lines))
-        self.process = subprocess.Popen([program, *command(folder / "router.conf")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen([program, *command(folder / "router.conf")], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL)
 
     def ask(self, path="/v1/chat/completions", body=CHAT):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
@@ -141,7 +142,8 @@ class Clients:
         while not self.ending:
             try:
                 status, body = self.router.ask(body=CHAT | {"stream": stream, "ignore_eos": True, "max_tokens": 40})
-                whole = body.endswith(b"data: [DONE]\n\n") and b'"error"' not in body if stream else b'"finish_reason":"length"' in body
+                whole = (body.endswith(b"data: [DONE]\n\n") and b'"error"' not in body if stream
+                         else b'"finish_reason":"length"' in body)
                 if status != 200 or not whole:
                     self.bad.append((status, body[-300:]))
             except OSError as e:
@@ -166,7 +168,8 @@ def test_haproxy_sends_nothing_to_a_replica_that_loads(start, loading, tmp_path)
         until(lambda: states(router) == {"r0": "UP", "r1": "DOWN"})
         assert [router.ask()[0] for _ in range(20)] == [200] * 20
         metrics = slow.server.metrics()
-        assert not any("/v1/chat/completions" in name for name in metrics) and metrics["openautoglm_http_connections"] <= 2
+        assert (not any("/v1/chat/completions" in name for name in metrics) and
+                metrics["openautoglm_http_connections"] <= 2)
         slow.let()
         until(lambda: states(router) == {"r0": "UP", "r1": "UP"})
         assert [router.ask()[0] for _ in range(4)] == [200] * 4

@@ -1,5 +1,5 @@
-/* The log with its writer thread: nobody waits for standard error, nothing is lost silently, order is kept. Each test has
- * a process of its own, whose standard error is a pipe or a file of the test's choice. */
+/* The log with its writer thread: nobody waits for standard error, nothing is lost silently, order is kept. Each test
+ * has a process of its own, whose standard error is a pipe or a file of the test's choice. */
 #include <check.h>
 #include <fcntl.h>
 #include <pthread.h>

@@ -57,7 +57,8 @@ def main():
     t = torch.from_numpy(a).permute(2, 0, 1).contiguous()
     with tempfile.TemporaryDirectory() as folder:
         lib = ref.library(folder, args.plain)
-        for kind, options in (("PNG", {}), ("PNG", {"rgba": True}), ("JPEG", {"quality": 90}), ("WEBP", {"quality": 80})):
+        for kind, options in (("PNG", {}), ("PNG", {"rgba": True}), ("JPEG", {"quality": 90}),
+                              ("WEBP", {"quality": 80})):
             out = io.BytesIO()
             alpha = options.pop("rgba", False)
             (im.convert("RGBA") if alpha else im).save(out, kind, **options)

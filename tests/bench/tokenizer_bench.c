@@ -86,8 +86,8 @@ int main(int argc, char **argv)
     }
     double load = seconds() - start;
     double whole = best(t, text, n, false, &ids), lines = best(t, text, n, true, &line_ids);
-    printf("{\"bytes\": %zu, \"load\": %.4f, \"whole\": %.5f, \"ids\": %zu, \"lines\": %.5f, \"line_ids\": %zu}\n", n, load,
-           whole, ids, lines, line_ids);
+    printf("{\"bytes\": %zu, \"load\": %.4f, \"whole\": %.5f, \"ids\": %zu, \"lines\": %.5f, \"line_ids\": %zu}\n", n,
+           load, whole, ids, lines, line_ids);
     tokenizer_close(t);
     free(text);
     return 0;

@@ -32,7 +32,8 @@ def main():
     lines = text.split("\n")
     lines = [s + "\n" for s in lines[:-1]] + ([lines[-1]] if lines[-1] else [])
     for d in directories:
-        ours = json.loads(subprocess.run(["build/tests/bench/tokenizer_bench", d, path], stdout=subprocess.PIPE, check=True).stdout)
+        ours = json.loads(subprocess.run(["build/tests/bench/tokenizer_bench", d, path], stdout=subprocess.PIPE,
+                                         check=True).stdout)
         start = time.process_time()
         t = Tokenizer.from_file(d + "/tokenizer.json")
         load = time.process_time() - start
@@ -43,9 +44,12 @@ def main():
         by_line, line_ids = best(lambda: sum(len(e) for e in t.encode_batch_fast(lines, add_special_tokens=False)))
         same = ids == ours["ids"] and line_ids == ours["line_ids"]
         mb = ours["bytes"] / 1e6
-        print(f"{d}: load {ours['load']:.2f} s, reference {load:.2f} s; whole text {mb / ours['whole']:.1f} MB/s, reference "
-              f"{mb / whole:.1f} ({whole / ours['whole']:.1f} times as fast); by lines {mb / ours['lines']:.1f} MB/s, reference "
-              f"{mb / by_line:.1f} ({by_line / ours['lines']:.1f} times){'' if same else '  DIFFERENT IDS'}", flush=True)
+        print(f"{d}: load {ours['load']:.2f} s, reference {load:.2f} s; whole text {mb / ours['whole']:.1f} MB/s, "
+              f"reference "
+              f"{mb / whole:.1f} ({whole / ours['whole']:.1f} times as fast); by lines {mb / ours['lines']:.1f} "
+              f"MB/s, reference "
+              f"{mb / by_line:.1f} ({by_line / ours['lines']:.1f} times){'' if same else '  DIFFERENT IDS'}",
+              flush=True)
 
 
 if __name__ == "__main__":

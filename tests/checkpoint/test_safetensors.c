@@ -52,7 +52,8 @@ START_TEST(test_reads)
                                          "\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[4,28]},"
                                          "\"b.c\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]},"
                                          "\"inside\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[4,4]},"
-                                         "\"none\":{\"dtype\":\"U8\",\"shape\":[0,7],\"data_offsets\":[28,28]}}", 28, &e);
+                                         "\"none\":{\"dtype\":\"U8\",\"shape\":[0,7],\"data_offsets\":[28,28]}}", 28,
+                                         &e);
     int n;
     ck_assert_msg(f != NULL, "%s", e.text);
     weights_all(f, &n);
@@ -88,13 +89,20 @@ static const struct { const char *header, *error; } bad[] = {
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0]}}", "bad data_offsets" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[\"0\",8]}}", "bad data_offsets" },
     { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2]}}", "bad data_offsets" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", "overlap" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]}}", "duplicate" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]},\"b\":{\"dtype\":\"F32\",\"shape\":[12],\"data_offsets\":[16,64]}}", "8 bytes before tensor a belong to no tensor" },
-    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[13],\"data_offsets\":[12,64]}}", "4 bytes before tensor b belong to no tensor" },
-    { "{\"b\":{\"dtype\":\"F32\",\"shape\":[13],\"data_offsets\":[12,64]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "4 bytes before tensor b belong to no tensor" },
-    { "{\"a\":{\"dtype\":\"U8\",\"shape\":[63],\"data_offsets\":[0,63]}}", "1 bytes after the last tensor belong to no tensor" },
-    { "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[64,64]}}", "64 bytes before tensor a belong to no tensor" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[2],"
+      "\"data_offsets\":[4,12]}}", "overlap" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],"
+      "\"data_offsets\":[8,16]}}", "duplicate" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[8,16]},\"b\":{\"dtype\":\"F32\",\"shape\":[12],"
+      "\"data_offsets\":[16,64]}}", "8 bytes before tensor a belong to no tensor" },
+    { "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"F32\",\"shape\":[13],"
+      "\"data_offsets\":[12,64]}}", "4 bytes before tensor b belong to no tensor" },
+    { "{\"b\":{\"dtype\":\"F32\",\"shape\":[13],\"data_offsets\":[12,64]},\"a\":{\"dtype\":\"F32\",\"shape\":[2],"
+      "\"data_offsets\":[0,8]}}", "4 bytes before tensor b belong to no tensor" },
+    { "{\"a\":{\"dtype\":\"U8\",\"shape\":[63],\"data_offsets\":[0,63]}}", "1 bytes after the last tensor belong to "
+        "no tensor" },
+    { "{\"a\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[64,64]}}", "64 bytes before tensor a belong to no "
+        "tensor" },
     { "{}", "64 bytes after the last tensor belong to no tensor" },
     { "{\"a\":7}", "no dtype" },
     { "[]", "not a JSON object" },
@@ -158,13 +166,15 @@ START_TEST(test_shards)
         { "{\"weight_map\":{\"a\":\"..\"}}", "not the name of a file" },
         { "{\"weight_map\":{\"a\":5}}", "not the name of a file" },
         { "{\"weight_map\":{\"a\":\"z.safetensors\"}}", "z.safetensors: No such file" },
-        { "{\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"y.safetensors\",\"c\":\"twice.safetensors\"}}", "a second one" },
+        { "{\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"y.safetensors\",\"c\":\"twice.safetensors\"}}",
+          "a second one" },
         { "{\"weight_map\":[]}", "no weight_map" },
         { "{", "line 1" },
     };
     write_bytes("x.safetensors", buf, make(buf, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8));
     write_bytes("y.safetensors", buf, make(buf, "{\"b\":{\"dtype\":\"F16\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4));
-    write_bytes("twice.safetensors", buf, make(buf, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8));
+    write_bytes("twice.safetensors", buf, make(buf, "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}",
+                                               8));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_bytes("model.safetensors.index.json", cases[i].map, strlen(cases[i].map));
         struct weights_file *f = weights_open(dir, &e);

@@ -16,7 +16,8 @@ int  cusim_reports(void);
 }
 
 enum bug {
-    NO_BARRIER, UNINIT_SHARED, PAST_END, TWO_BARRIERS, MISSING_LANES, MISALIGNED, SAME_WORD, RETURN_FIRST, SHUFFLE_AS_FENCE,
+    NO_BARRIER, UNINIT_SHARED, PAST_END, TWO_BARRIERS, MISSING_LANES, MISALIGNED, SAME_WORD, RETURN_FIRST,
+        SHUFFLE_AS_FENCE,
     STATIC_OVERRUN, DYNAMIC_OVERRUN, NO_WAIT, UNINIT_GLOBAL, OVERWRITTEN_EARLY, DEADLOCK,
     GOOD_SYNCWARP, GOOD_ATOMICS, GOOD_COPY, GOOD_BARRIER, N_BUGS,
 };
@@ -39,7 +40,8 @@ static __global__ void bug_kernel(int which, float *g, int n)
     case SHUFFLE_AS_FENCE: s[t] = 1; (void)__shfl_xor_sync(~0u, t, 1); g[t] = s[t ^ 1]; break;
     case STATIC_OVERRUN:   s[t + 1] = 1; break;
     case DYNAMIC_OVERRUN:  d[t + 1] = 1; break;
-    case NO_WAIT:          cp_async(s + t % 32 * 4, g + t % 32 * 4, true); cp_async_commit(); __syncthreads(); g[t] = s[t]; break;
+    case NO_WAIT:          cp_async(s + t % 32 * 4, g + t % 32 * 4, true); cp_async_commit(); __syncthreads();
+    g[t] = s[t]; break;
     case UNINIT_GLOBAL:    g[n + t % 2] = g[n + 2]; break;
     case OVERWRITTEN_EARLY:
         for (int i = 0; i < 2; i++) {
@@ -108,7 +110,8 @@ static void run_last(int which)
     float *counter = numbers(1, 1);
     LAUNCH_RAW(last_kernel, dim3(4), dim3(64), (size_t)0, (cudaStream_t)0, which, numbers(256, 0), (unsigned *)counter);
     if (which == GOOD_LAST)                              /* the counter is 0 again */
-        LAUNCH_RAW(last_kernel, dim3(3), dim3(64), (size_t)0, (cudaStream_t)0, which, numbers(192, 0), (unsigned *)counter);
+        LAUNCH_RAW(last_kernel, dim3(3), dim3(64), (size_t)0, (cudaStream_t)0, which, numbers(192, 0),
+                   (unsigned *)counter);
 }
 
 static void run_freed(int)
@@ -178,7 +181,8 @@ static bool refused_in_capture(int which)
 
 static __global__ void count_kernel(int *n, int by) { n[threadIdx.x] += by; }
 
-/* A good recording runs when it is launched and not before, as often as that, with its own parameters; a destroyed one does not. */
+/* A good recording runs when it is launched and not before, as often as that, with its own parameters; a destroyed one
+ * does not. */
 static bool replays(int which)
 {
     cudaStream_t s = stream_of_captures();
@@ -195,7 +199,8 @@ static bool replays(int which)
     cudaMemcpyAsync(got, n, sizeof got, cudaMemcpyDeviceToHost, s);
     ok = ok && cudaStreamSynchronize(s) == cudaSuccess && got[0] == 15 && got[31] == 15;
     ok = cudaGraphExecDestroy(exec) == cudaSuccess && ok;
-    return which == GOOD_REPLAY ? ok : cudaGraphLaunch(exec, s) == cudaErrorInvalidValue && cudaGraphExecDestroy(exec) == cudaErrorInvalidValue;
+    return which == GOOD_REPLAY ? ok : cudaGraphLaunch(exec, s) == cudaErrorInvalidValue &&
+        cudaGraphExecDestroy(exec) == cudaErrorInvalidValue;
 }
 
 static const struct refused { const char *name; bool (*right)(int); int which; } refused[] = {
@@ -210,7 +215,8 @@ static const struct refused { const char *name; bool (*right)(int); int which; }
     { "a graph, launched five times", replays, GOOD_REPLAY },
 };
 
-static const struct seeded { const char *name, *kind; void (*run)(int); int which; } seeded[] = {   /* kind NULL: no report */
+/* kind NULL: no report */
+static const struct seeded { const char *name, *kind; void (*run)(int); int which; } seeded[] = {
     { "no barrier between a write and a read", "race", run, NO_BARRIER },
     { "shared memory that nothing wrote", "uninitialised-shared", run, UNINIT_SHARED },
     { "a store past the end", "out-of-bounds", run, PAST_END },

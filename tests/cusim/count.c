@@ -23,7 +23,8 @@ struct counted {                 /* one kernel with one size of block and shared
 
 static struct counted kernels[MAX_KERNELS];
 static int n_kernels;
-static struct counted now, first, once;        /* of the launch that runs; of its first block; of what only the last one does */
+/* of the launch that runs; of its first block; of what only the last one does */
+static struct counted now, first, once;
 
 struct counting cusim_counting;
 
@@ -94,9 +95,12 @@ __attribute__((visibility("default"))) void cusim_count_write(FILE *out)
         const struct counted *k = &kernels[i];
         Dl_info info;
         uintptr_t base = dladdr(k->fn, &info) ? (uintptr_t)info.dli_fbase : 0;
-        fprintf(out, "%s{\"offset\": %lu, \"threads\": %u, \"shared\": %zu, \"launches\": %lu, \"blocks\": %lu, \"loads\": %.0f, "
-                "\"stores\": %.0f, \"unique\": %.0f, \"tensor\": %.0f}", i ? ", " : "", (unsigned long)((uintptr_t)k->fn - base),
-                k->threads, k->shared, (unsigned long)k->launches, (unsigned long)k->blocks, k->loads, k->stores, k->unique, k->tensor);
+        fprintf(out, "%s{\"offset\": %lu, \"threads\": %u, \"shared\": %zu, \"launches\": %lu, \"blocks\": %lu, "
+                     "\"loads\": %.0f, "
+                "\"stores\": %.0f, \"unique\": %.0f, \"tensor\": %.0f}", i ? ", " : "",
+                (unsigned long)((uintptr_t)k->fn - base),
+                k->threads, k->shared, (unsigned long)k->launches, (unsigned long)k->blocks, k->loads, k->stores,
+                k->unique, k->tensor);
     }
     fputc(']', out);
 }

@@ -92,7 +92,8 @@ cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *out, cublasCompute
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t what, const void *value, size_t n)
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t what,
+                                              const void *value, size_t n)
 {
     struct op_desc *o = op_of(d);
     if (!o || !value)
@@ -108,7 +109,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld)
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *out, cudaDataType type, uint64_t rows, uint64_t cols,
+                                          int64_t ld)
 {
     struct matrix *l = calloc(1, sizeof(cublasLtMatrixLayoutOpaque_t));
     *l = (struct matrix){ MAGIC_LAYOUT, type, rows, cols, ld };
@@ -124,7 +126,8 @@ cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *out)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p, cublasLtMatmulPreferenceAttributes_t what,
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t p,
+                                                    cublasLtMatmulPreferenceAttributes_t what,
                                                     const void *value, size_t n)
 {
     struct wish *w = (struct wish *)p;
@@ -158,16 +161,18 @@ static const char *look(const struct op_desc *o, const struct matrix *a, const s
     if (!o || !a || !b || !c || !d)
         return "a descriptor is missing or was destroyed";
     *out = (struct algo){ d->cols, d->rows, a->rows, o->epilogue, a->ld, b->ld, c->ld, d->ld };
-    if (!o->transposed_a || a->type != CUDA_R_16BF || b->type != CUDA_R_16BF || c->type != CUDA_R_32F || d->type != CUDA_R_32F)
+    if (!o->transposed_a || a->type != CUDA_R_16BF || b->type != CUDA_R_16BF || c->type != CUDA_R_32F ||
+        d->type != CUDA_R_32F)
         return "types or a transposition that this emulation does not know";
-    if (a->rows != b->rows || a->cols != d->rows || b->cols != d->cols || c->rows != d->rows || c->cols != d->cols || !out->m || !out->n ||
-        !out->k)
+    if (a->rows != b->rows || a->cols != d->rows || b->cols != d->cols || c->rows != d->rows || c->cols != d->cols ||
+        !out->m || !out->n || !out->k)
         return "the shapes do not fit together";
     if (a->ld < (int64_t)a->rows || b->ld < (int64_t)b->rows || c->ld < (int64_t)c->rows || d->ld < (int64_t)d->rows)
         return "a leading dimension is less than the rows";
     if (a->ld % 8 || b->ld % 8 || c->ld % 4 || d->ld % 4)
         return "a leading dimension is not a multiple of 16 bytes";
-    bool known = o->epilogue == CUBLASLT_EPILOGUE_DEFAULT || o->epilogue == CUBLASLT_EPILOGUE_BIAS || o->epilogue == CUBLASLT_EPILOGUE_RELU ||
+    bool known = o->epilogue == CUBLASLT_EPILOGUE_DEFAULT || o->epilogue == CUBLASLT_EPILOGUE_BIAS ||
+        o->epilogue == CUBLASLT_EPILOGUE_RELU ||
                  o->epilogue == CUBLASLT_EPILOGUE_RELU_BIAS || o->epilogue == CUBLASLT_EPILOGUE_GELU ||
                  o->epilogue == CUBLASLT_EPILOGUE_GELU_BIAS;
     if (!known)
@@ -175,8 +180,10 @@ static const char *look(const struct op_desc *o, const struct matrix *a, const s
     return o->epilogue & CUBLASLT_EPILOGUE_BIAS && !o->bias ? "an epilogue with a bias, and none is given" : NULL;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t op, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
-                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d, cublasLtMatmulPreference_t p, int most,
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t h, cublasLtMatmulDesc_t op, cublasLtMatrixLayout_t a,
+                                              cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t p, int most,
                                               cublasLtMatmulHeuristicResult_t out[], int *n)
 {
     const struct wish *w = (const struct wish *)p;
@@ -225,7 +232,8 @@ static void multiply(const void *params)
         for (uint64_t j = 0; j < s->n; j++) {
             double sum = 0;
             for (uint64_t k = 0; k < s->k; k++)
-                sum += (double)bf16_get(p->a[(int64_t)j * s->lda + (int64_t)k]) * (double)bf16_get(p->b[(int64_t)i * s->ldb + (int64_t)k]);
+                sum += (double)bf16_get(p->a[(int64_t)j * s->lda + (int64_t)k]) *
+                    (double)bf16_get(p->b[(int64_t)i * s->ldb + (int64_t)k]);
             sum *= (double)p->alpha;
             if (p->beta != 0)
                 sum += (double)p->beta * (double)p->c[(int64_t)i * s->ldc + (int64_t)j];
@@ -235,9 +243,12 @@ static void multiply(const void *params)
 
 static bool aligned(const void *p, size_t n) { return (uintptr_t)p % n == 0; }
 
-cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t op, const void *alpha, const void *a, cublasLtMatrixLayout_t al,
-                              const void *b, cublasLtMatrixLayout_t bl, const void *beta, const void *c, cublasLtMatrixLayout_t cl, void *d,
-                              cublasLtMatrixLayout_t dl, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t n, cudaStream_t stream)
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t op, const void *alpha, const void *a,
+                              cublasLtMatrixLayout_t al,
+                              const void *b, cublasLtMatrixLayout_t bl, const void *beta, const void *c,
+                              cublasLtMatrixLayout_t cl, void *d,
+                              cublasLtMatrixLayout_t dl, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t n,
+                              cudaStream_t stream)
 {
     struct algo shape;
     if (!h || h != handle)
@@ -257,7 +268,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t op, const
     if (c == d && shape.ldc != shape.ldd)
         return invalid("cublasLtMatmul: in place with two layouts");
     struct product p = { *(const float *)alpha, *(const float *)beta, a, b, c, d, shape, o->bias };
-    struct op work = { .kind = OP_CALL, .launch = { .name = "cublasLtMatmul", .thunk = multiply, .params_size = sizeof p } };
+    struct op work = { .kind = OP_CALL, .launch = { .name = "cublasLtMatmul", .thunk = multiply,
+                                                    .params_size = sizeof p } };
     work.launch.params = memcpy(malloc(sizeof p), &p, sizeof p);
     stream_lock();
     cudaError_t e = stream_enqueue(stream, work);

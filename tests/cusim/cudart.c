@@ -5,9 +5,9 @@
  * between operations.
  * Arguments are checked as strictly as the documentation states.
  *
- * Environment: CUSIM_SEED (order of threads), CUSIM_PREEMPT (switch after one
- * in n accesses), CUSIM_MEMORY (MiB, default 8192), CUSIM_DEVICES (default 1),
- * CUSIM_PROCESSORS (default 4), CUSIM_MAJOR (compute capability, default 9), CUSIM_DRIVER (as CUDART_VERSION; 0: none). */
+ * Environment: CUSIM_SEED (order of threads), CUSIM_PREEMPT (switch after one in n accesses), CUSIM_MEMORY (MiB,
+ * default 8192), CUSIM_DEVICES (default 1), CUSIM_PROCESSORS (default 4), CUSIM_MAJOR (compute capability, default 9),
+ * CUSIM_DRIVER (as CUDART_VERSION; 0: none). */
 #include <cuda_runtime_api.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -75,7 +75,8 @@ static void run_copy(const struct op *o)
                     from ? "device" : "host");
         return;
     }
-    if ((from && !shadow_range("cudaMemcpy", o->src, o->n, false)) || (to && !shadow_range("cudaMemcpy", o->dst, o->n, true)))
+    if ((from && !shadow_range("cudaMemcpy", o->src, o->n, false)) ||
+        (to && !shadow_range("cudaMemcpy", o->dst, o->n, true)))
         return;
     if (to && from)
         shadow_copy_init(o->dst, o->src, o->n);
@@ -181,12 +182,14 @@ static cudaError_t launch(const char *name, dim3 grid, dim3 block, size_t shared
     for (int i = 0; i < n_attributes; i++)
         if (attributes[i].fn == fn)
             most = (size_t)attributes[i].max_shared;
-    if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || threads < 1 || threads > MAX_THREADS || block.z > 64)
+    if (!grid.x || !grid.y || !grid.z || grid.y > 65535 || grid.z > 65535 || threads < 1 || threads > MAX_THREADS ||
+        block.z > 64)
         return stream_refuse(cudaErrorInvalidConfiguration, name);
     if (shared > most)
         return stream_refuse(cudaErrorInvalidValue, "more dynamic shared memory than the kernel may use");
     struct op o = { .kind = OP_LAUNCH };
-    o.launch = (struct launch){ name, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z }, shared, fn, thunk, NULL, n };
+    o.launch = (struct launch){ name, { grid.x, grid.y, grid.z }, { block.x, block.y, block.z }, shared, fn, thunk,
+                                NULL, n };
     o.launch.params = memcpy(malloc(n), params, n);
     return stream_enqueue(stream, o);
 }
@@ -228,7 +231,8 @@ static cudaError_t device_free(void *p)
     if (capturing())
         return unsupported("cudaFree");
     flush_all();
-    return !p || shadow_free(p) ? cudaSuccess : stream_refuse(cudaErrorInvalidValue, "cudaFree of what is not an allocation");
+    return !p || shadow_free(p) ? cudaSuccess : stream_refuse(cudaErrorInvalidValue,
+                                                              "cudaFree of what is not an allocation");
 }
 
 cudaError_t cudaMalloc(void **p, size_t n) { LOCKED(device_alloc(p, n)); }
@@ -410,7 +414,10 @@ cudaError_t cudaGetDeviceCount(int *n)
     return *n > 0 ? cudaSuccess : (last = cudaErrorNoDevice);
 }
 
-cudaError_t cudaSetDevice(int i) { return i == 0 ? cudaSuccess : stream_refuse(cudaErrorInvalidDevice, "cudaSetDevice"); }
+cudaError_t cudaSetDevice(int i)
+{
+    return i == 0 ? cudaSuccess : stream_refuse(cudaErrorInvalidDevice, "cudaSetDevice");
+}
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device)
 {
@@ -440,7 +447,8 @@ const char *cudaGetErrorString(cudaError_t e)
     case cudaErrorNoDevice:             return "no device";
     case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
     case cudaErrorStreamCaptureInvalidated: return "operation failed due to a previous error during capture";
-    case cudaErrorStreamCaptureImplicit: return "operation would make the legacy stream depend on a capturing blocking stream";
+    case cudaErrorStreamCaptureImplicit: return "operation would make the legacy stream depend on a capturing "
+                                                "blocking stream";
     case cudaErrorIllegalState:         return "the operation cannot be performed in the present state";
     case cudaErrorLaunchFailure:        return "the emulator reported a mistake (see above)";
     default:                            return "CUDA error";

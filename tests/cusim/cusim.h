@@ -127,10 +127,16 @@ CUSIM_RAW inline void ballot_fn(unsigned mask, void *const in[32], void *const o
 }
 }
 
-template <class T> CUSIM_PLAIN T __shfl_sync(unsigned m, T v, int s, int w = 32) { return cusim::shuffle<cusim::SHUFFLE>(m, v, s, w); }
-template <class T> CUSIM_PLAIN T __shfl_xor_sync(unsigned m, T v, int s, int w = 32) { return cusim::shuffle<cusim::SHUFFLE_XOR>(m, v, s, w); }
-template <class T> CUSIM_PLAIN T __shfl_down_sync(unsigned m, T v, unsigned s, int w = 32) { return cusim::shuffle<cusim::SHUFFLE_DOWN>(m, v, (int)s, w); }
-template <class T> CUSIM_PLAIN T __shfl_up_sync(unsigned m, T v, unsigned s, int w = 32) { return cusim::shuffle<cusim::SHUFFLE_UP>(m, v, (int)s, w); }
+template <class T> CUSIM_PLAIN T __shfl_sync(unsigned m, T v, int s,
+                                             int w = 32) { return cusim::shuffle<cusim::SHUFFLE>(m, v, s, w); }
+template <class T> CUSIM_PLAIN T __shfl_xor_sync(unsigned m, T v, int s,
+                                                 int w = 32) { return cusim::shuffle<cusim::SHUFFLE_XOR>(m, v, s, w); }
+template <class T> CUSIM_PLAIN T __shfl_down_sync(unsigned m, T v, unsigned s,
+                                                  int w = 32) { return cusim::shuffle<cusim::SHUFFLE_DOWN>(m, v,
+                                                                                                           (int)s, w); }
+template <class T> CUSIM_PLAIN T __shfl_up_sync(unsigned m, T v, unsigned s,
+                                                int w = 32) { return cusim::shuffle<cusim::SHUFFLE_UP>(m, v, (int)s,
+                                                                                                       w); }
 
 CUSIM_CALL unsigned __ballot_sync(unsigned mask, int p)
 {
@@ -194,7 +200,8 @@ template <class... P> void thunk(const void *p)
 
 /* Parameters are copied now, as on a GPU. */
 template <class... P, class... A>
-void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream, A &&...args)
+void launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared, cudaStream_t stream,
+            A &&...args)
 {
     static_assert((std::is_trivially_copyable<std::decay_t<P>>::value && ...), "parameters are copied bytewise");
     static_assert(sizeof(params<P...>) <= 4096, "parameters are at most 4 KiB");

@@ -9,7 +9,8 @@ CU      := $(wildcard kernels/cuda/*.cu)
 EMU     := $(wildcard tests/cusim/*.c)
 EMU     := $(filter-out tests/cusim/test_% tests/cusim/count_step.c tests/cusim/gpu_bench.c,$(EMU))
 EMUH    := tests/cusim/internal.h tests/cusim/cusim.h tests/cusim/stream.h
-SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-init -fno-threadsafe-statics -ffp-contract=off -Wall -Wno-unknown-pragmas \
+SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-init -fno-threadsafe-statics \
+           -ffp-contract=off -Wall -Wno-unknown-pragmas \
            -Wno-parentheses -I. -I$(CUDA_H) -include tests/cusim/cusim.h \
            $(shell grep -qw fma /proc/cpuinfo 2>/dev/null && echo -mfma -mf16c)
 CHECKS  := -fsanitize=thread,alignment,bounds,shift -Wno-tsan
@@ -74,23 +75,27 @@ $B/cuda-headers/nvidia/cu13/include/cuda_runtime.h: tests/cusim/requirements.txt
 
 # What the tests need where it can be had; where it cannot, they say `skip`.
 cusim-for-tests: $(if $(wildcard $(CUDA_H)),,$(VENV)/tests)
-	@if [ "$$(uname -m)" != x86_64 ] || ! command -v g++ >/dev/null; then echo "the emulation of CUDA needs g++ on x86-64"; \
+	@if [ "$$(uname -m)" != x86_64 ] || ! command -v g++ >/dev/null; then \
+		echo "the emulation of CUDA needs g++ on x86-64"; \
 	elif ! $(MAKE) -s $(CUDA_H)/cuda_runtime.h; then echo "the emulation of CUDA needs CUDA's headers"; \
 	else $(MAKE) cusim cusim-checked; fi
 
 CUSIM_TESTS := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/cusim/test_*.c))
-cusim-test: $(CUSIM_TESTS) cusim-for-tests ## the CUDA backend on the emulator: kernels, golden cases, streams; the emulator itself
+cusim-test: $(CUSIM_TESTS) cusim-for-tests
+cusim-test: ## the CUDA backend on the emulator: kernels, golden cases, streams; the emulator itself
 	@tests/run.sh $(CUSIM_TESTS)
 
 cusim-test-all: ## the same with every golden case, in more chunks
 	@CUSIM_ALL=1 $(MAKE) cusim-test
 
-# ---- for GPUs; the newest architecture also as PTX, for those to come. A kernel that spills fails the build. Contraction
-# is off: fma only where the source says fmaf, so that results do not depend on how a kernel was inlined ----
+# ---- for GPUs ----
+# The newest architecture also as PTX, for those to come. A kernel that spills fails the build. Contraction is off: fma
+# only where the source says fmaf, so that results do not depend on how a kernel was inlined.
 ARCHS   ?= 80 86 89 90 100 120
 GENCODE := $(foreach a,$(ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
            $(foreach a,$(lastword $(ARCHS)),-gencode arch=compute_$(a),code=compute_$(a))
-NVFLAGS := -std=c++17 -O3 -I. -fmad=false -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -v $(GENCODE)
+NVFLAGS := -std=c++17 -O3 -I. -fmad=false -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -v \
+           $(GENCODE)
 $B/cuda/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(NVFLAGS)' | cmp -s - $@ || echo '$(NVFLAGS)' > $@
@@ -112,7 +117,8 @@ $B/libopenautoglm_cuda_wrappers.so: $B/cuda/wrappers.o
 
 cuda: $B/libopenautoglm_cuda.so ## the CUDA backend for GPUs (needs nvcc; ARCHS="90" for one architecture)
 
-cuda-report: $B/libopenautoglm_cuda.so cusim-checked $O/tests/cusim/count_step $O/openautoglm $B/libopenautoglm_cusim.so ## registers, bytes, rooflines of the CUDA kernels, into docs/cuda.md
+cuda-report: $B/libopenautoglm_cuda.so cusim-checked $O/tests/cusim/count_step $O/openautoglm $B/libopenautoglm_cusim.so
+cuda-report: ## registers, bytes, rooflines of the CUDA kernels, into docs/cuda.md
 	$(PYTHON) tests/cusim/report.py
 
 # On the machine with the GPU: for its architecture alone, so that building takes a minute.
@@ -121,12 +127,15 @@ gpu-libraries: cusim-checked
 	@test -n "$(GPU_ARCH)" || { echo "nvidia-smi finds no GPU here"; exit 1; }
 	@$(MAKE) ARCHS=$(GPU_ARCH) $B/libopenautoglm_cuda.so $B/libopenautoglm_cuda_wrappers.so
 
-gpu-test: gpu-libraries $(CUSIM_TESTS) $O/openautoglm ## on a machine with a GPU: wrappers, operations, golden cases, replays, answers, compute-sanitizer
+gpu-test: gpu-libraries $(CUSIM_TESTS) $O/openautoglm
+gpu-test: ## on a machine with a GPU: wrappers, operations, golden cases, replays, answers, compute-sanitizer
 	@$(or $(wildcard $(PYTHON)),python3) tests/cusim/gpu_test.py
 
-gpu-bench: gpu-libraries $O/tests/cusim/gpu_bench $O/openautoglm ## on a machine with a GPU: operations next to their limits and PyTorch, the server next to vLLM
+gpu-bench: gpu-libraries $O/tests/cusim/gpu_bench $O/openautoglm
+gpu-bench: ## on a machine with a GPU: operations next to their limits and PyTorch, the server next to vLLM
 	@$(or $(wildcard $(PYTHON)),python3) tests/cusim/gpu_bench.py
 
-.PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-for-tests cusim-test cusim-test-all gpu-libraries gpu-test gpu-bench
+.PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-for-tests cusim-test cusim-test-all \
+        gpu-libraries gpu-test gpu-bench
 
 include tests/cusim/kit.mk

@@ -99,8 +99,8 @@ static void barrier_try(void)
     if (divergent && E.checked)            /* optimised for speed, one barrier of the source may be several calls */
         cusim_error("divergent-barrier", pc, "threads of one block met at different barriers");
     if (E.n_alive < E.n_threads)
-        cusim_error("barrier-after-exit", pc, "a barrier while %d of %d threads had already returned", E.n_threads - E.n_alive,
-                    E.n_threads);
+        cusim_error("barrier-after-exit", pc, "a barrier while %d of %d threads had already returned",
+                    E.n_threads - E.n_alive, E.n_threads);
     E.barrier_epoch++;
     for (int i = 0; i < E.n_threads; i++)
         if (E.fiber[i].state == AT_BARRIER) {
@@ -143,7 +143,8 @@ static struct meeting *meeting_find(struct warp *w, int kind, unsigned mask, voi
         if (!m->mask && !unused)
             unused = m;
         if (m->mask & mask)
-            cusim_error("warp-op-mismatch", pc, "lanes of one mask meet at different operations (kinds %d and %d, masks %08x "
+            cusim_error("warp-op-mismatch", pc, "lanes of one mask meet at different operations (kinds %d and %d, "
+                                                "masks %08x "
                         "and %08x)", m->kind, kind, m->mask, mask);
     }
     if (!unused)
@@ -167,7 +168,8 @@ void cusim_warp(int kind, unsigned mask, const void *in, void *out, warp_fn fn, 
         mask &= existing_lanes(wi);
     }
     if (mask & w->exited)
-        cusim_error("mask-has-exited-lanes", pc, "mask %08x names lanes that have returned (%08x)", mask, w->exited & mask);
+        cusim_error("mask-has-exited-lanes", pc, "mask %08x names lanes that have returned (%08x)", mask,
+                    w->exited & mask);
     struct meeting *m = meeting_find(w, kind, mask, pc);
     m->in[lane] = (void *)(uintptr_t)in;
     m->out[lane] = out;
@@ -272,8 +274,8 @@ static void deadlock(void)
         if (E.fiber[i].state == AT_BARRIER || E.fiber[i].state == AT_WARP)
             E.now = &E.fiber[i];
     }
-    cusim_error("deadlock", E.now->pc, "%d threads wait at a barrier, %d at a warp operation, %d have returned", at_barrier,
-                at_warp, E.n_threads - E.n_alive);
+    cusim_error("deadlock", E.now->pc, "%d threads wait at a barrier, %d at a warp operation, %d have returned",
+                at_barrier, at_warp, E.n_threads - E.n_alive);
 }
 
 static void block_run(void)
@@ -320,7 +322,8 @@ void cusim_run(const struct launch *l)
     E.n_threads = (int)(l->block[0] * l->block[1] * l->block[2]);
     shadow_start();
     shadow_launch_start();
-    unsigned n = l->grid[0] * l->grid[1] * l->grid[2], first = E.seed ? cusim_random() % n : 0, most = (unsigned)cusim_counting.blocks;
+    unsigned n = l->grid[0] * l->grid[1] * l->grid[2], first = E.seed ? cusim_random() % n : 0,
+        most = (unsigned)cusim_counting.blocks;
     unsigned ran = most && most < n ? most : n;
     for (unsigned i = 0; i < ran; i++) {
         unsigned b = ran < n ? (unsigned)((uint64_t)i * n / ran) : (i + first) % n;

@@ -1,4 +1,5 @@
-"""What gpu_test.py, gpu_bench.py and gpu_kit.py share: the machine, programs with a time limit, results as tables and as JSON.
+"""What gpu_test.py, gpu_bench.py and gpu_kit.py share: the machine, programs with a time limit, results as tables and
+as JSON.
 
 The standard library alone: a machine with a GPU may have nothing else.
 """
@@ -34,7 +35,8 @@ sessions = set()        # of the programs that run; each is the leader of one
 
 
 def start(command, env=None, **more):
-    p = subprocess.Popen([str(c) for c in command], cwd=ROOT, env=os.environ | (env or {}), text=True, start_new_session=True, **more)
+    p = subprocess.Popen([str(c) for c in command], cwd=ROOT, env=os.environ | (env or {}), text=True,
+                         start_new_session=True, **more)
     sessions.add(p.pid)
     return p
 
@@ -70,7 +72,8 @@ def run(*command, seconds, env=None):
 def lines(*command, seconds, env=None, input=None):
     """The lines of a program's output as they come, ended after so many seconds; the last item is its exit status."""
     try:
-        p = start(command, env, stdin=subprocess.PIPE if input else subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        p = start(command, env, stdin=subprocess.PIPE if input else subprocess.DEVNULL, stdout=subprocess.PIPE,
+                  stderr=subprocess.STDOUT)
     except OSError as e:
         yield str(e)
         yield 127
@@ -116,7 +119,8 @@ def table(rows):
 
 
 class Results:
-    """What is known so far. Each result is written down as soon as it is known: FOLDER/NAME.json, and as tables FOLDER/NAME.txt.
+    """What is known so far. Each result is written down as soon as it is known: FOLDER/NAME.json, and as tables
+    FOLDER/NAME.txt.
 
     `tables`: section -> function that makes rows of its list of results; the first row is the heading.
     """
@@ -138,7 +142,8 @@ class Results:
         self.save()
 
     def text(self):
-        parts = [", ".join(self.head.get("machine", {}).values()) + "\n"] + [table(rows(self.lists[s])) for s, rows in self.tables.items() if self.lists[s]]
+        parts = [", ".join(self.head.get("machine", {}).values()) + "\n"] + [table(rows(self.lists[s])) for s,
+            rows in self.tables.items() if self.lists[s]]
         return "\n".join(parts)
 
     def save(self):

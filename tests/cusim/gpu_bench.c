@@ -116,7 +116,8 @@ static void linears(const char *what, int out, int in, bool glu, enum dtype type
     l.n = l.n > MAX_COPIES ? MAX_COPIES : l.n;
     for (int i = 0; i < l.n; i++) {
         l.w[i] = shape;
-        if (be->pack(dev, &l.w[i], &(struct slab){ .data = host, .dtype = BF16, .rows = out }, 1, NULL, type, &e) != 0) {
+        if (be->pack(dev, &l.w[i], &(struct slab){ .data = host, .dtype = BF16, .rows = out }, 1, NULL, type,
+                     &e) != 0) {
             fprintf(stderr, "skip: %s weights: %s\n", type_name, e.text);
             l.n = i;
         }
@@ -138,7 +139,8 @@ static void linears(const char *what, int out, int in, bool glu, enum dtype type
 
 /* ---- attention ---- */
 
-struct attend { struct tensor q, k, v, out; struct kv kv; struct heads h; struct batch b; struct view view; const int *first; };
+struct attend { struct tensor q, k, v, out; struct kv kv; struct heads h; struct batch b; struct view view;
+                const int *first; };
 
 static void attend(void *arg, int i)
 {
@@ -174,8 +176,10 @@ static void attends(int seqs, int rows, int context)
     a.kv.k = put(NULL, bytes), a.kv.v = put(NULL, bytes);
     a.q = matrix(n, a.h.n * a.h.dim);
     a.out = matrix(n, a.h.n * a.h.dim);
-    a.view = (struct view){ .limit = put_ints(limit, n), .pages = put_ints(table, seqs * pages), .max_pages = pages, .max_kv = context };
-    a.b = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = rows, .first = put_ints(first, seqs + 1), .views = &a.view };
+    a.view = (struct view){ .limit = put_ints(limit, n), .pages = put_ints(table, seqs * pages), .max_pages = pages,
+                            .max_kv = context };
+    a.b = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = rows, .first = put_ints(first, seqs + 1),
+                          .views = &a.view };
     snprintf(name, sizeof name, "attend %d x %d rows, %d entries", seqs, rows, context);
     double seen = (double)seqs * rows * (context - (rows - 1) / 2.);
     row(name, time_of(attend, &a), 2. * (double)bytes + 8. * n * a.q.cols, 4. * seen * a.q.cols);
@@ -246,7 +250,8 @@ static void movers(void)
 
 int main(int argc, char **argv)
 {
-    static const struct { enum dtype type; const char *name; } types[] = { { BF16, "bf16" }, { Q8, "int8" }, { Q4, "int4" } };
+    static const struct { enum dtype type; const char *name; } types[] = { { BF16, "bf16" }, { Q8, "int8" },
+                                                                           { Q4, "int4" } };
     struct err e;
     small = argc > 2 && strcmp(argv[2], "small") == 0;
     be = argc > 1 ? plugin_load(argv[1], &e) : NULL;

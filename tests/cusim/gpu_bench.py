@@ -3,9 +3,9 @@ build/gpu-bench.json and, as tables, build/gpu-bench.txt.
 
     tests/cusim/gpu_bench.py [--device cusim]    # cusim: small sizes on the emulator, to try this program
 
-Operations (gpu_bench.c) are shown as shares of the bandwidth that a copy reaches and, where PyTorch is installed, next to
-its linear layer in bfloat16 (cuBLAS). Then the server answers requests about a 1080x2400 screenshot, on a checkpoint of
-AutoGLM-Phone-9B's shape without data (python/full.py --hollow: the arithmetic does not know), and, where vLLM is
+Operations (gpu_bench.c) are shown as shares of the bandwidth that a copy reaches and, where PyTorch is installed, next
+to its linear layer in bfloat16 (cuBLAS). Then the server answers requests about a 1080x2400 screenshot, on a checkpoint
+of AutoGLM-Phone-9B's shape without data (python/full.py --hollow: the arithmetic does not know), and, where vLLM is
 installed, vLLM does.
 """
 
@@ -46,7 +46,8 @@ for line in sys.stdin:
 
 def operations(device, clock, results, most=240):
     """The times of gpu_bench.c; each as soon as it is there."""
-    for line in gpu.lines(gpu.BUILD / "tests/cusim/gpu_bench", device, *(["small"] if device != "cuda" else []), seconds=clock.left(most)):
+    for line in gpu.lines(gpu.BUILD / "tests/cusim/gpu_bench", device, *(["small"] if device != "cuda" else []),
+                          seconds=clock.left(most)):
         if isinstance(line, int):
             if line:
                 print(f"gpu_bench ended with {line}")
@@ -59,7 +60,8 @@ def operations(device, clock, results, most=240):
 def torch_times(results, clock, most=120):
     """Adds PyTorch's time to the operations whose shape it multiplies too; nothing where it is not installed."""
     shape = re.compile(r" (\d+)x(\d+)x(\d+)$")
-    rows = [(r, m.groups()) for r in results.lists["operations"] if (m := shape.search(r["op"])) and r["op"].startswith("linear")]
+    rows = [(r, m.groups()) for r in results.lists["operations"] if (m := shape.search(r["op"])) and
+            r["op"].startswith("linear")]
     if not rows or not importlib.util.find_spec("torch"):
         print("skip: PyTorch is not there")
         return
@@ -82,8 +84,8 @@ def rows_of_operations(operations):
     rows = [("operation", "ms", "GB/s", "of a copy", "TFLOP/s", "PyTorch bf16 ms")]
     for r in operations:
         speed = r["bytes"] / r["ms"]
-        rows.append((r["op"], f"{r['ms']:.3f}", f"{speed / 1e6:.0f}", f"{100 * speed / roof:.0f} %" if roof else "", f"{r['flop'] / r['ms'] / 1e9:.1f}",
-                     f"{r['torch_ms']:.3f}" if "torch_ms" in r else ""))
+        rows.append((r["op"], f"{r['ms']:.3f}", f"{speed / 1e6:.0f}", f"{100 * speed / roof:.0f} %" if roof else "",
+                     f"{r['flop'] / r['ms'] / 1e9:.1f}", f"{r['torch_ms']:.3f}" if "torch_ms" in r else ""))
     return rows
 
 
@@ -139,8 +141,8 @@ class Server:
 
 def ask(port, content, tokens, out):
     """Streams one answer; appends (seconds to the first token, tokens, seconds in all) to out."""
-    body = json.dumps({"model": MODEL_NAME, "messages": [{"role": "user", "content": content}], "max_tokens": tokens, "temperature": 0,
-                       "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}})
+    body = json.dumps({"model": MODEL_NAME, "messages": [{"role": "user", "content": content}], "max_tokens": tokens,
+                       "temperature": 0, "ignore_eos": True, "stream": True, "stream_options": {"include_usage": True}})
     began, first, n = time.monotonic(), None, 0
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     c.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
@@ -161,7 +163,8 @@ MODEL_NAME = "bench"
 
 
 def requests(port, image, tokens, batch):
-    """What the server makes of a screenshot, of the same again, of a short text, and of `batch` texts at once: figures by name, part by part."""
+    """What the server makes of a screenshot, of the same again, of a short text, and of `batch` texts at once: figures
+    by name, part by part."""
     def many(n, text):
         out, threads = [], []
         began = time.monotonic()
@@ -176,7 +179,8 @@ def requests(port, image, tokens, batch):
 
     def screen(data):
         out = []
-        ask(port, [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(data).decode()}},
+        ask(port,
+            [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(data).decode()}},
                    {"type": "text", "text": "Tap the button"}], tokens, out)
         return out[0]
 
@@ -230,21 +234,24 @@ def end_to_end(device, clock, results, names, least=60):
             if status:
                 print("skip: the server: python/full.py:", out.strip().splitlines()[-1] if out.strip() else status)
                 return
-        common = [gpu.BUILD / "openautoglm", "serve", "--model", model, "--served-model-name", MODEL_NAME, "--port", "0", "--device", device]
+        common = [gpu.BUILD / "openautoglm", "serve", "--model", model, "--served-model-name", MODEL_NAME, "--port",
+                  "0", "--device", device]
         for name in names:
             if clock.left() < least or (small and name != "openautoglm"):
                 continue
             if name in OURS:
                 serve(results, name, [*common, *OURS[name]], None, clock, image, tokens, batch)
             elif importlib.util.find_spec("vllm") and clock.left() > 150:
-                command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder, "--load-format", "dummy",
+                command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", folder,
+                           "--load-format", "dummy",
                            "--served-model-name", MODEL_NAME, "--max-model-len", "8192", "--port", "18999"]
                 serve(results, name, command, 18999, clock, image, tokens, batch)
 
 
 def rows_of_servers(servers):
     keys = max(servers, key=len).keys()
-    return [("", *(s["server"] for s in servers))] + [(k, *(f"{s[k]:.3f}" if s.get(k) is not None else "" for s in servers)) for k in keys if k != "server"]
+    return ([("", *(s["server"] for s in servers))] +
+            [(k, *(f"{s[k]:.3f}" if s.get(k) is not None else "" for s in servers)) for k in keys if k != "server"])
 
 
 TABLES = {"operations": rows_of_operations, "servers": rows_of_servers}

@@ -1,9 +1,10 @@
-"""What run.sh of the kit runs (`make gpu-kit`): checks and measurements on a machine with a GPU, the most worthwhile first.
+"""What run.sh of the kit runs (`make gpu-kit`): checks and measurements on a machine with a GPU, the most worthwhile
+first.
 
     tests/cusim/gpu_kit.py OUT [--device cusim] [--seconds 465]
 
-OUT gets results.json and results.txt, written anew with each result, so that what is known is there whenever it ends. It
-ends by itself when the seconds are over, whatever runs. Exit status 1 if a check failed or the time was not enough.
+OUT gets results.json and results.txt, written anew with each result, so that what is known is there whenever it ends.
+It ends by itself when the seconds are over, whatever runs. Exit status 1 if a check failed or the time was not enough.
 """
 
 import argparse
@@ -30,8 +31,8 @@ def main():
     a.add_argument("--seconds", type=float, default=465)
     a = a.parse_args()
     clock = gpu.Clock(a.seconds - SPARE)
-    results = gpu.Results(a.out, "results", gpu_test.TABLES | gpu_bench.TABLES, kit=told(gpu.ROOT / "kit.json"), machine=gpu.machine(a.device),
-                          device=a.device, system=platform.platform(), ended="")
+    results = gpu.Results(a.out, "results", gpu_test.TABLES | gpu_bench.TABLES, kit=told(gpu.ROOT / "kit.json"),
+                          machine=gpu.machine(a.device), device=a.device, system=platform.platform(), ended="")
     timer = threading.Timer(a.seconds, gpu.end_all, [results, f"ended by the limit of {a.seconds:g} s"])
     timer.daemon = True
     timer.start()

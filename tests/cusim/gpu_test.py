@@ -1,4 +1,5 @@
-"""Everything that can be checked on a GPU: `make gpu-test`, ten minutes at most, build/gpu-test.json and, as a table, .txt.
+"""Everything that can be checked on a GPU: `make gpu-test`, ten minutes at most, build/gpu-test.json and, as a table,
+.txt.
 
     tests/cusim/gpu_test.py [--device cusim]     # cusim: the same steps on the emulator, to try this program
 
@@ -23,9 +24,10 @@ STEPS = {
     "resizing": "cusim/test_resize",
     "cuBLASLt": "cusim/test_blas",
 }
-SANITIZED = [("norm", "memcheck"), ("element", "racecheck"), ("linear", "memcheck"), ("attend", "racecheck"), ("attend", "memcheck"),
-             ("linear", "synccheck"), ("linear_norm", "memcheck"), ("narrow", "racecheck"), ("prep_attend", "racecheck"),
-             ("tokens", "racecheck"), ("tokens", "initcheck")]
+SANITIZED = [("norm", "memcheck"), ("element", "racecheck"), ("linear", "memcheck"), ("attend", "racecheck"),
+             ("attend", "memcheck"),
+             ("linear", "synccheck"), ("linear_norm", "memcheck"), ("narrow", "racecheck"),
+             ("prep_attend", "racecheck"), ("tokens", "racecheck"), ("tokens", "initcheck")]
 MODEL = gpu.ROOT / "models/open-autoglm-v1"
 
 
@@ -40,7 +42,8 @@ def verdict(status, out):
     if skipped and m and m[1] == "0":
         return None, skipped[1]
     if not m or status:
-        return False, next((x for x in out.splitlines() if ":F:" in x or ":E:" in x), f"exit {status}: " + out.strip()[-200:])
+        return False, next((x for x in out.splitlines() if ":F:" in x or ":E:" in x),
+                           f"exit {status}: " + out.strip()[-200:])
     return m[2] == m[3] == "0" and int(m[1]) > 0, f"{m[1]} checks"
 
 
@@ -67,7 +70,8 @@ class Checks:
         passed, text = work(self.clock.left(most)) if self.clock.left() >= 5 else (None, "no time left")
         if passed is False and self.clock.left() <= 0:
             passed, text = None, f"the time was over: {text}"
-        self.results.add("steps", {"step": name, "passed": passed, "seconds": round(time.monotonic() - began, 1), "text": text})
+        self.results.add("steps", {"step": name, "passed": passed, "seconds": round(time.monotonic() - began, 1),
+                                   "text": text})
         print(f"{name}: {'skip' if passed is None else 'ok' if passed else 'FAILED'} ({text})", flush=True)
 
     def program(self, name, most=300):
@@ -82,9 +86,11 @@ class Checks:
             return
         for only, kind in SANITIZED:
             def work(seconds):
-                status, out = gpu.run(tool, "--tool", kind, "--error-exitcode", "9", gpu.BUILD / "tests/cusim/test_ops", seconds=seconds,
+                status, out = gpu.run(tool, "--tool", kind, "--error-exitcode", "9",
+                                      gpu.BUILD / "tests/cusim/test_ops", seconds=seconds,
                                       env=self.env | {"ONLY": only, "CK_FORK": "no"})
-                return (None, "compute-sanitizer cannot use this device") if "Device not supported" in out else verdict(status, out)
+                return ((None, "compute-sanitizer cannot use this device") if "Device not supported" in out
+                        else verdict(status, out))
             self.step(f"{kind} of {only}", work, most)
             if self.results.lists["steps"][-1]["text"].startswith("compute-sanitizer cannot"):
                 return
@@ -92,11 +98,13 @@ class Checks:
     def selftest(self, most=120):
         """The shipped model against PyTorch's record of it, stage by stage."""
         def work(seconds):
-            status, out = gpu.run(gpu.BUILD / "openautoglm", "selftest", "--device", self.device, "--model", MODEL, seconds=seconds)
+            status, out = gpu.run(gpu.BUILD / "openautoglm", "selftest", "--device", self.device, "--model", MODEL,
+                                  seconds=seconds)
             if status in (124, 127):
                 return (False, "took too long") if status == 124 else (None, "not built")
             good, bad = (len(re.findall(rf"^{word} ", out, re.M)) for word in ("ok", "FAIL"))
-            return status == 0 and good > 0 and not bad, f"{good} stages right, {bad} wrong" if good else out.strip()[-200:]
+            verdict = f"{good} stages right, {bad} wrong" if good else out.strip()[-200:]
+            return status == 0 and good > 0 and not bad, verdict
         self.step("selftest of the shipped model", work, most)
 
     def answers(self, most=120):
@@ -106,8 +114,10 @@ class Checks:
             for s in json.loads((MODEL / "samples/samples.json").read_text()):
                 if clock.left() < 2:
                     break
-                status, out = gpu.run(gpu.BUILD / "openautoglm", "chat", "--device", self.device, "--model", MODEL, "--log-level", "error",
-                                      "--image", MODEL / "samples" / s["file"], "--", s["question"], seconds=clock.left())
+                status, out = gpu.run(gpu.BUILD / "openautoglm", "chat", "--device", self.device, "--model", MODEL,
+                                      "--log-level", "error",
+                                      "--image", MODEL / "samples" / s["file"], "--", s["question"],
+                                      seconds=clock.left())
                 if status == 124:
                     break
                 if status == 0 and (out.strip() == s["answer"] or inside(out, s)):
@@ -121,7 +131,8 @@ class Checks:
 
 
 def rows_of_steps(steps):
-    return [("step", "result", "seconds", "")] + [(r["step"], {True: "ok", False: "FAILED", None: "skip"}[r["passed"]], r["seconds"], r["text"][:100])
+    return [("step", "result", "seconds", "")] + [(r["step"], {True: "ok", False: "FAILED", None: "skip"}[r["passed"]],
+                                                   r["seconds"], r["text"][:100])
                                                   for r in steps]
 
 

@@ -109,7 +109,8 @@ struct counting {
 extern struct counting cusim_counting;
 void cusim_count_access(int n, int how, int fresh);       /* fresh: bytes that this launch had not touched before */
 void cusim_count_tensor(double operations);
-unsigned cusim_arrival(unsigned old, unsigned most);     /* what atomicInc() tells: the last block that is run is the last */
+/* what atomicInc() tells: the last block that is run is the last */
+unsigned cusim_arrival(unsigned old, unsigned most);
 void cusim_count_block_end(int nth);
 void cusim_count_launch_end(const struct launch *l, unsigned ran, unsigned all);
 void cusim_count(int blocks);

@@ -25,8 +25,8 @@ static void where(void *pc, char *out, size_t n)
     uintptr_t base = (uintptr_t)info.dli_fbase, at = (uintptr_t)pc - 1;
     Dl_info self;
     bool fixed = dladdr((void *)cusim_error, &self) && base == 0x400000;
-    snprintf(command, sizeof command, "addr2line -e '%s' -i -s %#lx 2>/dev/null | grep -v -e cusim.h -e tc.cuh | head -1",
-             info.dli_fname, (unsigned long)(fixed ? at : at - base));
+    snprintf(command, sizeof command, "addr2line -e '%s' -i -s %#lx 2>/dev/null | grep -v -e cusim.h -e tc.cuh | "
+                                      "head -1", info.dli_fname, (unsigned long)(fixed ? at : at - base));
     FILE *f = popen(command, "r");
     if (!f)
         return;

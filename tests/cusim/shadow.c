@@ -49,7 +49,8 @@ static struct cell *shared_cells;
 static uint32_t *shared_init;            /* (bytes / GRANULE) block number that wrote it, or IN_FLIGHT */
 #define IN_FLIGHT 0xffffffffu
 
-struct published { uintptr_t word; uint32_t block, epoch; int thread; };   /* came to an atomic word with all stores fenced */
+/* came to an atomic word with all stores fenced */
+struct published { uintptr_t word; uint32_t block, epoch; int thread; };
 static struct published *published;
 static int n_published, max_published;
 static uint32_t launch_first;            /* its first block                                  */
@@ -288,7 +289,8 @@ static bool read_before(const struct cell *c)
 {
     if (c->reader == SEVERAL)
         return c->read_epoch >> 16 != epoch_now() >> 16;
-    return before(c->read_epoch, c->reader & ONE_WARP ? (c->reader & 0x3ff) << 5 | (E.now->index & 31 ? 0 : 1) : c->reader);
+    return before(c->read_epoch, c->reader & ONE_WARP ? (c->reader & 0x3ff) << 5 | (E.now->index & 31 ? 0 : 1)
+                  : c->reader);
 }
 
 static void check_against_write(const struct cell *c, int how, uintptr_t a, void *pc)
@@ -381,7 +383,8 @@ static void shared_access(uintptr_t a, int n, int how, void *pc)
 {
     size_t at = a - shared_from;
     misaligned(a, n, pc);
-    if (a + (size_t)n > dynamic_from && a < dynamic_from + MAX_SHARED && a + (size_t)n > dynamic_from + E.launch->shared) {
+    if (a + (size_t)n > dynamic_from && a < dynamic_from + MAX_SHARED && a + (size_t)n > dynamic_from +
+        E.launch->shared) {
         cusim_error("shared-out-of-bounds", pc, "%d bytes at dynamic shared offset %ld; the launch asked for %zu", n,
                     (long)(a - dynamic_from), E.launch->shared);
         thread_stop();
@@ -391,7 +394,8 @@ static void shared_access(uintptr_t a, int n, int how, void *pc)
         if (*init == IN_FLIGHT)
             cusim_error("cp.async-not-waited", pc, "access to shared memory with a cp.async in flight");
         else if (!(how & ACCESS_WRITE) && *init != E.block_number)
-            cusim_error("uninitialised-shared", pc, "read of shared offset %#zx, which this block never wrote", g * GRANULE);
+            cusim_error("uninitialised-shared", pc, "read of shared offset %#zx, which this block never wrote",
+                        g * GRANULE);
         if (*init != IN_FLIGHT)
             *init = E.block_number;
     }
@@ -405,8 +409,8 @@ static void global_access(uintptr_t a, int n, int how, void *pc)
     misaligned(a, n, pc);
     if (!b || (char *)a + n > b->p + b->n) {
         cusim_error("out-of-bounds", pc, "%s of %d bytes at %#lx, %ld past the end of %zu bytes",
-                    how & ACCESS_WRITE ? "write" : "read", n, (long)a, b ? (long)((char *)a + n - b->p) - (long)b->n : -1L,
-                    b ? b->n : 0);
+                    how & ACCESS_WRITE ? "write" : "read", n, (long)a, b ? (long)((char *)a + n - b->p) - (long)b->n
+                    : -1L, b ? b->n : 0);
         thread_stop();
     }
     if (!b->live) {
@@ -416,7 +420,8 @@ static void global_access(uintptr_t a, int n, int how, void *pc)
     if (how & ACCESS_WRITE)
         memset(arena_init + at, 1, (size_t)n);
     else if (memchr(arena_init + at, 0, (size_t)n)) {
-        cusim_error("uninitialised-global", pc, "read of byte %ld of %zu, which nothing wrote", (long)((char *)a - b->p), b->n);
+        cusim_error("uninitialised-global", pc, "read of byte %ld of %zu, which nothing wrote",
+                    (long)((char *)a - b->p), b->n);
         memset(arena_init + at, 1, (size_t)n);
     }
     races(arena_cells, at, E.launch_number, n, how, a, pc);
@@ -452,7 +457,8 @@ void shadow_access(uintptr_t a, int n, int how, void *pc)
     else if (shadow_is_device((void *)a))
         global_access(a, n, how, pc);
     else if (a - segment_from >= segment_to - segment_from) {   /* inside: constants of the module */
-        cusim_error("wild-access", pc, "%d bytes at %#lx: neither device nor shared memory (a host pointer?)", n, (long)a);
+        cusim_error("wild-access", pc, "%d bytes at %#lx: neither device nor shared memory (a host pointer?)", n,
+                    (long)a);
         thread_stop();
     }
     if (E.preempt && cusim_random() % (unsigned)E.preempt == 0)

@@ -1,5 +1,5 @@
-/* Linear with many rows through cuBLASLt: on the emulator's, which checks what it is given, or (OPENAUTOGLM_TEST_GPU) the
- * real one. Against ref, with every epilogue; and what does not suit it stays with the own kernels. */
+/* Linear with many rows through cuBLASLt: on the emulator's, which checks what it is given, or (OPENAUTOGLM_TEST_GPU)
+ * the real one. Against ref, with every epilogue; and what does not suit it stays with the own kernels. */
 #include <dlfcn.h>
 
 #include "kernels/plugin.h"
@@ -18,10 +18,12 @@ static const struct shape shapes[] = {
     { 270, 20, 32, ACT_RELU, true, false, false, false, false, true },
     { 270, 20, 32, ACT_GELU_TANH, true, false, false, false, false, true },
     { 257, 12, 16, ACT_GELU_TANH, false, false, false, false, false, true },
-    { 290, 14, 48, ACT_SILU, true, true, false, false, false, true },      /* gate and up: by own kernels from the buffer */
+    /* gate and up: by own kernels from the buffer */
+    { 290, 14, 48, ACT_SILU, true, true, false, false, false, true },
     { 256, 9, 8, ACT_GELU, true, false, true, true, false, true },         /* rows of the output that are not aligned */
     { 255, 16, 24, ACT_NONE, false, false, false, false, false, false },   /* too few rows */
-    { 300, 16, 23, ACT_NONE, false, false, false, false, false, false },   /* columns that are no multiple of 16 bytes */
+    /* columns that are no multiple of 16 bytes */
+    { 300, 16, 23, ACT_NONE, false, false, false, false, false, false },
 };
 
 static float *multiply(struct run *r, const struct shape *c)

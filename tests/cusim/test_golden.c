@@ -1,6 +1,6 @@
-/* Every family's golden cases on the emulated CUDA backend, at the limit of the CPU; and its caches of narrower
- * numbers against ref with the same cache. With CUSIM_ALL set, also the shipped model's and in more chunks: three minutes.
- * With OPENAUTOGLM_TEST_GPU set, all of it on the GPU. */
+/* Every family's golden cases on the emulated CUDA backend, at the limit of the CPU; and its caches of narrower numbers
+ * against ref with the same cache. With CUSIM_ALL set, also the shipped model's and in more chunks: three minutes. With
+ * OPENAUTOGLM_TEST_GPU set, all of it on the GPU. */
 #include <stdbool.h>
 
 static const char *backends[] = { "cusim", 0 };
@@ -10,12 +10,13 @@ static bool thorough;
 #include "tests/model/native.c"
 #include "tests/suite.h"
 
-/* What the cache rounds is the same on both, but for numbers near the middle of two that it can hold. (llama/yarn is no such
- * case: one number that is rounded the other way moves its logits by 0.06, also between cpu and ref.) */
+/* What the cache rounds is the same on both, but for numbers near the middle of two that it can hold. (llama/yarn is no
+ * such case: one number that is rounded the other way moves its logits by 0.06, also between cpu and ref.) */
 static const float CACHE_LIMIT = 2e-2f;
 
 static const struct { const char *dir; enum dtype kv; } caches[] = {
-    { "tests/model/glm4v/grouped", BF16 }, { "tests/model/qwen3/grouped", BF16 }, { "tests/model/qwen2_5_vl/windows", F16 },
+    { "tests/model/glm4v/grouped", BF16 }, { "tests/model/qwen3/grouped", BF16 },
+    { "tests/model/qwen2_5_vl/windows", F16 },
     { "tests/model/open_autoglm/tiny-wide", BF16 }, { "tests/model/open_autoglm/tiny-mean", F16 },
     { "tests/model/glm4v/grouped", Q8 }, { "tests/model/open_autoglm/tiny-wide", Q8 },
     { "tests/model/qwen3/grouped", F8 }, { "tests/model/open_autoglm/tiny-wide", F8 },
@@ -45,10 +46,13 @@ static float *cache_logits(const char *backend, const char *dir, enum dtype kv, 
 START_TEST(test_caches)
 {
     size_t n, m;
-    float *want = cache_logits("ref", caches[_i].dir, caches[_i].kv, &n), *have = cache_logits(backends[0], caches[_i].dir, caches[_i].kv, &m);
+    float *want = cache_logits("ref", caches[_i].dir, caches[_i].kv, &n),
+        *have = cache_logits(backends[0], caches[_i].dir, caches[_i].kv, &m);
     ck_assert_uint_eq(n, m);
     float d = golden_compare("logits", have, want, n, CACHE_LIMIT);
-    printf("%s with a cache of %s: within %.1e of ref's\n", caches[_i].dir, caches[_i].kv == BF16 ? "bf16" : caches[_i].kv == F16 ? "f16" : caches[_i].kv == Q8 ? "int8" : "fp8", (double)d);
+    printf("%s with a cache of %s: within %.1e of ref's\n", caches[_i].dir,
+           caches[_i].kv == BF16 ? "bf16" : caches[_i].kv == F16 ? "f16" : caches[_i].kv == Q8 ? "int8" : "fp8",
+           (double)d);
     free(want);
     free(have);
 }

@@ -1,5 +1,6 @@
-/* The wrappers of tc.cuh on the emulator and, where it is built and there is one, on the GPU: fragment layouts as the PTX
- * manual draws them, bit for bit on numbers whose sums are exact. What tensor cores do with sums that are not is printed. */
+/* The wrappers of tc.cuh on the emulator and, where it is built and there is one, on the GPU: fragment layouts as the
+ * PTX manual draws them, bit for bit on numbers whose sums are exact. What tensor cores do with sums that are not is
+ * printed. */
 #include <check.h>
 #include <dlfcn.h>
 #include <math.h>
@@ -65,8 +66,10 @@ static double half_of(enum dtype t, uint32_t two, int which)
     return half_load(t, h, (size_t)which);
 }
 
-/* m16n8k16: lane 4 g + t holds rows g and g + 8 of A and of D, column g of B; k and D's columns 2 t, 2 t + 1 and + 8. */
-static void expect_mma(enum dtype type, const uint32_t a[32][4], const uint32_t b[32][2], const float d[32][4], double out[32][4])
+/* m16n8k16: lane 4 g + t holds rows g and g + 8 of A and of D, column g of B; k and D's columns 2 t, 2 t + 1 and +
+ * 8. */
+static void expect_mma(enum dtype type, const uint32_t a[32][4], const uint32_t b[32][2], const float d[32][4],
+                       double out[32][4])
 {
     double A[16][16], B[16][8];
     for (int l = 0; l < 32; l++) {
@@ -140,7 +143,8 @@ static double compare_mma(const char *what, float got[32][4], double want[32][4]
         for (int i = 0; i < 4; i++) {
             double off = fabs((double)got[l][i] - want[l][i]);
             worst = off > worst ? off : worst;
-            ck_assert_msg(!whole || off == 0, "%s: lane %d, element %d is %g, not %g", what, l, i, (double)got[l][i], want[l][i]);
+            ck_assert_msg(!whole || off == 0, "%s: lane %d, element %d is %g, not %g", what, l, i, (double)got[l][i],
+                          want[l][i]);
         }
     return worst;
 }

@@ -42,7 +42,8 @@ static __global__ void wrappers_kernel(const struct wrapper_in *in, struct wrapp
         out->copied[lane][i] = copied[lane][i];
 }
 
-extern "C" __attribute__((visibility("default"))) const char *wrappers_run(const struct wrapper_in *in, struct wrapper_out *out)
+extern "C" __attribute__((visibility("default"))) const char *wrappers_run(const struct wrapper_in *in,
+                                                                           struct wrapper_out *out)
 {
     struct wrapper_in *din = NULL;
     struct wrapper_out *dout = NULL;

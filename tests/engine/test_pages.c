@@ -1,5 +1,5 @@
-/* Pages: allocation order, references, the prefix cache in the free list, memory that comes as it is needed or does not, a
- * random walk against a plain model. */
+/* Pages: allocation order, references, the prefix cache in the free list, memory that comes as it is needed or does
+ * not, a random walk against a plain model. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -151,7 +151,10 @@ START_TEST(pages_are_provided_before_they_are_promised)
 }
 END_TEST
 
-static struct image_plan plan(int tokens, int cells) { return (struct image_plan){ .n_tokens = tokens, .n_cells = cells }; }
+static struct image_plan plan(int tokens, int cells)
+{
+    return (struct image_plan){ .n_tokens = tokens, .n_cells = cells };
+}
 
 START_TEST(images_are_shared_and_evicted_oldest_first)
 {

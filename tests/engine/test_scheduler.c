@@ -21,8 +21,8 @@ static void world_init(struct world *w, int n_pages, int max_rows)
     memset(w, 0, sizeof *w);
     pages_init(&w->pages, n_pages);
     images_init(&w->images, 64, 64);
-    w->s = (struct scheduler){ .pages = &w->pages, .images = &w->images, .max_seqs = SEQS, .max_rows = max_rows, .beside_rows = max_rows,
-                               .image_kv = true, .prefix_cache = true };
+    w->s = (struct scheduler){ .pages = &w->pages, .images = &w->images, .max_seqs = SEQS, .max_rows = max_rows,
+                               .beside_rows = max_rows, .image_kv = true, .prefix_cache = true };
     w->step.seq = xcalloc(SEQS, sizeof *w->step.seq);
 }
 
@@ -224,7 +224,8 @@ static int one_more(void *arg, int from)
     return *left > 0 ? (*left)--, 1 : 0;
 }
 
-/* Beside somebody's next token a prompt gets fewer rows; alone it gets all. While an image is encoded only tokens go on. */
+/* Beside somebody's next token a prompt gets fewer rows; alone it gets all. While an image is encoded only tokens go
+ * on. */
 START_TEST(prompts_beside_others)
 {
     struct world w;
@@ -253,15 +254,16 @@ START_TEST(prompts_beside_others)
 }
 END_TEST
 
-/* Three pages' memory is there. The second of two requests waits for the first, and goes on with its pages; one that needs
- * four is named when it is alone, and not before, and runs once there is memory. */
+/* Three pages' memory is there. The second of two requests waits for the first, and goes on with its pages; one that
+ * needs four is named when it is alone, and not before, and runs once there is memory. */
 START_TEST(memory_that_is_not_there_is_waited_for_or_told)
 {
     struct world w;
     int left = 3;
     world_init(&w, 16, 256);
     pages_on_demand(&w.pages, one_more, &left);
-    struct request *a = ask(&w, 1, 60, 0, 0, 0, 0), *b = ask(&w, 2, 60, 1000, 0, 0, 0), *c = ask(&w, 3, 100, 2000, 0, 0, 0);
+    struct request *a = ask(&w, 1, 60, 0, 0, 0, 0), *b = ask(&w, 2, 60, 1000, 0, 0, 0),
+        *c = ask(&w, 3, 100, 2000, 0, 0, 0);
     scheduler_plan(&w.s, &w.step);
     ck_assert_ptr_nonnull(of(&w, a));
     ck_assert_ptr_null(of(&w, b));
@@ -303,7 +305,8 @@ START_TEST(random_load_always_gets_on)
     int finished = 0;
     for (int i = 0; i < 4000; i++) {
         if (w.s.waiting.n < 4 && random() % 3 == 0)
-            ask(&w, ++number, 1 + (int)(random() % 600), (int)(random() % 3) * 1000, 0, (int)(random() % 2), 1 + (unsigned)random() % 5);
+            ask(&w, ++number, 1 + (int)(random() % 600), (int)(random() % 3) * 1000, 0, (int)(random() % 2),
+                1 + (unsigned)random() % 5);
         scheduler_plan(&w.s, &w.step);
         int running = w.s.running.n;
         ck_assert(w.step.n_rows <= 64 && w.step.n_seqs <= SEQS);

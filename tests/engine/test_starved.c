@@ -1,5 +1,5 @@
-/* tests/engine/test_starved.c - every allocation of reading a request fails once, in turn: the answer is "out of memory"
- * with status 503, or what it is with memory enough; and afterwards it is right again.
+/* tests/engine/test_starved.c - every allocation of reading a request fails once, in turn: the answer is "out of
+ * memory" with status 503, or what it is with memory enough; and afterwards it is right again.
  *
  * The program has an allocator of its own in front of the C library's, which the libraries use as well. */
 #include <check.h>
@@ -69,8 +69,8 @@ static int fail_each_in_turn(const char *what, work f, const void *ctx, const vo
         left = -1;
         again = failed;
         if (rc != 0)
-            ck_assert_msg(failed && e.status == 503 && strcmp(e.code, "out_of_memory") == 0, "%s: allocation %d fails: %d %s: %s", what,
-                          n, e.status, e.code, e.text);
+            ck_assert_msg(failed && e.status == 503 && strcmp(e.code, "out_of_memory") == 0,
+                          "%s: allocation %d fails: %d %s: %s", what, n, e.status, e.code, e.text);
         else
             ck_assert_msg(have.len == want.len && memcmp(have.data, want.data, want.len) == 0,
                           "%s: allocation %d fails: \"%s\", not \"%s\"", what, n, have.data, want.data);
@@ -104,7 +104,8 @@ static void each_tokenizer(void (*test)(const char *name, struct tokenizer *t, s
     ck_assert_int_gt(n, 40);
 }
 
-static const char sample[] = "Hello w\u00f6rld, na\u00efve caf\u00e9 \u4f60\u597d e\u0301 12345 <s>it's\tdone</s>  \xff the quick brown fox ab";
+static const char sample[] = "Hello w\u00f6rld, na\u00efve caf\u00e9 \u4f60\u597d e\u0301 12345 <s>it's\tdone</s>  "
+                             "\xff the quick brown fox ab";
 
 /* The words that a tokenizer meets for the first time are kept: what memory ran out for must not be among them. */
 static int encode(const void *ctx, struct buf *out, struct err *e)
@@ -170,12 +171,15 @@ END_TEST
 
 static const char conversation[] =
     "{\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},"
-    "{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\",\"content\":\"c\"},"
+    "{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\","
+    "\"content\":\"c\"},"
     "{\"role\":\"assistant\",\"content\":\"d\"},"
-    "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What is this?\"},{\"type\":\"text\",\"text\":\"caf\\u00e9\"}]},"
+    "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"What is "
+    "this?\"},{\"type\":\"text\",\"text\":\"caf\\u00e9\"}]},"
     "{\"role\":\"assistant\",\"content\":\"A cat.\"},{\"role\":\"developer\",\"content\":\"And this?\"},"
     "{\"role\":\"assistant\",\"content\":\"It is <|end|> a\"}],"
-    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"tap\",\"parameters\":{\"x\":1,\"y\":[1.5,null,true]}}}],"
+    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"tap\",\"parameters\":{\"x\":1,\"y\":[1.5,null,"
+    "true]}}}],"
     "\"kwargs\":{\"enable_thinking\":false}}";
 
 struct way { const char *dir, *format; bool trusts, goes_on; struct text t; };
@@ -240,8 +244,10 @@ static void encode_without_memory(const char *dir, enum dtype weights, enum acti
 {
     struct err e;
     struct device *dev;
-    ck_assert_int_eq(backend_cpu.open(&dev, &(struct device_options){ .threads = 2, .activations = activations }, &e), 0);
-    struct model_options opt = { .backend = &backend_cpu, .device = dev, .convert = weights != BF16, .weights = weights };
+    ck_assert_int_eq(backend_cpu.open(&dev, &(struct device_options){ .threads = 2, .activations = activations }, &e),
+                     0);
+    struct model_options opt = { .backend = &backend_cpu, .device = dev, .convert = weights != BF16,
+                                 .weights = weights };
     struct model *m = model_open(dir, &opt, &e);
     ck_assert_msg(m != NULL, "%s", e.text);
     struct encode in = { 0 };
@@ -252,8 +258,8 @@ static void encode_without_memory(const char *dir, enum dtype weights, enum acti
     uint8_t *rgb = xcalloc((size_t)in.plan.width * (size_t)in.plan.height, 3);
     for (int i = 0; i < in.plan.width * in.plan.height * 3; i++)
         rgb[i] = (uint8_t)(i * 7 % 251);
-    struct kv kv[2] = { [1] = { .dtype = F32, .page = 32, .n_pages = in.plan.n_cells / 32 + 1, .layers = m->image_kv.layers,
-                                .n_kv = m->image_kv.n_kv, .dim = m->image_kv.dim } };
+    struct kv kv[2] = { [1] = { .dtype = F32, .page = 32, .n_pages = in.plan.n_cells / 32 + 1,
+                                .layers = m->image_kv.layers, .n_kv = m->image_kv.n_kv, .dim = m->image_kv.dim } };
     size_t entries = (size_t)kv[1].layers * (size_t)kv[1].n_pages * 32 * (size_t)kv[1].n_kv * (size_t)kv[1].dim;
     kv[1].k = xcalloc(entries, sizeof(float));
     kv[1].v = xcalloc(entries, sizeof(float));
@@ -279,7 +285,8 @@ static void encode_without_memory(const char *dir, enum dtype weights, enum acti
 
 START_TEST(encoding_an_image_allocates_nothing)
 {
-    static const char *const dirs[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/tied", "tests/model/qwen2_5_vl/windows",
+    static const char *const dirs[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/tied",
+                                        "tests/model/qwen2_5_vl/windows",
                                         "tests/model/qwen3_vl/deepstack", "models/open-autoglm-v1" };
     for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
         encode_without_memory(dirs[i], BF16, ACTIVATIONS_FLOAT);
@@ -302,9 +309,11 @@ START_TEST(an_image_without_an_entry_fails_its_request_alone)
     struct hash hash[2][8];
     pages_init(&pages, 16);
     images_init(&images, 16, 16);
-    struct scheduler s = { .pages = &pages, .images = &images, .max_seqs = 4, .max_rows = 512, .image_kv = true, .prefix_cache = true };
+    struct scheduler s = { .pages = &pages, .images = &images, .max_seqs = 4, .max_rows = 512, .image_kv = true,
+                           .prefix_cache = true };
     for (int i = 0; i < 2; i++) {
-        r[i] = (struct request){ .prompt = &prompts[i], .n_ids = 40, .ids = ids, .pages = id[i], .hash = hash[i], .images = &held[i],
+        r[i] = (struct request){ .prompt = &prompts[i], .n_ids = 40, .ids = ids, .pages = id[i], .hash = hash[i],
+                                 .images = &held[i],
                                  .max_len = 64, .n_cached = -1, .number = (uint64_t)i };
         list_push(&s.waiting, &r[i]);
     }

@@ -48,7 +48,8 @@ static void check_skipped(const struct text *t, const char *name, const json_t *
         id[i] = (int32_t)json_integer_value(json_array_get(list, i));
     buf_init(&out, 4096);
     ck_assert(tokenizer_decode(t->tokenizer, id, n, true, &out, &e) == 0);
-    ck_assert_msg(out.len == json_string_length(want) && !memcmp(out.len ? out.data : "", json_string_value(want), out.len),
+    ck_assert_msg(out.len == json_string_length(want) && !memcmp(out.len ? out.data : "", json_string_value(want),
+                                                                 out.len),
                   "%s: \"%.*s\", not \"%s\"", name, (int)out.len, out.len ? out.data : "", json_string_value(want));
     buf_free(&out);
 }
@@ -66,8 +67,8 @@ static void check_chat(const struct text *t, const char *name, bool tools, const
         ck_assert_msg(!text && strstr(e.text, "chat template"), "%s: \"%s\" %s", name, text ? text : "", e.text);
     } else {
         ck_assert_msg(text != NULL, "%s: %s", name, e.text);
-        ck_assert_msg(n == json_string_length(want) && !memcmp(text, json_string_value(want), n), "%s: \"%s\", not \"%s\"", name,
-                      text, json_string_value(want));
+        ck_assert_msg(n == json_string_length(want) && !memcmp(text, json_string_value(want), n),
+                      "%s: \"%s\", not \"%s\"", name, text, json_string_value(want));
     }
     rendering_free(&r);
 }
@@ -92,7 +93,8 @@ START_TEST(test_as_the_reference)
             check_chat(&t, name, tools, json_array_get(json_object_get(c, "chat"), (size_t)tools));
         text_close(&t);
         open_case(&t, name, 2);
-        for (int tools = 0; tools < 2; tools++)     /* where the reference has none, tokenizer_config.json's counts here */
+        /* where the reference has none, tokenizer_config.json's counts here */
+        for (int tools = 0; tools < 2; tools++)
             if (!json_is_null(json_array_get(json_object_get(c, "processor"), (size_t)tools)))
                 check_chat(&t, name, tools, json_array_get(json_object_get(c, "processor"), (size_t)tools));
         text_close(&t);
@@ -111,7 +113,8 @@ START_TEST(test_continued)
     json_array_foreach(all, i, c) {
         char file[] = "/tmp/openautoglm-test-XXXXXX";
         const json_t *source = json_object_get(c, "template"), *want = json_object_get(c, "text");
-        struct chat chat = { .messages = json_object_get(c, "messages"), .no_generation_prompt = true, .continue_final_message = true };
+        struct chat chat = { .messages = json_object_get(c, "messages"), .no_generation_prompt = true,
+                             .continue_final_message = true };
         struct text t;
         struct err e = { 0 };
         struct rendering r;
@@ -121,11 +124,12 @@ START_TEST(test_continued)
         int rc = text_render(&t, &chat, &r, &e);
         ck_assert_msg((rc == 0) == json_is_string(want), "%zu: %s", i, e.text);
         if (rc == 0) {
-            ck_assert_msg(r.n == json_string_length(want) && !memcmp(r.text, json_string_value(want), r.n), "%zu: \"%.*s\"", i,
-                          (int)r.n, r.text);
+            ck_assert_msg(r.n == json_string_length(want) && !memcmp(r.text, json_string_value(want), r.n),
+                          "%zu: \"%.*s\"", i, (int)r.n, r.text);
             kept++;
         } else {
-            ck_assert_msg(!strcmp(e.field, "continue_final_message") || strstr(e.text, "chat template: "), "%s: %s", e.field, e.text);
+            ck_assert_msg(!strcmp(e.field, "continue_final_message") || strstr(e.text, "chat template: "), "%s: %s",
+                          e.field, e.text);
         }
         rendering_free(&r);
         text_close(&t);
@@ -140,7 +144,8 @@ START_TEST(test_continued_is_the_assistants)
     struct text t;
     struct err e = { 0 };
     struct rendering r;
-    struct chat chat = { .messages = json_object_get(expected, "messages"), .no_generation_prompt = true, .continue_final_message = true };
+    struct chat chat = { .messages = json_object_get(expected, "messages"), .no_generation_prompt = true,
+                         .continue_final_message = true };
     open_case(&t, "template", -1);
     ck_assert_int_eq(text_render(&t, &chat, &r, &e), -1);
     ck_assert_str_eq(e.field, "continue_final_message");
@@ -153,12 +158,18 @@ END_TEST
 static const struct { const char *file, *content, *error; } bad[] = {
     { "tokenizer_config.json", "[1]", "tokenizer_config.json: expected an object" },
     { "tokenizer_config.json", "{\"a\":", "tokenizer_config.json: line 1" },
-    { "tokenizer_config.json", "{\"added_tokens_decoder\":7}", "tokenizer_config.json: added_tokens_decoder: expected an object" },
-    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"a\"}}}", "added_tokens_decoder: \"x\" is not an id" },
-    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"1\":\"a\"}}", "added_tokens_decoder.1: expected an object" },
-    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"1\":{}}}", "added_tokens_decoder.1: a token without a string" },
-    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"1\":{\"content\":\"a\",\"lstrip\":3}}}", "1.lstrip: expected true or false" },
-    { "tokenizer_config.json", "{\"extra_special_tokens\":[\"a\",3]}", "extra_special_tokens[1]: a token without a string" },
+    { "tokenizer_config.json", "{\"added_tokens_decoder\":7}", "tokenizer_config.json: added_tokens_decoder: "
+                                                               "expected an object" },
+    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"a\"}}}",
+      "added_tokens_decoder: \"x\" is not an id" },
+    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"1\":\"a\"}}",
+      "added_tokens_decoder.1: expected an object" },
+    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"1\":{}}}", "added_tokens_decoder.1: a token without a "
+        "string" },
+    { "tokenizer_config.json", "{\"added_tokens_decoder\":{\"1\":{\"content\":\"a\",\"lstrip\":3}}}",
+      "1.lstrip: expected true or false" },
+    { "tokenizer_config.json", "{\"extra_special_tokens\":[\"a\",3]}", "extra_special_tokens[1]: a token without a "
+        "string" },
     { "tokenizer_config.json", "{\"chat_template\":\"{% if %}\"}", "tokenizer_config.json: line 1" },
     { "special_tokens_map.json", "3", "special_tokens_map.json: " },
     { "added_tokens.json", "{", "added_tokens.json: line 1" },
@@ -181,7 +192,8 @@ START_TEST(test_refuses)
     fputs(bad[_i].content, f);
     fclose(f);
     ck_assert_int_eq(text_open(&t, dir, NULL, "auto", -1, &e), -1);
-    ck_assert_msg(strstr(e.text, bad[_i].error) && strstr(e.text, dir), "\"%s\" does not say \"%s\"", e.text, bad[_i].error);
+    ck_assert_msg(strstr(e.text, bad[_i].error) && strstr(e.text, dir), "\"%s\" does not say \"%s\"", e.text,
+                  bad[_i].error);
     free(from);
     snprintf(command, sizeof command, "rm -r %s", dir);
     ck_assert_int_eq(system(command), 0);
@@ -194,7 +206,8 @@ static char *render_with(const char *template, const char *kwargs, struct err *e
     int fd = mkstemp(file);
     ck_assert(fd >= 0 && write(fd, template, strlen(template)) == (ssize_t)strlen(template) && close(fd) == 0);
     struct text t;
-    struct chat chat = { .messages = json_loads("[{\"role\":\"developer\",\"content\":\"D\"},{\"role\":\"user\",\"content\":\"U\"}]", 0, NULL),
+    struct chat chat = { .messages = json_loads("[{\"role\":\"developer\",\"content\":\"D\"},{\"role\":\"user\","
+                                                "\"content\":\"U\"}]", 0, NULL),
                          .template_kwargs = kwargs ? json_loads(kwargs, 0, NULL) : NULL };
     struct rendering r;
     ck_assert_msg(text_open(&t, CASES "/names", file, "string", -1, e) == 0, "%s", e->text);
@@ -214,7 +227,8 @@ START_TEST(test_developer)
     char *text = render_with("{% for m in messages %}[{{ m.role }} {{ m.content }}]{% endfor %}", NULL, &e);
     ck_assert_str_eq(text, "[system D][user U]");
     free(text);
-    text = render_with("{% for m in messages %}[{{ 'dev' if m.role == \"developer\" else m.role }} {{ m.content }}]{% endfor %}", NULL, &e);
+    text = render_with("{% for m in messages %}[{{ 'dev' if m.role == \"developer\" else m.role }} {{ m.content "
+                       "}}]{% endfor %}", NULL, &e);
     ck_assert_str_eq(text, "[dev D][user U]");
     free(text);
 }
@@ -222,7 +236,8 @@ END_TEST
 
 START_TEST(test_kwargs)
 {
-    static const char *const taken[] = { "messages", "tools", "documents", "bos_token", "mask_token", "image_token", "sep_token" };
+    static const char *const taken[] = { "messages", "tools", "documents", "bos_token", "mask_token", "image_token",
+                                         "sep_token" };
     static const char template[] = "{{ messages | length }}{{ x }}{{ bos_token }}";
     struct err e = { 0 };
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {

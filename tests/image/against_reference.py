@@ -55,7 +55,8 @@ def library(folder, plain):
         define = ["-D__builtin_cpu_supports(x)=0"] if plain else []
         subprocess.check_call(["cc", "-c", "-o", o, c] + flags + isa + define)
         objects.append(o)
-    subprocess.check_call(["cc", "-shared", "-o", out] + objects + ["-ljpeg", "-lpng", "-lz", "-lwebp", "-lgif", "-ljansson", "-lm"])
+    subprocess.check_call(["cc", "-shared", "-o", out] + objects + ["-ljpeg", "-lpng", "-lz", "-lwebp", "-lgif",
+                                                                    "-ljansson", "-lm"])
     return ctypes.CDLL(out)
 
 
@@ -99,7 +100,8 @@ class Limits(ctypes.Structure):
 
 def decoded(lib, data):
     out, e, limits = Pixels(), Err(), Limits(1 << 30, 4096, 4096 * 4096)
-    if lib.image_decode(data, ctypes.c_size_t(len(data)), ctypes.byref(limits), None, ctypes.byref(out), ctypes.byref(e)):
+    if lib.image_decode(data, ctypes.c_size_t(len(data)), ctypes.byref(limits), None, ctypes.byref(out),
+                        ctypes.byref(e)):
         raise RuntimeError(e.text.decode())
     got = np.ctypeslib.as_array(out.data, shape=(out.height, out.width, 3)).copy()
     lib.pixels_free(ctypes.byref(out))
@@ -190,7 +192,8 @@ def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         compare = compare_decoding if args.decode else compare_resizing
-        count = compare(library(folder, args.plain), random.Random(args.seed), np.random.default_rng(args.seed), args.cases)
+        count = compare(library(folder, args.plain), random.Random(args.seed), np.random.default_rng(args.seed),
+                        args.cases)
     for key, (n, d) in sorted(count.items()):
         print(f"{key[0]:9} {key[1]:26} {n - d} of {n} equal")
     sys.exit(1 if any(d for _, d in count.values()) else 0)

@@ -98,14 +98,16 @@ def exif(orientation, big=False, head=None):
 
 
 def xmp(orientation, element=False):
-    tag = f"><tiff:Orientation>{orientation}</tiff:Orientation></" if element else f' tiff:Orientation="{orientation}"/></'
+    tag = (f"><tiff:Orientation>{orientation}</tiff:Orientation></" if element
+           else f' tiff:Orientation="{orientation}"/></')
     return (f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/"{tag}x:xmpmeta>').encode()
 
 
 def raw_profile(data):
     """As ImageMagick writes it."""
     text = data.hex()
-    return f"\nexif\n{len(data):8}\n".encode() + b"\n".join(text[i : i + 72].encode() for i in range(0, len(text), 72)) + b"\n"
+    return f"\nexif\n{len(data):8}\n".encode() + b"\n".join(text[i : i + 72].encode() for i in range(0, len(text),
+                                                                                                     72)) + b"\n"
 
 
 def segment(marker, body):
@@ -249,7 +251,8 @@ def pngs():
         for depth in (1, 2, 4, 8):
             add(f"gray{depth}{tag}.png", png(gray >> (8 - depth), depth, GRAY, lace))
             n = 1 << depth
-            colours = np.stack([np.arange(n) * 255 // (n - 1), 255 - np.arange(n) * 200 // (n - 1), np.arange(n) * 7 % 256], -1)
+            colours = np.stack([np.arange(n) * 255 // (n - 1), 255 - np.arange(n) * 200 // (n - 1),
+                                np.arange(n) * 7 % 256], -1)
             add(f"palette{depth}{tag}.png", png(gray >> (8 - depth), depth, PALETTE, lace, colours))
             trns = bytes(np.arange(n) * 255 // (n - 1))[: max(n // 2, 1)]
             add(f"palette{depth}_alpha{tag}.png", png(gray >> (8 - depth), depth, PALETTE, lace, colours, trns))
@@ -274,21 +277,27 @@ def pngs():
     block = b"Exif\0\0" + exif(6)
     add("raw_profile.png", png(tiny, 8, RGB, before=chunk(b"tEXt", profile + raw_profile(block))))
     add("raw_profile_bare.png", png(tiny, 8, RGB, after=chunk(b"tEXt", profile + raw_profile(exif(8, True)))))
-    add("raw_profile_compressed.png", png(tiny, 8, RGB, before=chunk(b"zTXt", profile + b"\0" + zlib.compress(raw_profile(block)))))
-    add("raw_profile_international.png", png(tiny, 8, RGB, before=chunk(b"iTXt", profile + b"\0\0\0\0" + raw_profile(block))))
+    add("raw_profile_compressed.png",
+        png(tiny, 8, RGB, before=chunk(b"zTXt", profile + b"\0" + zlib.compress(raw_profile(block)))))
+    add("raw_profile_international.png",
+        png(tiny, 8, RGB, before=chunk(b"iTXt", profile + b"\0\0\0\0" + raw_profile(block))))
     add("raw_profile_twice.png", png(tiny, 8, RGB, before=chunk(b"tEXt", profile + raw_profile(block)),
                                      after=chunk(b"tEXt", profile + raw_profile(exif(3)))))
     packed = zlib.compress(xmp(6) + bytes(range(256)) * 4)
     add("xmp_packed_cut.png", png(tiny, 8, RGB, before=chunk(b"zTXt", name + b"\0" + packed[:-60])))
-    add("xmp_packed_damaged.png", png(tiny, 8, RGB, before=chunk(b"zTXt", name + b"\0" + packed[:2] + b"\xff" + packed[3:])))
-    add("exif_before_raw_profile.png", png(tiny, 8, RGB, before=chunk(b"eXIf", exif(3)), after=chunk(b"tEXt", profile + raw_profile(block))))
+    add("xmp_packed_damaged.png",
+        png(tiny, 8, RGB, before=chunk(b"zTXt", name + b"\0" + packed[:2] + b"\xff" + packed[3:])))
+    add("exif_before_raw_profile.png", png(tiny, 8, RGB, before=chunk(b"eXIf", exif(3)),
+                                           after=chunk(b"tEXt", profile + raw_profile(block))))
     add("exif_text.png", png(tiny, 8, RGB, before=chunk(b"tEXt", b"exif\0" + block)))
     add("exif_twice.png", png(tiny, 8, RGB, before=chunk(b"eXIf", exif(3)), after=chunk(b"eXIf", exif(6))))
     add("xmp.png", png(tiny, 8, RGB, before=chunk(b"iTXt", name + b"\0\0\0\0" + xmp(6))))
-    add("xmp_compressed.png", png(tiny, 8, RGB, after=chunk(b"iTXt", name + b"\1\0en\0\0" + zlib.compress(xmp(8, True)))))
+    add("xmp_compressed.png",
+        png(tiny, 8, RGB, after=chunk(b"iTXt", name + b"\1\0en\0\0" + zlib.compress(xmp(8, True)))))
     add("xmp_text.png", png(tiny, 8, RGB, before=chunk(b"zTXt", name + b"\0" + zlib.compress(xmp(5)))))
     add("xmp_broken.png", png(tiny, 8, RGB, before=chunk(b"iTXt", name + b"\0\0" + xmp(6))))
-    add("exif_before_xmp.png", png(tiny, 8, RGB, before=chunk(b"iTXt", name + b"\0\0\0\0" + xmp(6)) + chunk(b"eXIf", exif(3))))
+    add("exif_before_xmp.png", png(tiny, 8, RGB, before=chunk(b"iTXt", name + b"\0\0\0\0" + xmp(6)) + chunk(b"eXIf",
+                                                                                                            exif(3))))
     profile_bomb = chunk(b"zTXt", profile + b"\0" + zlib.compress(raw_profile(block) + b" " * 3000000, 9))
     add("profile_bomb.png", png(tiny, 8, RGB, before=profile_bomb), spec=np.rot90(base()[:13, :20], -1))
     add("gamma.png", png(rgb, 8, RGB, before=chunk(b"gAMA", struct.pack(">I", 100000))))
@@ -299,7 +308,8 @@ def pngs():
     good = png(rgb, 8, RGB)
     add("cut.png", good[: len(good) * 2 // 3], error="PNG: premature end of data after row")
     add("cut_header.png", good[:30], error="PNG: damaged or cut header")
-    for name, at, error in (("bad_crc", -16, "PNG: IDAT: CRC error"), ("bad_sum", -20, "PNG: IDAT: incorrect data check")):
+    for name, at, error in (("bad_crc", -16, "PNG: IDAT: CRC error"), ("bad_sum", -20, "PNG: IDAT: incorrect data "
+        "check")):
         add(f"{name}.png", good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :], error=error, accept_broken=True)
     flip = bytearray(good)
     at = good.index(b"IDAT") + 200
@@ -307,7 +317,8 @@ def pngs():
     add("damaged.png", bytes(flip), error="PNG: ")
     claims = good.replace(struct.pack(">II", W, H), struct.pack(">II", 60000, 60000))
     add("claims_60000.png", claims, error="PNG: 60000x60000 is larger than 4096 a side", accept_broken=True)
-    add("zero_side.png", good.replace(struct.pack(">II", W, H), struct.pack(">II", 0, H)), error="PNG: a side of 0x43 is zero")
+    add("zero_side.png", good.replace(struct.pack(">II", W, H), struct.pack(">II", 0, H)),
+        error="PNG: a side of 0x43 is zero")
     text = chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(3000000), 9))
     add("text_bomb.png", png(rgb[:13, :20], 8, RGB, before=text), spec=base()[:13, :20])
 
@@ -326,7 +337,8 @@ def webps():
     for o in (5, 6):
         add(f"orientation_{o}.webp", saved(small, "WEBP", quality=70, exif=exif(o)))
     add("xmp.webp", saved(small, "WEBP", quality=70, xmp=xmp(6)))
-    add("xmp_unannounced.webp", saved(small, "WEBP", quality=70, xmp=xmp(6)).replace(b"VP8X\x0a\0\0\0\x04", b"VP8X\x0a\0\0\0\0"))
+    add("xmp_unannounced.webp", saved(small, "WEBP", quality=70, xmp=xmp(6)).replace(b"VP8X\x0a\0\0\0\x04",
+                                                                                     b"VP8X\x0a\0\0\0\0"))
     add("exif_before_xmp.webp", saved(small, "WEBP", quality=70, exif=exif(3), xmp=xmp(6)))
     frames = [Image.fromarray(v) for v in (base(20, 13), 255 - base(20, 13))]
     add("animated.webp", saved(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True))
@@ -367,7 +379,8 @@ def lzw(indices, bits):
     return b"".join(bytes([len(data[i : i + 255])]) + data[i : i + 255] for i in range(0, len(data), 255)) + b"\0"
 
 
-def gif(indices, screen=None, at=(0, 0), table=None, local=None, transparent=None, interlaced=False, bits=8, background=0, before=b""):
+def gif(indices, screen=None, at=(0, 0), table=None, local=None, transparent=None, interlaced=False, bits=8,
+        background=0, before=b""):
     h, w = indices.shape
     kind = lambda t: 0x80 | (len(t) // 3).bit_length() - 2 if t else 0  # noqa: E731
     out = b"GIF89a" + struct.pack("<HHBBB", *(screen or (w, h)), kind(table), background, 0) + (table or b"") + before
@@ -392,7 +405,8 @@ def gifs():
     add("rgba.gif", saved(Image.fromarray(np.dstack([rgb, alpha_ramp()]), "RGBA"), "GIF"))
     add("interlaced.gif", saved(Image.fromarray(rgb), "GIF", interlace=True))
     frames = [Image.fromarray(v) for v in (small, 255 - small)]
-    add("animated.gif", saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50, loop=0, disposal=2))
+    add("animated.gif", saved(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=50, loop=0,
+                              disposal=2))
     add("one_pixel.gif", gif(index[:1, :1], table=table))
     add("global.gif", gif(index, table=table, bits=3))
     add("version_87.gif", gif(index, table=table).replace(b"GIF89a", b"GIF87a"))
@@ -424,11 +438,13 @@ def gifs():
     add("no_frame.gif", good[: 13 + 24] + b";", error="GIF: no frame")
     add("zero_frame.gif", gif(index[:0], (5, 5), table=table), error="GIF: a frame without pixels")
     early = gif(index[:9], (20, 13), table=table)
-    add("end_too_soon.gif", early.replace(struct.pack("<HH", 20, 9), struct.pack("<HH", 20, 13)), error="GIF: premature end of data")
+    add("end_too_soon.gif", early.replace(struct.pack("<HH", 20, 9), struct.pack("<HH", 20, 13)),
+        error="GIF: premature end of data")
     bad = bytearray(good)
     bad[-40:-30] = b"\xff" * 10
     add("damaged.gif", bytes(bad), error="GIF: damaged data")
-    add("claims_65535.gif", gif(index, (65535, 65535), table=table), error="GIF: 65535x65535 is larger than 4096 a side", accept_broken=True)
+    add("claims_65535.gif", gif(index, (65535, 65535), table=table), error="GIF: 65535x65535 is larger than 4096 a "
+        "side", accept_broken=True)
 
 
 # --- memory -------------------------------------------------------------------
@@ -465,7 +481,8 @@ def large_ones():
 def strangers():
     add("empty", b"", error="the image is empty")
     add("text", b"Hello, this is no image at all.", error="not a JPEG, PNG, WebP or GIF image")
-    add("bmp", saved(Image.fromarray(base(4, 4)), "BMP"), error="not a JPEG, PNG, WebP or GIF image", accept_broken=True)
+    add("bmp", saved(Image.fromarray(base(4, 4)), "BMP"), error="not a JPEG, PNG, WebP or GIF image",
+        accept_broken=True)
 
 
 # --- resizing -----------------------------------------------------------------
@@ -477,8 +494,8 @@ SIZES = [(37, 211, 56, 224), (37, 211, 28, 28), (1, 1000, 28, 140), (1000, 1, 14
          (2400, 1080, 640, 288), (4096, 4096, 336, 336), (4096, 4096, 1, 2), (4096, 3, 2, 5), (3, 4096, 5, 2),
          (300, 200, 300, 137), (300, 200, 137, 200), (300, 200, 300, 411), (300, 200, 611, 200), (640, 480, 224, 224),
          (224, 224, 640, 480), (5, 5, 980, 14), (123, 77, 124, 78), (123, 77, 122, 76), (600, 800, 400, 300),
-         (200, 300, 50, 50), (26, 26, 15, 4), (26, 27, 15, 4), (9, 8, 31, 11), (10, 8, 31, 11), (11, 8, 11, 3), (122, 4, 353, 282), (4, 6, 94, 34),
-         (4, 6, 94, 35), (4, 2, 5, 123), (4, 2, 6, 123)]
+         (200, 300, 50, 50), (26, 26, 15, 4), (26, 27, 15, 4), (9, 8, 31, 11), (10, 8, 31, 11), (11, 8, 11, 3),
+         (122, 4, 353, 282), (4, 6, 94, 34), (4, 6, 94, 35), (4, 2, 5, 123), (4, 2, 6, 123)]
 
 
 def noise(w, h, seed):

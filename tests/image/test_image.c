@@ -137,7 +137,8 @@ START_TEST(probe_reads_the_header)
     static const struct { const char *name; struct image_info info; } cases[] = {
         { "rgb_420.jpg", { IMAGE_JPEG, 61, 43, 1, 0 } },         { "orientation_7.jpg", { IMAGE_JPEG, 20, 13, 7, 0 } },
         { "orientation_late.jpg", { IMAGE_JPEG, 61, 43, 8, 0 } }, { "orientation_6.png", { IMAGE_PNG, 20, 13, 6, 0 } },
-        { "orientation_5.webp", { IMAGE_WEBP, 20, 13, 5, 0 } },  { "claims_60000.png", { IMAGE_PNG, 60000, 60000, 1, 0 } },
+        { "orientation_5.webp", { IMAGE_WEBP, 20, 13, 5, 0 } },
+        { "claims_60000.png", { IMAGE_PNG, 60000, 60000, 1, 0 } },
         { "orientation_bad.jpg", { IMAGE_JPEG, 20, 13, 1, 0 } }, { "animated.webp", { IMAGE_WEBP, 20, 13, 1, 0 } },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -156,17 +157,20 @@ END_TEST
 /* Row by row as they are decoded, and turned afterwards, pictures become what they do in memory. */
 static void resize_while_decoding(const uint8_t *p, size_t n)
 {
-    static const struct { int w, h; } sizes[] = { { 61, 43 }, { 28, 56 }, { 7, 150 }, { 84, 3 }, { 1, 1 }, { 20, 40 }, { 13, 90 }, { 140, 20 } };
+    static const struct { int w, h; } sizes[] = { { 61, 43 }, { 28, 56 }, { 7, 150 }, { 84, 3 }, { 1, 1 }, { 20, 40 },
+                                                  { 13, 90 }, { 140, 20 } };
     struct pixels whole;
     struct err e = { 0 };
     if (image_decode(p, n, &limits, NULL, &whole, &e)) return;
     for (int k = 0; k < 2 * (int)(sizeof sizes / sizeof *sizes); k++)
         for (int filter = FILTER_NEAREST; filter <= FILTER_HAMMING; filter++) {
-            struct resize_to to = { sizes[k / 2].w, sizes[k / 2].h, (enum filter)filter, k % 2 ? RESIZER_PIL : RESIZER_TORCHVISION };
+            struct resize_to to = { sizes[k / 2].w, sizes[k / 2].h, (enum filter)filter,
+                                    k % 2 ? RESIZER_PIL : RESIZER_TORCHVISION };
             struct pixels want, got;
             int rc = pixels_resize(&want, &whole, to.width, to.height, to.filter, to.how, NULL);
             ck_assert_int_eq(image_decode(p, n, &limits, &to, &got, &e), rc);
-            ck_assert_msg(rc || (got.width == to.width && got.height == to.height && !memcmp(got.data, want.data, bytes_of(&want))),
+            ck_assert_msg(rc || (got.width == to.width && got.height == to.height && !memcmp(got.data, want.data,
+                                                                                             bytes_of(&want))),
                           "%dx%d to %dx%d, filter %d, %s", whole.width, whole.height, to.width, to.height, filter,
                           k % 2 ? "Pillow" : "torchvision");
             pixels_free(&want);

@@ -79,14 +79,17 @@ static size_t check_peak(const char *name, size_t n, const struct resize_to *to)
     int rc = image_decode(file, n, &limits, to, &px, &e);
     size_t took = (size_t)(peak - before);
     pixels_free(&px);
-    ck_assert_msg(took <= said + SLACK, "%s (%s): %zu bytes were held, %zu foretold", name, to ? "resized" : "whole", took, said);
+    ck_assert_msg(took <= said + SLACK, "%s (%s): %zu bytes were held, %zu foretold", name, to ? "resized" : "whole",
+                  took, said);
     ck_assert_msg(rc != 0 || said <= 3 * took + (1 << 20), "%s: only %zu bytes of %zu were held", name, took, said);
     return took;
 }
 
 static const struct resize_to sizes[] = {
-    { 280, 196, FILTER_BICUBIC, RESIZER_TORCHVISION }, { 28, 560, FILTER_LANCZOS, RESIZER_PIL }, { 224, 28, FILTER_LANCZOS, RESIZER_PIL },
-    { 1204, 924, FILTER_BICUBIC, RESIZER_TORCHVISION }, { 900, 1200, FILTER_BICUBIC, RESIZER_PIL }, { 56, 56, FILTER_NEAREST, RESIZER_PIL },
+    { 280, 196, FILTER_BICUBIC, RESIZER_TORCHVISION }, { 28, 560, FILTER_LANCZOS, RESIZER_PIL },
+    { 224, 28, FILTER_LANCZOS, RESIZER_PIL },
+    { 1204, 924, FILTER_BICUBIC, RESIZER_TORCHVISION }, { 900, 1200, FILTER_BICUBIC, RESIZER_PIL },
+    { 56, 56, FILTER_NEAREST, RESIZER_PIL },
 };
 
 START_TEST(what_is_held_is_foretold)

@@ -24,8 +24,8 @@ static void family_images(struct rig *g, const struct golden *want)
                 snprintf(name, sizeof name, "deepstack.%d.%%d", part - 1);
             const float *w = golden_floats(want, name, i, (size_t)rows * (size_t)hidden);
             for (int r = 0; r < rows; r++)
-                golden_compare(name, have + (size_t)r * (size_t)width + (size_t)(part * hidden), w + (size_t)r * (size_t)hidden,
-                               (size_t)hidden, TRIAL_LIMIT);
+                golden_compare(name, have + (size_t)r * (size_t)width + (size_t)(part * hidden),
+                               w + (size_t)r * (size_t)hidden, (size_t)hidden, TRIAL_LIMIT);
         }
     }
 }
@@ -35,10 +35,12 @@ static void family_positions(struct rig *g, const struct golden *want)
     int n, n_pos, next;
     if (!golden_find(want, "positions", 0))
         return;
-    int32_t *ids = golden_ints(want, "ids", 0, &n), *pos = golden_ints(want, "positions", 0, &n_pos), *have = trial_positions(&g->t, ids, n, &next);
+    int32_t *ids = golden_ints(want, "ids", 0, &n), *pos = golden_ints(want, "positions", 0, &n_pos),
+        *have = trial_positions(&g->t, ids, n, &next);
     ck_assert_int_eq(n_pos, 3 * n);
     for (int i = 0; i < n_pos; i++)
-        ck_assert_msg(pos[i] == have[i], "%s: position %d of axis %d is %d, not %d", want->dir, i % n, i / n, have[i], pos[i]);
+        ck_assert_msg(pos[i] == have[i], "%s: position %d of axis %d is %d, not %d", want->dir, i % n, i / n, have[i],
+                      pos[i]);
     free(ids);
     free(pos);
     free(have);
@@ -60,8 +62,8 @@ static void family_sizes(struct rig *g, const char *dir)
         ck_assert_msg((rc == 0) == (grid != NULL), "%s: %d x %d: %s", dir, w, h, rc ? e.text : "should be refused");
         if (rc == 0)
             ck_assert_msg(p.grid_h * 2 == json_integer_value(json_array_get(grid, 1)) &&
-                          p.grid_w * 2 == json_integer_value(json_array_get(grid, 2)), "%s: %d x %d becomes %d x %d blocks",
-                          dir, w, h, p.grid_w, p.grid_h);
+                          p.grid_w * 2 == json_integer_value(json_array_get(grid, 2)),
+                          "%s: %d x %d becomes %d x %d blocks", dir, w, h, p.grid_w, p.grid_h);
     }
     json_decref(root);
 }

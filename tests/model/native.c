@@ -65,8 +65,8 @@ static void native_images(struct rig *g, const struct golden *want)
         const struct image_plan *p = &g->t.plan[i];
         size_t n = (size_t)p->n_tokens * (size_t)g->m->image_row_width;
         const float *tokens = golden_first(want, "image_tokens.%d", i, &n);
-        golden_compare("image tokens", g->t.pool + (size_t)g->t.pool_first[i] * (size_t)g->m->image_row_width, tokens, n,
-                       TRIAL_LIMIT);
+        golden_compare("image tokens", g->t.pool + (size_t)g->t.pool_first[i] * (size_t)g->m->image_row_width, tokens,
+                       n, TRIAL_LIMIT);
         if (!golden_find(want, "fine.%d", i))
             continue;
         size_t n_rgb = (size_t)w * (size_t)h * 3;

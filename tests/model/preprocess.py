@@ -35,7 +35,8 @@ def main():
                 Image.fromarray(picture(w, h, w * 10000 + h)).save(png, compress_level=1)
                 drawn = (w, h)
             model = os.path.dirname(path)
-            run = subprocess.run([program, "preprocess", "--model", model, "--image", png], capture_output=True, text=True)
+            run = subprocess.run([program, "preprocess", "--model", model, "--image", png], capture_output=True,
+                                 text=True)
             if "error" in want:
                 ok = run.returncode != 0
             else:

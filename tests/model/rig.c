@@ -22,7 +22,8 @@ static void rig_open_as(struct rig *g, const char *backend, const char *dir, int
     struct err e;
     g->backend = backend_find(backend, &e);
     ck_assert_msg(g->backend != NULL, "%s", e.text);
-    ck_assert_int_eq(g->backend->open(&g->dev, &(struct device_options){ .threads = 2, .activations = activations }, &e), 0);
+    ck_assert_int_eq(g->backend->open(&g->dev, &(struct device_options){ .threads = 2, .activations = activations },
+                                      &e), 0);
     opt.backend = g->backend;
     opt.device = g->dev;
     g->m = model_open(dir, &opt, &e);

@@ -47,7 +47,8 @@ static struct model *open_dry(const char *where, struct err *e)
     return model_open(where, &opt, e);
 }
 
-static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/tied", "tests/model/llama/yarn",
+static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/tied",
+                                           "tests/model/llama/yarn",
                                            "tests/model/qwen2_5_vl/windows", "tests/model/qwen3_vl/deepstack",
                                            "tests/model/open_autoglm/tiny-plain" };
 
@@ -107,18 +108,22 @@ static const struct { const char *from, *field, *value, *error; } bad[] = {
     { "tests/model/llama/yarn", "attention_bias", "true", "self_attn.q_proj.bias is missing" },
     { "tests/model/llama/yarn", "hidden_act", "\"tanh\"", "hidden_act: \"tanh\" is not supported" },
     { "tests/model/llama/yarn", "rms_norm_eps", "\"small\"", "rms_norm_eps: must be a number" },
-    { "tests/model/llama/yarn", "rope_parameters.rope_type", "\"ntk\"", "rope_parameters.rope_type: \"ntk\" is not supported" },
+    { "tests/model/llama/yarn", "rope_parameters.rope_type", "\"ntk\"", "rope_parameters.rope_type: \"ntk\" is not "
+        "supported" },
     { "tests/model/llama/yarn", "rope_parameters", "[]", "rope_parameters: must be an object" },
     { "tests/model/llama/yarn", "quantization_config", "{}", "quantization_config" },
     { "tests/model/llama/llama3", "rope_parameters.factor", NULL, "rope_parameters.factor: is missing" },
-    { "tests/model/glm4v/grouped", "vision_config.num_heads", "3", "vision_config.num_heads: 3 heads do not divide 32" },
-    { "tests/model/glm4v/grouped", "vision_config.out_hidden_size", "64", "out_hidden_size: 64 is not the text's hidden size" },
+    { "tests/model/glm4v/grouped", "vision_config.num_heads", "3",
+      "vision_config.num_heads: 3 heads do not divide 32" },
+    { "tests/model/glm4v/grouped", "vision_config.out_hidden_size", "64", "out_hidden_size: 64 is not the text's "
+        "hidden size" },
     { "tests/model/glm4v/grouped", "vision_config.patch_size", "5", "patch_size: is not the model's 5" },
     { "tests/model/glm4v/grouped", "vision_config.depth", "7", "tensor model.visual.blocks.2.norm1.weight is missing" },
     { "tests/model/glm4v/grouped", "vision_config.image_size", "99", "position_embedding.weight has shape" },
     { "tests/model/glm4v/grouped", "vision_config", "3", "vision_config: must be an object" },
     { "tests/model/glm4v/grouped", "image_token_id", "280", "image_token_id: 280 is not in 0..279" },
-    { "tests/model/qwen2_5_vl/windows", "vision_config.window_size", "3", "window_size: 3 is less than an image token" },
+    { "tests/model/qwen2_5_vl/windows", "vision_config.window_size", "3",
+      "window_size: 3 is less than an image token" },
     { "tests/model/qwen3_vl/deepstack", "vision_config.deepstack_visual_indexes", "[1, 0]", "rising order" },
     { "tests/model/qwen3_vl/deepstack", "vision_config.num_position_embeddings", "35", "35 is not a square" },
     { "tests/model/open_autoglm/tiny-plain", "fusion", "\"sum\"", "fusion: \"sum\" is not dynamic, mean or concat" },
@@ -164,7 +169,8 @@ START_TEST(test_old_spelling)
     const char *key;
     json_object_del(text, "rope_parameters");
     json_object_set_new(text, "rope_theta", json_incref(json_object_get(rope, "rope_theta")));
-    json_object_set_new(text, "rope_scaling", json_pack("{s:s,s:O}", "type", "mrope", "mrope_section", json_object_get(rope, "mrope_section")));
+    json_object_set_new(text, "rope_scaling", json_pack("{s:s,s:O}", "type", "mrope", "mrope_section",
+                                                        json_object_get(rope, "mrope_section")));
     json_object_del(text, "model_type");
     json_object_foreach(text, key, v)
         json_object_set(config, key, v);
@@ -183,7 +189,8 @@ START_TEST(test_old_spelling)
 }
 END_TEST
 
-/* Every `step`-th tensor of f from `first` on as F32 in a file of its own; an odd header, so that nothing is aligned. */
+/* Every `step`-th tensor of f from `first` on as F32 in a file of its own; an odd header, so that nothing is
+ * aligned. */
 static void write_shard(const struct weights_file *f, int first, int step, const char *name, json_t *map)
 {
     char path[256];
@@ -195,7 +202,8 @@ static void write_shard(const struct weights_file *f, int first, int step, const
         json_t *shape = json_array();
         for (int d = 0; d < t[i].n_dims; d++)
             json_array_append_new(shape, json_integer(t[i].dims[d]));
-        json_object_set_new(header, t[i].name, json_pack("{s:s,s:o,s:[I,I]}", "dtype", "F32", "shape", shape, "data_offsets",
+        json_object_set_new(header, t[i].name, json_pack("{s:s,s:o,s:[I,I]}", "dtype", "F32", "shape", shape,
+                                                         "data_offsets",
                                                          (json_int_t)at, (json_int_t)(at + 2 * t[i].bytes)));
         json_object_set_new(map, t[i].name, json_string(name));
         at += 2 * t[i].bytes;
@@ -255,7 +263,8 @@ START_TEST(test_shards)
     write_shard(f, 1, 2, "model-00002-of-00002.safetensors", map);
     snprintf(path, sizeof path, "%s/model.safetensors.index.json", dir);
     ck_assert_int_eq(json_dump_file(index, path, 0), 0);
-    float *want = logits_of(from, (struct model_options){ 0 }, &n), *have = logits_of(dir, (struct model_options){ 0 }, &n_again);
+    float *want = logits_of(from, (struct model_options){ 0 }, &n), *have = logits_of(dir, (struct model_options){ 0 },
+                                                                                      &n_again);
     ck_assert_uint_eq(n, n_again);
     ck_assert(!memcmp(want, have, n * sizeof *want));
     free(have);
@@ -279,8 +288,8 @@ static uint32_t draw(void) { return state = state * 1664525u + 1013904223u, stat
 /* Numbers, strings and lists in place of one another: opened or refused, nothing else. */
 static void mutate(json_t *o, int depth)
 {
-    static const char *const values[] = { "0", "1", "-1", "3", "2147483647", "9223372036854775807", "1e300", "0.5", "true", "null",
-                                          "\"x\"", "[]", "{}", "[1,2,3]", "65536", "[1e9]" };
+    static const char *const values[] = { "0", "1", "-1", "3", "2147483647", "9223372036854775807", "1e300", "0.5",
+                                          "true", "null", "\"x\"", "[]", "{}", "[1,2,3]", "65536", "[1e9]" };
     size_t n = json_object_size(o), k = n ? draw() % n : 0;
     void *it = json_object_iter(o);
     while (it && k--)
@@ -291,7 +300,8 @@ static void mutate(json_t *o, int depth)
     if (json_is_object(v) && depth < 3 && draw() % 4)
         mutate(v, depth + 1);
     else
-        json_object_iter_set_new(o, it, json_loads(values[draw() % (sizeof values / sizeof *values)], JSON_DECODE_ANY, NULL));
+        json_object_iter_set_new(o, it, json_loads(values[draw() % (sizeof values / sizeof *values)], JSON_DECODE_ANY,
+                                                   NULL));
 }
 
 START_TEST(test_mutations)

@@ -10,15 +10,18 @@ static const bool thorough = true;
 /* Sizes from python/openautoglm/preprocess.py. */
 START_TEST(test_plan)
 {
-    static const int cases[][4] = { { 1080, 2400, 288, 672 }, { 288, 640, 288, 640 }, { 37, 211, 32, 192 }, { 20, 20, 32, 32 },
-                                    { 4096, 4096, 448, 448 }, { 40, 4000, 32, 4000 }, { 31, 900, 32, 896 }, { 5, 999, 32, 992 } };
+    static const int cases[][4] = { { 1080, 2400, 288, 672 }, { 288, 640, 288, 640 }, { 37, 211, 32, 192 },
+                                    { 20, 20, 32, 32 },
+                                    { 4096, 4096, 448, 448 }, { 40, 4000, 32, 4000 }, { 31, 900, 32, 896 },
+                                    { 5, 999, 32, 992 } };
     struct autoglm g = { .factor = 32, .max_tokens = 200, .merge = 2 };
     struct model m = { .impl = &g };
     struct image_plan p;
     struct err e;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ck_assert_int_eq(autoglm_plan_image(&m, cases[i][0], cases[i][1], NULL, &p, &e), 0);
-        ck_assert_msg(p.width == cases[i][2] && p.height == cases[i][3], "%d x %d becomes %d x %d", cases[i][0], cases[i][1],
+        ck_assert_msg(p.width == cases[i][2] && p.height == cases[i][3], "%d x %d becomes %d x %d", cases[i][0],
+                      cases[i][1],
                       p.width, p.height);
         ck_assert_int_eq(p.n_tokens, p.width / 32 * (p.height / 32));
     }

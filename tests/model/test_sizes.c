@@ -6,7 +6,8 @@
 #include "model/families/glm4v.c"
 #include "tests/suite.h"
 
-static struct glm4v glm = { .patches = { .patch = 14, .merge = 2, .frames = 2, .shortest = 12544, .longest = 9633792 } };
+static struct glm4v glm = { .patches = { .patch = 14, .merge = 2, .frames = 2, .shortest = 12544,
+                                         .longest = 9633792 } };
 static struct model model = { .impl = &glm, .image_token = 7 };
 
 /* The phone agent's screenshot. */
@@ -42,7 +43,8 @@ START_TEST(test_refused)
     }
     struct image_options huge = { .min_pixels = INT64_MAX, .max_pixels = INT64_MAX };
     ck_assert_int_eq(glm4v_plan_image(&model, 1080, 2400, &huge, &p, &e), -1);
-    huge = (struct image_options){ .size_shortest = INT64_MAX / 4, .size_longest = INT64_MAX / 2, .max_tokens = 1 << 30 };
+    huge = (struct image_options){ .size_shortest = INT64_MAX / 4, .size_longest = INT64_MAX / 2,
+                                   .max_tokens = 1 << 30 };
     ck_assert_int_eq(glm4v_plan_image(&model, 1080, 2400, &huge, &p, &e), -1);
 }
 END_TEST
@@ -54,7 +56,8 @@ START_TEST(test_positions)
     static const int32_t want[3][12] = { { 0, 1, 2, 2, 2, 2, 2, 2, 5, 6, 6, 8 },
                                          { 0, 1, 2, 2, 2, 3, 3, 3, 5, 6, 7, 8 },
                                          { 0, 1, 2, 3, 4, 2, 3, 4, 5, 6, 6, 8 } };
-    struct image_plan images[2] = { { .grid_h = 2, .grid_w = 3, .n_tokens = 6 }, { .grid_h = 2, .grid_w = 1, .n_tokens = 2 } };
+    struct image_plan images[2] = { { .grid_h = 2, .grid_w = 3, .n_tokens = 6 },
+                                    { .grid_h = 2, .grid_w = 1, .n_tokens = 2 } };
     int32_t pos[36];
     ck_assert_int_eq(patches_positions(&model, ids, 12, images, 2, pos), 9);
     ck_assert(!memcmp(pos, want, sizeof want));
@@ -64,13 +67,14 @@ END_TEST
 /* ---- the largest image: no shape that is accepted may take more ---- */
 
 static const struct image_options limits[] = {
-    { 0 }, { .max_pixels = 20000 }, { .min_pixels = 100000, .max_pixels = 100000 }, { .min_pixels = 700000, .max_pixels = 1000000 },
+    { 0 }, { .max_pixels = 20000 }, { .min_pixels = 100000, .max_pixels = 100000 },
+    { .min_pixels = 700000, .max_pixels = 1000000 },
     { .max_tokens = 64 }, { .min_pixels = 784, .max_pixels = 784 * 3 }, { .min_pixels = 3136 },
 };
 enum { N_LIMITS = sizeof limits / sizeof *limits };
 
-/* Sides to try: every short one, and ever rarer long ones, among them those where a side falls below a block or a ratio meets
- * its limit. */
+/* Sides to try: every short one, and ever rarer long ones, among them those where a side falls below a block or a ratio
+ * meets its limit. */
 static int sides(int *out, int most)
 {
     static const int more[] = { 1999, 2000, 4095, 4096, 4097, 5600, 8064, 65535, 100000 };
@@ -100,8 +104,10 @@ static struct most brute_force(const struct model *m, const struct image_options
     return most;
 }
 
-static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/grouped", "tests/model/qwen2_5_vl/windows",
-                                        "tests/model/qwen3_vl/deepstack", "tests/model/phone/glm4v", "models/open-autoglm-v1" };
+static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/grouped",
+                                           "tests/model/qwen2_5_vl/windows",
+                                        "tests/model/qwen3_vl/deepstack", "tests/model/phone/glm4v",
+                                        "models/open-autoglm-v1" };
 static const int64_t uploads[] = { 48 << 20, 4096 * 4096, 40000, 300 };
 
 START_TEST(test_largest)
@@ -114,11 +120,12 @@ START_TEST(test_largest)
             struct image_plan p;
             m->family->largest_image(m, &limits[i], uploads[k], &p);
             struct most found = brute_force(m, &limits[i], uploads[k]);
-            ck_assert_msg(found.tokens <= p.n_tokens && found.cells <= p.n_cells, "%s, limits %d, %lld pixels: %d x %d takes %d, not %d",
+            ck_assert_msg(found.tokens <= p.n_tokens && found.cells <= p.n_cells,
+                          "%s, limits %d, %lld pixels: %d x %d takes %d, not %d",
                           checkpoints[_i], i, (long long)uploads[k], found.w, found.h, found.tokens, p.n_tokens);
             /* Nor is much more planned than there can be: ratios between those tried here take a little more. */
-            ck_assert_msg(p.n_tokens <= found.tokens + found.tokens / 100 + 20, "%s, limits %d, %lld pixels: %d planned, %d found",
-                          checkpoints[_i], i, (long long)uploads[k], p.n_tokens, found.tokens);
+            ck_assert_msg(p.n_tokens <= found.tokens + found.tokens / 100 + 20, "%s, limits %d, %lld pixels: %d "
+                "planned, %d found", checkpoints[_i], i, (long long)uploads[k], p.n_tokens, found.tokens);
             ck_assert_int_eq(p.n_tokens, p.grid_h * p.grid_w);
             ck_assert_int_eq(p.width, p.grid_w * m->image_align);
             ck_assert_int_eq(p.height, p.grid_h * m->image_align);

@@ -11,17 +11,18 @@
 enum { MAX_ROWS = 320 };
 static const float TOLERANCE = 2e-3f;            /* as in test_families.c: between backends */
 
-/* What a matrix of Gaussian numbers loses, root mean square over root mean square: int8 3.5 / 127 / sqrt(12) (the largest
- * of some hundred numbers is 3.5 sigma), fp8 a step of 1/8 of the power of two below, over sqrt(12), int4 2.1 / 7.5 /
- * sqrt(12) (the largest of 32). `same`: share of the positions whose most likely token must stay, in a trained model. */
+/* What a matrix of Gaussian numbers loses, root mean square over root mean square: int8 3.5 / 127 / sqrt(12) (the
+ * largest of some hundred numbers is 3.5 sigma), fp8 a step of 1/8 of the power of two below, over sqrt(12), int4 2.1 /
+ * 7.5 / sqrt(12) (the largest of 32). `same`: share of the positions whose most likely token must stay, in a trained
+ * model. */
 static const struct { const char *name; enum dtype type; double loss, same; } formats[] = {
     { "int8", Q8, 0.008, 0.95 }, { "fp8", F8, 0.026, 0.95 }, { "int4", Q4, 0.08, 0.9 },
 };
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
-/* The trained model may lose what a chain of 16 matrices loses. Tiny random checkpoints amplify any disturbance, each by a
- * factor of its own, which int8 shows: there the other formats may lose what their loss and that factor make, or be as
- * wrong as unrelated logits, and twice that for what is not Gaussian. */
+/* The trained model may lose what a chain of 16 matrices loses. Tiny random checkpoints amplify any disturbance, each
+ * by a factor of its own, which int8 shows: there the other formats may lose what their loss and that factor make, or
+ * be as wrong as unrelated logits, and twice that for what is not Gaussian. */
 static const struct { const char *golden, *checkpoint; bool trained; } cases[] = {
     { "tests/model/open_autoglm/screen", "models/open-autoglm-v1", true },
     { "tests/model/open_autoglm/tiny-plain", "tests/model/open_autoglm/tiny-plain", false },
@@ -72,8 +73,8 @@ static int argmax(const float *x, int n)
 }
 
 /* The relative error; prints it. */
-static double compare(int which, const char *name, const float *have, const float *exact, const struct prompt *p, int vocab,
-                      double *share)
+static double compare(int which, const char *name, const float *have, const float *exact, const struct prompt *p,
+                      int vocab, double *share)
 {
     double square = 0, power = 0, worst = 0;
     int same = 0, same_answer = 0;
@@ -115,8 +116,8 @@ static void check_chunks(int which, struct model_options opt, enum activations a
     }
 }
 
-/* Activations rounded to int8 as well, by 64. Were they Gaussian, that would lose less than int8 weights do, which have one
- * scale for a row; a trained model's have outliers: together 2.4 times what the weights lose alone (measured). */
+/* Activations rounded to int8 as well, by 64. Were they Gaussian, that would lose less than int8 weights do, which have
+ * one scale for a row; a trained model's have outliers: together 2.4 times what the weights lose alone (measured). */
 static void check_rounded(int which, int format, struct model_options opt, const struct prompt *p, const float *exact,
                           double error, int vocab)
 {

@@ -19,10 +19,10 @@ static void check_continuation(struct rig *g, const struct golden *want, const i
     ck_assert_msg(trial_follow(&g->t, ids, n, greedy, n_greedy - 1, rows + vocab, &e) == 0, "%s", e.text);
     struct continuation c = record_continuation(rows, vocab, greedy, n_greedy, margins, limit);
     if (c.close)
-        printf("%s on %s: %d of %d tokens differ where the reference's margin is at most %g\n", want->dir, g->backend->name,
-               c.close, n_greedy, 2 * (double)limit);
-    ck_assert_msg(c.wrong == 0, "%s on %s: %d of %d tokens are other ones, the first is %d", want->dir, g->backend->name,
-                  c.wrong, n_greedy, c.first);
+        printf("%s on %s: %d of %d tokens differ where the reference's margin is at most %g\n", want->dir,
+               g->backend->name, c.close, n_greedy, 2 * (double)limit);
+    ck_assert_msg(c.wrong == 0, "%s on %s: %d of %d tokens are other ones, the first is %d", want->dir,
+                  g->backend->name, c.wrong, n_greedy, c.first);
     free(rows);
     free(greedy);
 }
@@ -32,7 +32,8 @@ static void golden_text(struct rig *g, const struct golden *want)
     static const int sizes[] = { 16, 7, 1 };
     int n;
     int32_t *ids = golden_ints(want, "ids", 0, &n);
-    size_t row = (size_t)g->m->vocab, all = (size_t)n * row, some = golden_find(want, "logits", 0)->bytes / sizeof(float);
+    size_t row = (size_t)g->m->vocab, all = (size_t)n * row,
+        some = golden_find(want, "logits", 0)->bytes / sizeof(float);
     float *logits = malloc(all * sizeof *logits), *again = malloc(all * sizeof *logits);
     struct err e;
     ck_assert_uint_eq(some % row, 0);                    /* all rows, or only the last ones */
@@ -41,8 +42,8 @@ static void golden_text(struct rig *g, const struct golden *want)
     printf("%s on %s: logits within %.1e\n", want->dir, g->backend->name, (double)d);
     for (int c = 0; c < (!thorough ? 0 : n > 100 ? 1 : 3); c++) {
         rig_prompt(g, ids, n, sizes[c], again);
-        ck_assert_msg(!memcmp(logits, again, all * sizeof *logits), "%s on %s: chunks of %d differ from the whole", want->dir,
-                      g->backend->name, sizes[c]);
+        ck_assert_msg(!memcmp(logits, again, all * sizeof *logits), "%s on %s: chunks of %d differ from the whole",
+                      want->dir, g->backend->name, sizes[c]);
     }
     int last = (n - 1) % 16 + 1;
     trial_rewind(&g->t);

@@ -7,7 +7,8 @@
 #include "selftest/check.h"
 #include "tests/suite.h"
 
-static const char *const checkpoints[] = { "tests/model/phone/glm4v", "tests/model/glm4v/tied", "tests/model/qwen3_vl/deepstack",
+static const char *const checkpoints[] = { "tests/model/phone/glm4v", "tests/model/glm4v/tied",
+                                           "tests/model/qwen3_vl/deepstack",
                                            "tests/model/qwen2_5_vl/windows", "models/open-autoglm-v1" };
 
 static struct model *open_dry(const char *dir)
@@ -58,27 +59,30 @@ static void swapped(const struct model *m, const struct image_plan *p, const uin
     }
 }
 
-static void not_a_number(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
+static void not_a_number(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
+                         int shape[4])
 {
     right->pixel_values(m, p, rgb, out, shape);
     if (out)
         out[1000] = NAN;
 }
 
-static int other_resizer(const struct model *m, int width, int height, const struct image_options *opt, struct image_plan *out,
-                         struct err *e)
+static int other_resizer(const struct model *m, int width, int height, const struct image_options *opt,
+                         struct image_plan *out, struct err *e)
 {
     int rc = right->plan_image(m, width, height, opt, out, e);
     out->filter = FILTER_BOX;                /* torchvision has none */
     return rc;
 }
 
-static int too_far(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images, int32_t *pos)
+static int too_far(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
+                   int32_t *pos)
 {
     return right->positions(m, ids, n, images, n_images, pos) + 1;
 }
 
-static int turned(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images, int32_t *pos)
+static int turned(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
+                  int32_t *pos)
 {
     int next = right->positions(m, ids, n, images, n_images, pos);
     for (int i = 0; i < n; i++) {
@@ -89,8 +93,8 @@ static int turned(const struct model *m, const int32_t *ids, int n, const struct
     return next;
 }
 
-static void see_values(struct model *m, void (*values)(const struct model *, const struct image_plan *, const uint8_t *, float *,
-                                                       int[4]), const char *said)
+static void see_values(struct model *m, void (*values)(const struct model *, const struct image_plan *,
+                                                       const uint8_t *, float *, int[4]), const char *said)
 {
     struct verdict v;
     struct family wrong = *right;

@@ -155,7 +155,8 @@ int request_next(struct request *r, struct event *out)
         while (r->taken < r->made) {
             out->n_text += (size_t)snprintf(out->text + out->n_text, 8, "w%d ", r->taken);
             if (r->logprobs)
-                out->logprobs[out->n_logprobs++] = (struct token_logprob){ .id = r->taken, .logprob = r->taken ? -0.5f : -INFINITY,
+                out->logprobs[out->n_logprobs++] = (struct token_logprob){ .id = r->taken,
+                                                                           .logprob = r->taken ? -0.5f : -INFINITY,
                                                                           .n_top = 1, .top_id = { 200 } };
             r->taken++;
             out->n_tokens++;
@@ -212,7 +213,8 @@ void engine_piece(const struct engine *g, int32_t id, struct buf *out)
     else
         buf_printf(out, "w%d ", id);
 }
-int engine_tokenize(const struct engine *g, const char *text, size_t n, bool special, int32_t **ids, size_t *n_ids, struct err *e)
+int engine_tokenize(const struct engine *g, const char *text, size_t n, bool special, int32_t **ids, size_t *n_ids,
+                    struct err *e)
 {
     (void)g, (void)special, (void)e;
     *ids = xcalloc(n + 1, sizeof **ids);

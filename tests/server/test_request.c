@@ -17,12 +17,16 @@
 START_TEST(base64)
 {
     static const struct { const char *in, *out; } good[] = {
-        { "", "" }, { "Zg==", "f" }, { "Zm8=", "fo" }, { "Zm9v", "foo" }, { "Zm9vYg==", "foob" }, { " Z\nm9\t v \r\n\f", "foo" },
-        { "Zm9vYg=\n=", "foob" }, { "+/+/", "\xfb\xff\xbf" }, { "Zm9vYmFyYmF6cXV4", "foobarbazqux" }, { "Zm9v Ym\nFyYmF6cXV4", "foobarbazqux" },
+        { "", "" }, { "Zg==", "f" }, { "Zm8=", "fo" }, { "Zm9v", "foo" }, { "Zm9vYg==", "foob" },
+        { " Z\nm9\t v \r\n\f", "foo" },
+        { "Zm9vYg=\n=", "foob" }, { "+/+/", "\xfb\xff\xbf" }, { "Zm9vYmFyYmF6cXV4", "foobarbazqux" },
+        { "Zm9v Ym\nFyYmF6cXV4", "foobarbazqux" },
         /* without padding, and with bits after the last byte */
-        { "Zg", "f" }, { "Zm8", "fo" }, { "Zm9vYg", "foob" }, { "Zm9vYmE", "fooba" }, { "Zh==", "f" }, { "Zm9=", "fo" }, { "Zh", "f" }, { "Zm9vYh", "foob" },
+        { "Zg", "f" }, { "Zm8", "fo" }, { "Zm9vYg", "foob" }, { "Zm9vYmE", "fooba" }, { "Zh==", "f" },
+        { "Zm9=", "fo" }, { "Zh", "f" }, { "Zm9vYh", "foob" },
     };
-    static const char *const bad[] = { "Z", "Zg=", "====", "==", "Zg==Zg==", "Zg===", "Z=g=", "Zm9v=", "Zm9v==", "Zm9-", "Zm9_", "Zm9vZ",
+    static const char *const bad[] = { "Z", "Zg=", "====", "==", "Zg==Zg==", "Zg===", "Z=g=", "Zm9v=", "Zm9v==",
+                                       "Zm9-", "Zm9_", "Zm9vZ",
                                        "Zm9v!", "Zm\x80v", "Zg==x", "=", "Zm9vYmFyY", "Zm9v\vYmFy", "Zm9vYm%46y" };
     uint8_t p[64];
     size_t n;
@@ -43,23 +47,31 @@ START_TEST(data_urls)
 {
     static const struct { const char *url, *data; } cases[] = {
         { "data:image/png;base64,Zm9v", "foo" }, { "DATA:;BASE64,Zm9v", "foo" }, { "data:;base64,Zm9v", "foo" },
-        { "data:image/jpeg;charset=x;base64,Zg==", "f" }, { "data:image/png; base64,Zm9v", "foo" }, { "data: ; base64 ,Zm9v", "foo" },
+        { "data:image/jpeg;charset=x;base64,Zg==", "f" }, { "data:image/png; base64,Zm9v", "foo" },
+        { "data: ; base64 ,Zm9v", "foo" },
         { "data:image/png;base64 \t,Zm9v", "foo" }, { "data:image/png;name=a b;  base64,Zm9v", "foo" },
         { " \x01\n data:image/png;base64,Zm9v \x1f ", "foo" }, { "da\nta:image/png;ba\r\nse6\t4,Zm\n9v", "foo" },
-        { "data:image/png;base64,Zm8%3D", "fo" }, { "data:image/png;base64,Zg%3d%3D", "f" }, { "data:image/png;base64,%5am9v", "foo" },
-        { "data:image/png;base64,Zm%0A9v%20", "foo" }, { "data:image/png;base64,Zm9v#fragment,=", "foo" }, { "data:image/png;base64,Zm9vYg", "foob" },
+        { "data:image/png;base64,Zm8%3D", "fo" }, { "data:image/png;base64,Zg%3d%3D", "f" },
+        { "data:image/png;base64,%5am9v", "foo" },
+        { "data:image/png;base64,Zm%0A9v%20", "foo" }, { "data:image/png;base64,Zm9v#fragment,=", "foo" },
+        { "data:image/png;base64,Zm9vYg", "foob" },
         { "data:image/png;base64,Zm9%0\nAv", "foo" },
         /* without base64: percent-encoded bytes */
-        { "data:image/png,Zm9v", "Zm9v" }, { "data:,%89PNG%0d%0A", "\x89PNG\r\n" }, { "data:,a%zz%4%", "a%zz%4%" }, { "data:,%2541", "%41" },
-        { "data:,a,b?c#d", "a,b?c" }, { "data:image/png;base64;x=y,Zm9v", "Zm9v" }, { "data:image/png;base 64,Zm9v", "Zm9v" },
+        { "data:image/png,Zm9v", "Zm9v" }, { "data:,%89PNG%0d%0A", "\x89PNG\r\n" }, { "data:,a%zz%4%", "a%zz%4%" },
+        { "data:,%2541", "%41" },
+        { "data:,a,b?c#d", "a,b?c" }, { "data:image/png;base64;x=y,Zm9v", "Zm9v" },
+        { "data:image/png;base 64,Zm9v", "Zm9v" },
         { "data:base64,Zm9v", "Zm9v" }, { "data:image/png;%62ase64,Zm9v", "Zm9v" },
         /* an image file may have 32 bytes here, however they are written */
-        { "data:,aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" }, { "data:,aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", NULL },
+        { "data:,aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+        { "data:,aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", NULL },
         { "data:,%61aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa%61", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
         { "data:;base64,YWFh YWFh YWFh YWFh YWFh YWFh YWFh YWFh YWFh YWFh YWE%3D", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
         { "data:;base64,YWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh", NULL },
-        { "data:image/png;base64,", NULL }, { "data:,", NULL }, { "data:", NULL }, { "", NULL }, { "http://x/y.png", NULL }, { " HTTPS://x/y.png", NULL },
-        { "iVBORw0KGgo=", NULL }, { "data:image/png;base64", NULL }, { "data:image/png;base64#,Zm9v", NULL }, { "data:image/png;base64,Zm9-", NULL },
+        { "data:image/png;base64,", NULL }, { "data:,", NULL }, { "data:", NULL }, { "", NULL },
+        { "http://x/y.png", NULL }, { " HTTPS://x/y.png", NULL },
+        { "iVBORw0KGgo=", NULL }, { "data:image/png;base64", NULL }, { "data:image/png;base64#,Zm9v", NULL },
+        { "data:image/png;base64,Zm9-", NULL },
         { "data:image/png;base64,Zm9v!", NULL }, { "data :,a", NULL }, { "file:///etc/passwd", NULL },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -71,7 +83,8 @@ START_TEST(data_urls)
         if (rc == 0)
             rc = data_url_decode(&u, "f", &data, &n, &e);
         if (cases[i].data)
-            ck_assert_msg(rc == 0 && n == strlen(cases[i].data) && memcmp(data, cases[i].data, n) == 0, "%s: %s", cases[i].url, e.text);
+            ck_assert_msg(rc == 0 && n == strlen(cases[i].data) && memcmp(data, cases[i].data, n) == 0, "%s: %s",
+                          cases[i].url, e.text);
         else
             ck_assert_msg(rc != 0 && strcmp(e.field, "f") == 0 && e.text[0] == 'f', "%s", cases[i].url);
         free(data);
@@ -130,7 +143,8 @@ static json_t *parse(const char *s)
 /* What a body's JSON takes is never more than is reserved for it, whatever it is made of. */
 START_TEST(json_takes_no_more_than_reserved)
 {
-    static const char *const repeated[] = { "1,", "[],", "{},", "[[]],", "\"\",", "{\"a\":{}},", "1.5e3,", "\"\\u00e9\\n\",",
+    static const char *const repeated[] = { "1,", "[],", "{},", "[[]],", "\"\",", "{\"a\":{}},", "1.5e3,",
+                                            "\"\\u00e9\\n\",",
                                             "\"a word of some letters\",", "null,", "99999999999999999999," };
     enum { BYTES = 300000 };
     for (size_t i = 0; i < sizeof repeated / sizeof *repeated; i++) {
@@ -148,7 +162,8 @@ START_TEST(json_takes_no_more_than_reserved)
         json_t *v = fields_parse(b.data, b.len, &e);
         ck_assert_msg(v != NULL, "%s", e.text);
         size_t taken = mallinfo2().uordblks + mallinfo2().hblkhd - before;
-        ck_assert_msg(taken <= fields_bytes(b.data, b.len), "%s: %zu bytes of %zu", repeated[i], taken, fields_bytes(b.data, b.len));
+        ck_assert_msg(taken <= fields_bytes(b.data, b.len), "%s: %zu bytes of %zu", repeated[i], taken,
+                      fields_bytes(b.data, b.len));
         ck_assert_uint_le(fields_bytes(b.data, b.len), fields_room(b.len));
         json_decref(v);
         buf_free(&b);
@@ -159,7 +174,8 @@ END_TEST
 START_TEST(large)
 {
     static const struct { const char *json, *text; } big[] = {
-        { "9223372036854775807", NULL }, { "-9223372036854775808", NULL }, { "-0", NULL }, { "1e308", NULL }, { "1e-400", NULL },
+        { "9223372036854775807", NULL }, { "-9223372036854775808", NULL }, { "-0", NULL }, { "1e308", NULL },
+        { "1e-400", NULL },
         { "9223372036854775808", "9223372036854775808" }, { "-9223372036854775809", "-9223372036854775809" },
         { "18446744073709551615", "18446744073709551615" }, { "1e400", "1e400" }, { "-1.5E+999", "-1.5E+999" },
     };
@@ -168,7 +184,8 @@ START_TEST(large)
         size_t n = 0;
         snprintf(s, sizeof s, "{\"a\":[%s]}", big[i].json);
         json_t *o = parse(s), *v = json_array_get(json_object_get(o, "a"), 0), *copy = json_deep_copy(v);
-        ck_assert_msg(big[i].text ? json_big(copy, &n) && strcmp(json_big(copy, NULL), big[i].text) == 0 && n == strlen(big[i].text)
+        ck_assert_msg(big[i].text ? json_big(copy, &n) && strcmp(json_big(copy, NULL), big[i].text) == 0 &&
+                      n == strlen(big[i].text)
                                   : json_is_number(v) && !json_big(v, NULL), "%s", s);
         ck_assert(!json_is_dict(v) && json_is_dict(o));
         json_decref(copy);
@@ -187,12 +204,15 @@ END_TEST
 START_TEST(named)
 {
     static const struct { const char *json, *field, *code; } cases[] = {
-        { "{\"seed\":18446744073709551615}", "seed", "invalid_value" }, { "{\"seed\":-1e400}", "seed", "invalid_value" },
+        { "{\"seed\":18446744073709551615}", "seed", "invalid_value" },
+        { "{\"seed\":-1e400}", "seed", "invalid_value" },
         { "{\"seed\":1e19}", "seed", "invalid_value" }, { "{\"temperature\":1e400}", "temperature", "invalid_value" },
         { "{\"top_p\":1e999}", "top_p", "invalid_value" }, { "{\"top_p\":0}", "top_p", "invalid_value" },
         { "{\"stop\":1e400}", "stop", "invalid_type" }, { "{\"stop\":\"a\\u0000\"}", "stop", "invalid_value" },
-        { "{\"stop\":[\"a\",99999999999999999999]}", "stop", "invalid_type" }, { "{\"stream\":1e400}", "stream", "invalid_type" },
-        { "{\"stream_options\":1e400}", "stream_options", "invalid_type" }, { "{\"n\":18446744073709551616}", "n", "invalid_value" },
+        { "{\"stop\":[\"a\",99999999999999999999]}", "stop", "invalid_type" },
+        { "{\"stream\":1e400}", "stream", "invalid_type" },
+        { "{\"stream_options\":1e400}", "stream_options", "invalid_type" },
+        { "{\"n\":18446744073709551616}", "n", "invalid_value" },
         { "{\"logit_bias\":1e400}", "logit_bias", "invalid_type" },
         { "{\"response_format\":{\"type\":\"text\\u0000\"}}", "response_format.type", "invalid_value" },
     };
@@ -201,7 +221,8 @@ START_TEST(named)
         struct sampling s = { .params = { .top_p = 1, .repetition_penalty = 1 } };
         json_t *o = parse(cases[i].json);
         ck_assert_msg(sampling_parse(&s, o, true, &e) != 0, "%s", cases[i].json);
-        ck_assert_msg(!strcmp(e.field, cases[i].field) && !strcmp(e.code, cases[i].code), "%s: %s %s", cases[i].json, e.field, e.code);
+        ck_assert_msg(!strcmp(e.field, cases[i].field) && !strcmp(e.code, cases[i].code), "%s: %s %s", cases[i].json,
+                      e.field, e.code);
         json_decref(o);
     }
     struct err e;
@@ -216,7 +237,9 @@ END_TEST
 /* What jansson's reader takes is taken, with the same values; what only it refuses is known. */
 START_TEST(like_jansson)
 {
-    static const char seed_text[] = "{\"a\":[1,-2.5e+3,0.1,true,false,null,{}],\"b\\u00e9\\n\":{\"c\":\"x\\\"\\\\\\ud83d\\ude00\xC3\xA9 long enough to be a word\"}}";
+    static const char seed_text[] = "{\"a\":[1,-2.5e+3,0.1,true,false,null,{}],"
+                                    "\"b\\u00e9\\n\":{\"c\":\"x\\\"\\\\\\ud83d\\ude00\xC3\xA9 long enough to be a "
+                                    "word\"}}";
     unsigned seed = 7;
     int both = 0;
     for (int round = 0; round < 60000; round++) {
@@ -235,10 +258,12 @@ START_TEST(like_jansson)
         struct err e;
         struct json_limits limits = FIELDS_LIMITS;
         json_error_t je;
-        json_t *ours = json_read("it", s, n, &limits, &e), *theirs = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je);
+        json_t *ours = json_read("it", s, n, &limits, &e), *theirs = json_loadb(s, n, JSON_DECODE_ANY | JSON_ALLOW_NUL,
+                                                                                &je);
         enum json_error_code why = theirs ? 0 : json_error_code(&je);
         if (why != json_error_null_byte_in_key && why != json_error_numeric_overflow)
-            ck_assert_msg(json_equal(ours, theirs) || (!ours && !theirs), "%.*s: %s", (int)n, s, theirs ? e.text : je.text);
+            ck_assert_msg(json_equal(ours, theirs) || (!ours && !theirs), "%.*s: %s", (int)n, s,
+                          theirs ? e.text : je.text);
         both += ours && theirs;
         json_decref(ours);
         json_decref(theirs);
@@ -249,9 +274,12 @@ END_TEST
 
 START_TEST(messages)
 {
-    const char *text = "{\"messages\":[{\"role\":\"system\",\"content\":\"s\",\"name\":null},{\"role\":\"user\",\"content\":["
-                       "{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\",\"image_url\":{\"url\":\"data:image/png;base64,Zm9v\",\"detail\":\"low\"}},"
-                       "{\"image_url\":\"data:;base64,YmFy\"}]},{\"role\":\"assistant\",\"reasoning\":\"r\",\"tool_calls\":[{\"id\":\"1\",\"function\":"
+    const char *text = "{\"messages\":[{\"role\":\"system\",\"content\":\"s\",\"name\":null},{\"role\":\"user\","
+                       "\"content\":["
+                       "{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\","
+                       "\"image_url\":{\"url\":\"data:image/png;base64,Zm9v\",\"detail\":\"low\"}},"
+                       "{\"image_url\":\"data:;base64,YmFy\"}]},{\"role\":\"assistant\",\"reasoning\":\"r\","
+                       "\"tool_calls\":[{\"id\":\"1\",\"function\":"
                        "{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]}]}";
     struct err e;
     struct messages m;
@@ -265,8 +293,10 @@ START_TEST(messages)
     ck_assert_str_eq(m.image[1].field, "messages[1].content[2].image_url");
     ck_assert(m.image[0].n == 3 && memcmp(m.image[0].data, "foo", 3) == 0 && memcmp(m.image[1].data, "bar", 3) == 0);
     char *made = json_dumps(m.list, JSON_COMPACT | JSON_SORT_KEYS);
-    ck_assert_str_eq(made, "[{\"content\":\"s\",\"role\":\"system\"},{\"content\":[{\"text\":\"a\",\"type\":\"text\"},{\"type\":\"image\"},"
-                           "{\"type\":\"image\"}],\"role\":\"user\"},{\"content\":\"\",\"reasoning\":\"r\",\"reasoning_content\":\"r\",\"role\":\"assistant\","
+    ck_assert_str_eq(made, "[{\"content\":\"s\",\"role\":\"system\"},{\"content\":[{\"text\":\"a\","
+                           "\"type\":\"text\"},{\"type\":\"image\"},"
+                           "{\"type\":\"image\"}],\"role\":\"user\"},{\"content\":\"\",\"reasoning\":\"r\","
+                           "\"reasoning_content\":\"r\",\"role\":\"assistant\","
                            "\"tool_calls\":[{\"function\":{\"arguments\":{\"x\":1},\"name\":\"f\"},\"id\":\"1\"}]}]");
     free(made);
     messages_free(&m);
@@ -283,18 +313,28 @@ END_TEST
 START_TEST(calls)
 {
     static const struct { const char *in, *out; } cases[] = {
-        { "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":\"\"}}]}",
-          "{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":{},\"name\":\"f\"}}]}" },
-        { "{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":null}},{\"function\":{\"name\":\"g\"}},"
-          "{\"function\":{\"name\":\"h\",\"arguments\":\" \\n\"}},{\"function\":{\"arguments\":\"null\"}},{\"function\":{\"arguments\":{\"x\":1}}},"
-          "{\"function\":{\"arguments\":\"[1]\"}},{\"function\":{\"arguments\":\"{x\"}},{\"function\":{\"arguments\":\"{\\\"x\\\":null}\"}},{\"id\":\"1\"}]}",
-          "{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":{},\"name\":\"f\"}},{\"function\":{\"arguments\":{},"
-          "\"name\":\"g\"}},{\"function\":{\"arguments\":{},\"name\":\"h\"}},{\"function\":{\"arguments\":{}}},{\"function\":{\"arguments\":{\"x\":1}}},"
-          "{\"function\":{\"arguments\":\"[1]\"}},{\"function\":{\"arguments\":\"{x\"}},{\"function\":{\"arguments\":{\"x\":null}}},{\"id\":\"1\"}]}" },
-        { "{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[],\"function_call\":null,\"refusal\":null,\"audio\":null}",
-          "{\"content\":\"x\",\"role\":\"assistant\"}" },
-        { "{\"role\":\"assistant\",\"content\":[],\"tool_calls\":[{\"id\":\"1\"}]}", "{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"1\"}]}" },
-        { "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":null}", "{\"content\":\"\",\"role\":\"assistant\"}" },
+        { "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"function\":{\"name\":\"f\","
+          "\"arguments\":\"\"}}]}",
+          "{\"content\":\"\",\"role\":\"assistant\","
+          "\"tool_calls\":[{\"function\":{\"arguments\":{},\"name\":\"f\"}}]}" },
+        { "{\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"name\":\"f\",\"arguments\":null}},"
+          "{\"function\":{\"name\":\"g\"}},"
+          "{\"function\":{\"name\":\"h\",\"arguments\":\" \\n\"}},{\"function\":{\"arguments\":\"null\"}},"
+          "{\"function\":{\"arguments\":{\"x\":1}}},"
+          "{\"function\":{\"arguments\":\"[1]\"}},{\"function\":{\"arguments\":\"{x\"}},"
+          "{\"function\":{\"arguments\":\"{\\\"x\\\":null}\"}},{\"id\":\"1\"}]}",
+          "{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{\"function\":{\"arguments\":{},"
+          "\"name\":\"f\"}},{\"function\":{\"arguments\":{},"
+          "\"name\":\"g\"}},{\"function\":{\"arguments\":{},\"name\":\"h\"}},{\"function\":{\"arguments\":{}}},"
+          "{\"function\":{\"arguments\":{\"x\":1}}},"
+          "{\"function\":{\"arguments\":\"[1]\"}},{\"function\":{\"arguments\":\"{x\"}},"
+          "{\"function\":{\"arguments\":{\"x\":null}}},{\"id\":\"1\"}]}" },
+        { "{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":[],\"function_call\":null,\"refusal\":null,"
+          "\"audio\":null}", "{\"content\":\"x\",\"role\":\"assistant\"}" },
+        { "{\"role\":\"assistant\",\"content\":[],\"tool_calls\":[{\"id\":\"1\"}]}",
+          "{\"content\":\"\",\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"1\"}]}" },
+        { "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":null}",
+          "{\"content\":\"\",\"role\":\"assistant\"}" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e;
@@ -317,12 +357,14 @@ START_TEST(sampling)
 {
     struct err e;
     struct sampling s = { .params = { .temperature = 0.5f, .top_p = 0.9f, .repetition_penalty = 1, .top_k = 7 } };
-    const char *text = "{\"seed\":-1,\"stop\":\"x\",\"max_tokens\":5,\"max_completion_tokens\":6,\"top_k\":-1,\"skip_special_tokens\":false,"
+    const char *text = "{\"seed\":-1,\"stop\":\"x\",\"max_tokens\":5,\"max_completion_tokens\":6,\"top_k\":-1,"
+                       "\"skip_special_tokens\":false,"
                        "\"logprobs\":true,\"top_logprobs\":3,\"temperature\":null}";
     json_t *root = fields_parse(text, strlen(text), &e);
     ck_assert_msg(sampling_parse(&s, root, true, &e) == 0, "%s", e.text);
     ck_assert(s.params.temperature == 0.5f && s.params.top_p == 0.9f && s.params.top_k == 0 && s.params.has_seed);
-    ck_assert(s.params.seed == UINT64_MAX && s.params.n_stop == 1 && s.params.max_tokens == 6 && s.params.keep_special_tokens);
+    ck_assert(s.params.seed == UINT64_MAX && s.params.n_stop == 1 && s.params.max_tokens == 6 &&
+              s.params.keep_special_tokens);
     ck_assert(s.params.logprobs && s.params.top_logprobs == 3 && !s.stream);
     json_decref(root);
 }
@@ -331,10 +373,14 @@ END_TEST
 /* Bytes changed, dropped and doubled at random: whatever comes of it is refused or read, never a crash. */
 START_TEST(mutations)
 {
-    static const char text[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{\"type\":\"image_url\","
-                               "\"image_url\":{\"url\":\"data:image/png;base64,Zm9v\",\"detail\":\"low\"}}]},{\"role\":\"assistant\","
-                               "\"tool_calls\":[{\"function\":{\"arguments\":\"{}\"}}]}],\"seed\":1,\"stop\":[\"a\"],\"top_p\":0.5,\"n\":1,"
-                               "\"stream_options\":{\"include_usage\":true},\"logit_bias\":{},\"response_format\":{\"type\":\"text\"}}";
+    static const char text[] = "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},"
+                               "{\"type\":\"image_url\","
+                               "\"image_url\":{\"url\":\"data:image/png;base64,Zm9v\",\"detail\":\"low\"}}]},"
+                               "{\"role\":\"assistant\","
+                               "\"tool_calls\":[{\"function\":{\"arguments\":\"{}\"}}]}],\"seed\":1,"
+                               "\"stop\":[\"a\"],\"top_p\":0.5,\"n\":1,"
+                               "\"stream_options\":{\"include_usage\":true},\"logit_bias\":{},"
+                               "\"response_format\":{\"type\":\"text\"}}";
     unsigned seed = 1;
     int read = 0;
     for (int round = 0; round < 40000; round++) {
@@ -371,7 +417,8 @@ START_TEST(strings)
 {
     static const struct { const char *in; size_t n; const char *out; } cases[] = {
         { "a\"b\\c\n\x01", 7, "\"a\\\"b\\\\c\\n\\u0001\"" }, { "\xE4\xBD\xA0", 3, "\"\xE4\xBD\xA0\"" },
-        { "\xE4\xBD", 2, "\"\xEF\xBF\xBD\xEF\xBF\xBD\"" }, { "a\0b", 3, "\"a\\u0000b\"" }, { "\xEF\xBF\xBD", 3, "\"\xEF\xBF\xBD\"" }, { "", 0, "\"\"" },
+        { "\xE4\xBD", 2, "\"\xEF\xBF\xBD\xEF\xBF\xBD\"" }, { "a\0b", 3, "\"a\\u0000b\"" },
+        { "\xEF\xBF\xBD", 3, "\"\xEF\xBF\xBD\"" }, { "", 0, "\"\"" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct buf b;
@@ -390,13 +437,16 @@ START_TEST(errors)
     err_field(&e, "a.b", "a.b is \"wrong\"");
     buf_init(&b, 1000);
     reply_error_object(&b, 400, &e);
-    ck_assert_str_eq(b.data, "{\"error\":{\"message\":\"a.b is \\\"wrong\\\"\",\"type\":\"invalid_request_error\",\"param\":\"a.b\",\"code\":\"invalid_value\"}}");
+    ck_assert_str_eq(b.data, "{\"error\":{\"message\":\"a.b is "
+                             "\\\"wrong\\\"\",\"type\":\"invalid_request_error\",\"param\":\"a.b\","
+                             "\"code\":\"invalid_value\"}}");
     buf_clear(&b);
     err_set(&e, "x");
     e.have = 9;
     e.most = 8;
     reply_error_object(&b, 418, &e);
-    ck_assert_str_eq(b.data, "{\"error\":{\"message\":\"x\",\"type\":\"server_error\",\"param\":null,\"code\":\"internal_error\",\"n_prompt_tokens\":9,\"n_ctx\":8}}");
+    ck_assert_str_eq(b.data, "{\"error\":{\"message\":\"x\",\"type\":\"server_error\",\"param\":null,"
+                             "\"code\":\"internal_error\",\"n_prompt_tokens\":9,\"n_ctx\":8}}");
     buf_free(&b);
 }
 END_TEST

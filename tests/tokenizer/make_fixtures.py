@@ -79,7 +79,8 @@ def charsmap():
     """A small precompiled_charsmap, built as sentencepiece lays it out (Darts)."""
     import base64
     import struct
-    rules = {"Ａ": "A", "ﬁ": "fi", "①": "1", "\u0301": "", "é": "e", "ｶ": "カ", "\u00a0": " ", "\u3000": " ", "㍿": "株式会社", "½": "1/2"}
+    rules = {"Ａ": "A", "ﬁ": "fi", "①": "1", "\u0301": "", "é": "e", "ｶ": "カ", "\u00a0": " ", "\u3000": " ",
+             "㍿": "株式会社", "½": "1/2"}
     texts, at = b"", {}
     for k, v in rules.items():
         at[k] = len(texts)
@@ -127,7 +128,8 @@ def norms():
     yield "strip-right", N.Strip(left=False, right=True)
     yield "accents", N.Sequence([N.NFD(), N.StripAccents()])
     yield "bert", N.BertNormalizer()
-    yield "bert-cased", N.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=None, lowercase=False)
+    yield "bert-cased", N.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=None,
+                                         lowercase=False)
     yield "nmt", N.Nmt()
     yield "replace", N.Sequence([N.Replace(" ", "▁"), N.Replace(Regex(r"\d+"), "<n>"), N.Replace(Regex("x*"), "y")])
     yield "prepend", N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])
@@ -146,8 +148,8 @@ def pres():
     yield "o200k", P.Split(Regex(O200K), "isolated")
     yield "kimi", P.Split(Regex(KIMI), "isolated")
     yield "deepseek", [P.Split(Regex(r), "isolated") for r in DEEPSEEK] + [P.Digits(individual_digits=True)]
-    yield "oniguruma", P.Split(Regex(r"\h{2,}|(?m:a.)|^\w{1,2}+$|[[:punct:]&&[^!?]]|[^\P{Lu}A-F]|\p{^L}{,2}x|\S\z|[\d\s&&[^ 0]]|(?<=e)\W"),
-                                 "isolated")
+    yield "oniguruma", P.Split(Regex(r"\h{2,}|(?m:a.)|^\w{1,2}+$|[[:punct:]&&[^!?]]|[^\P{Lu}A-F]|\p{^L}{,"
+                                     r"2}x|\S\z|[\d\s&&[^ 0]]|(?<=e)\W"), "isolated")
     yield "whitespace", P.Whitespace()
     yield "whitespace-split", P.WhitespaceSplit()
     yield "punctuation", P.Punctuation()
@@ -171,11 +173,14 @@ def posts():
     yield "bert-post", C.BertProcessing(sep, cls)
     yield "roberta-post", C.RobertaProcessing(sep, cls)
     yield "bytelevel-post", C.ByteLevel(trim_offsets=True)
-    yield "sequence-post", C.Sequence([C.ByteLevel(), C.TemplateProcessing(single="! $A", pair="! $A $B", special_tokens=[cls])])
+    yield "sequence-post", C.Sequence([C.ByteLevel(), C.TemplateProcessing(single="! $A", pair="! $A $B",
+                                                                           special_tokens=[cls])])
 
 
-DECODE_VOCAB = ["a", "b", "▁a", "▁", "▁▁", "##b", "##", "b</w>", "</w>", "<0x41>", "<0xE4>", "<0xBD>", "<0xA0>", "<0xFF>", "<0x+a>", "<0xZZ>",
-                ".", ",", "n't", "'s", "do not", " ", "  x ", "Ġhello", "ä", "½", "é", "你", "|", "<pad>", "|a|", "<unk>", "", "x x"]
+DECODE_VOCAB = ["a", "b", "▁a", "▁", "▁▁", "##b", "##", "b</w>", "</w>", "<0x41>", "<0xE4>", "<0xBD>", "<0xA0>",
+                "<0xFF>", "<0x+a>", "<0xZZ>",
+                ".", ",", "n't", "'s", "do not", " ", "  x ", "Ġhello", "ä", "½", "é", "你", "|", "<pad>", "|a|",
+                "<unk>", "", "x x"]
 
 
 def decs():
@@ -195,11 +200,14 @@ def decs():
 
 
 def added():
-    return [AddedToken("<|endoftext|>", special=True, normalized=False), AddedToken("<|im_start|>", special=True, normalized=False),
+    return [AddedToken("<|endoftext|>", special=True, normalized=False), AddedToken("<|im_start|>", special=True,
+                                                                                    normalized=False),
             AddedToken("<|", normalized=False), AddedToken("[MASK]", special=True, normalized=False, lstrip=True),
-            AddedToken("<tool>", normalized=False, rstrip=True), AddedToken("<image>", normalized=False, lstrip=True, rstrip=True),
+            AddedToken("<tool>", normalized=False, rstrip=True), AddedToken("<image>", normalized=False, lstrip=True,
+                                                                            rstrip=True),
             AddedToken("Added", normalized=True), AddedToken("the", normalized=False, single_word=True),
-            AddedToken("É", normalized=True, special=True), AddedToken("   ", normalized=False), AddedToken("a", normalized=True, single_word=True)]
+            AddedToken("É", normalized=True, special=True), AddedToken("   ", normalized=False),
+            AddedToken("a", normalized=True, single_word=True)]
 
 
 def cases():
@@ -222,40 +230,50 @@ def cases():
         t = Tokenizer(models.WordLevel(vocab=vocab, unk_token="<unk>"))
         if d:
             t.decoder = d
-        t.add_special_tokens([AddedToken("<pad>", special=True, normalized=False), AddedToken("<eos>", special=True, normalized=False)])
+        t.add_special_tokens([AddedToken("<pad>", special=True, normalized=False),
+                              AddedToken("<eos>", special=True, normalized=False)])
         yield name, t
     special = ["<unk>", "<s>"]
     bt = dict(vocab_size=420, special_tokens=special, show_progress=False)
-    yield "bpe-bytelevel", train(models.BPE(), trainers.BpeTrainer(initial_alphabet=ALPHABET, **bt), pre=P.ByteLevel(add_prefix_space=False),
-                                 dec=D.ByteLevel())
-    t = train(models.BPE(), trainers.BpeTrainer(initial_alphabet=ALPHABET, **bt), pre=P.ByteLevel(add_prefix_space=False), dec=D.ByteLevel())
+    yield "bpe-bytelevel", train(models.BPE(), trainers.BpeTrainer(initial_alphabet=ALPHABET, **bt),
+                                 pre=P.ByteLevel(add_prefix_space=False), dec=D.ByteLevel())
+    t = train(models.BPE(), trainers.BpeTrainer(initial_alphabet=ALPHABET, **bt),
+              pre=P.ByteLevel(add_prefix_space=False), dec=D.ByteLevel())
     j = json.loads(t.to_str())
     j["model"]["ignore_merges"] = True
     j["model"]["merges"] = [" ".join(m) for m in j["model"]["merges"][:20]]
     yield "bpe-ignore-merges", Tokenizer.from_str(json.dumps(j))
-    yield "bpe-unk", train(models.BPE(unk_token="<unk>"), trainers.BpeTrainer(limit_alphabet=40, **bt), pre=P.WhitespaceSplit())
-    yield "bpe-fuse-unk", train(models.BPE(unk_token="<unk>", fuse_unk=True), trainers.BpeTrainer(limit_alphabet=40, **bt), pre=P.Whitespace())
+    yield "bpe-unk", train(models.BPE(unk_token="<unk>"), trainers.BpeTrainer(limit_alphabet=40, **bt),
+                           pre=P.WhitespaceSplit())
+    yield "bpe-fuse-unk", train(models.BPE(unk_token="<unk>", fuse_unk=True),
+                                trainers.BpeTrainer(limit_alphabet=40, **bt), pre=P.Whitespace())
     yield "bpe-affixes", train(models.BPE(unk_token="<unk>", continuing_subword_prefix="##", end_of_word_suffix="</w>"),
-                               trainers.BpeTrainer(limit_alphabet=60, continuing_subword_prefix="##", end_of_word_suffix="</w>", **bt),
+                               trainers.BpeTrainer(limit_alphabet=60, continuing_subword_prefix="##",
+                                                   end_of_word_suffix="</w>", **bt),
                                pre=P.Whitespace(), dec=D.BPEDecoder())
     bytes_ = [f"<0x{b:02X}>" for b in range(256)]
     t = train(models.BPE(unk_token="<unk>", byte_fallback=True), trainers.BpeTrainer(limit_alphabet=60, vocab_size=700,
-              special_tokens=special + bytes_, show_progress=False), norm=N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")]),
+              special_tokens=special + bytes_, show_progress=False),
+              norm=N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")]),
               dec=D.Sequence([D.Replace("▁", " "), D.ByteFallback(), D.Fuse(), D.Strip(" ", 1, 0)]))
     j = json.loads(t.to_str())
     j["added_tokens"] = j["added_tokens"][:2]
     yield "bpe-bytefallback", Tokenizer.from_str(json.dumps(j))
     ut = dict(vocab_size=400, unk_token="<unk>", special_tokens=special, show_progress=False)
-    yield "unigram", train(models.Unigram(), trainers.UnigramTrainer(**ut), texts=TRAIN[-1:], norm=N.NFKC(), pre=P.Metaspace(), dec=D.Metaspace())
-    j = json.loads(train(models.Unigram(), trainers.UnigramTrainer(**ut), texts=TRAIN[-1:], pre=P.Metaspace(split=False), dec=D.Metaspace()).to_str())
+    yield "unigram", train(models.Unigram(), trainers.UnigramTrainer(**ut), texts=TRAIN[-1:], norm=N.NFKC(),
+                           pre=P.Metaspace(), dec=D.Metaspace())
+    j = json.loads(train(models.Unigram(), trainers.UnigramTrainer(**ut), texts=TRAIN[-1:],
+                         pre=P.Metaspace(split=False), dec=D.Metaspace()).to_str())
     j["model"]["vocab"] = j["model"]["vocab"][:250] + [[b, -20.0] for b in bytes_] + [["😀😀", -30.0], ["你好", -3]]
     j["model"]["byte_fallback"] = True
     yield "unigram-bytefallback", Tokenizer.from_str(json.dumps(j))
-    yield "wordpiece", train(models.WordPiece(unk_token="<unk>"), trainers.WordPieceTrainer(limit_alphabet=150, **bt), norm=N.BertNormalizer(),
-                             pre=P.BertPreTokenizer(), dec=D.WordPiece())
+    yield "wordpiece", train(models.WordPiece(unk_token="<unk>"), trainers.WordPieceTrainer(limit_alphabet=150, **bt),
+                             norm=N.BertNormalizer(), pre=P.BertPreTokenizer(), dec=D.WordPiece())
     yield "wordpiece-short", train(models.WordPiece(unk_token="<unk>", max_input_chars_per_word=6),
-                                   trainers.WordPieceTrainer(limit_alphabet=150, **bt), pre=P.Whitespace(), dec=D.WordPiece(cleanup=False))
-    yield "wordlevel", train(models.WordLevel(unk_token="<unk>"), trainers.WordLevelTrainer(vocab_size=200, special_tokens=special,
+                                   trainers.WordPieceTrainer(limit_alphabet=150, **bt), pre=P.Whitespace(),
+                                   dec=D.WordPiece(cleanup=False))
+    yield "wordlevel", train(models.WordLevel(unk_token="<unk>"), trainers.WordLevelTrainer(vocab_size=200,
+                                                                                            special_tokens=special,
                              show_progress=False), pre=P.WhitespaceSplit())
 
 
@@ -274,18 +292,22 @@ def decode(t, ids, skip):
 
 
 def main():
-    texts = nasty.strings(34, seed=7) + nasty.MARKS[:12:2] + ["", " a  b ", "Hello, World! it's   ok\n\n x", "added Added ADDED theAdded the <|im_start|>a [MASK] <tool>  <image>  é É",
+    texts = nasty.strings(34, seed=7) + nasty.MARKS[:12:2] + ["", " a  b ", "Hello, World! it's   ok\n\n x",
+                                                              "added Added ADDED theAdded the <|im_start|>a [MASK] "
+                                                              "<tool>  <image>  é É",
                                          "   the   \n[MASK]\t  <image> <|endoftext|><|endoftext|>"]
     expected = {"texts": texts, "cases": {}}
     HERE.mkdir(exist_ok=True)
     for name, t in cases():
         (HERE / name).mkdir(exist_ok=True)
-        (HERE / name / "tokenizer.json").write_text(json.dumps(json.loads(t.to_str()), ensure_ascii=False, separators=(",", ":")) + "\n")
+        (HERE / name / "tokenizer.json").write_text(json.dumps(json.loads(t.to_str()), ensure_ascii=False,
+                                                               separators=(",", ":")) + "\n")
         t = Tokenizer.from_file(str(HERE / name / "tokenizer.json"))
         rng = random.Random(name)
         ids = [encode(t, s, False) for s in texts]
         special = [encode(t, s, True) for s in texts]
-        lists = [[rng.randrange(t.get_vocab_size() + 2) for _ in range(rng.choice((0, 1, 2, 5, 12)))] for _ in range(25)]
+        lists = [[rng.randrange(t.get_vocab_size() + 2) for _ in range(rng.choice((0, 1, 2, 5, 12)))]
+                 for _ in range(25)]
         lists += [i for i in ids if i and len(i) < 60][:6]
         dec = [[i, decode(t, i, False), decode(t, i, True)] for i in lists]
         expected["cases"][name] = {"ids": ids, "special": special if special != ids else None, "decode": dec}

@@ -295,14 +295,17 @@ START_TEST(test_messages_name_the_place)
         { "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",\"x\"]]}}", "model.vocab[0]" },
         { "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0]],\"unk_id\":1}}", "model.unk_id" },
         { "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", "model.unk_token" },
-        { "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Nope\"}]}}", "normalizer.normalizers[0].type" },
+        { "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Nope\"}]}}",
+          "normalizer.normalizers[0].type" },
         { "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"////\"}}", "normalizer: precompiled" },
-        { "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\",\"invert\":false}}",
-          "pre_tokenizer.pattern" },
+        { "{\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\","
+          "\"invert\":false}}", "pre_tokenizer.pattern" },
         { "{\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":0}}", "pre_tokenizer.length" },
-        { "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\",\"type_id\":0}}],"
+        { "{\"post_processor\":{\"type\":\"TemplateProcessing\",\"single\":[{\"SpecialToken\":{\"id\":\"x\","
+          "\"type_id\":0}}],"
           "\"pair\":[],\"special_tokens\":{}}}", "special_tokens has no \"x\"" },
-        { "{\"decoder\":{\"type\":\"Strip\",\"content\":\"ab\",\"start\":0,\"stop\":0}}", "decoder.content: expected one" },
+        { "{\"decoder\":{\"type\":\"Strip\",\"content\":\"ab\",\"start\":0,\"stop\":0}}",
+          "decoder.content: expected one" },
         { "{\"added_tokens\":[{\"id\":0}],\"model\":{\"type\":\"WordLevel\",\"vocab\":{},\"unk_token\":\"\"}}",
           "added_tokens[0].content" },
     };
@@ -325,7 +328,8 @@ END_TEST
 #define SPLITTERS(parts) "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[" parts "]}," MODEL
 #define DECODERS(parts) "{\"decoder\":{\"type\":\"Sequence\",\"decoders\":[" parts "]}," MODEL
 #define MODEL "\"model\":{\"type\":\"WordLevel\",\"vocab\":{\"a\":0,\"b\":1},\"unk_token\":\"b\"}}"
-#define TWICE "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}},{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]," \
+#define TWICE "{\"type\":\"TemplateProcessing\",\"single\":[{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}," \
+              "{\"Sequence\":{\"id\":\"A\",\"type_id\":0}}]," \
               "\"pair\":[],\"special_tokens\":{}}"
 
 static const char *const growing[] = {
@@ -336,8 +340,10 @@ static const char *const growing[] = {
     NORMALIZERS(MANY("{\"type\":\"ByteLevel\"}")),
     SPLITTERS(SOME("{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":false,\"use_regex\":false}") ","
               SOME("{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":false,\"use_regex\":false}")),
-    "{\"post_processor\":{\"type\":\"Sequence\",\"processors\":[" TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE
-    "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "]},\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":1}," MODEL,
+    "{\"post_processor\":{\"type\":\"Sequence\",\"processors\":["
+    TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE
+    "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "," TWICE "]},"
+    "\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":1}," MODEL,
     DECODERS(MANY(REPLACE("\"String\":\"a\"", "aaaaaaaa"))),
 };
 
@@ -354,7 +360,8 @@ START_TEST(test_a_text_grows_within_bounds)
     ck_assert_msg(t, "%s", e.text);
     buf_init(&out, (size_t)1 << 32);
     getrusage(RUSAGE_SELF, &before);
-    int encoded = tokenizer_encode(t, text, sizeof text - 1, true, &ids, &e), decoded = tokenizer_decode(t, &a, 1, false, &out, &e);
+    int encoded = tokenizer_encode(t, text, sizeof text - 1, true, &ids, &e),
+        decoded = tokenizer_decode(t, &a, 1, false, &out, &e);
     getrusage(RUSAGE_SELF, &after);
     ck_assert(encoded < 0 || decoded < 0);
     ck_assert_str_eq(e.text, "the model's tokenizer makes too much of this text");
@@ -374,7 +381,8 @@ END_TEST
 START_TEST(test_long_ligatures_are_no_attack)
 {
     enum { N = 100000 };
-    static const char file[] = "{\"normalizer\":{\"type\":\"NFKC\"},\"pre_tokenizer\":{\"type\":\"FixedLength\",\"length\":1}," MODEL;
+    static const char file[] = "{\"normalizer\":{\"type\":\"NFKC\"},\"pre_tokenizer\":{\"type\":\"FixedLength\","
+                               "\"length\":1}," MODEL;
     struct err e = { 0 };
     struct ids ids = { 0 };
     char *text = xmalloc(3 * N);
@@ -490,8 +498,8 @@ END_TEST
 
 START_TEST(test_bad_patterns_are_refused)
 {
-    static const char *const bad[] = { "(", ")", "[", "[a", "a\\", "\\p", "\\p{", "\\p{Nonsense}", "[b-a]", "(?<n", "(?q:a)",
-                                       "[a-\\d]", "(*FAIL)", "\\x{110000}", "\\C-a" };
+    static const char *const bad[] = { "(", ")", "[", "[a", "a\\", "\\p", "\\p{", "\\p{Nonsense}", "[b-a]", "(?<n",
+                                       "(?q:a)", "[a-\\d]", "(*FAIL)", "\\x{110000}", "\\C-a" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct err e = { 0 };
         ck_assert_msg(!regex_compile(bad[i], strlen(bad[i]), &e), "%s compiles", bad[i]);

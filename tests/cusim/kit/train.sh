@@ -2,7 +2,8 @@
 # train.sh OUT MINUTES [OPTION...] - trains the native model for so many minutes on this machine's GPU, from the weights
 # in models/open-autoglm-v1. OUT/model gets the trained model, ready to be served, every two minutes; OUT/log.txt the
 # figures. OPTIONs are those of python/openautoglm/train.py and come last, so they win. Needs Python 3 with torch,
-# numpy, pillow and safetensors. Before the minutes count, the training heads learn; after them 40 screens are asked about.
+# numpy, pillow and safetensors. Before the minutes count, the training heads learn; after them 40 screens are asked
+# about.
 set -u
 case ${2:-} in
 '' | *[!0-9.]*) echo "usage: train.sh OUT MINUTES [OPTION...]"; exit 2 ;;
