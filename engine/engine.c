@@ -67,8 +67,8 @@ struct engine {
     double           last_part;        /* when `between` could have run last, and the longest time between two such moments ... */
     double           part_seconds;     /* ... of this image                           */
     const char      *between_failed;   /* what the device said, or NULL               */
-    struct sampled  *sampled;          /* owned, (max_seqs) */
-    struct late     *late;             /* owned, (max_seqs) */
+    struct sampled  *sampled;          /* owned, (max_out) */
+    struct late     *late;             /* owned, (max_out) */
     int              n_late;
     struct buf       delta;
 };
@@ -215,8 +215,8 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
                                    .image_kv = g->model->image_kv.layers > 0, .prefix_cache = opt->config.prefix_cache };
     g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
-    g->sampled = xcalloc((size_t)z->max_seqs, sizeof *g->sampled);
-    g->late = xcalloc((size_t)z->max_seqs, sizeof *g->late);
+    g->sampled = xcalloc((size_t)z->max_out, sizeof *g->sampled);
+    g->late = xcalloc((size_t)z->max_out, sizeof *g->late);
     buf_init(&g->delta, (size_t)1 << 26);
     budget_init(&g->decoding, g->setup.plan.image_peak);
     budget_init(&g->pixels, g->setup.plan.pixels);
@@ -325,8 +325,9 @@ static void take_token(struct engine *g, struct request *r, const struct sampled
     request_count(r, s->id, false);
 }
 
-/* The text of r's last token goes out, and the request ends if it says so. */
-static void tell(struct engine *g, struct request *r, const struct sampled *s)
+/* The text of r's last token goes out, and the request ends if the token says so, or if its length or memory does: then r is
+ * gone, and this is false. */
+static bool tell(struct engine *g, struct request *r, const struct sampled *s)
 {
     buf_clear(&g->delta);
     if (ends_hold(r->ends, r->n_ends, s->id)) {
@@ -335,7 +336,7 @@ static void tell(struct engine *g, struct request *r, const struct sampled *s)
         detok_end(&r->detok, &g->delta);
         request_finish_at(r, s->id, &g->delta);
         retire(g, r, &g->sched.running, &g->stats.v.finished_stop);
-        return;
+        return false;
     }
     struct token_logprob lp = { .id = s->id, .logprob = s->logprob, .n_top = r->params.top_logprobs };
     memcpy(lp.top_id, s->top_id, sizeof lp.top_id);
@@ -345,11 +346,12 @@ static void tell(struct engine *g, struct request *r, const struct sampled *s)
     if (full && !stop)
         detok_end(&r->detok, &g->delta);
     bool lost = request_push(r, &g->delta, r->params.logprobs ? &lp : NULL) < 0;
-    if (stop || full || lost) {
-        request_finish(r, stop ? FINISH_STOP : FINISH_LENGTH, stop, NULL);
-        retire(g, r, &g->sched.running,
-               lost ? &g->stats.v.finished_error : stop ? &g->stats.v.finished_stop : &g->stats.v.finished_length);
-    }
+    if (!stop && !full && !lost)
+        return true;
+    uint64_t *count = stop ? &g->stats.v.finished_stop : &g->stats.v.finished_length;
+    request_finish(r, stop ? FINISH_STOP : FINISH_LENGTH, stop, NULL);
+    retire(g, r, &g->sched.running, lost ? &g->stats.v.finished_error : count);
+    return false;
 }
 
 /* Can the text wait until the device has its next step? Not a first token, and not one that may end the request. */
@@ -359,13 +361,27 @@ static bool may_be_late(const struct engine *g, const struct request *r, int id)
     return g->model->backend->async && !first && !ends && r->params.n_stop == 0 && r->n_ids < r->max_len;
 }
 
-static void deliver(struct engine *g, struct request *r, const struct sampled *s)
+/* false: it was r's last token, and r is gone. */
+static bool deliver_token(struct engine *g, struct request *r, const struct sampled *s)
 {
     take_token(g, r, s);
-    if (may_be_late(g, r, s->id))
-        g->late[g->n_late++] = (struct late){ r, *s };
-    else
-        tell(g, r, s);
+    if (!may_be_late(g, r, s->id))
+        return tell(g, r, s);
+    g->late[g->n_late++] = (struct late){ r, *s };
+    return true;
+}
+
+/* Gives q's request what its part of the step yields, which begins at `sampled`. */
+static void deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled)
+{
+    int k = 0;
+    switch (q->yield.kind) {
+    case YIELD_NOTHING:
+        return;
+    case YIELD_TOKENS:
+        while (k < q->yield.rows && deliver_token(g, q->r, &sampled[k]))
+            k++;
+    }
 }
 
 static void tell_late(struct engine *g)
@@ -459,7 +475,7 @@ static const char *run_step(struct engine *g, struct step *step)
         look_into_inbox(g);
         scheduler_prepare(&g->sched);
     }
-    const char *failed = runner_finish(&g->runner, step, g->sampled);
+    const char *failed = runner_finish(&g->runner, g->sampled);
     if (failed)
         return failed;
     double seconds = clock_seconds() - began;
@@ -469,11 +485,12 @@ static const char *run_step(struct engine *g, struct step *step)
     stats_observe(&g->stats.v.step, seconds);
     g->stats.v.steps++;
     pthread_mutex_unlock(&g->stats.lock);
+    const struct sampled *sampled = g->sampled;
     for (int i = 0; i < step->n_seqs; i++) {
-        struct step_seq *q = &step->seq[i];
+        const struct step_seq *q = &step->seq[i];
         scheduler_done(&g->sched, q->r, q->n);
-        if (q->samples)
-            deliver(g, q->r, &g->sampled[i]);
+        deliver(g, q, sampled);
+        sampled += q->yield.rows;
     }
     return NULL;
 }

@@ -202,16 +202,16 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     p->discrete = m->backend->discrete;
     set_available(p, o, memory);
     limit_uploads(o, p);
-    size_t seqs = (size_t)o->max_num_seqs, encode = size_images(s, m);
+    s->sizes.max_out = o->max_num_seqs;         /* one next token of every request */
+    size_t out = (size_t)s->sizes.max_out, encode = size_images(s, m);
     p->weights = m->weight_bytes;
-    size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, o->max_num_seqs, o->max_batched_tokens).scratch;
-    p->logits = seqs * (size_t)m->vocab * sizeof(float) + seqs * 4096;    /* the copy for logprobs, ids, top lists */
+    size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, s->sizes.max_out, o->max_batched_tokens).scratch;
+    p->logits = out * (size_t)m->vocab * sizeof(float) + out * 4096;    /* the copy for logprobs, ids, top lists */
     if (encode && !m->backend->async)           /* while an image is encoded, steps of single tokens go on */
         encode += model_measure_forward(m, o->max_num_seqs, o->max_num_seqs, o->max_num_seqs, o->max_num_seqs).scratch;
     s->sizes.scratch = (forward > encode ? forward : encode) + p->logits;
     s->sizes.max_seqs = o->max_num_seqs;
     s->sizes.max_rows = o->max_batched_tokens;
-    s->sizes.max_images = o->max_images;
     s->sizes.no_graphs = !o->gpu_graphs;
     s->sizes.max_len = o->max_model_len;
     p->requests = opt->request_bytes;

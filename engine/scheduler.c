@@ -109,6 +109,12 @@ static int computable(const struct scheduler *s, const struct request *r)
     return r->n_ids;
 }
 
+/* A request has its next token when the last one that is known has been computed. */
+static struct yield yield_of(const struct request *r, int computed)
+{
+    return computed == r->n_ids ? (struct yield){ YIELD_TOKENS, 1 } : (struct yield){ YIELD_NOTHING, 0 };
+}
+
 /* Gives r as many rows as the budget, its images and the pages allow. -1: it was put back. */
 static int give_rows(struct scheduler *s, struct step *out, struct request *r)
 {
@@ -118,7 +124,7 @@ static int give_rows(struct scheduler *s, struct step *out, struct request *r)
         return 0;
     if (need_pages(s, out, r, r->n_computed + n) < 0)
         return -1;
-    out->seq[out->n_seqs++] = (struct step_seq){ r, r->n_computed, n, r->n_computed + n == r->n_ids };
+    out->seq[out->n_seqs++] = (struct step_seq){ r, r->n_computed, n, yield_of(r, r->n_computed + n) };
     out->n_rows += n;
     return 0;
 }

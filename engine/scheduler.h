@@ -36,10 +36,19 @@ struct scheduler {
     uint64_t preemptions, prefix_queries, prefix_hits;    /* prefix: tokens */
 };
 
+/* What a step gives a request, beside the keys and values of its tokens. One that asks for logprobs of its prompt, guesses
+ * several tokens or wants a hidden state would be one more kind, or more rows. */
+enum yield_kind { YIELD_NOTHING, YIELD_TOKENS };
+
+struct yield {
+    enum yield_kind kind;
+    int rows;                      /* each of the request's last so many rows of the step gives one */
+};
+
 struct step_seq {
     struct request *r;
-    int  start, n;                 /* tokens ids[start] .. ids[start + n - 1]       */
-    bool samples;                  /* the last of them is the last known: it yields the next */
+    int start, n;                  /* tokens ids[start] .. ids[start + n - 1]       */
+    struct yield yield;
 };
 
 struct step {

@@ -70,7 +70,7 @@ static void run(struct world *w)
     for (int i = 0; i < w->step.n_seqs; i++) {
         struct step_seq *q = &w->step.seq[i];
         scheduler_done(&w->s, q->r, q->n);
-        if (q->samples) {
+        for (int k = 0; k < q->yield.rows; k++) {
             q->r->ids[q->r->n_ids] = 7;
             q->r->n_ids++;
         }
@@ -113,7 +113,7 @@ START_TEST(decodes_go_before_chunks_of_prompts)
     struct request *a = ask(&w, 1, 100, 1000, 0, 0, 0);
     scheduler_plan(&w.s, &w.step);
     ck_assert_int_eq(of(&w, a)->n, 40);
-    ck_assert(!of(&w, a)->samples);
+    ck_assert_int_eq(of(&w, a)->yield.rows, 0);
     run(&w);
     struct request *b = ask(&w, 2, 5, 5000, 0, 0, 0);
     scheduler_plan(&w.s, &w.step);
@@ -122,7 +122,7 @@ START_TEST(decodes_go_before_chunks_of_prompts)
     run(&w);
     scheduler_plan(&w.s, &w.step);
     ck_assert_int_eq(of(&w, a)->n, 20);
-    ck_assert(of(&w, a)->samples);
+    ck_assert_int_eq(of(&w, a)->yield.rows, 1);
     ck_assert_int_eq(of(&w, b)->n, 5);
     run(&w);
     struct request *c = ask(&w, 3, 200, 9000, 0, 0, 0);

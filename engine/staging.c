@@ -1,0 +1,275 @@
+/* See staging.h. Every stage_ function first lays out its arrays, whose lengths follow from the shape alone. Where there is
+ * no step, and so no memory behind the arrays, it ends there. */
+#include "engine/staging.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+enum { ALIGN = 64 };           /* bytes at which every array begins */
+
+static void *lay_out(struct staging *s, size_t n)
+{
+    size_t at = s->used;
+    s->used += (n + ALIGN - 1) / ALIGN * ALIGN;
+    if (!s->host)
+        return NULL;
+    assert(s->used <= s->size);
+    return s->host + at;
+}
+
+static int *lay_out_ints(struct staging *s, int n) { return lay_out(s, (size_t)n * sizeof(int)); }
+
+static int *lay_out_table(struct staging *s, int rows, int cols)
+{
+    return lay_out(s, (size_t)rows * (size_t)cols * sizeof(int));
+}
+
+/* Where an array of the block will be on the device. */
+static void *on_device(const struct staging *s, const void *array) { return s->dev + ((const char *)array - s->host); }
+
+/* Pages of the image KV that the first n images of r take: in the block table its images lie end to end. */
+static int image_pages(const struct request *r, int n)
+{
+    int pages = 0;
+    for (int k = 0; k < n; k++)
+        pages += r->images[k]->n_kv_pages;
+    return pages;
+}
+
+struct shape staging_shape(const struct step *step, int kv_images)
+{
+    struct shape s = { .rows = step->n_rows, .seqs = step->n_seqs, .pages = 1, .image_rows = step->n_rows, .key = -1 };
+    for (int i = 0; i < step->n_seqs; i++) {
+        const struct request *r = step->seq[i].r;
+        int out = step->seq[i].yield.rows, pages = kv_images ? image_pages(r, r->prompt->n_images) : 0;
+        s.pages = r->n_pages > s.pages ? r->n_pages : s.pages;
+        s.image_pages = pages > s.image_pages ? pages : s.image_pages;
+        s.out += out;
+        s.seen += (size_t)(out * r->n_seen);
+        s.banned += request_too_short(r) ? (size_t)(out * r->n_ends) : 0;
+    }
+    s.kv_images = s.image_pages ? kv_images : 0;
+    return s;
+}
+
+static int position(const struct prompt *p, int token, int axis)
+{
+    if (token >= p->n)
+        return p->next_pos + token - p->n;
+    return p->pos ? p->pos[axis * p->n + token] : token;
+}
+
+/* Tokens, positions, slots, limits and block tables of all rows. In a shape that was rounded up, the rows beyond the step's
+ * write nowhere and see nothing. */
+static void stage_batch(struct staging *st, const struct shape *shape, const struct step *step, struct staged *out)
+{
+    int n = shape->rows, seqs = shape->seqs, max_pages = shape->pages, row = 0, max_rows = 0, max_kv = 0;
+    int *token = lay_out_ints(st, n), *pos = lay_out_table(st, 3, n), *first = lay_out_ints(st, seqs + 1);
+    int *slot = lay_out_ints(st, n), *limit = lay_out_ints(st, n), *pages = lay_out_table(st, seqs, max_pages);
+    if (!step)
+        return;
+    memset(pages, 0, (size_t)(seqs * max_pages) * sizeof *pages);
+    for (int s = 0; s < step->n_seqs; s++) {
+        const struct step_seq *q = &step->seq[s];
+        first[s] = row;
+        memcpy(pages + s * max_pages, q->r->pages, (size_t)q->r->n_pages * sizeof *pages);
+        for (int i = q->start; i < q->start + q->n; i++, row++) {
+            token[row] = q->r->ids[i];
+            for (int axis = 0; axis < 3; axis++)
+                pos[axis * n + row] = position(q->r->prompt, i, axis);
+            slot[row] = q->r->pages[i / KV_PAGE] * KV_PAGE + i % KV_PAGE;
+            limit[row] = i + 1;
+        }
+        max_rows = q->n > max_rows ? q->n : max_rows;
+        max_kv = q->start + q->n > max_kv ? q->start + q->n : max_kv;
+    }
+    for (; row < n; row++) {
+        first[row] = row;
+        token[row] = pos[row] = pos[n + row] = pos[2 * n + row] = limit[row] = 0;
+        slot[row] = -1;
+    }
+    first[seqs] = row;
+    out->views[0] = (struct view){ .slot = on_device(st, slot), .limit = on_device(st, limit), .pages = on_device(st, pages),
+                                   .max_pages = max_pages, .max_kv = shape->key < 0 ? max_kv : max_pages * KV_PAGE };
+    out->forward.batch = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows, .token = on_device(st, token),
+                                         .pos = on_device(st, pos), .first = on_device(st, first), .views = out->views };
+}
+
+/* Which rows are places of images, and where in the pool of encoded images their contents are. */
+static void stage_image_rows(struct staging *st, const struct shape *shape, const struct step *step, struct forward *f)
+{
+    int *src = lay_out_ints(st, shape->image_rows), *dst = lay_out_ints(st, shape->image_rows), row = 0;
+    if (!step || !shape->image_rows)
+        return;
+    for (int s = 0; s < step->n_seqs; row += step->seq[s++].n) {
+        const struct step_seq *q = &step->seq[s];
+        for (int k = 0; k < q->r->prompt->n_images; k++) {
+            const struct prompt_image *img = &q->r->prompt->images[k];
+            int from = img->start > q->start ? img->start : q->start;
+            int to = img->start + img->plan.n_tokens, end = q->start + q->n;
+            for (int i = from; i < (to < end ? to : end); i++) {
+                src[f->n_image] = image_row(q->r->images[k], i - img->start);
+                dst[f->n_image++] = row + i - q->start;
+            }
+        }
+    }
+    f->image_src = on_device(st, src);
+    f->image_dst = on_device(st, dst);
+}
+
+/* One row of the sub-batch below: row `row` of the step, or -1, which is no row of it; sees pages from .. end - 1 of its
+ * sequence's images. */
+struct cross_row { int row, from, end; };
+
+static struct cross_row cross_row(const struct step_seq *q, int token, int row)
+{
+    struct image_range sees = prompt_sees(q->r->prompt, token);
+    if (sees.first == sees.end)
+        return (struct cross_row){ -1, 0, 0 };
+    return (struct cross_row){ row, image_pages(q->r, sees.first), image_pages(q->r, sees.end) };
+}
+
+/* The rows that see an image, as a batch of their own. A shape that was rounded up, for a replay, has all rows in it: those
+ * that see no image and those beyond the step's belong to no row of the step, and see nothing. */
+static void stage_cross(struct staging *st, const struct shape *shape, const struct step *step, const struct images *images,
+                        struct staged *out)
+{
+    int seqs = shape->seqs, n = 0, max_pages = shape->image_pages, max_rows = 0;
+    int *rows = lay_out_ints(st, shape->rows), *from = lay_out_ints(st, shape->rows), *limit = lay_out_ints(st, shape->rows);
+    int *first = lay_out_ints(st, seqs + 1), *table = lay_out_table(st, seqs, max_pages);
+    int *fill = lay_out_ints(st, shape->kv_images);
+    if (!step)
+        return;
+    memcpy(fill, images->fill, (size_t)shape->kv_images * sizeof *fill);
+    memset(table, 0, (size_t)(seqs * max_pages) * sizeof *table);
+    for (int s = 0, row = 0; s < seqs; s++) {
+        const struct step_seq *q = s < step->n_seqs ? &step->seq[s] : NULL;
+        first[s] = n;
+        for (int k = 0, at = s * max_pages; q && k < q->r->prompt->n_images; at += q->r->images[k++]->n_kv_pages)
+            memcpy(table + at, q->r->images[k]->kv_page, (size_t)q->r->images[k]->n_kv_pages * sizeof *table);
+        for (int i = 0; i < (q ? q->n : 1); i++) {
+            struct cross_row c = q ? cross_row(q, q->start + i, row + i) : (struct cross_row){ -1, 0, 0 };
+            if (c.row < 0 && shape->key < 0)
+                continue;
+            rows[n] = c.row;
+            from[n] = c.from * IMAGE_KV_PAGE;
+            limit[n++] = c.end * IMAGE_KV_PAGE;
+        }
+        row += q ? q->n : 0;
+        max_rows = n - first[s] > max_rows ? n - first[s] : max_rows;
+    }
+    first[seqs] = n;
+    out->views[1] = (struct view){ .from = on_device(st, from), .limit = on_device(st, limit), .pages = on_device(st, table),
+                                   .fill = on_device(st, fill), .max_pages = max_pages, .max_kv = max_pages * IMAGE_KV_PAGE };
+    out->forward.cross = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows, .first = on_device(st, first),
+                                         .views = out->views };
+    out->forward.cross_rows = on_device(st, rows);
+}
+
+/* Which rows' logits are wanted: of each request those that yield something. Where the shape was rounded up the others of the
+ * first rows come behind them, and nobody looks at what they give. */
+static void stage_out_rows(struct staging *st, const struct shape *shape, const struct step *step, struct forward *f)
+{
+    int *rows = lay_out_ints(st, shape->out), n = 0, end = 0;
+    if (!step)
+        return;
+    for (int s = 0; s < step->n_seqs; s++) {
+        const struct step_seq *q = &step->seq[s];
+        end += q->n;
+        for (int k = q->yield.rows; k > 0; k--)
+            rows[n++] = end - k;
+    }
+    for (; n < shape->out; n++)
+        rows[n] = n;
+    f->n_out = n;
+    f->out_rows = on_device(st, rows);
+}
+
+/* How every row is to be sampled, and the tokens that its request has a penalty on: all that it has seen. */
+static void stage_sampling(struct staging *st, const struct shape *shape, const struct step *step, struct sampler *out)
+{
+    struct sampling *sampling = lay_out(st, (size_t)shape->out * sizeof *sampling);
+    struct penalty *penalty = lay_out(st, (size_t)shape->out * sizeof *penalty);
+    struct seen *seen = lay_out(st, shape->seen * sizeof *seen);
+    int *first = lay_out_ints(st, shape->out + 1), n = 0, n_seen = 0;
+    if (!step)
+        return;
+    out->top_n = -1;
+    for (int s = 0; s < step->n_seqs; s++) {
+        const struct request *q = step->seq[s].r;
+        const struct params *p = &q->params;
+        for (int k = 0; k < step->seq[s].yield.rows; k++) {
+            sampling[n] = (struct sampling){ .temperature = p->temperature, .top_p = p->top_p, .min_p = p->min_p,
+                                             .top_k = p->top_k, .seed = p->seed,
+                                             .step = (uint64_t)(request_answer_len(q) + k) };
+            penalty[n] = (struct penalty){ p->repetition_penalty, p->frequency_penalty, p->presence_penalty };
+            first[n++] = n_seen;
+            if (q->n_seen)
+                memcpy(seen + n_seen, q->seen, (size_t)q->n_seen * sizeof *seen);
+            n_seen += q->n_seen;
+            if (p->logprobs && p->top_logprobs > out->top_n)
+                out->top_n = p->top_logprobs;
+        }
+    }
+    first[n] = n_seen;
+    out->n = n;
+    out->penalties = n_seen > 0;
+    out->sampling = on_device(st, sampling);
+    out->penalty = on_device(st, penalty);
+    out->seen = on_device(st, seen);
+    out->seen_first = on_device(st, first);
+}
+
+/* While an answer is too short to end, the tokens that would end it get a penalty that nothing outweighs. */
+static void stage_bans(struct staging *st, const struct shape *shape, const struct step *step, struct sampler *out)
+{
+    struct penalty *ban = lay_out(st, (size_t)shape->out * sizeof *ban);
+    struct seen *banned = lay_out(st, shape->banned * sizeof *banned);
+    int *first = lay_out_ints(st, shape->out + 1), n = 0, row = 0;
+    if (!step)
+        return;
+    for (int s = 0; s < step->n_seqs; s++) {
+        const struct request *q = step->seq[s].r;
+        for (int k = 0; k < step->seq[s].yield.rows; k++) {
+            ban[row] = (struct penalty){ .repetition = 1, .presence = INFINITY };
+            first[row++] = n;
+            for (int i = 0; i < q->n_ends && request_too_short(q); i++)
+                banned[n++] = (struct seen){ .token = q->ends[i], .count = 1 };
+        }
+    }
+    first[row] = n;
+    out->bans = n > 0;
+    out->ban = on_device(st, ban);
+    out->banned = on_device(st, banned);
+    out->banned_first = on_device(st, first);
+}
+
+/* step NULL: only the layout. */
+static void stage(struct staging *st, const struct shape *shape, const struct step *step, const struct images *images,
+                  struct staged *out)
+{
+    st->used = 0;
+    *out = (struct staged){ 0 };
+    stage_batch(st, shape, step, out);
+    stage_image_rows(st, shape, step, &out->forward);
+    if (shape->image_pages)
+        stage_cross(st, shape, step, images, out);
+    stage_out_rows(st, shape, step, &out->forward);
+    stage_sampling(st, shape, step, &out->sampler);
+    stage_bans(st, shape, step, &out->sampler);
+}
+
+void staging_fill(struct staging *s, const struct shape *shape, const struct step *step, const struct images *images,
+                  struct staged *out)
+{
+    stage(s, shape, step, images, out);
+}
+
+size_t staging_bytes(const struct shape *largest)
+{
+    struct staging none = { 0 };
+    struct staged nothing;
+    stage(&none, largest, NULL, NULL, &nothing);
+    return none.used;
+}

@@ -1,0 +1,58 @@
+/* engine/staging.h - the arrays of one step, as the device wants them.
+ *
+ * A step needs many small arrays: tokens, positions, slots, block tables, what
+ * the sampler must know. They are laid out one after the other in one block of
+ * the host's memory, filled there, and go to the device in a single copy. How
+ * large the block has to be is found by laying out the largest step without
+ * filling anything: the same functions do both, so that the plan cannot be
+ * smaller than a step. */
+#ifndef ENGINE_STAGING_H
+#define ENGINE_STAGING_H
+#include "engine/scheduler.h"
+#include "model/model.h"
+
+struct shape {                 /* how long the arrays of a step are */
+    int rows, seqs;
+    int pages;                 /* columns of the block tables, pages of KV_PAGE tokens             */
+    int image_pages;           /* columns of the block tables of images; 0: no request has images that cross-attention sees */
+    int kv_images;             /* pages of the whole image KV; 0 like image_pages                  */
+    int image_rows;            /* rows that may be places of images                                */
+    int out;                   /* rows whose logits the model gives                                */
+    size_t seen, banned;       /* tokens with a penalty, of all these rows together                */
+    int key;                   /* name of this shape in `struct replay`; -1: compute this step, never replay it */
+};
+
+struct staging {               /* the block, and how much of it the step has taken so far */
+    char  *host, *dev;         /* borrowed, `size` bytes each; host NULL: lay out only, to count */
+    size_t size, used;
+};
+
+struct sampler {               /* of the rows that yield a token, all arrays on the device */
+    int n;                     /* these rows: fewer than shape.out where that was rounded up */
+    const struct sampling *sampling;   /* (n) */
+    const struct penalty  *penalty;    /* (n): what the request asks for ... */
+    const struct seen     *seen;
+    const int *seen_first;             /* (n + 1) ... and for which tokens   */
+    bool penalties;                    /* any row has them                   */
+    const struct penalty *ban;         /* (n): keeps an answer that is too short from ending ... */
+    const struct seen    *banned;
+    const int *banned_first;           /* (n + 1) ... by these tokens        */
+    bool bans;
+    int  top_n;                        /* the most top logprobs that any row wants; -1: nobody wants logprobs */
+};
+
+struct staged {                /* a step that is ready for the model and the sampler; stays where it is until they are done */
+    struct view    views[2];
+    struct forward forward;    /* without the pool */
+    struct sampler sampler;
+};
+
+/* What a step needs. `cross`: the family has cross-attention, in an image KV of so many pages; 0: it has none. */
+struct shape staging_shape(const struct step *step, int kv_images);
+
+/* Lays out and fills the arrays of a step. The block's contents have to be copied to the device before `out` is used. */
+void   staging_fill(struct staging *s, const struct shape *shape, const struct step *step, const struct images *images,
+                    struct staged *out);
+size_t staging_bytes(const struct shape *largest);     /* of the block, for steps of at most this shape */
+
+#endif
