@@ -8,8 +8,8 @@
  * alone and is computed in one fixed order whatever the number of rows (batch
  * invariance): fixed K order in linear, fixed blocks of KV in attention.
  * Shapes are checked by the caller (model/nn.c); index arrays are trusted.
- * norm, act, add and mul may write over their first input; epilogue.add may be
- * the output; nothing else may overlap.
+ * act and add may write over their first input, and norm over its input;
+ * epilogue.add and norms.add may be the output; nothing else may overlap.
  *
  * All pointers below are device addresses unless said otherwise; on the CPU
  * backends they are plain memory. */
@@ -54,17 +54,27 @@ struct slab {          /* host memory that becomes rows of a weight: HF's matrix
     bool        mapped; /* data lies in a mapped file: its pages can be given back */
 };
 
-struct epilogue {      /* done to y before it is stored, in this order; {0} = nothing */
-    enum act      act;
-    bool          glu; /* W stacks gate and up: y = act(gate) * up, out / 2 columns    */
-    struct tensor mul; /* (1, out) per-column scale: LayerScale                         */
-    struct tensor add; /* residual; may be the output itself                            */
-};
-
 struct norm {          /* w (1, n), b (1, n) or empty */
     struct tensor w, b;
     float eps;
     bool  center;      /* true: LayerNorm, false: RMSNorm */
+};
+
+struct norms {         /* out = norm(y) + add, and of that then_out = then(out): what may follow a matrix y at once */
+    const struct norm *norm;
+    struct tensor add;       /* residual, may be `out`; or empty */
+    struct tensor out;
+    const struct norm *then; /* NULL: the first norm alone       */
+    struct tensor then_out;
+};
+
+struct epilogue {      /* done to y = x W' + b, in this order; {0} = nothing */
+    enum act      act;
+    bool          glu; /* W stacks gate and up: y = act(gate) * up, out / 2 columns    */
+    struct tensor mul; /* (1, out) per-column scale: LayerScale                         */
+    struct tensor add; /* residual; may be the output itself                            */
+    const struct norms *after;   /* NULL: none. y is stored, and these are taken of its rows with the bits of norm();
+                                    after->out is not y's matrix                         */
 };
 
 struct rope {          /* angle[i] = pos[axis[i]][row] * freq[i] */
@@ -131,15 +141,9 @@ struct ops {
     /* dense layers; out (rows, w->out), x (rows, w->in) */
     void (*embed)(struct device *, struct tensor out, const struct weight *, const int *ids);
     void (*linear)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
-    void (*norm)(struct device *, struct tensor out, struct tensor x, const struct norm *, struct tensor add,
-                 struct tensor then_out, const struct norm *then);
-                   /* out = norm(x) + add; add: residual, may be out, or empty. then not NULL: then_out = then(out) */
-    /* linear(y, x, w), then norm(out, y) and so on, in one; NULL: nothing is won. */
-    void (*linear_norm)(struct device *, struct tensor y, struct tensor x, const struct weight *, const struct epilogue *,
-                        struct tensor out, const struct norm *, struct tensor add, struct tensor then_out, const struct norm *then);
+    void (*norm)(struct device *, struct tensor x, const struct norms *);
     void (*act)(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
     void (*add)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* b may have one row: broadcast */
-    void (*mul)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* likewise */
     void (*copy)(struct device *, struct tensor out, struct tensor x);                   /* and cast between F32, F16, BF16 */
 
     /* out = g0 a + g1 b with g = softmax(logits); logits (rows, 2): dynamic routing */

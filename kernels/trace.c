@@ -36,6 +36,13 @@ static void line(struct device *dev, const char *name, struct tensor t)
 
 #define INNER trace.inner->ops
 
+static void lines_of_norms(struct device *dev, const struct norms *n)
+{
+    line(dev, "norm", n->out);
+    if (n->then)
+        line(dev, "then", n->then_out);
+}
+
 static void t_embed(struct device *dev, struct tensor out, const struct weight *w, const int *ids)
 {
     INNER.embed(dev, out, w, ids);
@@ -46,15 +53,14 @@ static void t_linear(struct device *dev, struct tensor out, struct tensor x, con
 {
     INNER.linear(dev, out, x, w, ep);
     line(dev, "linear", out);
+    if (ep->after)
+        lines_of_norms(dev, ep->after);
 }
 
-static void t_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add,
-                   struct tensor then_out, const struct norm *then)
+static void t_norm(struct device *dev, struct tensor x, const struct norms *norms)
 {
-    INNER.norm(dev, out, x, norm, add, then_out, then);
-    line(dev, "norm", out);
-    if (then)
-        line(dev, "then", then_out);
+    INNER.norm(dev, x, norms);
+    lines_of_norms(dev, norms);
 }
 
 static void t_act(struct device *dev, struct tensor out, struct tensor x, enum act act, bool glu)
@@ -67,12 +73,6 @@ static void t_add(struct device *dev, struct tensor out, struct tensor a, struct
 {
     INNER.add(dev, out, a, b);
     line(dev, "add", out);
-}
-
-static void t_mul(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
-{
-    INNER.mul(dev, out, a, b);
-    line(dev, "mul", out);
 }
 
 static void t_copy(struct device *dev, struct tensor out, struct tensor x)
@@ -175,7 +175,7 @@ const struct backend *backend_trace(const struct backend *inner, FILE *to)
     traced.record = NULL;
     traced.replay = NULL;
     traced.ops = (struct ops){
-        .embed = t_embed, .linear = t_linear, .norm = t_norm, .act = t_act, .add = t_add, .mul = t_mul, .copy = t_copy,
+        .embed = t_embed, .linear = t_linear, .norm = t_norm, .act = t_act, .add = t_add, .copy = t_copy,
         .fuse = t_fuse, .prep = t_prep, .attend = t_attend, .attend_ragged = t_attend_ragged, .pixels = t_pixels,
         .conv2d = t_conv2d, .dwconv2d = t_dwconv2d, .gather = t_gather, .scatter = t_scatter, .mask = t_mask,
         .penalize = t_penalize, .sample = t_sample, .logprobs = t_logprobs,

@@ -1,4 +1,44 @@
+/* model/blocks.c - see blocks.h. */
 #include "model/blocks.h"
+
+struct stream stream_of(struct run *r, struct tensor x) { return (struct stream){ .x = x, .h = nn_new(r, x.rows, x.cols) }; }
+
+struct tensor stream_norm(struct run *r, struct stream *s, const struct norm *norm)
+{
+    if (s->normed != norm)
+        nn_norm(r, s->h, s->x, norm);
+    s->normed = norm;
+    return s->h;
+}
+
+/* A layer without post norm adds in the epilogue of the product, and `next` is the norm that follows it. With a post norm
+ * the product lies apart, that norm follows it and does the adding, and `next` comes after that. */
+void stream_add(struct run *r, struct stream *s, struct tensor y, const struct weight *w, const struct norm *post,
+                const struct norm *next)
+{
+    if (post->w.data)
+        NN_SCRATCH(r) {
+            struct norms after = { .norm = post, .add = s->x, .out = s->x, .then = next, .then_out = s->h };
+            nn_linear(r, y, w, (struct epilogue){ .after = &after });
+        }
+    else {
+        struct norms after = { .norm = next, .out = s->h };
+        nn_linear_to(r, s->x, y, w, (struct epilogue){ .add = s->x, .after = next ? &after : NULL });
+    }
+    s->normed = next;
+}
+
+void stream_add_rows(struct run *r, struct stream *s, struct tensor rows, const int *idx)
+{
+    nn_scatter(r, s->x, rows, idx, true);
+    s->normed = NULL;
+}
+
+void blocks_chain(struct block *layer, int n)
+{
+    for (int i = 0; i + 1 < n; i++)
+        layer[i].next = &layer[i + 1].norm1;
+}
 
 struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in)
 {
@@ -11,64 +51,30 @@ struct tensor block_embed(struct run *r, const struct weight *w, const struct fo
     return x;
 }
 
-/* x += post(w y), or without post x += w y; h = next(x), if something follows. */
-static void add_back(struct run *r, struct tensor x, struct tensor h, struct tensor y, const struct weight *w, const struct norm *post,
-                     const struct norm *next)
-{
-    struct epilogue residual = { .add = x };
-    if (post->w.data)
-        nn_linear_norm(r, nn_new(r, x.rows, x.cols), y, w, (struct epilogue){ 0 }, x, post, x, h, next);
-    else if (next)
-        nn_linear_norm(r, x, y, w, residual, h, next, (struct tensor){ 0 }, (struct tensor){ 0 }, NULL);
-    else
-        nn_linear_to(r, x, y, w, residual);
-}
-
-void block_attend(struct run *r, struct tensor x, struct tensor h, const struct block *b, int layer, const struct batch *batch,
-                  const struct norm *next)
+void block_attend(struct run *r, struct stream *s, const struct block *b, int layer, const struct batch *batch)
 {
     NN_SCRATCH(r) {
-        struct tensor y = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
+        struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm1), &b->qkv, (struct epilogue){ 0 });
         y = nn_attend(r, y, layer, &b->heads, batch);
-        add_back(r, x, h, y, &b->o, &b->post1, next);
+        stream_add(r, s, y, &b->o, &b->post1, &b->norm2);
     }
 }
 
-void block_mlp(struct run *r, struct tensor x, struct tensor h, const struct block *b, enum act act, const struct norm *next)
+void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg, const int *first)
 {
     NN_SCRATCH(r) {
-        struct tensor y = nn_linear(r, h, &b->up, (struct epilogue){ .act = act, .glu = true });
-        add_back(r, x, h, y, &b->down, &b->post2, next);
+        struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm1), &b->qkv, (struct epilogue){ 0 });
+        y = nn_attend_ragged(r, y, &b->heads, pos, n_seg, first);
+        stream_add(r, s, y, &b->o, &b->post1, &b->norm2);
     }
 }
 
-void block_vision_attend(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first)
+void block_mlp(struct run *r, struct stream *s, const struct block *b)
 {
     NN_SCRATCH(r) {
-        struct tensor h = nn_norm(r, x, &b->norm1);
-        h = nn_linear(r, h, &b->qkv, (struct epilogue){ 0 });
-        h = nn_attend_ragged(r, h, &b->heads, pos, n_seg, first);
-        nn_linear_to(r, x, h, &b->o, (struct epilogue){ .add = x });
+        struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm2), &b->up, (struct epilogue){ .act = b->act, .glu = b->glu });
+        stream_add(r, s, y, &b->down, &b->post2, b->next);
     }
-}
-
-static void vision_mlp(struct run *r, struct tensor x, const struct block *b, struct epilogue e)
-{
-    NN_SCRATCH(r) {
-        struct tensor h = nn_norm(r, x, &b->norm2);
-        h = nn_linear(r, h, &b->up, e);
-        nn_linear_to(r, x, h, &b->down, (struct epilogue){ .add = x });
-    }
-}
-
-void block_vision_mlp(struct run *r, struct tensor x, const struct block *b, enum act act)
-{
-    vision_mlp(r, x, b, (struct epilogue){ .act = act });
-}
-
-void block_vision_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act)
-{
-    vision_mlp(r, x, b, (struct epilogue){ .act = act, .glu = true });
 }
 
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
@@ -77,6 +83,6 @@ struct tensor block_logits(struct run *r, struct tensor x, const struct norm *no
     if (in->n_out == 0)  /* the step only reads parts of prompts */
         return (struct tensor){ .cols = head->out };
     struct tensor h = nn_gather(r, x, in->n_out, 1, in->out_rows, NULL);
-    nn_norm_to(r, h, h, norm);
+    nn_norm(r, h, h, norm);
     return nn_linear(r, h, head, (struct epilogue){ 0 });
 }

@@ -1,6 +1,13 @@
 /* model/blocks.h - pieces of a forward pass that several families share to the
  * letter. What differs between families is in the weights (a bias or none, q/k
- * norms, rope tables), never in an argument for one of them. */
+ * norms, rope tables), never in an argument for one of them.
+ *
+ *     struct stream s = stream_of(r, block_embed(r, &d->embed, in));
+ *     for (int i = 0; i < d->n_layers; i++) {
+ *         block_attend(r, &s, &d->layer[i], i, &in->batch);
+ *         block_mlp(r, &s, &d->layer[i]);
+ *     }
+ *     return block_logits(r, s.x, &d->norm, &d->head, in); */
 #ifndef MODEL_BLOCKS_H
 #define MODEL_BLOCKS_H
 #include "model/model.h"
@@ -12,23 +19,44 @@ struct block {                       /* one transformer layer; a family fills wh
     struct norm   q_norm, k_norm;
     struct weight qkv, o;            /* qkv: rows of q, k, v stacked                      */
     struct weight up, down;          /* up: gate stacked on up where the MLP is gated     */
+    enum act      act;               /* of the MLP                                        */
+    bool          glu;               /* the MLP is gated: down(act(gate) * up)            */
     struct heads  heads;             /* of this layer's attention; norms and rope may point into the family's struct */
+    const struct norm *next;         /* norm1 of the following layer, blocks_chain(); NULL: none follows */
 };
+
+/* The residual stream: the matrix that the layers read and add to. Most of what
+ * a layer reads is a norm of it, and on a GPU the linear that adds to x can take
+ * that norm in the same launch. So whoever adds says which norm will probably be
+ * wanted next, and it is left in h. Whoever reads asks for the norm by name and
+ * gets h, or has it computed if something else has happened to x since then. A
+ * wrong guess costs time and never changes a result. */
+struct stream {
+    struct tensor x;                 /* (rows, hidden)                        */
+    struct tensor h;                 /* (rows, hidden) `normed` of x          */
+    const struct norm *normed;       /* borrowed; NULL: h is of an older x    */
+};
+
+struct stream stream_of(struct run *r, struct tensor x);
+/* norm(x), valid until x changes or another norm is asked for. */
+struct tensor stream_norm(struct run *r, struct stream *s, const struct norm *norm);
+/* x += post(w y), or x += w y where post is empty. next: the norm that is likely to follow, or NULL. */
+void stream_add(struct run *r, struct stream *s, struct tensor y, const struct weight *w, const struct norm *post,
+                const struct norm *next);
+/* x[idx[i]] += rows[i] */
+void stream_add_rows(struct run *r, struct stream *s, struct tensor rows, const int *idx);
+
+/* Tells every one of n layers the norm that follows it. */
+void blocks_chain(struct block *layer, int n);
 
 /* Embeddings of the step's tokens, the first `w->in` columns of the pool's rows in the places of image tokens. */
 struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in);
-/* Text. h: norm1(x) before the first, norm2(x) before the second; afterwards next(x), or anything if next is NULL.
- *   x += o(attend(qkv(h))) over the text cache
- *   x += down(act(gate(h)) * up(h))
- * What is added goes through post1 and post2 where the weights have them (GLM). */
-void block_attend(struct run *r, struct tensor x, struct tensor h, const struct block *b, int layer, const struct batch *batch,
-                  const struct norm *next);
-void block_mlp(struct run *r, struct tensor x, struct tensor h, const struct block *b, enum act act, const struct norm *next);
-/* Vision: x += o(attend(qkv(norm1(x)))) within segments first[s] .. first[s+1]; pos (3, rows). */
-void block_vision_attend(struct run *r, struct tensor x, const struct block *b, const int *pos, int n_seg, const int *first);
-/* x += down(act(up(norm2(x)))), and the gated form act(gate) * up */
-void block_vision_mlp(struct run *r, struct tensor x, const struct block *b, enum act act);
-void block_vision_mlp_gated(struct run *r, struct tensor x, const struct block *b, enum act act);
+/* The first half of a text layer, over the text cache: x += post1(o(attend(qkv(norm1(x))))) */
+void block_attend(struct run *r, struct stream *s, const struct block *b, int layer, const struct batch *batch);
+/* The first half of a vision layer, within segments first[s] .. first[s+1]; pos (3, rows). */
+void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg, const int *first);
+/* The second half of either: x += post2(down(act(up(norm2(x))))), and the gated form act(gate) * up */
+void block_mlp(struct run *r, struct stream *s, const struct block *b);
 /* Logits of the rows that are asked for: head(norm(x)); no rows if none is. */
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                            const struct forward *in);

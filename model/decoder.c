@@ -59,25 +59,36 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     return 0;
 }
 
-/* What the layers of all decoders have; load_at() stands on the layer. */
-static void layer_load(struct loader *l, struct block *b, const struct decoder *d, const struct sizes *s,
+/* Layer i of d, its tensors below ROOT.layers.i. */
+static void layer_load(struct loader *l, struct decoder *d, int i, const char *root, const struct sizes *s,
                        const struct decoder_kind *kind)
 {
+    struct block *b = &d->layer[i];
     int q = s->n * s->dim, kv = s->n_kv * s->dim;
+    load_at(l, "%slayers.%d.", root, i);
     load_norm(l, &b->norm1, s->hidden, RMS_NORM, s->eps, "input_layernorm");
     load_norm(l, &b->norm2, s->hidden, RMS_NORM, s->eps, "post_attention_layernorm");
+    if (kind->post_norms) {
+        load_norm(l, &b->post1, s->hidden, RMS_NORM, s->eps, "post_self_attn_layernorm");
+        load_norm(l, &b->post2, s->hidden, RMS_NORM, s->eps, "post_mlp_layernorm");
+    }
     load_stack(l, &b->qkv, s->hidden,
                PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }), kind->qkv_bias);
     load_linear(l, &b->o, s->hidden, q, kind->o_bias, "self_attn.o_proj");
+    if (kind->gate_up)
+        load_linear(l, &b->up, 2 * s->inner, s->hidden, kind->mlp_bias, "mlp.gate_up_proj");
+    else
+        load_stack(l, &b->up, s->hidden, PARTS({ "mlp.gate_proj", s->inner }, { "mlp.up_proj", s->inner }), kind->mlp_bias);
     load_linear(l, &b->down, s->hidden, s->inner, kind->mlp_bias, "mlp.down_proj");
-    b->heads = (struct heads){ .n = s->n, .n_kv = s->n_kv, .dim = s->dim, .scale = 1 / sqrtf((float)s->dim),
-                               .rope = &d->rope };
-    if (!kind->qk_norm)
-        return;
-    load_norm(l, &b->q_norm, s->dim, RMS_NORM, s->eps, "self_attn.q_norm");
-    load_norm(l, &b->k_norm, s->dim, RMS_NORM, s->eps, "self_attn.k_norm");
-    b->heads.q_norm = &b->q_norm;
-    b->heads.k_norm = &b->k_norm;
+    b->act = ACT_SILU;
+    b->glu = true;
+    b->heads = (struct heads){ .n = s->n, .n_kv = s->n_kv, .dim = s->dim, .scale = 1 / sqrtf((float)s->dim), .rope = &d->rope };
+    if (kind->qk_norm) {
+        load_norm(l, &b->q_norm, s->dim, RMS_NORM, s->eps, "self_attn.q_norm");
+        load_norm(l, &b->k_norm, s->dim, RMS_NORM, s->eps, "self_attn.k_norm");
+        b->heads.q_norm = &b->q_norm;
+        b->heads.k_norm = &b->k_norm;
+    }
 }
 
 void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
@@ -86,39 +97,17 @@ void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, con
     struct sizes s;
     if (begin(l, d, text, root, kind, &s) != 0)
         return;
-    for (int i = 0; i < d->n_layers && !l->failed; i++) {
-        load_at(l, "%slayers.%d.", root, i);
-        layer_load(l, &d->layer[i], d, &s, kind);
-        load_stack(l, &d->layer[i].up, s.hidden, PARTS({ "mlp.gate_proj", s.inner }, { "mlp.up_proj", s.inner }),
-                   kind->mlp_bias);
-    }
+    for (int i = 0; i < d->n_layers && !l->failed; i++)
+        layer_load(l, d, i, root, &s, kind);
+    blocks_chain(d->layer, d->n_layers);
 }
-
-void glm_decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
-                      const struct decoder_kind *kind)
-{
-    struct sizes s;
-    if (begin(l, d, text, root, kind, &s) != 0)
-        return;
-    for (int i = 0; i < d->n_layers && !l->failed; i++) {
-        struct block *b = &d->layer[i];
-        load_at(l, "%slayers.%d.", root, i);
-        layer_load(l, b, d, &s, kind);
-        load_linear(l, &b->up, 2 * s.inner, s.hidden, kind->mlp_bias, "mlp.gate_up_proj");
-        load_norm(l, &b->post1, s.hidden, RMS_NORM, s.eps, "post_self_attn_layernorm");
-        load_norm(l, &b->post2, s.hidden, RMS_NORM, s.eps, "post_mlp_layernorm");
-    }
-}
-
-const struct norm *decoder_next(const struct decoder *d, int i) { return i + 1 < d->n_layers ? &d->layer[i + 1].norm1 : NULL; }
 
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
 {
-    struct tensor x = block_embed(r, &d->embed, in);
-    struct tensor h = nn_norm(r, x, &d->layer[0].norm1);
+    struct stream s = stream_of(r, block_embed(r, &d->embed, in));
     for (int i = 0; i < d->n_layers; i++) {
-        block_attend(r, x, h, &d->layer[i], i, &in->batch, &d->layer[i].norm2);
-        block_mlp(r, x, h, &d->layer[i], ACT_SILU, decoder_next(d, i));
+        block_attend(r, &s, &d->layer[i], i, &in->batch);
+        block_mlp(r, &s, &d->layer[i]);
     }
-    return block_logits(r, x, &d->norm, &d->head, in);
+    return block_logits(r, s.x, &d->norm, &d->head, in);
 }

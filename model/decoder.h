@@ -23,6 +23,8 @@ struct decoder_kind {
     int    context;                  /* default of max_position_embeddings             */
     enum bias qkv_bias, o_bias, mlp_bias;
     bool   qk_norm;
+    bool   post_norms;               /* post_self_attn_layernorm and post_mlp_layernorm: branches are normed before the sums */
+    bool   gate_up;                  /* gate and up lie in one tensor                  */
     struct rope_kind rope;           /* head_dim is filled in                          */
 };
 
@@ -30,10 +32,7 @@ struct decoder_kind {
  * vocab, hidden, context and text_kv. `root` ends in '.'. */
 void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
                   const struct decoder_kind *kind);
-void glm_decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
-                      const struct decoder_kind *kind);
 
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in);
-const struct norm *decoder_next(const struct decoder *d, int i);     /* the norm that follows layer i; NULL after the last */
 
 #endif

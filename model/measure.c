@@ -16,18 +16,14 @@ static void none_linear(struct device *d, struct tensor out, struct tensor x, co
     (void)d, (void)out, (void)x, (void)w, (void)e;
 }
 
-static void none_norm(struct device *d, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
-                      struct tensor then_out, const struct norm *then)
-{
-    (void)d, (void)out, (void)x, (void)n, (void)add, (void)then_out, (void)then;
-}
+static void none_norm(struct device *d, struct tensor x, const struct norms *n) { (void)d, (void)x, (void)n; }
 
 static void none_act(struct device *d, struct tensor out, struct tensor x, enum act act, bool glu)
 {
     (void)d, (void)out, (void)x, (void)act, (void)glu;
 }
 
-static void none_two(struct device *d, struct tensor out, struct tensor a, struct tensor b)
+static void none_add(struct device *d, struct tensor out, struct tensor a, struct tensor b)
 {
     (void)d, (void)out, (void)a, (void)b;
 }
@@ -79,7 +75,7 @@ static void none_scatter(struct device *d, struct tensor out, struct tensor x, c
 
 /* What models call; tokens' operations are the engine's. */
 static const struct ops none = {
-    .embed = none_embed, .linear = none_linear, .norm = none_norm, .act = none_act, .add = none_two, .mul = none_two,
+    .embed = none_embed, .linear = none_linear, .norm = none_norm, .act = none_act, .add = none_add,
     .copy = none_copy, .fuse = none_fuse, .prep = none_prep, .attend = none_attend, .attend_ragged = none_ragged,
     .pixels = none_pixels, .conv2d = none_conv, .dwconv2d = none_conv, .gather = none_gather, .scatter = none_scatter,
 };

@@ -86,7 +86,7 @@ static void count_unused(struct model *m, const struct loader *l)
 
 static int load(struct model *m, struct loader *l, struct err *e)
 {
-    if (m->family->load(m, l, e) != 0 || load_end(l) != 0)
+    if (m->family->load(m, l) != 0 || load_end(l) != 0)
         return -1;
     count_unused(m, l);
     if (m->device) {

@@ -79,7 +79,7 @@ struct forward {               /* one step */
 
 struct family {
     const char *types[4];      /* config.json's model_type, NULL-terminated         */
-    int  (*load)(struct model *m, struct loader *l, struct err *e);
+    int  (*load)(struct model *m, struct loader *l);    /* -1: an error is noted in l */
     void (*unload)(struct model *m);     /* NULL: nothing beyond `impl` (free()) and what the loader owns */
     /* Images: NULL for text-only families. Thread-safe. A size that cannot be used gives an error. */
     int  (*plan_image)(const struct model *m, int width, int height, const struct image_options *opt,

@@ -96,6 +96,16 @@ struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, in
     return out;
 }
 
+static void check_norms(struct tensor x, const struct norms *s)
+{
+    const struct tensor *out = &s->out, *add = &s->add, *then = &s->then_out;
+    CHECK(x.cols == s->norm->w.cols && out->cols == x.cols && out->rows == x.rows && (!s->norm->b.data || s->norm->b.cols == x.cols),
+          "(%d, %d) = norm %d of (%d, %d)", out->rows, out->cols, s->norm->w.cols, x.rows, x.cols);
+    CHECK(!add->data || (add->rows == x.rows && add->cols == x.cols), "adds (%d, %d) to (%d, %d)", add->rows, add->cols, x.rows, x.cols);
+    CHECK(!s->then || (s->then->w.cols == x.cols && then->rows == x.rows && then->cols == x.cols), "then (%d, %d) = norm %d of (%d, %d)",
+          then->rows, then->cols, s->then->w.cols, x.rows, x.cols);
+}
+
 static void check_linear(struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
 {
     int n = e.glu ? w->out / 2 : w->out;
@@ -104,10 +114,15 @@ static void check_linear(struct tensor out, struct tensor x, const struct weight
     CHECK(!e.add.data || (e.add.rows == out.rows && e.add.cols == n), "adds (%d, %d) to (%d, %d)", e.add.rows, e.add.cols,
           out.rows, n);
     CHECK(!e.mul.data || (e.mul.rows == 1 && e.mul.cols == n), "scales %d columns by %d", n, e.mul.cols);
+    if (e.after)
+        check_norms(out, e.after);
 }
 
+/* Rows from .. from + n of a tensor; of an empty one, an empty one. */
 static struct tensor rows_of(struct tensor t, int from, int n)
 {
+    if (!t.data)
+        return t;
     t.data = (char *)t.data + (size_t)from * (size_t)t.stride * dtype_size(t.dtype);
     t.rows = n;
     return t;
@@ -128,8 +143,15 @@ void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struc
     for (int at = 0, n; at < x.rows; at += n) {
         n = part_of(r, x.rows - at);
         struct epilogue part = e;
-        if (e.add.data)
-            part.add = rows_of(e.add, at, n);
+        struct norms after;
+        part.add = rows_of(e.add, at, n);
+        if (e.after) {
+            after = *e.after;
+            after.add = rows_of(after.add, at, n);
+            after.out = rows_of(after.out, at, n);
+            after.then_out = rows_of(after.then_out, at, n);
+            part.after = &after;
+        }
         r->ops->linear(r->dev, rows_of(out, at, n), rows_of(x, at, n), w, &part);
         let_others(r);
     }
@@ -142,52 +164,11 @@ struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, 
     return out;
 }
 
-static void check_norm(struct tensor out, struct tensor x, const struct norm *n, struct tensor add, struct tensor then_out,
-                       const struct norm *then)
+void nn_norm(struct run *r, struct tensor out, struct tensor x, const struct norm *n)
 {
-    CHECK(x.cols == n->w.cols && out.cols == x.cols && out.rows == x.rows && (!n->b.data || n->b.cols == x.cols),
-          "(%d, %d) = norm %d of (%d, %d)", out.rows, out.cols, n->w.cols, x.rows, x.cols);
-    CHECK(!add.data || (add.rows == out.rows && add.cols == out.cols), "adds (%d, %d) to (%d, %d)", add.rows, add.cols, out.rows,
-          out.cols);
-    CHECK(!then || (then->w.cols == x.cols && then_out.rows == out.rows && then_out.cols == out.cols), "then (%d, %d) = norm %d of (%d, %d)",
-          then_out.rows, then_out.cols, then->w.cols, out.rows, out.cols);
-}
-
-void nn_norm_then(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
-                  struct tensor then_out, const struct norm *then)
-{
-    check_norm(out, x, n, add, then_out, then);
-    r->ops->norm(r->dev, out, x, n, add, then_out, then);
-}
-
-void nn_linear_norm(struct run *r, struct tensor y, struct tensor x, const struct weight *w, struct epilogue e, struct tensor out,
-                    const struct norm *n, struct tensor add, struct tensor then_out, const struct norm *then)
-{
-    check_linear(y, x, w, e);
-    check_norm(out, y, n, add, then_out, then);
-    if (r->ops->linear_norm) {
-        r->ops->linear_norm(r->dev, y, x, w, &e, out, n, add, then_out, then);
-        return;
-    }
-    r->ops->linear(r->dev, y, x, w, &e);
-    r->ops->norm(r->dev, out, y, n, add, then_out, then);
-}
-
-void nn_norm_add(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add)
-{
-    nn_norm_then(r, out, x, n, add, (struct tensor){ 0 }, NULL);
-}
-
-void nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n)
-{
-    nn_norm_add(r, out, x, n, (struct tensor){ 0 });
-}
-
-struct tensor nn_norm(struct run *r, struct tensor x, const struct norm *n)
-{
-    struct tensor out = nn_new(r, x.rows, x.cols);
-    nn_norm_to(r, out, x, n);
-    return out;
+    struct norms one = { .norm = n, .out = out };
+    check_norms(x, &one);
+    r->ops->norm(r->dev, x, &one);
 }
 
 void nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b)
@@ -269,11 +250,17 @@ struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct he
     return out;
 }
 
-struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, const int *idx, const float *w)
+void nn_gather_to(struct run *r, struct tensor out, struct tensor x, int taps, const int *idx, const float *w)
 {
     CHECK(taps >= 1 && (w || taps == 1), "%d taps without weights", taps);
-    struct tensor out = nn_new(r, rows, x.cols);
+    CHECK(out.cols == x.cols, "%d columns into %d", x.cols, out.cols);
     r->ops->gather(r->dev, out, x, taps, idx, w);
+}
+
+struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, const int *idx, const float *w)
+{
+    struct tensor out = nn_new(r, rows, x.cols);
+    nn_gather_to(r, out, x, taps, idx, w);
     return out;
 }
 

@@ -46,15 +46,7 @@ struct tensor nn_reshape(struct tensor t, int rows, int cols);      /* of a dens
 struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, int n);
 struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, struct epilogue e);
 void          nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e);
-struct tensor nn_norm(struct run *r, struct tensor x, const struct norm *n);
-void          nn_norm_to(struct run *r, struct tensor out, struct tensor x, const struct norm *n);
-void          nn_norm_add(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add);   /* + add */
-/* out = n(x) + add, then_out = then(out); then NULL: the first alone. */
-void          nn_norm_then(struct run *r, struct tensor out, struct tensor x, const struct norm *n, struct tensor add,
-                           struct tensor then_out, const struct norm *then);
-/* y = linear(x), then nn_norm_then(out, y, ...) */
-void          nn_linear_norm(struct run *r, struct tensor y, struct tensor x, const struct weight *w, struct epilogue e,
-                             struct tensor out, const struct norm *n, struct tensor add, struct tensor then_out, const struct norm *then);
+void          nn_norm(struct run *r, struct tensor out, struct tensor x, const struct norm *n);    /* out may be x */
 void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
 void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);
@@ -69,6 +61,7 @@ void          nn_store_image(struct run *r, struct tensor k, struct tensor v, in
 struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct heads *h, const int *pos, int n_seg,
                                const int *first);
 struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, const int *idx, const float *w);
+void          nn_gather_to(struct run *r, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
 void          nn_scatter(struct run *r, struct tensor out, struct tensor x, const int *idx, bool add);
 struct tensor nn_pixels(struct run *r, const uint8_t *rgb, int n, const float *scale, const float *shift);
 struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c);     /* its size: conv_out() */

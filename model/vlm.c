@@ -2,8 +2,6 @@
 
 #include <math.h>
 
-static const double EPS = 1e-6;      /* of all norms of the towers; no configuration has it */
-
 const struct decoder_kind qwen2_vl_text = {
     .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
     .rope = { .theta = 1e6, .partial = 1, .mrope = MROPE_SECTIONS, .section = { 16, 24, 24 } },
@@ -18,51 +16,54 @@ int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind)
     struct hparams text = hparams_section(&l->config, "text_config"), vision = hparams_object(&l->config, "vision_config");
     patches_load(l, &v->patches, &vision, &kind->patches);
     decoder_load(l, &v->text, &text, load_root(l, "norm.weight", kind->text_roots), &kind->text);
-    m->image_token = (int)hparams_int(&l->config, "image_token_id", 151655, 0, m->vocab - 1);
+    m->image_token = (int)hparams_int(&l->config, "image_token_id", kind->image_token, 0, m->vocab - 1);
     if (load_end(l) != 0)
         return -1;
     m->image_row_width = m->hidden;
     kind->load_vision(l, v, &vision, load_root(l, "patch_embed.proj.weight", kind->vision_roots));
-    return load_end(l);
+    if (load_end(l) != 0)
+        return -1;
+    blocks_chain(v->vision, v->n_vision);
+    return 0;
 }
 
-int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_sizes *s, const char *out_name,
+int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_kind *k, const char *out_name,
                      int layers)
 {
     struct hparams rope = hparams_object(config, "rope_parameters");
     v->n_vision = (int)hparams_int(config, "depth|num_hidden_layers", layers, 1, VLM_MAX_VISION);
-    if (s->width % s->heads)
-        hparams_fail(config, "num_heads", "%d heads do not divide %d", s->heads, s->width);
-    if (s->out != l->m->hidden)
-        hparams_fail(config, out_name, "%d is not the text's hidden size %d", s->out, l->m->hidden);
+    if (k->width % k->heads)
+        hparams_fail(config, "num_heads", "%d heads do not divide %d", k->heads, k->width);
+    if (k->out != l->m->hidden)
+        hparams_fail(config, out_name, "%d is not the text's hidden size %d", k->out, l->m->hidden);
     if (hparams_end(config) != 0)
         return -1;
-    rope_load_2d(l, &v->rope, s->width / s->heads, hparams_number(&rope, "rope_theta", 10000, 1.001, 1e12));
+    rope_load_2d(l, &v->rope, k->width / k->heads, hparams_number(&rope, "rope_theta", 10000, 1.001, 1e12));
     v->vision = load_keep(l, (size_t)v->n_vision * sizeof *v->vision);
     return load_end(l);
 }
 
-struct block *vlm_load_layer(struct loader *l, struct vlm *v, int i, const struct vision_sizes *s, enum norm_kind norm,
-                             const char *root)
+struct block *vlm_load_layer(struct loader *l, struct vlm *v, int i, const struct vision_kind *k, const char *root)
 {
     struct block *b = &v->vision[i];
-    int dim = s->width / s->heads;
+    int dim = k->width / k->heads;
     load_at(l, "%sblocks.%d.", root, i);
-    load_norm(l, &b->norm1, s->width, norm, EPS, "norm1");
-    load_norm(l, &b->norm2, s->width, norm, EPS, "norm2");
-    load_linear(l, &b->qkv, 3 * s->width, s->width, WITH_BIAS, "attn.qkv");
-    load_linear(l, &b->o, s->width, s->width, WITH_BIAS, "attn.proj");
-    b->heads = (struct heads){ .n = s->heads, .n_kv = s->heads, .dim = dim, .scale = 1 / sqrtf((float)dim), .rope = &v->rope };
+    load_norm(l, &b->norm1, k->width, k->norm, k->eps, "norm1");
+    load_norm(l, &b->norm2, k->width, k->norm, k->eps, "norm2");
+    load_linear(l, &b->qkv, 3 * k->width, k->width, k->qkv_bias, "attn.qkv");
+    load_linear(l, &b->o, k->width, k->width, k->o_bias, "attn.proj");
+    b->act = k->act;
+    b->heads = (struct heads){ .n = k->heads, .n_kv = k->heads, .dim = dim, .scale = 1 / sqrtf((float)dim), .rope = &v->rope };
     return b;
 }
 
-void vlm_load_merger(struct loader *l, struct merger *g, enum norm_kind norm, int width, int wide, int out, const char *prefix,
+void vlm_load_merger(struct loader *l, struct merger *g, const struct vision_kind *k, int width, int wide, const char *prefix,
                      const char *const names[3])
 {
     load_at(l, "%s", prefix);
-    load_norm(l, &g->norm, width, norm, EPS, names[0]);
+    load_norm(l, &g->norm, width, k->norm, k->eps, names[0]);
     load_linear(l, &g->in, wide, wide, WITH_BIAS, names[1]);
-    load_linear(l, &g->out, out, wide, WITH_BIAS, names[2]);
+    load_linear(l, &g->out, k->out, wide, WITH_BIAS, names[2]);
 }
 
 struct tensor vlm_merge(struct run *r, const struct merger *g, struct tensor x)

@@ -152,15 +152,14 @@ static void norm_one(struct call *c, int r, int worker)
 static void norm_body(void *arg, int task, int worker)
 {
     struct call *c = arg;
-    rows_body(c, ((const struct norm_job *)c->job)->out.rows, task, worker, norm_one);
+    rows_body(c, ((const struct norm_job *)c->job)->x.rows, task, worker, norm_one);
 }
 
-static void cpu_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add,
-                     struct tensor then_out, const struct norm *then)
+void cpu_norm(struct device *dev, struct tensor x, const struct norms *norms)
 {
-    struct norm_job job = { out, x, norm, add, then_out, then };
+    struct norm_job job = { x, norms };
     struct call c = { dev, &job, 1 + 8192 / (x.cols + 1) };
-    run(&c, divide_up(out.rows, c.n), 4.0 * out.rows * x.cols, norm_body);
+    run(&c, divide_up(x.rows, c.n), 4.0 * x.rows * x.cols, norm_body);
 }
 
 static void embed_one(struct call *c, int r, int worker)
@@ -265,7 +264,7 @@ const struct backend backend_cpu = {
     .name = "cpu",
     .kv = F32,
     .ops = {
-        .embed = cpu_embed, .linear = cpu_linear, .norm = cpu_norm, .act = cpu_act, .add = cpu_add, .mul = cpu_mul,
+        .embed = cpu_embed, .linear = cpu_linear, .norm = cpu_norm, .act = cpu_act, .add = cpu_add,
         .copy = cpu_copy, .fuse = cpu_fuse,
         .prep = cpu_prep, .attend = cpu_attend, .attend_ragged = cpu_attend_ragged,
         .pixels = cpu_pixels, .conv2d = cpu_conv2d, .dwconv2d = cpu_dwconv2d, .gather = cpu_gather, .scatter = cpu_scatter,

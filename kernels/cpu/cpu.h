@@ -46,7 +46,7 @@ struct prep_job {
     const int  *slot;
 };
 
-struct norm_job   { struct tensor out, x; const struct norm *norm; struct tensor add, then_out; const struct norm *then; };
+struct norm_job   { struct tensor x; const struct norms *norms; };
 struct embed_job  { struct tensor out; const struct weight *w; const int *ids; };
 struct dwconv_job { struct tensor out, x; const struct weight *w; const struct conv *conv; };
 
@@ -92,6 +92,9 @@ struct scratch  *cpu_scratch(struct device *, int worker);
 char            *cpu_prepared(struct device *, size_t *room);   /* where linear prepares rows of x */
 enum activations cpu_activations(struct device *);
 
+/* cpu.c */
+void cpu_norm(struct device *, struct tensor x, const struct norms *);
+
 /* linear.c */
 const struct linear_kernel *cpu_linear_kernel(struct device *, const struct weight *shape, enum dtype want);
 void cpu_linear(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
@@ -105,7 +108,6 @@ size_t cpu_packed_bytes(const struct weight *shape, enum dtype want);
 /* slices.c */
 void cpu_act(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
 void cpu_add(struct device *, struct tensor out, struct tensor a, struct tensor b);
-void cpu_mul(struct device *, struct tensor out, struct tensor a, struct tensor b);
 void cpu_copy(struct device *, struct tensor out, struct tensor x);
 void cpu_fuse(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
 void cpu_pixels(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);

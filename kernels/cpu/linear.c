@@ -60,6 +60,8 @@ void cpu_linear(struct device *dev, struct tensor out, struct tensor x, const st
 {
     struct linear_job job = { .out = out, .x = x, .w = w, .ep = ep };
     run_linear(dev, &job);
+    if (ep->after)
+        cpu_norm(dev, out, ep->after);
 }
 
 void cpu_conv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)

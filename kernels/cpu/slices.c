@@ -60,16 +60,6 @@ void cpu_add(struct device *dev, struct tensor out, struct tensor a, struct tens
     run(dev, (struct sliced){ add_slice, .out = out, .a = a, .b = b }, out.rows, out.cols);
 }
 
-static void mul_slice(const struct sliced *c, int from, int n)
-{
-    ref_mul(NULL, cut(c->out, from, n), cut(c->a, from, n), cut_or_one(c->b, from, n));
-}
-
-void cpu_mul(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
-{
-    run(dev, (struct sliced){ mul_slice, .out = out, .a = a, .b = b }, out.rows, out.cols);
-}
-
 static void copy_slice(const struct sliced *c, int from, int n) { ref_copy(NULL, cut(c->out, from, n), cut(c->a, from, n)); }
 
 void cpu_copy(struct device *dev, struct tensor out, struct tensor x)

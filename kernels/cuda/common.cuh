@@ -204,13 +204,9 @@ void   cuda_release(struct device *, struct weight *);
 size_t cuda_packed_bytes(const struct weight *shape, enum dtype want);
 void cuda_embed(struct device *, struct tensor out, const struct weight *, const int *ids);
 void cuda_linear(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
-void cuda_linear_norm(struct device *, struct tensor y, struct tensor x, const struct weight *, const struct epilogue *, struct tensor out,
-                      const struct norm *, struct tensor add, struct tensor then_out, const struct norm *then);
-void cuda_norm(struct device *, struct tensor out, struct tensor x, const struct norm *, struct tensor add, struct tensor then_out,
-               const struct norm *then);
+void cuda_norm(struct device *, struct tensor x, const struct norms *);
 void cuda_act(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
 void cuda_add(struct device *, struct tensor out, struct tensor a, struct tensor b);
-void cuda_mul(struct device *, struct tensor out, struct tensor a, struct tensor b);
 void cuda_copy(struct device *, struct tensor out, struct tensor x);
 void cuda_fuse(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
 void cuda_prep(struct device *, struct tensor q, struct tensor k, struct tensor v, const struct heads *, const int *pos,

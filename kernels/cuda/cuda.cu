@@ -185,9 +185,9 @@ static struct backend backend_make(void)
     b.discrete = b.async = true;
     struct ops *o = &b.ops;
     o->embed = cuda_embed, o->linear = cuda_linear, o->norm = cuda_norm, o->act = cuda_act;
-    o->add = cuda_add, o->mul = cuda_mul, o->copy = cuda_copy, o->fuse = cuda_fuse;
+    o->add = cuda_add, o->copy = cuda_copy, o->fuse = cuda_fuse;
     o->prep = cuda_prep, o->attend = cuda_attend, o->attend_ragged = cuda_attend_ragged;
-    o->prep_attend = cuda_prep_attend, o->linear_norm = cuda_linear_norm;
+    o->prep_attend = cuda_prep_attend;
     o->pixels = cuda_pixels, o->resample = cuda_resample, o->conv2d = cuda_conv2d, o->dwconv2d = cuda_dwconv2d;
     o->gather = cuda_gather, o->scatter = cuda_scatter;
     o->mask = cuda_mask, o->penalize = cuda_penalize, o->sample = cuda_sample, o->logprobs = cuda_logprobs;

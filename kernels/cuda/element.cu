@@ -1,4 +1,4 @@
-/* kernels/cuda/element.cu - act, add, mul, copy, fuse: one thread per element,
+/* kernels/cuda/element.cu - act, add, copy, fuse: one thread per element,
  * rows in blockIdx.y. Bound by bandwidth; models call them where a fused
  * epilogue cannot do it. */
 #include "kernels/cuda/common.cuh"
@@ -21,13 +21,11 @@ static __global__ void __launch_bounds__(THREADS) act_kernel(struct tensor out, 
     }
 }
 
-static __global__ void __launch_bounds__(THREADS) two_kernel(struct tensor out, struct tensor a, struct tensor b, bool product)
+static __global__ void __launch_bounds__(THREADS) add_kernel(struct tensor out, struct tensor a, struct tensor b)
 {
     int c = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    for (int r = (int)blockIdx.y; r < out.rows && c < out.cols; r += (int)gridDim.y) {
-        float x = row_of(a, r)[c], y = row_of(b, b.rows == 1 ? 0 : r)[c];
-        row_of(out, r)[c] = product ? x * y : x + y;
-    }
+    for (int r = (int)blockIdx.y; r < out.rows && c < out.cols; r += (int)gridDim.y)
+        row_of(out, r)[c] = row_of(a, r)[c] + row_of(b, b.rows == 1 ? 0 : r)[c];
 }
 
 static __global__ void __launch_bounds__(THREADS) copy_kernel(struct tensor out, struct tensor x)
@@ -57,13 +55,7 @@ void cuda_act(struct device *dev, struct tensor out, struct tensor x, enum act a
 void cuda_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
 {
     if (!empty(out))
-        LAUNCH(dev, two_kernel, grid_of(out), THREADS, 0, out, a, b, false);
-}
-
-void cuda_mul(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
-{
-    if (!empty(out))
-        LAUNCH(dev, two_kernel, grid_of(out), THREADS, 0, out, a, b, true);
+        LAUNCH(dev, add_kernel, grid_of(out), THREADS, 0, out, a, b);
 }
 
 void cuda_copy(struct device *dev, struct tensor out, struct tensor x)

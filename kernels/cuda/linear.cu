@@ -28,9 +28,8 @@ struct matrix_rows {
     __device__ float at(int r, int k) const { return row_of(x, r)[k]; }
 };
 
-/* after: NULL, or norms that may follow in the same launch: false if they did not. */
-static bool multiply(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e,
-                     const struct norms *after)
+/* y and, where the kernel can take them in the same launch, the norms of e->after: false if it did not. */
+static bool multiply(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e)
 {
     struct finish f = { e->act, e->glu, e->glu ? w->out / 2 : w->out, w->bias, e->mul, e->add, out };
     if (x.rows <= 0 || f.n <= 0)
@@ -40,9 +39,9 @@ static bool multiply(struct device *dev, struct tensor out, struct tensor x, con
     bool aligned = (size_t)x.data % 16 == 0 && x.stride % 4 == 0;
     struct product p = { (const float *)x.data, x.rows, w->in, x.stride, aligned, (const unsigned char *)w->data,
                          (size_t)packed_stride(w) * 2, NULL, w->out, f, {}, NULL };
-    bool in_one = after && x.rows <= TAIL_ROWS && (w->dtype == BF16 || quantised(w->dtype));
+    bool in_one = e->after && x.rows <= TAIL_ROWS && (w->dtype == BF16 || quantised(w->dtype));
     if (in_one)
-        p.after = *after, p.arrived = dev->arrived;
+        p.after = row_norms_of(out, e->after), p.arrived = dev->arrived;
     if (quantised(w->dtype)) {
         p.w_stride = packed_row_bytes(w->dtype, w->in);
         p.scale = p.w + (size_t)w->out * p.w_stride;
@@ -65,13 +64,7 @@ static bool multiply(struct device *dev, struct tensor out, struct tensor x, con
 
 void cuda_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e)
 {
-    multiply(dev, out, x, w, e, NULL);
-}
-
-void cuda_linear_norm(struct device *dev, struct tensor y, struct tensor x, const struct weight *w, const struct epilogue *e,
-                      struct tensor out, const struct norm *norm, struct tensor add, struct tensor then_out, const struct norm *then)
-{
-    struct norms after = norms_of(out, y, norm, add, then_out, then);
-    if (!multiply(dev, y, x, w, e, &after))
-        cuda_norm(dev, out, y, norm, add, then_out, then);
+    bool normed = multiply(dev, out, x, w, e);
+    if (e->after && !normed)
+        cuda_norm(dev, out, e->after);
 }

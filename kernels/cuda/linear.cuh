@@ -56,7 +56,7 @@ struct product {
     const void *scale;         /* see W::grouped and W::scaled; or NULL    */
     int rows;                  /* of W                                     */
     struct finish f;
-    struct norms after;        /* with `arrived`                           */
+    struct row_norms after;    /* with `arrived`                           */
     unsigned *arrived;         /* see last_block(); NULL: no norm follows  */
 };
 

@@ -5,16 +5,15 @@
  * before (linear.cuh). */
 #include "kernels/cuda/norm.cuh"
 
-template <int THREADS> static __global__ void __launch_bounds__(THREADS) norm_kernel(struct norms s)
+template <int THREADS> static __global__ void __launch_bounds__(THREADS) norm_kernel(struct row_norms s)
 {
     __shared__ float part[NORM_LANES / 32];
     norm_both<THREADS>(s, (int)blockIdx.x, part);
 }
 
-void cuda_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add,
-               struct tensor then_out, const struct norm *then)
+void cuda_norm(struct device *dev, struct tensor x, const struct norms *norms)
 {
-    struct norms s = norms_of(out, x, norm, add, then_out, then);
+    struct row_norms s = row_norms_of(x, norms);
     if (x.rows > 0 && norm_lanes(x.cols) == 32)
         LAUNCH(dev, (norm_kernel<32>), dim3((unsigned)x.rows), 32, 0, s);
     else if (x.rows > 0)

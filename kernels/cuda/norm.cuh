@@ -58,25 +58,24 @@ norm_row(float *to, const float *in, int n, const struct norm &norm, const float
         }
 }
 
-/* What cuda_norm() is told: out = norm(x) + add, then_out = then(out); add and then_out may be empty. */
-struct norms {
-    struct tensor out, x, add, then_out;
+/* The norms of the rows of x as a kernel's argument: struct norms with the norms themselves in it. */
+struct row_norms {
+    struct tensor out, x, add, then_out;     /* add, then_out: or empty */
     struct norm   norm, then;
 };
 
-template <int THREADS> static __device__ __forceinline__ void norm_both(const struct norms &s, int r, float *part)
+template <int THREADS> static __device__ __forceinline__ void norm_both(const struct row_norms &s, int r, float *part)
 {
     norm_row<THREADS>(row_of(s.out, r), row_of(s.x, r), s.x.cols, s.norm, s.add.data ? row_of(s.add, r) : NULL, part);
     if (s.then_out.data)
         norm_row<THREADS>(row_of(s.then_out, r), row_of(s.out, r), s.x.cols, s.then, NULL, part);
 }
 
-static inline struct norms norms_of(struct tensor out, struct tensor x, const struct norm *norm, struct tensor add, struct tensor then_out,
-                                    const struct norm *then)
+static inline struct row_norms row_norms_of(struct tensor x, const struct norms *n)
 {
-    struct norms s = { out, x, add, {}, *norm, {} };
-    if (then)
-        s.then_out = then_out, s.then = *then;
+    struct row_norms s = { n->out, x, n->add, {}, *n->norm, {} };
+    if (n->then)
+        s.then_out = n->then_out, s.then = *n->then;
     return s;
 }
 

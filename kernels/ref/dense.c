@@ -48,7 +48,6 @@ static float dot(const float *x, const struct weight *w, int o)
 
 void ref_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *ep)
 {
-    (void)dev;
     for (int r = 0; r < out.rows; r++)
         for (int c = 0; c < out.cols; c++) {
             float y = ref_act1(ep->act, dot(tensor_row(x, r), w, c));
@@ -60,6 +59,8 @@ void ref_linear(struct device *dev, struct tensor out, struct tensor x, const st
                 y += tensor_row(ep->add, r)[c];
             tensor_row(out, r)[c] = y;
         }
+    if (ep->after)
+        ref_norm(dev, out, ep->after);
 }
 
 /* out may be x or add. */
@@ -84,14 +85,13 @@ void ref_norm1(float *out, const float *x, int n, const struct norm *norm, const
     }
 }
 
-void ref_norm(struct device *dev, struct tensor out, struct tensor x, const struct norm *norm, struct tensor add,
-              struct tensor then_out, const struct norm *then)
+void ref_norm(struct device *dev, struct tensor x, const struct norms *n)
 {
     (void)dev;
-    for (int r = 0; r < out.rows; r++) {
-        ref_norm1(tensor_row(out, r), tensor_row(x, r), x.cols, norm, add.data ? tensor_row(add, r) : NULL);
-        if (then)
-            ref_norm1(tensor_row(then_out, r), tensor_row(out, r), x.cols, then, NULL);
+    for (int r = 0; r < x.rows; r++) {
+        ref_norm1(tensor_row(n->out, r), tensor_row(x, r), x.cols, n->norm, n->add.data ? tensor_row(n->add, r) : NULL);
+        if (n->then)
+            ref_norm1(tensor_row(n->then_out, r), tensor_row(n->out, r), x.cols, n->then, NULL);
     }
 }
 
@@ -111,14 +111,6 @@ void ref_add(struct device *dev, struct tensor out, struct tensor a, struct tens
     for (int r = 0; r < out.rows; r++)
         for (int c = 0; c < out.cols; c++)
             tensor_row(out, r)[c] = tensor_row(a, r)[c] + tensor_row(b, b.rows == 1 ? 0 : r)[c];
-}
-
-void ref_mul(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
-{
-    (void)dev;
-    for (int r = 0; r < out.rows; r++)
-        for (int c = 0; c < out.cols; c++)
-            tensor_row(out, r)[c] = tensor_row(a, r)[c] * tensor_row(b, b.rows == 1 ? 0 : r)[c];
 }
 
 void ref_copy(struct device *dev, struct tensor out, struct tensor x)

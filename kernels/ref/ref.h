@@ -9,11 +9,9 @@
 /* dense.c */
 void  ref_embed(struct device *, struct tensor out, const struct weight *, const int *ids);
 void  ref_linear(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
-void  ref_norm(struct device *, struct tensor out, struct tensor x, const struct norm *, struct tensor add, struct tensor then_out,
-               const struct norm *then);
+void  ref_norm(struct device *, struct tensor x, const struct norms *);
 void  ref_act(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
 void  ref_add(struct device *, struct tensor out, struct tensor a, struct tensor b);
-void  ref_mul(struct device *, struct tensor out, struct tensor a, struct tensor b);
 void  ref_copy(struct device *, struct tensor out, struct tensor x);
 void  ref_fuse(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
 float ref_act1(enum act, float x);

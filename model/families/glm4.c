@@ -3,14 +3,14 @@
 #include "base/mem.h"
 #include "model/decoder.h"
 
-static int glm4_load(struct model *m, struct loader *l, struct err *e)
+static int glm4_load(struct model *m, struct loader *l)
 {
-    (void)e;
     struct decoder *d = m->impl = xcalloc(1, sizeof *d);
     struct decoder_kind kind = { .eps = 1.5625e-7, .head_dim = 128, .context = 131072,
                                  .qkv_bias = hparams_bool(&l->config, "attention_bias", true) ? WITH_BIAS : NO_BIAS,
+                                 .post_norms = true, .gate_up = true,
                                  .rope = { .theta = 10000, .partial = 0.5, .interleaved = true } };
-    glm_decoder_load(l, d, &l->config, "model.", &kind);
+    decoder_load(l, d, &l->config, "model.", &kind);
     return load_end(l);
 }
 

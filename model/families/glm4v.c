@@ -8,39 +8,22 @@
 #include <math.h>
 
 #include "base/mem.h"
-#include "model/decoder.h"
-#include "model/patches.h"
+#include "model/vlm.h"
 
 struct glm4v {
-    struct decoder text;
-    struct patches patches;
-    struct rope    rope;             /* of the vision layers                    */
-    struct block  *vision;           /* (n_vision), the model's memory          */
-    int            n_vision, side;   /* side: of the square position table      */
-    enum act       act;              /* of the gated MLPs                       */
+    struct vlm     vlm;
+    int            side;             /* of the square position table            */
+    enum act       act;              /* of the merger's gated MLP               */
     struct tensor  positions;        /* (side * side, hidden)                   */
     struct norm    norm_in, norm_out, merge_norm;
     struct weight  downsample;       /* (out, merge * merge * hidden)           */
     struct weight  merge_in, merge_up, merge_down;
 };
 
-static void load_block(struct loader *l, struct block *b, struct glm4v *g, int hidden, int heads, int inner, double eps,
-                       enum bias bias)
-{
-    int dim = hidden / heads;
-    load_norm(l, &b->norm1, hidden, RMS_NORM, eps, "norm1");
-    load_norm(l, &b->norm2, hidden, RMS_NORM, eps, "norm2");
-    load_linear(l, &b->qkv, 3 * hidden, hidden, bias, "attn.qkv");
-    load_linear(l, &b->o, hidden, hidden, NO_BIAS, "attn.proj");
-    load_stack(l, &b->up, hidden, PARTS({ "mlp.gate_proj", inner }, { "mlp.up_proj", inner }), NO_BIAS);
-    load_linear(l, &b->down, hidden, inner, NO_BIAS, "mlp.down_proj");
-    b->heads = (struct heads){ .n = heads, .n_kv = heads, .dim = dim, .scale = 1 / sqrtf((float)dim), .rope = &g->rope };
-}
-
 /* (out, hidden, merge, merge) -> rows of (y, x, channel): the patches of a block lie end to end. */
 static void load_downsample(struct loader *l, struct glm4v *g, int out, int hidden)
 {
-    int k = g->patches.merge, n = k * k;
+    int k = g->vlm.patches.merge, n = k * k;
     const float *from = load_floats(l, SHAPE(out, hidden, k, k), "downsample.weight");
     const float *bias = load_floats(l, SHAPE(out), "downsample.bias");
     float *to = load_scratch(l, (size_t)out * (size_t)hidden * (size_t)n);
@@ -53,75 +36,70 @@ static void load_downsample(struct loader *l, struct glm4v *g, int out, int hidd
     load_packed(l, &g->downsample, LAYOUT_LINEAR, out, hidden * n, to, bias);
 }
 
-static void load_vision(struct loader *l, struct glm4v *g, struct hparams *v, const char *root)
+/* norm_out's output -> downsample -> merge_in -> merge_norm -> gelu -> merge_down(act(gate) * up) */
+static void load_merger(struct loader *l, struct glm4v *g, const struct vision_kind *k, int inner)
 {
-    int hidden = (int)hparams_int(v, "hidden_size", 1536, 1, 1 << 14);
-    int out = (int)hparams_int(v, "out_hidden_size", 4096, 1, 1 << 15);
-    int heads = (int)hparams_int(v, "num_heads|num_attention_heads", 12, 1, 256);
-    int inner = (int)hparams_int(v, "intermediate_size", 13696, 1, 1 << 18);
-    int image = (int)hparams_int(v, "image_size", 336, 1, 1 << 14);
-    double eps = hparams_number(v, "rms_norm_eps", 1e-5, 0, 1);
-    enum bias bias = hparams_bool(v, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
-    struct hparams rope = hparams_object(v, "rope_parameters");
-    g->n_vision = (int)hparams_int(v, "depth|num_hidden_layers", 24, 1, 1024);
-    g->side = image / g->patches.patch;
-    g->act = load_act(v, "hidden_act", "silu");
-    if (hidden % heads)
-        hparams_fail(v, "num_heads", "%d heads do not divide %d", heads, hidden);
+    load_norm(l, &g->norm_out, k->width, k->norm, k->eps, "post_layernorm");
+    load_downsample(l, g, k->out, k->width);
+    load_linear(l, &g->merge_in, k->out, k->out, NO_BIAS, "merger.proj");
+    load_norm(l, &g->merge_norm, k->out, LAYER_NORM, 1e-5, "merger.post_projection_norm");
+    load_stack(l, &g->merge_up, k->out, PARTS({ "merger.gate_proj", inner }, { "merger.up_proj", inner }), NO_BIAS);
+    load_linear(l, &g->merge_down, k->out, inner, NO_BIAS, "merger.down_proj");
+    g->act = k->act;
+}
+
+static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
+{
+    struct glm4v *g = (struct glm4v *)v;
+    struct vision_kind k = {
+        .width = (int)hparams_int(config, "hidden_size", 1536, 1, 1 << 14),
+        .out = (int)hparams_int(config, "out_hidden_size", 4096, 1, 1 << 15),
+        .heads = (int)hparams_int(config, "num_heads|num_attention_heads", 12, 1, 256),
+        .eps = hparams_number(config, "rms_norm_eps", 1e-5, 0, 1), .norm = RMS_NORM,
+        .qkv_bias = hparams_bool(config, "attention_bias", false) ? WITH_BIAS : NO_BIAS, .o_bias = NO_BIAS,
+        .act = load_act(config, "hidden_act", "silu"),
+    };
+    int inner = (int)hparams_int(config, "intermediate_size", 13696, 1, 1 << 18);    /* of the merger */
+    int image = (int)hparams_int(config, "image_size", 336, 1, 1 << 14);
+    k.inner = k.out;                                     /* yes, the layers' MLPs are as wide as the output */
+    g->side = image / v->patches.patch;
     if (g->side < 1)
-        hparams_fail(v, "image_size", "%d is less than a patch", image);
-    if (out != l->m->hidden)
-        hparams_fail(v, "out_hidden_size", "%d is not the text's hidden size %d", out, l->m->hidden);
-    if (hparams_end(v) != 0)
+        hparams_fail(config, "image_size", "%d is less than a patch", image);
+    if (vlm_begin_vision(l, v, config, &k, "out_hidden_size", 24) != 0)
         return;
     load_at(l, "%s", root);
-    patches_load_embed(l, &g->patches, hidden, WITH_BIAS, "patch_embed.proj");
+    patches_load_embed(l, &v->patches, k.width, WITH_BIAS, "patch_embed.proj");
     int cells = g->side * g->side;
-    const float *table = load_floats(l, SHAPE(cells, hidden), "embeddings.position_embedding.weight");
-    g->positions = load_table(l, table, cells, hidden);
-    load_norm(l, &g->norm_in, hidden, RMS_NORM, eps, "post_conv_layernorm");
-    load_norm(l, &g->norm_out, hidden, RMS_NORM, eps, "post_layernorm");
-    load_downsample(l, g, out, hidden);
-    load_linear(l, &g->merge_in, out, out, NO_BIAS, "merger.proj");
-    load_norm(l, &g->merge_norm, out, LAYER_NORM, 1e-5, "merger.post_projection_norm");
-    load_stack(l, &g->merge_up, out, PARTS({ "merger.gate_proj", inner }, { "merger.up_proj", inner }), NO_BIAS);
-    load_linear(l, &g->merge_down, out, inner, NO_BIAS, "merger.down_proj");
-    rope_load_2d(l, &g->rope, hidden / heads, hparams_number(&rope, "rope_theta", 10000, 1.001, 1e12));
-    g->vision = load_keep(l, (size_t)g->n_vision * sizeof *g->vision);
-    for (int i = 0; i < g->n_vision && !l->failed; i++) {
-        load_at(l, "%sblocks.%d.", root, i);
-        load_block(l, &g->vision[i], g, hidden, heads, out, eps, bias); /* yes, the MLP is as wide as the output */
+    const float *table = load_floats(l, SHAPE(cells, k.width), "embeddings.position_embedding.weight");
+    g->positions = load_table(l, table, cells, k.width);
+    load_norm(l, &g->norm_in, k.width, RMS_NORM, k.eps, "post_conv_layernorm");
+    load_merger(l, g, &k, inner);
+    for (int i = 0; i < v->n_vision && !l->failed; i++) {
+        struct block *b = vlm_load_layer(l, v, i, &k, root);
+        load_stack(l, &b->up, k.width, PARTS({ "mlp.gate_proj", k.inner }, { "mlp.up_proj", k.inner }), NO_BIAS);
+        load_linear(l, &b->down, k.width, k.inner, NO_BIAS, "mlp.down_proj");
+        b->glu = true;
     }
 }
 
-static int glm4v_load(struct model *m, struct loader *l, struct err *e)
+static int glm4v_load(struct model *m, struct loader *l)
 {
-    (void)e;
     static const char *const text_roots[] = { "model.language_model.", "model.", "language_model.model.", NULL };
     static const char *const vision_roots[] = { "model.visual.", "visual.", NULL };
-    struct glm4v *g = m->impl = xcalloc(1, sizeof *g);
-    struct hparams text = hparams_section(&l->config, "text_config"), v = hparams_object(&l->config, "vision_config");
-    struct decoder_kind kind = {
-        .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
-        .rope = { .theta = 10000, .partial = 1, .interleaved = true, .mrope = MROPE_SECTIONS, .section = { 8, 12, 12 } },
-    };
-    struct patches_default usual = { 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std };
-    patches_load(l, &g->patches, &v, &usual);
-    glm_decoder_load(l, &g->text, &text, load_root(l, "norm.weight", text_roots), &kind);
-    m->image_token = (int)hparams_int(&l->config, "image_token_id", 151343, 0, m->vocab - 1);
-    if (load_end(l) != 0)
-        return -1;
-    load_vision(l, g, &v, load_root(l, "patch_embed.proj.weight", vision_roots));
-    m->image_row_width = m->hidden;
-    return load_end(l);
+    m->impl = xcalloc(1, sizeof(struct glm4v));
+    return vlm_load(m, l, &(struct vlm_kind){
+        .text = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS, .post_norms = true, .gate_up = true,
+                  .rope = { .theta = 10000, .partial = 1, .interleaved = true, .mrope = MROPE_SECTIONS, .section = { 8, 12, 12 } } },
+        .patches = { 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std },
+        .text_roots = text_roots, .vision_roots = vision_roots, .image_token = 151343, .load_vision = load_vision,
+    });
 }
 
 /* The processor's smart_resize: a side under one block is first scaled up, with int(). */
 static int glm4v_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
                             struct image_plan *out, struct err *e)
 {
-    const struct glm4v *g = m->impl;
-    const struct patches *p = &g->patches;
+    const struct patches *p = &((const struct vlm *)m->impl)->patches;
     int64_t min, max;
     double factor = p->patch * p->merge, w = width, h = height;
     if (width < 1 || height < 1)
@@ -139,7 +117,7 @@ static int glm4v_plan_image(const struct model *m, int width, int height, const 
 
 static void glm4v_largest(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out)
 {
-    const struct patches *p = &((const struct glm4v *)m->impl)->patches;
+    const struct patches *p = &((const struct vlm *)m->impl)->patches;
     patches_largest(p, opt, p->frames, true, pixels, out);
 }
 
@@ -189,35 +167,24 @@ static void add_positions(struct run *r, struct tensor x, const struct glm4v *g,
 static void glm4v_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct glm4v *g = m->impl;
-    struct patch_grid grid = patch_grid(&g->patches, &in->plan);
+    const struct vlm *v = &g->vlm;
+    struct patch_grid grid = patch_grid(&v->patches, &in->plan);
     const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
-    struct tensor x = patches_embed(r, &g->patches, in, &grid);
-    nn_norm_to(r, x, x, &g->norm_in);
-    add_positions(r, x, g, &grid);
-    for (int i = 0; i < g->n_vision; i++) {
-        block_vision_attend(r, x, &g->vision[i], places, 1, first);
-        block_vision_mlp_gated(r, x, &g->vision[i], g->act);
+    struct stream s = stream_of(r, patches_embed(r, &v->patches, in, &grid));
+    nn_norm(r, s.x, s.x, &g->norm_in);
+    add_positions(r, s.x, g, &grid);
+    for (int i = 0; i < v->n_vision; i++) {
+        block_vision_attend(r, &s, &v->vision[i], places, 1, first);
+        block_mlp(r, &s, &v->vision[i]);
     }
-    nn_norm_to(r, x, x, &g->norm_out);
-    x = nn_reshape(x, in->plan.n_tokens, g->downsample.in);
+    struct tensor x = nn_reshape(stream_norm(r, &s, &g->norm_out), in->plan.n_tokens, g->downsample.in);
     x = nn_linear(r, x, &g->downsample, (struct epilogue){ 0 });
     x = nn_linear(r, x, &g->merge_in, (struct epilogue){ 0 });
-    nn_norm_to(r, x, x, &g->merge_norm);
+    nn_norm(r, x, x, &g->merge_norm);
     nn_act(r, x, ACT_GELU);
     x = nn_linear(r, x, &g->merge_up, (struct epilogue){ .act = g->act, .glu = true });
     x = nn_linear(r, x, &g->merge_down, (struct epilogue){ 0 });
     nn_scatter(r, in->pool, x, in->rows, false);
-}
-
-static void glm4v_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
-{
-    patches_values(&((const struct glm4v *)m->impl)->patches, p, rgb, out, shape);
-}
-
-static struct tensor glm4v_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    const struct glm4v *g = m->impl;
-    return decoder_forward(r, &g->text, in);
 }
 
 const struct family family_glm4v = {
@@ -227,6 +194,6 @@ const struct family family_glm4v = {
     .largest_image = glm4v_largest,
     .positions = patches_positions,
     .encode_image = glm4v_encode,
-    .pixel_values = glm4v_values,
-    .forward = glm4v_forward,
+    .pixel_values = vlm_values,
+    .forward = vlm_forward,
 };

@@ -2,9 +2,8 @@
 #include "base/mem.h"
 #include "model/decoder.h"
 
-static int llama_load(struct model *m, struct loader *l, struct err *e)
+static int llama_load(struct model *m, struct loader *l)
 {
-    (void)e;
     struct decoder *d = m->impl = xcalloc(1, sizeof *d);
     enum bias bias = hparams_bool(&l->config, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
     struct decoder_kind kind = {

@@ -50,7 +50,8 @@ struct autoglm {
     struct weight   stem_conv, stem_out, position, fc1, fc2;
     struct residual stem[MAX_STEM];
     struct norm     vision_norm;
-    struct weight   project_image, project_text;    /* (512, width) each: for embeddings */
+    struct weight   project_image, project_text;    /* (512, width) each: for embeddings; until those are served nothing reads them,
+                                                       and they are loaded so that their shapes are checked like all others */
     int    frequencies;              /* of the absolute position, per axis */
     double min_cycles, max_cycles;
 
@@ -148,9 +149,11 @@ static void load_vision(struct loader *l, struct autoglm *g, struct hparams *v, 
         load_linear(l, &b->o, width, width, WITH_BIAS, "o");
         load_linear(l, &b->up, inner, width, WITH_BIAS, "up");
         load_linear(l, &b->down, width, inner, WITH_BIAS, "down");
+        b->act = ACT_GELU_TANH;
         b->heads = (struct heads){ .n = n_heads, .n_kv = n_heads, .dim = dim, .scale = 1 / sqrtf((float)dim),
                                    .rope = &g->vision_rope };
     }
+    blocks_chain(g->vision, g->n_vision);
 }
 
 /* The text's half and the image's half of the columns. */
@@ -215,19 +218,21 @@ static void load_decoder(struct loader *l, struct autoglm *g, struct hparams *h,
         load_linear(l, &b->o, hidden, q, NO_BIAS, "o_proj");
         load_stack(l, &b->up, hidden, PARTS({ "gate_proj", inner }, { "up_proj", inner }), NO_BIAS);
         load_linear(l, &b->down, hidden, inner, NO_BIAS, "down_proj");
+        b->act = ACT_SILU;
+        b->glu = true;
         b->heads = (struct heads){ .n = n_heads, .n_kv = n_kv, .dim = dim, .scale = 1 / sqrtf((float)dim), .rope = &g->rope };
         g->cross[i].index = cross && (i + 1) % every == 0 ? m->image_kv.layers++ : -1;
         load_at(l, "layers.%d.cross.", i);
         if (g->cross[i].index >= 0)
             load_cross(l, g, &g->cross[i], hidden, width, eps);
     }
+    blocks_chain(g->layer, g->n_layers);
     m->text_kv = (struct kv_shape){ g->n_layers, n_kv, dim };
     m->image_kv.n_kv = n_heads, m->image_kv.dim = dim;
 }
 
-static int autoglm_load(struct model *m, struct loader *l, struct err *e)
+static int autoglm_load(struct model *m, struct loader *l)
 {
-    (void)e;
     struct autoglm *g = m->impl = xcalloc(1, sizeof *g);
     struct hparams *h = &l->config, v = hparams_object(h, "vision_config");
     int width = (int)hparams_int(&v, "hidden_size", HP_REQUIRED, 1, 1 << 16);
@@ -385,17 +390,16 @@ static struct tensor fine_features(struct run *r, const struct autoglm *g, const
 {
     int n = h * w, ph = in->plan.height, pw = in->plan.width, first[2] = { 0, n };
     const int *places = cell_places(r, h, w), *all = nn_ints(r, first, 2);
-    struct tensor x = nn_new(r, n, g->position.out);
+    struct stream s = stream_of(r, nn_new(r, n, g->position.out));
     NN_SCRATCH(r) {
         struct tensor image = nn_pixels(r, in->rgb, ph * pw, g->pixels.scale, g->pixels.shift);
-        nn_linear_to(r, x, positions(r, g, h, w), &g->position, (struct epilogue){ .add = stem(r, g, image, &ph, &pw) });
+        nn_linear_to(r, s.x, positions(r, g, h, w), &g->position, (struct epilogue){ .add = stem(r, g, image, &ph, &pw) });
     }
     for (int i = 0; i < g->n_vision; i++) {
-        block_vision_attend(r, x, &g->vision[i], places, 1, all);
-        block_vision_mlp(r, x, &g->vision[i], ACT_GELU_TANH);
+        block_vision_attend(r, &s, &g->vision[i], places, 1, all);
+        block_mlp(r, &s, &g->vision[i]);
     }
-    nn_norm_to(r, x, x, &g->vision_norm);
-    return x;
+    return stream_norm(r, &s, &g->vision_norm);
 }
 
 /* A token of the text sees every image before it. The places of images see none. */
@@ -446,12 +450,12 @@ static void autoglm_values(const struct model *m, const struct image_plan *p, co
 /* ---- text ---- */
 
 /* x[cross_rows] += out_norm(text and image mixed) */
-static void cross_modal(struct run *r, struct tensor x, const struct autoglm *g, const struct cross *c,
+static void cross_modal(struct run *r, struct stream *s, const struct autoglm *g, const struct cross *c,
                         const struct forward *in)
 {
     NN_SCRATCH(r) {
-        struct tensor t = nn_gather(r, x, in->cross.n_rows, 1, in->cross_rows, NULL);
-        nn_norm_to(r, t, t, &c->norm);
+        struct tensor t = nn_gather(r, s->x, in->cross.n_rows, 1, in->cross_rows, NULL);
+        nn_norm(r, t, t, &c->norm);
         struct tensor im = nn_linear(r, t, &c->q, (struct epilogue){ 0 });
         im = nn_attend_images(r, im, c->index, &g->cross_heads, &in->cross);
         im = nn_linear(r, im, &c->o, (struct epilogue){ 0 });
@@ -462,26 +466,22 @@ static void cross_modal(struct run *r, struct tensor x, const struct autoglm *g,
             nn_linear_to(r, route, im, &c->route_image, (struct epilogue){ .add = route });
             t = g->fusion == FUSION_CONCAT ? route : nn_fuse(r, t, im, route);
         }
-        nn_norm_to(r, t, t, &c->out_norm);
-        nn_scatter(r, x, t, in->cross_rows, true);
+        nn_norm(r, t, t, &c->out_norm);
+        stream_add_rows(r, s, t, in->cross_rows);
     }
 }
 
 static struct tensor autoglm_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct autoglm *g = m->impl;
-    struct tensor x = block_embed(r, &g->embed, in);
-    struct tensor h = nn_norm(r, x, &g->layer[0].norm1);
+    struct stream s = stream_of(r, block_embed(r, &g->embed, in));
     for (int i = 0; i < g->n_layers; i++) {
-        bool crosses = g->cross[i].index >= 0 && in->cross.n_rows > 0;
-        block_attend(r, x, h, &g->layer[i], i, &in->batch, crosses ? NULL : &g->layer[i].norm2);
-        if (crosses) {
-            cross_modal(r, x, g, &g->cross[i], in);
-            nn_norm_to(r, h, x, &g->layer[i].norm2);
-        }
-        block_mlp(r, x, h, &g->layer[i], ACT_SILU, i + 1 < g->n_layers ? &g->layer[i + 1].norm1 : NULL);
+        block_attend(r, &s, &g->layer[i], i, &in->batch);
+        if (g->cross[i].index >= 0 && in->cross.n_rows > 0)
+            cross_modal(r, &s, g, &g->cross[i], in);
+        block_mlp(r, &s, &g->layer[i]);
     }
-    return block_logits(r, x, &g->norm, &g->embed, in);
+    return block_logits(r, s.x, &g->norm, &g->embed, in);
 }
 
 const struct family family_open_autoglm = {

@@ -2,9 +2,8 @@
 #include "base/mem.h"
 #include "model/decoder.h"
 
-static int qwen2_load(struct model *m, struct loader *l, struct err *e)
+static int qwen2_load(struct model *m, struct loader *l)
 {
-    (void)e;
     struct decoder *d = m->impl = xcalloc(1, sizeof *d);
     struct decoder_kind kind = {
         .eps = 1e-6, .context = 32768, .qkv_bias = WITH_BIAS,

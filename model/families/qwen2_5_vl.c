@@ -33,32 +33,34 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
 {
     static const char *const names[] = { "merger.ln_q", "merger.mlp.0", "merger.mlp.2" };
     struct qwen2_5_vl *q = (struct qwen2_5_vl *)v;
-    struct vision_sizes s = {
+    struct vision_kind k = {
         .width = (int)hparams_int(config, "hidden_size", 1280, 1, 1 << 14),
         .out = (int)hparams_int(config, "out_hidden_size", 3584, 1, 1 << 15),
         .heads = (int)hparams_int(config, "num_heads|num_attention_heads", 16, 1, 256),
+        .eps = QWEN_VL_EPS, .norm = RMS_NORM, .qkv_bias = WITH_BIAS, .o_bias = WITH_BIAS,
+        .act = load_act(config, "hidden_act", "silu"),
         .inner = (int)hparams_int(config, "intermediate_size", 3420, 1, 1 << 18),
     };
-    v->act = load_act(config, "hidden_act", "silu");
     read_windows(q, config);
-    if (vlm_begin_vision(l, v, config, &s, "out_hidden_size", 32) != 0)
+    if (vlm_begin_vision(l, v, config, &k, "out_hidden_size", 32) != 0)
         return;
     load_at(l, "%s", root);
-    patches_load_embed(l, &v->patches, s.width, NO_BIAS, "patch_embed.proj");
-    vlm_load_merger(l, &q->merger, RMS_NORM, s.width, s.width * v->patches.merge * v->patches.merge, s.out, root, names);
+    patches_load_embed(l, &v->patches, k.width, NO_BIAS, "patch_embed.proj");
+    vlm_load_merger(l, &q->merger, &k, k.width, k.width * v->patches.merge * v->patches.merge, root, names);
     for (int i = 0; i < v->n_vision && !l->failed; i++) {
-        struct block *b = vlm_load_layer(l, v, i, &s, RMS_NORM, root);
-        load_stack(l, &b->up, s.width, PARTS({ "mlp.gate_proj", s.inner }, { "mlp.up_proj", s.inner }), WITH_BIAS);
-        load_linear(l, &b->down, s.width, s.inner, WITH_BIAS, "mlp.down_proj");
+        struct block *b = vlm_load_layer(l, v, i, &k, root);
+        load_stack(l, &b->up, k.width, PARTS({ "mlp.gate_proj", k.inner }, { "mlp.up_proj", k.inner }), WITH_BIAS);
+        load_linear(l, &b->down, k.width, k.inner, WITH_BIAS, "mlp.down_proj");
+        b->glu = true;
     }
 }
 
-static int qwen2_5_vl_load(struct model *m, struct loader *l, struct err *e)
+static int qwen2_5_vl_load(struct model *m, struct loader *l)
 {
-    (void)e;
     m->impl = xcalloc(1, sizeof(struct qwen2_5_vl));
     return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches, .text_roots = qwen2_vl_text_roots,
-                                              .vision_roots = qwen2_vl_vision_roots, .load_vision = load_vision });
+                                              .vision_roots = qwen2_vl_vision_roots, .image_token = QWEN_VL_IMAGE,
+                                              .load_vision = load_vision });
 }
 
 struct windows {                     /* host arrays, the run's                                    */
@@ -98,16 +100,13 @@ static void qwen2_5_vl_encode(const struct model *m, struct run *r, const struct
     const int all[2] = { 0, grid.n }, *whole = nn_ints(r, all, 2), *windows = nn_ints(r, win.first, win.n + 1);
     const int *order = nn_ints(r, win.order, grid.n), *undo = nn_ints(r, win.undo, in->plan.n_tokens);
     const int *places = patch_grid_places(r, &grid, win.order);
-    struct tensor x = nn_new(r, grid.n, v->patches.embed.out);
-    NN_SCRATCH(r) {
-        struct tensor plain = patches_embed(r, &v->patches, in, &grid);
-        r->ops->gather(r->dev, x, plain, 1, order, NULL);
-    }
+    struct stream s = stream_of(r, nn_new(r, grid.n, v->patches.embed.out));
+    NN_SCRATCH(r) nn_gather_to(r, s.x, patches_embed(r, &v->patches, in, &grid), 1, order, NULL);
     for (int i = 0; i < v->n_vision; i++) {
-        block_vision_attend(r, x, &v->vision[i], places, q->whole[i] ? 1 : win.n, q->whole[i] ? whole : windows);
-        block_vision_mlp_gated(r, x, &v->vision[i], v->act);
+        block_vision_attend(r, &s, &v->vision[i], places, q->whole[i] ? 1 : win.n, q->whole[i] ? whole : windows);
+        block_mlp(r, &s, &v->vision[i]);
     }
-    nn_norm_to(r, x, x, &q->merger.norm);
+    struct tensor x = stream_norm(r, &s, &q->merger.norm);
     x = vlm_merge(r, &q->merger, nn_reshape(x, in->plan.n_tokens, q->merger.in.in));
     x = nn_gather(r, x, x.rows, 1, undo, NULL);
     nn_scatter(r, in->pool, x, in->rows, false);

@@ -14,31 +14,32 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
 {
     static const char *const names[] = { "merger.ln_q", "merger.mlp.0", "merger.mlp.2" };
     struct qwen2_vl *q = (struct qwen2_vl *)v;
-    struct vision_sizes s = {
+    struct vision_kind k = {
         .width = (int)hparams_int(config, "embed_dim", 1280, 1, 1 << 14),
         .out = (int)hparams_int(config, "hidden_size", 3584, 1, 1 << 15),
         .heads = (int)hparams_int(config, "num_heads|num_attention_heads", 16, 1, 256),
+        .eps = QWEN_VL_EPS, .norm = LAYER_NORM, .qkv_bias = WITH_BIAS, .o_bias = WITH_BIAS,
+        .act = load_act(config, "hidden_act", "quick_gelu"),
     };
-    s.inner = (int)(s.width * hparams_number(config, "mlp_ratio", 4, 0.1, 64));
-    v->act = load_act(config, "hidden_act", "quick_gelu");
-    if (vlm_begin_vision(l, v, config, &s, "hidden_size", 32) != 0)
+    k.inner = (int)(k.width * hparams_number(config, "mlp_ratio", 4, 0.1, 64));
+    if (vlm_begin_vision(l, v, config, &k, "hidden_size", 32) != 0)
         return;
     load_at(l, "%s", root);
-    patches_load_embed(l, &v->patches, s.width, NO_BIAS, "patch_embed.proj");
-    vlm_load_merger(l, &q->merger, LAYER_NORM, s.width, s.width * v->patches.merge * v->patches.merge, s.out, root, names);
+    patches_load_embed(l, &v->patches, k.width, NO_BIAS, "patch_embed.proj");
+    vlm_load_merger(l, &q->merger, &k, k.width, k.width * v->patches.merge * v->patches.merge, root, names);
     for (int i = 0; i < v->n_vision && !l->failed; i++) {
-        struct block *b = vlm_load_layer(l, v, i, &s, LAYER_NORM, root);
-        load_linear(l, &b->up, s.inner, s.width, WITH_BIAS, "mlp.fc1");
-        load_linear(l, &b->down, s.width, s.inner, WITH_BIAS, "mlp.fc2");
+        struct block *b = vlm_load_layer(l, v, i, &k, root);
+        load_linear(l, &b->up, k.inner, k.width, WITH_BIAS, "mlp.fc1");
+        load_linear(l, &b->down, k.width, k.inner, WITH_BIAS, "mlp.fc2");
     }
 }
 
-static int qwen2_vl_load(struct model *m, struct loader *l, struct err *e)
+static int qwen2_vl_load(struct model *m, struct loader *l)
 {
-    (void)e;
     m->impl = xcalloc(1, sizeof(struct qwen2_vl));
     return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches, .text_roots = qwen2_vl_text_roots,
-                                              .vision_roots = qwen2_vl_vision_roots, .load_vision = load_vision });
+                                              .vision_roots = qwen2_vl_vision_roots, .image_token = QWEN_VL_IMAGE,
+                                              .load_vision = load_vision });
 }
 
 static void qwen2_vl_encode(const struct model *m, struct run *r, const struct encode *in)
@@ -47,12 +48,12 @@ static void qwen2_vl_encode(const struct model *m, struct run *r, const struct e
     const struct vlm *v = &q->vlm;
     struct patch_grid grid = patch_grid(&v->patches, &in->plan);
     const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
-    struct tensor x = patches_embed(r, &v->patches, in, &grid);
+    struct stream s = stream_of(r, patches_embed(r, &v->patches, in, &grid));
     for (int i = 0; i < v->n_vision; i++) {
-        block_vision_attend(r, x, &v->vision[i], places, 1, first);
-        block_vision_mlp(r, x, &v->vision[i], v->act);
+        block_vision_attend(r, &s, &v->vision[i], places, 1, first);
+        block_mlp(r, &s, &v->vision[i]);
     }
-    nn_norm_to(r, x, x, &q->merger.norm);
+    struct tensor x = stream_norm(r, &s, &q->merger.norm);
     x = vlm_merge(r, &q->merger, nn_reshape(x, in->plan.n_tokens, q->merger.in.in));
     nn_scatter(r, in->pool, x, in->rows, false);
 }

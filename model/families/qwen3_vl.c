@@ -35,53 +35,53 @@ static void read_deepstack(struct qwen3_vl *q, struct hparams *config)
         hparams_fail(config, "deepstack_visual_indexes", "has more entries than the text has layers");
 }
 
-static void load_mergers(struct loader *l, struct qwen3_vl *q, const struct vision_sizes *s, const char *root)
+static void load_mergers(struct loader *l, struct qwen3_vl *q, const struct vision_kind *k, const char *root)
 {
     static const char *const names[] = { "norm", "linear_fc1", "linear_fc2" };
-    int wide = s->width * q->vlm.patches.merge * q->vlm.patches.merge;
+    int wide = k->width * q->vlm.patches.merge * q->vlm.patches.merge;
     char prefix[96];
     snprintf(prefix, sizeof prefix, "%smerger.", root);
-    vlm_load_merger(l, &q->merger, LAYER_NORM, s->width, wide, s->out, prefix, names);
+    vlm_load_merger(l, &q->merger, k, k->width, wide, prefix, names);
     for (int i = 0; i < q->n_deep; i++) {
         snprintf(prefix, sizeof prefix, "%sdeepstack_merger_list.%d.", root, i);
-        vlm_load_merger(l, &q->deep[i], LAYER_NORM, wide, wide, s->out, prefix, names);
+        vlm_load_merger(l, &q->deep[i], k, wide, wide, prefix, names);
     }
 }
 
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
     struct qwen3_vl *q = (struct qwen3_vl *)v;
-    struct vision_sizes s = {
+    struct vision_kind k = {
         .width = (int)hparams_int(config, "hidden_size", 1152, 1, 1 << 14),
         .out = (int)hparams_int(config, "out_hidden_size", 3584, 1, 1 << 15),
         .heads = (int)hparams_int(config, "num_heads|num_attention_heads", 16, 1, 256),
+        .eps = QWEN_VL_EPS, .norm = LAYER_NORM, .qkv_bias = WITH_BIAS, .o_bias = WITH_BIAS,
+        .act = load_act(config, "hidden_act", "gelu_pytorch_tanh"),
         .inner = (int)hparams_int(config, "intermediate_size", 4304, 1, 1 << 18),
     };
     int cells = (int)hparams_int(config, "num_position_embeddings", 2304, 1, 1 << 22);
-    v->act = load_act(config, "hidden_act", "gelu_pytorch_tanh");
     q->side = (int)sqrt((double)cells);
     if (q->side * q->side != cells)
         hparams_fail(config, "num_position_embeddings", "%d is not a square", cells);
-    if (vlm_begin_vision(l, v, config, &s, "out_hidden_size", 27) != 0)
+    if (vlm_begin_vision(l, v, config, &k, "out_hidden_size", 27) != 0)
         return;
     read_deepstack(q, config);
     if (hparams_end(config) != 0)
         return;
     l->m->image_row_width = l->m->hidden * (1 + q->n_deep);
     load_at(l, "%s", root);
-    patches_load_embed(l, &v->patches, s.width, WITH_BIAS, "patch_embed.proj");
-    q->positions = load_table(l, load_floats(l, SHAPE(cells, s.width), "pos_embed.weight"), cells, s.width);
+    patches_load_embed(l, &v->patches, k.width, WITH_BIAS, "patch_embed.proj");
+    q->positions = load_table(l, load_floats(l, SHAPE(cells, k.width), "pos_embed.weight"), cells, k.width);
     for (int i = 0; i < v->n_vision && !l->failed; i++) {
-        struct block *b = vlm_load_layer(l, v, i, &s, LAYER_NORM, root);
-        load_linear(l, &b->up, s.inner, s.width, WITH_BIAS, "mlp.linear_fc1");
-        load_linear(l, &b->down, s.width, s.inner, WITH_BIAS, "mlp.linear_fc2");
+        struct block *b = vlm_load_layer(l, v, i, &k, root);
+        load_linear(l, &b->up, k.inner, k.width, WITH_BIAS, "mlp.linear_fc1");
+        load_linear(l, &b->down, k.width, k.inner, WITH_BIAS, "mlp.linear_fc2");
     }
-    load_mergers(l, q, &s, root);
+    load_mergers(l, q, &k, root);
 }
 
-static int qwen3_vl_load(struct model *m, struct loader *l, struct err *e)
+static int qwen3_vl_load(struct model *m, struct loader *l)
 {
-    (void)e;
     static const char *const text_roots[] = { "model.language_model.", "model.", NULL };
     static const char *const vision_roots[] = { "model.visual.", "visual.", NULL };
     m->impl = xcalloc(1, sizeof(struct qwen3_vl));
@@ -90,7 +90,8 @@ static int qwen3_vl_load(struct model *m, struct loader *l, struct err *e)
     struct vlm_kind kind = {
         .text = { .eps = 1e-6, .context = 128000, .head_dim = 128, .qkv_bias = bias, .o_bias = bias, .qk_norm = true,
                   .rope = { .theta = 500000, .partial = 1, .mrope = MROPE_INTERLEAVED, .section = { 24, 20, 20 } } },
-        .patches = qwen_vl_patches, .text_roots = text_roots, .vision_roots = vision_roots, .load_vision = load_vision,
+        .patches = qwen_vl_patches, .text_roots = text_roots, .vision_roots = vision_roots,
+        .image_token = QWEN_VL_IMAGE, .load_vision = load_vision,
     };
     kind.patches.patch = 16;
     return vlm_load(m, l, &kind);
@@ -135,43 +136,44 @@ static void qwen3_vl_encode(const struct model *m, struct run *r, const struct e
     int tokens = in->plan.n_tokens, wide = q->merger.in.in, deep = 0;
     struct patch_grid grid = patch_grid(&v->patches, &in->plan);
     const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
-    struct tensor x = patches_embed(r, &v->patches, in, &grid);
-    add_positions(r, x, q, &grid);
+    struct stream s = stream_of(r, patches_embed(r, &v->patches, in, &grid));
+    add_positions(r, s.x, q, &grid);
     for (int i = 0; i < v->n_vision; i++) {
-        block_vision_attend(r, x, &v->vision[i], places, 1, first);
-        block_vision_mlp(r, x, &v->vision[i], v->act);
+        block_vision_attend(r, &s, &v->vision[i], places, 1, first);
+        block_mlp(r, &s, &v->vision[i]);
         if (deep < q->n_deep && q->deep_layer[deep] == i)
             NN_SCRATCH(r) {
-                struct tensor h = nn_norm(r, nn_reshape(x, tokens, wide), &q->deep[deep].norm);
+                struct tensor h = nn_new(r, tokens, wide);
+                nn_norm(r, h, nn_reshape(s.x, tokens, wide), &q->deep[deep].norm);
                 merge(r, nn_cols(in->pool, m->hidden * (deep + 1), m->hidden), &q->deep[deep], h, in->rows);
                 deep++;
             }
     }
-    nn_norm_to(r, x, x, &q->merger.norm);
-    merge(r, nn_cols(in->pool, 0, m->hidden), &q->merger, nn_reshape(x, tokens, wide), in->rows);
+    struct tensor h = stream_norm(r, &s, &q->merger.norm);
+    merge(r, nn_cols(in->pool, 0, m->hidden), &q->merger, nn_reshape(h, tokens, wide), in->rows);
+}
+
+/* x += the features that deepstack has made after vision layer deep_layer[i], in the rows of image tokens */
+static void add_features(struct run *r, struct stream *s, const struct model *m, int i, const struct forward *in)
+{
+    NN_SCRATCH(r) {
+        struct tensor features = nn_cols(in->pool, m->hidden * (i + 1), m->hidden);
+        stream_add_rows(r, s, nn_gather(r, features, in->n_image, 1, in->image_src, NULL), in->image_dst);
+    }
 }
 
 static struct tensor qwen3_vl_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct qwen3_vl *q = m->impl;
     const struct decoder *d = &q->vlm.text;
-    struct tensor x = block_embed(r, &d->embed, in);
-    struct tensor h = nn_norm(r, x, &d->layer[0].norm1);
+    struct stream s = stream_of(r, block_embed(r, &d->embed, in));
     for (int i = 0; i < d->n_layers; i++) {
-        bool deep = i < q->n_deep && in->n_image > 0;
-        const struct norm *next = decoder_next(d, i);
-        block_attend(r, x, h, &d->layer[i], i, &in->batch, &d->layer[i].norm2);
-        block_mlp(r, x, h, &d->layer[i], ACT_SILU, deep ? NULL : next);
-        if (deep)
-            NN_SCRATCH(r) {
-                struct tensor rows = nn_cols(in->pool, m->hidden * (i + 1), m->hidden);
-                rows = nn_gather(r, rows, in->n_image, 1, in->image_src, NULL);
-                nn_scatter(r, x, rows, in->image_dst, true);
-            }
-        if (deep && next)
-            nn_norm_to(r, h, x, next);
+        block_attend(r, &s, &d->layer[i], i, &in->batch);
+        block_mlp(r, &s, &d->layer[i]);
+        if (i < q->n_deep && in->n_image > 0)
+            add_features(r, &s, m, i, in);
     }
-    return block_logits(r, x, &d->norm, &d->head, in);
+    return block_logits(r, s.x, &d->norm, &d->head, in);
 }
 
 const struct family family_qwen3_vl = {

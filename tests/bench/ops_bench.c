@@ -264,7 +264,7 @@ static void conv(int h, int w, int c, int out, int stride)
 static void do_norm(void *arg)
 {
     struct bench *b = arg;
-    backend_cpu.ops.norm(dev, b->out, b->x, &b->norm, (struct tensor){ 0 }, (struct tensor){ 0 }, NULL);
+    backend_cpu.ops.norm(dev, b->x, &(struct norms){ .norm = &b->norm, .out = b->out });
 }
 
 static void norm(int rows, int cols)

@@ -26,8 +26,8 @@ STEPS = {
 }
 SANITIZED = [("norm", "memcheck"), ("element", "racecheck"), ("linear", "memcheck"), ("attend", "racecheck"),
              ("attend", "memcheck"),
-             ("linear", "synccheck"), ("linear_norm", "memcheck"), ("narrow", "racecheck"),
-             ("prep_attend", "racecheck"), ("tokens", "racecheck"), ("tokens", "initcheck")]
+             ("linear", "synccheck"), ("after", "memcheck"), ("rounded", "racecheck"), ("prep_attend", "racecheck"),
+             ("tokens", "racecheck"), ("tokens", "initcheck")]
 MODEL = gpu.ROOT / "models/open-autoglm-v1"
 
 

@@ -51,9 +51,9 @@ static int load(const char *path)
 /* ONLY=linear ORDER=1: one test in one order, for development. */
 static const struct { const char *name; void (*body)(struct run *, struct run *); } all[] = {
     { "linear", linear_body }, { "quantised", quantised_body }, { "rounded", rounded_body },
-    { "rounded_long", rounded_long_body }, { "linear_norm", linear_norm_body },
-    { "embed_quantised", embed_quantised_body }, { "embed", embed_body }, { "norm", norm_body },
-    { "element", element_body },
+    { "rounded_long", rounded_long_body },
+    { "after", after_body }, { "after_rounded", after_rounded_body }, { "embed_quantised", embed_quantised_body },
+    { "embed", embed_body }, { "norm", norm_body }, { "element", element_body },
     { "copy", copy_body }, { "conv", conv_body }, { "move", move_body }, { "pixels", pixels_body },
     { "prep", prep_body }, { "attend", attend_body }, { "prep_attend", fresh_body }, { "resample", resample_body },
     { "ragged", ragged_body }, { "tokens", token_body },

@@ -6,8 +6,8 @@
 #include "model/families/glm4v.c"
 #include "tests/suite.h"
 
-static struct glm4v glm = { .patches = { .patch = 14, .merge = 2, .frames = 2, .shortest = 12544,
-                                         .longest = 9633792 } };
+static struct glm4v glm = { .vlm.patches = { .patch = 14, .merge = 2, .frames = 2, .shortest = 12544,
+                                             .longest = 9633792 } };
 static struct model model = { .impl = &glm, .image_token = 7 };
 
 /* The phone agent's screenshot. */
