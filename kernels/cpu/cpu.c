@@ -24,7 +24,7 @@ struct device {
     enum activations      activations;
 };
 
-enum { PREPARED = 8 << 20 };
+enum { PREPARED = 16 << 20 };
 
 /* Below so many multiplications waking a thread costs more than it brings. */
 static const double SMALL = 50e3;

@@ -15,8 +15,8 @@ enum {
     NB        = 48,  /*                          rows of w,                     */
     KC        = 256, /*                          columns of both, that are packed */
     DIRECT    = 16,  /* float kernel: up to this many rows read w where it lies */
-    INT8_ROWS = 12,  /* int8 kernel: rows of a block, at most,                  */
-    INT8_COLS = 48,  /*              and rows of w in one go                    */
+    PANEL_ROWS = 12, /* kernels of panels: rows of a block, at most,            */
+    PANEL_COLS = 48, /*                    and rows of w in one go              */
     ENTRIES   = 32,  /* attention: entries of one block                         */
     PAIRS     = 64,  /* attention: (row, query head) pairs of a task, at most,  */
     PAIR_DIMS = 8192 /*            and their dimensions in all                  */
@@ -58,7 +58,7 @@ struct scratch {     /* of one worker; too large for a stack */
             float y[MB * (NB + 2 * MAX_LANES)];
             float row[KC + MAX_LANES];
         } linear;
-        float int8[INT8_ROWS * (INT8_COLS + 2 * MAX_LANES)];  /* sums of a block, see int8.inc */
+        float sums[PANEL_ROWS * (PANEL_COLS + 2 * MAX_LANES)]; /* of a block, see panels.inc */
         struct {
             float k[ENTRIES * MAX_DIM], v[ENTRIES * MAX_DIM], turned[ENTRIES * MAX_DIM];
             float q[PAIR_DIMS], acc[PAIR_DIMS];
@@ -71,7 +71,7 @@ struct scratch {     /* of one worker; too large for a stack */
 struct kernels {     /* the inner loops of one instruction set */
     const char *name;
     bool (*works)(void);                                           /* on this processor             */
-    const struct linear_kernel *linear[4];                         /* tried in order; the last one fits all */
+    const struct linear_kernel *linear[5];                         /* tried in order; the last one fits all */
     void (*attend)(const struct attend_job *, int seq, int kv_head, int first_pair, int n_pairs, struct scratch *);
     void (*prep)(const struct prep_job *, int row, struct scratch *);
     void (*norm)(const struct norm_job *, int row);

@@ -35,34 +35,51 @@ static const struct slab *slab_of(const struct slab *slabs, int *r)
     return slabs;
 }
 
-/* Where column k of channel c lies in a group of Q8. */
-static size_t q8_at(int c, int k) { return (size_t)(k / 4 * PANEL + c) * 4 + (size_t)(k % 4); }
+typedef uint32_t four_words __attribute__((vector_size(16), may_alias));
+typedef uint32_t four_words_any __attribute__((vector_size(16), may_alias, aligned(1)));
 
-/* Likewise in a group of Q4, after the scales; *shift: 0 the low half of the byte, 4 the high one. */
-static size_t q4_at(int c, int k, int *shift)
+enum { FOUR = 4 };                     /* channels that are laid out together: words in a vector of any processor */
+
+/* Word s of a row's group g lies `PANEL` words behind word s - 1, see panels.h. */
+static uint8_t *word_of(uint8_t *panel, size_t group_bytes, size_t word, int c)
 {
-    int half = k / 32, step = k % 32 / 4;
-    *shift = step / 4 * 4;
-    return (size_t)((half * 4 + step % 4) * PANEL + c) * 4 + (size_t)(k % 4);
+    size_t words = group_bytes / PANEL / 4;
+    return panel + word / words * group_bytes + (word % words * PANEL + (size_t)c) * 4;
 }
 
-/* A record of kernels/quant.h becomes channel c of a panel, which was filled with what stands for zero. */
-static void put_q8(uint8_t *panel, int c, const uint8_t *record, int in)
+/* Four rows of bytes become channels c .. c + 3 of a panel, each word xored with `flip`. What the rows do not fill keeps what
+ * was there. Four words of each row are turned at a time: storing them one by one took five times as long. */
+static void put_words(uint8_t *panel, size_t group_bytes, int c, const uint8_t *const row[FOUR], size_t bytes, uint32_t flip)
 {
-    for (int k = 0; k < in; k++)
-        panel[(size_t)(k / GROUP) * Q8_GROUP_BYTES + q8_at(c, k % GROUP)] = record[QUANT_HEAD + k] ^ Q8_ZERO;
+    size_t at = 0;
+    for (; at + 16 <= bytes; at += 16) {
+        four_words a = *(const four_words_any *)(row[0] + at), b = *(const four_words_any *)(row[1] + at);
+        four_words d = *(const four_words_any *)(row[2] + at), e = *(const four_words_any *)(row[3] + at);
+        four_words ab = __builtin_shuffle(a, b, (four_words){ 0, 4, 1, 5 }), AB = __builtin_shuffle(a, b, (four_words){ 2, 6, 3, 7 });
+        four_words de = __builtin_shuffle(d, e, (four_words){ 0, 4, 1, 5 }), DE = __builtin_shuffle(d, e, (four_words){ 2, 6, 3, 7 });
+        uint8_t *to = word_of(panel, group_bytes, at / 4, c);          /* four words never leave a group */
+        *(four_words *)to = __builtin_shuffle(ab, de, (four_words){ 0, 1, 4, 5 }) ^ flip;
+        *(four_words *)(to + PANEL * 4) = __builtin_shuffle(ab, de, (four_words){ 2, 3, 6, 7 }) ^ flip;
+        *(four_words *)(to + 2 * PANEL * 4) = __builtin_shuffle(AB, DE, (four_words){ 0, 1, 4, 5 }) ^ flip;
+        *(four_words *)(to + 3 * PANEL * 4) = __builtin_shuffle(AB, DE, (four_words){ 2, 3, 6, 7 }) ^ flip;
+    }
+    for (; at < bytes; at += 4)
+        for (int i = 0; i < FOUR; i++) {
+            uint32_t word = 0;
+            memcpy(&word, row[i] + at, bytes - at < 4 ? bytes - at : 4);
+            word ^= flip;
+            memcpy(word_of(panel, group_bytes, at / 4, c + i), &word, 4);
+        }
 }
 
+/* A record of int4 (kernels/quant.h) becomes channel c of a panel that was filled with what stands for zero. */
 static void put_q4(uint8_t *panel, int c, const uint8_t *record, int in)
 {
     for (int g = 0; g * QUANT_GROUP < in; g++, record += QUANT_Q4_BYTES) {
-        uint8_t *to = panel + (size_t)(g / 2) * Q4_GROUP_BYTES;
+        uint8_t *to = panel + (size_t)(g / 2) * Q4_GROUP_BYTES, *q = to + Q4_SCALE_BYTES + (size_t)(g % 2 * 4 * PANEL + c) * 4;
         memcpy(to + (g % 2 * PANEL + c) * 2, record, 2);
-        for (int k = 0; k < QUANT_GROUP; k++) {
-            int shift, q = record[2 + k % 16] >> (k < 16 ? 0 : 4) & 15;
-            uint8_t *byte = to + Q4_SCALE_BYTES + q4_at(c, g % 2 * QUANT_GROUP + k, &shift);
-            *byte = (uint8_t)((*byte & (0xf0 >> shift)) | q << shift);
-        }
+        for (int i = 0; i < 4; i++)                      /* byte k holds columns k and k + 16, of steps k / 4 and k / 4 + 4 */
+            memcpy(q + i * PANEL * 4, record + 2 + 4 * i, 4);
     }
 }
 
@@ -73,33 +90,74 @@ static void note_bad(struct panel_packing *p, int row)
         ;
 }
 
-/* Task: panel `index`. */
+/* What stands for zero, in all of a panel of int4, and in the last group of the others, which rows may not fill. */
+static void clear_panel(uint8_t *panel, enum dtype t, int in)
+{
+    size_t bytes = panel_bytes(t, in), last = panel_bytes(t, GROUP);
+    if (t != Q4) {
+        memset(panel + bytes - last, t == Q8 ? Q8_ZERO : 0, last);
+        return;
+    }
+    memset(panel, Q4_ZERO * 0x11, bytes);
+    for (int g = 0; g < panel_groups(in); g++)
+        memset(panel + (size_t)g * Q4_GROUP_BYTES, 0, Q4_SCALE_BYTES);
+}
+
+/* Row r of the weight as `want` has it: where it lies, if it is so already, else in `record`. Rows that there are not are
+ * zeros, which `record` must be full of. */
+static const uint8_t *row_as(struct panel_packing *p, int r, uint8_t *record)
+{
+    int in_slab = r;
+    if (r >= p->out)
+        return record;
+    const struct slab *s = slab_of(p->slabs, &in_slab);
+    if (s->dtype == p->want)
+        return (const uint8_t *)s->data + (size_t)in_slab * quant_row_bytes(p->want, p->in);
+    if (slab_row(s, in_slab, p->in, p->want, record) >= 0)
+        note_bad(p, r);
+    return record;
+}
+
+/* Rows first .. first + 3 of the weight become channels c .. c + 3. */
+static void pack_four(struct panel_packing *p, uint8_t *panel, int first, int c, uint8_t *records)
+{
+    const uint8_t *row[FOUR];
+    size_t bytes = quant_row_bytes(p->want, p->in);
+    for (int i = 0; i < FOUR; i++)
+        row[i] = row_as(p, first + i, records + (size_t)i * bytes);
+    if (p->want == BF16)
+        put_words(panel, BF16_GROUP_BYTES, c, row, bytes, 0);
+    for (int i = 0; i < FOUR && p->want == Q8; i++) {
+        memcpy(&p->scale[first + i], row[i], sizeof *p->scale);
+        row[i] += QUANT_HEAD;
+    }
+    if (p->want == Q8)
+        put_words(panel, Q8_GROUP_BYTES, c, row, bytes - QUANT_HEAD, 0x80808080);
+    for (int i = 0; i < FOUR && p->want == Q4 && first + i < p->out; i++)
+        put_q4(panel, c + i, row[i], p->in);
+}
+
+/* Task: panel `index`. The pages of the file that it has read are given back. */
 static void pack_panel(void *arg, int index, int worker)
 {
     struct panel_packing *p = arg;
     uint8_t *panel = p->panels + (size_t)index * panel_bytes(p->want, p->in);
-    uint8_t *record = xmalloc(quant_row_bytes(p->want, p->in));
+    uint8_t *records = xcalloc(FOUR, quant_row_bytes(p->want, p->in));
     (void)worker;
-    memset(panel, p->want == Q8 ? Q8_ZERO : Q4_ZERO * 0x11, panel_bytes(p->want, p->in));
-    for (int g = 0; p->want == Q4 && g < panel_groups(p->in); g++)
-        memset(panel + (size_t)g * Q4_GROUP_BYTES, 0, Q4_SCALE_BYTES);
-    for (int c = 0; c < PANEL; c++) {
-        int row = index * PANEL + c, in_slab = row;
-        if (p->want == Q8)
-            p->scale[row] = 0;
-        if (row >= p->out)
-            continue;
-        const struct slab *s = slab_of(p->slabs, &in_slab);
-        if (slab_row(s, in_slab, p->in, p->want, record) >= 0)
-            note_bad(p, row);
-        else if (p->want == Q8) {
-            memcpy(&p->scale[row], record, sizeof p->scale[row]);
-            put_q8(panel, c, record, p->in);
-        } else
-            put_q4(panel, c, record, p->in);
-        slab_forget(s, p->in, in_slab, 1);
+    clear_panel(panel, p->want, p->in);
+    for (int c = 0; c < PANEL; c += FOUR) {
+        if (index * PANEL + c + FOUR > p->out)
+            memset(records, 0, FOUR * quant_row_bytes(p->want, p->in));
+        pack_four(p, panel, index * PANEL + c, c, records);
     }
-    free(record);
+    free(records);
+    for (int row = index * PANEL, last = row + PANEL < p->out ? row + PANEL : p->out; row < last;) {
+        int in_slab = row;
+        const struct slab *s = slab_of(p->slabs, &in_slab);
+        int n = s->rows - in_slab < last - row ? s->rows - in_slab : last - row;
+        slab_forget(s, p->in, in_slab, n);
+        row += n;
+    }
 }
 
 static int refuse(const struct panel_packing *p, struct err *e)
@@ -137,20 +195,28 @@ int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct w
     return 0;
 }
 
+/* Where the word of column k of channel c begins in a group whose words have `each` columns. */
+static size_t word_at(int c, int k, int each) { return (size_t)(k / each * PANEL + c) * 4; }
+
 void panels_row(const struct weight *w, int o, float *to)
 {
-    const uint8_t *panel = panel_at(w, o / PANEL);
+    const uint8_t *group = panel_at(w, o / PANEL);
+    const float *scale = ((const struct packed *)w->data)->scale;
     int c = o % PANEL;
-    for (int k = 0; k < w->in && w->dtype == Q8; k++) {
-        int q = panel[(size_t)(k / GROUP) * Q8_GROUP_BYTES + q8_at(c, k % GROUP)] - Q8_ZERO;
-        to[k] = (float)q * ((const struct packed *)w->data)->scale[o];
-    }
-    for (int k = 0; k < w->in && w->dtype == Q4; k++) {
-        const uint8_t *group = panel + (size_t)(k / GROUP) * Q4_GROUP_BYTES;
-        int shift;
-        size_t at = q4_at(c, k % GROUP, &shift);
-        uint16_t scale;
-        memcpy(&scale, group + (k % GROUP / 32 * PANEL + c) * 2, sizeof scale);
-        to[k] = (float)((group[Q4_SCALE_BYTES + at] >> shift & 15) - Q4_ZERO) * bf16_get(scale);
+    for (int k = 0; k < w->in; k++) {
+        int at = k % GROUP, half = at / 32, step = at % 32 / 4;
+        uint16_t word;
+        if (k > 0 && at == 0)
+            group += panel_bytes(w->dtype, GROUP);
+        if (w->dtype == BF16) {
+            memcpy(&word, group + word_at(c, at, 2) + 2 * (at % 2), sizeof word);
+            to[k] = bf16_get(word);
+        } else if (w->dtype == Q8)
+            to[k] = (float)(group[word_at(c, at, 4) + (size_t)(at % 4)] - Q8_ZERO) * scale[o];
+        else {
+            memcpy(&word, group + (half * PANEL + c) * 2, sizeof word);
+            int both = group[Q4_SCALE_BYTES + word_at(c, (half * 4 + step % 4) * 4, 4) + (size_t)(at % 4)];
+            to[k] = (float)((both >> (step < 4 ? 0 : 4) & 15) - Q4_ZERO) * bf16_get(word);
+        }
     }
 }

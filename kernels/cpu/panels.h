@@ -1,19 +1,19 @@
-/* kernels/cpu/panels.h - int8 and int4 weights as instructions read them that
- * multiply four pairs of bytes at a time.
+/* kernels/cpu/panels.h - weights as the matrix kernels read them.
  *
- * A panel is PANEL output channels. For each of them the columns go by fours:
- * the four bytes of one step, channel after channel, are one 64-byte vector,
- * so that a step of a whole panel is one load, and x comes as four bytes that
- * all channels share. GROUP columns of a panel lie together; channels and
- * columns are filled up with zeros.
+ * A panel is PANEL output channels. For each of them the columns go by words of
+ * four bytes: the words of one step, channel after channel, are one 64-byte
+ * vector, so that a step of a whole panel is one load, and x comes as what all
+ * channels share. GROUP columns of a panel lie together; channels and columns
+ * are filled up with zeros.
  *
+ *   BF16 a group is w[GROUP / 2][PANEL][2]
  *   Q8   a group is q[GROUP / 4][PANEL][4], q + 128 as an unsigned byte; the
  *        scales of the channels stand apart (struct packed, scale)
  *   Q4   a group is scale[2][PANEL], bfloat16, each for half of the columns,
  *        then q[8][PANEL][4]: vector 4 h + i of half h has step 8 h + i in the
  *        low and step 8 h + 4 + i in the high halves of its bytes, q + 8
  *
- * The numbers are exactly those of kernels/quant.h. */
+ * The numbers are exactly those of the checkpoint, or of kernels/quant.h. */
 #ifndef KERNELS_CPU_PANELS_H
 #define KERNELS_CPU_PANELS_H
 #include "kernels/cpu/linear.h"
@@ -23,6 +23,7 @@ enum {
     GROUP = 64,          /* columns                                                    */
     Q8_ZERO = 128,       /* what is added to a stored number to make it unsigned       */
     Q4_ZERO = 8,
+    BF16_GROUP_BYTES = PANEL * GROUP * 2,
     Q8_GROUP_BYTES = PANEL * GROUP,
     Q4_SCALE_BYTES = 2 * PANEL * 2,
     Q4_GROUP_BYTES = Q4_SCALE_BYTES + PANEL * GROUP / 2,
@@ -30,9 +31,11 @@ enum {
 
 static inline int panel_groups(int in) { return (in + GROUP - 1) / GROUP; }
 
+/* t is BF16, Q8 or Q4. */
 static inline size_t panel_bytes(enum dtype t, int in)
 {
-    return (size_t)panel_groups(in) * (t == Q8 ? Q8_GROUP_BYTES : Q4_GROUP_BYTES);
+    size_t group = t == BF16 ? BF16_GROUP_BYTES : t == Q8 ? Q8_GROUP_BYTES : Q4_GROUP_BYTES;
+    return (size_t)panel_groups(in) * group;
 }
 
 /* Panel i of a weight. */
@@ -44,7 +47,7 @@ static inline const uint8_t *panel_at(const struct weight *w, int i)
 /* Matrices that are smaller than a panel or a group would mostly be filling. */
 static inline bool panels_suit(const struct weight *shape, enum dtype want)
 {
-    return (want == Q8 || want == Q4) && shape->in >= GROUP && shape->out >= PANEL;
+    return (want == BF16 || want == Q8 || want == Q4) && shape->in >= GROUP && shape->out >= PANEL;
 }
 
 /* Bytes of all panels and scales of a weight of this shape. */
