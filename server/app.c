@@ -1,3 +1,5 @@
+/* server/app.c - what the handlers share: places for generations, turns for heavy input, and waiting for the model.
+ * What each function promises stands in app.h. */
 #include "server/app.h"
 
 #include <math.h>
@@ -10,6 +12,17 @@
 #include "base/log.h"
 #include "server/fields.h"
 
+/* Processors of this machine; 1 if nobody can say. */
+static int processors(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+/* Everything that requests are counted against is made here, at the start, from the settings: places for generations,
+ * the number of requests that may decode images at once, and the three sums of bytes. The engine is still missing
+ * (APP_LOADING), so that the port can answer while the model is read. Without loaded_fd, when the process has no
+ * descriptor left, requests that wait for the model look again every second. */
 void app_init(struct app *a, const struct config *cfg)
 {
     memset(a, 0, sizeof *a);
@@ -18,8 +31,7 @@ void app_init(struct app *a, const struct config *cfg)
     a->created = time(NULL);
     a->started = clock_seconds();
     a->loaded_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    a->input_free = cfg->input_threads > 0 ? cfg->input_threads : cores > 0 ? (int)cores : 1;
+    a->input_free = cfg->input_threads > 0 ? cfg->input_threads : processors();
     pace_init(&a->pace);
     pthread_mutex_init(&a->input_lock, NULL);
     pthread_cond_init(&a->input_cond, NULL);
@@ -29,6 +41,8 @@ void app_init(struct app *a, const struct config *cfg)
     a->answers.size = cfg->max_body_total;
 }
 
+/* The two sums that app_init() makes for JSON, and max_body_total twice: once for bodies that are being read and once
+ * for answers that wait. `plan` reports the total as what requests may take at most. */
 size_t app_bytes(const struct config *cfg)
 {
     return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total;
@@ -45,6 +59,8 @@ void app_free(struct app *a)
     pthread_cond_destroy(&a->input_cond);
 }
 
+/* An error that is not the request's fault: a text for people, the HTTP status, and the code that client programs look
+ * at. */
 static int unavailable(struct err *e, int status, const char *code, const char *text)
 {
     err_set(e, "%s", text);
@@ -63,13 +79,17 @@ struct engine *app_engine(struct app *a, struct err *e)
     return NULL;
 }
 
+/* Waits in steps of at most a second, because loaded_fd may be missing; otherwise the eventfd ends the wait as soon as
+ * the model is there. A client that hangs up, or a server that is told to stop, ends it as well. When the time is
+ * over, app_engine() says what the state is then, so that a model which became ready in the last moment is still
+ * used. */
 struct engine *app_await_engine(struct app *a, struct exchange *x, struct err *e)
 {
     enum { LOOK_AGAIN = 1 };   /* seconds: there may be no loaded_fd */
     double until = clock_seconds() + a->cfg->load_wait;
     while (atomic_load(&a->state) == APP_LOADING) {
         double           left = until - clock_seconds();
-        enum wait_result w = left > 0 ? exchange_wait(x, a->loaded_fd, left < LOOK_AGAIN ? left : LOOK_AGAIN) : EXCHANGE_TIMEOUT;
+        enum wait_result w = exchange_wait(x, a->loaded_fd, fmax(0, fmin(left, LOOK_AGAIN)));
         if (w == EXCHANGE_GONE)
             return NULL;
         if (w == EXCHANGE_STOPPED) {
@@ -82,6 +102,8 @@ struct engine *app_await_engine(struct app *a, struct exchange *x, struct err *e
     return app_engine(a, e);
 }
 
+/* The engine is published before the state: whoever reads APP_READY also sees the engine. The exchange of the state
+ * fails only if the server was told to stop while the model loaded; then the caller has to free the engine. */
 bool app_loaded(struct app *a, struct engine *g)
 {
     uint64_t one = 1;
@@ -94,6 +116,7 @@ bool app_loaded(struct app *a, struct engine *g)
     return true;
 }
 
+/* Counts first and takes it back where it was too much, so that two requests cannot both get the last place. */
 int app_enter(struct app *a, struct err *e)
 {
     if (atomic_fetch_add(&a->inflight, 1) < a->max_inflight) {
@@ -104,12 +127,15 @@ int app_enter(struct app *a, struct err *e)
     return unavailable(e, 429, "queue_full", "too many requests are waiting; try again later");
 }
 
+/* For a place whose request never reached the engine. It tells nothing about how fast requests end, so the pace
+ * forgets it. */
 void app_leave(struct app *a)
 {
     pace_leave(&a->pace, clock_seconds());
     atomic_fetch_sub(&a->inflight, 1);
 }
 
+/* The engine calls this from its own thread when a generation is done, cancelled or failed. */
 void app_ended(void *app)
 {
     struct app *a = app;
@@ -132,6 +158,10 @@ int app_retry_after(void *app)
     }
 }
 
+/* Waits for a turn. Five times a second it also asks whether the client is still there and whether the server stops: a
+ * client that has gone must not keep its place in the line. The lock is given up while the socket is asked. The
+ * condition waits by the wall clock; if that is set back meanwhile, only this check comes late, because a turn that
+ * becomes free signals. */
 bool app_input_enter(struct app *a, struct exchange *x)
 {
     if (x->has_input)
@@ -158,6 +188,10 @@ bool app_input_enter(struct app *a, struct exchange *x)
     return alive;
 }
 
+/* Short bodies count in a sum of their own that is never waited for, so that a few huge bodies cannot hold up the many
+ * small ones; when that sum is spent, a short body waits with the others. The bytes are an upper bound that
+ * fields_bytes() finds without parsing. Returns false if the client went away while a long body waited for its turn;
+ * what was taken is given back by app_parsing_leave() all the same. */
 bool app_parsing_enter(struct app *a, struct exchange *x)
 {
     size_t bytes = fields_bytes(x->body, x->n_body);
@@ -166,6 +200,8 @@ bool app_parsing_enter(struct app *a, struct exchange *x)
     return x->n_body <= APP_LONG_BODY || app_input_enter(a, x);
 }
 
+/* Gives the bytes back to whichever of the two sums they came from. May be called twice, or for an exchange that never
+ * entered. */
 void app_parsing_leave(struct app *a, struct exchange *x)
 {
     if (x->parses_short)
@@ -176,6 +212,7 @@ void app_parsing_leave(struct app *a, struct exchange *x)
     x->parsing = 0;
 }
 
+/* Gives the turn to one of those that wait. Does nothing for an exchange that holds none. */
 void app_input_leave(struct app *a, struct exchange *x)
 {
     if (!x->has_input)

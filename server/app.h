@@ -27,19 +27,21 @@ enum {
     APP_SHORT_JSON = 32 << 20, /* bytes for the JSON of all shorter ones                     */
 };
 
+/* Made once, before the port opens, and freed after every connection has ended. Handlers on many threads use it: what
+ * is not atomic is either constant after the start or behind the lock that its comment names. */
 struct app {
     const struct config      *cfg;        /* borrowed                                              */
     _Atomic(struct http *)    http;       /* borrowed; NULL before it listens, as its threads may see */
     _Atomic(struct engine *)  engine;     /* NULL while it loads                                   */
     _Atomic int               state;
     int                       loaded_fd;  /* eventfd, readable once the model is loaded; -1: there was none */
-    _Atomic int               inflight;   /* generations that have a place, from admission to the engine's end of them */
-    int                       max_inflight;
+    _Atomic int               inflight;   /* generations that have a place: until the engine is done with them */
+    int                       max_inflight;   /* places: running and waiting together             */
     struct pace               pace;       /* how fast places become free                           */
     time_t                    created;    /* Unix seconds of the start, the models' "created"      */
     double                    started;    /* clock_seconds() of the start                          */
     pthread_mutex_t           input_lock; /* of input_free                                         */
-    pthread_cond_t            input_cond;
+    pthread_cond_t            input_cond; /* signalled when input_free grows                       */
     int                       input_free; /* requests whose images may be decoded now              */
     struct tally              short_json; /* bytes of the JSON of short bodies, ...                */
     struct budget             json;       /* ... and of all others: the values, then decoded files */
@@ -51,18 +53,22 @@ struct app {
 void app_init(struct app *a, const struct config *cfg);
 void app_free(struct app *a);
 
-/* The engine, or NULL with a 503 in `e`: it is still loading, or the server drains. */
+/* The engine, or NULL with a 503 in `e`: the model is still being loaded, or the server finishes what runs and takes
+ * nothing new. Never waits. */
 struct engine *app_engine(struct app *a, struct err *e);
 
-/* The same for a request that had better wait than hear 503: while the model loads, up to --load-wait. It holds its
- * connection and its body meanwhile, but no place. NULL with e->text empty: the client has gone. */
+/* The same for requests that are better answered late than with 503: while the model is being loaded this waits for it,
+ * up to --load-wait. The request holds its connection and its body meanwhile, but no place. NULL with e->text empty:
+ * the client has gone. */
 struct engine *app_await_engine(struct app *a, struct exchange *x, struct err *e);
 
-/* The model is loaded: whoever waits for it goes on. false: the server has been told to stop meanwhile. */
+/* The model is loaded: requests that wait for it go on. false: the server has been told to stop meanwhile, and the
+ * engine stays the caller's. */
 bool app_loaded(struct app *a, struct engine *g);
 
-/* A place for one generation; -1 with a 429: there are enough of them already. It is given back with app_leave() when
- * nothing was submitted, else by the engine with app_ended(): when that is done, not when the client has read. */
+/* Takes a place for one generation; -1 with a 429: all are taken. The place is given back with app_leave() if nothing
+ * was submitted, otherwise by the engine, which calls app_ended(). That is when it has finished computing, which may be
+ * long before a slow client has read its answer. */
 int  app_enter(struct app *a, struct err *e);
 void app_leave(struct app *a);
 void app_ended(void *app);
@@ -70,15 +76,16 @@ void app_ended(void *app);
 /* Seconds after which a request that is refused now may try again. */
 int app_retry_after(void *app);
 
-/* Parsing a long body and decoding images take memory and a core for a while:
- * only a few requests at a time (once is enough for all that x does). Returns
- * false when the client went away or the server stops. */
+/* Parsing a long body and decoding images take memory and a core for a while, so only a few requests (--input-threads)
+ * do that at a time. Waits for a turn, which then lasts until app_input_leave(); a second call for the same exchange
+ * does nothing. Returns false when the client went away or the server stops. */
 bool app_input_enter(struct app *a, struct exchange *x);
 
 void app_input_leave(struct app *a, struct exchange *x);     /* if it has entered */
 
-/* Before x's body is parsed: waits for the memory that its JSON may take, then enters as above if the body is long.
- * To be left, whatever the answer, once neither the JSON nor a file of it is there any more. */
+/* To be called before the body of x is parsed: waits for the memory that its JSON may take and, if the body is long,
+ * for a turn as above. app_parsing_leave() gives the memory back; call it whatever the outcome, once neither the JSON
+ * nor a file decoded from it is there any more. */
 bool app_parsing_enter(struct app *a, struct exchange *x);
 void app_parsing_leave(struct app *a, struct exchange *x);
 

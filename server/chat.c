@@ -21,6 +21,7 @@ struct chat_request {
     struct chat     chat;      /* borrowed of the others    */
 };
 
+/* `documents` are handed to the template as they are; a template expects objects. */
 static int check_documents(const json_t *list, struct err *e)
 {
     for (size_t i = 0; list && i < json_array_size(list); i++)
@@ -29,6 +30,9 @@ static int check_documents(const json_t *list, struct err *e)
     return 0;
 }
 
+/* Checks what every template takes for granted: each tool is an object, and its function, if there is one, is an
+ * object with a name that is a string. Everything else in a tool is for the template to read, so it is not looked
+ * at. */
 static int check_tools(const json_t *tools, struct err *e)
 {
     for (size_t i = 0; tools && i < json_array_size(tools); i++) {
@@ -88,8 +92,8 @@ static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
     return 0;
 }
 
-/* How much to think is for the template to say: reasoning_effort, as OpenAI has it, becomes two of its variables, unless
- * the request gives them itself. */
+/* How much the model should think is something that only its template can tell it. OpenAI's reasoning_effort therefore
+ * becomes two variables of the template, unless the request gives those itself. */
 static int take_effort(struct chat *c, json_t *in, struct err *e)
 {
     json_t *effort = json_object_get(in, "reasoning_effort");
@@ -99,10 +103,11 @@ static int take_effort(struct chat *c, json_t *in, struct err *e)
         return fields_wrong(e, "invalid_type", "", "reasoning_effort", "must be a string");
     if (!c->template_kwargs)
         json_object_set_new(in, "chat_template_kwargs", c->template_kwargs = json_object());
+    bool thinks = strcmp(json_string_value(effort), "none") != 0;
     if (!json_object_get(c->template_kwargs, "reasoning_effort"))
         json_object_set(c->template_kwargs, "reasoning_effort", effort);
     if (!json_object_get(c->template_kwargs, "enable_thinking"))
-        json_object_set_new(c->template_kwargs, "enable_thinking", json_boolean(strcmp(json_string_value(effort), "none") != 0));
+        json_object_set_new(c->template_kwargs, "enable_thinking", json_boolean(thinks));
     return 0;
 }
 
@@ -115,6 +120,11 @@ static int check_processor(const json_t *kwargs, struct err *e)
                : 0;
 }
 
+/* Reads the fields that only the chat template sees: tools, documents, its variables, and how the prompt ends. The
+ * fields are checked in the order in which a person would correct them, and the first fault is reported.
+ * `continue_final_message` lets the model go on with the last message of the chat; then no new turn may begin, so
+ * asking for both is an error. An empty list of tools counts as none, because templates only ask whether it is
+ * there. */
 static int parse_template_fields(struct chat *c, json_t *in, struct err *e)
 {
     bool generation_prompt = true, special = false;
@@ -139,6 +149,9 @@ static int parse_template_fields(struct chat *c, json_t *in, struct err *e)
     return 0;
 }
 
+/* From the bytes of the body to checked fields, without decoding an image. jansson cannot tell a missing member from
+ * one that it had no memory for; json_starved() can, and turns whatever error was found into "out of memory". Strings
+ * of `q` belong to q->root, which must live until the prompt is made. */
 static int parse(struct app *a, const struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
 {
     struct message_limits limits = { .max_images = a->cfg->engine.max_images,
@@ -154,7 +167,10 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, stru
     return ok ? 0 : -1;
 }
 
-/* Decodes the images and lets the engine read the chat. NULL with e->text empty: the client is gone. */
+/* Decodes the images and lets the engine read the chat, while the exchange holds its turn for heavy work. The raw body
+ * is dropped first: the parsed JSON and the decoded files are enough, and both at once with the body would take three
+ * times the upload. NULL with e->text empty: the client is gone; NULL with a text: the request is at fault, or
+ * memory. */
 static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchange *x, struct chat_request *q,
                                   struct err *e)
 {
@@ -181,8 +197,9 @@ static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchan
     return p;
 }
 
-/* From the body to the engine. What the request held is free again before its
- * answer is waited for. NULL: an error was answered, or the client is gone. */
+/* From the body to the engine, and then everything that the request held is freed, before anybody waits for the
+ * answer: a chat with a screenshot would otherwise keep megabytes for as long as the model writes. Whatever happens,
+ * both turns (input and parsing) are left exactly once. NULL: an error was answered, or the client is gone. */
 static struct generation *submit(struct app *a, struct engine *g, struct exchange *x)
 {
     struct chat_request q = { 0 };

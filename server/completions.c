@@ -19,6 +19,9 @@ static const json_t *prompt_of(const json_t *in, struct err *e)
     return NULL;
 }
 
+/* The same as in chat.c for a bare text: no template, no images. `add_special_tokens` says whether the tokenizer may
+ * put its own tokens (such as "begin of text") around the prompt. The body is dropped before the answer is waited for.
+ * NULL: an error was answered, or the client is gone. */
 static struct generation *submit(struct app *a, struct engine *g, struct exchange *x)
 {
     struct sampling    s = { 0 };
@@ -32,7 +35,8 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
     if (!app_parsing_enter(a, x))
         x->broken = true;
     else if ((root = fields_parse(x->body, x->n_body, &e)) != NULL && check_model(a, root, &e) == 0 &&
-             sampling_parse(&s, root, false, &e) == 0 && member_bool(root, "", "add_special_tokens", &special, &e) == 0 &&
+             sampling_parse(&s, root, false, &e) == 0 &&
+             member_bool(root, "", "add_special_tokens", &special, &e) == 0 &&
              (text = prompt_of(root, &e)) != NULL)
         p = engine_prompt_text(g, json_string_value(text), json_string_length(text), special, &e);
     app_input_leave(a, x);

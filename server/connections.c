@@ -1,3 +1,5 @@
+/* server/connections.c - a list of connections under one lock, a detached thread for each, and the reaper. Which
+ * thread may do what, and why limits belong to phases, stands in connections.h. */
 #include "server/connections.h"
 
 #include <linux/tcp.h>
@@ -12,13 +14,15 @@
 
 enum { STACK_BYTES = 1 << 20 };        /* virtual; JSON and templates recurse to bounded depths */
 
+/* The time is written before the phase: the reaper, which reads them without a lock in the other order, may then see a
+ * new time with the old phase (harmless: it waits longer) but never an old time with a new, shorter limit. */
 void connection_phase(struct connection *c, enum phase p)
 {
     atomic_store(&c->since, clock_seconds());
     atomic_store(&c->phase, p);
 }
 
-/* With the lock held. */
+/* Puts a connection at the front of the list and decides whether it is one too many. The caller holds the lock. */
 static void add(struct connections *all, struct connection *c)
 {
     c->next = all->first;
@@ -30,7 +34,8 @@ static void add(struct connections *all, struct connection *c)
     c->extra = all->n > all->max;
 }
 
-/* With the lock held. */
+/* Takes a connection out of the list without searching for it: `link` is the pointer that leads to it. The caller
+ * holds the lock. */
 static void take_out(struct connections *all, struct connection *c)
 {
     *c->link = c->next;
@@ -69,6 +74,8 @@ static int start_thread(struct connection *c)
     return rc == 0 ? 0 : -1;
 }
 
+/* Enters the connection into the list before its thread runs, so that connections_close_all() finds it however early
+ * it comes. If no thread can be made the entry is taken out again, and the descriptor stays the caller's to close. */
 int connection_start(struct connections *all, int fd, void (*serve)(void *ctx, struct connection *c), void *ctx)
 {
     struct connection *c = calloc(1, sizeof *c);
@@ -94,6 +101,8 @@ int connection_start(struct connections *all, int fd, void (*serve)(void *ctx, s
     return -1;
 }
 
+/* The acceptor waits here while all connections, including the few extra ones, are taken; new clients stay in the
+ * kernel's backlog meanwhile. */
 bool connections_wait_for_room(struct connections *all)
 {
     pthread_mutex_lock(&all->lock);
@@ -104,6 +113,8 @@ bool connections_wait_for_room(struct connections *all)
     return room;
 }
 
+/* Asked once for every request. A connection that came as one too many becomes an ordinary one as soon as others have
+ * ended, and stays that. */
 bool connection_is_extra(struct connections *all, struct connection *c)
 {
     pthread_mutex_lock(&all->lock);
@@ -112,6 +123,7 @@ bool connection_is_extra(struct connections *all, struct connection *c)
     return extra;
 }
 
+/* Phases are ordered: everybody who is at least that far, so PHASE_IDLE counts all. */
 int connections_count(struct connections *all, enum phase least)
 {
     int n = 0;
@@ -122,7 +134,8 @@ int connections_count(struct connections *all, enum phase least)
     return n;
 }
 
-/* With the lock held. */
+/* Seconds that this phase may last; 0: for ever. While there are too many connections, those that wait for their
+ * client (idle, or reading) get CROWDED_SECONDS at most, so that room comes back. The caller holds the lock. */
 static double limit_of(const struct connections *all, int phase)
 {
     double limit = all->limit[phase];
@@ -143,7 +156,10 @@ static bool has_taken_bytes(struct connection *c)
     return more;
 }
 
-/* With the lock held. */
+/* Shuts down every connection whose phase has lasted too long. Only shutdown(), never close(): the thread of the
+ * connection wakes up from its read or write, tidies up and closes. A writing connection whose client has taken bytes
+ * since the last look starts its time again. The caller holds the lock, which keeps the descriptors from being closed
+ * meanwhile. */
 static void shut_down_overdue(struct connections *all)
 {
     static const char *const doing[] = { "idle", "reading", "working", "writing" };
@@ -161,6 +177,7 @@ static void shut_down_overdue(struct connections *all)
     }
 }
 
+/* A point of the monotonic clock, which is the one that the condition `reap` waits by. */
 static struct timespec seconds_from_now(double seconds)
 {
     struct timespec ts;
@@ -171,6 +188,8 @@ static struct timespec seconds_from_now(double seconds)
     return ts;
 }
 
+/* The reaper's thread. It looks often enough that a limit is passed by a quarter at most, and ends when the server
+ * stops and the last connection has gone; until then overdue ones are still shut down. */
 static void *reap(void *ctx)
 {
     struct connections *all = ctx;
@@ -188,6 +207,7 @@ static void *reap(void *ctx)
     return NULL;
 }
 
+/* -1: there is no thread for the reaper; then nothing runs, and the server cannot start. */
 int connections_start(struct connections *all, int max, double idle, double read, double write)
 {
     *all = (struct connections){ .max = max, .limit = { idle, read, 0, write } };
@@ -201,6 +221,7 @@ int connections_start(struct connections *all, int max, double idle, double read
     return pthread_create(&all->reaper, NULL, reap, all) == 0 ? 0 : -1;
 }
 
+/* Wakes everybody who waits for bytes, for room or for the reaper's next look. May be called more than once. */
 void connections_close_all(struct connections *all)
 {
     pthread_mutex_lock(&all->lock);
@@ -211,6 +232,9 @@ void connections_close_all(struct connections *all)
     pthread_mutex_unlock(&all->lock);
 }
 
+/* Waits until the last thread has left the list, then ends the reaper. Afterwards no thread uses `all` any more, so
+ * its owner may be freed. A thread that works in a handler holds this up until the handler returns; http_stop() tells
+ * handlers to stop before. */
 void connections_stop(struct connections *all)
 {
     connections_close_all(all);

@@ -31,14 +31,15 @@ enum phase {
 
 struct connection {            /* freed by its thread */
     int fd;                    /* owned                                        */
-    struct connections *all;
+    struct connections *all;   /* borrowed                                     */
     void (*serve)(void *ctx, struct connection *c);      /* what its thread does */
-    void *ctx;
-    _Atomic int phase;
+    void *ctx;                 /* borrowed: serve's                            */
+    _Atomic int phase;         /* enum phase; written by its own thread        */
     _Atomic double since;      /* clock_seconds() of its begin or last progress */
     uint64_t acked;            /* bytes that its side had taken at the reaper's last look */
-    bool extra;                /* more than `max` when it came, and still so when it last asked */
-    struct connection *next, **link;
+    bool extra;                /* there were more than `max` when it came, and still when it last asked */
+    struct connection *next;   /* in the list of all                           */
+    struct connection **link;  /* the pointer that leads here                  */
 };
 
 struct connections {
@@ -47,9 +48,9 @@ struct connections {
     pthread_cond_t  reap;      /* the reaper shall look again                  */
     pthread_cond_t  fewer;     /* a connection has ended, or all are to end    */
     bool stopping;             /* no more are taken                            */
-    struct connection *first;
-    int n, max;
-    pthread_t reaper;
+    struct connection *first;  /* the list of all open connections             */
+    int n, max;                /* how many there are, and may be without extra ones */
+    pthread_t reaper;          /* looks once in a while; joined at the end     */
 };
 
 int  connections_start(struct connections *all, int max, double idle, double read, double write);   /* -1: no thread */

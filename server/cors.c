@@ -1,3 +1,5 @@
+/* server/cors.c - which web pages of other origins may read the answers (Cross-Origin Resource Sharing). What each
+ * function promises stands in cors.h. */
 #include "server/cors.h"
 
 #include <string.h>
@@ -37,6 +39,8 @@ static bool is_origin(const char *s)
     return true;
 }
 
+/* Brings the configured origins into the form that browsers send, so that the comparison of every request is one of
+ * two strings, and refuses what can never match. */
 int cors_check(struct string_list *origins, struct err *e)
 {
     for (int i = 0; i < origins->n; i++) {
@@ -62,6 +66,8 @@ static const char *origin_for(const struct string_list *origins, const struct ex
     return named;
 }
 
+/* Runs for every answer, errors too: a page that may not read an error sees only "network error". Nothing of the
+ * request is echoed but an origin that is configured. */
 void cors_allow(const struct string_list *origins, struct exchange *x)
 {
     const char *origin = origin_for(origins, x);
@@ -89,6 +95,8 @@ static bool are_names(const char *list)
     return n > 0 && n <= MAX_REQUESTED && !list[n];
 }
 
+/* A browser asks first (OPTIONS) before it sends a request with JSON or a key. The headers that it wants to send are
+ * allowed as it names them, provided they are names and nothing else. */
 void cors_answer_preflight(struct exchange *x, const char *methods)
 {
     const char *asked = exchange_header(x, "Access-Control-Request-Headers");

@@ -1,3 +1,6 @@
+/* server/data_url.c - reads data: URLs in two passes: data_url_parse() finds the body and bounds its size without
+ * decoding it, data_url_decode() makes the bytes. Both go through one cursor that leaves out what a URL parser
+ * removes. */
 #include "server/data_url.h"
 
 #include <ctype.h>
@@ -11,7 +14,13 @@ static bool is_break(char c) { return c == '\t' || c == '\n' || c == '\r'; }
 
 static bool is_space(char c) { return c == ' ' || c == '\f' || is_break(c); }
 
-static int hex(int c) { return c >= '0' && c <= '9' ? c - '0' : isxdigit(c) ? tolower(c) - 'a' + 10 : -1; }
+/* The value of a hexadecimal digit; -1: it is none. */
+static int hex(int c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return isxdigit(c) ? tolower(c) - 'a' + 10 : -1;
+}
 
 struct cursor { const char *p, *end; };
 
@@ -77,6 +86,9 @@ static size_t decoded_size(const struct data_url *u)
     return u->base64 ? count / 4 * 3 + count % 4 * 3 / 4 : count;
 }
 
+/* Finds the body between the comma and the fragment. Remote URLs get an answer of their own, because clients of other
+ * servers send them and must learn what to do instead. The size is first bounded from the length alone; only where
+ * that bound is over the limit are the characters counted. */
 int data_url_parse(struct data_url *out, const char *url, size_t n, size_t max, const char *field, struct err *e)
 {
     struct cursor at = { url, url + n };
@@ -111,6 +123,9 @@ static size_t unescape(unsigned char *to, const struct data_url *u)
     return k;
 }
 
+/* Plain base64, which nearly every client sends, is decoded straight from the request into its own memory. Where
+ * percent-escapes stand in between they are resolved first, into the same memory, and base64 is then decoded in place.
+ * The memory is cut to size at the end, because it is held until the image has been decoded. */
 int data_url_decode(const struct data_url *u, const char *field, unsigned char **out, size_t *n, struct err *e)
 {
     bool plain = u->base64 && !memchr(u->body, '%', u->n);

@@ -1,3 +1,5 @@
+/* server/exchange.c - one request and its answer: memory for the body as it arrives, headers of the answer, waiting
+ * for an event or for the client to go away. What each function promises stands in exchange.h. */
 #include "server/exchange.h"
 
 #include <errno.h>
@@ -31,6 +33,8 @@ struct exchange *exchange_new(struct exchanges *all, struct connection *conn)
     return x;
 }
 
+/* Also gives back what the exchange holds of the sums that all exchanges share; a stream that was never sent is freed
+ * here. */
 void exchange_free(struct exchange *x)
 {
     if (x->stream.free)
@@ -62,6 +66,9 @@ static void choose_request_id(struct exchange *x)
         snprintf(x->request_id + 2 * i, 3, "%02x", r[i]);
 }
 
+/* Keeps a copy of the head, because method, path and headers point into it for as long as the exchange lives, while
+ * the connection's buffer goes on to the body. Where the head is malformed none of its headers is used afterwards, and
+ * the path stays "-": a log line or an answer must not show what was only half understood. */
 int exchange_take_head(struct exchange *x, const char *bytes, size_t n, struct err *e)
 {
     x->head_bytes = malloc(n + 1);
@@ -84,6 +91,7 @@ int exchange_take_head(struct exchange *x, const char *bytes, size_t n, struct e
 
 const char *exchange_header(const struct exchange *x, const char *name) { return head_value(&x->head, name); }
 
+/* Frees the body and gives back its share of all bodies. May be called at any time and more than once. */
 void exchange_drop_body(struct exchange *x)
 {
     free(x->body);
@@ -93,6 +101,8 @@ void exchange_drop_body(struct exchange *x)
     x->reserved = 0;
 }
 
+/* For refusals that happen before a handler runs, with text that is fixed at compile time and therefore needs no
+ * escaping. Whatever the answer was to be is thrown away. */
 void exchange_refuse(struct exchange *x, int status, const char *code, const char *text)
 {
     if (!*x->request_id)
@@ -131,6 +141,9 @@ static void reserve_body(struct exchange *x, size_t n)
     x->cap_body = n;
 }
 
+/* Copies n more bytes of the body. Memory is doubled as it fills, but never beyond the announced length or, with
+ * chunks, the route's limit. Once the exchange is refused the bytes are only counted, so that the reader knows when it
+ * has thrown away enough. */
 void exchange_add_body(struct exchange *x, const char *data, size_t n)
 {
     if (!x->refused && x->n_body + n > x->cap_body) {
@@ -151,6 +164,8 @@ bool exchange_is_extra(struct exchange *x) { return connection_is_extra(x->all->
 
 /* ---- the answer ---- */
 
+/* The value is cut at HEADERS_BYTES; callers check what comes from a request for control characters, because this
+ * function does not. */
 void exchange_add_header(struct exchange *x, const char *name, const char *fmt, ...)
 {
     char    value[HEADERS_BYTES];
@@ -161,8 +176,14 @@ void exchange_add_header(struct exchange *x, const char *name, const char *fmt, 
     buf_printf(&x->headers, "%s: %s\r\n", name, value);
 }
 
-void exchange_retry_later(struct exchange *x) { exchange_add_header(x, "Retry-After", "%d", x->all->retry_after(x->all->ctx)); }
+void exchange_retry_later(struct exchange *x)
+{
+    exchange_add_header(x, "Retry-After", "%d", x->all->retry_after(x->all->ctx));
+}
 
+/* Waits on three things at once: the caller's descriptor, the client's half of the connection, and the server's stop.
+ * A client that has gone is reported first, because nothing else matters then. A time of 0 only looks. The
+ * milliseconds are rounded up, so that the loop does not spin through the last fraction of one. */
 enum wait_result exchange_wait(struct exchange *x, int fd, double seconds)
 {
     struct pollfd p[3] = {

@@ -30,7 +30,7 @@ struct exchanges {
     struct tally  bodies;      /* bytes of all requests that are being read */
     struct tally *answers;     /* borrowed: likewise of all answers, as far as they were not sent */
     int  (*retry_after)(void *ctx);        /* seconds, for who is refused now */
-    void  *ctx;
+    void  *ctx;                /* borrowed: retry_after's         */
     int    stop_fd;            /* borrowed; readable once the server stops */
     struct connections *connections;       /* borrowed */
 };
@@ -46,21 +46,23 @@ struct exchange {              /* belongs to its connection's thread */
     int         status;        /* 0: none yet                                     */
     const char *content_type;  /* static                                          */
     struct buf  reply;         /* sent as it is, unless there is a stream         */
-    struct stream stream;
+    struct stream stream;      /* more is NULL: there is none                     */
     struct buf  headers;       /* "Name: value" lines beside those that every answer has */
     bool        last;          /* close the connection after the answer           */
     bool        broken;        /* the client went away, or the answer could not be sent whole */
     void       *user;          /* of the handlers                                 */
     bool        has_input;     /* likewise: app_input_enter()                     */
     size_t      parsing;       /* likewise: app_parsing_enter()                   */
-    bool        parses_short;
+    bool        parses_short;  /* `parsing` was taken from the sum of short bodies */
     /* http.c's and exchange.c's own */
-    struct exchanges  *all;
-    struct connection *conn;
-    struct head    head;
+    struct exchanges  *all;    /* borrowed                                        */
+    struct connection *conn;   /* borrowed                                        */
+    struct head    head;       /* as it was parsed; no fields if it was malformed */
     char          *head_bytes; /* owned; what `head` points into                  */
     struct framing framing;    /* how much of the body is still to come           */
-    size_t  max_body, cap_body, reserved;
+    size_t  max_body;          /* bytes that this route allows                    */
+    size_t  cap_body;          /* bytes that `body` has room for                  */
+    size_t  reserved;          /* bytes taken from all->bodies                    */
     size_t  answer_held;       /* bytes of this answer, as far as they were not sent */
     bool    refused;           /* answered before the body was read: the rest of it is thrown away */
 };

@@ -1,3 +1,5 @@
+/* server/fields.c - typed reads of the members of a JSON object, and how much memory a body's JSON may take. What each
+ * function promises stands in fields.h. */
 #include "server/fields.h"
 
 #include <math.h>
@@ -7,6 +9,7 @@
 
 #include "base/utf8.h"
 
+/* Puts the path of the field together and makes the error that names it. Returns -1, so that callers can return it. */
 int fields_wrong(struct err *e, const char *code, const char *at, const char *name, const char *fmt, ...)
 {
     char    path[128], text[256];
@@ -20,6 +23,7 @@ int fields_wrong(struct err *e, const char *code, const char *at, const char *na
     return -1;
 }
 
+/* "must be an integer, not a string": says both what was expected and what came. */
 static int wrong_type(struct err *e, const char *at, const char *name, const char *wanted, const json_t *v)
 {
     static const char *const type[] = { "an object", "an array",  "a string",  "an integer",
@@ -30,8 +34,8 @@ static int wrong_type(struct err *e, const char *at, const char *name, const cha
 
 size_t fields_room(size_t n) { return 2 * n + (size_t)FIELDS_VALUES * FIELDS_VALUE_BYTES; }
 
-/* Behind the string whose first character is s[i]; n: it has no end. A quote with an odd number of backslashes before it is
- * a part of the string. */
+/* The position behind the string whose first character is s[i]; n if it has no end. A quote with an odd number of
+ * backslashes before it is a part of the string. */
 static size_t skip_string(const char *s, size_t i, size_t n)
 {
     for (size_t begin = i; i < n; i++) {
@@ -48,6 +52,10 @@ static size_t skip_string(const char *s, size_t i, size_t n)
     return n;
 }
 
+/* Counts the places where a value can begin, outside strings, without parsing: a comma, a bracket, a brace. Each is
+ * charged FIELDS_VALUE_BYTES, more than jansson takes for any kind of value; bodies with more than FIELDS_VALUES of
+ * them are refused by the parser anyway. This must be an upper bound: app_parsing_enter() lets as many bodies be
+ * parsed at once as fit by it. */
 size_t fields_bytes(const char *body, size_t n)
 {
     size_t values = 1;             /* each other one comes after one of these; so may do others */
@@ -59,6 +67,8 @@ size_t fields_bytes(const char *body, size_t n)
     return 2 * n + (values < FIELDS_VALUES ? values : FIELDS_VALUES) * FIELDS_VALUE_BYTES;
 }
 
+/* A byte order mark before the JSON is passed over, as some clients write one. Nesting and the number of values are
+ * bounded here, before anybody walks the tree. */
 json_t *fields_parse(const char *body, size_t n, struct err *e)
 {
     struct json_limits limits = FIELDS_LIMITS;
@@ -77,6 +87,7 @@ json_t *fields_parse(const char *body, size_t n, struct err *e)
     return root;
 }
 
+/* Clients send null for what they do not set; it counts as absent. */
 static const json_t *present(const json_t *o, const char *name)
 {
     const json_t *v = json_object_get(o, name);
@@ -93,6 +104,8 @@ int member_bool(const json_t *o, const char *at, const char *name, bool *out, st
     return 0;
 }
 
+/* A number such as 1e3 or 5.0 is whole and taken. One that is too large for 64 bits is "too large" and not "no
+ * integer", which is what a person who typed it wants to hear. */
 int member_int(const json_t *o, const char *at, const char *name, int64_t least, int64_t most, int64_t *out,
                struct err *e)
 {
@@ -111,6 +124,7 @@ int member_int(const json_t *o, const char *at, const char *name, int64_t least,
     return 0;
 }
 
+/* The comparison is written so that NaN, which no range holds, is refused as well. */
 int member_real(const json_t *o, const char *at, const char *name, double least, double most, double *out,
                 struct err *e)
 {

@@ -1,3 +1,5 @@
+/* server/framing.c - a state machine over the bytes of a body. It is given whatever has arrived, and remembers where
+ * it stands in `struct framing`; see framing.h for what it accepts. */
 #include "server/framing.h"
 
 #include <string.h>
@@ -8,7 +10,9 @@ static int wrong(struct err *e, const char *text) { return head_wrong(e, 400, "i
 
 void framing_begin(struct framing *f, bool chunked, uint64_t length)
 {
-    f->state = chunked ? FRAMING_SIZE : length > 0 ? FRAMING_LENGTH : FRAMING_DONE;
+    f->state = length > 0 ? FRAMING_LENGTH : FRAMING_DONE;
+    if (chunked)
+        f->state = FRAMING_SIZE;
     f->left = length;
     f->trailers = f->n_line = 0;
 }
@@ -44,6 +48,8 @@ static const char *skip_token(const char *s)
     return end > s ? end : NULL;
 }
 
+/* Behind the quoted string that begins at s, in which a backslash keeps the next character from ending it; NULL if it
+ * has no end. */
 static const char *skip_quoted(const char *s)
 {
     for (s++; *s && *s != '"'; s++)
@@ -52,6 +58,8 @@ static const char *skip_quoted(const char *s)
     return *s ? s + 1 : NULL;
 }
 
+/* Checks the form of a chunk's extensions, which are then ignored. They are checked because a proxy in front of this
+ * server may read something else into a malformed line, and both must agree on where the chunk begins. */
 static bool are_extensions(const char *s)
 {
     while (s && *s) {
@@ -68,7 +76,9 @@ static bool are_extensions(const char *s)
     return s != NULL;
 }
 
-/* f->line is a chunk's first line: its size, and what else may follow. */
+/* f->line is the first line of a chunk: its size in hexadecimal digits and perhaps extensions. A size that would not
+ * fit into 64 bits is refused before it wraps around, since a wrapped size would end the body in the wrong place. Size
+ * 0 ends the body; trailers follow. */
 static int parse_size(struct framing *f, struct err *e)
 {
     static const char digits[] = "0123456789abcdefABCDEF";
@@ -87,7 +97,8 @@ static int parse_size(struct framing *f, struct err *e)
     return 0;
 }
 
-/* f->line is a trailer, or the empty line behind them. */
+/* f->line is a trailer, or the empty line behind the last one, which ends the request. Trailers are checked like
+ * headers and their total is bounded, but their values are not used. */
 static int parse_trailer(struct framing *f, struct err *e)
 {
     struct head_field unused;
@@ -118,6 +129,9 @@ static int take_line_byte(struct framing *f, char c, struct err *e)
     return rc < 0 ? rc : 0;
 }
 
+/* Bytes of the body are handed out where they lie, as many as belong to it. Lines between chunks are taken byte by
+ * byte, as they may arrive in any pieces; the loop stops at the end of such a line if bytes of a chunk follow, so that
+ * the next call hands those out. Returns at least 1 for n > 0, so a caller that loops makes progress. */
 ssize_t framing_take(struct framing *f, const char *bytes, size_t n, const char **body, size_t *n_body, struct err *e)
 {
     *n_body = 0;

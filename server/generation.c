@@ -37,6 +37,8 @@ struct generation {
     double wait;                   /* seconds between comments                        */
 };
 
+/* Ends the request whatever its state. Freeing it while the engine still computes cancels it; that is how a client
+ * that has gone stops costing anything. */
 static void generation_free(void *state)
 {
     struct generation *q = state;
@@ -50,7 +52,18 @@ static void generation_free(void *state)
     free(q);
 }
 
-/* The engine logs every request's figures; this ties them to the client's ids. */
+static const char *finish_name(enum finish finish)
+{
+    switch (finish) {
+    case FINISH_STOP:      return "stop";
+    case FINISH_LENGTH:    return "length";
+    case FINISH_CANCELLED: return "cancelled";
+    }
+    return "";
+}
+
+/* One line for each request, at --log-level debug; failures are warnings. It ties the id in the answer to the id that
+ * the client sent in X-Request-Id. */
 static void log_end(const struct generation *q)
 {
     const struct event *end = &q->end;
@@ -59,10 +72,10 @@ static void log_end(const struct generation *q)
         return;
     }
     log_debug("request %s (%s): %d + %d tokens, %s", q->head.id, q->x->request_id, end->prompt_tokens,
-              end->completion_tokens,
-              end->finish == FINISH_LENGTH ? "length" : end->finish == FINISH_STOP ? "stop" : "cancelled");
+              end->completion_tokens, finish_name(end->finish));
 }
 
+/* What a client hears when the answers that wait for slow readers take too much memory together. */
 static void overloaded_error(struct err *e)
 {
     err_set(e, "too many answers are waiting for their clients");
@@ -86,7 +99,9 @@ static void count_answer(struct generation *q)
     log_end(q);
 }
 
-/* Takes the events that wait; returns how many. */
+/* Takes all events that wait, without blocking, and adds their text and log probabilities to what was not sent yet.
+ * The last event carries the final counts, which replace those that were summed. Returns how many events there were; 0
+ * means "nothing new". */
 static int take_events(struct generation *q)
 {
     struct event ev;
@@ -112,6 +127,8 @@ static int take_events(struct generation *q)
     return n;
 }
 
+/* Blocks until at least one event was taken, the time is over, the client has gone or the server stops. The descriptor
+ * may be readable although its event has been taken already, so the wait goes on until there really is one. */
 static enum wait_result await_events(struct generation *q, double seconds)
 {
     if (take_events(q) > 0)
@@ -131,7 +148,9 @@ static void stopped_error(struct err *e)
     snprintf(e->code, sizeof e->code, "shutting_down");
 }
 
-/* The error that ended the generation, if one did. */
+/* The error that ended the generation, or NULL if it is still going or ended well. Cancelled counts as "shutting
+ * down", because this function is never asked after the client has gone. An answer whose text did not fit or had no
+ * memory is a failure, too, even if the engine was content. */
 static const struct err *failure(const struct generation *q, struct err *room)
 {
     if (!q->ended)
@@ -171,6 +190,8 @@ static void write_answer(struct generation *q)
     pthread_mutex_unlock(&q->app->reply_lock);
 }
 
+/* Waits until the generation is over and answers with the whole of it, or with the error that ended it. If the client
+ * goes away meanwhile nothing is answered, and freeing the generation cancels it. */
 static void answer(struct generation *q)
 {
     struct exchange *x = q->x;
@@ -195,6 +216,8 @@ static void answer(struct generation *q)
 
 /* ---- the stream ---- */
 
+/* Sends everything that has been collected as one chunk, so a client that reads slowly gets few large chunks instead
+ * of a growing queue of small ones. */
 static void write_text_chunk(struct generation *q, struct buf *out)
 {
     if (!buf_ok(&q->text)) {
@@ -216,6 +239,8 @@ static void write_error(struct buf *out, const struct err *e)
     sse_end(out);
 }
 
+/* The last piece of a stream: the rest of the text with the reason why it ended, then the usage if it was asked for,
+ * then [DONE]. After a failure an error event takes the place of both. */
 static int write_end(struct generation *q, struct buf *out)
 {
     struct err        room;
@@ -234,7 +259,10 @@ static int write_end(struct generation *q, struct buf *out)
     return 0;
 }
 
-/* struct stream's more(); a piece that does not fit into `out` is for the caller to see. */
+/* The next piece of the stream, at least one whole event. Until there is news it sends a comment every keep-alive
+ * period, so that proxies do not cut a connection whose prompt is still being read. The role goes out alone as the
+ * first event of a chat, as OpenAI's clients expect. Returns as `more` of struct stream does; a piece that did not fit
+ * into `out` is noticed by the caller. */
 static int next_piece(struct generation *q, struct buf *out)
 {
     /* The role goes out with the first event; before that there are comments. */
@@ -288,6 +316,9 @@ static int more(void *state, struct buf *out)
     return 0;
 }
 
+/* Waits for the first event, at most one keep-alive period, before the stream's head goes out: until then an error can
+ * still be an ordinary HTTP error with its own status. Returns false after answering with such an error, or when the
+ * client has gone; then the generation is still the caller's. true: the exchange owns it. */
 static bool start_stream(struct generation *q)
 {
     struct exchange *x = q->x;
@@ -313,6 +344,7 @@ static bool start_stream(struct generation *q)
 
 /* ---- the beginning ---- */
 
+/* "chatcmpl-" and 24 random digits, as OpenAI's ids look. Clients only compare them. */
 static void make_id(char *out, size_t size, const char *prefix)
 {
     unsigned char r[12] = { 0 };
@@ -323,6 +355,9 @@ static void make_id(char *out, size_t size, const char *prefix)
     snprintf(out, size, "%s-%s", prefix, digits);
 }
 
+/* Fills in what the whole life of the generation needs, because the request's JSON will be gone. engine_submit() takes
+ * the prompt in any case. From its success on the place in the app is the engine's to give back, through params.ended;
+ * before that it is the caller's. */
 struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
                                   const struct sampling *s, bool chat)
 {
@@ -363,6 +398,9 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
     return q;
 }
 
+/* The frame of every generating request: wait for the model, take a place, let `submit` read the body and start the
+ * engine, then answer. The place is left here only if nothing was submitted. A stream outlives this call and is freed
+ * by its exchange; a whole answer is freed here. */
 void generation_serve(struct app *a, struct exchange *x,
                       struct generation *(*submit)(struct app *a, struct engine *g, struct exchange *x))
 {

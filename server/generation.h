@@ -14,8 +14,9 @@ struct generation;
 struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
                                   const struct sampling *s, bool chat);
 
-/* A request from its start to its end: enters the app, lets `submit` make a generation of it (NULL: x was answered with an
- * error, or the client is gone) and answers with the whole text or a stream. */
+/* A generating request from its start to its end: takes a place, lets `submit` make a generation of the body, and
+ * answers with the whole text or a stream. `submit` returns NULL after answering x with an error, or when the client is
+ * gone. */
 void generation_serve(struct app *a, struct exchange *x,
                       struct generation *(*submit)(struct app *a, struct engine *g, struct exchange *x));
 

@@ -1,9 +1,13 @@
+/* server/head.c - the grammar of a request's head. Functions of bytes alone: nothing here waits, allocates or keeps
+ * state of its own. Which forms are refused, and why, stands in head.h. */
 #include "server/head.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+/* Makes the error of a malformed head or body: its text is fixed at compile time, so that an answer never repeats
+ * bytes that could not be understood. */
 int head_wrong(struct err *e, int status, const char *code, const char *text)
 {
     err_set(e, "%s", text);
@@ -24,6 +28,7 @@ static bool is_one_of(const char *set, unsigned char c) { return c && strchr(set
 bool head_byte(unsigned char c) { return c == '\t' || (c >= 0x20 && c != 0x7f); }
 bool head_token_byte(unsigned char c) { return is_alnum(c) || is_one_of("!#$%&'*+-.^_`|~", c); }
 
+/* Is this a non-empty run of the letters that methods and header names may have? */
 static bool is_token(const char *s, size_t n)
 {
     size_t i = 0;
@@ -72,6 +77,8 @@ static int look_at(struct head_scan *s, const char *bytes, size_t i, struct err 
     return empty;
 }
 
+/* Looks at every byte once, however many calls it takes to get them all. The limit is checked here and not by the
+ * reader: which of the two answers (414, 431) is right depends on whether the request line had already ended. */
 int head_end(struct head_scan *s, const char *bytes, size_t n, size_t *length, struct err *e)
 {
     for (; s->looked < n && s->looked < HEAD_BYTES; s->looked++) {
@@ -110,10 +117,18 @@ static int unescape(char *path, struct err *e)
     return 0;
 }
 
+/* Bytes of "http://" or "https://" at the beginning of a target; 0: it begins with neither. */
+static size_t scheme_length(const char *target)
+{
+    if (strncasecmp(target, "http://", 7) == 0)
+        return 7;
+    return strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
+}
+
 /* The path of the target, which may be a whole URL, as to a proxy (RFC 9112, 3.2.2), or `*` of OPTIONS. */
 static int parse_target(struct head *h, char *target, struct err *e)
 {
-    size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
+    size_t scheme = scheme_length(target);
     size_t host = scheme ? strcspn(target + scheme, "/?#") : 0;
     char  *path = target + scheme + host;
     if (scheme && (host == 0 || !is_host(target + scheme, host)))
@@ -132,7 +147,8 @@ static bool is_version(const char *s)
            is_digit((unsigned char)s[7]);
 }
 
-/* `line` ends in a NUL. One space between its three parts, no other white space. */
+/* `line` ends in a NUL and holds: method, target, version, with one space between them and no other white space. Later
+ * versions of HTTP/1 do not exist and are refused rather than guessed at. */
 static int parse_request_line(struct head *h, char *line, struct err *e)
 {
     char *target = strchr(line, ' '), *version = target ? strchr(target + 1, ' ') : NULL;
@@ -150,6 +166,8 @@ static int parse_request_line(struct head *h, char *line, struct err *e)
 
 /* ---- the headers ---- */
 
+/* Cuts "name: value" in place. White space between the name and the colon is an error and not trimmed, since servers
+ * that trim it and servers that do not would see different headers. */
 int head_parse_field(char *line, size_t n, struct head_field *f, struct err *e)
 {
     char *colon = memchr(line, ':', n), *end = line + n;
@@ -173,6 +191,7 @@ const char *head_value(const struct head *h, const char *name)
     return NULL;
 }
 
+/* How many headers have this name: more than one of those that say where a body ends is refused. */
 static int count(const struct head *h, const char *name)
 {
     int n = 0;
@@ -197,6 +216,8 @@ static bool connection_says(const struct head *h, const char *word)
     return false;
 }
 
+/* Only digits: a sign, white space within, or a list such as "5, 5" would be read differently by others. A number
+ * beyond 64 bits is refused before it wraps around. */
 static int parse_length(struct head *h, const char *digits, struct err *e)
 {
     uint64_t n = 0;
@@ -228,6 +249,8 @@ static int parse_framing(struct head *h, struct err *e)
     return lengths ? parse_length(h, head_value(h, "Content-Length"), e) : 0;
 }
 
+/* A request must say which host it means, exactly once (HTTP/1.0 may leave it out). The name is not compared with
+ * anything, but what cannot be a name is refused. */
 static int check_host(const struct head *h, struct err *e)
 {
     int         hosts = count(h, "Host");
@@ -241,6 +264,9 @@ static int check_host(const struct head *h, struct err *e)
     return 0;
 }
 
+/* Cuts the head into lines in place; head_end() has made sure that each ends in CR LF and that the last one is empty.
+ * The request line comes first, because the rest is read by its version. What the headers together mean is worked out
+ * at the end, when all of them are there. */
 int head_parse(struct head *h, char *bytes, size_t n, struct err *e)
 {
     h->n_fields = 0;

@@ -1,6 +1,6 @@
-/* server/health.c - is the process there, and can it serve? As routers and the peers have it: /health is 200 when it can,
- * and 503 while the model loads and once the server was told to stop. /ready is the same by another name; /live is 200
- * whatever the state. */
+/* server/health.c - is the process there, and can it serve? The paths mean what routers and the peers of this server
+ * expect: /health is 200 when requests can be served, and 503 while the model loads and once the server was told to
+ * stop. /ready is the same by another name. /live is 200 whatever the state. */
 #include "server/handlers.h"
 
 void health_get(struct app *a, struct exchange *x)

@@ -100,6 +100,7 @@ static int transmit(struct connection *c, struct iovec *v, size_t n)
     return 0;
 }
 
+/* Sends a fixed text, such as the end of a chunked answer. */
 static int transmit_text(struct connection *c, const char *text)
 {
     struct iovec v = { (char *)text, strlen(text) };
@@ -118,7 +119,9 @@ static void say_no_memory(int fd)
         log_debug("a client could not be told that there is no memory: %s", strerror(errno));
 }
 
-/* Waits for more bytes. Returns false when none will come. */
+/* Waits for more bytes of the client and puts them behind those that are there. The buffer is made when the first byte
+ * has come and is given back by drop_if_empty(), so that an idle connection holds none. Returns false when none will
+ * come: the client has gone, the reaper has shut the connection down, or there is no memory. */
 static bool fill(struct input *in)
 {
     if (!in->bytes) {
@@ -140,6 +143,8 @@ static bool fill(struct input *in)
     return n > 0;
 }
 
+/* The body has been read: while its request is being worked on, the connection needs no buffer, unless the client has
+ * sent the next request already. */
 static void drop_if_empty(struct input *in)
 {
     if (in->at < in->end)
@@ -243,6 +248,7 @@ static int read_body(struct exchange *x, struct input *in)
 
 /* ---- the answer ---- */
 
+/* The words behind the number are for people who read the wire; programs look at the number. */
 static const char *reason_of(int status)
 {
     static const struct { int status; const char *reason; } known[] = {
@@ -260,6 +266,8 @@ static const char *reason_of(int status)
 
 static bool has_body(const struct exchange *x) { return x->status != 204 && (x->stream.more || x->reply.len > 0); }
 
+/* Writes the head of an answer. A whole reply has a Content-Length; a stream has chunks for clients of HTTP/1.1, and
+ * for those of HTTP/1.0 it simply ends with the connection. Headers that handlers added come last. */
 static void write_head(const struct exchange *x, struct buf *out)
 {
     char      date[40];
@@ -364,6 +372,8 @@ static bool serve(struct http *h, struct exchange *x, struct input *in, const st
     return !x->broken && !x->last;
 }
 
+/* Reads one head, makes an exchange of it, and serves that. Also a malformed head becomes an exchange, so that it is
+ * counted and logged like every other request. Returns whether the connection can carry another request. */
 static bool serve_next(struct http *h, struct connection *c, struct input *in)
 {
     struct err e;
@@ -387,6 +397,7 @@ static bool serve_next(struct http *h, struct connection *c, struct input *in)
     return again;
 }
 
+/* The whole life of a connection, on its own thread. Afterwards connections.c closes the socket. */
 static void serve_client(void *ctx, struct connection *c)
 {
     struct input in = { .conn = c };
@@ -410,6 +421,8 @@ static void greet(struct http *h, int fd)
     close(fd);
 }
 
+/* The acceptor's thread. It ends when the port was closed or all connections are being closed. When descriptors or
+ * memory run out it tries again a little later: connections that end in the meantime make room. */
 static void *accept_clients(void *ctx)
 {
     struct http *h = ctx;
@@ -438,6 +451,8 @@ static int start_threads(struct http *h)
     return -1;
 }
 
+/* Opens the port, then starts the reaper and the acceptor. After any failure everything is taken back and NULL
+ * returned, with the option at fault in `e` where there is one. What `opt` points to must live until http_stop(). */
 struct http *http_start(const struct http_options *opt, struct err *e)
 {
     struct http *h = xcalloc(1, sizeof *h);
@@ -483,6 +498,7 @@ void http_close_port(struct http *h)
     shutdown(h->listen_fd, SHUT_RDWR);     /* the acceptor waits in accept() */
 }
 
+/* Makes stop_fd readable and leaves it so: every wait from now on returns EXCHANGE_STOPPED at once. */
 void http_wake(struct http *h)
 {
     uint64_t one = 1;
@@ -490,6 +506,9 @@ void http_wake(struct http *h)
         log_warn("cannot wake the connections: %s", strerror(errno));
 }
 
+/* First the handlers that wait for events are told, and get up to a second to send their clients an error; then all
+ * connections are shut down, and their threads waited for. The engine must still be there, because handlers may be in
+ * the middle of a call to it. */
 void http_stop(struct http *h)
 {
     if (!h)

@@ -1,3 +1,5 @@
+/* server/known.c - tables of the fields that are known and not done, and the test whether a value is one of the
+ * neutral ones. The rule that they follow stands in known.h. */
 #include "server/known.h"
 
 #include <stdlib.h>
@@ -75,6 +77,8 @@ static bool all_are(const json_t *list, const char *word, size_t n)
     return true;
 }
 
+/* `word` begins with a number that x must equal, or with < and a number that x must be below; it ends at a blank or at
+ * the table's end. */
 static bool is_number(double x, const char *word)
 {
     bool   below = *word == '<';
@@ -97,6 +101,7 @@ static bool matches(const json_t *v, const char *word, size_t n)
     }
 }
 
+/* Goes through the words of the table's row one after the other. */
 static bool is_neutral(const struct known_field *f, const json_t *v)
 {
     if (json_is_null(v))

@@ -11,13 +11,15 @@
 
 #include "base/err.h"
 
+/* How a neutral value is written: true, false, a number, <0 (any number below 0), a word (that string), "" (the empty
+ * string), {}, [], or [word] (a list of nothing but this string). null is always neutral. */
 struct known_field {
     const char *name;
-    const char *neutral;   /* values, a blank between: true, false, numbers, <0 (any below), words, "" (the empty string), {},
-                              [], [word] (of this word alone). null is always one */
+    const char *neutral;   /* the values with which it changes nothing, a blank between two of them; see below */
 };
 
-/* The tables end in a name NULL. `at` is the path of the object `in`, as in fields.h. */
+/* Refuses the first field of the table that `in` has with another value than a neutral one. Tables end in a name NULL.
+ * `at` is the path of the object `in`, as in fields.h. */
 int known_check(const struct known_field *table, const json_t *in, const char *at, struct err *e);
 
 extern const struct known_field known_of_request[], known_of_image[], known_of_processor[],

@@ -1,3 +1,5 @@
+/* server/listen.c - makes the socket that clients connect to, and words the errors that a person can do something
+ * about. */
 #include "server/listen.h"
 
 #include <errno.h>
@@ -10,6 +12,8 @@
 
 enum { BACKLOG = 1024 };
 
+/* The first address that the name resolves to is the one that is used. SO_REUSEADDR lets a server that is restarted
+ * take its port back at once, although connections of its predecessor still linger. */
 int listen_on(const char *host, int port, int *bound, struct err *e)
 {
     char service[16];

@@ -24,7 +24,9 @@ struct parser {
 /* OpenAI's four details; "original" asks for all that there is, as "high" does. */
 static const char *known_detail(const char *s)
 {
-    static const char *const known[][2] = { { "low", "low" }, { "high", "high" }, { "auto", "auto" }, { "original", "high" } };
+    static const char *const known[][2] = {
+        { "low", "low" }, { "high", "high" }, { "auto", "auto" }, { "original", "high" }
+    };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strcmp(s, known[i][0]) == 0)
             return known[i][1];
@@ -46,6 +48,8 @@ static int parse_options(struct parser *p, struct message_image *image, const js
     return 0;
 }
 
+/* Checks the data: URL without decoding it and adds the image to the list. The order of the list is the order of the
+ * images in the prompt. `at` and `name` together are the path that errors give. */
 static int add_image(struct parser *p, struct message_image image, const char *at, const char *name)
 {
     struct messages *m = p->m;
@@ -53,8 +57,8 @@ static int add_image(struct parser *p, struct message_image image, const char *a
     snprintf(field, sizeof image.field, "%s.%s", at, name);
     if (m->n_images == p->limits->max_images)
         return err_field(p->e, field, "%s: a request may have at most %d images", field, p->limits->max_images);
-    if (data_url_parse(&image.encoded, json_string_value(image.url), json_string_length(image.url), p->limits->max_image_bytes,
-                       field, p->e) != 0)
+    if (data_url_parse(&image.encoded, json_string_value(image.url), json_string_length(image.url),
+                       p->limits->max_image_bytes, field, p->e) != 0)
         return -1;
     struct message_image *grown = realloc(m->image, (size_t)(m->n_images + 1) * sizeof *grown);
     if (!grown)
@@ -87,6 +91,8 @@ static int parse_image(struct parser *p, const json_t *part, const char *at)
     return add_image(p, image, at, "image_url.url");
 }
 
+/* A part of text, checked and copied in the one form that templates know. The string itself is shared with the
+ * request's JSON. */
 static int add_text(struct parser *p, json_t *out, const json_t *text, const char *at, const char *name)
 {
     if (!json_is_string(text))
@@ -95,6 +101,9 @@ static int add_text(struct parser *p, json_t *out, const json_t *text, const cha
     return json_array_append_new(out, json_pack("{s:s, s:O}", "type", "text", "text", (json_t *)text));
 }
 
+/* One part of a message's content. Clients write parts in several ways: a bare string, OpenAI's chat form (text,
+ * image_url), and that of its Responses API (input_text, input_image, output_text); a part without a type is taken for
+ * what its members say. All become {"type": "text"} or {"type": "image"}, which is what templates look for. */
 static int parse_part(struct parser *p, json_t *out, const json_t *part, const char *at)
 {
     if (json_is_string(part))
@@ -148,6 +157,8 @@ static int parse_arguments(struct parser *p, json_t *function, const char *at)
     return 0;
 }
 
+/* Earlier calls of the assistant, which the template writes into the prompt again. Their arguments are parsed, and an
+ * empty list is removed. */
 static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
 {
     json_t *calls = NULL;
@@ -169,6 +180,8 @@ static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
     return 0;
 }
 
+/* The content as a list of checked parts, or as the string that it was. An assistant's message may have none, because
+ * it may only call tools; every other message needs some. */
 static int parse_content(struct parser *p, json_t *message, const json_t *in, const char *role, const char *at)
 {
     const json_t *content = json_object_get(in, "content");
@@ -195,6 +208,10 @@ static int parse_content(struct parser *p, json_t *message, const json_t *in, co
     return 0;
 }
 
+/* Checks one message and appends its copy to the list. null members are left out, since templates ask whether a member
+ * is there. Members are shared with the request, except for tool_calls, whose arguments are rewritten and which are
+ * therefore copied deeply. `reasoning`, vLLM's name, is also given as `reasoning_content`, the name that templates
+ * use. */
 static int parse_message(struct parser *p, const json_t *in, size_t index)
 {
     static const char *const roles[] = {
@@ -234,6 +251,9 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     return parse_tool_calls(p, message, at);
 }
 
+/* On an error everything is freed again and `m` is empty; messages_free() may still be called. All JSON within strings
+ * (arguments of tool calls) shares one limit with the whole list, so a request cannot multiply it by writing many
+ * calls. */
 int messages_parse(struct messages *m, const json_t *in, const struct message_limits *limits, struct err *e)
 {
     memset(m, 0, sizeof *m);
@@ -254,6 +274,8 @@ int messages_parse(struct messages *m, const json_t *in, const struct message_li
     return 0;
 }
 
+/* Decodes the files of the images one after the other. The base64 text in the request is emptied as soon as its bytes
+ * are there: text and bytes of all images at once would take more than twice the memory. */
 int messages_decode(struct messages *m, struct err *e)
 {
     for (int i = 0; i < m->n_images; i++) {

@@ -16,6 +16,7 @@ static const int statuses[] = { 200, 204, 400, 401, 404, 405, 413, 414, 415, 429
 enum { N_STATUSES = sizeof statuses / sizeof *statuses };
 _Static_assert((int)N_STATUSES < (int)APP_STATUSES, "struct app counts too few statuses");
 
+/* Counts an answered request. Statuses that are not in the list share one row, "other". */
 void metrics_count(struct app *a, int route, int status)
 {
     int i = 0;
@@ -38,6 +39,7 @@ struct figure {
     double      value;
 };
 
+/* One figure under vLLM's name, with the model's name as a label, as dashboards made for vLLM select by it. */
 static void write_vllm(struct buf *out, const char *name, const char *type, const char *help, double value,
                        const char *label)
 {
@@ -47,6 +49,7 @@ static void write_vllm(struct buf *out, const char *name, const char *type, cons
     buf_printf(out, "%s{model_name=\"%s\"} %.17g\n", full, label, value);
 }
 
+/* One figure under our own name, and under vLLM's if it has one. */
 static void write_figure(struct buf *out, const struct figure *f, const char *label)
 {
     char name[96];
@@ -57,6 +60,8 @@ static void write_figure(struct buf *out, const struct figure *f, const char *la
         write_vllm(out, f->vllm, f->type, f->help, f->value, label);
 }
 
+/* A histogram in Prometheus' form: every bucket counts all that are no longer than its bound, so buckets only grow.
+ * With a label the name is one of vLLM's, without it one of ours. */
 static void write_histogram(struct buf *out, const char *name, const char *help, const struct histogram *h,
                             const char *label)
 {
@@ -88,6 +93,7 @@ static void label_of(const struct app *a, char *out, size_t size)
 
 /* ---- the figures ---- */
 
+/* Memory that the process really holds, from /proc; 0 where that cannot be read. */
 static double resident_bytes(void)
 {
     unsigned long pages = 0, resident = 0;
@@ -100,6 +106,9 @@ static double resident_bytes(void)
     return (double)resident * (double)sysconf(_SC_PAGESIZE);
 }
 
+/* Figures of the HTTP side, which exist before the model is loaded. Routes and statuses that nobody asked for are left
+ * out, as most pairs never occur. The counters are read one by one while requests go on, so two of them may differ by
+ * a request. */
 static void write_http(struct buf *out, struct app *a)
 {
     head(out, "openautoglm_http_requests_total", "counter",
@@ -117,8 +126,10 @@ static void write_http(struct buf *out, struct app *a)
         }
     const struct figure figures[] = {
         { "http_connections", "", "gauge", "Open connections.", a->http ? http_connections(a->http) : 0 },
-        { "generations", "", "gauge", "Generations that hold a place, from admission to their end.", atomic_load(&a->inflight) },
-        { "answer_bytes", "", "gauge", "Bytes of answers that wait for their clients.", (double)atomic_load(&a->answers.taken) },
+        { "generations", "", "gauge", "Generations that hold a place, from admission to their end.",
+          atomic_load(&a->inflight) },
+        { "answer_bytes", "", "gauge", "Bytes of answers that wait for their clients.",
+          (double)atomic_load(&a->answers.taken) },
         { "ready", "", "gauge", "1 when /ready is 200.", atomic_load(&a->state) == APP_READY },
         { "uptime_seconds", "", "gauge", "Since the start.", clock_seconds() - a->started },
         { "resident_bytes", "", "gauge", "Memory of the process.", resident_bytes() },
@@ -127,6 +138,8 @@ static void write_http(struct buf *out, struct app *a)
         write_figure(out, &figures[i], "");
 }
 
+/* Counts of the engine, each under our name and, where vLLM has the same figure, under its name as well. The three old
+ * gpu_ names and the block size are for routers that still ask for them. */
 static void write_counts(struct buf *out, const struct engine_stats *s, const char *label)
 {
     double used = s->kv_pages > 0 ? (double)s->kv_pages_used / s->kv_pages : 0;
@@ -136,17 +149,23 @@ static void write_counts(struct buf *out, const struct engine_stats *s, const ch
         { "kv_used_ratio", "kv_cache_usage_perc", "gauge", "Share of the KV pages in use, 0 to 1.", used },
         { "kv_pages", "", "gauge", "KV pages.", s->kv_pages },
         { "kv_pages_used", "", "gauge", "KV pages in use.", s->kv_pages_used },
-        { "preemptions_total", "num_preemptions_total", "counter", "Requests put back for want of pages.", (double)s->preemptions },
+        { "preemptions_total", "num_preemptions_total", "counter", "Requests put back for want of pages.",
+          (double)s->preemptions },
         { "prompt_tokens_total", "prompt_tokens_total", "counter", "Tokens of prompts.", (double)s->prompt_tokens },
-        { "completion_tokens_total", "generation_tokens_total", "counter", "Tokens generated.", (double)s->completion_tokens },
-        { "cached_tokens_total", "prompt_tokens_cached_total", "counter", "Prompt tokens taken from the cache.", (double)s->cached_tokens },
-        { "prefix_queries_total", "prefix_cache_queries_total", "counter", "Tokens looked up in the prefix cache.", (double)s->prefix_queries },
+        { "completion_tokens_total", "generation_tokens_total", "counter", "Tokens generated.",
+          (double)s->completion_tokens },
+        { "cached_tokens_total", "prompt_tokens_cached_total", "counter", "Prompt tokens taken from the cache.",
+          (double)s->cached_tokens },
+        { "prefix_queries_total", "prefix_cache_queries_total", "counter", "Tokens looked up in the prefix cache.",
+          (double)s->prefix_queries },
         { "prefix_hits_total", "prefix_cache_hits_total", "counter", "Tokens found there.", (double)s->prefix_hits },
-        { "image_queries_total", "mm_cache_queries_total", "counter", "Images looked up in the cache of encoded images.", (double)s->image_queries },
+        { "image_queries_total", "mm_cache_queries_total", "counter",
+          "Images looked up in the cache of encoded images.", (double)s->image_queries },
         { "image_hits_total", "mm_cache_hits_total", "counter", "Images found there.", (double)s->image_hits },
         { "images_decoded_total", "", "counter", "Image files decoded.", (double)s->images_decoded },
         { "steps_total", "", "counter", "Steps of the engine.", (double)s->steps },
-        { "steps_between_total", "", "counter", "Steps for others while an image was being encoded.", (double)s->steps_between },
+        { "steps_between_total", "", "counter", "Steps for others while an image was being encoded.",
+          (double)s->steps_between },
         { "rejected_total", "", "counter", "Requests refused because the queue was full.", (double)s->rejected },
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
@@ -161,6 +180,7 @@ static void write_counts(struct buf *out, const struct engine_stats *s, const ch
                s->page_tokens, s->kv_pages, label);
 }
 
+/* Requests by the reason why they ended, again in both forms; vLLM calls a cancelled one "abort". */
 static void write_finished(struct buf *out, const struct engine_stats *s, const char *label)
 {
     const struct { const char *reason, *vllm; uint64_t n; } row[] = {
@@ -177,13 +197,18 @@ static void write_finished(struct buf *out, const struct engine_stats *s, const 
                    label, (unsigned long long)row[i].n);
 }
 
+/* How long things took. Those that a NULL stands beside have no counterpart in vLLM. */
 static void write_histograms(struct buf *out, const struct engine_stats *s, const char *label)
 {
     const struct { const char *own, *vllm, *help; const struct histogram *h; } row[] = {
-        { "openautoglm_time_to_first_token_seconds", "vllm:time_to_first_token_seconds", "From submission to the first token.", &s->ttft },
-        { "openautoglm_inter_token_latency_seconds", "vllm:inter_token_latency_seconds", "Between two tokens of a request.", &s->inter_token },
-        { "openautoglm_e2e_request_latency_seconds", "vllm:e2e_request_latency_seconds", "From submission to the last token.", &s->e2e },
-        { "openautoglm_request_queue_time_seconds", "vllm:request_queue_time_seconds", "From submission to the first step.", &s->queue },
+        { "openautoglm_time_to_first_token_seconds", "vllm:time_to_first_token_seconds",
+          "From submission to the first token.", &s->ttft },
+        { "openautoglm_inter_token_latency_seconds", "vllm:inter_token_latency_seconds",
+          "Between two tokens of a request.", &s->inter_token },
+        { "openautoglm_e2e_request_latency_seconds", "vllm:e2e_request_latency_seconds",
+          "From submission to the last token.", &s->e2e },
+        { "openautoglm_request_queue_time_seconds", "vllm:request_queue_time_seconds",
+          "From submission to the first step.", &s->queue },
         { "openautoglm_image_decode_seconds", NULL, "Decoding and resizing of an image.", &s->image_decode },
         { "openautoglm_image_encode_seconds", NULL, "The vision encoder, per image.", &s->image_encode },
         { "openautoglm_step_seconds", NULL, "One step of the engine.", &s->step },
@@ -195,6 +220,7 @@ static void write_histograms(struct buf *out, const struct engine_stats *s, cons
     }
 }
 
+/* While the model is loading only the figures of the HTTP side are there. */
 void metrics_get(struct app *a, struct exchange *x)
 {
     char label[128];

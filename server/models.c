@@ -15,6 +15,8 @@ static int not_found(struct err *e, const char *name)
     return -1;
 }
 
+/* A request may leave the model out, or leave it empty; one that names a model which is not served gets 404, because
+ * it was probably meant for another server. */
 int check_model(struct app *a, const json_t *in, struct err *e)
 {
     const char *name = NULL;
@@ -23,6 +25,7 @@ int check_model(struct app *a, const json_t *in, struct err *e)
     return name && *name && !app_knows_model(a, name) ? not_found(e, name) : 0;
 }
 
+/* One model as OpenAI lists it, with vLLM's max_model_len once the model is loaded. */
 static void write_model(struct buf *out, struct app *a, const char *name)
 {
     buf_str(out, "{\"id\":");
@@ -48,6 +51,7 @@ void models_list(struct app *a, struct exchange *x)
     buf_str(&x->reply, "]}");
 }
 
+/* GET /v1/models/NAME. The name may hold slashes; it is everything behind the prefix. */
 void models_get(struct app *a, struct exchange *x)
 {
     struct err  e;
@@ -67,6 +71,8 @@ static void write_member(struct buf *out, const char *name, const char *value)
     json_write_string(out, value, strlen(value));
 }
 
+/* The members that SGLang's /get_model_info has and its router reads; the object is left open, so that the caller can
+ * add more. */
 static void write_info(struct buf *out, struct app *a, struct engine *g)
 {
     struct engine_info info;
@@ -97,6 +103,8 @@ void model_info(struct app *a, struct exchange *x)
     buf_byte(&x->reply, '}');
 }
 
+/* GET /server_info: the same and what a router wants to know to spread requests: how many are computed at once and how
+ * many may wait. */
 void server_info(struct app *a, struct exchange *x)
 {
     struct err         e;
@@ -115,6 +123,7 @@ void server_info(struct app *a, struct exchange *x)
                info.max_num_seqs, a->cfg->engine.max_queue);
 }
 
+/* GET /get_load, as SGLang's router polls it: how many requests run or wait, and how many tokens the cache holds. */
 void load_get(struct app *a, struct exchange *x)
 {
     struct err     e;

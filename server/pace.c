@@ -1,3 +1,4 @@
+/* server/pace.c - counts taken places and the time during which any was taken; what it is for stands in pace.h. */
 #include "server/pace.h"
 
 #include <math.h>
@@ -11,7 +12,8 @@ void pace_init(struct pace *p)
 
 void pace_free(struct pace *p) { pthread_mutex_destroy(&p->lock); }
 
-/* With the lock held. */
+/* Adds the time since the last change to `busy`, if any place was taken during it. Every function calls it first, with
+ * the lock held. */
 static void pass_time(struct pace *p, double now)
 {
     if (p->taken > 0)
@@ -59,6 +61,7 @@ static double rate(const struct pace *p, int at_once)
     return ends / fmax(seconds, 1e-3);
 }
 
+/* Those that wait beyond the requests that are computed have to have their turn first, at the rate of late. */
 int pace_retry_after(struct pace *p, double now, int at_once)
 {
     pthread_mutex_lock(&p->lock);

@@ -1,7 +1,7 @@
 /* server/pace.h - how fast places have become free of late, and when it is worth while to ask for one again.
  *
- * Time counts only while a place is taken: an idle hour says nothing about how fast requests are answered. Every function
- * gets the time, in seconds of any clock that does not go back. */
+ * Time counts only while a place is taken: an idle hour says nothing about how fast requests are answered. Every
+ * function gets the time, in seconds of any clock that does not go back. */
 #ifndef SERVER_PACE_H
 #define SERVER_PACE_H
 #include <pthread.h>
@@ -23,8 +23,8 @@ void pace_enter(struct pace *p, double now);                /* a place is taken 
 void pace_leave(struct pace *p, double now);                /* it is given back by a request that was none  */
 void pace_end(struct pace *p, double now);                  /* it is given back because a request has ended */
 
-/* Whole seconds, 1 to PACE_LONGEST, until those that wait now have probably had their turn; `at_once` requests are computed
- * together, the others wait. */
+/* Whole seconds, 1 to PACE_LONGEST, until those that wait now have probably had their turn. `at_once` is how many
+ * requests are computed together; taken places beyond that are waiting. */
 int  pace_retry_after(struct pace *p, double now, int at_once);
 
 #endif

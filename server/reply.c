@@ -12,6 +12,9 @@
 
 enum { LOGPROBS_BYTES = 192 << 20, KEPT_BYTES = 64 << 10 /* between two pieces of a stream */, TOKEN_BYTES = 4096 };
 
+/* Copies runs of plain bytes whole, and looks at every byte to find where a run ends. Text that is not UTF-8 must not
+ * leave the server, because clients' JSON parsers refuse the whole answer for it: every malformed byte becomes
+ * U+FFFD. */
 void json_write_string(struct buf *out, const char *s, size_t n)
 {
     buf_byte(out, '"');
@@ -56,6 +59,7 @@ static const struct error_kind {
     { 500, "server_error", "internal_error" },   /* and all others */
 };
 
+/* The row of this status, or that of 500 for one that has none. */
 static const struct error_kind *error_kind(int status)
 {
     const struct error_kind *k = kinds;
@@ -64,6 +68,8 @@ static const struct error_kind *error_kind(int status)
     return k;
 }
 
+/* The status decides the type, and the code where the error brings none of its own. `param` names the field at fault.
+ * A prompt that does not fit carries its length and the limit, so that a client can cut it by the right amount. */
 void reply_error_object(struct buf *out, int status, const struct err *e)
 {
     const struct error_kind *kind = error_kind(status);
@@ -82,6 +88,8 @@ void reply_error_object(struct buf *out, int status, const struct err *e)
     buf_str(out, "}}");
 }
 
+/* Whatever was already written of another answer is thrown away. A client that is told 429 or 503 also learns when to
+ * come back. */
 void reply_error(struct exchange *x, const struct err *e)
 {
     x->status = e->status ? e->status : 400;
@@ -107,6 +115,8 @@ void logprobs_free(struct answer_logprobs *l)
         buf_free(&l->list[i]);
 }
 
+/* Empty again for the next chunk. The memory is kept up to a little, so that a stream does not allocate for every
+ * token, and one large chunk does not stay for ever. */
 void logprobs_clear(struct answer_logprobs *l)
 {
     for (int i = 0; i < 4; i++)
@@ -131,7 +141,7 @@ static size_t characters(const char *s, size_t n)
     return count;
 }
 
-/* *length: in characters. */
+/* The text of a token as a JSON string. *length, if wanted, becomes its length in characters. */
 static void write_token(struct buf *out, const struct engine *g, int32_t id, size_t *length)
 {
     struct buf piece;
@@ -164,6 +174,7 @@ static void write_token_members(struct buf *out, const struct engine *g, int32_t
     buf_free(&piece);
 }
 
+/* One token in the form of chats: an object, with the alternatives as a list of the same objects. */
 static void add_chat(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t)
 {
     struct buf *out = &l->list[0];
@@ -178,6 +189,8 @@ static void add_chat(struct answer_logprobs *l, const struct engine *g, const st
     buf_str(out, "]}");
 }
 
+/* One token in the older form of completions: the same position in four lists, the alternatives being an object from
+ * text to log probability. text_offset counts characters from the beginning of the answer. */
 static void add_completion(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t)
 {
     size_t length = 0;
@@ -208,6 +221,8 @@ void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struc
     }
 }
 
+/* A list that was collected as JSON text. If it could not be collected whole, the answer fails, too: half a list would
+ * look like an answer. */
 static void write_list(struct buf *out, const char *name, const struct buf *list)
 {
     buf_printf(out, "\"%s\":[", name);
@@ -217,6 +232,7 @@ static void write_list(struct buf *out, const char *name, const struct buf *list
         buf_fail(out, list);
 }
 
+/* null if they were not asked for; clients expect the member in any case. */
 static void write_logprobs(struct buf *out, const struct answer_logprobs *l, bool chat)
 {
     buf_str(out, ",\"logprobs\":");
@@ -244,6 +260,8 @@ static void write_head(struct buf *out, const struct answer_head *head, const ch
     buf_str(out, ",\"system_fingerprint\":\"openautoglm-" VERSION "\"");
 }
 
+/* Why the answer ended. OpenAI knows "stop" and "length"; `stop_reason` is vLLM's and says which stop string or token
+ * it was. */
 static void write_finish(struct buf *out, const struct event *end)
 {
     if (!end) {
@@ -269,7 +287,8 @@ static void write_usage(struct buf *out, struct chunk_usage u)
 
 static struct chunk_usage usage_of(const struct event *end)
 {
-    return (struct chunk_usage){ .prompt = end->prompt_tokens, .completion = end->completion_tokens, .cached = end->cached_tokens };
+    return (struct chunk_usage){ .prompt = end->prompt_tokens, .completion = end->completion_tokens,
+                                 .cached = end->cached_tokens };
 }
 
 void reply_answer(struct buf *out, const struct answer_head *head, const char *text, size_t n,
@@ -301,6 +320,7 @@ static void end_chunk(struct buf *out, struct chunk_usage usage)
     buf_byte(out, '}');
 }
 
+/* The first chunk of a chat has the role and an empty text; OpenAI's clients build the message from it. */
 void reply_chunk_role(struct buf *out, const struct answer_head *head, struct chunk_usage usage)
 {
     begin_chunk(out, head);
@@ -310,6 +330,8 @@ void reply_chunk_role(struct buf *out, const struct answer_head *head, struct ch
     end_chunk(out, usage);
 }
 
+/* A chunk without text carries an empty delta and, if it is the last one, the reason. For completions the text is
+ * always there, because their form has no delta. */
 void reply_chunk_text(struct buf *out, const struct answer_head *head, const char *text, size_t n,
                       const struct answer_logprobs *logprobs, const struct event *end, struct chunk_usage usage)
 {
@@ -326,6 +348,7 @@ void reply_chunk_text(struct buf *out, const struct answer_head *head, const cha
     end_chunk(out, usage);
 }
 
+/* The chunk after the last one, with an empty list of choices, as OpenAI sends the usage of a stream. */
 void reply_chunk_usage(struct buf *out, const struct answer_head *head, const struct event *end)
 {
     begin_chunk(out, head);

@@ -1,6 +1,6 @@
 /* server/routes.c - the table of routes, and what holds for all of them: keys,
  * origins, methods, and the counts by route and status. openapi.yaml says the
- * same to clients; tests/api/test_openapi.py compares the two. */
+ * same to clients; tests/api/test_http.py compares the two. */
 #include "server/routes.h"
 
 #include <stdarg.h>
@@ -39,6 +39,7 @@ _Static_assert(sizeof routes / sizeof *routes < APP_ROUTES, "struct app counts t
 
 enum { SMALL_BODY = 4 << 20 };
 
+/* A pattern that ends in / also stands for everything below it, but not for itself. */
 static bool path_matches(const char *pattern, const char *path)
 {
     size_t n = strlen(pattern);
@@ -47,6 +48,8 @@ static bool path_matches(const char *pattern, const char *path)
     return strcmp(pattern, path) == 0;
 }
 
+/* HEAD is answered like GET; http.c leaves the body out. *known_path says whether the path exists with another method,
+ * which is 405 and not 404. */
 static const struct route *find_route(const struct exchange *x, bool *known_path)
 {
     const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
@@ -92,6 +95,7 @@ static bool authorized(const struct app *a, const struct exchange *x)
 
 static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* An error that is answered before a handler runs. */
 static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...)
 {
     struct err e;
@@ -117,6 +121,10 @@ static const char *encoding_of(const struct exchange *x)
     return NULL;
 }
 
+/* Everything that can be decided from the head alone, in an order that gives nothing away: origin and preflight first,
+ * because browsers ask without a key; then the key, before anybody learns which paths exist; then whether there is
+ * room; then path, method and encoding. Returns how large the body may be. A refused request has its status set when
+ * this returns. */
 size_t routes_begin(void *ctx, struct exchange *x)
 {
     struct app *a = ctx;
@@ -156,6 +164,8 @@ size_t routes_begin(void *ctx, struct exchange *x)
     return r->body == BODY_SMALL && limit > SMALL_BODY ? SMALL_BODY : limit;
 }
 
+/* Calls the handler. An answer that outgrew its buffer or ran out of memory is replaced by an error, so handlers need
+ * not check every write. */
 void routes_handle(void *ctx, struct exchange *x)
 {
     const struct route *r = x->user;
@@ -173,6 +183,8 @@ void routes_handle(void *ctx, struct exchange *x)
     }
 }
 
+/* Called exactly once for every exchange, also for those whose head was malformed; those have no route. 499, as nginx
+ * has it, counts clients that went away. */
 void routes_done(void *ctx, struct exchange *x)
 {
     struct app *a = ctx;

@@ -19,10 +19,13 @@ static const struct {
     { "min_p", 0, 1, true, offsetof(struct params, min_p) },
     { "frequency_penalty", -2, 2, true, offsetof(struct params, frequency_penalty) },
     { "presence_penalty", -2, 2, true, offsetof(struct params, presence_penalty) },
-    { "repeat_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },    /* of llama.cpp: the next one wins */
+    /* llama.cpp's name; if both are given, the next one wins. */
+    { "repeat_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },
     { "repetition_penalty", 0, 10, false, offsetof(struct params, repetition_penalty) },
 };
 
+/* Reads the numbers of the table. A positive number that is too small for a float becomes the smallest one, because 0
+ * would mean something else. */
 static int parse_reals(struct params *p, const json_t *in, struct err *e)
 {
     for (size_t i = 0; i < sizeof reals / sizeof *reals; i++) {
@@ -58,6 +61,8 @@ static int parse_lengths(struct params *p, const json_t *in, struct err *e)
     return 0;
 }
 
+/* `n` is accepted as 1 only; -1 and 0 for top_k both mean "all tokens". A seed is any 64-bit number, also a negative
+ * one. */
 static int parse_integers(struct params *p, const json_t *in, struct err *e)
 {
     int64_t top_k = p->top_k, seed = 0, n = 1;
@@ -73,6 +78,8 @@ static int parse_integers(struct params *p, const json_t *in, struct err *e)
     return parse_lengths(p, in, e);
 }
 
+/* One stop string. Its number and length are bounded, because the engine looks for every one of them after each token;
+ * U+0000 would cut it short. */
 static int add_stop(struct params *p, const json_t *v, struct err *e)
 {
     if (!json_is_string(v))
@@ -80,7 +87,8 @@ static int add_stop(struct params *p, const json_t *v, struct err *e)
     if (json_string_length(v) == 0)
         return fields_wrong(e, "invalid_value", "", "stop", "must not hold an empty string");
     if (json_string_length(v) > ENGINE_MAX_STOP_BYTES)
-        return fields_wrong(e, "invalid_value", "", "stop", "may hold at most %d bytes a string", ENGINE_MAX_STOP_BYTES);
+        return fields_wrong(e, "invalid_value", "", "stop", "may hold at most %d bytes a string",
+                            ENGINE_MAX_STOP_BYTES);
     if (p->n_stop == ENGINE_MAX_STOP)
         return fields_wrong(e, "invalid_value", "", "stop", "may hold at most %d strings", ENGINE_MAX_STOP);
     if (strlen(json_string_value(v)) != json_string_length(v))
@@ -89,6 +97,7 @@ static int add_stop(struct params *p, const json_t *v, struct err *e)
     return 0;
 }
 
+/* A string or a list of strings. A request's own list replaces the default. */
 static int parse_stop(struct params *p, const json_t *in, struct err *e)
 {
     const json_t *v = json_object_get(in, "stop");
@@ -103,6 +112,7 @@ static int parse_stop(struct params *p, const json_t *in, struct err *e)
     return 0;
 }
 
+/* Token ids that end the answer. Ids beyond the vocabulary are allowed and never occur. */
 static int parse_stop_ids(struct params *p, const json_t *in, struct err *e)
 {
     json_t *list = NULL;
@@ -121,6 +131,8 @@ static int parse_stop_ids(struct params *p, const json_t *in, struct err *e)
     return 0;
 }
 
+/* Chats have a switch and a number of alternatives; completions have one number for both, and 0 of it means "the
+ * chosen token alone". */
 static int parse_logprobs(struct params *p, const json_t *in, bool chat, struct err *e)
 {
     int64_t top = 0;
@@ -171,7 +183,9 @@ static int check_window(const struct params *p, const json_t *in, struct err *e)
     if (member_int(in, "", "repeat_last_n", -1, INT32_MAX, &last, e) != 0)
         return -1;
     bool penalties = p->repetition_penalty != 1 || p->frequency_penalty != 0 || p->presence_penalty != 0;
-    return last == -1 || !penalties ? 0 : fields_wrong(e, "unsupported_parameter", "", "repeat_last_n", "is not supported but for -1");
+    if (last == -1 || !penalties)
+        return 0;
+    return fields_wrong(e, "unsupported_parameter", "", "repeat_last_n", "is not supported but for -1");
 }
 
 /* What would change the answer and that we cannot do is refused, not ignored. */
@@ -192,6 +206,9 @@ static int refuse_unsupported(const json_t *in, struct err *e)
     return 0;
 }
 
+/* Everything of a request that says how to generate. What is refused is checked before the switches, so that a request
+ * for something that this server cannot do hears that first. no_stop_trim is SGLang's name of
+ * include_stop_str_in_output. */
 int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *e)
 {
     struct params *p = &s->params;

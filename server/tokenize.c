@@ -5,6 +5,7 @@
 #include "server/handlers.h"
 #include "server/reply.h"
 
+/* The answer in vLLM's form. `strings`: also the text of every token, each of which is one lookup. */
 static void write_tokens(struct buf *out, const struct engine *g, const int32_t *ids, size_t n, bool strings)
 {
     struct engine_info info;
@@ -26,6 +27,8 @@ static void write_tokens(struct buf *out, const struct engine *g, const int32_t 
     buf_str(out, strings ? "]}" : "");
 }
 
+/* The tokens of a text, with or without those that the tokenizer adds by itself. A text is any string, U+0000
+ * included. */
 static void tokenize(struct app *a, struct engine *g, struct exchange *x)
 {
     struct err  e = { 0 };
@@ -48,6 +51,7 @@ static void tokenize(struct app *a, struct engine *g, struct exchange *x)
     json_decref(root);
 }
 
+/* Checks every id against the vocabulary: the engine takes them as they are. */
 static int read_ids(const struct engine *g, const json_t *list, int32_t *ids, struct err *e)
 {
     struct engine_info info;
@@ -58,12 +62,15 @@ static int read_ids(const struct engine *g, const json_t *list, int32_t *ids, st
         if (json_whole(v, &id) == JSON_NOT_WHOLE)
             return fields_wrong(e, "invalid_type", "", "tokens", "must be an array of token ids");
         if (id < 0 || id >= info.vocab)        /* also those beyond 64 bits */
-            return fields_wrong(e, "invalid_value", "", "tokens", "holds at %zu what is not from 0 to %d", i, info.vocab - 1);
+            return fields_wrong(e, "invalid_value", "", "tokens", "holds at %zu what is not from 0 to %d", i,
+                                info.vocab - 1);
         ids[i] = (int32_t)id;
     }
     return 0;
 }
 
+/* The text of a list of tokens, special ones too. It may hold malformed UTF-8, as tokens can end within a character;
+ * json_write_string() replaces that. */
 static void detokenize(struct app *a, struct engine *g, struct exchange *x)
 {
     struct err e = { 0 };
@@ -90,7 +97,10 @@ static void detokenize(struct app *a, struct engine *g, struct exchange *x)
     json_decref(root);
 }
 
-static void with_engine(struct app *a, struct exchange *x, void (*work)(struct app *, struct engine *, struct exchange *))
+/* Waits for the model and for the memory that parsing takes, does the work, and gives back what was taken, whatever
+ * happened on the way. */
+static void with_engine(struct app *a, struct exchange *x,
+                        void (*work)(struct app *, struct engine *, struct exchange *))
 {
     struct err     e = { 0 };
     struct engine *g = app_await_engine(a, x, &e);
