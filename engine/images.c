@@ -79,10 +79,8 @@ static bool make_room(struct images *c, int row_pages, int kv_pages)
 
 struct image_entry *images_acquire(struct images *c, struct hash key, const struct image_plan *plan)
 {
-    c->queries++;
     for (struct image_entry *e = c->first; e; e = e->next)
         if (hash_equal(e->key, key)) {
-            c->hits += e->encoded;
             e->refs++;
             list_remove(c, e);
             list_push(c, e);

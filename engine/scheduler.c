@@ -152,6 +152,14 @@ static int acquire_images(struct scheduler *s, struct request *r)
     return 0;
 }
 
+/* A request that waits for room comes by at every step: its images are counted as looked up when it is first let in. */
+static void count_images(struct scheduler *s, const struct request *r)
+{
+    s->images->queries += (uint64_t)r->prompt->n_images;
+    for (int i = 0; i < r->prompt->n_images; i++)
+        s->images->hits += r->images[i]->encoded;
+}
+
 /* At least the last token is left to compute. */
 static int most_cached(const struct scheduler *s, const struct request *r) { return s->prefix_cache ? (r->n_ids - 1) / KV_PAGE : 0; }
 
@@ -190,6 +198,8 @@ static void admit(struct scheduler *s, struct step *out)
             out->starved = s->images->starved ? r : NULL;
             return;
         }
+        if (r->n_cached < 0)
+            count_images(s, r);
         take_prefix(s, r);
         int missing = (r->n_ids + KV_PAGE - 1) / KV_PAGE - r->n_pages;
         if (!pages_provide(s->pages, missing)) {       /* it would only be put back again */

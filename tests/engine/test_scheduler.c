@@ -217,6 +217,37 @@ START_TEST(the_youngest_is_put_back_when_pages_run_out)
 }
 END_TEST
 
+/* The images of a request are looked up once, however often it comes by before there is room for them. */
+START_TEST(images_are_counted_once)
+{
+    struct world w;
+    world_init(&w, 64, 1024);
+    struct request *a = ask(&w, 1, 600, 0, 10, 500, 1);      /* takes almost all pages of images */
+    struct request *b = ask(&w, 2, 600, 0, 10, 500, 2), *c = ask(&w, 3, 600, 0, 10, 500, 2);
+    for (int i = 0; i < 5; i++) {
+        scheduler_plan(&w.s, &w.step);
+        run(&w);
+        ck_assert_ptr_null(of(&w, b));
+        ck_assert_uint_eq(w.images.queries, 1);
+    }
+    end(&w, a, &w.s.running);
+    for (int i = 0; i < 5; i++) {
+        scheduler_plan(&w.s, &w.step);
+        run(&w);
+    }
+    ck_assert_int_gt(b->n_ids, 600);
+    ck_assert_int_gt(c->n_ids, 600);
+    ck_assert_uint_eq(w.images.queries, 3);
+    ck_assert_uint_eq(w.images.hits, 0);                     /* c came when b's was not encoded yet */
+    struct request *d = ask(&w, 4, 600, 0, 10, 500, 2);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_ptr_nonnull(of(&w, d));
+    ck_assert_uint_eq(w.images.queries, 4);
+    ck_assert_uint_eq(w.images.hits, 1);
+    world_free(&w);
+}
+END_TEST
+
 static int one_more(void *arg, int from)
 {
     (void)from;
@@ -331,6 +362,7 @@ int main(void)
     TCase *t = tcase_create("scheduler");
     tcase_set_timeout(t, 60);
     tcase_add_test(t, decodes_go_before_chunks_of_prompts);
+    tcase_add_test(t, images_are_counted_once);
     tcase_add_test(t, prompts_beside_others);
     tcase_add_test(t, a_chunk_stops_before_an_image_that_is_not_encoded);
     tcase_add_test(t, full_pages_are_found_again);
