@@ -1,4 +1,4 @@
-/* engine/stats.h - counters of the engine, written by its thread, copied out under a lock. */
+/* engine/stats.h - counters of the engine, which several threads add to and any may copy out. */
 #ifndef ENGINE_STATS_H
 #define ENGINE_STATS_H
 #include <pthread.h>
@@ -10,6 +10,8 @@ struct stats {
     struct engine_stats v;         /* under the lock */
 };
 
-void stats_observe(struct histogram *h, double seconds);     /* with the lock held */
+/* n more of what a counter of s->v counts; one more of it (NULL: of nothing), which has taken so many seconds. */
+void stats_add(struct stats *s, uint64_t *counter, uint64_t n);
+void stats_time(struct stats *s, uint64_t *counter, struct histogram *h, double seconds);
 
 #endif

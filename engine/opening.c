@@ -1,0 +1,195 @@
+/* How an engine comes to be and ends: the plan, the device, the weights, the quick part of the selftest, and everything that
+ * is allocated once. When its thread has started, all memory that it will ever use is there or is promised. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "engine/parts.h"
+#include "selftest/check.h"
+
+int engine_plan(const struct engine_options *opt, struct engine_plan *out, struct err *e)
+{
+    struct chosen c;
+    if (device_choose(&c, opt, NULL, e) < 0)
+        return -1;
+    if (c.model.device)
+        c.model.backend->close(c.model.device);
+    *out = c.setup.plan;
+    if (tokenizer_check(opt->config.model, e) < 0)
+        return -1;
+    if (!out->fits)
+        setup_refusal(&c.setup, e);
+    return 0;
+}
+
+static void set_limits(struct engine *g)
+{
+    const struct engine_config *o = &g->setup.config;
+    g->limits = (struct prompt_limits){
+        .upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side, .max_pixels = (size_t)o->max_image_pixels },
+        .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
+        .max_images = o->max_images, .max_len = o->max_model_len - 1, .device_resize = g->setup.device_resize,
+        .max_image_tokens = g->setup.plan.max_image_tokens };
+}
+
+/* The part of the selftest that takes milliseconds. Tensors that nobody reads are worth a warning; a picture that would
+ * reach the model otherwise than the reference's ends the start: its answers would be silently wrong. */
+static int selftest(const struct engine *g, const struct engine_options *opt, struct err *e)
+{
+    enum { WIDTH = 270, HEIGHT = 600 };
+    double began = clock_seconds();
+    const struct model *m = g->model;
+    struct verdict v[3];
+    check_tensors(m, &v[0]);
+    if (!v[0].ok)
+        log_warn("%s: tensors: %s", g->model_dir, v[0].text);
+    if (!opt->config.selftest || !m->family->plan_image)
+        return 0;
+    check_preprocess(m, WIDTH, HEIGHT, &v[1]);
+    check_positions(m, &v[2]);
+    for (int i = 1; i < 3; i++)
+        if (!v[i].ok)
+            return err_set(e, "%s: selftest: %s: %s; --no-selftest starts all the same", g->model_dir, v[i].stage, v[i].text);
+    log_info("selftest: preprocess and positions are right (%s) after %.3f s", v[1].text, clock_seconds() - began);
+    return 0;
+}
+
+/* Opens the device and what the plan says, in this order: plan, weights, selftest, text, caches. */
+static int open_parts(struct engine *g, const struct engine_options *opt, struct err *e)
+{
+    struct chosen c;
+    const struct engine_config *o = &opt->config;
+    const char *own_template = *o->chat_template ? o->chat_template : NULL;
+    if (*o->trace && !(g->trace = fopen(o->trace, "w")))
+        return err_field(e, "trace", "%s cannot be written", o->trace);
+    if (device_choose(&c, opt, g->trace, e) < 0)
+        return -1;
+    g->device = c.model.device;
+    g->setup = c.setup;
+    int rc = 0;
+    if (!g->setup.plan.fits) {
+        setup_refusal(&g->setup, e);
+        rc = -1;
+    }
+    if (rc == 0 && !(g->model = model_open(o->model, &c.model, e)))
+        rc = -1;
+    if (rc == 0)
+        rc = selftest(g, opt, e);
+    if (rc == 0)
+        rc = text_open(&g->text, o->model, own_template, o->chat_template_content_format, g->model->image_token, e);
+    g->text.trust_special_tokens = o->trust_special_tokens;
+    if (rc == 0)
+        ends_find(&g->ends, g->model, &g->text);
+    if (rc == 0)
+        rc = runner_open(&g->runner, g->model, &g->model->backend->ops, &g->setup.sizes, e);
+    if (rc < 0 && !g->model)
+        c.model.backend->close(g->device);
+    return rc;
+}
+
+static void free_parts(struct engine *g)
+{
+    const struct backend *be = g->model ? g->model->backend : NULL;
+    if (g->runner.m)
+        runner_close(&g->runner);
+    if (g->text.tokenizer)
+        text_close(&g->text);
+    model_close(g->model);
+    if (be)
+        be->close(g->device);
+    if (g->trace)
+        fclose(g->trace);
+    free(g->model_dir);
+    free(g);
+}
+
+/* Memory for more pages, if the machine has it. */
+static int more_pages(void *arg, int from)
+{
+    struct engine *g = arg;
+    int n = runner_chunk(&g->runner), left = g->pages.n - from;
+    n = n < left ? n : left;
+    if (!room_take(&g->room, (size_t)n * (g->setup.plan.kv / (size_t)g->pages.n)))
+        return 0;
+    runner_take_pages(&g->runner, from, n);
+    return n;
+}
+
+static void open_pages(struct engine *g, const struct engine_options *opt)
+{
+    const struct engine_plan *p = &g->setup.plan;
+    pages_init(&g->pages, g->setup.sizes.kv_pages);
+    g->room = (struct room){ .free = opt->free_memory, .arg = opt->free_memory_arg, .promised = p->total - p->kv - p->requests - p->pixels,
+                             .margin = room_margin(backend_cpu.memory(NULL)) };
+    if (!p->discrete)
+        pages_on_demand(&g->pages, more_pages, g);
+}
+
+struct engine *engine_open(const struct engine_options *opt, struct err *e)
+{
+    struct engine *g = xcalloc(1, sizeof *g);
+    struct engine_options own = *opt;
+    g->answers = opt->answers;
+    g->model_dir = xstrdup(opt->config.model);
+    own.config.model = g->model_dir;
+    if (open_parts(g, &own, e) < 0) {
+        free_parts(g);
+        return NULL;
+    }
+    const struct runner_sizes *z = &g->setup.sizes;
+    set_limits(g);
+    open_pages(g, opt);
+    images_init(&g->images, z->image_row_pages, z->image_kv_pages);
+    g->pace = (struct pace){ .max_pause = opt->config.max_pause };
+    g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs, .max_rows = z->max_rows,
+                                   .image_kv = g->model->image_kv.layers > 0, .prefix_cache = opt->config.prefix_cache };
+    g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);
+    g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
+    g->sampled = xcalloc((size_t)z->max_out, sizeof *g->sampled);
+    g->late = xcalloc((size_t)z->max_out, sizeof *g->late);
+    buf_init(&g->delta, (size_t)1 << 26);
+    budget_init(&g->decoding, g->setup.plan.image_peak);
+    budget_init(&g->pixels, g->setup.plan.pixels);
+    g->limits.decoding = &g->decoding;
+    g->limits.pixels = &g->pixels;
+    pthread_mutex_init(&g->wake.lock, NULL);
+    pthread_cond_init(&g->wake.cond, NULL);
+    pthread_mutex_init(&g->stats.lock, NULL);
+    g->stats.v.kv_pages = z->kv_pages;
+    g->stats.v.page_tokens = KV_PAGE;
+    if (pthread_create(&g->thread, NULL, engine_main, g) != 0) {
+        err_set(e, "the engine's thread cannot be started");
+        g->stopping = true;
+        engine_close(g);
+        return NULL;
+    }
+    return g;
+}
+
+void engine_close(struct engine *g)
+{
+    if (!g)
+        return;
+    if (!g->stopping) {
+        pthread_mutex_lock(&g->wake.lock);
+        g->stopping = true;
+        pthread_cond_signal(&g->wake.cond);
+        pthread_mutex_unlock(&g->wake.lock);
+        pthread_join(g->thread, NULL);
+    }
+    pages_free(&g->pages);
+    images_free(&g->images);
+    free(g->step.seq);
+    free(g->between.seq);
+    free(g->sampled);
+    free(g->late);
+    buf_free(&g->delta);
+    budget_free(&g->decoding);
+    budget_free(&g->pixels);
+    pthread_mutex_destroy(&g->wake.lock);
+    pthread_cond_destroy(&g->wake.cond);
+    pthread_mutex_destroy(&g->stats.lock);
+    free_parts(g);
+}
