@@ -48,8 +48,8 @@ $O/%.o: %.c VERSION
 	@echo "  CC  $<"
 	@$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
 
-# A backend in a library of its own must have been made with the same ops.h.
-OPS_INTERFACE := -DOPS_INTERFACE=$(firstword $(shell cksum kernels/ops.h))u
+# A backend in a library of its own must have been made with the same interface.
+OPS_INTERFACE := -DOPS_INTERFACE=$(firstword $(shell cat kernels/ops.h kernels/dtype.h | cksum))u
 $O/kernels/plugin.o: CFLAGS += $(OPS_INTERFACE)
 
 # The plain backend is one thread's, and most of the time of the tests that compare with it.

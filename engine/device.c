@@ -6,20 +6,16 @@
 #include "engine/room.h"
 #include "kernels/trace.h"
 
+static bool weights_come_as(enum dtype t) { return t == F32 || t == BF16 || t == Q8 || t == Q4 || t == F8; }
+
 int weights_option(const struct engine_config *o, struct model_options *out, struct err *e)
 {
-    static const struct { const char *name; enum dtype dtype; } known[] = {
-        { "f32", F32 }, { "bf16", BF16 }, { "int8", Q8 }, { "int4", Q4 }, { "fp8", F8 },
-    };
     if (strcmp(o->weights, "auto") == 0)
         return 0;
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (strcmp(o->weights, known[i].name) == 0) {
-            out->convert = true;
-            out->weights = known[i].dtype;
-            return 0;
-        }
-    return err_field(e, "weights", "weights '%s' is not one of auto, f32, bf16, int8, int4, fp8", o->weights);
+    if (!dtype_named(o->weights, &out->weights) || !weights_come_as(out->weights))
+        return err_field(e, "weights", "there are no weights of type '%s'", o->weights);
+    out->convert = true;
+    return 0;
 }
 
 /* int8 needs a quantised matrix on the other side of the product: int8, or on the CPU int4 too. */

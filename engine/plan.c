@@ -147,20 +147,16 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
     return 0;
 }
 
-static const struct { const char *name; enum dtype dtype; } kv_dtypes[] = { { "f32", F32 }, { "bf16", BF16 }, { "f16", F16 }, { "int8", Q8 }, { "fp8", F8 } };
-enum { N_KV_DTYPES = sizeof kv_dtypes / sizeof *kv_dtypes };
+static bool caches_hold(enum dtype t) { return t == F32 || t == F16 || t == BF16 || t == Q8 || t == F8; }
 
 static int choose_kv(struct setup *s, const struct model *m, struct err *e)
 {
     const char *name = s->config.kv_cache_dtype;
-    bool choice = strcmp(name, "auto") == 0;
-    for (size_t i = 0; i < N_KV_DTYPES; i++)
-        if (choice ? kv_dtypes[i].dtype == m->backend->kv : strcmp(name, kv_dtypes[i].name) == 0) {
-            s->sizes.kv = kv_dtypes[i].dtype;
-            snprintf(s->plan.kv_dtype, sizeof s->plan.kv_dtype, "%s", kv_dtypes[i].name);
-            return 0;
-        }
-    return err_field(e, "kv_cache_dtype", "kv_cache_dtype '%s' is not one of auto, f32, bf16, f16, int8, fp8", name);
+    s->sizes.kv = m->backend->kv;
+    if (strcmp(name, "auto") != 0 && (!dtype_named(name, &s->sizes.kv) || !caches_hold(s->sizes.kv)))
+        return err_field(e, "kv_cache_dtype", "there is no KV cache of type '%s'", name);
+    snprintf(s->plan.kv_dtype, sizeof s->plan.kv_dtype, "%s", dtype_name(s->sizes.kv));
+    return 0;
 }
 
 /* --memory-bytes is about the host; a GPU has a share of its own. Without it the host gives what others have not taken, less

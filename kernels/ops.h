@@ -20,8 +20,8 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "kernels/dtype.h"
 
-enum dtype { F32, F16, BF16, F8, I32, U8, Q8, Q4 };  /* F8, Q*: weights of linear and embed, F8 and Q8 also caches; kernels/quant.h */
 enum act   { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_QUICK_GELU };
 
 struct device; /* one backend instance; opaque */
@@ -236,11 +236,5 @@ extern const struct backend backend_ref, backend_cpu;
 
 /* NULL and e: why it is not to be had. "auto": a GPU, if one can be used, else the CPU. */
 const struct backend *backend_find(const char *name, struct err *e);
-
-static inline size_t dtype_size(enum dtype t)            /* bytes per element of the plain types */
-{
-    static const uint8_t size[] = { [F32] = 4, [F16] = 2, [BF16] = 2, [F8] = 1, [I32] = 4, [U8] = 1, [Q8] = 1, [Q4] = 0 };
-    return size[t];
-}
 
 #endif

@@ -45,7 +45,7 @@ int slab_row(const struct slab *s, int r, int in, enum dtype want, void *to)
 int slab_refuse(const struct slab *s, int r, int column, enum dtype want, struct err *e)
 {
     return err_set(e, "tensor %s: row %d, column %d is not a finite number and cannot be stored as %s",
-                   s->name ? s->name : "without a name", r, column, want == Q4 ? "int4" : want == Q8 ? "int8" : "fp8");
+                   s->name ? s->name : "without a name", r, column, dtype_name(want));
 }
 
 void slab_forget(const struct slab *s, int in, int from, int n)

@@ -150,11 +150,6 @@ static void do_linear(void *arg)
     backend_cpu.ops.linear(dev, b->out, b->x, &b->w, &b->ep);
 }
 
-static const char *name_of(enum dtype t)
-{
-    return t == F32 ? "f32" : t == F16 ? "f16" : t == BF16 ? "bf16" : t == Q8 ? "int8" : t == Q4 ? "int4" : "fp8";
-}
-
 /* The same product with each of these types, in turn, so that a change of the machine's mood meets all of them; the last
  * column is the time of the first divided by this one's. */
 static void linear(int m, int n, int k, const enum dtype *types, int n_types)
@@ -182,7 +177,7 @@ static void linear(int m, int n, int k, const enum dtype *types, int n_types)
         }
     for (int t = 0; t < n_types; t++) {
         char full[96];
-        snprintf(full, sizeof full, "%s %s", name, name_of(types[t]));
+        snprintf(full, sizeof full, "%s %s", name, dtype_name(types[t]));
         if (strstr(name, only)) {
             report(full, least[t], 2.0 * m * n * k, (double)backend_cpu.packed_bytes(&b[t].w, types[t]));
             printf("  x %.2f\n", least[0] / least[t]);

@@ -19,7 +19,7 @@ $B/cusim/fast/cuda.o $B/cusim/checked/cuda.o: SIMFLAGS += $(OPS_INTERFACE)
 $B/cuda/cuda.o: NVDEFS := $(OPS_INTERFACE)
 
 # Everything that is compiled for both libraries: $B/cusim/fast (served) and $B/cusim/checked (tests).
-SIM_C   := $(EMU:tests/cusim/%.c=%.o) half.o quant.o slab.o err.o shared.o
+SIM_C   := $(EMU:tests/cusim/%.c=%.o) dtype.o half.o quant.o slab.o err.o shared.o
 $B/cusim/fast/%.o: kernels/cuda/%.cu tests/cusim/cusim.h | $(CUDA_H)/cuda_runtime.h
 	@mkdir -p $(@D)
 	@echo "  SIM  $<"
@@ -108,7 +108,7 @@ endef
 $(foreach d,kernels/cuda tests/cusim,$(eval $(call NVCC_RULE,$d)))
 $B/cuda/%.o: $B/cusim/emu/%.o
 	@mkdir -p $(@D) && cp $< $@
-CUDA_OBJ := $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/half.o $B/cuda/quant.o $B/cuda/slab.o $B/cuda/err.o
+CUDA_OBJ := $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/dtype.o $B/cuda/half.o $B/cuda/quant.o $B/cuda/slab.o $B/cuda/err.o
 $B/libopenautoglm_cuda.so: $(CUDA_OBJ)
 	$(NVCC) -shared -o $@ $^ -cudart static -Xlinker --no-undefined
 

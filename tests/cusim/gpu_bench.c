@@ -250,8 +250,7 @@ static void movers(void)
 
 int main(int argc, char **argv)
 {
-    static const struct { enum dtype type; const char *name; } types[] = { { BF16, "bf16" }, { Q8, "int8" },
-                                                                           { Q4, "int4" } };
+    static const enum dtype types[] = { BF16, Q8, Q4 };
     struct err e;
     small = argc > 2 && strcmp(argv[2], "small") == 0;
     be = argc > 1 ? plugin_load(argv[1], &e) : NULL;
@@ -261,10 +260,10 @@ int main(int argc, char **argv)
         die(e.text);
     movers();
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        linears("qkv", 4608, 4096, false, types[i].type, types[i].name);
-        linears("gate and up", 27392, 4096, true, types[i].type, types[i].name);
-        linears("down", 4096, 13696, false, types[i].type, types[i].name);
-        linears("head", 151552, 4096, false, types[i].type, types[i].name);
+        linears("qkv", 4608, 4096, false, types[i], dtype_name(types[i]));
+        linears("gate and up", 27392, 4096, true, types[i], dtype_name(types[i]));
+        linears("down", 4096, 13696, false, types[i], dtype_name(types[i]));
+        linears("head", 151552, 4096, false, types[i], dtype_name(types[i]));
     }
     attends(1, 1, 4096);
     attends(16, 1, 4096);

@@ -50,9 +50,7 @@ START_TEST(test_caches)
         *have = cache_logits(backends[0], caches[_i].dir, caches[_i].kv, &m);
     ck_assert_uint_eq(n, m);
     float d = golden_compare("logits", have, want, n, CACHE_LIMIT);
-    printf("%s with a cache of %s: within %.1e of ref's\n", caches[_i].dir,
-           caches[_i].kv == BF16 ? "bf16" : caches[_i].kv == F16 ? "f16" : caches[_i].kv == Q8 ? "int8" : "fp8",
-           (double)d);
+    printf("%s with a cache of %s: within %.1e of ref's\n", caches[_i].dir, dtype_name(caches[_i].kv), (double)d);
     free(want);
     free(have);
 }

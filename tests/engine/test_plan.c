@@ -1,6 +1,7 @@
 /* The defaults of a plan on machines of many sizes, from numbers alone, and when pages may be taken. */
 #include <check.h>
 
+#include "engine/device.h"
 #include "engine/plan.h"
 #include "engine/room.h"
 #include "kernels/machine.h"
@@ -157,6 +158,36 @@ START_TEST(test_uploads)
 }
 END_TEST
 
+/* A name of a type is accepted where the help lists it, and nowhere else. */
+START_TEST(test_types)
+{
+    struct model *m = open_dry("models/open-autoglm-v1");
+    for (int t = 0; t < N_DTYPES; t++) {
+        char *name = (char *)dtype_name((enum dtype)t);
+        for (int cache = 0; cache < 2; cache++) {
+            struct engine_options opt = { .config = cache ? CONFIG(c.kv_cache_dtype = name) : CONFIG(c.weights = name) };
+            struct memory has = { .host = (size_t)8 << 30, .device = (size_t)8 << 30 };
+            struct model_options mo = { .convert = false };
+            struct setup s;
+            struct config all;
+            struct err e;
+            char *argv[] = { "plan", cache ? "--kv-cache-dtype" : "--weights", name, NULL };
+            bool listed = options_parse(&all, OPT_ENGINE, 3, argv, &e) == 0;
+            options_free(&all);
+            bool taken = cache ? setup_make(&s, &opt, m, &has, &e) == 0 : weights_option(&opt.config, &mo, &e) == 0;
+            ck_assert_msg(taken == listed, "%s %s: listed %d, taken %d", argv[1], name, listed, taken);
+            if (taken && cache)
+                ck_assert(s.sizes.kv == (enum dtype)t && strcmp(s.plan.kv_dtype, name) == 0);
+            else if (taken)
+                ck_assert(mo.convert && mo.weights == (enum dtype)t);
+        }
+    }
+    enum dtype none;
+    ck_assert(!dtype_named("auto", &none) && !dtype_named("", &none) && dtype_named("bf16", &none) && none == BF16);
+    model_close(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("plan");
@@ -167,6 +198,7 @@ int main(void)
     tcase_add_test(t, test_uploads);
     tcase_add_test(t, test_free);
     tcase_add_test(t, test_room);
+    tcase_add_test(t, test_types);
     suite_add_tcase(s, t);
     return suite_run(s);
 }

@@ -15,8 +15,8 @@ static const float TOLERANCE = 2e-3f;            /* as in test_families.c: betwe
  * largest of some hundred numbers is 3.5 sigma), fp8 a step of 1/8 of the power of two below, over sqrt(12), int4 2.1 /
  * 7.5 / sqrt(12) (the largest of 32). `same`: share of the positions whose most likely token must stay, in a trained
  * model. */
-static const struct { const char *name; enum dtype type; double loss, same; } formats[] = {
-    { "int8", Q8, 0.008, 0.95 }, { "fp8", F8, 0.026, 0.95 }, { "int4", Q4, 0.08, 0.9 },
+static const struct { enum dtype type; double loss, same; } formats[] = {
+    { Q8, 0.008, 0.95 }, { F8, 0.026, 0.95 }, { Q4, 0.08, 0.9 },
 };
 enum { N_FORMATS = sizeof formats / sizeof *formats };
 
@@ -125,7 +125,7 @@ static void check_rounded(int which, int format, struct model_options opt, const
     size_t bytes;
     double share;
     float *have = logits_of(which, "cpu", opt, ACTIVATIONS_INT8, p, 0, &bytes, &vocab);
-    snprintf(name, sizeof name, "%s, activations int8", formats[format].name);
+    snprintf(name, sizeof name, "%s, activations int8", dtype_name(formats[format].type));
     double rounded = compare(which, name, have, exact, p, vocab, &share);
     ck_assert_double_le(rounded, 3 * error);
     ck_assert(!cases[which].trained || share >= formats[format].same);
@@ -147,7 +147,7 @@ START_TEST(test_quantised)
     for (int f = 0; f < N_FORMATS; f++) {
         struct model_options opt = { .convert = true, .weights = formats[f].type };
         float *have = logits_of(_i, "cpu", opt, ACTIVATIONS_FLOAT, &p, 0, &bytes, &vocab);
-        double error = compare(_i, formats[f].name, have, exact, &p, vocab, &share);
+        double error = compare(_i, dtype_name(formats[f].type), have, exact, &p, vocab, &share);
         if (f == 0 && !cases[_i].trained)
             factor = error / formats[f].loss;
         ck_assert_double_le(error, 2 * fmin(factor * formats[f].loss, sqrt(2)));
