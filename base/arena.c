@@ -1,3 +1,4 @@
+/* base/arena.c - an arena is a list of blocks; each piece is cut from the newest one. See arena.h. */
 #include "base/arena.h"
 
 #include <stdlib.h>
@@ -11,6 +12,7 @@ struct arena_block {
 
 enum { BLOCK = 64 * 1024 };
 
+/* `max` bounds the sum of what is asked for; nothing is allocated yet. */
 void arena_init(struct arena *a, size_t max)
 {
     a->blocks = NULL;
@@ -29,6 +31,9 @@ void arena_free(struct arena *a)
     a->used = 0;
 }
 
+/* Pieces that do not fit into the rest of the newest block begin a new one, so a rest may stay unused. The bound
+ * counts what was asked for and not the blocks: the memory behind an arena can be larger by up to a block for each
+ * large piece. Pieces are never freed one by one. */
 void *arena_alloc(struct arena *a, size_t n)
 {
     if (n > a->max - a->used)
@@ -54,6 +59,7 @@ void *arena_alloc(struct arena *a, size_t n)
     return memset(p, 0, need);
 }
 
+/* A copy with a NUL behind it, which arena_alloc() has already written. */
 char *arena_strndup(struct arena *a, const char *s, size_t n)
 {
     char *p = arena_alloc(a, n + 1);

@@ -1,3 +1,5 @@
+/* base/base64.c - one table says what each character means; groups of four digits are taken four at a time, and only
+ * white space, padding and the end go through the slow loop. See base64.h for what is accepted. */
 #include "base/base64.h"
 
 #include <stdbool.h>
@@ -30,6 +32,9 @@ static size_t whole_groups(uint8_t *out, const uint8_t *s, size_t n)
     return i;
 }
 
+/* White space may stand anywhere, so a group can be collected across it. `out` never gets ahead of the text, because
+ * four characters become three bytes: decoding in place is safe. Padding is checked at the end: two digits and "==",
+ * three and "=", or none at all. */
 int base64_decode(uint8_t *out, size_t *n_out, const char *text, size_t n)
 {
     const uint8_t *s = (const uint8_t *)text;

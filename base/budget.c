@@ -1,3 +1,5 @@
+/* base/budget.c - a budget serves those that wait in order of arrival, by tickets as at a counter; a tally is one
+ * atomic number. See budget.h for which is meant for what. */
 #include "base/budget.h"
 
 void budget_init(struct budget *b, size_t size)
@@ -13,6 +15,9 @@ void budget_free(struct budget *b)
     pthread_cond_destroy(&b->changed);
 }
 
+/* A demand over the whole budget gets all of it, so it waits for everybody else but not for ever. Only the ticket that
+ * is being served may take, even if a later, smaller demand would fit: otherwise small ones could starve a large
+ * one. */
 size_t budget_take(struct budget *b, size_t n)
 {
     n = n < b->size ? n : b->size;
@@ -35,6 +40,8 @@ void budget_give(struct budget *b, size_t taken)
     pthread_mutex_unlock(&b->lock);
 }
 
+/* Adds first and takes it back where it was too much. Two threads that ask at once may both be refused although one
+ * would have fitted; neither may get more than there is. */
 bool tally_take(struct tally *t, size_t n)
 {
     if (atomic_fetch_add(&t->taken, n) + n <= t->size)
@@ -45,6 +52,8 @@ bool tally_take(struct tally *t, size_t n)
 
 void tally_give(struct tally *t, size_t n) { atomic_fetch_sub(&t->taken, n); }
 
+/* Brings a holder from *own bytes to `want`. What is given back always succeeds, and so does a holding that stays
+ * small. */
 bool tally_set(struct tally *t, size_t *own, size_t want)
 {
     if (want <= *own)

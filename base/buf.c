@@ -1,3 +1,4 @@
+/* base/buf.c - bytes that grow by doubling, up to a maximum. See buf.h for how failure is told. */
 #include "base/buf.h"
 
 #include <stdint.h>
@@ -17,6 +18,7 @@ void buf_free(struct buf *b)
     buf_init(b, b->max);
 }
 
+/* Keeps the memory for the next use. */
 void buf_clear(struct buf *b)
 {
     b->len = 0;
@@ -33,7 +35,8 @@ void buf_reuse(struct buf *b, size_t most)
         buf_clear(b);
 }
 
-/* Room for n more bytes and the NUL. */
+/* Makes room for n more bytes and the NUL behind them. After a failure nothing is added any more, so what the buffer
+ * holds is always the beginning of what was written, without a hole. */
 static bool reserve(struct buf *b, size_t n)
 {
     if (b->failed || n > b->max - b->len) {
@@ -70,6 +73,8 @@ void buf_str(struct buf *b, const char *s) { buf_add(b, s, strlen(s)); }
 
 void buf_byte(struct buf *b, char c) { buf_add(b, &c, 1); }
 
+/* The length is measured first, because there is room only for what fits. Text that is being measured must not change
+ * until it is written. */
 void buf_printf(struct buf *b, const char *fmt, ...)
 {
     va_list ap;
@@ -92,11 +97,13 @@ void buf_fail(struct buf *b, const struct buf *why)
     b->starved |= why->starved;
 }
 
+/* "out of memory" or the caller's words for "too long", whichever it was. */
 int buf_error(const struct buf *b, struct err *e, const char *too_long)
 {
     return b->starved ? err_memory(e) : err_set(e, "%s", too_long);
 }
 
+/* Gives the caller the bytes, also of a buffer that nothing was added to, and leaves the buffer empty. */
 char *buf_take(struct buf *b)
 {
     char *p = NULL;

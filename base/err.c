@@ -1,3 +1,5 @@
+/* base/err.c - fills a struct err. Texts that do not fit are cut; every function returns -1, so that a caller can
+ * return it. */
 #include "base/err.h"
 
 #include <stdarg.h>
@@ -32,6 +34,7 @@ int err_field(struct err *e, const char *field, const char *fmt, ...)
     return -1;
 }
 
+/* The text is short, because callers put in front what they were about to do. */
 int err_memory(struct err *e)
 {
     err_set(e, "out of memory");
@@ -42,6 +45,8 @@ int err_memory(struct err *e)
     return -1;
 }
 
+/* The old text is copied aside first, because it may be an argument of the new one. The field, the code and the status
+ * stay. */
 int err_prefix(struct err *e, const char *fmt, ...)
 {
     if (!e)

@@ -1,3 +1,5 @@
+/* base/file.c - opens and reads regular files, and tells a placeholder from the file that should be there. See
+ * file.h. */
 #include "base/file.h"
 
 #include <errno.h>
@@ -32,6 +34,8 @@ static const char *placeholder(int fd)
     return NULL;
 }
 
+/* O_NONBLOCK keeps the call from waiting at a pipe that nobody writes; for a regular file it means nothing. What is
+ * not regular, or only stands in for a file, is refused with a text that says what to do. */
 int file_open(const char *path, struct err *e)
 {
     struct stat st;
@@ -46,6 +50,8 @@ int file_open(const char *path, struct err *e)
     return regular ? err_set(e, "%s: is %s", path, what) : err_set(e, "%s: not a regular file", path);
 }
 
+/* Reading goes on until the end of the file and not up to its size, which may change meanwhile; the buffer's maximum
+ * bounds it. */
 int file_read(const char *path, struct buf *out, struct err *e)
 {
     char part[65536];

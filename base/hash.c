@@ -1,3 +1,4 @@
+/* base/hash.c - SipHash-2-4 with a result of 128 bits, written from the paper. See hash.h for why it is keyed. */
 #include "base/hash.h"
 
 #include <pthread.h>
@@ -9,6 +10,7 @@ struct sip { uint64_t v0, v1, v2, v3; };
 
 static uint64_t rotl(uint64_t x, int b) { return x << b | x >> (64 - b); }
 
+/* n rounds of the permutation that the paper calls SipRound. */
 static void rounds(struct sip *s, int n)
 {
     while (n--) {
@@ -26,6 +28,7 @@ static uint64_t load64(const uint8_t *p)
     return x; /* little endian machines only, as everywhere in this project */
 }
 
+/* Mixes eight bytes of the text into the state: two rounds each, the "2" of 2-4. */
 static void absorb(struct sip *s, uint64_t m)
 {
     s->v3 ^= m;
@@ -33,6 +36,8 @@ static void absorb(struct sip *s, uint64_t m)
     s->v0 ^= m;
 }
 
+/* The last block holds the rest of the text and, in its highest byte, the length, so texts that differ in trailing
+ * zeros differ. The constants 0xee and 0xdd are those of the variant with 128 bits. */
 struct hash hash_keyed(const uint8_t key[16], const void *data, size_t n)
 {
     uint64_t k0 = load64(key), k1 = load64(key + 8);
@@ -57,6 +62,8 @@ struct hash hash_keyed(const uint8_t key[16], const void *data, size_t n)
 
 static uint8_t process_key[16];
 
+/* Once for the life of the process. Without random bytes the caches would be open to collisions that a client has
+ * prepared, so there is no fallback. */
 static void draw_key(void)
 {
     if (getrandom(process_key, sizeof process_key, 0) != (ssize_t)sizeof process_key)

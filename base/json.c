@@ -43,6 +43,7 @@ static int wrong(const struct reader *r, const char *why)
     return -1;
 }
 
+/* Turns a value that could not be made into "out of memory"; hands any other through. */
 static json_t *made(const struct reader *r, json_t *v)
 {
     if (!v)
@@ -113,6 +114,7 @@ static int read_code_point(struct reader *r, struct buf *out)
     return 0;
 }
 
+/* What a backslash begins. r->at is at the backslash and ends up behind the escape, whose character goes to `out`. */
 static int read_escape(struct reader *r, struct buf *out)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
@@ -166,6 +168,8 @@ static int read_string(struct reader *r, struct buf *room, const char **s, size_
     return buf_ok(room) ? 0 : err_memory(r->e);
 }
 
+/* A string as a value. The buffer for escapes is bounded by the rest of the text, because no escape becomes longer
+ * than it is written. */
 static json_t *read_string_value(struct reader *r)
 {
     struct buf  room;
@@ -179,6 +183,7 @@ static json_t *read_string_value(struct reader *r)
 
 /* ---- numbers ---- */
 
+/* Are there digits here? Goes behind them. */
 static bool skip_digits(struct reader *r)
 {
     const char *from = r->at;
@@ -187,6 +192,7 @@ static bool skip_digits(struct reader *r)
     return r->at > from;
 }
 
+/* Is the next character one of these? Goes behind it. */
 static bool skip_one_of(struct reader *r, const char *set)
 {
     bool yes = r->at < r->end && *r->at && strchr(set, *r->at);
@@ -215,6 +221,7 @@ static int skip_number(struct reader *r, bool *whole)
     return 0;
 }
 
+/* The stand-in for a number that is too large; json_big() finds it by the name that no text can hold. */
 static json_t *keep_as_text(const char *s)
 {
     json_t *v = json_object();
@@ -225,6 +232,8 @@ static json_t *keep_as_text(const char *s)
     return v;
 }
 
+/* The text is cut out by the grammar first, since strtod() would take more than JSON allows ("0x1p3", "inf"). The
+ * program never sets a locale, so the decimal point is a point. */
 static json_t *read_number(struct reader *r)
 {
     const char *s = r->at;
@@ -262,6 +271,7 @@ static int another(struct reader *r, char closing)
     return 1;
 }
 
+/* Does the array or object end before its first element? Goes behind the end. */
 static bool is_empty(struct reader *r, char closing)
 {
     skip_space(r);
@@ -270,6 +280,8 @@ static bool is_empty(struct reader *r, char closing)
     return yes;
 }
 
+/* The elements, one after the other, up to the closing bracket. Values that were read belong to `list`, which the
+ * caller frees after an error. */
 static int read_array(struct reader *r, json_t *list)
 {
     if (is_empty(r, ']'))
@@ -286,6 +298,8 @@ static int read_array(struct reader *r, json_t *list)
     return 0;
 }
 
+/* One "name": value. The name is compared as bytes, so it may hold U+0000; a later member of the same name replaces
+ * the value of the earlier one. `room` must live until the name was used, because a name with escapes lies in it. */
 static int read_member(struct reader *r, json_t *object)
 {
     struct buf  room;
@@ -323,6 +337,8 @@ static int read_object(struct reader *r, json_t *object)
     return 0;
 }
 
+/* Reads an array or an object into v, which it owns. The depth is counted before anything else: the reader calls
+ * itself, and a text of nothing but brackets would otherwise end its stack. */
 static json_t *read_nested(struct reader *r, json_t *v, int (*read)(struct reader *, json_t *))
 {
     if (++r->depth > r->limits->depth) {
@@ -341,6 +357,7 @@ static json_t *read_nested(struct reader *r, json_t *v, int (*read)(struct reade
     return v;
 }
 
+/* true, false or null. jansson has one value of each that is never freed, so v need not be given back. */
 static json_t *read_word(struct reader *r, const char *word, json_t *v)
 {
     size_t n = strlen(word);
@@ -352,6 +369,8 @@ static json_t *read_word(struct reader *r, const char *word, json_t *v)
     return NULL;
 }
 
+/* Any value, white space before it skipped. NULL after an error, which is then in r->e. Every value counts against the
+ * limit before it is made. */
 static json_t *read_value(struct reader *r)
 {
     skip_space(r);
@@ -372,6 +391,8 @@ static json_t *read_value(struct reader *r)
     }
 }
 
+/* White space may stand around the value, but nothing else: two values one after the other are an error, as a text cut
+ * in the wrong place looks like that. */
 json_t *json_read(const char *what, const char *s, size_t n, struct json_limits *limits, struct err *e)
 {
     struct reader r = { .what = what, .s = s, .at = s, .end = s + n, .limits = limits, .e = e };
@@ -398,6 +419,8 @@ const char *json_big(const json_t *v, size_t *n)
 
 bool json_is_dict(const json_t *v) { return json_is_object(v) && !json_big(v, NULL); }
 
+/* v as a whole number. 5.0 and 1e3 are whole; a number that jansson could not hold is too small or too large by its
+ * sign, whatever its digits. What is no number at all is treated as 0.5, which is not whole either. */
 enum json_whole json_whole(const json_t *v, int64_t *out)
 {
     const double limit = 0x1p63;

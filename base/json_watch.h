@@ -1,8 +1,8 @@
 /* base/json_watch.h - jansson where memory may run out.
  *
  * Some of jansson's own functions go on without what there was no memory for: json_copy() gives an object that lacks a
- * member. Looking at what each call returns is therefore not enough. Every allocation of jansson is watched instead, and
- * whoever has worked on a request's JSON asks once whether all of it is there:
+ * member. Looking at what each call returns is therefore not enough. Every allocation of jansson is watched instead,
+ * and whoever has worked on a request's JSON asks once whether all of it is there:
  *
  *     json_begin();
  *     ... json_loadb(), json_copy(), json_object_set_new(), ...

@@ -1,6 +1,8 @@
-/* The buffer has two halves: lines are added to one while the writer writes the other. Once a line has found no room, all
- * that follow are left out until the writer takes that half, so that the gap is one and the count of it stands in its
- * place. The writer uses write(2): a thread that is stuck within stdio would hold a lock that exit() may want. */
+/* base/log.c - lines for standard error, and the thread that writes them.
+ *
+ * The buffer has two halves: lines are added to one while the writer writes the other. Once a line has found no room,
+ * all that follow are left out until the writer takes that half, so that the gap is one and the count of it stands in
+ * its place. The writer uses write(2): a thread that is stuck within stdio would hold a lock that exit() may want. */
 #include "base/log.h"
 
 #include <errno.h>
@@ -46,8 +48,8 @@ static uint64_t count_lines(const char *data, size_t n)
     return lines;
 }
 
-/* Writes all of it, waiting as long as it takes, and returns how many bytes could be written: fewer than n when the disk
- * is full, the file as large as it may get, or the pipe's reader gone. */
+/* Writes all of it, waiting as long as it takes, and returns how many bytes could be written: fewer than n when the
+ * disk is full, the file as large as it may get, or the pipe's reader gone. */
 static size_t write_all(const char *data, size_t n)
 {
     size_t done = 0;
@@ -63,6 +65,8 @@ static size_t write_all(const char *data, size_t n)
     return done;
 }
 
+/* Adds to the half that is being filled, and never waits for the writer. The lock is held only while bytes are copied.
+ * Without the writer's thread the bytes are written at once; after log_stop() gave up on it they are dropped. */
 void log_bytes(const char *data, size_t n)
 {
     pthread_mutex_lock(&out.lock);
@@ -136,18 +140,23 @@ static bool write_or_count(struct gap *gap, const char *data, size_t n)
     return done == n;
 }
 
+/* Says in the log how many lines are missing at this place. If not even that can be written, the number stays for the
+ * next time. */
 static void tell_gap(struct gap *gap)
 {
     char line[LINE_BYTES];
     size_t n = write_head(line, LOG_WARN);
-    n += (size_t)snprintf(line + n, sizeof line - n, "%llu lines of the log are missing here: they could not be written\n",
-                          (unsigned long long)gap->lines);
+    n += (size_t)snprintf(line + n, sizeof line - n, "%llu lines of the log are missing here: they could not be "
+                                                     "written\n", (unsigned long long)gap->lines);
     uint64_t lines = gap->lines;
     gap->lines = 0;
     if (!write_or_count(gap, line, n))
         gap->lines = lines;
 }
 
+/* The writer's thread. It takes the half that is being filled, lets the others go on with the other half, and writes
+ * without the lock, however long that takes. Lines that were lost before this half are told in front of it, those that
+ * found no room in it behind it. It ends when it is told to stop and has written everything. */
 static void *write_halves(void *ctx)
 {
     (void)ctx;
@@ -176,6 +185,7 @@ static void *write_halves(void *ctx)
     return NULL;
 }
 
+/* Changes how the next bytes reach standard error. */
 static void set_way(enum way way)
 {
     pthread_mutex_lock(&out.lock);
@@ -192,6 +202,9 @@ int log_start(void)
     return -1;
 }
 
+/* Tells the writer to finish and waits for it, but not for ever: standard error may be a pipe that nobody reads. If
+ * the time is not enough the thread is left behind, and everything that is logged later is dropped, because two
+ * writers would mix their lines. */
 void log_stop(double seconds)
 {
     pthread_mutex_lock(&out.lock);

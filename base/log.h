@@ -1,10 +1,10 @@
 /* base/log.h - one line per event on standard error: time, level, text.
  *
- * A program that nobody may hold up calls log_start(): from then on a line goes into a buffer of LOG_BYTES, and a thread
- * of its own writes that to standard error. Whoever logs never waits, whether standard error is a pipe that nobody reads,
- * a terminal that was stopped, or a full disk. Lines that find no room, or cannot be written, are left out; as soon as
- * lines can be written again, one of them says how many are missing there. Without log_start() a line is written before
- * log_line() returns. */
+ * A program that nobody may hold up calls log_start(): from then on a line goes into a buffer of LOG_BYTES, and a
+ * thread of its own writes that to standard error. Whoever logs never waits, whether standard error is a pipe that
+ * nobody reads, a terminal that was stopped, or a full disk. Lines that find no room, or cannot be written, are left
+ * out; as soon as lines can be written again, one of them says how many are missing there. Without log_start() a line
+ * is written before log_line() returns. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 #include <stddef.h>

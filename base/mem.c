@@ -1,3 +1,5 @@
+/* base/mem.c - allocation that ends the program where it fails, growing arrays, and how the heap is set up. See mem.h
+ * for where each may be used. */
 #include "base/mem.h"
 
 #include <malloc.h>
@@ -6,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Ends the program if there is no memory. That is right only at the start, before a request could be harmed by it. */
 static void *must(void *p, size_t n)
 {
     if (!p) {
@@ -30,6 +33,8 @@ char *xstrdup(const char *s)
     return memcpy(xmalloc(n), s, n);
 }
 
+/* `array_ptr` is the address of the caller's pointer, of whatever type; it is read and written by memcpy() because a
+ * void ** may not alias it. Doubling keeps the total cost of appending linear. */
 int grow(void *array_ptr, size_t *cap, size_t need, size_t size)
 {
     void *old;
@@ -52,6 +57,8 @@ int grow(void *array_ptr, size_t *cap, size_t need, size_t size)
     return 0;
 }
 
+/* One arena, because memory that one thread freed would otherwise not serve another; a fixed limit for mappings,
+ * because glibc raises it with every large block that is freed and then keeps such blocks. */
 void heap_settle(void)
 {
     enum { LARGE = 1 << 20, SLACK = 4 << 20 };

@@ -14,9 +14,9 @@ char *xstrdup(const char *s);
  * by doubling. Returns 0, or -1 when memory is out (the array is unchanged). */
 int grow(void *array_ptr, size_t *cap, size_t need, size_t size);
 
-/* One heap for all threads, so that what one has freed serves the others; blocks of a megabyte and more, such as bodies and
- * pixels, are the machine's again as soon as they are freed. A decoded screenshot costs some milliseconds of page faults for
- * that. Call before the first thread is started. */
+/* One heap for all threads, so that what one has freed serves the others; blocks of a megabyte and more, such as bodies
+ * and pixels, are the machine's again as soon as they are freed. A decoded screenshot costs some milliseconds of page
+ * faults for that. Call before the first thread is started. */
 void heap_settle(void);
 
 /* Gives the machine back what is free in the heap; some milliseconds. */

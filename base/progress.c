@@ -1,3 +1,5 @@
+/* base/progress.c - a progress bar on a terminal, lines in the log elsewhere. Both go through log.c, which keeps them
+ * in order with its lines. */
 #include "base/progress.h"
 
 #include <stdatomic.h>
@@ -13,6 +15,7 @@ enum { WIDTH = 30 };
 
 static _Atomic bool on_line;
 
+/* Called before every line of the log, too, so that a line does not begin behind a bar. */
 void progress_hide(void)
 {
     static const char clear[] = "\r\033[K";
@@ -20,6 +23,8 @@ void progress_hide(void)
         log_bytes(clear, sizeof clear - 1);
 }
 
+/* Writes the bar over the one before: \r goes to the beginning of the line, and the escape sequence clears what is
+ * left of a longer one. */
 static void draw(const struct progress *p, size_t done, size_t all, double seconds)
 {
     char bar[WIDTH + 1], line[200];
@@ -33,6 +38,8 @@ static void draw(const struct progress *p, size_t done, size_t all, double secon
     atomic_store(&on_line, true);
 }
 
+/* Called as often as the caller likes. It shows something only after half a second, and then ten times a second on a
+ * terminal or every ten seconds in a log. At the end the bar goes and the struct is ready for another use. */
 void progress_bytes(void *arg, size_t done, size_t all)
 {
     struct progress *p = arg;

@@ -1,3 +1,5 @@
+/* base/utf8.c - UTF-8 by the table of well-formed sequences in the Unicode standard (3-7): no overlong forms, no
+ * surrogates, nothing over U+10FFFF. See utf8.h. */
 #include "base/utf8.h"
 
 #include <stdbool.h>
@@ -59,6 +61,7 @@ uint32_t utf8_get(const char *s, size_t n, int *len)
     return k ? cp : 0xfffd;
 }
 
+/* One to four bytes, the fewest that can hold the code point. */
 int utf8_put(char *out, uint32_t cp)
 {
     if (cp > 0x10ffff || (cp >= 0xd800 && cp < 0xe000))
@@ -85,6 +88,9 @@ int utf8_put(char *out, uint32_t cp)
     return 4;
 }
 
+/* Looks back over at most three bytes for one that begins a sequence. Only if that sequence is cut off by the end is
+ * it left for later; anything malformed will not become right and counts as complete. A stream of text is cut by this,
+ * so that no client gets half a character. */
 size_t utf8_complete(const char *s, size_t n)
 {
     for (size_t back = 1; back <= 3 && back <= n; back++) {
@@ -102,6 +108,8 @@ size_t utf8_complete(const char *s, size_t n)
     return n;
 }
 
+/* A malformed part becomes one U+FFFD however many bytes it has, as Python counts them; a run of broken bytes can
+ * therefore become longer than it was, by a factor of three at most. */
 size_t utf8_sanitize(char *out, const char *s, size_t n)
 {
     size_t used = 0;

@@ -20,7 +20,8 @@ size_t utf8_complete(const char *s, size_t n);
  * one U+FFFD as Python's errors="replace" does; returns the new length. */
 size_t utf8_sanitize(char *out, const char *s, size_t n);
 
-/* Bytes of the byte order mark that some writers begin UTF-8 with and readers of JSON may skip (RFC 8259, 8.1): 3 or 0. */
+/* Bytes of the byte order mark that some writers begin UTF-8 with and readers of JSON may skip (RFC 8259, 8.1): 3 or
+ * 0. */
 size_t utf8_mark(const char *s, size_t n);
 
 #endif

@@ -1,3 +1,5 @@
+/* checkpoint/folder.c - looks at a folder that is no checkpoint and finds out what it is instead. The checks go from
+ * the most certain to the least: what is told first is what a person most likely meant. See folder.h. */
 #include "checkpoint/folder.h"
 
 #include <ctype.h>
@@ -18,6 +20,7 @@ enum { MAX_PATH = 4096, MAX_ENTRIES = 4096 };
 #define NEEDED "--model takes the folder of a Hugging Face checkpoint: config.json, tokenizer.json, model.safetensors"
 #define RISK   "a PyTorch pickle, which is not loaded, because loading one can run anything: "
 
+/* Is there a file of that name in the folder? */
 static bool has(const char *dir, const char *name)
 {
     char path[MAX_PATH];
@@ -73,6 +76,8 @@ static int absent(const char *path, int why, struct err *e)
 
 /* ---- a file ---- */
 
+/* The path is a file. Its first bytes tell a GGUF file or a pickle from a file of a checkpoint, whatever it is
+ * called. */
 static int file_given(const char *path, struct err *e)
 {
     char start[16];
@@ -82,11 +87,12 @@ static int file_given(const char *path, struct err *e)
     ssize_t n = pread(fd, start, sizeof start, 0);
     close(fd);
     const char *kind = weights_kind(start, n < 0 ? 0 : (size_t)n), *slash = strrchr(path, '/');
+    int n_folder = slash ? (int)(slash - path) : 1;
     if (kind)
         return err_set(e, "%.200s: is %s, which cannot be used: " NEEDED, path, kind);
     if (ends_with(path, ".safetensors") || ends_with(path, ".json"))
         return err_set(e, "%.150s: is one file of a checkpoint: give its folder, --model %.*s", path,
-                       slash ? (int)(slash - path < 150 ? slash - path : 150) : 1, slash ? path : ".");
+                       n_folder < 150 ? n_folder : 150, slash ? path : ".");
     return err_set(e, "%.200s: is a file: " NEEDED, path);
 }
 
@@ -123,6 +129,8 @@ static void keep_first(char kept[256], const char *name)
         snprintf(kept, 256, "%s", name);
 }
 
+/* Looks through a folder once and keeps, of every format, the first file by name, so that the message does not depend
+ * on the order in which the system lists files. A folder of very many files is not read to its end. */
 static void see(struct seen *s, const char *dir)
 {
     DIR *d = opendir(dir);
@@ -176,14 +184,15 @@ static bool is_quantised(const char *dir)
     return told;
 }
 
-/* A configuration without weights that can be used. */
+/* There is a configuration but no weights that can be used. Files of other formats are named with what can be done
+ * about them. */
 static int other_weights(const char *dir, struct err *e)
 {
     struct seen s;
     see(&s, dir);
     if (is_quantised(dir))
-        return err_set(e, "%.200s: holds weights quantised by other tools, which are not supported; take the checkpoint "
-                          "in bf16, f16 or f32", dir);
+        return err_set(e, "%.200s: holds weights quantised by other tools, which are not supported; take the "
+                          "checkpoint in bf16, f16 or f32", dir);
     for (int i = 0; i < N_FORMATS; i++)
         if (*s.file[i])
             return err_set(e, "%.150s: no model.safetensors and no model.safetensors.index.json; %.80s is %s", dir,
@@ -192,7 +201,8 @@ static int other_weights(const char *dir, struct err *e)
                       "the download complete?", dir);
 }
 
-/* Neither a model's configuration nor an adapter's. */
+/* There is neither a model's configuration nor an adapter's. People often give the folder above the checkpoint, or one
+ * of the hub's cache. */
 static int no_config(const char *dir, struct err *e)
 {
     struct seen s;
@@ -209,6 +219,8 @@ static int no_config(const char *dir, struct err *e)
     return err_set(e, "%.150s/config.json: No such file or directory; " NEEDED, dir);
 }
 
+/* Nothing is said about a folder that has what a checkpoint needs: whether it can be used is found when it is
+ * loaded. */
 int folder_check(const char *dir, struct err *e)
 {
     struct stat st;

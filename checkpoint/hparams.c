@@ -1,3 +1,4 @@
+/* checkpoint/hparams.c - typed reads of a configuration file; the first error is kept and told once. See hparams.h. */
 #include "checkpoint/hparams.h"
 
 #include <math.h>
@@ -9,6 +10,8 @@
 
 enum { MAX_FILE = 16 << 20 };
 
+/* `h` may be closed whatever this returns. A file that is missing and not required reads as an empty object, so every
+ * field takes its default. */
 int hparams_open(struct hparams *h, const char *dir, const char *file, bool required, struct err *e)
 {
     char path[4096];
@@ -48,6 +51,8 @@ static const struct hparams *root_of(const struct hparams *h) { return h->root ?
 
 int hparams_end(const struct hparams *h) { return root_of(h)->failed ? -1 : 0; }
 
+/* Only the first error is kept, because later ones are often its consequences. Of alternative names the first is told,
+ * which is the one in use today. */
 int hparams_fail(struct hparams *h, const char *name, const char *fmt, ...)
 {
     struct hparams *root = h->root ? h->root : h;
@@ -60,7 +65,8 @@ int hparams_fail(struct hparams *h, const char *name, const char *fmt, ...)
     va_end(ap);
     root->failed = true;
     const char *bar = strchr(name, '|');
-    return err_set(root->e, "%s: %s%.*s: %s", h->file, h->section, bar ? (int)(bar - name) : (int)strlen(name), name, text);
+    return err_set(root->e, "%s: %s%.*s: %s", h->file, h->section, bar ? (int)(bar - name) : (int)strlen(name), name,
+                   text);
 }
 
 /* The first of the alternatives that is there and not null. */
@@ -81,14 +87,18 @@ static json_t *get(const struct hparams *h, const char *names)
 
 bool hparams_has(const struct hparams *h, const char *names) { return get(h, names) != NULL; }
 
+/* A section: its reads look into v, and its errors name `names` in front and go to the root. */
 static struct hparams inner(struct hparams *h, const char *names, json_t *v)
 {
     struct hparams s = { .object = v, .file = h->file, .root = h->root ? h->root : h };
     const char *bar = strchr(names, '|');
-    snprintf(s.section, sizeof s.section, "%.20s%.*s.", h->section, bar ? (int)(bar - names) : (int)strlen(names), names);
+    snprintf(s.section, sizeof s.section, "%.20s%.*s.", h->section, bar ? (int)(bar - names) : (int)strlen(names),
+             names);
     return s;
 }
 
+/* Checkpoints of one family keep their fields in a nested object or flat, depending on their age. A flat one reads as
+ * the section itself. */
 struct hparams hparams_section(struct hparams *h, const char *name)
 {
     json_t *v = get(h, name);
@@ -109,6 +119,8 @@ struct hparams hparams_object(struct hparams *h, const char *names)
     return inner(h, names, json_is_object(v) ? v : NULL);
 }
 
+/* A whole number within its limits, also if it is written as 2048.0; else the error is noted and the smallest legal
+ * value returned, with which the caller can go on. */
 static int64_t check_int(struct hparams *h, const char *names, json_t *v, int64_t min, int64_t max)
 {
     int64_t n = json_integer_value(v);
@@ -131,6 +143,7 @@ int64_t hparams_int(struct hparams *h, const char *names, int64_t def, int64_t m
     return def;
 }
 
+/* The comparison is written so that NaN is refused, too. */
 double hparams_number(struct hparams *h, const char *names, double def, double min, double max)
 {
     json_t *v = get(h, names);
@@ -162,6 +175,7 @@ const char *hparams_string(struct hparams *h, const char *names, const char *def
     return json_is_string(v) ? json_string_value(v) : def;
 }
 
+/* A single number counts as a list of one. Entries are checked like single integers. */
 int hparams_ints(struct hparams *h, const char *names, int *out, int max, int64_t least, int64_t most)
 {
     json_t *v = get(h, names);

@@ -1,3 +1,8 @@
+/* checkpoint/safetensors.c - maps the files of a checkpoint and checks every word of their headers against their size.
+ * See safetensors.h for what callers may rely on.
+ *
+ * A file is: the length of the header in eight bytes, the header as JSON (name -> dtype, shape, place), and the
+ * data. */
 #include "checkpoint/safetensors.h"
 
 #include <errno.h>
@@ -54,6 +59,8 @@ const char *weights_kind(const void *start, size_t n)
     return NULL;
 }
 
+/* Maps a whole file for reading. The mapping stays when the descriptor is closed. A file that is cut while it is in
+ * use ends the process when the missing part is read: nobody can check that beforehand. */
 static int map_file(struct shard *s, const char *path, struct err *e)
 {
     struct stat st;
@@ -96,7 +103,8 @@ static int read_shape(struct stored *t, json_t *shape, size_t *n_bytes)
     return 0;
 }
 
-/* One entry of a header. `data` and `size`: what follows the header. */
+/* One entry of a header: type, shape and place. `data` and `size` are what follows the header; the place must lie
+ * within it and have exactly the bytes that type and shape need. */
 static int read_entry(struct stored *t, json_t *v, const uint8_t *data, size_t size, struct err *e)
 {
     const char *dtype = json_string_value(json_object_get(v, "dtype"));
@@ -114,8 +122,8 @@ static int read_entry(struct stored *t, json_t *v, const uint8_t *data, size_t s
         return err_set(e, "tensor %.80s: bad data_offsets", t->name);
     json_int_t a = json_integer_value(from), b = json_integer_value(to);
     if (a < 0 || b < a || (uint64_t)b > size)
-        return err_set(e, "tensor %.80s: bytes %lld..%lld lie outside the file's %zu", t->name, (long long)a, (long long)b,
-                       size);
+        return err_set(e, "tensor %.80s: bytes %lld..%lld lie outside the file's %zu", t->name, (long long)a,
+                       (long long)b, size);
     if ((size_t)(b - a) != want)
         return err_set(e, "tensor %.80s: %lld bytes where its shape needs %zu", t->name, (long long)(b - a), want);
     t->data = data + a;
@@ -123,15 +131,20 @@ static int read_entry(struct stored *t, json_t *v, const uint8_t *data, size_t s
     return 0;
 }
 
+/* The order of tensors in the file. An empty tensor comes before another one at the same place, so that the check
+ * below does not take them for overlapping. */
 static int by_place(const void *a, const void *b)
 {
     const struct stored *const *x = a, *const *y = b;
     const char *p = (*x)->data, *q = (*y)->data;
-    return p != q ? (p < q ? -1 : 1) : ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes);
+    if (p != q)
+        return p < q ? -1 : 1;
+    return ((*x)->bytes > (*y)->bytes) - ((*x)->bytes < (*y)->bytes);
 }
 
-/* As the format says, every one of the `size` bytes from `data` on belongs to exactly one of the tensors t[0..n). Other
- * bytes are a sign of a damaged file, or hide something. */
+/* As the format says, every one of the `size` bytes from `data` on belongs to exactly one of the tensors t[0..n).
+ * Bytes that belong to none are a sign of a damaged file, or hide something; tensors that share bytes could be changed
+ * through one another. */
 static int check_cover(const struct stored *t, size_t n, const uint8_t *data, size_t size, struct err *e)
 {
     int rc = 0;
@@ -154,6 +167,8 @@ static int check_cover(const struct stored *t, size_t n, const uint8_t *data, si
     return rc;
 }
 
+/* Adds the tensors of one header to the list and to the index by name. A name may occur once in all files together,
+ * since nobody could say which of two is meant. */
 static int add_entries(struct weights_file *f, json_t *header, const struct shard *s, size_t start, struct err *e)
 {
     size_t first = f->n;
@@ -175,6 +190,8 @@ static int add_entries(struct weights_file *f, json_t *header, const struct shar
     return check_cover(f->all + first, f->n - first, s->map + start, s->size - start, e);
 }
 
+/* Maps one file and reads its header. A length that makes no sense most often means another format, which is told by
+ * name. The shard is counted as soon as it is mapped, so that weights_close() unmaps it after an error. */
 static int add_file(struct weights_file *f, const char *dir, const char *name, struct err *e)
 {
     char path[4096];
@@ -194,7 +211,8 @@ static int add_file(struct weights_file *f, const char *dir, const char *name, s
     if ((n > MAX_HEADER || n > s->size - 8) && weights_kind(s->map, s->size))
         return err_set(e, "%s: is %s, not a safetensors file", path, weights_kind(s->map, s->size));
     if (n > MAX_HEADER || n > s->size - 8)
-        return err_set(e, "%s: a header of %llu bytes does not fit the file's %zu", path, (unsigned long long)n, s->size);
+        return err_set(e, "%s: a header of %llu bytes does not fit the file's %zu", path, (unsigned long long)n,
+                       s->size);
     json_error_t je;
     json_t *header = json_loadb((const char *)s->map + 8, (size_t)n, JSON_REJECT_DUPLICATES, &je);
     if (!json_is_object(header)) {
@@ -208,6 +226,7 @@ static int add_file(struct weights_file *f, const char *dir, const char *name, s
     return 0;
 }
 
+/* Without any file yet. */
 static struct weights_file *weights_new(void)
 {
     struct weights_file *f = xcalloc(1, sizeof *f);
@@ -222,12 +241,14 @@ static int add_shard(struct weights_file *f, const char *dir, const char *file, 
     char path[4096];
     snprintf(path, sizeof path, "%s/%s", dir, file);
     if (!file_exists(path))
-        return err_set(e, "%s: No such file or directory, though model.safetensors.index.json names it: the checkpoint is "
-                          "not complete; download the rest", path);
+        return err_set(e, "%s: No such file or directory, though model.safetensors.index.json names it: the "
+                          "checkpoint is not complete; download the rest", path);
     return add_file(f, dir, file, e);
 }
 
-/* The shards of an index, each once, in the order in which they are named. */
+/* Opens every file that the index names, each once, in the order in which they are named, and then checks that every
+ * tensor is in the file where the index says. Names with a folder in them are refused: an index must not lead out of
+ * its checkpoint. */
 static int add_shards(struct weights_file *f, const char *dir, json_t *map, const char *index_path, struct err *e)
 {
     json_t *opened = json_object(), *v;
@@ -260,18 +281,23 @@ static int add_shards(struct weights_file *f, const char *dir, json_t *map, cons
     return 0;
 }
 
+/* The index as JSON; NULL and a message if it cannot be read. */
 static json_t *read_index(const char *path, struct err *e)
 {
     struct buf text;
     json_error_t je;
     json_t *index = NULL;
     buf_init(&text, MAX_INDEX);
-    if (file_read(path, &text, e) == 0 && !(index = json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &je)))
-        err_set(e, "%s: line %d: %s", path, je.line, je.text);
+    if (file_read(path, &text, e) == 0) {
+        index = json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES, &je);
+        if (!index)
+            err_set(e, "%s: line %d: %s", path, je.line, je.text);
+    }
     buf_free(&text);
     return index;
 }
 
+/* One file, or an index and its shards. A folder with both is taken as one file, as transformers does it. */
 struct weights_file *weights_open(const char *dir, struct err *e)
 {
     char path[4096];
@@ -306,6 +332,7 @@ struct weights_file *weights_open_file(const char *path, struct err *e)
     return NULL;
 }
 
+/* The names of tensors lie in the headers, so nothing that weights_find() gave may be used afterwards. */
 void weights_close(struct weights_file *f)
 {
     if (!f)

@@ -16,6 +16,8 @@ struct pictures {
     int n;
 };
 
+/* Reads a file whole and adds it to the pictures, whose data the caller frees. Pipes and folders are refused: their
+ * size is not known before they are read. */
 static int read_picture(struct pictures *p, const char *path, size_t max, struct err *e)
 {
     struct stat st;
@@ -37,6 +39,8 @@ static int read_picture(struct pictures *p, const char *path, size_t max, struct
     return 0;
 }
 
+/* The messages as a client would send them: the system's text if there is one, then one message of the user with all
+ * pictures before the question. */
 static json_t *make_messages(const struct config *c, int n_images)
 {
     json_t *list = json_array(), *parts = json_array();
@@ -49,6 +53,8 @@ static json_t *make_messages(const struct config *c, int n_images)
     return list;
 }
 
+/* Writes the text as it comes. Returns -1 with the engine's error if the generation failed; the line is ended in
+ * either case. */
 static int print_answer(struct request *r, struct err *e)
 {
     struct event ev;
@@ -71,6 +77,8 @@ static int print_answer(struct request *r, struct err *e)
     }
 }
 
+/* Opens an engine for a single request and asks it. The plan is made first, so that options which the device ignores
+ * are named before a large model is loaded. A prompt that was submitted belongs to the engine. */
 static int ask(const struct config *c, const struct pictures *pictures, struct err *e)
 {
     struct engine_options opt = command_engine_options(c);
@@ -101,6 +109,8 @@ static int ask(const struct config *c, const struct pictures *pictures, struct e
     return rc;
 }
 
+/* Everything that can be wrong with the command line and the pictures is found before the model is loaded. Only
+ * warnings are logged unless the user asks for more, because the answer goes to the same terminal. */
 int command_chat(int argc, char **argv)
 {
     struct config   c;
@@ -111,7 +121,9 @@ int command_chat(int argc, char **argv)
         return rc;
     if (!options_given(&c, "log-level"))
         log_set_level(LOG_WARN);
-    rc = c.rest.n == 1 ? 0 : err_set(&e, c.rest.n ? "chat takes one question; quote it" : "chat needs a question");
+    rc = 0;
+    if (c.rest.n != 1)
+        rc = err_set(&e, c.rest.n ? "chat takes one question; quote it" : "chat needs a question");
     for (int i = 0; i < c.image.n && rc == 0; i++)
         rc = read_picture(&pictures, c.image.item[i], c.engine.max_image_bytes, &e);
     if (rc == 0)

@@ -1,3 +1,5 @@
+/* cli/command.c - what the commands share: options, the model that is used when none is named, and messages. See
+ * command.h. */
 #include "cli/command.h"
 
 #include <stdio.h>
@@ -9,6 +11,7 @@
 #include "base/mem.h"
 #include "base/progress.h"
 
+/* Through the log's writer, so that it stays in order with lines of the log. */
 int command_fail(int status, const struct err *e)
 {
     char line[sizeof e->text + 32];
@@ -25,6 +28,8 @@ static void set_log_level(const char *name)
             log_set_level((enum log_level)i);
 }
 
+/* Ends the command in three cases: help was asked for, an option is wrong, or there is an argument that the command
+ * does not take. `usage` is the first line of the help. */
 int command_options(struct config *c, unsigned groups, const char *usage, int argc, char **argv)
 {
     struct err e;
@@ -45,6 +50,8 @@ int command_options(struct config *c, unsigned groups, const char *usage, int ar
     return -1;
 }
 
+/* Looks for the native model in the current folder, beside the folder of the program (as `make` builds it, and as a
+ * sanitizer build lies one deeper) and where a package installs it. */
 int command_find_model(struct config *c, struct err *e)
 {
     static const char name[] = "models/open-autoglm-v1";
@@ -74,6 +81,8 @@ struct engine_options command_engine_options(const struct config *c)
     return (struct engine_options){ .config = c->engine, .progress = progress_bytes, .progress_arg = &loading };
 }
 
+/* An option for GPUs on a machine without one is no error, since configurations are shared between machines, but it
+ * should not be silent either. */
 void command_tell_ignored(const struct config *c, const struct engine_plan *p)
 {
     char names[256];

@@ -34,6 +34,7 @@ static const struct command {
     { "help", command_help, "this list" },
 };
 
+/* The same text as config/default.json. */
 static int command_defaults(int argc, char **argv)
 {
     (void)argc, (void)argv;
@@ -67,6 +68,8 @@ static int command_help(int argc, char **argv)
     return 0;
 }
 
+/* Finds the command by its name. -h, --help and --version are taken as the commands of those names. jansson's
+ * allocator is set before anything uses it. */
 int main(int argc, char **argv)
 {
     json_watch();

@@ -1,3 +1,5 @@
+/* cli/mark.c - draws on a copy of a screenshot where an action of the model points to, for people who want to see what
+ * it would tap. Coordinates of actions go from 0 to 999 across the screen, whatever its size. */
 #include "cli/mark.h"
 
 #include <stdio.h>
@@ -11,6 +13,7 @@ enum { MAX_FILE = 64 << 20, USAGE = 2 };
 
 struct point { double x, y; };     /* pixels */
 
+/* The whole file, up to the buffer's maximum. */
 static int read_all(const char *path, struct buf *out, struct err *e)
 {
     char part[65536];
@@ -38,11 +41,13 @@ static int find_point(const char *action, const char *name, const struct pixels 
     return 0;
 }
 
-/* A red ring with a white rim around p, and a dot in its middle. */
+/* A red ring with a white rim around p and a dot in its middle, so that it is seen on any background. The line is
+ * clipped to the picture; sizes follow its shorter side. */
 static void draw_ring(struct pixels *px, struct point p)
 {
     double radius = (px->width < px->height ? px->width : px->height) * 0.06, line = radius * 0.16;
-    int x0 = (int)(p.x - 2 * radius), x1 = (int)(p.x + 2 * radius), y0 = (int)(p.y - 2 * radius), y1 = (int)(p.y + 2 * radius);
+    int x0 = (int)(p.x - 2 * radius), x1 = (int)(p.x + 2 * radius), y0 = (int)(p.y - 2 * radius),
+        y1 = (int)(p.y + 2 * radius);
     for (int y = y0 < 0 ? 0 : y0; y <= y1 && y < px->height; y++)
         for (int x = x0 < 0 ? 0 : x0; x <= x1 && x < px->width; x++) {
             double dx = x + 0.5 - p.x, dy = y + 0.5 - p.y, d2 = dx * dx + dy * dy;
@@ -57,6 +62,8 @@ static void draw_ring(struct pixels *px, struct point p)
         }
 }
 
+/* Decodes the picture, draws every point that the action names (element, start, end) and writes a PNG. An action
+ * without a point is an error, because the result would look like the input. */
 static int mark(const char *in, const char *action, const char *out, struct err *e)
 {
     static const char *const names[] = { "element", "start", "end" };

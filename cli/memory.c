@@ -1,5 +1,5 @@
-/* cli/memory.c - how much all requests together may hold, where nobody
- * said it: small machines keep some memory for the model. */
+/* cli/memory.c - how much all requests together may hold where no option says it: a share of the machine's memory, so
+ * that small machines keep theirs for the model. */
 #include "kernels/machine.h"
 #include "cli/command.h"
 

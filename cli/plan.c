@@ -9,6 +9,8 @@
 #include "cli/command.h"
 #include "server/reply.h"
 
+#define REQUESTS "bodies, their JSON and files, answers (--max-body-total, --max-body-bytes)"
+
 enum where { ANYWHERE, ON_GPU, ON_HOST };
 
 struct row { const char *name, *what; size_t bytes; enum where where; };    /* where: of plans for such devices alone */
@@ -18,6 +20,7 @@ static bool shown(const struct row *row, const struct engine_plan *p)
     return row->where == ANYWHERE || (row->where == ON_GPU) == p->discrete;
 }
 
+/* For people: a line for each row, in MiB, and whether it fits with what to do if it does not. */
 static void print_table(const struct engine_plan *p, const char *model, const struct row *row, size_t n)
 {
     printf("%s: %s, %.2f million parameters, %s weights, %s KV cache, device %s\n\n", model, p->model_type,
@@ -29,17 +32,19 @@ static void print_table(const struct engine_plan *p, const char *model, const st
            "  at most %d tokens for an image and %.1f million pixels for an upload\n\n",
            p->max_num_seqs, p->max_model_len, p->kv_tokens, p->max_batched_tokens, p->max_image_tokens,
            (double)p->max_image_pixels / 1e6);
-    puts(p->fits ? "It fits." : "It does not fit: lower --max-model-len, --max-num-seqs, --kv-bytes or --max-body-bytes.");
+    puts(p->fits ? "It fits."
+                 : "It does not fit: lower --max-model-len, --max-num-seqs, --kv-bytes or --max-body-bytes.");
 }
 
+/* For programs: the same in bytes, as one line. The names of the rows become members. */
 static void print_json(const struct engine_plan *p, const char *model, const struct row *row, size_t n)
 {
     struct buf out;
     buf_init(&out, 1 << 20);
     buf_str(&out, "{\"model\": ");
     json_write_string(&out, model, strlen(model));
-    buf_printf(&out, ", \"model_type\": \"%s\", \"device\": \"%s\", \"weights_dtype\": \"%s\", \"kv_dtype\": \"%s\", \"n_params\": %zu",
-               p->model_type, p->device, p->weights_dtype, p->kv_dtype, p->n_params);
+    buf_printf(&out, ", \"model_type\": \"%s\", \"device\": \"%s\", \"weights_dtype\": \"%s\", \"kv_dtype\": \"%s\", "
+                     "\"n_params\": %zu", p->model_type, p->device, p->weights_dtype, p->kv_dtype, p->n_params);
     for (size_t i = 0; i < n; i++) {
         if (!shown(&row[i], p))
             continue;
@@ -49,14 +54,16 @@ static void print_json(const struct engine_plan *p, const char *model, const str
         buf_printf(&out, "_bytes\": %zu", row[i].bytes);
     }
     buf_printf(&out,
-               ", \"max_num_seqs\": %d, \"max_model_len\": %d, \"kv_tokens\": %d, \"kv_floor_tokens\": %d, \"max_batched_tokens\": %d, "
-               "\"max_image_tokens\": %d, \"max_image_pixels\": %lld, \"fits\": %s}",
-               p->max_num_seqs, p->max_model_len, p->kv_tokens, p->kv_floor_tokens, p->max_batched_tokens, p->max_image_tokens,
-               (long long)p->max_image_pixels, p->fits ? "true" : "false");
+               ", \"max_num_seqs\": %d, \"max_model_len\": %d, \"kv_tokens\": %d, \"kv_floor_tokens\": %d, "
+               "\"max_batched_tokens\": %d, \"max_image_tokens\": %d, \"max_image_pixels\": %lld, \"fits\": %s}",
+               p->max_num_seqs, p->max_model_len, p->kv_tokens, p->kv_floor_tokens, p->max_batched_tokens,
+               p->max_image_tokens, (long long)p->max_image_pixels, p->fits ? "true" : "false");
     puts(out.data);
     buf_free(&out);
 }
 
+/* Asks the engine for a plan, which reads headers and configuration but no weights, and shows it. The wording of some
+ * rows depends on whether the device has memory of its own. */
 int command_plan(int argc, char **argv)
 {
     struct config         c;
@@ -79,24 +86,29 @@ int command_plan(int argc, char **argv)
         command_tell_ignored(&c, &p);
         const struct row row[] = {
             { "weights", "as the device uses them", p.weights, ANYWHERE },
-            { "kv", p.discrete ? "keys and values of the texts" : "keys and values of the texts: grows up to this", p.kv, ANYWHERE },
+            { "kv", p.discrete ? "keys and values of the texts" : "keys and values of the texts: grows up to this",
+              p.kv, ANYWHERE },
             { "kv floor", "of which one whole context", p.kv_floor, ON_HOST },
             { "image cache", "encoded images", p.image_cache, ANYWHERE },
             { "scratch", "of the largest step", p.scratch, ANYWHERE },
             { "logits", "of a step's last tokens", p.logits, ANYWHERE },
-            { "image peak", p.discrete ? "in the host: images being decoded" : "images being decoded", p.image_peak, ANYWHERE },
+            { "image peak", p.discrete ? "in the host: images being decoded" : "images being decoded", p.image_peak,
+              ANYWHERE },
             { "pixels", p.discrete ? "in the host: of requests' images" : "of requests' images", p.pixels, ANYWHERE },
-            { "requests", p.discrete ? "in the host: bodies, their JSON and files, answers (--max-body-total, --max-body-bytes)"
-                                     : "bodies, their JSON and files, answers (--max-body-total, --max-body-bytes)", p.requests, ANYWHERE },
-            { "program", p.discrete ? "in the host: code, libraries, threads" : "code, libraries, threads", p.program, ANYWHERE },
+            { "requests", p.discrete ? "in the host: " REQUESTS : REQUESTS, p.requests, ANYWHERE },
+            { "program", p.discrete ? "in the host: code, libraries, threads" : "code, libraries, threads", p.program,
+              ANYWHERE },
             { "total", p.discrete ? "in the GPU" : "at most", p.total, ANYWHERE },
             { "floor", "with keys and values of one whole context", p.floor, ON_HOST },
-            { "available", p.discrete ? "may be used (--gpu-memory-fraction)" : "may be used (--memory-bytes)", p.available, ANYWHERE },
+            { "available", p.discrete ? "may be used (--gpu-memory-fraction)" : "may be used (--memory-bytes)",
+              p.available, ANYWHERE },
             { "host", "image peak, pixels, requests and program", p.host, ON_GPU },
             { "host available", "may be used (--memory-bytes)", p.host_available, ON_GPU },
         };
         (c.json ? print_json : print_table)(&p, c.engine.model, row, sizeof row / sizeof *row);
     }
     options_free(&c);
-    return rc != 0 ? EXIT_USAGE : p.fits ? 0 : 1;
+    if (rc != 0)
+        return EXIT_USAGE;
+    return p.fits ? 0 : 1;
 }

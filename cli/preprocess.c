@@ -1,7 +1,9 @@
-/* Prints one line of JSON:
- *     {"size": [w, h], "resized": [w, h], "grid": [h, w] in image tokens, "tokens": n, "shape": [...], "sha256": "..."}
- * The hash is that of the pixel values as little-endian float32, in the
- * reference's layout: hashlib.sha256(pixel_values.numpy().tobytes()). */
+/* cli/preprocess.c - what becomes of an image before the model sees it. Prints one line of JSON:
+ *
+ * {"size": [w, h], "resized": [w, h], "grid": [h, w] in image tokens, "tokens": n, "shape": [...], "sha256": "..."}
+ *
+ * The hash is that of the pixel values as little-endian float32, in the reference's layout:
+ * hashlib.sha256(pixel_values.numpy().tobytes()). */
 #include "cli/preprocess.h"
 
 #include <jansson.h>
@@ -51,6 +53,7 @@ static int read_arguments(struct arguments *a, int argc, char **argv)
     return fputs(usage, stderr), -1;
 }
 
+/* The file's pixels, upright and in their own size; the model's plan decides about resizing. */
 static int read_image(const char *path, struct pixels *out, struct err *e)
 {
     struct image_limits limits = { .max_bytes = MAX_FILE, .max_pixels = (size_t)1 << 28 };
@@ -64,7 +67,8 @@ static int read_image(const char *path, struct pixels *out, struct err *e)
     while ((n = fread(part, 1, sizeof part, f)) > 0)
         buf_add(&file, part, n);
     fclose(f);
-    int rc = buf_ok(&file) ? image_decode(file.data, file.len, &limits, NULL, out, e) : err_set(e, "larger than %d bytes", MAX_FILE);
+    int rc = buf_ok(&file) ? image_decode(file.data, file.len, &limits, NULL, out, e)
+                           : err_set(e, "larger than %d bytes", MAX_FILE);
     buf_free(&file);
     return rc == 0 ? 0 : err_prefix(e, "%s", path);
 }
@@ -86,6 +90,7 @@ static int write_npy(const char *path, const float *data, size_t n, const char *
     return ok ? 0 : err_set(e, "%s: cannot be written", path);
 }
 
+/* Plans, resizes and normalises the image, writes the values if a file was named, and prints the line. */
 static int report(const struct arguments *a, const struct model *m, const struct pixels *in, struct err *e)
 {
     struct values v;
@@ -98,12 +103,15 @@ static int report(const struct arguments *a, const struct model *m, const struct
         snprintf(text, sizeof text, "%d, %d, %d", v.shape[0], v.shape[1], v.shape[2]);
     int rc = a->out ? write_npy(a->out, v.data, v.n, text, e) : 0;
     if (rc == 0)
-        printf("{\"size\": [%d, %d], \"resized\": [%d, %d], \"grid\": [%d, %d], \"tokens\": %d, \"shape\": [%s], \"sha256\": \"%s\"}\n",
-               in->width, in->height, v.plan.width, v.plan.height, v.plan.grid_h, v.plan.grid_w, v.plan.n_tokens, text, v.sha256);
+        printf("{\"size\": [%d, %d], \"resized\": [%d, %d], \"grid\": [%d, %d], \"tokens\": %d, \"shape\": [%s], "
+               "\"sha256\": \"%s\"}\n",
+               in->width, in->height, v.plan.width, v.plan.height, v.plan.grid_h, v.plan.grid_w, v.plan.n_tokens, text,
+               v.sha256);
     values_free(&v);
     return rc;
 }
 
+/* Opens the model on the plain backend, because only its configuration is needed and nothing is computed. */
 int command_preprocess(int argc, char **argv)
 {
     struct arguments a;

@@ -1,3 +1,5 @@
+/* cli/render.c - renders chat templates from standard input, one JSON object a line ({"template": ..., "context":
+ * ...}), for the comparison with the reference in tests/template. */
 #include "cli/render.h"
 
 #include <jansson.h>
@@ -11,7 +13,8 @@
 #include "base/json.h"
 #include "template/template.h"
 
-/* "2025-03-04T05:06:07" -> *out with the day of the week and year filled in. */
+/* "2025-03-04T05:06:07" becomes *out with the day of the week and of the year filled in. A date that does not exist is
+ * refused; timegm() would turn it into another one. */
 static int read_time(const char *text, struct tm *out)
 {
     memset(out, 0, sizeof *out);
@@ -38,12 +41,16 @@ static char *render_one(const json_t *request, const struct template_options *op
     }
     json_t *empty = context ? NULL : json_object();
     struct template *t = template_parse(json_string_value(source), json_string_length(source), e);
-    char *text = t ? template_render(t, context ? context : empty, opt, e) : NULL;
+    char *text = NULL;
+    if (t)
+        text = template_render(t, context ? context : empty, opt, e);
     template_free(t);
     json_decref(empty);
     return text;
 }
 
+/* One line in, one line of JSON out: the text, or the error. The output is flushed after every line, so that a program
+ * can talk to this one through pipes. */
 static void answer_line(const char *line, size_t n, struct template_options opt)
 {
     struct err e = { 0 };
@@ -65,6 +72,7 @@ static void answer_line(const char *line, size_t n, struct template_options opt)
     free(text);
 }
 
+/* --now sets the time that templates see, so that their output can be compared. */
 int command_render(int argc, char **argv)
 {
     struct template_options opt = { 0 };

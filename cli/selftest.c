@@ -1,12 +1,12 @@
-/* Two parts, one line per stage:
+/* cli/selftest.c - `openautoglm selftest`: is this checkpoint, and this program, right? Two parts, one line for each
+ * stage.
  *
- * The checkpoint: what selftest/check.h looks at, and a small prompt gives finite
- * logits, the same in one piece and in chunks.
+ * The checkpoint: what selftest/check.h looks at, and whether a small prompt gives finite logits, the same in one
+ * piece and in chunks.
  *
- * The family: the golden cases that ship with the program (tests/model or
- * share/openautoglm/golden), against what transformers computed. A
- * golden.safetensors in the folder of --golden, or else beside the checkpoint,
- * is of this very checkpoint and stands for them.
+ * The family: the golden cases that ship with the program (tests/model or share/openautoglm/golden), against what
+ * transformers computed. If the folder of --golden, or else the checkpoint's own folder, holds a golden.safetensors,
+ * that file was made from this very checkpoint, and the model is compared with it instead.
  *
  * Exit status 0: all is right, 1: something differs, 2: the checkpoint cannot be used. */
 #include "cli/selftest.h"
@@ -36,6 +36,7 @@ static const char usage[] =
 
 static void show(struct report *r, const struct verdict *v) { report_say(r, v->ok, v->stage, "%s", v->text); }
 
+/* What can be judged without computing a token. A model without images has only its tensors to show. */
 static void check_still(struct report *r, const struct model *m)
 {
     static const int sizes[][2] = { { 270, 600 }, { 1080, 2400 } };
@@ -52,7 +53,9 @@ static void check_still(struct report *r, const struct model *m)
     show(r, &v);
 }
 
-/* A prompt of 24 tokens in one piece and in fives. */
+/* Runs a prompt of 24 tokens once in one piece and once in steps of five. The logits must be finite, and equal to the
+ * last bit: a row's arithmetic may not depend on how a prompt is cut. The token of an image is avoided, because there
+ * is no image. */
 static void check_decoder(struct report *r, const struct model *m)
 {
     enum { N = 24 };
@@ -85,6 +88,7 @@ static void check_decoder(struct report *r, const struct model *m)
 
 /* ---- golden cases ---- */
 
+/* Opens the small checkpoint of a golden case with the same device and runs it. */
 static void golden_case(struct report *r, const struct model_options *opt, const char *dir)
 {
     struct err    e = { 0 };
@@ -103,7 +107,8 @@ static bool has_golden(const char *dir)
     return access(path, R_OK) == 0;
 }
 
-/* Where the cases lie: beside the sources, or installed. */
+/* The folder of the golden cases: the one given, the one beside the sources, or the installed one. The result lies in
+ * memory of this function. */
 static const char *golden_root(const char *given)
 {
     static char path[4096];
@@ -122,6 +127,8 @@ static const char *golden_root(const char *given)
     return "tests/model";
 }
 
+/* All cases of the model's family, in the order of their names. None at all is told as skipped and is no failure: an
+ * installed program may come without them. */
 static void golden_cases(struct report *r, const struct model_options *opt, const char *type, const char *given)
 {
     char root[4160], dir[4180], path[4200];
@@ -143,6 +150,8 @@ static void golden_cases(struct report *r, const struct model_options *opt, cons
         printf("skip  golden      no cases in %s\n", root);
 }
 
+/* Opens the device and the model, and goes through all stages even after one has failed, so that a report shows
+ * everything at once. */
 static int run(const char *dir, const char *device, const char *golden)
 {
     struct report r = { 0 };
@@ -163,8 +172,8 @@ static int run(const char *dir, const char *device, const char *golden)
     printf("%s: %s on %s\n", dir, m->type, b->name);
     check_still(&r, m);
     check_decoder(&r, m);
-    const char *own = golden && has_golden(golden) ? golden : !golden && has_golden(dir) ? dir : NULL;
-    if (own)
+    const char *own = golden ? golden : dir;
+    if (has_golden(own))
         golden_run(&r, m, own);
     else
         golden_cases(&r, &opt, m->type, golden);
@@ -174,6 +183,7 @@ static int run(const char *dir, const char *device, const char *golden)
     return r.failed ? 1 : 0;
 }
 
+/* Options come in pairs of a name and a value, but for --help. */
 int command_selftest(int argc, char **argv)
 {
     const char *model = NULL, *device = "cpu", *golden = NULL;

@@ -43,7 +43,8 @@ struct server {
 static void fit_connections(struct config *c, rlim_t files)
 {
     enum { OWN_FILES = 32 };
-    int64_t others = OWN_FILES + EXTRA_CONNECTIONS + c->engine.max_num_seqs + c->engine.max_queue, most = (int64_t)files - others;
+    int64_t others = OWN_FILES + EXTRA_CONNECTIONS + c->engine.max_num_seqs + c->engine.max_queue,
+        most = (int64_t)files - others;
     if (files == RLIM_INFINITY || c->max_connections <= most)
         return;
     c->max_connections = most > 1 ? (int)most : 1;
@@ -51,6 +52,8 @@ static void fit_connections(struct config *c, rlim_t files)
              (unsigned long long)files);
 }
 
+/* Raises the number of files that the process may open to what the system allows, and lowers the number of connections
+ * to what that leaves. */
 static void raise_limits(struct config *c)
 {
     struct rlimit files;
@@ -62,7 +65,8 @@ static void raise_limits(struct config *c)
 }
 
 /* What would end or hold up the process for somebody else's doing becomes an error that the writer hears: a client that
- * has gone (SIGPIPE), a log or a trace that is as large as a file may be (SIGXFSZ). Before the first thread is started. */
+ * has gone (SIGPIPE), a log or a trace that is as large as a file may be (SIGXFSZ). Before the first thread is
+ * started. */
 static void prepare_process(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -72,9 +76,11 @@ static void prepare_process(void)
 
 static void pause_for(double seconds)
 {
-    nanosleep(&(struct timespec){ .tv_sec = (time_t)seconds, .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9) }, NULL);
+    nanosleep(&(struct timespec){ .tv_sec = (time_t)seconds,
+                                  .tv_nsec = (long)((seconds - (double)(time_t)seconds) * 1e9) }, NULL);
 }
 
+/* Ends without running exit handlers: threads that cannot be interrupted are still at work. */
 static _Noreturn void end_process(const char *why)
 {
     log_info("%s", why);
@@ -94,6 +100,9 @@ static _Noreturn void end_loading(struct server *s, int sig)
     end_process("stopped");
 }
 
+/* The thread that takes SIGTERM and SIGINT. While the model loads, the first one ends the process. Later the first one
+ * tells the main thread to stop, and the second one cuts that short. Signals are taken by a thread and not by a
+ * handler, because what has to be done then is not allowed in a handler. */
 static void *wait_for_signals(void *ctx)
 {
     struct server *s = ctx;
@@ -119,6 +128,8 @@ static void *wait_for_signals(void *ctx)
     return NULL;
 }
 
+/* Blocks the signals first: threads that are started later inherit that, so no other thread is ever interrupted by
+ * them. */
 static void start_signal_thread(struct server *s)
 {
     sigset_t  set;
@@ -145,8 +156,8 @@ static void leave(struct server *s)
     http_close_port(s->app.http);
 }
 
-/* Is anything under way that is to be finished? Connections that stand when the port is closed may bring one more request,
- * and the last of them have not said a word yet: they are given a moment for it. */
+/* Is anything under way that is to be finished? Connections that stand when the port is closed may bring one more
+ * request, and the last of them have not said a word yet: they are given a moment for it. */
 static bool is_needed(struct server *s, double draining)
 {
     struct http *h = s->app.http;
@@ -155,6 +166,7 @@ static bool is_needed(struct server *s, double draining)
            (serving && (http_reading(h) > 0 || draining < FIRST_WORD_SECONDS));
 }
 
+/* Waits until what runs has finished, or the time is over, or a second signal comes. */
 static void drain(struct server *s)
 {
     double seconds = s->app.cfg->drain_seconds, began = clock_seconds();
@@ -165,6 +177,7 @@ static void drain(struct server *s)
 
 /* ---- settings that need more than a table ---- */
 
+/* The key is the file's first line. A file keeps it out of the list of processes, where options can be seen. */
 static int read_key_file(struct config *c, struct err *e)
 {
     if (!*c->api_key_file)
@@ -185,7 +198,7 @@ static int read_key_file(struct config *c, struct err *e)
     return 0;
 }
 
-/* A model without a name is called as its directory. */
+/* A model without a name is called as its folder, links followed. */
 static void name_model(struct config *c)
 {
     if (c->served_model_name.n > 0)
@@ -197,6 +210,8 @@ static void name_model(struct config *c)
     free(real);
 }
 
+/* Hands the settings and the three calls of routes.c to the HTTP server. An IPv6 address is logged in brackets, as a
+ * URL wants it. */
 static struct http *start_http(struct app *a, struct err *e)
 {
     const struct config *c = a->cfg;
@@ -217,12 +232,13 @@ static struct http *start_http(struct app *a, struct err *e)
     };
     struct http *h = http_start(&opt, e);
     if (h)
-        log_info(strchr(c->host, ':') && *c->host != '[' ? "listening on http://[%s]:%d" : "listening on http://%s:%d", c->host,
-                 http_port(h));
+        log_info(strchr(c->host, ':') && *c->host != '[' ? "listening on http://[%s]:%d"
+                                                         : "listening on http://%s:%d", c->host, http_port(h));
     return h;
 }
 
-/* Loads the model while the server listens already. The exit status if it cannot be used, else -1. */
+/* Loads the model while the server listens already. Returns the exit status if it cannot be used, otherwise -1. A
+ * signal that came meanwhile has ended the process, or is about to. */
 static int load(struct server *s, const struct engine_options *opt, const struct engine_plan *plan, struct err *e)
 {
     struct engine *g = engine_open(opt, e);
@@ -235,7 +251,10 @@ static int load(struct server *s, const struct engine_options *opt, const struct
     return -1;
 }
 
-/* What can be known of model and device before anything is loaded is looked at before the first connection. */
+/* What can be known of model and device before anything is loaded is looked at before the first connection, so that a
+ * wrong option ends the program at once. Then the port is opened, the model loaded, and this thread sleeps until it is
+ * told to stop. If loading fails while a signal ends the process, end_loading() still uses the server, so nothing may
+ * be torn down here. */
 static int serve(struct server *s, struct err *e)
 {
     struct engine_options opt = command_engine_options(s->app.cfg);
@@ -267,6 +286,8 @@ static int serve(struct server *s, struct err *e)
     return rc < 0 ? 0 : rc;
 }
 
+/* Settings first, since wrong ones are told before anything starts; then signals are blocked before the first thread
+ * is made, so that all threads inherit that. */
 int command_serve(int argc, char **argv)
 {
     static struct server s;    /* the signal thread may outlive this call */

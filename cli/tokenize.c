@@ -1,3 +1,4 @@
+/* cli/tokenize.c - tokens of strings and strings of tokens, one JSON value a line. See tokenize.h. */
 #include "cli/tokenize.h"
 
 #include <jansson.h>
@@ -13,6 +14,7 @@ typedef json_t *answer(const struct tokenizer *t, const json_t *line, bool flag,
 
 enum { LINE_MAX_BYTES = 256 << 20 };
 
+/* A string becomes an array of ids. `special`: with the tokens that the tokenizer adds by itself. */
 static json_t *ids_of(const struct tokenizer *t, const json_t *line, bool special, struct err *e)
 {
     struct ids ids = { 0 };
@@ -29,6 +31,7 @@ static json_t *ids_of(const struct tokenizer *t, const json_t *line, bool specia
     return out;
 }
 
+/* Ids that no vocabulary has are kept as -1 and stand for nothing, as the reference takes them. */
 static int read_ids(const json_t *line, struct ids *ids, struct err *e)
 {
     if (!json_is_array(line))
@@ -45,6 +48,7 @@ static int read_ids(const json_t *line, struct ids *ids, struct err *e)
     return 0;
 }
 
+/* An array of ids becomes a string. Text that is no UTF-8 cannot be written as JSON, which is an error of that line. */
 static json_t *text_of(const struct tokenizer *t, const json_t *line, bool skip_special, struct err *e)
 {
     struct ids ids = { 0 };
@@ -60,6 +64,7 @@ static json_t *text_of(const struct tokenizer *t, const json_t *line, bool skip_
     return out;
 }
 
+/* One line of JSON: the value, which is freed, or the error if there is none. */
 static void write_line(json_t *value, const struct err *e)
 {
     if (!value)
@@ -72,6 +77,8 @@ static void write_line(json_t *value, const struct err *e)
     json_decref(value);
 }
 
+/* Every line is answered, and the answer flushed, before the next one is read, so that a program can talk to this one
+ * through pipes. */
 static int answer_lines(const struct tokenizer *t, answer *one, bool flag)
 {
     char *line = NULL;
@@ -97,6 +104,7 @@ static int answer_lines(const struct tokenizer *t, answer *one, bool flag)
     return 0;
 }
 
+/* Both commands differ in one flag and in what they make of a line. */
 static int run(int argc, char **argv, const char *flag_name, answer *one)
 {
     const char *dir = NULL;

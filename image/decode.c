@@ -21,6 +21,7 @@ static const struct format formats[] = {
     [IMAGE_GIF]  = { "GIF", gif_probe, gif_decode },
 };
 
+/* By the first bytes of the file. What a client calls it is not looked at. */
 static enum image_format format_of(const uint8_t *p, size_t n)
 {
     if (n >= 3 && !memcmp(p, "\xff\xd8\xff", 3)) return IMAGE_JPEG;
@@ -30,6 +31,8 @@ static enum image_format format_of(const uint8_t *p, size_t n)
     return IMAGE_UNKNOWN;
 }
 
+/* Reads the header alone: the size, the orientation and what decoding will hold. No pixel is decoded and no memory is
+ * taken that grows with the picture, so this may run before the limits are checked. */
 int image_probe(const void *bytes, size_t n, struct image_info *info, struct err *e)
 {
     *info = (struct image_info){ .orientation = 1 };
@@ -43,6 +46,7 @@ int image_probe(const void *bytes, size_t n, struct image_info *info, struct err
     return 0;
 }
 
+/* To be called before anything is allocated for the picture. */
 int image_check(const struct image_info *info, const struct image_limits *limits, struct err *e)
 {
     int w = info->width, h = info->height;
@@ -65,6 +69,7 @@ static void whole_take(struct sink *sink)
     w->next += w->bytes;
 }
 
+/* Without a resize every row goes to its place in the result. */
 static int decode_whole(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e)
 {
     if (pixels_alloc(out, info->width, info->height, e)) return -1;
@@ -72,14 +77,17 @@ static int decode_whole(const uint8_t *p, size_t n, const struct image_info *inf
     return formats[info->format].decode(p, n, info, &w.sink, e);
 }
 
-/* The result is made as the picture is stored, and turned when it has its size. */
+/* The weights are made for the upright picture and then turned to fit the picture as it is stored, so that rows can be
+ * resized in the order in which the decoder gives them; the small result is turned upright at the end by the caller.
+ * Turning the large picture first would give the same bytes and need all of it in memory. */
 static int decode_resized(const uint8_t *p, size_t n, const struct image_info *info, const struct resize_to *to,
                           struct pixels *out, struct err *e)
 {
     bool turned = info->orientation >= 5;
     struct passes passes = { 0 };
     struct resize s = { 0 };
-    if (resize_check(to, e) || pixels_alloc(out, turned ? to->height : to->width, turned ? to->width : to->height, e)) return -1;
+    if (resize_check(to, e) || pixels_alloc(out, turned ? to->height : to->width, turned ? to->width : to->height,
+                                            e)) return -1;
     int rc = passes_init(&passes, turned ? info->height : info->width, turned ? info->width : info->height, to);
     if (!rc) {
         passes_turn(&passes, info->orientation, info->width, info->height);
@@ -91,8 +99,10 @@ static int decode_resized(const uint8_t *p, size_t n, const struct image_info *i
     return rc;
 }
 
-int image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to, struct pixels *out,
-                 struct err *e)
+/* Checks the limits again by itself, because callers may come with bytes that nobody has probed. After an error `out`
+ * is empty and the text begins with the name of the format. */
+int image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
+                 struct pixels *out, struct err *e)
 {
     *out = (struct pixels){ 0 };
     if (n > limits->max_bytes)
@@ -105,6 +115,7 @@ int image_decode(const void *bytes, size_t n, const struct image_limits *limits,
     return err_prefix(e, "%s", formats[info.format].name);
 }
 
+/* An upper bound, found without decoding. A picture that has to be turned exists twice for a moment. */
 size_t image_bytes(const struct image_info *info, const struct resize_to *to)
 {
     size_t w = (size_t)(to ? to->width : info->width), h = (size_t)(to ? to->height : info->height);

@@ -32,8 +32,8 @@ int image_orientation(struct span exif, struct span xmp);
 
 enum { PNG_SIGNATURE = 8, PNG_CHUNK = 12 /* length, type, checksum */ };
 
-/* Fills in the orientation from all chunks of a PNG file, and what finding it holds if that is more than decoding does. -1:
- * memory is out. */
+/* Fills in the orientation from all chunks of a PNG file, and what finding it holds if that is more than decoding does.
+ * -1: memory is out. */
 int png_orientation(const uint8_t *p, size_t n, struct image_info *info, struct err *e);
 
 /* Rows of `width` RGBA pixels -> RGB over white, with Pillow's rounding. */

@@ -13,7 +13,8 @@
 
 #include <gif_lib.h>
 
-enum { SCREEN = 13, DESCRIPTOR = 10, COLOURS = 256, EXTENSION = '!', IMAGE = ',', TRAILER = ';', GRAPHIC_CONTROL = 0xF9 };
+enum { SCREEN = 13, DESCRIPTOR = 10, COLOURS = 256, EXTENSION = '!', IMAGE = ',', TRAILER = ';',
+       GRAPHIC_CONTROL = 0xF9 };
 
 struct frame {
     size_t head, at;         /* ends of the screen's part; where the frame's part begins */
@@ -34,7 +35,8 @@ static bool read_table(const uint8_t *p, size_t n, size_t *at, unsigned flags, s
     return true;
 }
 
-/* Goes behind an extension. */
+/* Goes behind an extension, whose blocks each begin with their length; a length of 0 ends it. Only the graphic control
+ * is looked into: it names the transparent index of the frame that follows. false: the file ends within it. */
 static bool read_extension(const uint8_t *p, size_t n, size_t *at, struct frame *f)
 {
     if (n - *at < 2) return false;
@@ -49,6 +51,7 @@ static bool read_extension(const uint8_t *p, size_t n, size_t *at, struct frame 
     return false;
 }
 
+/* Takes the frame's place and size from its descriptor, and enlarges the canvas where the frame reaches beyond it. */
 static void read_descriptor(const uint8_t *d, struct frame *f)
 {
     f->x = (int)le16(d + 1);
@@ -60,7 +63,9 @@ static void read_descriptor(const uint8_t *d, struct frame *f)
     if (f->y + f->height > f->canvas_height) f->canvas_height = f->y + f->height;
 }
 
-/* Walks to the first frame; bytes that begin no block are passed over, as by Pillow. */
+/* Walks over blocks to the first frame and remembers where giflib is to read. Bytes that begin no block are passed
+ * over, as Pillow does. The frame's own table of colours takes the place of the screen's. Everything is checked
+ * against the length of the file; -1 with the reason if there is no frame with pixels. */
 static int find_frame(const uint8_t *p, size_t n, struct frame *f, struct err *e)
 {
     size_t at = SCREEN;
@@ -83,6 +88,7 @@ static int find_frame(const uint8_t *p, size_t n, struct frame *f, struct err *e
     return err_set(e, at < n && p[at] == TRAILER ? "no frame" : "premature end of the header");
 }
 
+/* An interlaced frame is whole only at its end, so all of its indices are held; of others only one row is. */
 int gif_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
     enum { TABLES = 128 << 10 };    /* giflib's, and one row */
@@ -104,10 +110,12 @@ static void fill_colours(uint8_t rgb[COLOURS][3], const struct frame *f)
     if (f->transparent >= 0) memset(rgb[f->transparent], 255, 3);
 }
 
-/* What giflib reads: the screen's part and the frame's, without what lies between; and behind the end one byte, which closes
- * frames whose last block is missing. */
+/* What giflib reads: the screen's part and the frame's, without what lies between; and behind the end one byte, which
+ * closes frames whose last block is missing. */
 struct source { const uint8_t *p; size_t n, head, frame, at; };
 
+/* giflib asks for bytes here. It gets the screen's part, then the frame's, as if nothing lay between: extensions can
+ * be long and are of no use to it. */
 static int read_bytes(GifFileType *gif, GifByteType *to, int count)
 {
     struct source *s = gif->UserData;
@@ -132,6 +140,7 @@ static int read_interlaced(GifFileType *gif, const struct frame *f, uint8_t *ind
     return 0;
 }
 
+/* One row of the canvas. `index` is that row of the frame, or NULL where the frame has none. */
 static void put_row(struct sink *out, const struct frame *f, const uint8_t *index, uint8_t rgb[COLOURS][3])
 {
     uint8_t *to = out->room(out);
@@ -158,6 +167,7 @@ static int read_rows(GifFileType *gif, const struct frame *f, uint8_t *index, st
     return 0;
 }
 
+/* giflib's error in words that say whether the file was cut, damaged, or memory was out. */
 static int explain(int code, struct err *e)
 {
     switch (code) {
@@ -168,6 +178,7 @@ static int explain(int code, struct err *e)
     }
 }
 
+/* Opens giflib on the two parts of the file that matter and lets read_rows() do the work. */
 int gif_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e)
 {
     struct frame f;
@@ -180,7 +191,8 @@ int gif_decode(const uint8_t *p, size_t n, const struct image_info *info, struct
     int code = 0;
     GifRecordType type;
     GifFileType *gif = DGifOpen(&source, read_bytes, &code);
-    bool ok = gif && DGifGetRecordType(gif, &type) == GIF_OK && DGifGetImageDesc(gif) == GIF_OK && !read_rows(gif, &f, index, out);
+    bool ok = gif && DGifGetRecordType(gif, &type) == GIF_OK && DGifGetImageDesc(gif) == GIF_OK && !read_rows(gif, &f,
+        index, out);
     if (!ok) explain(gif ? gif->Error : code, e);
     if (gif) DGifCloseFile(gif, NULL);
     free(index);

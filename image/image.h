@@ -55,8 +55,8 @@ struct resize_to { int width, height; enum filter filter; enum resizer how; };  
  * where its format wants it; NULL: it keeps its size. */
 int  image_probe(const void *bytes, size_t n, struct image_info *info, struct err *e);
 int  image_check(const struct image_info *info, const struct image_limits *limits, struct err *e);
-int  image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to, struct pixels *out,
-                  struct err *e);
+int  image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
+                  struct pixels *out, struct err *e);
 void pixels_free(struct pixels *p);
 
 /* Bytes that image_decode holds at most at one time, its result included. */

@@ -31,7 +31,9 @@ static bool is_progressive(int m) { return m % 4 == 2; }    /* of a SOF */
 
 struct frame { int marker, components; size_t coefficients; };    /* coefficients: bytes of all */
 
-/* 16 bits for every coefficient, in blocks of 8x8 that fill up the last row and column of units. */
+/* Bytes that libjpeg holds for all coefficients of a picture in several scans: 16 bits for each, in blocks of 8 x 8
+ * that fill up the last row and column of units. The sampling factors say how many blocks of each component a unit
+ * has. */
 static size_t coefficient_bytes(const uint8_t *component, int n, int width, int height)
 {
     size_t bytes = 0;
@@ -48,7 +50,10 @@ static size_t coefficient_bytes(const uint8_t *component, int n, int width, int 
     return bytes;
 }
 
-static int read_sof(int marker, const uint8_t *body, size_t len, struct image_info *info, struct frame *frame, struct err *e)
+/* Reads a frame header: size, components, and what their coefficients would take. The lengths are checked before the
+ * fields are read, because the header may be cut. */
+static int read_sof(int marker, const uint8_t *body, size_t len, struct image_info *info, struct frame *frame,
+                    struct err *e)
 {
     if (len < 6) return err_set(e, "damaged header");
     if (body[0] != 8) return err_set(e, "%d bits a sample are not supported", body[0]);
@@ -61,11 +66,12 @@ static int read_sof(int marker, const uint8_t *body, size_t len, struct image_in
     return 0;
 }
 
-/* What libjpeg holds: rows in several stages, and where a picture comes in more than one scan, as the header of the first tells,
- * all coefficients. */
+/* What libjpeg holds: rows in several stages, and where a picture comes in more than one scan, as the header of the
+ * first tells, all coefficients. */
 static size_t jpeg_holds(const struct image_info *info, const struct frame *frame, const uint8_t *scan, size_t n)
 {
-    enum { ROW_BYTES = 160, TABLES = 256 << 10 };    /* for a pixel of the width: 32 rows of four components, and more */
+    /* for a pixel of the width: 32 rows of four components, and more */
+    enum { ROW_BYTES = 160, TABLES = 256 << 10 };
     bool several = is_progressive(frame->marker) || n < 3 || scan[2] < frame->components;
     return (size_t)info->width * ROW_BYTES + TABLES + (several ? frame->coefficients : 0);
 }
@@ -79,8 +85,9 @@ static void read_app1(struct span body, struct span *exif, struct span *xmp)
         *xmp = (struct span){ body.p + sizeof name, body.n - sizeof name };
 }
 
-/* Walks the markers up to the first scan: EXIF and XMP may come after the
- * frame header. */
+/* Walks over the markers up to the first scan, because EXIF and XMP may come after the frame header. Rubbish between
+ * markers is passed over as libjpeg does it; two frame headers are an error, since libjpeg and this function could
+ * then mean different ones. */
 int jpeg_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
     struct frame frame = { 0 };
@@ -122,6 +129,7 @@ struct job {
     struct err                   *e; /* borrowed */
 };
 
+/* libjpeg's way out of any depth: the message is kept and control goes back to setjmp(). */
 static void fail_with_message(j_common_ptr c)
 {
     struct job *j = (struct job *)c;
@@ -143,6 +151,7 @@ static void on_message(j_common_ptr c, int level)
     longjmp(j->fail, 1);
 }
 
+/* Called within every pass. A file of thousands of empty scans would otherwise keep a processor busy for minutes. */
 static void on_progress(j_common_ptr c)
 {
     struct job *j = (struct job *)c;
@@ -168,7 +177,8 @@ static void rgb_from_gray(uint8_t *rgb, const uint8_t *gray, int width)
     for (int i = 0; i < width; i++, rgb += 3) rgb[0] = rgb[1] = rgb[2] = gray[i];
 }
 
-/* Runs under the caller's setjmp. */
+/* Runs under the caller's setjmp. RGB rows are decoded straight into `out`; grey and CMYK go through one row of
+ * libjpeg's own memory. */
 static void read_rows(struct job *j, struct sink *out)
 {
     struct jpeg_decompress_struct *c = &j->jpeg;
@@ -184,6 +194,8 @@ static void read_rows(struct job *j, struct sink *out)
     }
 }
 
+/* Runs under the caller's setjmp. The size is compared with what jpeg_probe() found: the result was allocated for that
+ * one, and a file that shows two readers two sizes must not get further. */
 static void decompress(struct job *j, const uint8_t *p, size_t n, const struct image_info *info, struct sink *out)
 {
     struct jpeg_decompress_struct *c = &j->jpeg;
@@ -196,11 +208,14 @@ static void decompress(struct job *j, const uint8_t *p, size_t n, const struct i
         err_set(j->e, "two sizes in one file");
         longjmp(j->fail, 1);
     }
-    c->out_color_space = c->num_components == 1 ? JCS_GRAYSCALE : c->num_components == 3 ? JCS_RGB : JCS_CMYK;
+    c->out_color_space = c->num_components == 1 ? JCS_GRAYSCALE : JCS_RGB;
+    if (c->num_components == 4) c->out_color_space = JCS_CMYK;
     jpeg_start_decompress(c);
     read_rows(j, out);
 }
 
+/* `j` is set before setjmp() and changed only through pointers afterwards, so it is whole after a longjmp(). libjpeg's
+ * memory is freed in either case. */
 int jpeg_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e)
 {
     struct job j;

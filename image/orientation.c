@@ -22,6 +22,7 @@ struct tiff {
 static unsigned get16(const struct tiff *t, size_t at) { return t->big ? be16(t->s.p + at) : le16(t->s.p + at); }
 static uint32_t get32(const struct tiff *t, size_t at) { return t->big ? be32(t->s.p + at) : le32(t->s.p + at); }
 
+/* Bytes of one value of a type, as far as types are of interest here. */
 static size_t size_of(unsigned type)
 {
     switch (type) {
@@ -52,7 +53,9 @@ static bool is_tiff(const uint8_t *p)
     return !memcmp(p, "II*\0", 4) || !memcmp(p, "MM\0*", 4) || !memcmp(p, "II\0*", 4) || !memcmp(p, "MM*\0", 4);
 }
 
-/* 1..8; UPRIGHT for a tag with another value; NO_TAG. */
+/* What the tag in the first directory says: 1 to 8, UPRIGHT for a tag with another value, NO_TAG if there is none. The
+ * name "Exif" may stand in front, even twice. The directory's entries are looked at one by one; a count that is larger
+ * than what is there ends at the end of the block. */
 static int exif_orientation(struct span s)
 {
     for (int i = 0; i < 2 && s.n >= 6 && !memcmp(s.p, "Exif\0\0", 6); i++) s = (struct span){ s.p + 6, s.n - 6 };
@@ -70,13 +73,16 @@ static int exif_orientation(struct span s)
     return NO_TAG;
 }
 
+/* The first of the places in the packet that looks like an orientation decides. */
 static int xmp_orientation(struct span s)
 {
     static const char name[] = "tiff:Orientation";
     const uint8_t *end = s.p + s.n;
     for (const uint8_t *p = s.p; p && (p = memmem(p, (size_t)(end - p), name, sizeof name - 1));) {
         p += sizeof name - 1;
-        const uint8_t *digit = end - p >= 3 && !memcmp(p, "=\"", 2) ? p + 2 : end - p >= 2 && *p == '>' ? p + 1 : NULL;
+        const uint8_t *digit = NULL;
+        if (end - p >= 3 && !memcmp(p, "=\"", 2)) digit = p + 2;
+        else if (end - p >= 2 && *p == '>') digit = p + 1;
         if (digit && *digit >= '0' && *digit <= '9') return *digit >= '1' && *digit <= '8' ? *digit - '0' : UPRIGHT;
     }
     return UPRIGHT;

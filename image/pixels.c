@@ -9,6 +9,7 @@
 /* Far over any limit of a server: catches wrong arguments, not big files. */
 #define MAX_PIXELS ((size_t)1 << 28)
 
+/* bytes: how many were asked for; 0 where that is not known. */
 int image_no_memory(struct err *e, size_t bytes)
 {
     err_memory(e);
@@ -36,6 +37,8 @@ void pixels_free(struct pixels *p)
     *p = (struct pixels){ 0 };
 }
 
+/* The result is black first, and then the part that lies inside the picture is copied. The coordinates are long, so
+ * that a rectangle far outside cannot overflow. */
 int pixels_crop(struct pixels *out, const struct pixels *in, int x, int y, int width, int height, struct err *e)
 {
     if (pixels_alloc(out, width, height, e)) return -1;
@@ -56,6 +59,8 @@ struct walk {
     ptrdiff_t first, right, down;
 };
 
+/* The orientations are EXIF's. A picture of w x h is stored; from the upright picture's first pixel one goes `right`
+ * and `down` by these steps. */
 static struct walk walk_of(int orientation, ptrdiff_t w, ptrdiff_t h)
 {
     ptrdiff_t last_row = (h - 1) * w, last_col = w - 1;
@@ -71,6 +76,8 @@ static struct walk walk_of(int orientation, ptrdiff_t w, ptrdiff_t h)
     }
 }
 
+/* Makes a second picture and fills it in tiles: where rows and columns swap, one of the two would otherwise be read
+ * across its rows, a cache line for every pixel. */
 int pixels_upright(struct pixels *p, int orientation, struct err *e)
 {
     enum { TILE = 32 }; /* square tiles keep both pictures in the cache when sides swap */

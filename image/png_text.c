@@ -34,7 +34,9 @@ static bool cut(struct span *s, struct span *before)
 
 static bool is(struct span s, const char *name) { return s.n == strlen(name) && !memcmp(s.p, name, s.n); }
 
-/* Takes the head of a text chunk apart; false: it is broken. */
+/* Splits a text chunk into its key and its text, which may be compressed. An international one (iTXt) has a language
+ * and a translated key in between, which are not used. false: it is broken, or compressed in a way that nobody
+ * knows. */
 static bool read_text(const uint8_t *type, struct span body, struct span *key, struct text *out)
 {
     struct span language;
@@ -49,6 +51,8 @@ static bool read_text(const uint8_t *type, struct span body, struct span *key, s
     return !international || (cut(&out->s, &language) && cut(&out->s, &language));
 }
 
+/* Remembers what a chunk says about the orientation, if anything. Later ones of a kind take the place of earlier
+ * ones. */
 static void read_chunk(const uint8_t *type, struct span body, struct found *f)
 {
     struct span key;
@@ -61,6 +65,7 @@ static void read_chunk(const uint8_t *type, struct span body, struct found *f)
     if (is(key, "XML:com.adobe.xmp")) f->xmp = text;
 }
 
+/* Walks over all chunks up to the end or to one that is cut. Pixels are stepped over like everything else. */
 static void read_chunks(const uint8_t *p, size_t n, struct found *f)
 {
     for (size_t at = PNG_SIGNATURE, len; n - at >= PNG_CHUNK; at += len + PNG_CHUNK) {
@@ -70,8 +75,8 @@ static void read_chunks(const uint8_t *p, size_t n, struct found *f)
     }
 }
 
-/* Copies or inflates a text to `to`, up to MAX_TEXT bytes, and returns how many. As in Pillow, one that is cut has what is
- * there, and one that is damaged has none. */
+/* Copies or inflates a text to `to`, up to MAX_TEXT bytes, and returns how many. As in Pillow, one that is cut has what
+ * is there, and one that is damaged has none. */
 static size_t expand(const struct text *t, uint8_t *to)
 {
     size_t n = t->s.n < MAX_TEXT ? t->s.n : MAX_TEXT;
@@ -79,7 +84,8 @@ static size_t expand(const struct text *t, uint8_t *to)
         memcpy(to, t->s.p, n);
         return n;
     }
-    z_stream z = { .next_in = (uint8_t *)(uintptr_t)t->s.p, .avail_in = (uInt)t->s.n, .next_out = to, .avail_out = MAX_TEXT };
+    z_stream z = { .next_in = (uint8_t *)(uintptr_t)t->s.p, .avail_in = (uInt)t->s.n, .next_out = to,
+                   .avail_out = MAX_TEXT };
     if (inflateInit(&z) != Z_OK) return 0;
     int rc = inflate(&z, Z_FINISH);
     inflateEnd(&z);
@@ -93,7 +99,8 @@ static int digit(uint8_t c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The bytes of a raw profile, in its place: three lines of head, then pairs of digits with white space between them. */
+/* The bytes of a raw profile, written in its place: three lines of head, then pairs of digits with white space between
+ * them. ImageMagick writes EXIF like this. Reading never falls behind writing, since two digits become one byte. */
 static struct span unhex(uint8_t *p, size_t n)
 {
     size_t at = 0, k = 0;
@@ -111,6 +118,8 @@ static struct span unhex(uint8_t *p, size_t n)
     return (struct span){ p, k };
 }
 
+/* Looks at all chunks first and inflates only what decides: a profile if there is no chunk eXIf, and XMP if it is
+ * compressed. The memory that this takes for a moment counts in info->holds where it is more than decoding takes. */
 int png_orientation(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
     struct found f = { 0 };

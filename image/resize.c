@@ -18,6 +18,7 @@
 
 /* --- the loops in plain C ------------------------------------------------ */
 
+/* Each output pixel is a sum over count[i] input pixels from start[i] on, rounded once at the end. */
 static void one_row(uint8_t *out, const uint8_t *in, const struct taps *t)
 {
     const int32_t half = 1 << (t->bits - 1);
@@ -42,7 +43,8 @@ static void taps_rows_c(uint8_t *const out[2], const uint8_t *const in[2], const
     if (out[1] != out[0]) one_row(out[1], in[1], t);
 }
 
-/* In blocks, so that the sums stay in registers and the compiler vectorises. */
+/* n bytes of one output row from the rows in `rows`. It works in blocks of 64 columns, so that the sums stay in
+ * registers and the compiler vectorises the loop over them. */
 static void taps_column_c(uint8_t *out, const uint8_t *const *rows, const struct taps *t, int i, size_t n)
 {
     enum { BLOCK = 64 };
@@ -64,6 +66,7 @@ static void taps_column_c(uint8_t *out, const uint8_t *const *rows, const struct
 
 const struct resize_loops resize_loops_c = { taps_rows_c, taps_column_c };
 
+/* AVX2 where the machine has it; both give the same bytes. */
 const struct resize_loops *resize_loops_best(void)
 {
 #if defined(__x86_64__)
@@ -74,12 +77,13 @@ const struct resize_loops *resize_loops_best(void)
 
 /* --- the passes ---------------------------------------------------------- */
 
-/* Measured with Pillow 13.0 and seen in its machine code; torchvision has no such rule. */
+/* Which order Pillow 13 takes. Measured, and seen in its machine code; torchvision always does the rows first. */
 static bool columns_first(int lower, int narrower, enum resizer how)
 {
     return how == RESIZER_PIL && lower > 0 && lower > 2L * narrower;
 }
 
+/* Weights for one side; none where it keeps its length. */
 static int side_init(struct taps *t, int from, int to_side, const struct resize_to *to)
 {
     if (from == to_side) return 0;
@@ -97,6 +101,8 @@ int passes_init(struct passes *p, int width, int height, const struct resize_to 
     return 0;
 }
 
+/* Orientations from 5 on swap rows and columns; half of all mirror a side. The weights of a mirrored side run
+ * backwards, which makes the same sums of the same pixels. */
 void passes_turn(struct passes *p, int orientation, int width, int height)
 {
     if (orientation >= 5) {
@@ -109,6 +115,8 @@ void passes_turn(struct passes *p, int orientation, int width, int height)
     if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7) taps_mirror(&p->y, height);
 }
 
+/* Only sides that change have a pass, so there are none, one or two. *width and *height become those of the picture
+ * after it. */
 bool passes_nth(const struct passes *p, int i, int *width, int *height, struct pass *out)
 {
     int n = (p->x.n > 0) + (p->y.n > 0);
@@ -133,15 +141,16 @@ static bool rows_first(const struct passes *p) { return p->x.n > 0 && !(p->y.n >
 /* Rows that wait for one output row; and one for the second of a pair. */
 static int ring_slots(const struct passes *p) { return p->y.n > 0 ? p->y.most + rows_first(p) : 0; }
 
-/* Where row y goes once it has the output's width: to the ring, or where there are no columns to resize, to the output. */
+/* Where row y goes once it has the output's width: to the ring, or where there are no columns to resize, to the
+ * output. */
 static uint8_t *narrow_row(struct resize *s, int y)
 {
     size_t bytes = (size_t)s->out->width * 3;
     return s->ring ? s->ring + (size_t)(y % s->slots) * bytes : s->out->data + (size_t)y * bytes;
 }
 
-/* The rows `first` and, unless they are the same, `last`, which are in padded[0] and padded[1], become those of the output's
- * width. */
+/* The rows `first` and, unless they are the same, `last`, which are in padded[0] and padded[1], become those of the
+ * output's width. */
 static void resize_pair(struct resize *s, uint8_t *first, uint8_t *last)
 {
     uint8_t *const out[2] = { first, last };
@@ -149,7 +158,7 @@ static void resize_pair(struct resize *s, uint8_t *first, uint8_t *last)
     s->loops->taps_rows(out, in, &s->p->x);
 }
 
-/* Output row i of the columns from the rows of the ring. */
+/* One output row i of the columns' pass, from the rows that wait in the ring. */
 static void resize_column(struct resize *s, uint8_t *to, int i)
 {
     int start = s->p->y.start[i], count = s->p->y.count[i];
@@ -158,7 +167,8 @@ static void resize_column(struct resize *s, uint8_t *to, int i)
     s->loops->taps_column(to, s->rows, &s->p->y, i, s->ring_bytes);
 }
 
-/* Makes all rows of the columns' pass for which the first `there` rows of the ring suffice. */
+/* Makes all output rows of the columns' pass for which the first `there` input rows suffice. If the rows' pass comes
+ * afterwards, two of them are collected, because that pass takes two at a time. */
 static void resize_columns(struct resize *s, int there)
 {
     const struct taps *y = &s->p->y;
@@ -172,6 +182,8 @@ static void resize_columns(struct resize *s, int there)
     }
 }
 
+/* Where the caller shall put the next row: into the pair for the rows' pass, into the ring for the columns' pass, or,
+ * where neither is needed, straight into the result. */
 static uint8_t *resize_room(struct sink *sink)
 {
     struct resize *s = (struct resize *)sink;
@@ -179,6 +191,8 @@ static uint8_t *resize_room(struct sink *sink)
     return s->ring ? s->ring + (size_t)(s->in % s->slots) * s->ring_bytes : narrow_row(s, s->in);
 }
 
+/* A row has come. The rows' pass takes two at a time, so the first of a pair waits for its second; the last row of an
+ * odd height goes alone. Then every output row that has become possible is made. */
 static void resize_take(struct sink *sink)
 {
     struct resize *s = (struct resize *)sink;
@@ -190,9 +204,12 @@ static void resize_take(struct sink *sink)
     if (s->ring) resize_columns(s, there);
 }
 
+/* Memory for what has to wait: a ring of rows for the columns, two padded rows for the rows' pass. The ring has as
+ * many rows as one output row needs and not as many as the picture has. */
 int resize_init(struct resize *s, const struct passes *p, int width, int height, struct pixels *out)
 {
-    *s = (struct resize){ .sink = { resize_room, resize_take }, .loops = resize_loops_best(), .p = p, .height = height, .out = out,
+    *s = (struct resize){ .sink = { resize_room, resize_take }, .loops = resize_loops_best(), .p = p, .height = height,
+                          .out = out,
                           .slots = ring_slots(p), .ring_bytes = (size_t)(rows_first(p) ? out->width : width) * 3 };
     for (int k = 0; k < 2; k++)
         if (p->x.n > 0 && !(s->padded[k] = calloc((size_t)width * 3 + ROW_SLACK, 1))) return -1;
@@ -210,13 +227,15 @@ void resize_free(struct resize *s)
     free(s->rows);
 }
 
+/* An upper bound, from sizes alone, of what passes_init() and resize_init() will allocate; they must stay in step. */
 size_t resize_bytes(int width, int height, const struct resize_to *to, int orientation)
 {
     bool turned = orientation >= 5;
     int up_width = turned ? height : width, up_height = turned ? width : height;    /* of the upright picture */
     int w = turned ? to->height : to->width, h = turned ? to->width : to->height;   /* of the result as it is stored */
     struct passes p = { .x.n = width != w, .y.n = height != h,
-                        .columns_first = turned != columns_first(up_height - to->height, up_width - to->width, to->how) };
+                        .columns_first = turned != columns_first(up_height - to->height, up_width - to->width,
+                                                                 to->how) };
     p.y.most = taps_most(height, h, to->filter);
     size_t row = (size_t)(rows_first(&p) ? w : width) * 3, bytes = (size_t)ring_slots(&p) * (row + sizeof(void *));
     if (p.x.n) bytes += 2 * ((size_t)width * 3 + ROW_SLACK) + taps_bytes(width, w, to->filter);
@@ -227,10 +246,13 @@ int resize_check(const struct resize_to *to, struct err *e)
 {
     if ((unsigned)to->filter > FILTER_HAMMING) return err_set(e, "no resize filter has the number %d", (int)to->filter);
     if (to->how == RESIZER_TORCHVISION && (to->filter == FILTER_BOX || to->filter == FILTER_HAMMING))
-        return err_set(e, "torchvision does not resize with the %s filter", to->filter == FILTER_BOX ? "box" : "hamming");
+        return err_set(e, "torchvision does not resize with the %s filter", to->filter == FILTER_BOX ? "box"
+                       : "hamming");
     return 0;
 }
 
+/* The same for a picture that is in memory already: its rows go through the same machinery, so both ways give the same
+ * bytes. */
 int pixels_resize(struct pixels *out, const struct pixels *in, int width, int height, enum filter filter,
                   enum resizer how, struct err *e)
 {

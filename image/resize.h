@@ -30,8 +30,10 @@ struct resize {
     int      in, next;             /* rows that have come, rows that the columns' pass has made */
     int      slots;                /* of the ring                          */
     size_t   ring_bytes;           /* of one of its rows                   */
-    uint8_t *ring;                 /* owned, (slots, ring_bytes): what the columns' pass still needs; NULL: there is no such pass */
-    uint8_t *padded[2];            /* owned, a row and ROW_SLACK each: what the rows' pass takes in pairs; NULL likewise */
+    /* owned, (slots, ring_bytes): what the columns' pass still needs; NULL: there is no such pass */
+    uint8_t *ring;
+    /* owned, a row and ROW_SLACK each: what the rows' pass takes in pairs; NULL likewise */
+    uint8_t *padded[2];
     const uint8_t **rows;          /* owned, one more than most taps: the rows of one output row */
 };
 
@@ -45,6 +47,10 @@ int  resize_check(const struct resize_to *to, struct err *e);
 /* What a resize and its passes hold at most, the result aside. width, height: as stored, turned by `orientation`. */
 size_t resize_bytes(int width, int height, const struct resize_to *to, int orientation);
 
-static inline uint8_t clamp_u8(int32_t v) { return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v); }
+static inline uint8_t clamp_u8(int32_t v)
+{
+    v = v < 0 ? 0 : v;
+    return (uint8_t)(v > 255 ? 255 : v);
+}
 
 #endif

@@ -20,12 +20,14 @@ static inline __m256i load_pair(const int16_t *w)
     return _mm256_set1_epi32(v);
 }
 
+/* Sixteen bytes of each of two rows, one in each half of a register. */
 static inline __m256i two_rows(const uint8_t *a, const uint8_t *b)
 {
     return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)a)),
                                    _mm_loadu_si128((const __m128i *)b), 1);
 }
 
+/* Three bytes, without touching the fourth. */
 static inline void put_rgb(uint8_t *to, int rgb)
 {
     memcpy(to, &rgb, 2);
@@ -64,6 +66,7 @@ static inline void rows(uint8_t *const out[2], const uint8_t *const in[2], const
     }
 }
 
+/* Two copies of the loop, so that the question for wide weights is not asked inside of it. */
 static void taps_rows_avx2(uint8_t *const out[2], const uint8_t *const in[2], const struct taps *t)
 {
     if (t->wide)
@@ -74,11 +77,14 @@ static void taps_rows_avx2(uint8_t *const out[2], const uint8_t *const in[2], co
 
 struct sums { __m256i v[4]; }; /* of 32 bytes, in the order that the unpacking leaves */
 
+/* Adds 32 products to the four registers of sums. */
 static inline void add_products(struct sums *s, const __m256i v[4], __m256i w)
 {
     for (int k = 0; k < 4; k++) s->v[k] = _mm256_add_epi32(s->v[k], _mm256_madd_epi16(v[k], w));
 }
 
+/* 32 columns of one output row: pairs of input rows are interleaved, so that one madd multiplies both by their weights
+ * and adds the products. An odd count reads one row more, whose weight is 0. */
 static inline __m256i sum_32(const uint8_t *const *in, size_t at, const struct taps *t, size_t w, int count,
                              bool wide)
 {
@@ -101,6 +107,8 @@ static inline __m256i sum_32(const uint8_t *const *in, size_t at, const struct t
     return _mm256_packus_epi16(_mm256_packs_epi32(low.v[0], low.v[1]), _mm256_packs_epi32(low.v[2], low.v[3]));
 }
 
+/* Steps of 32 columns; rows shorter than that go through plain C. The last step overlaps the one before, which
+ * computes some columns twice and needs no special end. */
 static void taps_column_avx2(uint8_t *out, const uint8_t *const *in, const struct taps *t, int i, size_t n)
 {
     enum { STEP = 32 };

@@ -19,6 +19,7 @@ static double bilinear(double x)
     return x < 1.0 ? 1.0 - x : 0.0;
 }
 
+/* A sinc in a Hamming window of width 1, as Pillow writes it. */
 static double hamming(double x)
 {
     x = fabs(x);
@@ -28,6 +29,7 @@ static double hamming(double x)
     return sin(x) / x * (0.54f + 0.46f * cos(x)); /* the constants are floats in Pillow */
 }
 
+/* Keys' cubic convolution with a = -0.5. */
 static double bicubic(double x)
 {
     const double a = -0.5;
@@ -65,6 +67,7 @@ void taps_free(struct taps *t)
     *t = (struct taps){ 0 };
 }
 
+/* Memory for n outputs of `stride` weights, which are zero. -1: the caller frees what was made. */
 static int allocate(struct taps *t, size_t n, size_t stride)
 {
     t->start = malloc(n * sizeof *t->start);
@@ -75,7 +78,9 @@ static int allocate(struct taps *t, size_t n, size_t stride)
     return t->start && t->count && t->weight && t->low && t->high ? 0 : -1;
 }
 
-/* The weights of output i in double; sets start and count. */
+/* The weights of output i in double, divided by their sum; sets its start and count. `scale` is input pixels for one
+ * output pixel, `stretch` the same but at least 1: a filter widens where the picture shrinks and keeps its width where
+ * it grows. Taps outside of the picture are left out before the weights are normalised. */
 static void one_output(struct taps *t, double *w, int i, int from, const struct shape *f, double scale, double stretch)
 {
     double support = f->support * stretch, inverse = 1.0 / stretch;
@@ -95,6 +100,7 @@ static void one_output(struct taps *t, double *w, int i, int from, const struct 
     if (count > t->most) t->most = count;
 }
 
+/* The most bits of fraction with which the largest weight still fits into int16. */
 static int torch_bits(double largest)
 {
     int bits = 0;
@@ -102,6 +108,8 @@ static int torch_bits(double largest)
     return bits;
 }
 
+/* Rounds half away from zero, as both references do. Pillow's weights have more bits than int16 holds, so they also go
+ * into two halves for the loops in AVX2. */
 static void to_integers(struct taps *t, const double *w)
 {
     for (size_t i = 0; i < (size_t)t->n * (size_t)t->stride; i++) {
@@ -129,6 +137,7 @@ size_t taps_bytes(int from, int to, enum filter filter)
     return (size_t)to * 2 * sizeof(int) + weights * (sizeof(double) + sizeof(int32_t) + 2 * sizeof(int16_t));
 }
 
+/* Computes all weights in double first, because torchvision's number of bits depends on the largest of them. */
 int taps_init(struct taps *t, int from, int to, enum filter filter, enum resizer how)
 {
     const struct shape *f = &shapes[filter];
@@ -162,6 +171,8 @@ static int torch_index(int i, float scale, bool small)
     return (int)(small ? floorf(at * scale) : floorf(fmaf(at, scale, -0.5f) + 0.5f));
 }
 
+/* Each output has one input pixel with the weight 1, so the same loops do this filter, too. The index is computed as
+ * each reference does it, rounding errors included. */
 int taps_nearest(struct taps *t, int from, int to, const struct resize_to *all)
 {
     enum { BITS = 8 };
@@ -184,6 +195,7 @@ int taps_nearest(struct taps *t, int from, int to, const struct resize_to *all)
 
 /* --- the other way round --------------------------------------------------- */
 
+/* n things of `size` bytes in the opposite order. */
 static void reverse(void *p, size_t n, size_t size)
 {
     char *first = p, *last = first + (n - 1) * size, keep[sizeof(int32_t)];
@@ -194,8 +206,8 @@ static void reverse(void *p, size_t n, size_t size)
     }
 }
 
-/* All weights backwards turn the order of the outputs and of the taps in each; then the zeros that fill up an output's groups
- * stand in front, and go behind again. */
+/* All weights backwards turn the order of the outputs and of the taps in each; then the zeros that fill up an output's
+ * groups stand in front, and go behind again. */
 static void reverse_weights(const struct taps *t, void *weights, size_t size)
 {
     reverse(weights, (size_t)t->n * (size_t)t->stride, size);
@@ -207,6 +219,7 @@ static void reverse_weights(const struct taps *t, void *weights, size_t size)
     }
 }
 
+/* What was the i-th output from the left becomes the i-th from the right, and its inputs likewise. */
 void taps_mirror(struct taps *t, int from)
 {
     if (t->n == 0) return;

@@ -16,7 +16,8 @@ enum { RIFF_HEAD = 12, CHUNK_HEAD = 8, FRAME_HEAD = 16 };
 
 enum { HAS_XMP = 0x04, HAS_EXIF = 0x08 };    /* flags of VP8X */
 
-/* The bytes of the first chunk of that name. A length beyond the end is cut to the end. */
+/* The bytes of the first chunk of that name. A length beyond the end of the file is cut to the end, as libwebp does
+ * it. false: there is no such chunk. */
 static bool find_chunk(const uint8_t *p, size_t n, const char *name, struct span *c)
 {
     for (size_t at = RIFF_HEAD; n > at && n - at >= CHUNK_HEAD;) {
@@ -31,6 +32,7 @@ static bool find_chunk(const uint8_t *p, size_t n, const char *name, struct span
     return false;
 }
 
+/* libwebp's error in words that say whether the file was cut, damaged, or memory was out. */
 static int explain(VP8StatusCode code, struct err *e)
 {
     switch (code) {
@@ -42,8 +44,8 @@ static int explain(VP8StatusCode code, struct err *e)
     }
 }
 
-/* libwebp holds the picture once as it comes out, and a lossless one once more; of a transparent lossy one also its alpha, and
- * what that is made from. What the frames of an animation are is not known yet. */
+/* libwebp holds the picture once as it comes out, and a lossless one once more; of a transparent lossy one also its
+ * alpha, and what that is made from. What the frames of an animation are is not known yet. */
 static size_t webp_holds(const WebPBitstreamFeatures *f)
 {
     enum { LOSSY = 1, LOSSLESS = 2, ROW_BYTES = 160, TABLES = 512 << 10 };
@@ -53,6 +55,8 @@ static size_t webp_holds(const WebPBitstreamFeatures *f)
     return (size_t)f->width * (size_t)f->height * pixel + (size_t)f->width * ROW_BYTES + TABLES;
 }
 
+/* libwebp reads the size; the extended header (VP8X) says whether there are EXIF and XMP to look for. A simple file
+ * has neither. */
 int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
     WebPBitstreamFeatures f;
@@ -69,7 +73,8 @@ int webp_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *
     return 0;
 }
 
-/* Decodes a whole file or the chunks of one frame; *out is the caller's (free()): rows of RGB or RGBA. */
+/* Decodes a whole file, or the chunks of one frame of an animation, into memory of our own; *out is the caller's
+ * (free()) and holds rows of RGB, or of RGBA if `alpha`. */
 static int decode_frame(const uint8_t *p, size_t n, int width, int height, bool alpha, uint8_t **out, struct err *e)
 {
     WebPDecoderConfig config;
@@ -90,7 +95,8 @@ static int decode_frame(const uint8_t *p, size_t n, int width, int height, bool 
 
 struct placed { int x, y, width, height; };    /* a frame on its canvas */
 
-/* Puts the canvas with the frame on it into `out`, row by row. */
+/* Puts the canvas with the frame on it into `out`, row by row. Around the frame it is white or, in a picture without
+ * alpha, black. */
 static void put_rows(const struct image_info *info, const uint8_t *frame, struct placed f, bool alpha, struct sink *out)
 {
     size_t left = (size_t)f.x * 3, width = (size_t)f.width, right = (size_t)(info->width - f.x - f.width) * 3;
@@ -112,8 +118,10 @@ static void put_rows(const struct image_info *info, const uint8_t *frame, struct
 
 static uint32_t le24(const uint8_t *p) { return le16(p) | (uint32_t)p[2] << 16; }
 
-/* The first frame of an animation: where it is, and the chunks that it is made of. */
-static int find_frame(const uint8_t *p, size_t n, const struct image_info *info, struct placed *f, struct span *body, struct err *e)
+/* The first frame of an animation: where it lies on the canvas, and the chunks that it is made of. A frame that
+ * reaches outside or is of another size than it says is refused, because put_rows() relies on both. */
+static int find_frame(const uint8_t *p, size_t n, const struct image_info *info, struct placed *f, struct span *body,
+                      struct err *e)
 {
     struct span c;
     if (!find_chunk(p, n, "ANMF", &c) || c.n < FRAME_HEAD) return err_set(e, "an animation without frames");
@@ -128,6 +136,7 @@ static int find_frame(const uint8_t *p, size_t n, const struct image_info *info,
     return 0;
 }
 
+/* A still picture is a frame that fills its canvas, so both kinds go the same way. */
 int webp_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e)
 {
     WebPBitstreamFeatures w;

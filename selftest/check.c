@@ -1,3 +1,5 @@
+/* selftest/check.c - looks at a checkpoint without its reference at hand. What each check proves stands in check.h;
+ * hashes that the reference gave for a picture drawn by arithmetic are recorded below. */
 #include "selftest/check.h"
 
 #include <math.h>
@@ -29,9 +31,10 @@ static const struct record {
     { 270, 600, 256, 608, FILTER_BICUBIC, RESIZER_TORCHVISION, { 608, 1536, 1, 1 }, pixel_half, pixel_half,
       "0fd3b9e03eed4c10eed3091b936fba2541bc98c631b281ceeaf1847795c12a54" },         /* Qwen3-VL                       */
     { 270, 600, 256, 576, FILTER_BICUBIC, RESIZER_PIL, { 3, 576, 256, 1 }, pixel_half, pixel_half,
-      "3618676451fc6b8644856ca500ba69893dd591e602f7a4c6dcba4a46ee76ed61" },                                                             /* open-autoglm                   */
-    { 1080, 2400, 1092, 2408, FILTER_BICUBIC, RESIZER_TORCHVISION, { 13416, 1176, 1, 1 }, pixel_clip_mean, pixel_clip_std,
-      "56e33c1e1d4e0b551c2a43a0a90cb6cbb0176928470e5b08d4da6862971e101d" },
+      /* open-autoglm                   */
+      "3618676451fc6b8644856ca500ba69893dd591e602f7a4c6dcba4a46ee76ed61" },
+    { 1080, 2400, 1092, 2408, FILTER_BICUBIC, RESIZER_TORCHVISION, { 13416, 1176, 1, 1 }, pixel_clip_mean,
+      pixel_clip_std, "56e33c1e1d4e0b551c2a43a0a90cb6cbb0176928470e5b08d4da6862971e101d" },
     { 1080, 2400, 1088, 2400, FILTER_BICUBIC, RESIZER_TORCHVISION, { 10200, 1536, 1, 1 }, pixel_half, pixel_half,
       "bcd4fcb5c9c1ca8187abd2e12a730e88d26b395bc722c26b46141dcc3ee47468" },
     { 1080, 2400, 288, 672, FILTER_BICUBIC, RESIZER_PIL, { 3, 672, 288, 1 }, pixel_half, pixel_half,
@@ -47,6 +50,7 @@ static const struct { enum filter filter; enum resizer resizer; const char *sha2
     { FILTER_BICUBIC, RESIZER_TORCHVISION, "d563c9e41d9438c6e2cd25f2107d0b722c19c6f778c67fcc9231e04e492f3143" },
 };
 
+/* Fills in a verdict. */
 static void say(struct verdict *v, const char *stage, bool ok, const char *fmt, ...)
 {
     va_list ap;
@@ -57,6 +61,8 @@ static void say(struct verdict *v, const char *stage, bool ok, const char *fmt, 
     va_end(ap);
 }
 
+/* A tensor that nobody used is a sign of a variant that this program does not know, and whose answers would be wrong
+ * without an error. */
 void check_tensors(const struct model *m, struct verdict *v)
 {
     char first[96] = "";
@@ -77,7 +83,7 @@ static uint8_t known_pixel(uint32_t x, uint32_t y, uint32_t c)
     return (uint8_t)((v + 3 * ((x + y) / 16 % 256)) / 4);
 }
 
-/* The known picture of width x height, resized. */
+/* Draws the known picture of width x height and resizes it. */
 static int known_picture(struct pixels *out, int width, int height, int to_width, int to_height, enum filter filter,
                          enum resizer resizer, struct err *e)
 {
@@ -94,7 +100,7 @@ static int known_picture(struct pixels *out, int width, int height, int to_width
     return rc;
 }
 
-/* (2): 1: the recorded bytes, 0: no record for this filter, -1: other bytes. */
+/* Part (2) of the check: 1: the recorded bytes, 0: there is no record for this filter, -1: other bytes. */
 static int check_resize(enum filter filter, enum resizer resizer)
 {
     struct pixels small;
@@ -119,7 +125,8 @@ struct places {                      /* where the value of a pixel is           
     size_t n;                        /* values                                                */
 };
 
-/* -1: a shape of neither kind. */
+/* Finds out from the shape alone how pixel values are laid out: as three planes, or as patches in blocks that are
+ * merged into one token. -1: a shape of neither kind. */
 static int places_of(struct places *out, const struct model *m, const struct image_plan *p, const int shape[4])
 {
     *out = (struct places){ .width = p->width, .height = p->height,
@@ -135,7 +142,8 @@ static int places_of(struct places *out, const struct model *m, const struct ima
     return out->n == 3 * (size_t)out->frames * (size_t)p->width * (size_t)p->height ? 0 : -1;
 }
 
-/* The place of channel c of pixel (x, y) in frame t. */
+/* Where the value of channel c of pixel (x, y) in frame t is. Written down here independently of the code that is
+ * checked. */
 static size_t place_of(const struct places *l, int x, int y, int c, int t)
 {
     if (l->planes)
@@ -150,9 +158,10 @@ static size_t place_of(const struct places *l, int x, int y, int c, int t)
 
 struct ends { float black[3], white[3]; };
 
-/* The values of a picture of one colour. Overwrites `data`. */
-static void end_values(const struct model *m, const struct image_plan *p, const struct places *l, uint8_t byte, uint8_t *rgb,
-                       float *data, float out[3])
+/* The values that a picture of one colour gets, per channel: from those of black and white all others follow on a
+ * straight line. Overwrites `data`. */
+static void end_values(const struct model *m, const struct image_plan *p, const struct places *l, uint8_t byte,
+                       uint8_t *rgb, float *data, float out[3])
 {
     int shape[4];
     memset(rgb, byte, (size_t)p->width * (size_t)p->height * 3);
@@ -161,7 +170,7 @@ static void end_values(const struct model *m, const struct image_plan *p, const 
         out[c] = data[place_of(l, 0, 0, c, 0)];
 }
 
-/* (3): how many values are not those of their pixel. */
+/* Part (3) of the check: how many values are not those of their pixel. */
 static size_t misplaced(const struct places *l, const struct ends *ends, const uint8_t *rgb, const float *data)
 {
     size_t wrong = 0;
@@ -175,8 +184,10 @@ static size_t misplaced(const struct places *l, const struct ends *ends, const u
     return wrong;
 }
 
-/* (1): the hash that the reference gave; NULL: these settings are not recorded. */
-static const char *find_record(int width, int height, const struct image_plan *p, const int shape[4], const struct ends *ends)
+/* Part (1) of the check: the hash that the reference gave for these settings; NULL: they are not recorded. Settings
+ * are told apart by what they do and not by a model's name. */
+static const char *find_record(int width, int height, const struct image_plan *p, const int shape[4],
+                               const struct ends *ends)
 {
     for (const struct record *r = records; r < records + sizeof records / sizeof *records; r++) {
         bool same = r->width == width && r->height == height && r->to_width == p->width && r->to_height == p->height &&
@@ -190,7 +201,7 @@ static const char *find_record(int width, int height, const struct image_plan *p
     return NULL;
 }
 
-/* What the three looks found, as a line. */
+/* Puts what the three parts found into one line. Later findings take the place of earlier ones, the worst last. */
 static void conclude(struct verdict *v, int width, int height, const struct image_plan *p, const char *sha256,
                      const char *recorded, int resize, size_t wrong)
 {
@@ -200,15 +211,19 @@ static void conclude(struct verdict *v, int width, int height, const struct imag
         snprintf(found, sizeof found, "recorded %.16s", recorded);
     else
         snprintf(found, sizeof found, "no record of the whole for these settings%s",
-                 resize > 0 ? "; the filter's bytes as recorded, every value its pixel's" : "; every value is its pixel's");
+                 resize > 0 ? "; the filter's bytes as recorded, every value its pixel's"
+                            : "; every value is its pixel's");
     if (resize < 0)
         snprintf(found, sizeof found, "the filter's bytes are not the recorded ones");
     if (wrong)
         snprintf(found, sizeof found, "%zu values are not those of their pixels", wrong);
     say(v, "preprocess", (same || !recorded) && resize >= 0 && wrong == 0,
-        "%d x %d becomes %d x %d, %d tokens; sha256 %.16s, %s", width, height, p->width, p->height, p->n_tokens, sha256, found);
+        "%d x %d becomes %d x %d, %d tokens; sha256 %.16s, %s", width, height, p->width, p->height, p->n_tokens,
+        sha256, found);
 }
 
+/* Draws the known picture, makes the model's pixel values of it, and applies the three parts. The values of black and
+ * white are taken first, with the same memory. */
 void check_preprocess(const struct model *m, int width, int height, struct verdict *v)
 {
     struct image_plan p;
@@ -225,8 +240,8 @@ void check_preprocess(const struct model *m, int width, int height, struct verdi
     }
     m->family->pixel_values(m, &p, px.data, NULL, shape);
     if (places_of(&l, m, &p, shape) != 0) {
-        say(v, "preprocess", false, "%d x %d becomes values (%d, %d, %d, %d)", width, height, shape[0], shape[1], shape[2],
-            shape[3]);
+        say(v, "preprocess", false, "%d x %d becomes values (%d, %d, %d, %d)", width, height, shape[0], shape[1],
+            shape[2], shape[3]);
         pixels_free(&px);
         return;
     }
@@ -240,11 +255,13 @@ void check_preprocess(const struct model *m, int width, int height, struct verdi
     size_t wrong = misplaced(&l, &ends, px.data, data);
     free(data);
     pixels_free(&px);
-    conclude(v, width, height, &p, sha256, find_record(width, height, &p, shape, &ends), check_resize(p.filter, p.resizer),
-             wrong);
+    conclude(v, width, height, &p, sha256, find_record(width, height, &p, shape, &ends),
+             check_resize(p.filter, p.resizer), wrong);
 }
 
-/* Written down here once more, independently of model/patches.c. */
+/* One token, the known picture, one token. The rule for positions on three axes is written down here once more,
+ * independently of model/patches.c: the picture's tokens count rows and columns from 1 on, and the text goes on behind
+ * the longer side. */
 void check_positions(const struct model *m, struct verdict *v)
 {
     struct image_plan p;

@@ -24,9 +24,9 @@ struct verdict {
 void check_tensors(const struct model *m, struct verdict *v);
 
 /* The known picture of this size: (1) the hash of its pixel values is that of the reference, where the settings are
- * published ones; for all settings (2) resizing with this filter gives the bytes of Pillow or torchvision, at a recorded
- * size, and (3) each value is its pixel's, by an order of patches and a line from black to white that are written down here
- * once more. Only the size that smart_resize chooses rests on (1) alone. The model takes images. */
+ * published ones; for all settings (2) resizing with this filter gives the bytes of Pillow or torchvision, at a
+ * recorded size, and (3) each value is its pixel's, by an order of patches and a line from black to white that are
+ * written down here once more. Only the size that smart_resize chooses rests on (1) alone. The model takes images. */
 void check_preprocess(const struct model *m, int width, int height, struct verdict *v);
 
 /* One token, the known picture, one token: three axes. The model takes images. */

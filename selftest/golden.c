@@ -1,3 +1,5 @@
+/* selftest/golden.c - one golden case: a file of what the reference computed for a prompt, compared stage by stage
+ * with what the model computes. */
 #include "selftest/golden.h"
 
 #include <stdarg.h>
@@ -19,6 +21,7 @@ struct golden {                      /* a golden.safetensors */
     int      n, n_greedy;
 };
 
+/* A line for people, in columns that programs can cut as well. */
 void report_say(struct report *r, bool ok, const char *stage, const char *fmt, ...)
 {
     va_list ap;
@@ -51,7 +54,7 @@ static void widen(float *worst, const float *have, const float *want, size_t n)
     *worst = d > *worst ? d : *worst;
 }
 
-/* pixels.N: the first two rows and the last. */
+/* Compares the pixel values of image i with those that the file holds: the first two rows and the last. */
 static int golden_pixels(const struct model *m, const struct golden *g, int i, const struct pixels *image, float *worst,
                          struct err *e)
 {
@@ -67,7 +70,9 @@ static int golden_pixels(const struct model *m, const struct golden *g, int i, c
     return want ? 0 : -1;
 }
 
-/* The image's features, then those of deepstack: parts of `hidden` floats. The file may hold the first rows alone. */
+/* Compares the features of image i, then those of deepstack (features that join later layers), which are parts of
+ * `hidden` floats in the same row. The file may hold the first rows alone, because features of a screenshot are
+ * large. */
 static int golden_features(const struct trial *t, const struct golden *g, int i, float *worst, struct err *e)
 {
     size_t width = (size_t)t->m->image_row_width, hidden = (size_t)t->m->hidden;
@@ -87,7 +92,8 @@ static int golden_features(const struct trial *t, const struct golden *g, int i,
     return 0;
 }
 
-/* Encodes the images. -1 also where they do not take the prompt's places: nothing can be computed from that. */
+/* Encodes the images, and compares pixel values and features where the file has them. -1 also if the images do not
+ * take exactly the prompt's places: nothing can be computed from such a prompt. */
 static int golden_vision(struct report *r, struct trial *t, const struct golden *g, struct err *e)
 {
     struct pixels image;
@@ -96,7 +102,9 @@ static int golden_vision(struct report *r, struct trial *t, const struct golden 
     for (i = 0; (rc = golden_image(g, i, &image, e)) > 0; i++) {
         if (!t->m->family->plan_image)
             return err_set(e, "%s takes no images", t->m->type);
-        if (record_find(g->file, "pixels.%d", i) && ++n_pixels && golden_pixels(t->m, g, i, &image, &worst_pixel, e) != 0)
+        bool kept = record_find(g->file, "pixels.%d", i) != NULL;
+        n_pixels += kept;
+        if (kept && golden_pixels(t->m, g, i, &image, &worst_pixel, e) != 0)
             return -1;
         if (trial_image(t, image.data, image.width, image.height, e) != 0 || golden_features(t, g, i, &worst, e) != 0)
             return -1;
@@ -116,6 +124,7 @@ static int golden_vision(struct report *r, struct trial *t, const struct golden 
     return 0;
 }
 
+/* Compares the positions of all tokens on three axes, if the file has them; they must be equal. */
 static int golden_positions(struct report *r, const struct trial *t, const struct golden *g, struct err *e)
 {
     int n, next, differ = 0;
@@ -135,7 +144,9 @@ static int golden_positions(struct report *r, const struct trial *t, const struc
     return 0;
 }
 
-/* Logits of the prompt's last rows, then those from which the reference's continuation was chosen. */
+/* Compares the logits of the prompt's last rows, and then whether the model would continue as the reference did. The
+ * continuation is computed after the reference's own tokens, so that one different choice does not make all later ones
+ * incomparable. */
 static int golden_decoder(struct report *r, struct trial *t, const struct golden *g, struct err *e)
 {
     const struct stored *kept = record_find(g->file, "logits", 0);
@@ -150,17 +161,21 @@ static int golden_decoder(struct report *r, struct trial *t, const struct golden
     rc = rc ? rc : trial_follow(t, g->ids, g->n, g->greedy, g->n_greedy - 1, logits + all, e);
     if (rc == 0) {
         widen(&worst, logits + all - some, want, some);
-        struct continuation c = record_continuation(logits + all - vocab, (int)vocab, g->greedy, g->n_greedy, margins, limit);
+        struct continuation c = record_continuation(logits + all - vocab, (int)vocab, g->greedy, g->n_greedy, margins,
+                                                    limit);
         char other[64] = "";
         if (c.wrong)
             snprintf(other, sizeof other, ", token %d is the first other one", c.first);
-        report_say(r, worst <= limit && c.wrong == 0, "  decoder", "logits within %.1e, %d of %d greedy tokens equal, %d too close "
-                   "to tell%s", (double)worst, c.same, g->n_greedy, c.close, other);
+        report_say(r, worst <= limit && c.wrong == 0, "  decoder",
+                   "logits within %.1e, %d of %d greedy tokens equal, %d too close to tell%s", (double)worst,
+                   c.same, g->n_greedy, c.close, other);
     }
     free(logits);
     return rc;
 }
 
+/* Opens the file and checks what it holds against the model: a file of another checkpoint must give an error and not a
+ * crash. */
 static int golden_open(struct golden *g, const char *dir, const struct model *m, struct err *e)
 {
     char path[4200];
@@ -189,6 +204,8 @@ static bool lacks_pictures(const struct golden *g, const struct model *m)
     return false;
 }
 
+/* Goes through the stages until one cannot be computed. A stage whose numbers differ is a failure but does not end the
+ * case. */
 void golden_run(struct report *r, const struct model *m, const char *dir)
 {
     struct err    e = { 0 };

@@ -9,7 +9,8 @@ struct model; /* model/model.h */
 struct report { int failed; };       /* stages that were not ok */
 
 /* One line: ok or FAIL, the stage, and the numbers. */
-void report_say(struct report *r, bool ok, const char *stage, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void report_say(struct report *r, bool ok, const char *stage, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 
 /* The golden.safetensors in `dir` against the model that it belongs to: a line per stage, or one that says why the file
  * cannot be used. */

@@ -1,3 +1,4 @@
+/* selftest/record.c - reads the arrays of a golden.safetensors file and compares numbers with them. See record.h. */
 #include "selftest/record.h"
 
 #include <math.h>
@@ -15,6 +16,7 @@ const struct stored *record_find(const struct weights_file *f, const char *name,
     return weights_find(f, number ? full : name);
 }
 
+/* record_find() with an error if the array is not there. */
 static const struct stored *find(const struct weights_file *f, const char *name, int i, struct err *e)
 {
     const struct stored *t = record_find(f, name, i);
@@ -23,12 +25,18 @@ static const struct stored *find(const struct weights_file *f, const char *name,
     return t;
 }
 
+/* Copies, because the values may be of 64 bits and need not be aligned. Machines are little endian, so the low half of
+ * I64 comes first. */
 int32_t *record_ints(const struct weights_file *f, const char *name, int i, int *n, struct err *e)
 {
     const struct stored *t = find(f, name, i, e);
     if (!t)
         return NULL;
-    size_t width = !strcmp(t->dtype, "I64") ? 8 : !strcmp(t->dtype, "I32") ? 4 : 0;
+    size_t width = 0;
+    if (!strcmp(t->dtype, "I64"))
+        width = 8;
+    else if (!strcmp(t->dtype, "I32"))
+        width = 4;
     if (!width || t->bytes / width > 1 << 24)
         return err_set(e, "%s of the record is %s, %zu bytes", name, t->dtype, t->bytes), NULL;
     *n = (int)(t->bytes / width);
@@ -43,11 +51,13 @@ const float *record_floats(const struct weights_file *f, const char *name, int i
     const struct stored *t = find(f, name, i, e);
     if (!t)
         return NULL;
-    if (strcmp(t->dtype, "F32") != 0 || t->bytes != n * sizeof(float) || (uintptr_t)t->data % sizeof(float) != 0)
-        return err_set(e, "%s of the record is %s, %zu bytes, not %zu aligned values of F32", name, t->dtype, t->bytes, n), NULL;
-    return t->data;
+    if (strcmp(t->dtype, "F32") == 0 && t->bytes == n * sizeof(float) && (uintptr_t)t->data % sizeof(float) == 0)
+        return t->data;
+    err_set(e, "%s of the record is %s, %zu bytes, not %zu aligned values of F32", name, t->dtype, t->bytes, n);
+    return NULL;
 }
 
+/* The comparison is written so that a difference that is no number counts as the worst. */
 float record_worst(const float *have, const float *want, size_t n, size_t *at)
 {
     float worst = 0;
@@ -62,8 +72,9 @@ float record_worst(const float *have, const float *want, size_t n, size_t *at)
     return worst;
 }
 
-struct continuation record_continuation(const float *rows, int vocab, const int32_t *greedy, int n, const float *margins,
-                                        float limit)
+/* For each token: is it the one with the largest logit? If not, was the choice so close that rounding may decide it? */
+struct continuation record_continuation(const float *rows, int vocab, const int32_t *greedy, int n,
+                                        const float *margins, float limit)
 {
     struct continuation c = { .first = -1 };
     for (int i = 0; i < n; i++, rows += vocab) {

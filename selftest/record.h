@@ -23,10 +23,10 @@ float        record_worst(const float *have, const float *want, size_t n, size_t
 
 /* How a backend continues where the reference continued with greedy[0 .. n). */
 struct continuation { int same, close, wrong, first; };    /* first: the first wrong one, -1: none */
-/* rows (n, vocab): the backend's logits from which token i is chosen, after the reference's tokens before it. A token may
- * be another one (close) where the reference preferred its own by at most 2 * limit, since each of two logits may be off by
- * `limit`. margins (n): by how much it did; NULL, not recorded: by how much the backend prefers its own. */
-struct continuation record_continuation(const float *rows, int vocab, const int32_t *greedy, int n, const float *margins,
-                                        float limit);
+/* rows (n, vocab): the backend's logits from which token i is chosen, after the reference's tokens before it. A token
+ * may be another one (close) where the reference preferred its own by at most 2 * limit, since each of two logits may
+ * be off by `limit`. margins (n): by how much it did; NULL, not recorded: by how much the backend prefers its own. */
+struct continuation record_continuation(const float *rows, int vocab, const int32_t *greedy, int n,
+                                        const float *margins, float limit);
 
 #endif

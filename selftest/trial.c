@@ -1,3 +1,5 @@
+/* selftest/trial.c - runs one prompt through a model in the plainest way: memory for each step is taken and given
+ * back, and the device is waited for after each. See trial.h for what makes it a test. */
 #include "selftest/trial.h"
 
 #include <assert.h>
@@ -12,7 +14,8 @@ enum { IMAGE_PAGES = 256 * TRIAL_MAX_IMAGES };
 
 static int text_pages(const struct trial *t) { return (t->max_rows + TRIAL_PAGE - 1) / TRIAL_PAGE + 1; }
 
-/* A trial's device memory is small: without it there is no trial. */
+/* Copies n bytes to the device, or only makes room where host is NULL. A trial's device memory is small: without it
+ * there is no trial. */
 static void *on_device(const struct trial *t, const void *host, size_t n)
 {
     const struct backend *b = t->m->backend;
@@ -43,6 +46,8 @@ static void cache_init(const struct trial *t, struct kv *kv, enum dtype dtype, c
     free(zeros);
 }
 
+/* Makes caches for max_rows tokens and the pool of image features. Page tables run backwards, and the text's cache has
+ * a few pages more than it needs: a model that takes pages in order instead of by the table reads the wrong ones. */
 void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype kv)
 {
     *t = (struct trial){ .m = m, .max_rows = max_rows };
@@ -50,7 +55,8 @@ void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype
     cache_init(t, &t->kv[0], kv, &m->text_kv, n + 3);
     cache_init(t, &t->kv[1], kv, &m->image_kv, m->image_kv.layers ? IMAGE_PAGES : 1);
     t->pool = xcalloc((size_t)max_rows * (size_t)width, sizeof *t->pool);
-    t->rows = (struct tensor){ on_device(t, t->pool, (size_t)max_rows * (size_t)width * sizeof(float)), F32, max_rows, width, width };
+    t->rows = (struct tensor){ on_device(t, t->pool, (size_t)max_rows * (size_t)width * sizeof(float)), F32, max_rows,
+                               width, width };
     t->text_pages = xcalloc((size_t)n, sizeof(int));
     t->image_pages = xcalloc(IMAGE_PAGES, sizeof(int));
     t->fill = xcalloc(IMAGE_PAGES, sizeof(int));
@@ -73,11 +79,13 @@ void trial_close(struct trial *t)
     free(t->fill);
 }
 
+/* Scratch of exactly the size that was measured, so that a measurement that is too small is found. */
 struct run trial_run(struct trial *t, struct pass_memory memory)
 {
     const struct backend *b = t->m->backend;
     return (struct run){ .ops = &b->ops, .backend = b, .dev = t->m->device, .kv = t->kv, .size = memory.scratch,
-                         .scratch = on_device(t, NULL, memory.scratch), .host_size = memory.host, .host = xmalloc(memory.host) };
+                         .scratch = on_device(t, NULL, memory.scratch), .host_size = memory.host,
+                         .host = xmalloc(memory.host) };
 }
 
 void trial_release(struct trial *t, struct run *r)
@@ -89,6 +97,8 @@ void trial_release(struct trial *t, struct run *r)
 
 void trial_rewind(struct trial *t) { t->n_done = t->next_pos = 0; }
 
+/* Encodes one image of the planned size into the pool and, for families with cross-attention, into pages of its own.
+ * The last page of an image is not full, and `fill` says how far; the next image begins a new page. */
 static int encode(struct trial *t, const uint8_t *rgb, const struct image_plan *plan, struct err *e)
 {
     int i = t->n_images++, first = t->pool_first[i], page = t->page_first[i], n = plan->n_tokens;
@@ -107,7 +117,8 @@ static int encode(struct trial *t, const uint8_t *rgb, const struct image_plan *
     struct run r = trial_run(t, model_measure_encode(t->m, plan));
     const int *dev = on_device(t, places, (size_t)(n + plan->n_cells) * sizeof *places);
     const uint8_t *pixels = on_device(t, rgb, (size_t)plan->width * (size_t)plan->height * 3);
-    struct encode in = { .plan = *plan, .rgb = pixels, .pool = t->rows, .rows = dev, .slots = plan->n_cells ? dev + n : NULL };
+    struct encode in = { .plan = *plan, .rgb = pixels, .pool = t->rows, .rows = dev,
+                         .slots = plan->n_cells ? dev + n : NULL };
     size_t row = (size_t)t->rows.cols;
     t->m->family->encode_image(t->m, &r, &in);
     t->m->backend->download(t->m->device, t->pool + (size_t)first * row, (float *)t->rows.data + (size_t)first * row,
@@ -120,6 +131,8 @@ static int encode(struct trial *t, const uint8_t *rgb, const struct image_plan *
     return rc;
 }
 
+/* Checks that the image fits into the trial before encoding it. The size must be one that plan_image() leaves as it
+ * is, so that no resize comes in between. */
 int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, struct err *e)
 {
     struct image_plan plan;
@@ -136,14 +149,19 @@ int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, stru
 }
 
 /* A step's arrays: filled on the host, then sent to the device in one block. */
-struct step { int *token, *pos, *slot, *limit, *src, *dst, *out, *cross, *from, *until, *first, *text, *images, *fill; };
+struct step {
+    int *token, *pos, *slot, *limit, *src, *dst, *out, *cross, *from, *until, *first, *text, *images, *fill;
+};
 
+/* Gives every array of a step its place in one block; returns the length of the block in ints. p NULL: only the length
+ * is wanted. */
 static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
 {
     const struct { int **to; size_t n; } parts[] = {
         { &s->token, (size_t)n }, { &s->pos, (size_t)n * 3 }, { &s->slot, (size_t)n }, { &s->limit, (size_t)n },
         { &s->src, (size_t)n }, { &s->dst, (size_t)n }, { &s->out, (size_t)n }, { &s->cross, (size_t)n },
-        { &s->from, (size_t)n }, { &s->until, (size_t)n }, { &s->first, 4 }, { &s->text, (size_t)text_pages(t) }, { &s->images, IMAGE_PAGES },
+        { &s->from, (size_t)n }, { &s->until, (size_t)n }, { &s->first, 4 }, { &s->text, (size_t)text_pages(t) },
+        { &s->images, IMAGE_PAGES },
         { &s->fill, IMAGE_PAGES },
     };
     size_t used = 0;
@@ -161,7 +179,9 @@ struct tokens {
     int n;
 };
 
-/* Rows start .. start + n of the tokens. */
+/* Fills the arrays for rows start .. start + n of the tokens, where start is what has been computed before. It walks
+ * over the earlier tokens as well, to know within which image the step begins. A row of an image takes its features
+ * from the pool; a row of text takes its token; either may see cells of images through cross-attention. */
 static struct filled step_fill(const struct step *s, const struct trial *t, const struct tokens *in, int n)
 {
     const int32_t *ids = in->ids;
@@ -199,7 +219,9 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
     return f;
 }
 
-/* Computes the next n of the tokens, those from t->n_done on, and gives their logits (n, vocab); logits NULL: none are wanted. */
+/* Computes the next n of the tokens, those from t->n_done on, and gives their logits (n, vocab); logits NULL: none are
+ * wanted. The arrays are laid out three times over one block: to find its length, on the host to fill it, and on the
+ * device to name the places there. */
 static int trial_rows(struct trial *t, const struct tokens *tokens, int n, float *logits, struct err *e)
 {
     const struct backend *b = t->m->backend;
@@ -214,10 +236,12 @@ static int trial_rows(struct trial *t, const struct tokens *tokens, int n, float
     int image_pages = t->page_first[t->n_images];
     struct view views[2] = {
         { .slot = s.slot, .limit = s.limit, .pages = s.text, .max_pages = text_pages(t), .max_kv = t->n_done + n },
-        { .from = s.from, .limit = s.until, .pages = s.images, .fill = s.fill, .max_pages = image_pages, .max_kv = image_pages * TRIAL_PAGE },
+        { .from = s.from, .limit = s.until, .pages = s.images, .fill = s.fill, .max_pages = image_pages,
+          .max_kv = image_pages * TRIAL_PAGE },
     };
     struct forward in = {
-        .batch = { n, 1, n, s.token, s.pos, s.first, views }, .image_src = s.src, .image_dst = s.dst, .n_image = f.n_image,
+        .batch = { n, 1, n, s.token, s.pos, s.first, views }, .image_src = s.src, .image_dst = s.dst,
+        .n_image = f.n_image,
         .pool = t->rows, .out_rows = s.out, .n_out = logits ? n : 0,
         .cross = { f.n_cross, 1, f.n_cross, NULL, NULL, s.first + 2, views }, .cross_rows = s.cross,
     };
@@ -225,8 +249,8 @@ static int trial_rows(struct trial *t, const struct tokens *tokens, int n, float
     struct tensor out = t->m->family->forward(t->m, &r, &in);
     assert(out.rows == in.n_out && out.cols == t->m->vocab);
     for (int i = 0; i < in.n_out; i++)
-        b->download(t->m->device, logits + (size_t)i * (size_t)out.cols, (float *)out.data + (size_t)i * (size_t)out.stride,
-                    (size_t)out.cols * sizeof *logits);
+        b->download(t->m->device, logits + (size_t)i * (size_t)out.cols,
+                    (float *)out.data + (size_t)i * (size_t)out.stride, (size_t)out.cols * sizeof *logits);
     int rc = finish(t, e);
     trial_release(t, &r);
     forget(t, dev);
@@ -234,6 +258,7 @@ static int trial_rows(struct trial *t, const struct tokens *tokens, int n, float
     return rc;
 }
 
+/* A family without a rule of its own counts tokens on all three axes. */
 int32_t *trial_positions(const struct trial *t, const int32_t *ids, int n, int *next)
 {
     int32_t *pos = xcalloc((size_t)n * 3, sizeof *pos);
@@ -247,7 +272,8 @@ int32_t *trial_positions(const struct trial *t, const int32_t *ids, int n, int *
     return pos;
 }
 
-/* sees (n) of a prompt, to be freed; NULL: the family has no cross-attention. *next: from what comes after the prompt. */
+/* sees (n) of a prompt, to be freed; NULL: the family has no cross-attention. *next: from what comes after the
+ * prompt. */
 static struct image_range *image_ranges(const struct trial *t, const int32_t *ids, int n, struct image_range *next)
 {
     const struct family *f = t->m->family;
@@ -258,7 +284,8 @@ static struct image_range *image_ranges(const struct trial *t, const int32_t *id
     return sees;
 }
 
-/* The whole prompt, `chunk` rows a step. `every`: logits (n, vocab) are those of all rows, else of the last step's alone. */
+/* Computes the whole prompt, `chunk` rows a step. `every`: logits (n, vocab) are those of all rows; otherwise those of
+ * the last step alone, whose rows they hold from the beginning. */
 static int prompt_rows(struct trial *t, const int32_t *ids, int n, int chunk, bool every, float *logits, struct err *e)
 {
     int rc = 0;
@@ -286,7 +313,10 @@ int trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk, 
     return prompt_rows(t, ids, n, chunk, false, logits, e);
 }
 
-int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next, int n_next, float *logits, struct err *e)
+/* Token by token, as an answer is computed. Earlier tokens are in the cache; the arrays still hold all of them,
+ * because positions and images are looked up by index. */
+int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next, int n_next, float *logits,
+                 struct err *e)
 {
     int total = n + n_next, rc = 0;
     int32_t *all = xcalloc((size_t)total, sizeof *all), *pos = xcalloc((size_t)total * 3, sizeof *pos);

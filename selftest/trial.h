@@ -52,6 +52,7 @@ int  trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk,
 /* Forgets the prompt, keeps the images. */
 void trial_rewind(struct trial *t);
 /* After a prompt: token by token; row i of logits (n_next, vocab) is what comes after next[i]. */
-int  trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next, int n_next, float *logits, struct err *e);
+int  trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next, int n_next, float *logits,
+                  struct err *e);
 
 #endif

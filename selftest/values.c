@@ -1,9 +1,11 @@
+/* selftest/values.c - the pixel values that a family makes of an image, and their hash. See values.h. */
 #include "selftest/values.h"
 
 #include <stdlib.h>
 
 #include "base/sha256.h"
 
+/* Asks for the shape first, then for the values. */
 static int fill(struct values *v, const struct model *m, const uint8_t *rgb, struct err *e)
 {
     m->family->pixel_values(m, &v->plan, rgb, NULL, v->shape);
@@ -16,7 +18,9 @@ static int fill(struct values *v, const struct model *m, const uint8_t *rgb, str
     return 0;
 }
 
-int values_of(struct values *out, const struct model *m, const struct pixels *in, const struct image_options *opt, struct err *e)
+/* The same steps as in serving: plan, resize, normalise; only the layout is the reference's. */
+int values_of(struct values *out, const struct model *m, const struct pixels *in, const struct image_options *opt,
+              struct err *e)
 {
     struct pixels small = { 0 };
     *out = (struct values){ 0 };

@@ -17,7 +17,8 @@ struct values {
 };
 
 /* opt may be NULL. -1: the model takes no images, or none of this size. */
-int  values_of(struct values *out, const struct model *m, const struct pixels *in, const struct image_options *opt, struct err *e);
+int  values_of(struct values *out, const struct model *m, const struct pixels *in, const struct image_options *opt,
+               struct err *e);
 void values_free(struct values *v);
 
 #endif
