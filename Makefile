@@ -48,6 +48,9 @@ $O/%.o: %.c VERSION
 	@echo "  CC  $<"
 	@$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
 
+# What a new type of numbers must do is what does not compile: no switch over an enumeration has a `default`.
+$O/kernels/%.o $O/model/%.o: CFLAGS += -Wswitch-enum
+
 # A backend in a library of its own must have been made with the same interface.
 OPS_INTERFACE := -DOPS_INTERFACE=$(firstword $(shell cat kernels/ops.h kernels/dtype.h | cksum))u
 $O/kernels/plugin.o: CFLAGS += $(OPS_INTERFACE)

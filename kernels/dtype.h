@@ -1,4 +1,5 @@
-/* kernels/dtype.h - the types that numbers are stored in, and the names by which options, plans and messages call them. */
+/* kernels/dtype.h - the types that numbers are stored in, and the names by which
+ * options, plans and messages call them. */
 #ifndef KERNELS_DTYPE_H
 #define KERNELS_DTYPE_H
 #include <stdbool.h>
@@ -11,7 +12,8 @@ enum { N_DTYPES = Q4 + 1 };
 
 static inline size_t dtype_size(enum dtype t)            /* bytes per element of the plain types */
 {
-    static const uint8_t size[] = { [F32] = 4, [F16] = 2, [BF16] = 2, [F8] = 1, [I32] = 4, [U8] = 1, [Q8] = 1, [Q4] = 0 };
+    static const uint8_t size[] = { [F32] = 4, [F16] = 2, [BF16] = 2, [F8] = 1, [I32] = 4, [U8] = 1, [Q8] = 1,
+                                    [Q4] = 0 };
     return size[t];
 }
 

@@ -31,7 +31,8 @@ void *host_alloc(struct device *dev, size_t n)
         return posix_memalign(&base, ALIGN, n + ALIGN) ? NULL : with_head((char *)base + ALIGN, base, 0);
     }
     size_t mapped = n + HUGE + ALIGN;
-    char *base = n < SIZE_MAX / 2 ? mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+    char *base = n < SIZE_MAX / 2 ? mmap(NULL, mapped, PROT_READ | PROT_WRITE,
+                                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
                                   : MAP_FAILED;
     if (base == MAP_FAILED)
         return NULL;
@@ -56,7 +57,8 @@ void host_take(struct device *dev, void *p, size_t n)
     volatile char *at = p;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (size_t i = 0; i < n; i += page)
-        at[i] = at[i];                             /* what lies there stays: the first and last page may have a neighbour's */
+        at[i] = at[i];                             /* what lies there stays: the first and last page may have a
+                                                      neighbour's */
     if (n)
         at[n - 1] = at[n - 1];
 }

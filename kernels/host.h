@@ -6,7 +6,8 @@
 
 #include "kernels/ops.h"
 
-void *host_alloc(struct device *, size_t n);             /* 64-byte aligned; there is no memory behind large blocks until it is used */
+void *host_alloc(struct device *, size_t n);             /* 64-byte aligned; there is no memory behind large blocks
+                                                            until it is used */
 void  host_free(struct device *, void *p);
 void  host_take(struct device *, void *p, size_t n);
 void  host_copy(struct device *, void *dst, const void *src, size_t n);

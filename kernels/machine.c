@@ -49,7 +49,8 @@ static int read_number_in(const char *dir, const char *file, long long *to)
     return read_numbers(path, to, 1);
 }
 
-/* The sum of the lines of a file that begin with one of two names; a line is a name, blanks and a number. -1: there is none. */
+/* The sum of the lines of a file that begin with one of two names; a line is a name, blanks and a number. -1: there is
+ * none. */
 static long long sum_lines(const char *path, const char *first, const char *second)
 {
     char text[TEXT], name[64];
@@ -75,8 +76,8 @@ static bool first_of_core(int cpu, const cpu_set_t *set)
     return first == cpu || !CPU_ISSET((int)first, set);
 }
 
-/* Where the control group of a line of /proc/self/cgroup is: its path, and the folder that it counts from; NULL: it is of a
- * controller that does not matter here. */
+/* Where the control group of a line of /proc/self/cgroup is: its path, and the folder that it counts from; NULL: it is
+ * of a controller that does not matter here. */
 static char *cgroup_of(char *line, const char **root)
 {
     char *controllers = strchr(line, ':'), *path = controllers ? strchr(controllers + 1, ':') : NULL;
@@ -173,7 +174,7 @@ static void limit_free(const char *dir, void *arg)
     if (files < 0)
         files = sum_lines(path, "inactive_file", "active_file");
     used -= files > 0 ? files : 0;
-    size_t left = used < 0 ? limit : (size_t)used < limit ? limit - (size_t)used : 0;
+    size_t taken = used < 0 ? 0 : (size_t)used, left = taken < limit ? limit - taken : 0;
     *bytes = left < *bytes ? left : *bytes;
 }
 

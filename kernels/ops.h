@@ -60,7 +60,7 @@ struct norm {          /* w (1, n), b (1, n) or empty */
     bool  center;      /* true: LayerNorm, false: RMSNorm */
 };
 
-struct norms {         /* out = norm(y) + add, and of that then_out = then(out): what may follow a matrix y at once */
+struct norms {         /* what may follow a matrix y: out = norm(y) + add, then then_out = then(out) */
     const struct norm *norm;
     struct tensor add;       /* residual, may be `out`; or empty */
     struct tensor out;
@@ -73,8 +73,7 @@ struct epilogue {      /* done to y = x W' + b, in this order; {0} = nothing */
     bool          glu; /* W stacks gate and up: y = act(gate) * up, out / 2 columns    */
     struct tensor mul; /* (1, out) per-column scale: LayerScale                         */
     struct tensor add; /* residual; may be the output itself                            */
-    const struct norms *after;   /* NULL: none. y is stored, and these are taken of its rows with the bits of norm();
-                                    after->out is not y's matrix                         */
+    const struct norms *after; /* norms of y once it is stored, with the bits of norm(); not in place. NULL: none */
 };
 
 struct rope {          /* angle[i] = pos[axis[i]][row] * freq[i] */
@@ -87,7 +86,8 @@ struct rope {          /* angle[i] = pos[axis[i]][row] * freq[i] */
 
 struct heads {         /* the shape of an attention: query head h reads kv head h / (n / n_kv) */
     int   n, n_kv, dim;
-    float scale, softcap;              /* softcap 0: none */
+    float scale;                        /* of q k'           */
+    float softcap;                      /* a score becomes softcap * tanh(score / softcap), for Gemma 2; 0: it stays */
     const struct norm *q_norm, *k_norm; /* per head, or NULL */
     const struct rope *rope;            /* or NULL           */
 };
@@ -102,11 +102,12 @@ struct kv {            /* the paged cache of one group of layers */
 };
 
 struct view {          /* what the rows see of a cache, and where they write */
-    const int *slot;   /* (rows)  page * kv.page + entry where this row's k, v go; < 0: nowhere; NULL: none writes */
-    const int *from;   /* (rows)  this row sees entries from <= e < limit of its sequence; NULL: 0 */
-    const int *limit;  /* (rows)  0: sees nothing, its output is zero                              */
-    const int *pages;  /* (seqs, max_pages)  page of entries i * kv.page ...                       */
-    const int *fill;   /* (kv.n_pages) entries in use of a page; NULL: all (an image may not fill its last page) */
+    const int *slot;   /* (rows) page * kv.page + entry where this row's k, v go; < 0: nowhere. NULL: no row writes */
+    const int *from;   /* (rows) this row sees entries from <= e < limit of its sequence; NULL: from 0. Sliding
+                          windows need it, and images that only the last of a prompt's sees                      */
+    const int *limit;  /* (rows) 0: this row sees nothing, and its output is zero                                */
+    const int *pages;  /* (seqs, max_pages) page i holds entries i * kv.page and up                              */
+    const int *fill;   /* (kv.n_pages) entries in use of a page: an image may not fill its last one. NULL: all   */
     int max_pages, max_kv;  /* of any sequence of this batch */
 };
 
@@ -141,10 +142,10 @@ struct ops {
     /* dense layers; out (rows, w->out), x (rows, w->in) */
     void (*embed)(struct device *, struct tensor out, const struct weight *, const int *ids);
     void (*linear)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
-    void (*norm)(struct device *, struct tensor x, const struct norms *);
+    void (*norm)(struct device *, struct tensor x, const struct norms *);                /* of the rows of x */
     void (*act)(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
-    void (*add)(struct device *, struct tensor out, struct tensor a, struct tensor b);   /* b may have one row: broadcast */
-    void (*copy)(struct device *, struct tensor out, struct tensor x);                   /* and cast between F32, F16, BF16 */
+    void (*add)(struct device *, struct tensor out, struct tensor a, struct tensor b);  /* b of one row: to each of a */
+    void (*copy)(struct device *, struct tensor out, struct tensor x);       /* F32, F16, BF16 to any of these */
 
     /* out = g0 a + g1 b with g = softmax(logits); logits (rows, 2): dynamic routing */
     void (*fuse)(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
@@ -156,10 +157,10 @@ struct ops {
     /* Paged attention: self attention, sliding windows and cross attention differ only in the view. */
     void (*attend)(struct device *, struct tensor out, struct tensor q, const struct kv *, int layer,
                    const struct heads *, const struct batch *, const struct view *);
-    /* prep(), then attend(), in one; NULL: nothing is won. slot: of entry limit - 1 of its row's sequence. q and k hold
-     * anything afterwards. */
-    void (*prep_attend)(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v, const struct kv *,
-                        int layer, const struct heads *, const struct batch *, const struct view *);
+    /* prep(), then attend(), in one, for rows whose slot is that of entry limit - 1 of their sequence. Afterwards q and
+     * k hold anything. NULL: this backend gains nothing from it; call the two. */
+    void (*prep_attend)(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
+                        const struct kv *, int layer, const struct heads *, const struct batch *, const struct view *);
     /* No cache: rows q_first[s] .. q_first[s+1] attend to all of kv_first[s] .. kv_first[s+1]. */
     void (*attend_ragged)(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                           const struct heads *, int n_seg, const int *q_first, const int *kv_first);
@@ -167,9 +168,10 @@ struct ops {
     /* images: a feature map is a matrix of (h * w) rows and c columns */
     void (*pixels)(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);
                    /* out (h * w, 3) = rgb * scale[c] + shift[c]; scale, shift (3) */
-    /* One pass of a resize (image/resize.h): out (outer, t->n, inner) from in (outer, from, inner), bytes; of out's last word all
-     * bytes are written. NULL: images come resized. */
-    void (*resample)(struct device *, uint8_t *out, const uint8_t *in, int outer, int from, int inner, const struct resampling *);
+    /* One pass of a resize (image/resize.h): out (outer, t->n, inner) from in (outer, from, inner). Bytes, of which
+     * whole words are written, so out ends with one. NULL: this backend cannot, and images come resized. */
+    void (*resample)(struct device *, uint8_t *out, const uint8_t *in, int outer, int from, int inner,
+                     const struct resampling *);
     void (*conv2d)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
     void (*dwconv2d)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
     void (*gather)(struct device *, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
@@ -178,21 +180,23 @@ struct ops {
                    /* out[idx[r]] = (or +=) x[r]; idx < 0: skipped; idx has no repeats */
 
     /* tokens; logits (rows, vocab) */
-    void (*mask)(struct device *, struct tensor logits, const uint32_t *allowed);  /* (rows, ceil(vocab / 32)) bits */
-    void (*penalize)(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
+    void (*mask)(struct device *, struct tensor logits, const uint32_t *allowed);
+                   /* allowed (rows, ceil(vocab / 32)) bits: 0 makes a logit -infinity. For grammars of answers */
+    void (*penalize)(struct device *, struct tensor logits, const struct seen *, const int *first,
+                     const struct penalty *);
                    /* row r: seen[first[r]] .. seen[first[r+1]]; first (rows + 1), penalty (rows) */
     void (*sample)(struct device *, int *ids, struct tensor logits, const struct sampling *);  /* sampling (rows) */
-                   /* p = softmax(logits / temperature), cut to the top_k largest; of these, renormalised, to the smallest
-                    * set of the most likely that holds top_p; then to p >= min_p of the largest. Ties go to lower ids.
-                    * Drawn in the order of ids by kernels/random.h. NaN is -infinity, +infinity the largest float;
-                    * a row of nothing but -infinity gives 0. logits stay as they are. */
+                   /* p = softmax(logits / temperature), cut to the top_k largest; of these, renormalised, to the
+                    * smallest set of the most likely that holds top_p; then to p >= min_p of the largest. Ties go to
+                    * lower ids. Drawn in the order of ids by kernels/random.h. NaN is -infinity, +infinity the largest
+                    * float; a row of nothing but -infinity gives 0. logits stay as they are. */
     void (*logprobs)(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);
-                   /* log-softmax: lp (rows, 1 + top_n): chosen's, then the largest ones, whose ids are top (rows, top_n);
-                    * -infinity where a logit is; top_n <= vocab */
+                   /* log-softmax: lp (rows, 1 + top_n): chosen's, then the largest ones, whose ids are top (rows,
+                    * top_n); -infinity where a logit is; top_n <= vocab */
 };
 
-/* The precision of what enters a product with a quantised matrix. AUTO is the backend's choice: what costs least among what
- * loses little beside the rounding of the weights themselves. */
+/* The precision of what enters a product with a quantised matrix. AUTO is the backend's choice: what costs least among
+ * what loses little beside the rounding of the weights themselves. */
 enum activations { ACTIVATIONS_AUTO, ACTIVATIONS_FLOAT, ACTIVATIONS_INT8 };
 
 struct device_options {    /* {0}: the default of each */
@@ -208,23 +212,24 @@ struct backend {       /* memory and time; one const per backend */
     bool        async;     /* operations return at once; what they compute is there after sync() */
     enum dtype  kv;    /* F32, F16 or BF16: of a cache, unless somebody chooses otherwise */
     struct ops  ops;
-    int    (*open)(struct device **out, const struct device_options *, struct err *e);   /* -1: not possible, or not with these */
+    /* -1: this machine has no such device, or not with these options. */
+    int    (*open)(struct device **out, const struct device_options *, struct err *e);
     void   (*close)(struct device *);
     size_t (*memory)(struct device *);                   /* bytes that this device may use in all */
     void  *(*alloc)(struct device *, size_t);            /* 64-byte aligned; NULL: does not fit    */
     void   (*free)(struct device *, void *);
     void   (*upload)(struct device *, void *dst, const void *src, size_t);     /* src is copied before return */
     void   (*download)(struct device *, void *dst, const void *src, size_t);   /* valid after sync()           */
-    void   (*take)(struct device *, void *, size_t);     /* has the machine put memory behind a part of a block now, instead of
-                                                            when it is first used; NULL: by upload(), and all at the start */
+    /* Has the machine put memory behind a part of a block now, not when it is first used. NULL: alloc() has done it. */
+    void   (*take)(struct device *, void *, size_t);
     /* Fills out->data and out->bias from n slabs stacked by rows (out->out rows of out->in in all; out, in, layout are
      * set by the caller) in `want`; bias (host, out floats) may be NULL. CPU: a slab that is already `want` stays where
      * it lies. A number that is not finite cannot be quantised: an error that names the slab. */
     int    (*pack)(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
                    struct err *e);
     void   (*release)(struct device *, struct weight *);
-    size_t (*packed_bytes)(const struct weight *shape, enum dtype want);   /* that it takes: also the pages of the file, where
-                                                                              they stay in use */
+    /* Bytes that pack() will take, with the pages of the file where they stay in use. */
+    size_t (*packed_bytes)(const struct weight *shape, enum dtype want);
     const char *(*sync)(struct device *);                /* wait; NULL or the first error (borrowed) */
     /* Operations between record(key) and the first replay(key) are not computed but kept, with their arguments; that
      * replay computes them, and every later one does again. They may not upload, download or sync. */

@@ -31,7 +31,12 @@ uint8_t f8_put(float x)
 /* To the nearest whole number, ties to even, for |x| < 2^22. */
 static inline float nearest(float x) { return x + 0x1.8p23f - 0x1.8p23f; }
 
-static inline float between(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
+static inline float between(float x, float low, float high)
+{
+    if (x < low)
+        return low;
+    return x > high ? high : x;
+}
 
 /* Columns i .. i + 32 of a row, zeros past its end. */
 static void load_group(float x[QUANT_GROUP], enum dtype from, const void *row, int i, int in)

@@ -29,7 +29,11 @@
 #define KERNELS_QUANT_H
 #include "kernels/ops.h"
 
-enum { QUANT_GROUP = 32, QUANT_HEAD = 4 /* bytes before the numbers of Q8 and F8 */, QUANT_Q4_BYTES = 18 /* of a group */ };
+enum {
+    QUANT_GROUP    = 32,
+    QUANT_HEAD     = 4,   /* bytes before the numbers of Q8 and F8 */
+    QUANT_Q4_BYTES = 18   /* of a group                            */
+};
 
 static inline bool quantised(enum dtype t) { return t == Q8 || t == Q4 || t == F8; }
 

@@ -20,7 +20,8 @@ RANDOM uint64_t random_mix(uint64_t x)
 
 RANDOM double random_unit(uint64_t seed, uint64_t step)
 {
-    return (double)(random_mix(random_mix(seed + 0x9e3779b97f4a7c15u) + (step + 1) * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-53;
+    return (double)(random_mix(random_mix(seed + 0x9e3779b97f4a7c15u) +
+                               (step + 1) * 0x9e3779b97f4a7c15u) >> 11) * 0x1p-53;
 }
 
 #undef RANDOM

@@ -53,7 +53,8 @@ void slab_forget(const struct slab *s, int in, int from, int n)
     if (!s->mapped || n <= 0)
         return;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t a = ((uintptr_t)row_of(s, from, in) + page - 1) / page * page, b = (uintptr_t)row_of(s, from + n, in) / page * page;
+    uintptr_t a = ((uintptr_t)row_of(s, from, in) + page - 1) / page * page,
+        b = (uintptr_t)row_of(s, from + n, in) / page * page;
     if (a < b)
         madvise((void *)a, b - a, MADV_DONTNEED);      /* advice: may fail */
 }

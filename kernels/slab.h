@@ -7,7 +7,8 @@
 /* 0, or -1 and e: a weight of this shape can be made as `want` from these slabs. */
 int slab_check(const struct weight *out, const struct slab *slabs, int n, enum dtype want, struct err *e);
 
-/* Row r of `in` numbers as `want` (quant_row_bytes(want, in) bytes). -1, or the column whose number `want` cannot hold. */
+/* Writes row r of `in` numbers as `want`: quant_row_bytes(want, in) bytes. The column whose number `want` cannot hold,
+ * or -1: none. */
 int slab_row(const struct slab *s, int r, int in, enum dtype want, void *to);
 
 /* The error for what slab_row() returned. Returns -1. */

@@ -28,8 +28,8 @@ static void line(struct device *dev, const char *name, struct tensor t)
                    : t.dtype == I32 ? ((int *)host)[i] : (double)half_load(t.dtype, host, i);
         sum += x * x;
     }
-    fprintf(trace.to, "%06ld %-13s %6d x %-6d %.6e%s%s\n", trace.count++, name, t.rows, t.cols, sqrt(sum), error ? " " : "",
-            error ? error : "");
+    fprintf(trace.to, "%06ld %-13s %6d x %-6d %.6e%s%s\n", trace.count++, name, t.rows, t.cols, sqrt(sum),
+            error ? " " : "", error ? error : "");
     fflush(trace.to);
     free(host);
 }
@@ -49,7 +49,8 @@ static void t_embed(struct device *dev, struct tensor out, const struct weight *
     line(dev, "embed", out);
 }
 
-static void t_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *ep)
+static void t_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
+                     const struct epilogue *ep)
 {
     INNER.linear(dev, out, x, w, ep);
     line(dev, "linear", out);
@@ -87,8 +88,8 @@ static void t_fuse(struct device *dev, struct tensor out, struct tensor a, struc
     line(dev, "fuse", out);
 }
 
-static void t_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h, const int *pos,
-                   const struct kv *kv, int layer, const int *slot)
+static void t_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
+                   const int *pos, const struct kv *kv, int layer, const int *slot)
 {
     INNER.prep(dev, q, k, v, h, pos, kv, layer, slot);
     if (q.data)
@@ -117,13 +118,15 @@ static void t_pixels(struct device *dev, struct tensor out, const uint8_t *rgb, 
     line(dev, "pixels", out);
 }
 
-static void t_conv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
+static void t_conv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
+                     const struct conv *v)
 {
     INNER.conv2d(dev, out, x, w, v);
     line(dev, "conv2d", out);
 }
 
-static void t_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
+static void t_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
+                       const struct conv *v)
 {
     INNER.dwconv2d(dev, out, x, w, v);
     line(dev, "dwconv2d", out);
@@ -147,7 +150,8 @@ static void t_mask(struct device *dev, struct tensor logits, const uint32_t *all
     line(dev, "mask", logits);
 }
 
-static void t_penalize(struct device *dev, struct tensor logits, const struct seen *seen, const int *first, const struct penalty *p)
+static void t_penalize(struct device *dev, struct tensor logits, const struct seen *seen, const int *first,
+                       const struct penalty *p)
 {
     INNER.penalize(dev, logits, seen, first, p);
     line(dev, "penalize", logits);

@@ -1,7 +1,10 @@
 /* model/blocks.c - see blocks.h. */
 #include "model/blocks.h"
 
-struct stream stream_of(struct run *r, struct tensor x) { return (struct stream){ .x = x, .h = nn_new(r, x.rows, x.cols) }; }
+struct stream stream_of(struct run *r, struct tensor x)
+{
+    return (struct stream){ .x = x, .h = nn_new(r, x.rows, x.cols) };
+}
 
 struct tensor stream_norm(struct run *r, struct stream *s, const struct norm *norm)
 {
@@ -11,8 +14,8 @@ struct tensor stream_norm(struct run *r, struct stream *s, const struct norm *no
     return s->h;
 }
 
-/* A layer without post norm adds in the epilogue of the product, and `next` is the norm that follows it. With a post norm
- * the product lies apart, that norm follows it and does the adding, and `next` comes after that. */
+/* A layer without post norm adds in the epilogue of the product, and `next` is the norm that follows it. With a post
+ * norm the product lies apart, that norm follows it and does the adding, and `next` comes after that. */
 void stream_add(struct run *r, struct stream *s, struct tensor y, const struct weight *w, const struct norm *post,
                 const struct norm *next)
 {
@@ -60,7 +63,8 @@ void block_attend(struct run *r, struct stream *s, const struct block *b, int la
     }
 }
 
-void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg, const int *first)
+void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg,
+                         const int *first)
 {
     NN_SCRATCH(r) {
         struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm1), &b->qkv, (struct epilogue){ 0 });
@@ -72,7 +76,8 @@ void block_vision_attend(struct run *r, struct stream *s, const struct block *b,
 void block_mlp(struct run *r, struct stream *s, const struct block *b)
 {
     NN_SCRATCH(r) {
-        struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm2), &b->up, (struct epilogue){ .act = b->act, .glu = b->glu });
+        struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm2), &b->up,
+                                    (struct epilogue){ .act = b->act, .glu = b->glu });
         stream_add(r, s, y, &b->down, &b->post2, b->next);
     }
 }

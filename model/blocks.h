@@ -54,7 +54,8 @@ struct tensor block_embed(struct run *r, const struct weight *w, const struct fo
 /* The first half of a text layer, over the text cache: x += post1(o(attend(qkv(norm1(x))))) */
 void block_attend(struct run *r, struct stream *s, const struct block *b, int layer, const struct batch *batch);
 /* The first half of a vision layer, within segments first[s] .. first[s+1]; pos (3, rows). */
-void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg, const int *first);
+void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg,
+                         const int *first);
 /* The second half of either: x += post2(down(act(up(norm2(x))))), and the gated form act(gate) * up */
 void block_mlp(struct run *r, struct stream *s, const struct block *b);
 /* Logits of the rows that are asked for: head(norm(x)); no rows if none is. */

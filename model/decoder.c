@@ -25,8 +25,8 @@ static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, co
 }
 
 /* Sizes, rope, embedding, head and last norm: what all decoders have. -1: an error is noted. */
-static int begin(struct loader *l, struct decoder *d, struct hparams *t, const char *root, const struct decoder_kind *kind,
-                 struct sizes *s)
+static int begin(struct loader *l, struct decoder *d, struct hparams *t, const char *root,
+                 const struct decoder_kind *kind, struct sizes *s)
 {
     struct model *m = l->m;
     m->vocab = (int)hparams_int(t, "vocab_size", HP_REQUIRED, 1, 1 << 24);
@@ -73,16 +73,19 @@ static void layer_load(struct loader *l, struct decoder *d, int i, const char *r
         load_norm(l, &b->post2, s->hidden, RMS_NORM, s->eps, "post_mlp_layernorm");
     }
     load_stack(l, &b->qkv, s->hidden,
-               PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }), kind->qkv_bias);
+               PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }),
+                   kind->qkv_bias);
     load_linear(l, &b->o, s->hidden, q, kind->o_bias, "self_attn.o_proj");
     if (kind->gate_up)
         load_linear(l, &b->up, 2 * s->inner, s->hidden, kind->mlp_bias, "mlp.gate_up_proj");
     else
-        load_stack(l, &b->up, s->hidden, PARTS({ "mlp.gate_proj", s->inner }, { "mlp.up_proj", s->inner }), kind->mlp_bias);
+        load_stack(l, &b->up, s->hidden, PARTS({ "mlp.gate_proj", s->inner }, { "mlp.up_proj", s->inner }),
+                   kind->mlp_bias);
     load_linear(l, &b->down, s->hidden, s->inner, kind->mlp_bias, "mlp.down_proj");
     b->act = ACT_SILU;
     b->glu = true;
-    b->heads = (struct heads){ .n = s->n, .n_kv = s->n_kv, .dim = s->dim, .scale = 1 / sqrtf((float)s->dim), .rope = &d->rope };
+    b->heads = (struct heads){ .n = s->n, .n_kv = s->n_kv, .dim = s->dim, .scale = 1 / sqrtf((float)s->dim),
+                               .rope = &d->rope };
     if (kind->qk_norm) {
         load_norm(l, &b->q_norm, s->dim, RMS_NORM, s->eps, "self_attn.q_norm");
         load_norm(l, &b->k_norm, s->dim, RMS_NORM, s->eps, "self_attn.k_norm");

@@ -23,7 +23,8 @@ struct decoder_kind {
     int    context;                  /* default of max_position_embeddings             */
     enum bias qkv_bias, o_bias, mlp_bias;
     bool   qk_norm;
-    bool   post_norms;               /* post_self_attn_layernorm and post_mlp_layernorm: branches are normed before the sums */
+    bool   post_norms;               /* post_self_attn_layernorm and post_mlp_layernorm: branches are normed before the
+                                        sums */
     bool   gate_up;                  /* gate and up lie in one tensor                  */
     struct rope_kind rope;           /* head_dim is filled in                          */
 };

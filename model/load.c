@@ -211,9 +211,10 @@ float *load_floats(struct loader *l, const int *shape, int n_dims, const char *n
 
 static bool is_plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
 
-/* As in the file, unless told otherwise. Quantised are the matrices that lie in the file; of these embedding and head, on
- * which every logit hangs, never to 4 bits. */
-static enum dtype packed_as(const struct loaded *d, const struct weight *w, const struct slab *slabs, int n, enum role role)
+/* As in the file, unless told otherwise. Quantised are the matrices that lie in the file; of these embedding and head,
+ * on which every logit hangs, never to 4 bits. */
+static enum dtype packed_as(const struct loaded *d, const struct weight *w, const struct slab *slabs, int n,
+                            enum role role)
 {
     enum dtype want = slabs[0].dtype;
     for (int i = 1; i < n; i++)
@@ -225,7 +226,8 @@ static enum dtype packed_as(const struct loaded *d, const struct weight *w, cons
 }
 
 /* Packs, or only counts. */
-static void pack(struct loader *l, struct weight *out, const struct slab *slabs, int n, const float *bias, enum role role)
+static void pack(struct loader *l, struct weight *out, const struct slab *slabs, int n, const float *bias,
+                 enum role role)
 {
     struct loaded *d = l->m->loaded;
     enum dtype want = packed_as(d, out, slabs, n, role);
@@ -294,7 +296,8 @@ void load_embedding(struct loader *l, struct weight *out, int rows, int in, cons
     stack(l, out, in, PARTS({ name, rows }), NO_BIAS, TOKENS);
 }
 
-void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w, const float *bias)
+void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w,
+                 const float *bias)
 {
     struct loaded *d = l->m->loaded;
     *out = (struct weight){ .out = rows, .in = in, .layout = layout };

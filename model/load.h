@@ -65,7 +65,8 @@ void  *load_keep(struct loader *l, size_t n);
 /* Zeroed floats until load() returns, for what load() computes. */
 float *load_scratch(struct loader *l, size_t n);
 /* Packs computed floats (rows, in); bias (rows) may be NULL. */
-void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w, const float *bias);
+void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w,
+                 const float *bias);
 /* A device table of computed floats, or of bytes. */
 struct tensor load_table(struct loader *l, const float *host, int rows, int cols);
 const void   *load_bytes(struct loader *l, const void *host, size_t n);

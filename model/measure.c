@@ -58,7 +58,8 @@ static void none_pixels(struct device *d, struct tensor out, const uint8_t *rgb,
     (void)d, (void)out, (void)rgb, (void)scale, (void)shift;
 }
 
-static void none_conv(struct device *d, struct tensor out, struct tensor x, const struct weight *w, const struct conv *c)
+static void none_conv(struct device *d, struct tensor out, struct tensor x, const struct weight *w,
+                      const struct conv *c)
 {
     (void)d, (void)out, (void)x, (void)w, (void)c;
 }
@@ -83,8 +84,10 @@ static const struct ops none = {
 static void start(struct run *r, struct kv kv[2], struct arena *host, const struct model *m)
 {
     arena_init(host, SIZE_MAX);
-    kv[0] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->text_kv.layers, .n_kv = m->text_kv.n_kv, .dim = m->text_kv.dim };
-    kv[1] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->image_kv.layers, .n_kv = m->image_kv.n_kv, .dim = m->image_kv.dim };
+    kv[0] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->text_kv.layers, .n_kv = m->text_kv.n_kv,
+                         .dim = m->text_kv.dim };
+    kv[1] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->image_kv.layers, .n_kv = m->image_kv.n_kv,
+                         .dim = m->image_kv.dim };
     *r = (struct run){ .ops = &none, .backend = m->backend, .kv = kv, .measuring = true, .measured = host };
 }
 

@@ -32,8 +32,8 @@ static int quantised(struct hparams *config, const char *dir, struct err *e)
     const char *method = hparams_string(&q, "quant_method", "of an unknown method");
     if (hparams_end(config) != 0)
         return -1;
-    return err_set(e, "%s: config.json: quantization_config: weights quantised by other tools (%.40s) are not supported; take "
-                      "the checkpoint in bf16, f16 or f32", dir, method);
+    return err_set(e, "%s: config.json: quantization_config: weights quantised by other tools (%.40s) are not "
+                      "supported; take the checkpoint in bf16, f16 or f32", dir, method);
 }
 
 /* generation_config.json's ids, else those of the text section or of the whole. */

@@ -32,8 +32,8 @@ struct model_options {
     struct device *device;     /* NULL: dry                                        */
     bool       convert;        /* false: linear weights stay as they are in the file */
     enum dtype weights;        /* with convert: what they are packed as              */
-    void (*progress)(void *arg, size_t done, size_t all);  /* bytes of the files, while they are packed; at the end, also after
-                                                              an error, all of them. NULL: nobody waits */
+    /* Told how many bytes of the files are packed; at the end, also after an error, all of them. NULL: nobody waits. */
+    void (*progress)(void *arg, size_t done, size_t all);
     void      *progress_arg;
 };
 
@@ -84,21 +84,23 @@ struct family {
     /* Images: NULL for text-only families. Thread-safe. A size that cannot be used gives an error. */
     int  (*plan_image)(const struct model *m, int width, int height, const struct image_options *opt,
                        struct image_plan *out, struct err *e);
-    /* The plan of an image that takes as many tokens and cells as any whose width x height is at most `pixels`: no image of
-     * whatever shape takes more with these options, or with fewer pixels or tokens allowed. */
-    void (*largest_image)(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out);
+    /* The plan of an image that takes as many tokens and cells as any whose width x height is at most `pixels`: no
+     * image of whatever shape takes more with these options, or with fewer pixels or tokens allowed. */
+    void (*largest_image)(const struct model *m, const struct image_options *opt, int64_t pixels,
+                          struct image_plan *out);
     /* Fills pos (3, n), row stride n, for ids in which every image is a run of n_tokens placeholders in order;
      * returns the position of the token after the last. NULL: 0, 1, 2, ... */
     int  (*positions)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
                       int32_t *pos);
-    /* Which images each token of the same prompt sees in cross-attention: fills sees (n) and returns what every token of the
-     * answer sees. NULL: the family has no cross-attention. */
-    struct image_range (*sees)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
-                               struct image_range *sees);
+    /* Which images each token of the same prompt sees in cross-attention: fills sees (n) and returns what every token
+     * of the answer sees. NULL: the family has no cross-attention. */
+    struct image_range (*sees)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images,
+                               int n_images, struct image_range *sees);
     void (*encode_image)(const struct model *m, struct run *r, const struct encode *in);
-    /* On the host, for a look from outside: the reference's pixel values of a resized image, bit for bit. `shape` becomes
-     * theirs; out may be NULL. */
-    void (*pixel_values)(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4]);
+    /* On the host, for a look from outside: the reference's pixel values of a resized image, bit for bit. `shape`
+     * becomes theirs; out may be NULL. */
+    void (*pixel_values)(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
+                         int shape[4]);
     struct tensor (*forward)(const struct model *m, struct run *r, const struct forward *in);  /* (n_out, vocab) */
 };
 

@@ -99,11 +99,13 @@ struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, in
 static void check_norms(struct tensor x, const struct norms *s)
 {
     const struct tensor *out = &s->out, *add = &s->add, *then = &s->then_out;
-    CHECK(x.cols == s->norm->w.cols && out->cols == x.cols && out->rows == x.rows && (!s->norm->b.data || s->norm->b.cols == x.cols),
+    CHECK(x.cols == s->norm->w.cols && out->cols == x.cols && out->rows == x.rows &&
+          (!s->norm->b.data || s->norm->b.cols == x.cols),
           "(%d, %d) = norm %d of (%d, %d)", out->rows, out->cols, s->norm->w.cols, x.rows, x.cols);
-    CHECK(!add->data || (add->rows == x.rows && add->cols == x.cols), "adds (%d, %d) to (%d, %d)", add->rows, add->cols, x.rows, x.cols);
-    CHECK(!s->then || (s->then->w.cols == x.cols && then->rows == x.rows && then->cols == x.cols), "then (%d, %d) = norm %d of (%d, %d)",
-          then->rows, then->cols, s->then->w.cols, x.rows, x.cols);
+    CHECK(!add->data || (add->rows == x.rows && add->cols == x.cols), "adds (%d, %d) to (%d, %d)", add->rows,
+          add->cols, x.rows, x.cols);
+    CHECK(!s->then || (s->then->w.cols == x.cols && then->rows == x.rows && then->cols == x.cols),
+          "then (%d, %d) = norm %d of (%d, %d)", then->rows, then->cols, s->then->w.cols, x.rows, x.cols);
 }
 
 static void check_linear(struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
@@ -111,8 +113,8 @@ static void check_linear(struct tensor out, struct tensor x, const struct weight
     int n = e.glu ? w->out / 2 : w->out;
     CHECK(x.cols == w->in && out.cols == n && out.rows == x.rows && w->layout == LAYOUT_LINEAR,
           "(%d, %d) = (%d, %d) times (%d, %d)", out.rows, out.cols, x.rows, x.cols, w->out, w->in);
-    CHECK(!e.add.data || (e.add.rows == out.rows && e.add.cols == n), "adds (%d, %d) to (%d, %d)", e.add.rows, e.add.cols,
-          out.rows, n);
+    CHECK(!e.add.data || (e.add.rows == out.rows && e.add.cols == n), "adds (%d, %d) to (%d, %d)", e.add.rows,
+          e.add.cols, out.rows, n);
     CHECK(!e.mul.data || (e.mul.rows == 1 && e.mul.cols == n), "scales %d columns by %d", n, e.mul.cols);
     if (e.after)
         check_norms(out, e.after);
@@ -198,7 +200,8 @@ struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struc
 {
     int nq = h->n * h->dim, nk = h->n_kv * h->dim;
     CHECK(qkv.cols == nq + 2 * nk && qkv.rows == b->n_rows && cache_fits(&r->kv[0], h, layer),
-          "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", qkv.rows, qkv.cols, h->n, h->n_kv,
+          "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", qkv.rows, qkv.cols, h->n,
+              h->n_kv,
           h->dim, b->n_rows, r->kv[0].n_kv, r->kv[0].dim, layer, r->kv[0].layers);
     struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
     struct tensor out = nn_new(r, qkv.rows, nq);
@@ -214,7 +217,8 @@ struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struc
 struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b)
 {
     CHECK(q.cols == h->n * h->dim && q.rows == b->n_rows && cache_fits(&r->kv[1], h, layer),
-          "(%d, %d) for %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", q.rows, q.cols, h->n, h->dim, b->n_rows,
+          "(%d, %d) for %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", q.rows, q.cols, h->n, h->dim,
+              b->n_rows,
           r->kv[1].n_kv, r->kv[1].dim, layer, r->kv[1].layers);
     struct tensor out = nn_new(r, q.rows, q.cols);
     r->ops->attend(r->dev, out, q, &r->kv[1], layer, h, b, &b->views[1]);
@@ -280,15 +284,15 @@ struct tensor nn_pixels(struct run *r, const uint8_t *rgb, int n, const float *s
 static struct tensor conv_new(struct run *r, struct tensor x, int channels, const struct conv *c)
 {
     int h = conv_out(c->h, c), w = conv_out(c->w, c);
-    CHECK(x.rows == c->h * c->w && h > 0 && w > 0, "%d rows for %d x %d, kernel %d, stride %d, pad %d", x.rows, c->h, c->w,
-          c->kernel, c->stride, c->pad);
+    CHECK(x.rows == c->h * c->w && h > 0 && w > 0, "%d rows for %d x %d, kernel %d, stride %d, pad %d", x.rows, c->h,
+          c->w, c->kernel, c->stride, c->pad);
     return nn_new(r, h * w, channels);
 }
 
 struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c)
 {
-    CHECK(w->in == c.kernel * c.kernel * x.cols && w->layout == LAYOUT_LINEAR, "(%d, %d) by (%d, %d), kernel %d", x.rows,
-          x.cols, w->out, w->in, c.kernel);
+    CHECK(w->in == c.kernel * c.kernel * x.cols && w->layout == LAYOUT_LINEAR, "(%d, %d) by (%d, %d), kernel %d",
+          x.rows, x.cols, w->out, w->in, c.kernel);
     struct tensor out = conv_new(r, x, w->out, &c);
     r->ops->conv2d(r->dev, out, x, w, &c);
     return out;
@@ -296,8 +300,8 @@ struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, st
 
 struct tensor nn_dwconv(struct run *r, struct tensor x, const struct weight *w, struct conv c)
 {
-    CHECK(w->in == c.kernel * c.kernel && w->out == x.cols && w->layout == LAYOUT_DEPTHWISE, "(%d, %d) by (%d, %d), kernel %d",
-          x.rows, x.cols, w->out, w->in, c.kernel);
+    CHECK(w->in == c.kernel * c.kernel && w->out == x.cols && w->layout == LAYOUT_DEPTHWISE,
+          "(%d, %d) by (%d, %d), kernel %d", x.rows, x.cols, w->out, w->in, c.kernel);
     struct tensor out = conv_new(r, x, x.cols, &c);
     r->ops->dwconv2d(r->dev, out, x, w, &c);
     return out;

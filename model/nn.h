@@ -35,7 +35,8 @@ struct run {               /* everything one pass needs; owned by the engine */
 struct tensor nn_new(struct run *r, int rows, int cols);            /* F32 */
 enum { PART_ROWS = 512 };
 
-int          *nn_host(struct run *r, int n);   /* n words of the host's, until the pass ends: ints, or as nn_host_floats() */
+int          *nn_host(struct run *r, int n);   /* n words of the host's, until the pass ends: ints, or as
+                                                  nn_host_floats() */
 float        *nn_host_floats(struct run *r, int n);
 const int    *nn_ints(struct run *r, const int *host, int n);       /* uploads a copy */
 const float  *nn_floats(struct run *r, const float *host, int n);
@@ -45,7 +46,8 @@ struct tensor nn_reshape(struct tensor t, int rows, int cols);      /* of a dens
 
 struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, int n);
 struct tensor nn_linear(struct run *r, struct tensor x, const struct weight *w, struct epilogue e);
-void          nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e);
+void          nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w,
+                           struct epilogue e);
 void          nn_norm(struct run *r, struct tensor out, struct tensor x, const struct norm *n);    /* out may be x */
 void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
 void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
@@ -64,7 +66,8 @@ struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, cons
 void          nn_gather_to(struct run *r, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
 void          nn_scatter(struct run *r, struct tensor out, struct tensor x, const int *idx, bool add);
 struct tensor nn_pixels(struct run *r, const uint8_t *rgb, int n, const float *scale, const float *shift);
-struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c);     /* its size: conv_out() */
+/* its size: conv_out() */
+struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c);
 struct tensor nn_dwconv(struct run *r, struct tensor x, const struct weight *w, struct conv c);
 
 static inline int conv_out(int n, const struct conv *c) { return (n + 2 * c->pad - c->kernel) / c->stride + 1; }

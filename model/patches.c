@@ -68,8 +68,8 @@ void patches_limits(const struct patches *p, const struct image_options *opt, in
         *max = opt->max_tokens * token * frames;
 }
 
-int patches_plan(const struct patches *p, int width, int height, const struct image_options *opt, struct image_plan *out,
-                 struct err *e)
+int patches_plan(const struct patches *p, int width, int height, const struct image_options *opt,
+                 struct image_plan *out, struct err *e)
 {
     int64_t min, max;
     patches_limits(p, opt, 1, &min, &max);
@@ -111,15 +111,16 @@ int patches_resize(const struct patches *p, int width, int height, int frames, i
 /* For sums in doubles that come out a little above a whole number. */
 static const double ROUNDING = 1e-12;
 
-/* The most tokens to which an image is shrunk. Two sides whose product is `limit` are both rounded down; but a side under one
- * block becomes one, and then the other may be as long as the ratio allows. */
+/* The most tokens to which an image is shrunk. Two sides whose product is `limit` are both rounded down; but a side
+ * under one block becomes one, and then the other may be as long as the ratio allows. */
 static double most_when_shrunk(double limit)
 {
     return fmax(floor(limit), floor(sqrt(MAX_RATIO * limit)));
 }
 
-/* The most tokens to which an image is enlarged, or, where a side rounds to nothing, shrunk. Two sides whose product is `limit`
- * are both rounded up. If the shorter one becomes i, it was more than i - 1, and the longer one less than limit / (i - 1). */
+/* The most tokens to which an image is enlarged, or, where a side rounds to nothing, shrunk. Two sides whose product is
+ * `limit` are both rounded up. If the shorter one becomes i, it was more than i - 1, and the longer one less than limit
+ * / (i - 1). */
 static double most_when_enlarged(double limit)
 {
     double thinnest = ceil(sqrt(MAX_RATIO * limit) * (1 + ROUNDING)), most = thinnest;
@@ -128,8 +129,8 @@ static double most_when_enlarged(double limit)
     return most;
 }
 
-/* The most tokens of an image of so many pixels, in blocks of `f`, whose sides are only rounded to blocks: each by half a block
- * at most, and their sum is largest where the ratio is. */
+/* The most tokens of an image of so many pixels, in blocks of `f`, whose sides are only rounded to blocks: each by half
+ * a block at most, and their sum is largest where the ratio is. */
 static double most_when_kept(double pixels, double f)
 {
     double sum = sqrt(pixels) * (sqrt(MAX_RATIO) + 1 / sqrt(MAX_RATIO));
@@ -200,7 +201,8 @@ int patch_col(const struct patch_grid *g, int i)
     return i / area % blocks * g->merge + i % g->merge;
 }
 
-void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out, int shape[4])
+void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out,
+                    int shape[4])
 {
     struct patch_grid g = patch_grid(p, plan);
     int side = p->patch;
@@ -209,7 +211,8 @@ void patches_values(const struct patches *p, const struct image_plan *plan, cons
     shape[2] = shape[3] = 1;
     for (int i = 0; out && i < g.n; i++)
         for (int k = 0; k < shape[1]; k++) {
-            int c = k / (side * side * p->frames), y = patch_row(&g, i) * side + k / side % side, x = patch_col(&g, i) * side + k % side;
+            int c = k / (side * side * p->frames), y = patch_row(&g, i) * side + k / side % side,
+                x = patch_col(&g, i) * side + k % side;
             *out++ = pixel_value(&p->pixels, rgb[((size_t)y * (size_t)plan->width + (size_t)x) * 3 + (size_t)c], c);
         }
 }

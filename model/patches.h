@@ -32,8 +32,8 @@ int  patches_resize(const struct patches *p, int width, int height, int frames, 
                     struct image_plan *out, struct err *e);
 
 /* The two together, as Qwen's processors have them. */
-int  patches_plan(const struct patches *p, int width, int height, const struct image_options *opt, struct image_plan *out,
-                  struct err *e);
+int  patches_plan(const struct patches *p, int width, int height, const struct image_options *opt,
+                  struct image_plan *out, struct err *e);
 
 /* The shorter side of the grid of n that is nearest to a square. */
 int  grid_side(int n);
@@ -47,7 +47,8 @@ int  patches_positions(const struct model *m, const int32_t *ids, int n, const s
                        int32_t *pos);
 
 /* The reference's pixel_values (patches, 3 * frames * patch * patch): family.pixel_values. */
-void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out, int shape[4]);
+void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out,
+                    int shape[4]);
 
 struct patch_grid { int h, w, n, merge; };      /* of one image, in patches: n = h * w */
 struct patch_grid patch_grid(const struct patches *p, const struct image_plan *plan);
@@ -56,6 +57,7 @@ int patch_col(const struct patch_grid *g, int i);
 /* Device pos (3, n): row, column, unused. `order` (n) or NULL: patch i of the result is order[i]. */
 const int *patch_grid_places(struct run *r, const struct patch_grid *g, const int *order);
 /* Pixels -> embedded patches (n, hidden) in the reference's order. */
-struct tensor patches_embed(struct run *r, const struct patches *p, const struct encode *in, const struct patch_grid *g);
+struct tensor patches_embed(struct run *r, const struct patches *p, const struct encode *in,
+                            const struct patch_grid *g);
 
 #endif

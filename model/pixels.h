@@ -10,7 +10,8 @@ struct pixel_norm {                  /* value = (byte - 255 mean) / (255 std), p
     enum filter  filter;
 };
 
-static inline float pixel_value(const struct pixel_norm *n, uint8_t byte, int channel)   /* as the reference rounds it */
+/* as the reference rounds it */
+static inline float pixel_value(const struct pixel_norm *n, uint8_t byte, int channel)
 {
     return ((float)byte - n->mean[channel]) / n->std[channel];
 }

@@ -83,7 +83,7 @@ static void axes(uint8_t *axis, int n, enum mrope mrope, const int section[3])
     memset(axis, 0, (size_t)n);
     if (mrope == MROPE_SECTIONS)
         for (int i = 0; i < n; i++)
-            axis[i] = i < section[0] ? 0 : i < section[0] + section[1] ? 1 : 2;
+            axis[i] = (uint8_t)((i >= section[0]) + (i >= section[0] + section[1]));
     if (mrope == MROPE_INTERLEAVED)
         for (int i = 0; i < n; i++)
             axis[i] = (uint8_t)(i % 3 && i < 3 * section[i % 3] ? i % 3 : 0);
@@ -105,16 +105,19 @@ void rope_load(struct loader *l, struct rope *out, struct hparams *text, const s
     theta = hparams_number(&s, "rope_theta", theta, 1.001, 1e12);
     double partial = hparams_number(text, "partial_rotary_factor", kind->partial, 0.01, 1);
     partial = hparams_number(&s, "partial_rotary_factor", partial, 0.01, 1);
-    int section[3] = { kind->section[0], kind->section[1], kind->section[2] }, max_positions = context ? *context : 1 << 20;
+    int section[3] = { kind->section[0], kind->section[1], kind->section[2] },
+        max_positions = context ? *context : 1 << 20;
     *out = (struct rope){ .rot_dim = (int)(kind->head_dim * partial) / 2 * 2, .interleaved = kind->interleaved };
     if (out->rot_dim < 2 || out->rot_dim > MAX_ROT) {
-        load_fail(l, "%s: config.json: %d rotated dimensions of a head are not in 2..%d", l->dir, out->rot_dim, MAX_ROT);
+        load_fail(l, "%s: config.json: %d rotated dimensions of a head are not in 2..%d", l->dir, out->rot_dim,
+                  MAX_ROT);
         return;
     }
     out->mscale = (float)frequencies(freq, out->rot_dim, theta, &s, max_positions);
     if (kind->mrope != MROPE_NONE) {
         int n = hparams_ints(&s, "mrope_section", section, 3, 0, MAX_ROT);
-        if ((n && n != 3) || (kind->mrope == MROPE_SECTIONS && section[0] + section[1] + section[2] != out->rot_dim / 2))
+        if ((n && n != 3) || (kind->mrope == MROPE_SECTIONS &&
+                              section[0] + section[1] + section[2] != out->rot_dim / 2))
             hparams_fail(&s, "mrope_section", "must be three numbers with the sum %d", out->rot_dim / 2);
     }
     axes(axis, out->rot_dim / 2, kind->mrope, section);
@@ -134,7 +137,8 @@ void rope_load_2d(struct loader *l, struct rope *out, int head_dim, double theta
     int n = head_dim / 4;
     *out = (struct rope){ .rot_dim = head_dim, .mscale = 1 };
     if (head_dim % 4 || head_dim > MAX_ROT) {
-        load_fail(l, "%s: config.json: vision heads of %d dimensions cannot be rotated in two directions", l->dir, head_dim);
+        load_fail(l, "%s: config.json: vision heads of %d dimensions cannot be rotated in two directions", l->dir,
+                  head_dim);
         return;
     }
     base_frequencies(freq, head_dim / 2, theta);

@@ -13,7 +13,8 @@ const struct patches_default qwen_vl_patches = { 14, 56 * 56, 28 * 28 * 1280, pi
 int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind)
 {
     struct vlm *v = m->impl;
-    struct hparams text = hparams_section(&l->config, "text_config"), vision = hparams_object(&l->config, "vision_config");
+    struct hparams text = hparams_section(&l->config, "text_config"),
+        vision = hparams_object(&l->config, "vision_config");
     patches_load(l, &v->patches, &vision, &kind->patches);
     decoder_load(l, &v->text, &text, load_root(l, "norm.weight", kind->text_roots), &kind->text);
     m->image_token = (int)hparams_int(&l->config, "image_token_id", kind->image_token, 0, m->vocab - 1);
@@ -27,8 +28,8 @@ int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind)
     return 0;
 }
 
-int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_kind *k, const char *out_name,
-                     int layers)
+int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_kind *k,
+                     const char *out_name, int layers)
 {
     struct hparams rope = hparams_object(config, "rope_parameters");
     v->n_vision = (int)hparams_int(config, "depth|num_hidden_layers", layers, 1, VLM_MAX_VISION);
@@ -53,12 +54,13 @@ struct block *vlm_load_layer(struct loader *l, struct vlm *v, int i, const struc
     load_linear(l, &b->qkv, 3 * k->width, k->width, k->qkv_bias, "attn.qkv");
     load_linear(l, &b->o, k->width, k->width, k->o_bias, "attn.proj");
     b->act = k->act;
-    b->heads = (struct heads){ .n = k->heads, .n_kv = k->heads, .dim = dim, .scale = 1 / sqrtf((float)dim), .rope = &v->rope };
+    b->heads = (struct heads){ .n = k->heads, .n_kv = k->heads, .dim = dim, .scale = 1 / sqrtf((float)dim),
+                               .rope = &v->rope };
     return b;
 }
 
-void vlm_load_merger(struct loader *l, struct merger *g, const struct vision_kind *k, int width, int wide, const char *prefix,
-                     const char *const names[3])
+void vlm_load_merger(struct loader *l, struct merger *g, const struct vision_kind *k, int width, int wide,
+                     const char *prefix, const char *const names[3])
 {
     load_at(l, "%s", prefix);
     load_norm(l, &g->norm, width, k->norm, k->eps, names[0]);
@@ -72,8 +74,8 @@ struct tensor vlm_merge(struct run *r, const struct merger *g, struct tensor x)
     return nn_linear(r, x, &g->out, (struct epilogue){ 0 });
 }
 
-int vlm_plan_image(const struct model *m, int width, int height, const struct image_options *opt, struct image_plan *out,
-                   struct err *e)
+int vlm_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
+                   struct image_plan *out, struct err *e)
 {
     const struct vlm *v = m->impl;
     return patches_plan(&v->patches, width, height, opt, out, e);

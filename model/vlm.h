@@ -50,21 +50,21 @@ enum { QWEN_VL_IMAGE = 151655 };     /* their image_token_id */
 /* family.load: m->impl is there and begins with a struct vlm. */
 int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind);
 
-/* Checks the sizes (out_name: the field that `out` came from), reads the number of layers and the rope and makes room for the
- * layers. -1: an error is noted. */
-int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_kind *k, const char *out_name,
-                     int layers);
+/* Checks the sizes (out_name: the field that `out` came from), reads the number of layers and the rope and makes room
+ * for the layers. -1: an error is noted. */
+int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_kind *k,
+                     const char *out_name, int layers);
 /* Norms and attention of vision layer i; load_at() stands on it afterwards, for its MLP. */
 struct block *vlm_load_layer(struct loader *l, struct vlm *v, int i, const struct vision_kind *k, const char *root);
 
 /* The norm is `width` wide; `wide`: merge * merge patches side by side. names: of norm, in and out below `prefix`. */
-void vlm_load_merger(struct loader *l, struct merger *g, const struct vision_kind *k, int width, int wide, const char *prefix,
-                     const char *const names[3]);
+void vlm_load_merger(struct loader *l, struct merger *g, const struct vision_kind *k, int width, int wide,
+                     const char *prefix, const char *const names[3]);
 /* out(gelu(in(x))); where the norm belongs differs. */
 struct tensor vlm_merge(struct run *r, const struct merger *g, struct tensor x);
 
-int  vlm_plan_image(const struct model *m, int width, int height, const struct image_options *opt, struct image_plan *out,
-                    struct err *e);
+int  vlm_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
+                    struct image_plan *out, struct err *e);
 void vlm_largest(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out);
 void vlm_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4]);
 /* The decoder alone: family.forward where images are rows of the prompt and nothing else. */

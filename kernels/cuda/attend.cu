@@ -44,11 +44,15 @@ template <> struct factor<e4m3> { typedef bf16 H; enum { planes = 1, scaled = 1 
 
 template <class C, int DIM, int WARPS> struct attend_tile {
     enum { rows = 16 * WARPS, threads = 32 * WARPS, stride = DIM + 8, plane = KEYS * stride,
-           shared = (2 * rows + 4 * KEYS) * stride * 2 + 2 * KEYS * 4 + 2 * rows * 4 + factor<C>::scaled * 4 * KEYS * 4 };
+           shared = (2 * rows + 4 * KEYS) * stride * 2 + 2 * KEYS * 4 + 2 * rows * 4 +
+               factor<C>::scaled * 4 * KEYS * 4 };
 };
 
 /* Eight numbers of the cache into a tile; zeros if not valid. */
-template <class H> static __device__ __forceinline__ void load_eight(H *to, int, const H *from, bool valid) { cp_async(to, from, valid); }
+template <class H> static __device__ __forceinline__ void load_eight(H *to, int, const H *from, bool valid)
+{
+    cp_async(to, from, valid);
+}
 
 static __device__ __forceinline__ void load_eight(bf16 *to, int plane, const float *from, bool valid)
 {
@@ -79,12 +83,20 @@ template <class T> static __device__ __forceinline__ void load_bytes(bf16 *to, c
     *(uint4 *)to = uint4{ widen_pair(a, T()), widen_pair(a >> 16, T()), widen_pair(b, T()), widen_pair(b >> 16, T()) };
 }
 
-static __device__ __forceinline__ void load_eight(bf16 *to, int, const signed char *from, bool valid) { load_bytes(to, from, valid); }
-static __device__ __forceinline__ void load_eight(bf16 *to, int, const e4m3 *from, bool valid) { load_bytes(to, from, valid); }
+static __device__ __forceinline__ void load_eight(bf16 *to, int, const signed char *from, bool valid)
+{
+    load_bytes(to, from, valid);
+}
+static __device__ __forceinline__ void load_eight(bf16 *to, int, const e4m3 *from, bool valid)
+{
+    load_bytes(to, from, valid);
+}
 
-/* Keys e0 .. of the tile that lie in [from, limit) and are in use; zeros for the others. scale: (2, 2 KEYS), k's and v's. */
+/* Keys e0 .. of the tile that lie in [from, limit) and are in use; zeros for the others. scale: (2, 2 KEYS), k's and
+ * v's. */
 template <class T, class H, int DIM, int THREADS> static __device__ __forceinline__ void
-load_entries(H *k, H *v, int *ok, float *scale, const struct attend &p, const int *pages, int kv_head, int e0, int from, int limit)
+load_entries(H *k, H *v, int *ok, float *scale, const struct attend &p, const int *pages, int kv_head, int e0,
+             int from, int limit)
 {
     enum { chunks = DIM / 8, plane = KEYS * (DIM + 8) };
     for (int c = (int)threadIdx.x; c < KEYS * chunks; c += THREADS) {
@@ -129,14 +141,15 @@ load_q(H *q, const struct attend &p, int seq, int kv_head, int i0)
     }
 }
 
-/* One warp prepares the heads of a sequence's only row, as prep_kernel would: those of q into the tile, and k and v into the
- * cache if entry limit - 1 is of this part. heads: (18, DIM) in shared memory. */
+/* One warp prepares the heads of a sequence's only row, as prep_kernel would: those of q into the tile, and k and v
+ * into the cache if entry limit - 1 is of this part. heads: (18, DIM) in shared memory. */
 template <class H, int DIM> static __device__ __forceinline__ void
 prepare_heads(H *q, float *heads, const struct attend &p, int seq, int kv_head, int part)
 {
     enum { ROWS = 16, TURNS = (DIM / 2 + 31) / 32 };
     const struct prep &f = p.fresh;
-    int lane = (int)threadIdx.x, r = p.first[seq], group = p.n / p.n_kv, limit = p.limit[r], slot = f.slot ? f.slot[r] : -1;
+    int lane = (int)threadIdx.x, r = p.first[seq], group = p.n / p.n_kv, limit = p.limit[r],
+        slot = f.slot ? f.slot[r] : -1;
     bool stores = slot >= 0 && limit > 0 && (!p.parts || (limit - 1) / PART == part);
     float *k = heads + ROWS * DIM, *v = k + DIM;
     float2 turn[TURNS] = {};
@@ -174,7 +187,8 @@ prepare_heads(H *q, float *heads, const struct attend &p, int seq, int kv_head, 
         tile_put<H, DIM>(q, ROWS * (DIM + 8), c / (DIM / 2), c % (DIM / 2) * 2, heads[2 * c], heads[2 * c + 1]);
 }
 
-template <class C, int DIM, int WARPS, bool FRESH> static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct attend p)
+template <class C, int DIM, int WARPS, bool FRESH>
+static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct attend p)
 {
     typedef attend_tile<C, DIM, WARPS> T;
     typedef typename factor<C>::H H;
@@ -217,8 +231,8 @@ template <class C, int DIM, int WARPS, bool FRESH> static __global__ void __laun
     for (int e0 = begin, s = 0; from < limit && e0 < limit; e0 += KEYS, s ^= tiles - 1) {
         int next = tiles == 2 ? e0 + KEYS : e0, at = tiles == 2 ? s ^ 1 : 0;
         if (next < limit)
-            load_entries<C, H, DIM, T::threads>(k + at * T::plane, v + at * T::plane, ok + at * KEYS, scale + at * KEYS, p, pages, kv_head,
-                                                next, from, limit);
+            load_entries<C, H, DIM, T::threads>(k + at * T::plane, v + at * T::plane, ok + at * KEYS,
+                                                scale + at * KEYS, p, pages, kv_head, next, from, limit);
         cp_async_commit();
         cp_async_wait<1>();
         __syncthreads();
@@ -226,8 +240,8 @@ template <class C, int DIM, int WARPS, bool FRESH> static __global__ void __laun
         const int row_end[2] = { row_limit[mine] - e0, row_limit[mine + 8] - e0 };
         const struct marks marks = { p.s.fill ? ok + s * KEYS : NULL, factor<C>::scaled ? scale + s * KEYS : NULL,
                                      factor<C>::scaled ? scale + (2 + s) * KEYS : NULL };
-        flash_tile<H, DIM, factor<C>::planes>(f, q + warp * 16 * T::stride, T::rows * T::stride, k + s * T::plane, v + s * T::plane,
-                                              row_begin, row_end, marks, p.score, lane);
+        flash_tile<H, DIM, factor<C>::planes>(f, q + warp * 16 * T::stride, T::rows * T::stride, k + s * T::plane,
+                                              v + s * T::plane, row_begin, row_end, marks, p.score, lane);
         if (!p.parts && ((e0 + KEYS) % PART == 0 || e0 + KEYS >= limit))
             flash_merge(f);
         __syncthreads();                                 /* all have read tile s: it may be filled again */
@@ -243,7 +257,8 @@ template <class C, int DIM, int WARPS, bool FRESH> static __global__ void __laun
         if (p.parts && (row_limit[mine + 8 * h] <= part * PART || row_from[mine + 8 * h] >= (part + 1) * PART))
             continue;
         float *out = row_of(p.out, at.row) + at.head * p.dim, sum = f.all[h].sum;
-        float *to = p.work + (((size_t)at.row * (size_t)p.n + (size_t)at.head) * (size_t)p.parts + (size_t)part) * (size_t)(p.dim + 2);
+        float *to = p.work + (((size_t)at.row * (size_t)p.n + (size_t)at.head) * (size_t)p.parts +
+                              (size_t)part) * (size_t)(p.dim + 2);
         if (p.parts && lane % 4 == 0)
             to[0] = f.now[h].most, to[1] = f.now[h].sum;
         if (p.parts)
@@ -262,7 +277,8 @@ template <class C, int DIM, int WARPS, bool FRESH> static __global__ void __laun
 /* Merges the parts of one row and head, in order. */
 static __global__ void __launch_bounds__(32 * PLAIN_WARPS) merge_kernel(struct attend p, int rows)
 {
-    int i = (int)blockIdx.x * PLAIN_WARPS + (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, r = i / p.n, head = i % p.n;
+    int i = (int)blockIdx.x * PLAIN_WARPS + (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, r = i / p.n,
+        head = i % p.n;
     if (r >= rows)
         return;
     int from = p.from ? p.from[r] : 0, limit = p.limit[r];
@@ -282,22 +298,26 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS) merge_kernel(struct a
             row_of(p.out, r)[head * p.dim + j * 32 + lane] = sum > 0 ? o[j] / sum : 0;
 }
 
-template <class C, int DIM, int WARPS, bool FRESH> static void launch(struct device *dev, struct attend p, int rows, int max_rows, int parts)
+template <class C, int DIM, int WARPS, bool FRESH> static void launch(struct device *dev, struct attend p, int rows,
+                                                                      int max_rows, int parts)
 {
     typedef attend_tile<C, DIM, WARPS> T;
-    unsigned tiles = blocks_for((size_t)max_rows * (size_t)(p.n / p.n_kv), T::rows), blocks = tiles * (unsigned)(p.n_kv * p.n_seqs);
+    unsigned tiles = blocks_for((size_t)max_rows * (size_t)(p.n / p.n_kv), T::rows),
+        blocks = tiles * (unsigned)(p.n_kv * p.n_seqs);
     size_t need = (size_t)rows * (size_t)p.n * (size_t)parts * (size_t)(p.dim + 2) * sizeof(float);
     bool split = parts > 1 && blocks < 2 * (unsigned)dev->processors && need <= WORK && p.n_seqs * parts < 65536;
     p.parts = split ? parts : 0;
     p.work = dev->work;
     ALLOW_SHARED(dev, (attend_kernel<C, DIM, WARPS, FRESH>), T::shared);
-    LAUNCH(dev, (attend_kernel<C, DIM, WARPS, FRESH>), dim3(tiles, (unsigned)p.n_kv, (unsigned)(p.n_seqs * (p.parts ? p.parts : 1))),
-           T::threads, T::shared, p);
+    LAUNCH(dev, (attend_kernel<C, DIM, WARPS, FRESH>),
+           dim3(tiles, (unsigned)p.n_kv, (unsigned)(p.n_seqs * (p.parts ? p.parts : 1))), T::threads, T::shared, p);
     if (p.parts)
-        LAUNCH(dev, merge_kernel, dim3(blocks_for((size_t)rows * (size_t)p.n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p, rows);
+        LAUNCH(dev, merge_kernel, dim3(blocks_for((size_t)rows * (size_t)p.n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p,
+               rows);
 }
 
-template <class C, int DIM> static void launch_dim(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
+template <class C, int DIM> static void launch_dim(struct device *dev, const struct attend &p, int rows, int max_rows,
+                                                   int parts)
 {
     if (p.fresh.k.data)
         launch<C, DIM, 1, true>(dev, p, rows, max_rows, parts);
@@ -307,7 +327,8 @@ template <class C, int DIM> static void launch_dim(struct device *dev, const str
         launch<C, DIM, 4, false>(dev, p, rows, max_rows, parts);
 }
 
-template <class C> static void launch_cache(struct device *dev, const struct attend &p, int rows, int max_rows, int parts)
+template <class C> static void launch_cache(struct device *dev, const struct attend &p, int rows, int max_rows,
+                                            int parts)
 {
     if (p.dim <= 64)
         launch_dim<C, 64>(dev, p, rows, max_rows, parts);
@@ -322,7 +343,8 @@ template <class C> static void launch_cache(struct device *dev, const struct att
 static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kernel(struct attend p, int rows)
 {
     __shared__ float q[PLAIN_WARPS][PLAIN_DIM], weight[PLAIN_WARPS][32];
-    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, i = (int)blockIdx.x * PLAIN_WARPS + warp, r = i / p.n, head = i % p.n;
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, i = (int)blockIdx.x * PLAIN_WARPS + warp,
+        r = i / p.n, head = i % p.n;
     if (r >= rows)
         return;
     int seq = 0;
@@ -338,18 +360,20 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kerne
 
 static bool tiles_fit(const struct heads *h) { return h->dim % 8 == 0 && h->dim <= 128; }
 
-static void attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer, const struct heads *h,
-                   const struct batch *b, const struct view *view, const struct prep &fresh)
+static void attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
+                   const struct heads *h, const struct batch *b, const struct view *view, const struct prep &fresh)
 {
     size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
     struct attend p = {};
     p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.score = { h->scale, h->softcap };
-    p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, entry, entry, head, view->pages, view->fill, kv->page, 0 };
+    p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, entry, entry, head, view->pages,
+            view->fill, kv->page, 0 };
     p.first = b->first, p.from = view->from, p.limit = view->limit, p.max_pages = view->max_pages, p.n_seqs = b->n_seqs;
     p.fresh = fresh;
     int parts = (view->max_kv + PART - 1) / PART;
     if (!tiles_fit(h))
-        LAUNCH(dev, attend_plain_kernel, dim3(blocks_for((size_t)b->n_rows * (size_t)h->n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p, b->n_rows);
+        LAUNCH(dev, attend_plain_kernel, dim3(blocks_for((size_t)b->n_rows * (size_t)h->n, PLAIN_WARPS)),
+               32 * PLAIN_WARPS, 0, p, b->n_rows);
     else if (kv->dtype == BF16)
         launch_cache<bf16>(dev, p, b->n_rows, b->max_rows, parts);
     else if (kv->dtype == F16)
@@ -362,14 +386,15 @@ static void attend(struct device *dev, struct tensor out, struct tensor q, const
         launch_cache<float>(dev, p, b->n_rows, b->max_rows, parts);
 }
 
-void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer, const struct heads *h,
-                 const struct batch *b, const struct view *view)
+void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
+                 const struct heads *h, const struct batch *b, const struct view *view)
 {
     if (b->n_rows > 0)
         attend(dev, out, q, kv, layer, h, b, view, {});
 }
 
-void cuda_prep_attend(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v, const struct kv *kv,
+void cuda_prep_attend(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
+                      const struct kv *kv,
                       int layer, const struct heads *h, const struct batch *b, const struct view *view)
 {
     if (b->n_rows <= 0)

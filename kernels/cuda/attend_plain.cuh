@@ -26,7 +26,8 @@ __device__ __forceinline__ long entry_at(const struct entries &s, int e)
 }
 
 /* Where a head of entry `at` begins, and number i of it, as kv_get(). */
-__device__ __forceinline__ const char *head_at(const void *from, size_t stride, long at, const struct entries &s, int kv_head)
+__device__ __forceinline__ const char *head_at(const void *from, size_t stride, long at, const struct entries &s,
+                                               int kv_head)
 {
     return (const char *)from + (size_t)at * stride + (size_t)kv_head * s.head;
 }
@@ -39,10 +40,11 @@ __device__ __forceinline__ float head_get(enum dtype t, const char *head, int i)
     return (t == Q8 ? (float)(signed char)b : e4m3_of((unsigned char)b)) * *(const float *)head;
 }
 
-/* out (dim) = what q (dim) gets from entries from .. limit; called by a whole warp; q and weight are its shared memory. */
+/* out (dim) = what q (dim) gets from entries from .. limit. A whole warp calls it; q and weight lie in its shared
+ * memory. */
 __device__ __forceinline__ void
-attend_one(float *out, const float *q, float *weight, const struct entries &s, int from, int limit, int kv_head, int dim,
-           struct score c, int lane)
+attend_one(float *out, const float *q, float *weight, const struct entries &s, int from, int limit, int kv_head,
+           int dim, struct score c, int lane)
 {
     float o[PLAIN_DIM / 32] = {}, most = -INFINITY, sum = 0;
     for (int e0 = from / 32 * 32; e0 < limit; e0 += 32) {

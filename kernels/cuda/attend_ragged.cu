@@ -94,13 +94,15 @@ template <int DIM> static void launch(struct device *dev, const struct ragged &p
 static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) ragged_plain_kernel(struct ragged p)
 {
     __shared__ float q[PLAIN_WARPS][PLAIN_DIM], weight[PLAIN_WARPS][32];
-    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, i = (int)blockIdx.x * PLAIN_WARPS + warp, r = i / p.n, head = i % p.n;
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, i = (int)blockIdx.x * PLAIN_WARPS + warp,
+        r = i / p.n, head = i % p.n;
     if (r >= p.q_first[p.n_seg])
         return;
     int seg = 0;
     while (p.q_first[seg + 1] <= r)
         seg++;
-    struct entries s = { F32, p.k.data, p.v.data, sizeof(float) * (size_t)p.k.stride, sizeof(float) * (size_t)p.v.stride,
+    struct entries s = { F32, p.k.data, p.v.data, sizeof(float) * (size_t)p.k.stride,
+                         sizeof(float) * (size_t)p.v.stride,
                          sizeof(float) * (size_t)p.dim, NULL, NULL, 0, p.kv_first[seg] };
     for (int d = lane; d < p.dim; d += 32)
         q[warp][d] = row_of(p.q, r)[head * p.dim + d];
@@ -116,7 +118,8 @@ void cuda_attend_ragged(struct device *dev, struct tensor out, struct tensor q, 
     if (q.rows <= 0)
         return;
     if (h->dim % 8 || h->dim > 128)
-        LAUNCH(dev, ragged_plain_kernel, dim3(blocks_for((size_t)q.rows * (size_t)h->n, PLAIN_WARPS)), 32 * PLAIN_WARPS, 0, p);
+        LAUNCH(dev, ragged_plain_kernel, dim3(blocks_for((size_t)q.rows * (size_t)h->n, PLAIN_WARPS)),
+               32 * PLAIN_WARPS, 0, p);
     else if (h->dim <= 32)
         launch<32>(dev, p);
     else if (h->dim <= 64)

@@ -125,7 +125,8 @@ static void parts_free(struct blas *b, struct parts *p)
 
 static bool same(const struct shape &a, const struct shape &b)
 {
-    return a.m == b.m && a.n == b.n && a.k == b.k && a.lda == b.lda && a.ldb == b.ldb && a.ldc == b.ldc && a.ldd == b.ldd &&
+    return a.m == b.m && a.n == b.n && a.k == b.k && a.lda == b.lda && a.ldb == b.ldb && a.ldc == b.ldc &&
+        a.ldd == b.ldd &&
            a.adds == b.adds && a.epilogue == b.epilogue;
 }
 
@@ -140,7 +141,8 @@ static const cublasLtMatmulAlgo_t *choose(struct blas *b, const struct parts *p,
         if (same(b->choice[i].shape, *s))
             return &b->choice[i].algo;
     bool ok = b->MatmulPreferenceCreate(&wish) == 0 &&
-              b->MatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most, sizeof most) == 0 &&
+              b->MatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &most,
+                                              sizeof most) == 0 &&
               b->MatmulAlgoGetHeuristic(b->handle, p->op, p->a, p->b, p->c, p->d, wish, 1, &found, &n) == 0 && n == 1 &&
               found.state == CUBLAS_STATUS_SUCCESS;
     if (wish)
@@ -154,8 +156,8 @@ static const cublasLtMatmulAlgo_t *choose(struct blas *b, const struct parts *p,
 }
 
 /* run false: only asks whether it can. */
-static bool product(struct device *dev, const struct shape *s, const float *bias, const bf16 *w, const bf16 *x, const float *c, float *d,
-                    bool run)
+static bool product(struct device *dev, const struct shape *s, const float *bias, const bf16 *w, const bf16 *x,
+                    const float *c, float *d, bool run)
 {
     struct blas *b = dev->blas;
     struct parts p;
@@ -163,7 +165,8 @@ static bool product(struct device *dev, const struct shape *s, const float *bias
     const cublasLtMatmulAlgo_t *algo = parts_make(b, &p, s, bias) ? choose(b, &p, s) : NULL;
     cublasStatus_t e = CUBLAS_STATUS_SUCCESS;
     if (algo && run)
-        e = b->Matmul(b->handle, p.op, &one, w, p.a, x, p.b, &beta, c, p.c, d, p.d, algo, b->buffer, WORKSPACE, dev->stream);
+        e = b->Matmul(b->handle, p.op, &one, w, p.a, x, p.b, &beta, c, p.c, d, p.d, algo, b->buffer, WORKSPACE,
+                      dev->stream);
     parts_free(b, &p);
     if (run && (!algo || e != CUBLAS_STATUS_SUCCESS))
         device_fail(dev, "cuBLASLt", cudaErrorUnknown);
@@ -184,7 +187,8 @@ static __global__ void __launch_bounds__(THREADS) split_kernel(bf16 *high, bf16 
 }
 
 /* raw (rows, stride) -> rows r0 .. r0 + rows of the output */
-static __global__ void __launch_bounds__(THREADS) finish_kernel(struct finish f, const float *raw, int stride, int r0, int rows)
+static __global__ void __launch_bounds__(THREADS) finish_kernel(struct finish f, const float *raw, int stride, int r0,
+                                                                int rows)
 {
     size_t i = (size_t)blockIdx.x * THREADS + threadIdx.x, r = i / (size_t)f.n, c = i % (size_t)f.n;
     if (r >= (size_t)rows)
@@ -199,8 +203,11 @@ static bool fused(const struct finish &f, cublasLtEpilogue_t *out)
     bool act = f.act != ACT_NONE;
     if (f.glu || f.mul.data || (act && f.act != ACT_RELU && f.act != ACT_GELU_TANH) || (act && f.add.data))
         return false;
-    int e = f.act == ACT_RELU ? CUBLASLT_EPILOGUE_RELU : f.act == ACT_GELU_TANH ? CUBLASLT_EPILOGUE_GELU : CUBLASLT_EPILOGUE_DEFAULT;
-    *out = (cublasLtEpilogue_t)(f.bias ? (act ? e | CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_BIAS) : e);
+    int e = f.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    if (act)
+        e = (f.act == ACT_RELU ? CUBLASLT_EPILOGUE_RELU : CUBLASLT_EPILOGUE_GELU) | (f.bias ? CUBLASLT_EPILOGUE_BIAS
+                                                                                     : 0);
+    *out = (cublasLtEpilogue_t)e;
     return f.out.stride % 4 == 0 && (size_t)f.out.data % 16 == 0 &&
            (!f.add.data || (f.add.stride % 4 == 0 && (size_t)f.add.data % 16 == 0));
 }
@@ -223,7 +230,8 @@ static bool plan(struct linear *l, struct tensor x, const struct weight *w, cons
     l->run = l->run < x.rows ? l->run : x.rows;
     int ldd = l->direct ? f.out.stride : l->raw_stride;
     l->first = { 0, w->out, w->in, l->stride, l->stride, ldd, ldd, false, CUBLASLT_EPILOGUE_DEFAULT };
-    l->second = { 0, w->out, w->in, l->stride, l->stride, ldd, ldd, true, l->direct ? epilogue : CUBLASLT_EPILOGUE_DEFAULT };
+    l->second = { 0, w->out, w->in, l->stride, l->stride, ldd, ldd, true,
+                  l->direct ? epilogue : CUBLASLT_EPILOGUE_DEFAULT };
     if (l->direct && f.add.data) {
         l->first.adds = true;
         l->first.ldc = f.add.stride;
@@ -247,15 +255,18 @@ bool blas_linear(struct device *dev, struct tensor x, const struct weight *w, co
         float *d = l.direct ? row(f.out, r) : raw;
         const float *c = l.first.adds ? row(f.add, r) : d;
         l.first.m = l.second.m = m;
-        if (r == 0 && !(product(dev, &l.first, NULL, NULL, NULL, NULL, NULL, false) && product(dev, &l.second, bias, NULL, NULL, NULL, NULL, false)))
+        if (r == 0 && !(product(dev, &l.first, NULL, NULL, NULL, NULL, NULL, false) &&
+                        product(dev, &l.second, bias, NULL, NULL, NULL, NULL, false)))
             return false;
-        LAUNCH(dev, split_kernel, dim3(blocks_for((size_t)m * (size_t)x.cols, THREADS)), THREADS, 0, high, low, part, l.stride);
+        LAUNCH(dev, split_kernel, dim3(blocks_for((size_t)m * (size_t)x.cols, THREADS)), THREADS, 0, high, low, part,
+               l.stride);
         if (dev->error == cudaSuccess)
             product(dev, &l.first, NULL, (const bf16 *)w->data, high, c, d, true);
         if (dev->error == cudaSuccess)
             product(dev, &l.second, bias, (const bf16 *)w->data, low, d, d, true);
         if (!l.direct)
-            LAUNCH(dev, finish_kernel, dim3(blocks_for((size_t)m * (size_t)f.n, THREADS)), THREADS, 0, f, raw, l.raw_stride, r, m);
+            LAUNCH(dev, finish_kernel, dim3(blocks_for((size_t)m * (size_t)f.n, THREADS)), THREADS, 0, f, raw,
+                   l.raw_stride, r, m);
     }
     return true;
 }

@@ -5,7 +5,8 @@
 
 enum { BLAS_ROWS = 256 };        /* fewer rows take linear.cu's kernels */
 
-/* false: not asked for (blas_open), not possible for these shapes; nothing was done. W: (n or, with glu, 2 n, k) bfloat16. */
+/* false: not asked for (blas_open), not possible for these shapes; nothing was done. W: (n or, with glu, 2 n, k)
+ * bfloat16. */
 bool blas_linear(struct device *dev, struct tensor x, const struct weight *w, const struct finish &f);
 int  blas_open(struct device *dev, struct err *e);   /* -1: cuBLASLt cannot be had */
 void blas_close(struct device *dev);

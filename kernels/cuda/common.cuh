@@ -2,9 +2,9 @@
  * share: numbers of every stored type, sums over a warp, activations.
  *
  * Rules for kernel code: no atomics on floats (a row's result would depend on
- * the weather); blocks of a launch meet in last_block() and nowhere else; fmaf where a fused product is meant (contraction is off);
- * __syncwarp() between lanes that exchange through shared memory; dynamic
- * shared memory is called smem_raw. */
+ * the weather); blocks of a launch meet in last_block() and nowhere else; fmaf where a fused product is meant
+ * (contraction is off); __syncwarp() between lanes that exchange through shared memory; dynamic shared memory is called
+ * smem_raw. */
 #ifndef KERNELS_CUDA_COMMON_CUH
 #define KERNELS_CUDA_COMMON_CUH
 #include <cuda_runtime.h>
@@ -47,7 +47,8 @@ void device_send(struct device *dev, void *dst, const void *staged, size_t n);
 #define LAUNCH_RAW(kernel, grid, block, shared, stream, ...) \
     cusim::launch(#kernel, kernel, (grid), (block), (shared), (stream), __VA_ARGS__)
 #else
-#define LAUNCH_RAW(kernel, grid, block, shared, stream, ...) (kernel)<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__)
+#define LAUNCH_RAW(kernel, grid, block, shared, stream, ...) \
+    (kernel)<<<(grid), (block), (shared), (stream)>>>(__VA_ARGS__)
 #endif
 
 /* A kernel with template arguments goes in parentheses. */
@@ -70,12 +71,21 @@ void device_send(struct device *dev, void *dst, const void *staged, size_t n);
         }                                                                                                             \
     } while (0)
 
-static inline unsigned blocks_for(size_t n, int per_block) { return (unsigned)((n + (size_t)per_block - 1) / (size_t)per_block); }
+static inline unsigned blocks_for(size_t n, int per_block)
+{
+    return (unsigned)((n + (size_t)per_block - 1) / (size_t)per_block);
+}
 
 /* Elements from one row of a packed weight to the next: rows of 16 bytes, for cp.async. */
-static inline int packed_stride(const struct weight *w) { return w->layout == LAYOUT_DEPTHWISE ? w->in : (w->in + 7) / 8 * 8; }
+static inline int packed_stride(const struct weight *w)
+{
+    return w->layout == LAYOUT_DEPTHWISE ? w->in : (w->in + 7) / 8 * 8;
+}
 
-__device__ __forceinline__ float *row_of(const struct tensor &t, int r) { return (float *)t.data + (size_t)r * (size_t)t.stride; }
+__device__ __forceinline__ float *row_of(const struct tensor &t, int r)
+{
+    return (float *)t.data + (size_t)r * (size_t)t.stride;
+}
 
 __device__ __forceinline__ float load_as(enum dtype t, const void *p, size_t i)
 {
@@ -141,8 +151,8 @@ template <class H> __device__ __forceinline__ float rest_of(float x, H)     /* w
     return x - float_of(h);
 }
 
-/* Two floats as factors for tensor cores without losing them: rounded, and what that leaves, rounded. With bfloat16 the sum
- * of both has 16 to 17 bits. */
+/* Two floats as factors for tensor cores without losing them: rounded, and what that leaves, rounded. With bfloat16 the
+ * sum of both has 16 to 17 bits. */
 template <class H> __device__ __forceinline__ void split_pair(uint32_t &high, uint32_t &low, float a, float b, H)
 {
     high = pair_of(a, b, H());
@@ -164,8 +174,8 @@ __device__ __forceinline__ float warp_sum(float x)
     return x;
 }
 
-/* The blocks of a launch come here when they are done. True for all threads of the last one, which then sees what the others
- * have stored. arrived: 0 before, and again when the last has come. */
+/* The blocks of a launch come here when they are done. True for all threads of the last one, which then sees what the
+ * others have stored. arrived: 0 before, and again when the last has come. */
 __device__ __forceinline__ bool last_block(unsigned *arrived, unsigned blocks)
 {
     __shared__ int last;
@@ -199,7 +209,8 @@ extern "C" {
 void  *cuda_alloc(struct device *, size_t n);
 void   cuda_free(struct device *, void *);
 void   cuda_upload(struct device *, void *dst, const void *src, size_t n);
-int    cuda_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want, struct err *);
+int    cuda_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
+                 struct err *);
 void   cuda_release(struct device *, struct weight *);
 size_t cuda_packed_bytes(const struct weight *shape, enum dtype want);
 void cuda_embed(struct device *, struct tensor out, const struct weight *, const int *ids);
@@ -211,20 +222,22 @@ void cuda_copy(struct device *, struct tensor out, struct tensor x);
 void cuda_fuse(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
 void cuda_prep(struct device *, struct tensor q, struct tensor k, struct tensor v, const struct heads *, const int *pos,
                const struct kv *, int layer, const int *slot);
-void cuda_attend(struct device *, struct tensor out, struct tensor q, const struct kv *, int layer, const struct heads *,
-                 const struct batch *, const struct view *);
-void cuda_prep_attend(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v, const struct kv *, int layer,
-                      const struct heads *, const struct batch *, const struct view *);
+void cuda_attend(struct device *, struct tensor out, struct tensor q, const struct kv *, int layer,
+                 const struct heads *, const struct batch *, const struct view *);
+void cuda_prep_attend(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
+                      const struct kv *, int layer, const struct heads *, const struct batch *, const struct view *);
 void cuda_attend_ragged(struct device *, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                         const struct heads *, int n_seg, const int *q_first, const int *kv_first);
 void cuda_pixels(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);
-void cuda_resample(struct device *, uint8_t *out, const uint8_t *in, int outer, int from, int inner, const struct resampling *);
+void cuda_resample(struct device *, uint8_t *out, const uint8_t *in, int outer, int from, int inner,
+                   const struct resampling *);
 void cuda_conv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
 void cuda_dwconv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
 void cuda_gather(struct device *, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
 void cuda_scatter(struct device *, struct tensor out, struct tensor x, const int *idx, bool add);
 void cuda_mask(struct device *, struct tensor logits, const uint32_t *allowed);
-void cuda_penalize(struct device *, struct tensor logits, const struct seen *, const int *first, const struct penalty *);
+void cuda_penalize(struct device *, struct tensor logits, const struct seen *, const int *first,
+                   const struct penalty *);
 void cuda_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
 void cuda_record(struct device *, int key);
 bool cuda_replay(struct device *, int key);

@@ -47,6 +47,6 @@ dwconv_kernel(struct tensor out, struct tensor x, struct weight w, struct conv v
 void cuda_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
 {
     if (out.rows > 0)
-        LAUNCH(dev, dwconv_kernel, dim3(blocks_for((size_t)out.rows * (size_t)out.cols, THREADS)), THREADS, 0, out, x, *w, *v,
-               out_width(v));
+        LAUNCH(dev, dwconv_kernel, dim3(blocks_for((size_t)out.rows * (size_t)out.cols, THREADS)), THREADS, 0, out, x,
+               *w, *v, out_width(v));
 }

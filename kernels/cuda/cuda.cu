@@ -69,8 +69,8 @@ static int cuda_open(struct device **out, const struct device_options *options, 
     cudaRuntimeGetVersion(&runtime);
     cudaError_t found = cudaGetDeviceCount(&n);
     if (found == cudaErrorInsufficientDriver)
-        return err_set(e, "the NVIDIA driver is too old: it is for CUDA %d.%d, and %d.%d is needed", driver / 1000, driver % 1000 / 10,
-                       runtime / 1000, runtime % 1000 / 10);
+        return err_set(e, "the NVIDIA driver is too old: it is for CUDA %d.%d, and %d.%d is needed", driver / 1000,
+                       driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
     if (found != cudaSuccess || n < 1)
         return err_set(e, "no GPU can be used: %s", found != cudaSuccess ? cudaGetErrorString(found) : "none is there");
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
@@ -81,9 +81,11 @@ static int cuda_open(struct device **out, const struct device_options *options, 
     if (!dev)
         return err_set(e, "out of memory");
     bool ok = worked(dev, cudaSetDevice(0), "selecting the CUDA device") &&
-              worked(dev, cudaDeviceGetAttribute(&dev->processors, cudaDevAttrMultiProcessorCount, 0), "asking the CUDA device") &&
+              worked(dev, cudaDeviceGetAttribute(&dev->processors, cudaDevAttrMultiProcessorCount, 0),
+                     "asking the CUDA device") &&
               worked(dev, cudaStreamCreateWithFlags(&dev->stream, cudaStreamNonBlocking), "creating a stream") &&
-              worked(dev, cudaMallocHost((void **)&dev->staging, (size_t)STAGING * STAGES_IN_FLIGHT), "pinned memory") &&
+              worked(dev, cudaMallocHost((void **)&dev->staging, (size_t)STAGING * STAGES_IN_FLIGHT),
+                     "pinned memory") &&
               worked(dev, cudaMalloc((void **)&dev->work, WORK), "CUDA memory") &&
               worked(dev, cudaMalloc((void **)&dev->arrived, sizeof *dev->arrived), "CUDA memory") &&
               worked(dev, cudaMemsetAsync(dev->arrived, 0, sizeof *dev->arrived, dev->stream), "CUDA memory");

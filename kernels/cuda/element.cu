@@ -36,7 +36,8 @@ static __global__ void __launch_bounds__(THREADS) copy_kernel(struct tensor out,
                  load_as(x.dtype, x.data, (size_t)r * (size_t)x.stride + (size_t)c));
 }
 
-static __global__ void __launch_bounds__(THREADS) fuse_kernel(struct tensor out, struct tensor a, struct tensor b, struct tensor logits)
+static __global__ void __launch_bounds__(THREADS) fuse_kernel(struct tensor out, struct tensor a, struct tensor b,
+                                                              struct tensor logits)
 {
     int c = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     for (int r = (int)blockIdx.y; r < out.rows && c < out.cols; r += (int)gridDim.y) {

@@ -3,7 +3,8 @@
 
 enum { THREADS = 128 };
 
-static __global__ void __launch_bounds__(THREADS) embed_kernel(struct tensor out, const void *w, enum dtype type, int stride, const int *ids)
+static __global__ void __launch_bounds__(THREADS) embed_kernel(struct tensor out, const void *w, enum dtype type,
+                                                               int stride, const int *ids)
 {
     int r = (int)blockIdx.x;
     size_t from = (size_t)ids[r] * (size_t)stride;
@@ -11,7 +12,8 @@ static __global__ void __launch_bounds__(THREADS) embed_kernel(struct tensor out
         row_of(out, r)[c] = load_as(type, w, from + (size_t)c);
 }
 
-static __global__ void __launch_bounds__(THREADS) embed_quantised_kernel(struct tensor out, const void *w, enum dtype type, int n, const int *ids)
+static __global__ void __launch_bounds__(THREADS) embed_quantised_kernel(struct tensor out, const void *w,
+                                                                         enum dtype type, int n, const int *ids)
 {
     int r = (int)blockIdx.x;
     for (int c = (int)threadIdx.x; c < out.cols; c += THREADS)

@@ -21,7 +21,9 @@ __device__ __forceinline__ int finish_weight_row(const struct finish &f, int n0,
     if (!f.glu)
         return n0 + j < f.n ? n0 + j : -1;
     int c = n0 + j / (2 * group) * group + j % group;
-    return c >= f.n ? -1 : j / group % 2 ? c + f.n : c;
+    if (c >= f.n)
+        return -1;
+    return j / group % 2 ? c + f.n : c;
 }
 
 __device__ __forceinline__ void finish_store(const struct finish &f, int r, int c, float y, float up)

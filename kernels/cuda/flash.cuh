@@ -31,7 +31,8 @@ struct running { float most, sum; };
 __device__ __forceinline__ float2 merge_factors(float *most, float part_most)
 {
     float m = fmaxf(*most, part_most);
-    float2 f = make_float2(*most == -INFINITY ? 0 : exp2f(*most - m), part_most == -INFINITY ? 0 : exp2f(part_most - m));
+    float2 f = make_float2(*most == -INFINITY ? 0 : exp2f(*most - m),
+                           part_most == -INFINITY ? 0 : exp2f(part_most - m));
     *most = m;
     return f;
 }
@@ -63,7 +64,8 @@ template <int DIM> __device__ __forceinline__ void flash_clear(flash<DIM> &s)
     s.all[0] = s.all[1] = running{ -INFINITY, 0 };
 }
 
-/* Scores of 16 queries (smem, from the warp's first; the second plane q_plane numbers on) and KEYS keys of KV planes. */
+/* Scores of 16 queries (in shared memory, from the warp's first; their second plane is q_plane numbers on) and KEYS
+ * keys of KV planes. */
 template <class H, int DIM, int KV> __device__ __forceinline__ void
 flash_scores(float (&s)[KEYS / 8][4], const H *q, int q_plane, const H *k, int lane)
 {
@@ -92,7 +94,8 @@ flash_scores(float (&s)[KEYS / 8][4], const H *q, int q_plane, const H *k, int l
 
 /* Scores become weights. seen: keys of this tile that row h sees, from <= key < limit, and only those marked in use. */
 template <int DIM> __device__ __forceinline__ void
-flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit, struct marks m, struct score c, int lane)
+flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit, struct marks m, struct score c,
+             int lane)
 {
     float most = f.now[h].most;
 #pragma unroll
@@ -109,7 +112,8 @@ flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit,
         }
     most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
     most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-    float base = most == -INFINITY ? 0 : most, shrink = most == f.now[h].most ? 1 : exp2f(f.now[h].most - base), sum = 0;
+    float base = most == -INFINITY ? 0 : most, shrink = most == f.now[h].most ? 1 : exp2f(f.now[h].most - base),
+        sum = 0;
 #pragma unroll
     for (int j = 0; j < KEYS / 8; j++)
 #pragma unroll

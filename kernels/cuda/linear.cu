@@ -17,7 +17,8 @@
 struct plain_weight {
     enum { per_chunk = 8, grouped = 0, scaled = 0 };
     static constexpr int pad(int) { return 16; }
-    template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n, int k, int lane)
+    template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n,
+                                                                       int k, int lane)
     {
         ldmatrix(r, b + (n + lane % 8) * ROW + (k + lane / 8 * 8) * 2);
     }
@@ -29,7 +30,8 @@ struct matrix_rows {
 };
 
 /* y and, where the kernel can take them in the same launch, the norms of e->after: false if it did not. */
-static bool multiply(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e)
+static bool multiply(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
+                     const struct epilogue *e)
 {
     struct finish f = { e->act, e->glu, e->glu ? w->out / 2 : w->out, w->bias, e->mul, e->add, out };
     if (x.rows <= 0 || f.n <= 0)
@@ -62,7 +64,8 @@ static bool multiply(struct device *dev, struct tensor out, struct tensor x, con
     return in_one;
 }
 
-void cuda_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *e)
+void cuda_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
+                 const struct epilogue *e)
 {
     bool normed = multiply(dev, out, x, w, e);
     if (e->after && !normed)

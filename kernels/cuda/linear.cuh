@@ -85,7 +85,8 @@ static __device__ __forceinline__ struct eight load_eight(const struct product &
     return out;
 }
 
-template <class T> static __device__ __forceinline__ void load_x(eight (&regs)[T::chunks], const struct product &p, int m0, int k0)
+template <class T> static __device__ __forceinline__ void load_x(eight (&regs)[T::chunks], const struct product &p,
+                                                                 int m0, int k0)
 {
 #pragma unroll
     for (int i = 0; i < T::chunks; i++) {
@@ -105,7 +106,8 @@ template <class T> static __device__ __forceinline__ void store_x(bf16 *a, const
     }
 }
 
-template <class T, class W> static __device__ __forceinline__ void load_w(unsigned char *b, const struct product &p, int n0, int k0)
+template <class T, class W> static __device__ __forceinline__ void load_w(unsigned char *b, const struct product &p,
+                                                                          int n0, int k0)
 {
     enum { in_row = T::k / W::per_chunk };
     for (int c = (int)threadIdx.x; c < T::n * in_row; c += T::threads) {
@@ -117,7 +119,8 @@ template <class T, class W> static __device__ __forceinline__ void load_w(unsign
 }
 
 /* Scales of the groups from column k0 on; zeros outside. */
-template <class T> static __device__ __forceinline__ void load_scales(uint16_t (&regs)[T::scales], const struct product &p, int n0, int k0)
+template <class T> static __device__ __forceinline__ void load_scales(uint16_t (&regs)[T::scales],
+                                                                      const struct product &p, int n0, int k0)
 {
 #pragma unroll
     for (int i = 0; i < T::scales; i++) {
@@ -139,7 +142,8 @@ template <class T> static __device__ __forceinline__ void store_scales(uint16_t 
 
 /* The sums of a group of 32 columns, times its scales. */
 template <class T> static __device__ __forceinline__ void
-multiply_group(float (&sum)[T::nt][4], const uint32_t (&x)[4][4], const uint32_t (&b)[T::nt][4], const float (&scale)[T::nt][2])
+multiply_group(float (&sum)[T::nt][4], const uint32_t (&x)[4][4], const uint32_t (&b)[T::nt][4],
+               const float (&scale)[T::nt][2])
 {
 #pragma unroll
     for (int j = 0; j < T::nt; j++) {
@@ -163,7 +167,8 @@ multiply_plain(float (&sum)[T::nt][4], const uint32_t (&x)[4][4], const uint32_t
 }
 
 /* A lane's scales of rows c and c + more of the tile, for the group of columns k. */
-template <class T> static __device__ __forceinline__ void scales_of(float (&to)[2], const uint16_t *scales, int k, int c, int more)
+template <class T> static __device__ __forceinline__ void scales_of(float (&to)[2], const uint16_t *scales, int k,
+                                                                    int c, int more)
 {
     const uint16_t *at = scales + k / 32 * T::n + c;
     to[0] = __uint_as_float((uint32_t)at[0] << 16);
@@ -171,7 +176,8 @@ template <class T> static __device__ __forceinline__ void scales_of(float (&to)[
 }
 
 template <class T, class W> static __device__ __forceinline__ void
-multiply(float (&sum)[T::mt][T::sums][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wm, int wn, int lane)
+multiply(float (&sum)[T::mt][T::sums][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wm,
+         int wn, int lane)
 {
 #pragma unroll
     for (int k = 0; k < T::k; k += 32) {
@@ -200,9 +206,11 @@ multiply(float (&sum)[T::mt][T::sums][4], const bf16 *a, const unsigned char *b,
     }
 }
 
-/* d += W (high + low)' for 16 rows of W, whose fragments as right operands are b[0] and b[1], and 8 of x; both sixteens. */
+/* d += W (high + low)' for 16 rows of W, whose fragments as right operands are b[0] and b[1], and 8 of x; both
+ * sixteens. */
 static __device__ __forceinline__ void
-mma_w_left(float (&d)[4], const uint32_t (&b0)[4], const uint32_t (&b1)[4], const uint32_t (&high)[4], const uint32_t (&low)[4])
+mma_w_left(float (&d)[4], const uint32_t (&b0)[4], const uint32_t (&b1)[4], const uint32_t (&high)[4],
+           const uint32_t (&low)[4])
 {
 #pragma unroll
     for (int i = 0; i < 4; i += 2) {
@@ -213,7 +221,8 @@ mma_w_left(float (&d)[4], const uint32_t (&b0)[4], const uint32_t (&b1)[4], cons
 }
 
 template <class T, class W> static __device__ __forceinline__ void
-multiply_w_left(float (&sum)[T::sums][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wn, int lane)
+multiply_w_left(float (&sum)[T::sums][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wn,
+                int lane)
 {
 #pragma unroll
     for (int k = 0; k < T::k; k += 32) {
@@ -265,9 +274,11 @@ store(const float (&sum)[T::mt][T::sums][4], const struct product &p, int m0, in
 #pragma unroll
             for (int e = 0; e < 4; e++)                  /* an up goes with its gate */
                 if (T::w_left && !(p.f.glu && e >= 2))
-                    store_one<W>(p, m0 + lane % 4 * 2 + e % 2, n0, wn + j * 16 + lane / 4 + e / 2 * 8, sum[i][j][e], sum[i][j][e | 2]);
+                    store_one<W>(p, m0 + lane % 4 * 2 + e % 2, n0, wn + j * 16 + lane / 4 + e / 2 * 8, sum[i][j][e],
+                                 sum[i][j][e | 2]);
                 else if (!T::w_left && !(p.f.glu && j % 2))
-                    store_one<W>(p, m0 + i * 16 + lane / 4 + e / 2 * 8, n0, wn + j * 8 + lane % 4 * 2 + e % 2, sum[i][j][e], sum[i][j | 1][e]);
+                    store_one<W>(p, m0 + i * 16 + lane / 4 + e / 2 * 8, n0, wn + j * 8 + lane % 4 * 2 + e % 2,
+                                 sum[i][j][e], sum[i][j | 1][e]);
 }
 
 template <class T, class W> static __global__ void __launch_bounds__(T::threads, 1) linear_kernel(struct product p)

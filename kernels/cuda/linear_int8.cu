@@ -62,14 +62,16 @@ template <int M, int N, int K, int WARPS_M, int WARPS_N, int STAGES> struct int8
 };
 
 /* Columns k0 .. of both factors: M rows of x, then N of W. */
-template <class T> static __device__ __forceinline__ void load_both(unsigned char *to, const struct rounded &s, int m0, int n0, int k0)
+template <class T> static __device__ __forceinline__ void load_both(unsigned char *to, const struct rounded &s, int m0,
+                                                                    int n0, int k0)
 {
     for (int c = (int)threadIdx.x; c < (T::m + T::n) * (T::k / 16); c += T::threads) {
         int j = c / (T::k / 16), at = k0 + c % (T::k / 16) * 16;
         int r = j < T::m ? m0 + j < s.p.m ? m0 + j : -1 : finish_weight_row(s.p.f, n0, j - T::m, 8);
         bool valid = r >= 0 && (size_t)at < s.p.w_stride;
         const unsigned char *from = j < T::m ? s.x : s.p.w;
-        cp_async(to + j * T::row + c % (T::k / 16) * 16, from + (valid ? (size_t)r * s.p.w_stride + (size_t)at : 0), valid);
+        cp_async(to + j * T::row + c % (T::k / 16) * 16, from + (valid ? (size_t)r * s.p.w_stride + (size_t)at : 0),
+                 valid);
     }
 }
 
@@ -139,7 +141,8 @@ template <class T> static __global__ void __launch_bounds__(T::threads, 1) linea
                 int r = m0 + wm + i * 16 + lane / 4 + e / 2 * 8;
                 float by = r < p.m ? s.x_scale[r] : 0;
                 if (!(p.f.glu && j % 2))                 /* an up goes with its gate */
-                    store_one<int8_factor>(p, r, n0, wn + j * 8 + lane % 4 * 2 + e % 2, (float)sum[i][j][e] * by, (float)sum[i][j | 1][e] * by);
+                    store_one<int8_factor>(p, r, n0, wn + j * 8 + lane % 4 * 2 + e % 2, (float)sum[i][j][e] * by,
+                                           (float)sum[i][j | 1][e] * by);
             }
     if (p.arrived && last_block(p.arrived, gridDim.x * gridDim.y))
         for (int r = 0; r < p.m; r++)

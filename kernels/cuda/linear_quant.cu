@@ -37,13 +37,17 @@ static __device__ __forceinline__ uint32_t pair_times(uint32_t a, uint32_t b)
 }
 
 /* A byte in both halves of 16 bits, for bytes 0 and 1, or 2 and 3, of v. */
-static __device__ __forceinline__ uint32_t twice(uint32_t v, int high) { return __byte_perm(v, 0, high ? 0x3322 : 0x1100); }
+static __device__ __forceinline__ uint32_t twice(uint32_t v, int high)
+{
+    return __byte_perm(v, 0, high ? 0x3322 : 0x1100);
+}
 
 /* Eight bytes of a lane: columns 2t, 2t + 1, 2t + 8, 2t + 9 of both sixteens. */
 template <class W> struct byte_weight {
     enum { per_chunk = 16, grouped = 0, scaled = 1 };
     static constexpr int pad(int k) { return k > 32 ? 32 : 0; }
-    template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n, int k, int lane)
+    template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n,
+                                                                       int k, int lane)
     {
         uint2 v = *(const uint2 *)(b + (n + lane / 4) * ROW + k + lane % 4 * 8);
         r[0] = W::widen(twice(v.x, 0));
@@ -71,7 +75,8 @@ struct e4m3_weight {               /* exponent and fraction moved to their place
 struct int4_weight {
     enum { per_chunk = 32, grouped = 1, scaled = 0 };
     static constexpr int pad(int k) { return k > 32 ? 16 : 0; }
-    template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n, int k, int lane)
+    template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n,
+                                                                       int k, int lane)
     {
         uint32_t v = *(const uint32_t *)(b + (n + lane / 4) * ROW + k / 2 + lane % 4 * 4);
 #pragma unroll

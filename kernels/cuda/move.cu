@@ -3,7 +3,8 @@
 
 enum { THREADS = 128 };
 
-static __global__ void __launch_bounds__(THREADS) gather_kernel(struct tensor out, struct tensor x, int taps, const int *idx, const float *w)
+static __global__ void __launch_bounds__(THREADS) gather_kernel(struct tensor out, struct tensor x, int taps,
+                                                                const int *idx, const float *w)
 {
     int r = (int)blockIdx.x;
     for (int c = (int)threadIdx.x; c < out.cols; c += THREADS) {
@@ -17,7 +18,8 @@ static __global__ void __launch_bounds__(THREADS) gather_kernel(struct tensor ou
     }
 }
 
-static __global__ void __launch_bounds__(THREADS) scatter_kernel(struct tensor out, struct tensor x, const int *idx, bool add)
+static __global__ void __launch_bounds__(THREADS) scatter_kernel(struct tensor out, struct tensor x, const int *idx,
+                                                                 bool add)
 {
     int r = (int)blockIdx.x, to = idx[r];
     for (int c = (int)threadIdx.x; to >= 0 && c < x.cols; c += THREADS)

@@ -10,7 +10,8 @@ enum { NORM_LANES = 256, NORM_SHORT = 1024 };
 __device__ __host__ __forceinline__ int norm_lanes(int n) { return n > NORM_SHORT ? NORM_LANES : 32; }
 
 /* Sum over i of (square ? (in[i] - mean)^2 : in[i]); every thread gets it. part: NORM_LANES / 32 in shared memory. */
-template <int THREADS> static __device__ __forceinline__ float norm_sum(const float *in, int n, bool square, float mean, float *part)
+template <int THREADS> static __device__ __forceinline__ float norm_sum(const float *in, int n, bool square,
+                                                                        float mean, float *part)
 {
     enum { SLOTS = NORM_LANES / THREADS };               /* lanes that a thread plays */
     int lanes = norm_lanes(n), t = (int)threadIdx.x;

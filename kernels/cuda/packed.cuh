@@ -33,7 +33,8 @@ static __host__ __device__ inline int packed_nibble(int k) { return k % 8 / 2 * 
 static __device__ __forceinline__ float packed_get(enum dtype t, const void *data, int out, int in, int r, int k)
 {
     size_t row = packed_row_bytes(t, in);
-    const unsigned char *p = (const unsigned char *)data + (size_t)r * row, *scales = (const unsigned char *)data + (size_t)out * row;
+    const unsigned char *p = (const unsigned char *)data + (size_t)r * row,
+        *scales = (const unsigned char *)data + (size_t)out * row;
     if (t == Q4) {
         int group = k / QUANT_GROUP, n = packed_nibble(k % QUANT_GROUP), both = p[group * (QUANT_GROUP / 2) + n / 2];
         float scale = __bfloat162float(((const bf16 *)scales)[(size_t)group * (size_t)out + (size_t)r]);

@@ -14,7 +14,8 @@ static __global__ void __launch_bounds__(THREADS) mask_kernel(struct tensor logi
 void cuda_mask(struct device *dev, struct tensor logits, const uint32_t *allowed)
 {
     if (logits.rows > 0)
-        LAUNCH(dev, mask_kernel, dim3(blocks_for((size_t)logits.cols, THREADS), (unsigned)logits.rows), THREADS, 0, logits, allowed);
+        LAUNCH(dev, mask_kernel, dim3(blocks_for((size_t)logits.cols, THREADS), (unsigned)logits.rows), THREADS, 0,
+               logits, allowed);
 }
 
 /* One block per row, one thread per entry: a row names a token once. */
@@ -33,7 +34,8 @@ penalize_kernel(struct tensor logits, const struct seen *seen, const int *first,
     }
 }
 
-void cuda_penalize(struct device *dev, struct tensor logits, const struct seen *seen, const int *first, const struct penalty *penalty)
+void cuda_penalize(struct device *dev, struct tensor logits, const struct seen *seen, const int *first,
+                   const struct penalty *penalty)
 {
     if (logits.rows > 0)
         LAUNCH(dev, penalize_kernel, dim3((unsigned)logits.rows), THREADS, 0, logits, seen, first, penalty);

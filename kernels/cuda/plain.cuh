@@ -27,7 +27,8 @@ plain_kernel(Rows rows, int m, int k_all, const void *w, enum dtype type, int st
         }
         for (int i = t; i < PLAIN_N * PLAIN_K; i += PLAIN_THREADS) {
             int r = finish_weight_row(f, n0, i / PLAIN_K, 1), k = k0 + i % PLAIN_K;
-            b[i % PLAIN_K][i / PLAIN_K] = r >= 0 && k < k_all ? load_as(type, w, (size_t)r * (size_t)stride + (size_t)k) : 0;
+            bool inside = r >= 0 && k < k_all;
+            b[i % PLAIN_K][i / PLAIN_K] = inside ? load_as(type, w, (size_t)r * (size_t)stride + (size_t)k) : 0;
         }
         __syncthreads();
         for (int k = 0; k < PLAIN_K; k++) {
@@ -47,9 +48,11 @@ plain_kernel(Rows rows, int m, int k_all, const void *w, enum dtype type, int st
         }
 }
 
-template <class Rows> static void plain_launch(struct device *dev, Rows rows, int m, const struct weight *w, const struct finish &f)
+template <class Rows> static void plain_launch(struct device *dev, Rows rows, int m, const struct weight *w,
+                                               const struct finish &f)
 {
-    dim3 grid(blocks_for((size_t)m, PLAIN_M), blocks_for((size_t)f.n, f.glu ? PLAIN_N / 2 : PLAIN_N)); /* y has 16 bits */
+    /* y has 16 bits */
+    dim3 grid(blocks_for((size_t)m, PLAIN_M), blocks_for((size_t)f.n, f.glu ? PLAIN_N / 2 : PLAIN_N));
     LAUNCH(dev, (plain_kernel<Rows>), grid, PLAIN_THREADS, 0, rows, m, w->in, w->data, w->dtype, packed_stride(w), f);
 }
 

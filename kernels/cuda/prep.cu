@@ -11,12 +11,16 @@ enum { WARPS = 4, MAX_DIM = 512 };
 static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
 {
     __shared__ float heads[WARPS][MAX_DIM];
-    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, r = (int)blockIdx.x, g = (int)blockIdx.y * WARPS + warp;
+    int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, r = (int)blockIdx.x,
+        g = (int)blockIdx.y * WARPS + warp;
     int slot = p.slot ? p.slot[r] : -1;
     float *head = heads[warp];
     bool is_q = g < p.n, is_k = !is_q && g < p.n + p.n_kv;
-    struct tensor x = is_q ? p.q : is_k ? p.k : p.v;
-    g = is_q ? g : is_k ? g - p.n : g - p.n - p.n_kv;
+    struct tensor x = is_k ? p.k : p.v;
+    if (is_q)
+        x = p.q;
+    else
+        g -= is_k ? p.n : p.n + p.n_kv;
     if (!x.data || g >= p.n_kv && !is_q)
         return;                                      /* a whole warp: no barriers below but the warp's own */
     float *from = row_of(x, r) + g * p.dim;
@@ -32,13 +36,16 @@ static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
     for (int i = lane; i < p.dim && (normed || rotated); i += 32)
         from[i] = head[i];
     if (!is_q && slot >= 0)
-        store_head(p.dtype, (is_k ? p.k_cache : p.v_cache) + ((size_t)slot * (size_t)p.n_kv + (size_t)g) * p.head, head, p.dim, lane);
+        store_head(p.dtype, (is_k ? p.k_cache : p.v_cache) + ((size_t)slot * (size_t)p.n_kv + (size_t)g) * p.head,
+                   head, p.dim, lane);
 }
 
-void cuda_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h, const int *pos,
-               const struct kv *kv, int layer, const int *slot)
+void cuda_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
+               const int *pos, const struct kv *kv, int layer, const int *slot)
 {
-    int rows = q.data ? q.rows : k.data ? k.rows : v.rows, heads = (q.data ? h->n : 0) + (k.data || v.data ? 2 * h->n_kv : 0);
+    int rows = k.data ? k.rows : v.rows, heads = (q.data ? h->n : 0) + (k.data || v.data ? 2 * h->n_kv : 0);
+    if (q.data)
+        rows = q.rows;
     if (rows <= 0)
         return;
     if (h->dim > MAX_DIM) {

@@ -85,8 +85,8 @@ static __device__ inline void store_head(enum dtype t, unsigned char *to, const 
 }
 
 /* What cuda_prep() is told; its empty tensors stay out of it. */
-static inline struct prep prep_of(struct tensor q, struct tensor k, struct tensor v, const struct heads *h, const int *pos, const struct kv *kv,
-                                  int layer, const int *slot)
+static inline struct prep prep_of(struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
+                                  const int *pos, const struct kv *kv, int layer, const int *slot)
 {
     struct prep p = {};
     p.q = q, p.k = k, p.v = v, p.n = q.data ? h->n : 0, p.n_kv = h->n_kv, p.dim = h->dim, p.pos = pos;

@@ -25,9 +25,11 @@ resample_kernel(uint8_t *out, const uint8_t *in, size_t size, int from, int inne
     *(uint32_t *)(out + k0) = word;
 }
 
-void cuda_resample(struct device *dev, uint8_t *out, const uint8_t *in, int outer, int from, int inner, const struct resampling *t)
+void cuda_resample(struct device *dev, uint8_t *out, const uint8_t *in, int outer, int from, int inner,
+                   const struct resampling *t)
 {
     size_t size = (size_t)outer * (size_t)t->n * (size_t)inner;
     if (size > 0)
-        LAUNCH(dev, resample_kernel, dim3(blocks_for(size, THREADS * BYTES)), THREADS, 0, out, in, size, from, inner, *t);
+        LAUNCH(dev, resample_kernel, dim3(blocks_for(size, THREADS * BYTES)), THREADS, 0, out, in, size, from, inner,
+               *t);
 }

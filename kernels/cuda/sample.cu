@@ -60,7 +60,8 @@ static __device__ __forceinline__ u64 total(const struct row &s, const struct cu
 }
 
 /* One level of the search: adds up the bins of the kept tokens that share `prefix`, and goes down to the target. */
-static __device__ __forceinline__ void narrow_level(const struct row &s, const struct cut &c, bool count, double target, int shift, int bins,
+static __device__ __forceinline__ void narrow_level(const struct row &s, const struct cut &c, bool count,
+                                                    double target, int shift, int bins,
                                     int prefix_shift, uint32_t prefix, struct shared *m)
 {
     int left = c.left;
@@ -90,7 +91,8 @@ static __device__ __forceinline__ void narrow_level(const struct row &s, const s
 }
 
 /* Narrows c to the smallest set of the largest logits whose weights (1 each if count) sum to at least target. */
-static __device__ __forceinline__ void narrow(const struct row &s, struct cut *c, bool count, double target, struct shared *m)
+static __device__ __forceinline__ void narrow(const struct row &s, struct cut *c, bool count, double target,
+                                              struct shared *m)
 {
     uint32_t prefix = 0;
     if (threadIdx.x == 0)
@@ -111,12 +113,15 @@ static __device__ __forceinline__ void narrow(const struct row &s, struct cut *c
     double need = each > 0 ? ceil((target - (double)m->above) / (double)each) : 1;
     __syncthreads();                                     /* everybody has read m->above */
     c->order = prefix;
-    c->ties = need < 1 ? 1 : need < (double)all_equal ? (int)need : (int)all_equal;
+    c->ties = (int)all_equal;
+    if (need < (double)all_equal)
+        c->ties = need < 1 ? 1 : (int)need;
     find_left(c, s, m);
 }
 
 /* The first kept token, by id, whose cumulated weight passes u of the whole. */
-static __device__ __forceinline__ void draw(int *id, const struct row &s, const struct cut &c, float min_p, double u, struct shared *m)
+static __device__ __forceinline__ void draw(int *id, const struct row &s, const struct cut &c, float min_p, double u,
+                                            struct shared *m)
 {
     u64 mine = 0, all, sum;
     int left = c.left, last = -1;
@@ -142,12 +147,14 @@ static __device__ __forceinline__ void draw(int *id, const struct row &s, const 
 }
 
 /* One block per processor is enough: asked for more, ptxas spills. */
-static __global__ void __launch_bounds__(TOKEN_THREADS, 1) sample_kernel(int *ids, struct tensor logits, const struct sampling *sampling)
+static __global__ void __launch_bounds__(TOKEN_THREADS, 1) sample_kernel(int *ids, struct tensor logits,
+                                                                         const struct sampling *sampling)
 {
     __shared__ struct shared m;
     int r = (int)blockIdx.x, n = logits.cols, each = (n + TOKEN_THREADS - 1) / TOKEN_THREADS;
     const struct sampling *p = &sampling[r];
-    struct row s = { row_of(logits, r), min((int)threadIdx.x * each, n), min((int)threadIdx.x * each + each, n), 0, p->temperature };
+    struct row s = { row_of(logits, r), min((int)threadIdx.x * each, n), min((int)threadIdx.x * each + each, n), 0,
+                     p->temperature };
     struct best top = { -INFINITY, 0x7fffffff };
     for (int i = s.from; i < s.to; i++)
         top = better(best{ clean(s.logits[i]), i }, top);

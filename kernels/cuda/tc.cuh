@@ -19,7 +19,8 @@ typedef __half        f16;
 
 __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, bf16)
 {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+                 "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -65,7 +66,10 @@ __device__ __forceinline__ void cp_async(void *dst, const void *src, bool valid)
 __device__ __forceinline__ void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 /* Until at most N of this thread's groups are not there. */
-template <int N> __device__ __forceinline__ void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+template <int N> __device__ __forceinline__ void cp_async_wait()
+{
+    asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
+}
 
 #else /* ---- the same on the emulator ---- */
 
@@ -189,7 +193,11 @@ CUSIM_CALL void cusim_ldmatrix(uint32_t (&r)[4], const void *row, int transposed
 
 CUSIM_CALL void ldmatrix(uint32_t (&r)[4], const void *row) { cusim_ldmatrix(r, row, 0, CUSIM_PC); }
 CUSIM_CALL void ldmatrix_transposed(uint32_t (&r)[4], const void *row) { cusim_ldmatrix(r, row, 1, CUSIM_PC); }
-CUSIM_CALL void cp_async(void *dst, const void *src, bool valid) { cusim_cp_async(dst, src, 16, valid ? 16 : 0, CUSIM_PC); CUSIM_FENCE(); }
+CUSIM_CALL void cp_async(void *dst, const void *src, bool valid)
+{
+    cusim_cp_async(dst, src, 16, valid ? 16 : 0, CUSIM_PC);
+    CUSIM_FENCE();
+}
 CUSIM_PLAIN void cp_async_commit() { cusim_cp_async_commit(); }
 template <int N> CUSIM_PLAIN void cp_async_wait() { cusim_cp_async_wait(N); CUSIM_FENCE(); }
 

@@ -132,8 +132,8 @@ void cuda_release(struct device *dev, struct weight *w)
     w->bias = NULL;
 }
 
-int cuda_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias, enum dtype want,
-              struct err *e)
+int cuda_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
+              enum dtype want, struct err *e)
 {
     size_t bytes = cuda_packed_bytes(out, want);
     if (slab_check(out, slabs, n, want, e))

@@ -93,7 +93,8 @@ void ref_attend_ragged(struct device *dev, struct tensor out, struct tensor q, s
     for (int i = 0; i < n_seg; i++)
         for (int r = q_first[i]; r < q_first[i + 1]; r++) {
             struct entries s = { .dtype = F32, .k = tensor_row(k, kv_first[i]), .v = tensor_row(v, kv_first[i]),
-                                 .k_stride = sizeof(float) * (size_t)k.stride, .v_stride = sizeof(float) * (size_t)v.stride,
+                                 .k_stride = sizeof(float) * (size_t)k.stride,
+                                     .v_stride = sizeof(float) * (size_t)v.stride,
                                  .head = sizeof(float) * (size_t)h->dim,
                                  .limit = kv_first[i + 1] - kv_first[i] };
             attend_row(out, q, r, &s, h);
@@ -132,14 +133,15 @@ static void store(void *cache, const struct kv *kv, int layer, struct tensor x, 
     for (int r = 0; x.data && r < x.rows; r++) {
         if (slot[r] < 0)
             continue;
-        char *entry = (char *)cache + (size_t)layer * kv_layer_bytes(kv) + (size_t)slot[r] * (size_t)kv->n_kv * kv_head_bytes(kv);
+        char *entry = (char *)cache + (size_t)layer * kv_layer_bytes(kv) +
+            (size_t)slot[r] * (size_t)kv->n_kv * kv_head_bytes(kv);
         for (int g = 0; g < kv->n_kv; g++)
             kv_put(kv->dtype, entry + (size_t)g * kv_head_bytes(kv), tensor_row(x, r) + g * kv->dim, kv->dim);
     }
 }
 
-void ref_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h, const int *pos,
-              const struct kv *kv, int layer, const int *slot)
+void ref_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
+              const int *pos, const struct kv *kv, int layer, const int *slot)
 {
     (void)dev;
     norm_and_rotate(q, h->n, h->q_norm, h, pos);

@@ -46,7 +46,8 @@ static float dot(const float *x, const struct weight *w, int o)
     return w->bias ? sum + w->bias[o] : sum;
 }
 
-void ref_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *ep)
+void ref_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
+                const struct epilogue *ep)
 {
     for (int r = 0; r < out.rows; r++)
         for (int c = 0; c < out.cols; c++) {

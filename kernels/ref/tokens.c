@@ -114,7 +114,9 @@ static void narrow(const struct row *s, struct cut *c, bool count, double target
         }
     double need = each > 0 ? ceil((target - above) / each) : 1;
     c->order = prefix;
-    c->ties = need < 1 ? 1 : need < equal ? (int)need : equal;
+    c->ties = equal;
+    if (need < equal)
+        c->ties = need < 1 ? 1 : (int)need;
 }
 
 /* Draws from the kept tokens: the first, by id, whose cumulated weight passes the random share of the whole. */

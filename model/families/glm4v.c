@@ -89,7 +89,8 @@ static int glm4v_load(struct model *m, struct loader *l)
     m->impl = xcalloc(1, sizeof(struct glm4v));
     return vlm_load(m, l, &(struct vlm_kind){
         .text = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS, .post_norms = true, .gate_up = true,
-                  .rope = { .theta = 10000, .partial = 1, .interleaved = true, .mrope = MROPE_SECTIONS, .section = { 8, 12, 12 } } },
+                  .rope = { .theta = 10000, .partial = 1, .interleaved = true, .mrope = MROPE_SECTIONS,
+                            .section = { 8, 12, 12 } } },
         .patches = { 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std },
         .text_roots = text_roots, .vision_roots = vision_roots, .image_token = 151343, .load_vision = load_vision,
     });
@@ -115,7 +116,8 @@ static int glm4v_plan_image(const struct model *m, int width, int height, const 
     return patches_resize(p, (int)w, (int)h, p->frames, min, max, out, e);
 }
 
-static void glm4v_largest(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out)
+static void glm4v_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
+                          struct image_plan *out)
 {
     const struct patches *p = &((const struct vlm *)m->impl)->patches;
     patches_largest(p, opt, p->frames, true, pixels, out);
@@ -141,7 +143,12 @@ static int sample_at(int i, int n, int side, double *t)
     return (int)floorf(x) - 1;
 }
 
-static int clamp(int i, int n) { return i < 0 ? 0 : i >= n ? n - 1 : i; }
+static int clamp(int i, int n)
+{
+    if (i < 0)
+        return 0;
+    return i < n ? i : n - 1;
+}
 
 /* x += the position table sampled at the patches */
 static void add_positions(struct run *r, struct tensor x, const struct glm4v *g, const struct patch_grid *grid)
@@ -150,7 +157,8 @@ static void add_positions(struct run *r, struct tensor x, const struct glm4v *g,
     float *w = nn_host_floats(r, n * 16);
     for (int i = 0; i < n; i++) {
         double ty, tx, cy[4], cx[4];
-        int y = sample_at(patch_row(grid, i), grid->h, g->side, &ty), xx = sample_at(patch_col(grid, i), grid->w, g->side, &tx);
+        int y = sample_at(patch_row(grid, i), grid->h, g->side, &ty),
+            xx = sample_at(patch_col(grid, i), grid->w, g->side, &tx);
         cubic(cy, ty);
         cubic(cx, tx);
         for (int k = 0; k < 16; k++) {

@@ -50,8 +50,8 @@ struct autoglm {
     struct weight   stem_conv, stem_out, position, fc1, fc2;
     struct residual stem[MAX_STEM];
     struct norm     vision_norm;
-    struct weight   project_image, project_text;    /* (512, width) each: for embeddings; until those are served nothing reads them,
-                                                       and they are loaded so that their shapes are checked like all others */
+    struct weight   project_image, project_text;    /* (512, width) each, for embeddings. Until those are served they
+                                                       are loaded so that no tensor of the file is left over */
     int    frequencies;              /* of the absolute position, per axis */
     double min_cycles, max_cycles;
 
@@ -103,7 +103,8 @@ static void load_stem(struct loader *l, struct autoglm *g, struct hparams *v, in
         json_int_t t[3] = { 0 };
         for (size_t k = 0; k < 3; k++)
             t[k] = json_integer_value(json_array_get(row, k));
-        if (json_array_size(row) != 3 || t[0] < 1 || t[0] > MAX_STEM_WIDTH || t[1] < 1 || t[1] > 16 || t[2] < 1 || t[2] > 2) {
+        if (json_array_size(row) != 3 || t[0] < 1 || t[0] > MAX_STEM_WIDTH || t[1] < 1 || t[1] > 16 || t[2] < 1 ||
+            t[2] > 2) {
             hparams_fail(v, "stem", "block %zu is not [channels, expansion, stride]", i);
             return;
         }
@@ -159,13 +160,15 @@ static void load_vision(struct loader *l, struct autoglm *g, struct hparams *v, 
 /* The text's half and the image's half of the columns. */
 static void load_route(struct loader *l, struct cross *c, int out, int hidden)
 {
-    const float *w = load_floats(l, SHAPE(out, 2 * hidden), "route.weight"), *bias = load_floats(l, SHAPE(out), "route.bias");
+    const float *w = load_floats(l, SHAPE(out, 2 * hidden), "route.weight"),
+        *bias = load_floats(l, SHAPE(out), "route.bias");
     float *text = load_scratch(l, (size_t)out * (size_t)hidden), *image = load_scratch(l, (size_t)out * (size_t)hidden);
     if (!image)
         return;
     for (int o = 0; o < out; o++) {
         memcpy(text + (size_t)o * (size_t)hidden, w + 2 * (size_t)o * (size_t)hidden, (size_t)hidden * sizeof *w);
-        memcpy(image + (size_t)o * (size_t)hidden, w + (2 * (size_t)o + 1) * (size_t)hidden, (size_t)hidden * sizeof *w);
+        memcpy(image + (size_t)o * (size_t)hidden, w + (2 * (size_t)o + 1) * (size_t)hidden,
+               (size_t)hidden * sizeof *w);
     }
     load_packed(l, &c->route_text, LAYOUT_LINEAR, out, hidden, text, bias);
     load_packed(l, &c->route_image, LAYOUT_LINEAR, out, hidden, image, NULL);
@@ -190,7 +193,9 @@ static enum fusion read_fusion(struct hparams *h)
     const char *s = hparams_string(h, "fusion", "dynamic");
     if (strcmp(s, "dynamic") && strcmp(s, "mean") && strcmp(s, "concat"))
         hparams_fail(h, "fusion", "\"%.40s\" is not dynamic, mean or concat", s);
-    return !strcmp(s, "mean") ? FUSION_MEAN : !strcmp(s, "concat") ? FUSION_CONCAT : FUSION_DYNAMIC;
+    if (!strcmp(s, "mean"))
+        return FUSION_MEAN;
+    return !strcmp(s, "concat") ? FUSION_CONCAT : FUSION_DYNAMIC;
 }
 
 static void load_decoder(struct loader *l, struct autoglm *g, struct hparams *h, int width)
@@ -220,7 +225,8 @@ static void load_decoder(struct loader *l, struct autoglm *g, struct hparams *h,
         load_linear(l, &b->down, hidden, inner, NO_BIAS, "down_proj");
         b->act = ACT_SILU;
         b->glu = true;
-        b->heads = (struct heads){ .n = n_heads, .n_kv = n_kv, .dim = dim, .scale = 1 / sqrtf((float)dim), .rope = &g->rope };
+        b->heads = (struct heads){ .n = n_heads, .n_kv = n_kv, .dim = dim, .scale = 1 / sqrtf((float)dim),
+                                   .rope = &g->rope };
         g->cross[i].index = cross && (i + 1) % every == 0 ? m->image_kv.layers++ : -1;
         load_at(l, "layers.%d.cross.", i);
         if (g->cross[i].index >= 0)
@@ -266,6 +272,14 @@ static int autoglm_load(struct model *m, struct loader *l)
 
 /* ---- images ---- */
 
+/* n, but at least 1 and at most `most`. */
+static int within(int64_t n, int most)
+{
+    if (n < 1)
+        return 1;
+    return n < most ? (int)n : most;
+}
+
 /* The tokens that an image may take: the checkpoint's, unless the request or the server says otherwise. */
 static int token_limit(const struct autoglm *g, const struct image_options *opt)
 {
@@ -276,14 +290,16 @@ static int token_limit(const struct autoglm *g, const struct image_options *opt)
         n = opt->max_pixels / area;
     if (opt && opt->max_tokens > 0 && opt->max_tokens < n)
         n = opt->max_tokens;
-    return n < 1 ? 1 : n > 1 << 14 ? 1 << 14 : (int)n;
+    return within(n, 1 << 14);
 }
 
 static struct image_plan plan_of_grid(const struct model *m, int h, int w)
 {
     const struct autoglm *g = m->impl;
-    return (struct image_plan){ .width = w * g->factor, .height = h * g->factor, .grid_h = h, .grid_w = w, .n_tokens = h * w,
-                                .n_cells = m->image_kv.layers ? h * w * g->merge * g->merge : 0, .filter = g->pixels.filter,
+    return (struct image_plan){ .width = w * g->factor, .height = h * g->factor, .grid_h = h, .grid_w = w,
+                                .n_tokens = h * w,
+                                .n_cells = m->image_kv.layers ? h * w * g->merge * g->merge : 0,
+                                    .filter = g->pixels.filter,
                                 .resizer = RESIZER_PIL };
 }
 
@@ -300,19 +316,20 @@ static int autoglm_plan_image(const struct model *m, int width, int height, cons
     int w = (int)floor(width * s / f), h = (int)floor(height * s / f);
     if (w < 1) {
         w = 1;
-        h = h < 1 ? 1 : h < limit ? h : limit;
+        h = within(h, limit);
     }
     if (h < 1) {
         h = 1;
-        w = w < limit ? w : limit;
+        w = within(w, limit);
     }
     *out = plan_of_grid(m, h, w);
     return 0;
 }
 
-/* An image is never enlarged, and sides are rounded down, so that it takes no more tokens than it has blocks; but one that is
- * thinner than a block takes one for every block of its length. */
-static void autoglm_largest(const struct model *m, const struct image_options *opt, int64_t pixels, struct image_plan *out)
+/* An image is never enlarged, and sides are rounded down, so that it takes no more tokens than it has blocks; but one
+ * that is thinner than a block takes one for every block of its length. */
+static void autoglm_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
+                            struct image_plan *out)
 {
     const struct autoglm *g = m->impl;
     double f = g->factor, blocks = fmax((double)pixels / (f * f), sqrt(MAX_RATIO * (double)pixels) / f);
@@ -393,7 +410,8 @@ static struct tensor fine_features(struct run *r, const struct autoglm *g, const
     struct stream s = stream_of(r, nn_new(r, n, g->position.out));
     NN_SCRATCH(r) {
         struct tensor image = nn_pixels(r, in->rgb, ph * pw, g->pixels.scale, g->pixels.shift);
-        nn_linear_to(r, s.x, positions(r, g, h, w), &g->position, (struct epilogue){ .add = stem(r, g, image, &ph, &pw) });
+        nn_linear_to(r, s.x, positions(r, g, h, w), &g->position,
+                     (struct epilogue){ .add = stem(r, g, image, &ph, &pw) });
     }
     for (int i = 0; i < g->n_vision; i++) {
         block_vision_attend(r, &s, &g->vision[i], places, 1, all);
@@ -403,8 +421,8 @@ static struct tensor fine_features(struct run *r, const struct autoglm *g, const
 }
 
 /* A token of the text sees every image before it. The places of images see none. */
-static struct image_range autoglm_sees(const struct model *m, const int32_t *ids, int n, const struct image_plan *images,
-                                       int n_images, struct image_range *sees)
+static struct image_range autoglm_sees(const struct model *m, const int32_t *ids, int n,
+                                       const struct image_plan *images, int n_images, struct image_range *sees)
 {
     struct image_range before = { 0, 0 };
     for (int i = 0; i < n;) {
@@ -438,7 +456,8 @@ static void autoglm_encode(const struct model *m, struct run *r, const struct en
 }
 
 /* (3, height, width), rounded as python/openautoglm/preprocess.py does it */
-static void autoglm_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
+static void autoglm_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
+                           int shape[4])
 {
     const struct autoglm *g = m->impl;
     size_t n = (size_t)p->width * (size_t)p->height;

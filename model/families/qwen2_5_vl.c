@@ -17,7 +17,8 @@ struct qwen2_5_vl {
 static void read_windows(struct qwen2_5_vl *q, struct hparams *config)
 {
     static const int usual[] = { 7, 15, 23, 31 };
-    int list[VLM_MAX_VISION], n = hparams_ints(config, "fullatt_block_indexes", list, VLM_MAX_VISION, 0, VLM_MAX_VISION - 1);
+    int list[VLM_MAX_VISION], n = hparams_ints(config, "fullatt_block_indexes", list, VLM_MAX_VISION, 0,
+                                               VLM_MAX_VISION - 1);
     if (!hparams_has(config, "fullatt_block_indexes"))
         for (n = 0; n < 4; n++)
             list[n] = usual[n];
@@ -58,7 +59,8 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
 static int qwen2_5_vl_load(struct model *m, struct loader *l)
 {
     m->impl = xcalloc(1, sizeof(struct qwen2_5_vl));
-    return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches, .text_roots = qwen2_vl_text_roots,
+    return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches,
+                                              .text_roots = qwen2_vl_text_roots,
                                               .vision_roots = qwen2_vl_vision_roots, .image_token = QWEN_VL_IMAGE,
                                               .load_vision = load_vision });
 }

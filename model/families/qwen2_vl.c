@@ -37,7 +37,8 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
 static int qwen2_vl_load(struct model *m, struct loader *l)
 {
     m->impl = xcalloc(1, sizeof(struct qwen2_vl));
-    return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches, .text_roots = qwen2_vl_text_roots,
+    return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches,
+                                              .text_roots = qwen2_vl_text_roots,
                                               .vision_roots = qwen2_vl_vision_roots, .image_token = QWEN_VL_IMAGE,
                                               .load_vision = load_vision });
 }

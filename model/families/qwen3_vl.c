@@ -112,7 +112,8 @@ static void add_positions(struct run *r, struct tensor x, const struct qwen3_vl 
     int n = grid->n, *idx = nn_host(r, n * 4), ty[2], tx[2];
     float *w = nn_host_floats(r, n * 4);
     for (int i = 0; i < n; i++) {
-        float fy = sample_at(patch_row(grid, i), grid->h, q->side, ty), fx = sample_at(patch_col(grid, i), grid->w, q->side, tx);
+        float fy = sample_at(patch_row(grid, i), grid->h, q->side, ty),
+            fx = sample_at(patch_col(grid, i), grid->w, q->side, tx);
         for (int k = 0; k < 4; k++) {
             idx[i * 4 + k] = ty[k / 2] * q->side + tx[k % 2];
             w[i * 4 + k] = (k / 2 ? fy : 1 - fy) * (k % 2 ? fx : 1 - fx);
