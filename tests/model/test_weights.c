@@ -1,7 +1,7 @@
 /* tests/model/test_weights.c - checkpoints whose weights are quantised while
  * loading: how far their logits are from those of the checkpoint as it is, the
  * same on every backend, and bit by bit the same in every chunking. What was
- * measured is printed; README quotes it. */
+ * measured is printed; docs/quantisation.md quotes it. */
 #include <math.h>
 
 #include "tests/model/golden.c"
