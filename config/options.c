@@ -71,6 +71,8 @@ static const struct option_row *find_row(const char *name, size_t n)
     return NULL;
 }
 
+/* "option max-num-seqs (command line): must be from 1 to 4096": names the option, where its value came from, and what
+ * it may be. */
 static int wrong(const struct option_row *r, const char *source, struct err *e, const char *what)
 {
     char range[96] = "", name[NAME_BYTES];
@@ -82,6 +84,7 @@ static int wrong(const struct option_row *r, const char *source, struct err *e, 
     return err_field(e, name, "option %s (%s): %s%s", name, source, what, range);
 }
 
+/* Adds a copy of n bytes. An empty item and those beyond OPTIONS_MAX_LIST are left out. */
 static void list_add(struct string_list *l, const char *s, size_t n)
 {
     if (n == 0 || l->n == OPTIONS_MAX_LIST)
@@ -98,6 +101,7 @@ static void list_clear(struct string_list *l)
         free(l->item[--l->n]);
 }
 
+/* Is the value one of those that the row lists with '|' between them? */
 static bool is_choice(const char *choices, const char *value)
 {
     size_t n = strlen(value);
@@ -133,6 +137,8 @@ static int parse_size(const char *s, double *out)
     return *end ? -1 : 0;
 }
 
+/* Sets the row's field, whose type the row names, from a number within its range. The comparison comes before the
+ * conversion: a number that the field's type cannot hold must not be converted. */
 static int set_number(struct config *c, const struct option_row *r, double v, const char *source, struct err *e)
 {
     void *field = (char *)c + r->offset;
@@ -202,6 +208,8 @@ static int set_text(struct config *c, const struct option_row *r, const char *te
     return 0;
 }
 
+/* Sets the row's field from a value of the JSON file. Numbers are numbers there and not text, but sizes may also be
+ * written as "512M"; null leaves the default. A list in the file replaces what was there. */
 static int set_json(struct config *c, const struct option_row *r, const json_t *v, const char *source, struct err *e)
 {
     if (json_is_null(v))
@@ -232,6 +240,8 @@ static int set_json(struct config *c, const struct option_row *r, const json_t *
     return wrong(r, source, e, wanted[r->type]);
 }
 
+/* Reads the file of --config. Unknown and repeated keys are errors, because a mistyped option that is ignored is found
+ * much later. A byte order mark is passed over. */
 static int read_file(struct config *c, const char *path, struct err *e)
 {
     enum { MAX_FILE = 1 << 20 };
@@ -266,6 +276,7 @@ static int read_file(struct config *c, const char *path, struct err *e)
     return rc;
 }
 
+/* Any row may be set by its variable. --config is left out: its variable has been read already, to find the file. */
 static int read_environment(struct config *c, struct err *e)
 {
     for (int i = 0; i < N_OPTIONS; i++) {
@@ -327,6 +338,8 @@ static int read_argument(struct config *c, unsigned groups, char **argv, bool *s
     return took;
 }
 
+/* What is not an option, and everything after --, is kept in c->rest for the command. `seen` tells the first value of
+ * a list from its later ones. */
 static int read_arguments(struct config *c, unsigned groups, int argc, char **argv, struct err *e)
 {
     bool seen[N_OPTIONS] = { false };
@@ -359,6 +372,7 @@ static const char *config_path(int argc, char **argv)
     return path && *path ? path : NULL;
 }
 
+/* Also the test that every default is a value which its own row allows. */
 void options_init(struct config *c)
 {
     struct err e;
@@ -369,6 +383,7 @@ void options_init(struct config *c)
     }
 }
 
+/* From the weakest source to the strongest. The file's name comes from the stronger ones, so it is looked up first. */
 int options_parse(struct config *c, unsigned groups, int argc, char **argv, struct err *e)
 {
     options_init(c);
@@ -399,6 +414,8 @@ bool options_given(const struct config *c, const char *name)
     return r && c->given[r - table];
 }
 
+/* Does the field hold what its row says as the default? The default is made from its text again, since rows keep it as
+ * it is written on the command line. */
 static bool is_default(const struct config *c, const struct option_row *r)
 {
     const void *field = (const char *)c + r->offset;
@@ -431,6 +448,7 @@ void options_changed(const struct config *c, unsigned groups, char *out, size_t 
             at += (size_t)snprintf(out + at, n - at, "%s--%s", at ? ", " : "", dashed(&table[i], name));
 }
 
+/* One line or more for each row of the groups, then where else values may come from. */
 void options_help(FILE *out, unsigned groups)
 {
     for (int i = 0; i < N_OPTIONS; i++) {
@@ -447,6 +465,8 @@ void options_help(FILE *out, unsigned groups)
           "--config (\"max_num_seqs\"). The command line wins over the environment, that over the file.\n", out);
 }
 
+/* The rows in the order of the table, each with its default as JSON. A size other than 0 is written as it is in the
+ * table, "512M", and so is quoted. */
 void options_json(struct buf *out, unsigned groups)
 {
     const char *between = "{\n";
@@ -456,7 +476,10 @@ void options_json(struct buf *out, unsigned groups)
             continue;
         buf_printf(out, "%s    \"%s\": ", between, r->name);
         bool quoted = r->type == T_TEXT || r->type == T_CHOICE || (r->type == T_SIZE && strcmp(r->def, "0") != 0);
-        buf_printf(out, r->type == T_LIST ? "[%s]" : quoted ? "\"%s\"" : "%s", r->def);
+        if (r->type == T_LIST)
+            buf_printf(out, "[%s]", r->def);
+        else
+            buf_printf(out, quoted ? "\"%s\"" : "%s", r->def);
         between = ",\n";
     }
     buf_str(out, "\n}\n");

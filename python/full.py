@@ -67,9 +67,10 @@ def shapes(layers, vision_layers):
 def config(layers, vision_layers):
     c = json.load(open(TINY + "/config.json"))
     c["text_config"].update(vocab_size=VOCAB, hidden_size=HIDDEN, intermediate_size=INNER, num_hidden_layers=layers,
-                            num_attention_heads=32, num_key_value_heads=2, max_position_embeddings=65536, rms_norm_eps=1e-5,
-                            rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5,
-                                             "mrope_section": [8, 12, 12]})
+                            num_attention_heads=32, num_key_value_heads=2, max_position_embeddings=65536,
+                            rms_norm_eps=1e-5,
+                            rope_parameters={"rope_type": "default", "rope_theta": 10000.0,
+                                             "partial_rotary_factor": 0.5, "mrope_section": [8, 12, 12]})
     c["vision_config"].update(depth=vision_layers, hidden_size=VISION, num_heads=12, image_size=336, patch_size=14,
                               out_hidden_size=OUT, intermediate_size=MERGER, rms_norm_eps=1e-5)
     return c
@@ -127,7 +128,8 @@ def main():
         index |= {tensor: name for tensor, _ in entries}
         total += n
         print(f"{name}: {n / 1e9:.2f} GB", flush=True)
-    json.dump({"metadata": {"total_size": total}, "weight_map": index}, open(a.out + "/model.safetensors.index.json", "w"))
+    json.dump({"metadata": {"total_size": total}, "weight_map": index}, open(a.out + "/model.safetensors.index.json",
+                                                                             "w"))
     json.dump(config(a.layers, a.vision_layers), open(a.out + "/config.json", "w"), indent=1)
     p = json.load(open(TINY + "/preprocessor_config.json"))
     p.update(patch_size=14, size={"shortest_edge": 12544, "longest_edge": 9633792})

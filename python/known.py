@@ -25,7 +25,8 @@ PUBLISHED = {
     "Qwen3-VL": ("Qwen2VLImageProcessor", {"size": {"shortest_edge": 65536, "longest_edge": 16777216}, "patch_size": 16,
                                            "image_mean": [.5] * 3, "image_std": [.5] * 3}),
 }
-FILTERS = {"LANCZOS": InterpolationMode.LANCZOS, "BILINEAR": InterpolationMode.BILINEAR, "BICUBIC": InterpolationMode.BICUBIC}
+FILTERS = {"LANCZOS": InterpolationMode.LANCZOS, "BILINEAR": InterpolationMode.BILINEAR,
+           "BICUBIC": InterpolationMode.BICUBIC}
 
 
 def picture(w, h):

@@ -40,8 +40,10 @@ def shapes():
 def config():
     return {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": HIDDEN,
             "intermediate_size": INNER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
-            "num_key_value_heads": KV_HEADS, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5, "rope_theta": 100000,
-            "tie_word_embeddings": True, "vocab_size": VOCAB, "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2}
+            "num_key_value_heads": KV_HEADS, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5,
+            "rope_theta": 100000,
+            "tie_word_embeddings": True, "vocab_size": VOCAB, "torch_dtype": "bfloat16", "bos_token_id": 1,
+            "eos_token_id": 2}
 
 
 def byte_letters():
@@ -62,11 +64,13 @@ def tokenizer():
                 vocab[new] = len(vocab)
                 merges.append([tokens[a], tokens[b]])
                 tokens.append(new)
-    added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    added = [{"id": i, "content": t, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
+              "special": True}
              for i, t in enumerate(SPECIAL)]
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": added, "normalizer": None,
-            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True},
+                                                                    byte_level]},
             "post_processor": None, "decoder": byte_level,
             "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
                       "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
@@ -86,10 +90,12 @@ def main():
     entries = list(shapes())
     block = np.random.default_rng(0).standard_normal((1 << 20) - 3).astype(np.float32)
     name, size = write(out, 1, 1, entries, False, block)
-    save(out, "model.safetensors.index.json", {"metadata": {"total_size": size}, "weight_map": {t: name for t, _ in entries}})
+    save(out, "model.safetensors.index.json",
+         {"metadata": {"total_size": size}, "weight_map": {t: name for t, _ in entries}})
     save(out, "config.json", config())
     save(out, "tokenizer.json", tokenizer())
-    save(out, "tokenizer_config.json", {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>", "chat_template": TEMPLATE})
+    save(out, "tokenizer_config.json", {"bos_token": "<|im_start|>", "eos_token": "<|im_end|>",
+                                        "chat_template": TEMPLATE})
     print(f"{out}: {size / 1e6:.0f} MB")
 
 

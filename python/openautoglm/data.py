@@ -85,7 +85,8 @@ def pack(some, r, rows, width, w, h):
         k += 1
         at = slice(used[row], used[row] + len(ids))
         used[row] += len(ids)
-        for name, value in dict(ids=ids, position=range(len(ids)), conversation=k, target=target, look=look, bell=bell).items():
+        for name, value in dict(ids=ids, position=range(len(ids)), conversation=k, target=target, look=look,
+                                bell=bell).items():
             out[name][row, at] = value
     return out
 
@@ -98,7 +99,8 @@ def columns(s):
     for line in s.lines:
         x = line.x
         ends = [(a + b) / 2 for a, b in zip(x, x[1:])]
-        ends = [2 * x[0] - ends[0] if ends else x[0] - line.size / 2, *ends, 2 * x[-1] - ends[-1] if ends else x[0] + line.size / 2]
+        ends = [2 * x[0] - ends[0] if ends else x[0] - line.size / 2, *ends, 2 * x[-1] - ends[-1] if ends
+                else x[0] + line.size / 2]
         row = min(len(out) - 1, max(0, int(line.y // stride)))
         for c, a, b in zip(line.text, ends, ends[1:]):
             if c != " ":
@@ -124,7 +126,8 @@ def slots(s):
 
 def dense(s):
     """Targets of the training heads, per cell: element it belongs to, way to that element's centre / 100 pixels,
-    look (colour of what is painted there, state of a switch), and at the centres of bodies the element and how many there are of it."""
+    look (colour of what is painted there, state of a switch), and at the centres of bodies the element and how many
+    there are of it."""
     h, w = s.h // CELL, s.w // CELL
     kind, look, middle, count = (np.zeros((h, w), np.int64) for _ in range(4))
     way = np.zeros((h, w, 2), np.float32)

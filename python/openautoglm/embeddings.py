@@ -77,7 +77,8 @@ def main(argv=None):
         i, x = embed(model, images[:held], texts[:held])
         first = (i @ x.T).argmax(1).eq(torch.arange(held)).float().mean()
     export.write_weights(model, a.directory)
-    print(f"{len(images)} screens, loss {loss:.3f}; of {held} screens not trained on, {first:.0%} find their own words among {held}")
+    print(f"{len(images)} screens, loss {loss:.3f}; of {held} screens not trained on, {first:.0%} find their own "
+          f"words among {held}")
 
 
 if __name__ == "__main__":

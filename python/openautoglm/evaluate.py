@@ -48,7 +48,8 @@ def keys(q):
     out = [q.task] if q.group == "other" else ["all taps" if q.group == "tap" else "all labels", q.task]
     if q.group == "label":
         chinese = any(ord(c) > 0x2fff for c in q.line.text)
-        out.append("label, invented" if not q.line.known else "label, Chinese word" if chinese else "label, English word")
+        out.append("label, invented" if not q.line.known else "label, Chinese word" if chinese
+                   else "label, English word")
         out.append(f"label, {min(14, int(q.line.size // 2 * 2))} px")
     return out
 
@@ -69,12 +70,14 @@ class Tally:
         return "\n".join(f"  {k:24} {self.share(k):7.1%}  {self.total[k]:6}" for k in sorted(self.total))
 
     def line(self):
-        return " ".join(f"{k.replace(' ', '-')}={self.share(k):.2f}({self.total[k]})" for k in sorted(self.total) if "px" not in k)
+        return " ".join(f"{k.replace(' ', '-')}={self.share(k):.2f}({self.total[k]})" for k in sorted(self.total)
+                        if "px" not in k)
 
     def json(self, **more):
         return json.dumps({**more, "tap_accuracy": self.share("all taps"), "label_accuracy": self.share("all labels"),
                            "invented_accuracy": self.share("label, invented"),
-                           "by_task": {k: self.share(k) for k in sorted(self.total) if not k.startswith(("all", "label"))},
+                           "by_task": {k: self.share(k) for k in sorted(self.total)
+                                       if not k.startswith(("all", "label"))},
                            "questions": sum(self.total[k] for k in self.total if not k.startswith(("all", "label")))})
 
 
@@ -94,8 +97,10 @@ class Server:
         self.url, self.model, self.blind = url.rstrip("/"), model, blind
 
     def post(self, content):
-        body = {"model": self.model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 40}
-        request = urllib.request.Request(self.url + "/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        body = {"model": self.model, "messages": [{"role": "user", "content": content}], "temperature": 0,
+                "max_tokens": 40}
+        request = urllib.request.Request(self.url + "/chat/completions", json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=300) as f:
             return json.load(f)["choices"][0]["message"]["content"]
 
@@ -153,7 +158,8 @@ def measure(source, a):
             if len(waiting) > 2 * a.clients:
                 done += finish(tally, waiting.popleft(), a)
             if bar:
-                print(f"\r[{'#' * int(30 * done / a.screens):30}] {done}/{a.screens} screens\033[K", end="", file=sys.stderr, flush=True)
+                print(f"\r[{'#' * int(30 * done / a.screens):30}] {done}/{a.screens} screens\033[K", end="",
+                      file=sys.stderr, flush=True)
         while waiting:
             done += finish(tally, waiting.popleft(), a)
     if bar:

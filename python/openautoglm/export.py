@@ -59,9 +59,11 @@ def write_text_files(directory):
     """Everything that does not depend on the weights"""
     write_json(os.path.join(directory, "tokenizer.json"), t.to_json())
     write_json(os.path.join(directory, "tokenizer_config.json"), {
-        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<|pad|>", "eos_token": "<|end|>", "unk_token": "<|unk|>",
+        "tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<|pad|>", "eos_token": "<|end|>",
+        "unk_token": "<|unk|>",
         "model_max_length": Config.max_position_embeddings, "clean_up_tokenization_spaces": False})
-    write_json(os.path.join(directory, "generation_config.json"), {"eos_token_id": t.END, "pad_token_id": t.PAD, "do_sample": False, "temperature": 0})
+    write_json(os.path.join(directory, "generation_config.json"), {"eos_token_id": t.END, "pad_token_id": t.PAD,
+                                                                   "do_sample": False, "temperature": 0})
     write_json(os.path.join(directory, "preprocessor_config.json"), preprocess.CONFIG)
     with open(os.path.join(directory, "chat_template.jinja"), "w") as f:
         f.write(TEMPLATE)

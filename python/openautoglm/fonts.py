@@ -30,8 +30,10 @@ def need():
     """Ends the program with one line if screens cannot be painted."""
     missing = [p for p in LATIN + CJK if not os.path.exists(p)]
     if os.environ.get("OPENAUTOGLM_FONTS") and not (LATIN and CJK):
-        sys.exit(f"{os.environ['OPENAUTOGLM_FONTS']} (OPENAUTOGLM_FONTS): needs a Latin and a Chinese font with the names of those "
+        sys.exit(f"{os.environ['OPENAUTOGLM_FONTS']} (OPENAUTOGLM_FONTS): needs a Latin and a Chinese font with the "
+                 f"names of those "
                  "that ./setup.sh eval installs")
     if missing:
-        sys.exit(f"{len(missing)} of the {len(LATIN + CJK)} fonts that screens are painted with are missing, {missing[0]} for one: "
+        sys.exit(f"{len(missing)} of the {len(LATIN + CJK)} fonts that screens are painted with are missing, "
+                 f"{missing[0]} for one: "
                  "./setup.sh eval installs them (Debian's packages)")

@@ -27,14 +27,17 @@ from .model import Model
 
 KEPT, ROWS = 64, 8
 SMALL_STEM = ((8, 2, 2), (8, 3, 1), (16, 2, 2), (24, 2, 2))
-SMALL_VISION = dict(stem_channels=8, stem=SMALL_STEM, hidden_size=24, num_hidden_layers=1, num_attention_heads=3, intermediate_size=40)
+SMALL_VISION = dict(stem_channels=8, stem=SMALL_STEM, hidden_size=24, num_hidden_layers=1, num_attention_heads=3,
+                    intermediate_size=40)
 TINY = {
     "tiny-mean": dict(fusion="mean"),
     "tiny-concat": dict(fusion="concat", cross_attention_every=2, num_hidden_layers=3),
     "tiny-plain": dict(cross_attention=False, num_attention_heads=3, num_key_value_heads=1, head_dim=16),
     "tiny-wide": dict(num_attention_heads=6, num_key_value_heads=3, feature_norm=False, rms_norm_eps=1e-5,
-                      vision_config=VisionConfig(**{**SMALL_VISION, "hidden_size": 40, "num_attention_heads": 5, "num_hidden_layers": 2,
-                                                    "rope_theta": 50., "position_frequencies": 5, "position_max_cycles": 16.})),
+                      vision_config=VisionConfig(**{**SMALL_VISION, "hidden_size": 40, "num_attention_heads": 5,
+                                                    "num_hidden_layers": 2,
+                                                    "rope_theta": 50., "position_frequencies": 5,
+                                                    "position_max_cycles": 16.})),
 }
 
 
@@ -42,7 +45,8 @@ def tiny(switches, seed):
     """A random model in the form that is served, rounded to bf16."""
     torch.manual_seed(seed)
     vision = switches.get("vision_config", VisionConfig(**SMALL_VISION))
-    c = Config(**{**dict(vocab_size=128, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+    c = Config(**{**dict(vocab_size=128, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+                         num_key_value_heads=2, head_dim=8,
                          intermediate_size=56, projection_dim=48), **switches, "vision_config": vision})
     model = Model(c)
     with torch.no_grad():
@@ -93,7 +97,8 @@ def case(model, directory, images, ids):
 
 def noise(r, w, h):
     """Smooth colours: every pixel matters and PNG stays small"""
-    return Image.fromarray(np.uint8([[[r.randrange(256) for _ in "rgb"] for _ in range(w // 16)] for _ in range(h // 16)])).resize((w, h), Image.BICUBIC)
+    return Image.fromarray(np.uint8([[[r.randrange(256) for _ in "rgb"] for _ in range(w // 16)]
+                                     for _ in range(h // 16)])).resize((w, h), Image.BICUBIC)
 
 
 def screen(r, w, h):

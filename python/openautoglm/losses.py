@@ -46,7 +46,8 @@ class Dense(nn.Module):
         body, body_right = _classes(self.body, f, b["body"], .1)
         counted = b["count"].flatten() > 0
         count, count_right = _classes(self.count, f[counted], b["count"].flatten()[counted], 0)
-        way = F.smooth_l1_loss(self.way(f[inside]), b["way"].flatten(0, 2)[inside], beta=.1) if inside.any() else f.sum() * 0
+        way = F.smooth_l1_loss(self.way(f[inside]), b["way"].flatten(0, 2)[inside],
+                               beta=.1) if inside.any() else f.sum() * 0
         loss = .5 * columns + slots + .3 * kind + way + .5 * body + .3 * middle + .3 * count
         return loss, dict(slots=slots, slots_right=slots_right, columns_right=columns_right, way=way, kind=kind,
                           middle=middle, body=body, body_right=body_right, count=count, count_right=count_right)
@@ -113,5 +114,6 @@ def total(model, heads, b, dense=.5, guide=.2):
     sel = b["target"] >= 0
     each, coordinate = answers(model.logits(hidden[sel]), b["target"][sel], b["bell"][sel] > 0)
     if memory:
-        figures.update(xy=each[coordinate].mean(), text=each[~coordinate].mean(), eyes=sum(looked) / max(1, len(looked)))
+        figures.update(xy=each[coordinate].mean(), text=each[~coordinate].mean(),
+                       eyes=sum(looked) / max(1, len(looked)))
     return loss + each.mean() + guide * sum(looked), figures

@@ -111,7 +111,8 @@ class Stem(nn.Module):
 
     @torch.no_grad()
     def grown(self, state, prefix, old):
-        """Tensors of the blocks of this stem, from those of the stem `old` (folded), which this one contains in its order."""
+        """Tensors of the blocks of this stem, from those of the stem `old` (folded), which this one contains in its
+        order."""
         out, at = {}, 0
         for k, block in enumerate(self.blocks):
             known = at < len(old) and self.spec[k] == old[at]
@@ -368,7 +369,8 @@ class Model(nn.Module):
     def memory(self, fine, tokens):
         """What the rows need of the image, per layer: (prefix keys, prefix values), cross keys and values."""
         b, n, _ = tokens.shape
-        angles = [a.expand(b, -1, -1) for a in rotary_angles(torch.arange(n)[None], self.c.head_dim // 2, self.c.rope_theta)]
+        angles = [a.expand(b, -1, -1) for a in rotary_angles(torch.arange(n)[None], self.c.head_dim // 2,
+                                                             self.c.rope_theta)]
         x, out = tokens, []
         for layer in self.layers:
             q, k, v = layer.heads(x, angles)
@@ -411,7 +413,8 @@ class Model(nn.Module):
 
     @torch.no_grad()
     def answer(self, image, prompts, limit=32):
-        """Greedy answers to several prompts about one image (1, 3, H, W) or None; prompts: lists of tokens after the image."""
+        """Greedy answers to several prompts about one image (1, 3, H, W) or None; prompts: lists of tokens after the
+        image."""
         memory = None if image is None else self.memory(*self.see(image)[:2])
         r, l, end = len(prompts), max(map(len, prompts)), self.c.eos_token_id
         length = torch.tensor([len(p) for p in prompts])

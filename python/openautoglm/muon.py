@@ -38,4 +38,5 @@ class Muon(torch.optim.Optimizer):
                 m = self.state[p].setdefault("momentum", torch.zeros_like(p)).lerp_(p.grad, 1 - group["momentum"])
                 g = p.grad.lerp(m, group["momentum"]).flatten(1)       # Nesterov
                 size = ADAM_SIZE * max(g.shape) ** .5
-                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(orthogonal(g).view_as(p), alpha=-group["lr"] * size)
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(orthogonal(g).view_as(p),
+                                                                     alpha=-group["lr"] * size)

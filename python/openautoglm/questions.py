@@ -58,7 +58,8 @@ def ask(screen, r):
         label = e.line.text if e.line else ""
         middle = centre(e.body or e.box)
         if e.kind in TAPPED:
-            tap("tap", "tap", e, label=label, kind=name(e.kind if e.kind in ("icon", "button") else "" if zh else "item"))
+            tap("tap", "tap", e, label=label,
+                kind=name(e.kind if e.kind in ("icon", "button") else "" if zh else "item"))
         elif e.kind == "field":
             tap("tap_field", "tap_field", e, label=label)
         elif e.kind == "switch":
@@ -67,7 +68,8 @@ def ask(screen, r):
         elif e.kind == "title":
             add("title", "title", message(label), line=e.line)
         if e.color:
-            add("color", "color", message(v.ZH_COLORS[e.color] if zh else e.color), label, name(e.kind), line=e.line, target=middle)
+            add("color", "color", message(v.ZH_COLORS[e.color] if zh else e.color), label, name(e.kind), line=e.line,
+                target=middle)
             if sum(f.color == e.color for f in kinds[e.kind]) == 1:
                 tap("tap_color", "tap_color", e, kind=name(e.kind), color=e.color, target=middle)
     for t in screen.lines:
@@ -89,7 +91,8 @@ def ask(screen, r):
 
 
 # How often a task is asked; and in training, where what is hard is asked more often.
-SHARE = dict(tap=7, tap_field=2, tap_switch=2.5, tap_color=2, read=10, title=1.2, color=2, count=1.5, state=2, type=.6, back=.2, swipe=.6)
+SHARE = dict(tap=7, tap_field=2, tap_switch=2.5, tap_color=2, read=10, title=1.2, color=2, count=1.5, state=2, type=.6,
+             back=.2, swipe=.6)
 PRACTICE = {**SHARE, "tap_switch": 3, "tap_color": 3, "color": 4, "count": 2, "state": 2.5}
 
 

@@ -40,10 +40,12 @@ def best(model, layout, zh, tasks, tries=4):
     """Of some screens the one best understood: (share right, screen, PNG, question, of the first task possible)"""
     found = []
     for s, png in itertools.islice(candidates(layout, zh), tries):
-        asked = [q for q in s.questions if q.task in ("tap", "tap_field", "tap_switch", "tap_color", "read", "color", "state")]
+        asked = [q for q in s.questions if q.task in ("tap", "tap_field", "tap_switch", "tap_color", "read", "color",
+                                                      "state")]
         answers = model.answer(preprocess.pixels(preprocess.resize(s.image))[None], [t.prompt(q.text) for q in asked])
         right = [q for q, a in zip(asked, answers) if judge(q, t.decode(a), W, H)]
-        fit = [q for task in tasks for q in right if q.task == task and q.line.known and (ord(q.line.text[0]) > 0x2fff) == zh]
+        fit = [q for task in tasks for q in right if q.task == task and q.line.known and
+               (ord(q.line.text[0]) > 0x2fff) == zh]
         if fit:
             found.append((len(right) / len(asked), s, png, fit[0]))
     if not found:

@@ -84,7 +84,8 @@ def icons(p, y, end):
             glyph(p, body, (255, 255, 255) if luminance(fill) < 170 else (30, 30, 30))
             line = p.write((column + .5) * cell, top + side + size * .9, cell - 3, size, p.ink, "c")
             if line:
-                p.add("icon", (column * cell + 2, top, (column + 1) * cell - 2, top + side + size * 1.6), line, color=color, body=body)
+                p.add("icon", (column * cell + 2, top, (column + 1) * cell - 2, top + side + size * 1.6), line,
+                      color=color, body=body)
 
 
 def switch(p, x, y, on):
@@ -235,7 +236,8 @@ def dialog(p):
 
 
 def wallpaper(p):
-    a, b = (tuple(min(255, int(c * (.35 if p.dark else 1) + (0 if p.dark else 120))) for c in shade(p.r.choice(COLORS), p.r))
+    a, b = (tuple(min(255, int(c * (.35 if p.dark else 1) + (0 if p.dark else 120))) for c in shade(p.r.choice(COLORS),
+                                                                                                    p.r))
             for _ in "ab")
     size, mask = p.image.size, Image.linear_gradient("L").resize(p.image.size)
     p.image.paste(Image.composite(Image.new("RGB", size, a), Image.new("RGB", size, b), mask))
@@ -282,7 +284,8 @@ def draw(r, w, h, layout=None, scale=None):
                 middle = y + (end - y) * r.uniform(.35, .6)
                 icons(p, y, middle)
                 y = middle + 6
-            {"list": rows, "form": form, "chat": chat, "cards": cards, "mixed": r.choice((rows, form))}[layout](p, y, end)
+            {"list": rows, "form": form, "chat": chat, "cards": cards, "mixed": r.choice((rows, form))}[layout](p, y,
+                                                                                                                end)
         if has_tabs:
             tabs(p, end)
         if r.random() < .15:

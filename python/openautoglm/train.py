@@ -29,7 +29,8 @@ from .model import Conv, Model, fourier
 from .muon import Muon
 
 # canvas: (how often, screens in a batch, rows of questions for each)
-LARGE = {(288, 640): (8, 4, 6), (320, 576): (1, 4, 6), (352, 544): (.7, 4, 6), (256, 704): (.6, 4, 6), (640, 288): (.7, 4, 6)}
+LARGE = {(288, 640): (8, 4, 6), (320, 576): (1, 4, 6), (352, 544): (.7, 4, 6), (256, 704): (.6, 4, 6),
+         (640, 288): (.7, 4, 6)}
 MIXED = {**LARGE, (192, 384): (7, 8, 4), (256, 288): (1, 8, 4)}     # the same size of text at half the cost
 CROPS = {(288, 160): (1, 16, 0), (192, 256): (1, 16, 0)}            # of text alone
 SIGHT = {canvas: (often, 4, 0) for canvas, (often, *_) in LARGE.items()}
@@ -45,7 +46,8 @@ class Stage:
     blind: float       # share of batches without image
 
 
-STAGES = {"reading": Stage(CROPS, 1, 0), "vision": Stage(SIGHT, .5, 0), "mixed": Stage(MIXED, .2, .02), "full": Stage(LARGE, .15, .02)}
+STAGES = {"reading": Stage(CROPS, 1, 0), "vision": Stage(SIGHT, .5, 0), "mixed": Stage(MIXED, .2, .02),
+          "full": Stage(LARGE, .15, .02)}
 
 
 def arguments(argv):
@@ -54,7 +56,8 @@ def arguments(argv):
     p.add_argument("--minutes", type=float, default=120, help="of training, all calls together")
     p.add_argument("--stages", default="vision:.3,mixed:.3,full:.4")
     p.add_argument("--init", help="checkpoint or exported model to take the weights from")
-    p.add_argument("--grow", action="store_true", help="a larger stem; with --init its new blocks change nothing at first")
+    p.add_argument("--grow", action="store_true", help="a larger stem; with --init its new blocks change nothing at "
+                                                       "first")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--width", type=int, default=96, help="tokens in a row of questions")
     p.add_argument("--lr", type=float, default=1.5e-3)
@@ -78,9 +81,11 @@ def build(seed, stem=VisionConfig.stem):
     model = Model(Config(vocab_size=len(t.TOKENS), vision_config=VisionConfig(stem=stem)))
     v = model.c.vision_config
     with torch.no_grad():
-        wave = fourier(torch.arange(t.COORDINATES) / t.COORDINATES, v.position_frequencies, v.position_min_cycles, v.position_max_cycles)
+        wave = fourier(torch.arange(t.COORDINATES) / t.COORDINATES, v.position_frequencies, v.position_min_cycles,
+                       v.position_max_cycles)
         for first in (t.FIRST_X, t.FIRST_Y):
-            mix = torch.randn(wave.shape[1], model.c.hidden_size) * (v.position_frequencies * model.c.hidden_size) ** -.5
+            mix = torch.randn(wave.shape[1], model.c.hidden_size) * (v.position_frequencies *
+                                                                     model.c.hidden_size) ** -.5
             model.embed_tokens.weight[first:first + t.COORDINATES] = wave @ mix
     return model, losses.Dense(v.stem[model.vision.stem.last - 1][0], v.hidden_size)
 
@@ -103,7 +108,8 @@ def save(a, path, model, heads, opts, state):
     """The run, and with --export the model as it is served."""
     if a.export:
         export.write(copy.deepcopy(model).cpu().fold(), a.export)
-    torch.save(dict(config=model.c.to_dict(), model=model.state_dict(), heads=heads.state_dict(), opts=[o.state_dict() for o in opts], state=state), path + ".tmp")
+    torch.save(dict(config=model.c.to_dict(), model=model.state_dict(), heads=heads.state_dict(),
+                    opts=[o.state_dict() for o in opts], state=state), path + ".tmp")
     os.replace(path + ".tmp", path)
 
 
@@ -113,7 +119,8 @@ def batch_on(device, batch):
 
 def teach_heads(a, model, heads, batches=40, rounds=12):
     """The training heads alone, on the features of a model that came without them."""
-    source = iter(torch.utils.data.DataLoader(data.Screens(a.seed, {(288, 640): (1, 4, 0)}, 0, .5), batch_size=None, num_workers=a.workers))
+    source = iter(torch.utils.data.DataLoader(data.Screens(a.seed, {(288, 640): (1, 4, 0)}, 0, .5), batch_size=None,
+                                              num_workers=a.workers))
     seen = []
     for _ in range(batches):
         b = batch_on(a.device, next(source))
@@ -171,7 +178,8 @@ def main(argv=None):
     torch.set_num_threads(a.threads)
     last, log = os.path.join(a.out, "last.pt"), Log(os.path.join(a.out, "log.txt"))
     goes_on = os.path.exists(last)
-    z = torch.load(last if goes_on else a.init, map_location="cpu") if goes_on or a.init and not os.path.isdir(a.init) else None
+    z = (torch.load(last if goes_on else a.init, map_location="cpu") if goes_on or a.init and not os.path.isdir(a.init)
+         else None)
     c = Config.from_dict(z["config"]) if z else Config.load(os.path.join(a.init, "config.json")) if a.init else Config()
     model, heads = (m.to(a.device) for m in build(a.seed, GROWN if a.grow else c.vision_config.stem))
     opts = optimizers(model, heads, a.lr, a.weight_decay)
@@ -231,7 +239,8 @@ def run(a, model, heads, opts, state, last, log):
             log.progress(state["spent"] / seconds, f"{name} step {state['step']} loss {loss.item():.3f}")
             if state["spent"] > logged + 30:
                 logged = state["spent"]
-                log.say(f"{logged / 60:6.1f}m {name} step {state['step']} screens {state['screens']} lr {rate(a, logged / seconds):.1e} "
+                log.say(f"{logged / 60:6.1f}m {name} step {state['step']} screens {state['screens']} lr "
+                        f"{rate(a, logged / seconds):.1e} "
                         + " ".join(f"{key} {sum(v) / len(v):.3f}" for key, v in seen.items()))
                 seen.clear()
             if state["spent"] > saved + 120:

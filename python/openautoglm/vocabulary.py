@@ -46,7 +46,8 @@ SWIPES = {"up": (500, 300, 500, 700), "down": (500, 700, 500, 300),
 
 # task: (English, Chinese).  {0} label, {1} kind, {2} colour, {3} point
 TEMPLATES = {
-    "tap": (['Tap "{0}"', 'Open {0}', 'Click the "{0}" {1}', 'Press {0}', 'Tap on {0}'], ['点击“{0}”', '打开{0}', '点击{0}{1}']),
+    "tap": (['Tap "{0}"', 'Open {0}', 'Click the "{0}" {1}', 'Press {0}', 'Tap on {0}'],
+            ['点击“{0}”', '打开{0}', '点击{0}{1}']),
     "tap_field": (['Tap the "{0}" field', 'Enter your {0}'], ['点击“{0}”输入框', '填写{0}']),
     "tap_switch_on": (['Turn on {0}', 'Switch {0} on'], ['打开{0}开关', '开启{0}']),
     "tap_switch_off": (['Turn off {0}', 'Switch {0} off'], ['关闭{0}开关', '关掉{0}']),
