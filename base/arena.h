@@ -7,7 +7,7 @@
 
 struct arena {
     struct arena_block *blocks; /* owned, newest first */
-    size_t used, max;
+    size_t used, max;           /* bytes asked for, and most of them */
     bool   starved;             /* the last NULL was for want of memory, not the bound */
 };
 

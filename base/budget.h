@@ -1,9 +1,8 @@
 /* base/budget.h - a number of bytes that several threads share.
  *
- * Of a budget, whoever needs some waits until they are there, in order of
- * arrival, so that a large demand is not starved by small ones. A demand over
- * the whole budget gets all of it. Of a tally, who asks for more than is left
- * hears so at once. */
+ * A budget makes those who need bytes wait until they are there, in order of arrival, so that a large demand is not
+ * starved by small ones. A demand over the whole budget gets all of it. A tally never makes anybody wait: who asks for
+ * more than is left hears so at once. */
 #ifndef BASE_BUDGET_H
 #define BASE_BUDGET_H
 #include <pthread.h>
@@ -15,8 +14,9 @@
 struct budget {
     pthread_mutex_t lock;
     pthread_cond_t  changed;
-    size_t   size, left;
-    uint64_t next_ticket, serving;
+    size_t   size, left;       /* bytes in all, and not taken                    */
+    uint64_t next_ticket;      /* for the next one who asks                      */
+    uint64_t serving;          /* whose turn it is                               */
 };
 
 void   budget_init(struct budget *b, size_t size);
@@ -24,7 +24,10 @@ void   budget_free(struct budget *b);
 size_t budget_take(struct budget *b, size_t n);   /* waits; returns what was taken: give that back */
 void   budget_give(struct budget *b, size_t taken);
 
-struct tally { _Atomic size_t taken; size_t size; };
+struct tally {
+    _Atomic size_t taken;      /* bytes */
+    size_t size;               /* most of them; set before it is used */
+};
 
 bool tally_take(struct tally *t, size_t n);       /* false: so much is not left, and nothing was taken */
 void tally_give(struct tally *t, size_t n);

@@ -12,10 +12,12 @@
 #include "base/err.h"
 
 struct buf {
-    char  *data;   /* owned; NULL while empty */
-    size_t len, cap, max;
-    bool   failed; /* the maximum was passed, or memory ran out ... */
-    bool   starved; /* ... and it was memory */
+    char  *data;    /* owned; NULL while empty */
+    size_t len;     /* bytes in use, without the NUL */
+    size_t cap;     /* bytes that `data` has room for */
+    size_t max;     /* most bytes that `len` may become */
+    bool   failed;  /* the maximum was passed, or memory ran out */
+    bool   starved; /* it failed because memory ran out */
 };
 
 void buf_init(struct buf *b, size_t max);

@@ -19,7 +19,7 @@ struct err {
 /* Fills `e` (field, code and status cleared) and returns -1. */
 int err_set(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
-/* The same with the field at fault named. */
+/* Fills `e` and names the field, option, file or tensor at fault; returns -1. */
 int err_field(struct err *e, const char *field, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* Memory for this request ran out: status 503, code out_of_memory. Whoever can say more puts a prefix in front. */

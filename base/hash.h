@@ -9,12 +9,15 @@
 
 struct hash { uint64_t lo, hi; };
 
+/* Hash of n bytes with a key of the caller's, for tests against published values. */
 struct hash hash_keyed(const uint8_t key[16], const void *data, size_t n);
 
-/* With the key of this process (drawn once; the same for every call). */
+/* Hash of n bytes with the key of this process, which is drawn once. Hashes must not be kept beyond the process: the
+ * next one has another key. */
 struct hash hash_bytes(const void *data, size_t n);
 
-/* Hash of (parent, data): chains blocks. */
+/* Hash of a block that follows others, whose hash is `parent`: two texts have equal chains only as far as they are
+ * equal from the beginning. */
 struct hash hash_chain(struct hash parent, const void *data, size_t n);
 
 static inline bool hash_equal(struct hash a, struct hash b) { return a.lo == b.lo && a.hi == b.hi; }

@@ -20,13 +20,14 @@
 #include "base/err.h"
 
 struct json_limits {
-    int depth;                 /* of arrays and objects: the reader calls itself for each */
-    int values;                /* in all texts that are read with these limits            */
-    int seen;                  /* of them; 0 at first                                     */
+    int depth;                 /* most arrays and objects within one another; each costs stack */
+    int values;                /* most values in all texts that are read with these limits     */
+    int seen;                  /* values that were read so far; 0 at first                     */
 };
 
-/* NULL: not JSON (e->code "invalid_json"), beyond the limits, or out of memory (status 503). `what` begins the
- * message: "the body". The last of several members of one name counts, in the place of the first. */
+/* Reads n bytes of text, which need not end in a NUL. NULL: they are not JSON (e->code "invalid_json"), beyond the
+ * limits, or memory is out (status 503). `what` begins the message: "the body". Of several members with one name the
+ * last counts, in the place of the first. */
 json_t *json_read(const char *what, const char *s, size_t n, struct json_limits *limits, struct err *e);
 
 /* The text of a number that was too large to be one, *n bytes: an integer if it has no '.', 'e' or 'E', else beyond
@@ -35,7 +36,7 @@ const char *json_big(const json_t *v, size_t *n);
 bool json_is_dict(const json_t *v);
 
 /* v as a whole number, which 5.0 and 1e3 are too. */
-enum json_whole { JSON_WHOLE, JSON_NOT_WHOLE, JSON_TOO_SMALL, JSON_TOO_LARGE };   /* for 64 bits */
+enum json_whole { JSON_WHOLE, JSON_NOT_WHOLE, JSON_TOO_SMALL, JSON_TOO_LARGE };   /* to fit into 64 bits */
 enum json_whole json_whole(const json_t *v, int64_t *out);
 
 #endif

@@ -10,8 +10,9 @@ void *xcalloc(size_t count, size_t size); /* zeroed; overflow of the product die
 void *xrealloc(void *p, size_t n);
 char *xstrdup(const char *s);
 
-/* For growing arrays: makes room for at least `need` elements of `size` bytes
- * by doubling. Returns 0, or -1 when memory is out (the array is unchanged). */
+/* Makes room in a growing array for at least `need` elements of `size` bytes, by doubling. `array_ptr` is the address
+ * of the pointer to the array and `cap` that of its capacity. Returns 0, or -1 when memory is out (then nothing
+ * changes). */
 int grow(void *array_ptr, size_t *cap, size_t need, size_t size);
 
 /* One heap for all threads, so that what one has freed serves the others; blocks of a megabyte and more, such as bodies

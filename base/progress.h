@@ -8,7 +8,8 @@
 
 struct progress {
     const char *what;       /* borrowed: "loading"; the rest begins as zeros */
-    double      began, shown;
+    double      began;      /* clock_seconds() of the first call             */
+    double      shown;      /* clock_seconds() of the last line or bar       */
 };
 
 /* `done` of `all` bytes; equal: that was all, and the bar goes. p: struct progress *, as a callback has it. */

@@ -28,8 +28,8 @@ struct hparams {
     const char *file;                /* borrowed: "config.json"        */
     char        section[64];         /* "text_config." or ""           */
     struct hparams *root;            /* NULL: this is the root         */
-    struct err *e;                   /* of the root                    */
-    bool        failed;              /* of the root                    */
+    struct err *e;                   /* used in the root alone: gets the first error   */
+    bool        failed;              /* used in the root alone: there was an error     */
 };
 
 /* A missing file is an error if `required`, an empty object otherwise. */

@@ -20,6 +20,7 @@ int command_fail(int status, const struct err *e)
     return status;
 }
 
+/* The option's row has checked that the name is one of these. */
 static void set_log_level(const char *name)
 {
     static const char *const level[] = { "debug", "info", "warn", "error" };
@@ -75,6 +76,7 @@ int command_find_model(struct config *c, struct err *e)
     return err_field(e, "model", "there is no %s here; say where a model is with --model DIR", name);
 }
 
+/* The struct for the progress bar is static because loading may outlive the caller's frame. */
 struct engine_options command_engine_options(const struct config *c)
 {
     static struct progress loading = { .what = "loading" };

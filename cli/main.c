@@ -53,6 +53,7 @@ static int command_version(int argc, char **argv)
     return 0;
 }
 
+/* The list of commands, as `help` prints it. */
 static void print_commands(FILE *out)
 {
     fputs("usage: openautoglm COMMAND [OPTION...]\n\n", out);

@@ -3,6 +3,7 @@
 #include "kernels/machine.h"
 #include "cli/command.h"
 
+/* A 32nd of the memory that may be used, at most 384 MiB, but always enough for one body of the largest size. */
 void command_size_bodies(struct config *c)
 {
     const size_t most = (size_t)384 << 20;

@@ -15,6 +15,7 @@ enum where { ANYWHERE, ON_GPU, ON_HOST };
 
 struct row { const char *name, *what; size_t bytes; enum where where; };    /* where: of plans for such devices alone */
 
+/* Is this row of interest for the planned device? Some exist on GPUs alone, some only where the host computes. */
 static bool shown(const struct row *row, const struct engine_plan *p)
 {
     return row->where == ANYWHERE || (row->where == ON_GPU) == p->discrete;

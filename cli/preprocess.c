@@ -24,7 +24,7 @@ static const char usage[] =
 
 struct arguments { const char *model, *image, *out; struct image_options opt; };
 
-/* 0; 1: help was printed; -1: something is wrong. */
+/* 0; 1: help was printed; -1: something is wrong, and was told. Every option but --help has a value. */
 static int read_arguments(struct arguments *a, int argc, char **argv)
 {
     *a = (struct arguments){ 0 };

@@ -100,6 +100,7 @@ static void golden_case(struct report *r, const struct model_options *opt, const
     model_close(m);
 }
 
+/* Is there a golden.safetensors in the folder? */
 static bool has_golden(const char *dir)
 {
     char path[4200];

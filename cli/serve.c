@@ -27,9 +27,12 @@
 #include "server/cors.h"
 #include "server/routes.h"
 
-static const double LOG_SECONDS = 0.5;    /* for the last lines of the log, once all else has ended         */
-static const double FIRST_WORD_SECONDS = 0.5;   /* for a connection that was accepted last               */
-static const double END_SECONDS = 2;      /* after a second signal, for what the process is in the midst of */
+/* How long the last lines of the log may take, once everything else has ended. */
+static const double LOG_SECONDS = 0.5;
+/* How long a connection that was accepted last may take to say its first word. */
+static const double FIRST_WORD_SECONDS = 0.5;
+/* How long the process goes on after a second signal with what it is in the midst of. */
+static const double END_SECONDS = 2;
 
 struct server {
     struct app  app;

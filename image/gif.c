@@ -22,7 +22,7 @@ struct frame {
     int    canvas_width, canvas_height;
     int    transparent;      /* index; -1: none                                          */
     bool   interlaced;
-    struct span table;       /* of colours, three bytes each                             */
+    struct span table;       /* the colours, three bytes each                            */
 };
 
 /* The table of colours that `flags` announce; false: the file ends within it. */

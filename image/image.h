@@ -32,8 +32,8 @@ struct image_info {
 enum { IMAGE_BYTES_PER_PIXEL = 9 };
 
 struct image_limits {
-    size_t max_bytes;        /* of the file                            */
-    int    max_side;         /* pixels, of the stored picture; 0: any  */
+    size_t max_bytes;        /* largest file                           */
+    int    max_side;         /* pixels of the stored picture; 0: any   */
     size_t max_pixels;       /* width * height                         */
 };
 
@@ -46,7 +46,11 @@ enum filter { FILTER_NEAREST = 0, FILTER_LANCZOS = 1, FILTER_BILINEAR = 2, FILTE
               FILTER_HAMMING = 5 };                       /* PIL's numbers                   */
 enum resizer { RESIZER_PIL, RESIZER_TORCHVISION };        /* whose rounding; both antialias  */
 
-struct resize_to { int width, height; enum filter filter; enum resizer how; };    /* of the upright picture */
+struct resize_to {                    /* what the upright picture is to become   */
+    int width, height;
+    enum filter  filter;
+    enum resizer how;
+};
 
 /* A file that is refused gives one line, "PNG: 5000x20 is larger than 4096 a
  * side"; when memory is out, also status 503. `out` holds nothing after -1.

@@ -27,7 +27,8 @@ static bool is_sof(int m) { return m >= M_SOF0 && m <= M_SOF15 && m != M_DHT && 
 
 static bool has_length(int m) { return m != M_TEM && !(m >= M_RST0 && m <= M_SOI); }
 
-static bool is_progressive(int m) { return m % 4 == 2; }    /* of a SOF */
+/* Does this frame header begin a progressive picture? */
+static bool is_progressive(int m) { return m % 4 == 2; }
 
 struct frame { int marker, components; size_t coefficients; };    /* coefficients: bytes of all */
 

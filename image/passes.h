@@ -13,7 +13,7 @@ enum { TAP_GROUP = 4 /* weights are padded to groups with zeros */ };
 
 struct taps {
     int      n, stride;  /* outputs; weights stored for each, a multiple of TAP_GROUP */
-    int      bits;       /* of the fraction                                           */
+    int      bits;       /* of a weight that are its fraction                         */
     int      most;       /* largest count                                             */
     bool     wide;       /* weights need more than 16 bits: `high` is in use           */
     int     *start;      /* owned, (n), never decreasing                              */
@@ -27,13 +27,14 @@ struct passes {
     bool columns_first;  /* y, then x; what lies between is rounded to bytes too */
 };
 
-/* One of them: lines of `inner` bytes, `from` in each of `outer` blocks, become taps->n. */
+/* One pass: the picture is `outer` blocks of `from` lines of `inner` bytes each, and the lines of every block become
+ * taps->n. */
 struct pass { const struct taps *taps; int outer, from, inner; };
 
 /* The i-th pass over a picture of that size, which becomes the size after it. false: there is none. */
 bool passes_nth(const struct passes *p, int i, int *width, int *height, struct pass *out);
 
-/* -1: memory is out, and nothing is owned. */
+/* The weights to resize an upright picture of that size. -1: memory is out, and nothing is owned. */
 int  passes_init(struct passes *p, int width, int height, const struct resize_to *to);
 void passes_free(struct passes *p);
 

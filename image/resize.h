@@ -26,10 +26,10 @@ struct resize {
     const struct resize_loops *loops; /* borrowed */
     const struct passes *p;        /* borrowed */
     struct pixels       *out;      /* borrowed: has the size of the result */
-    int      height;               /* of the picture                       */
+    int      height;               /* rows of the picture that comes in    */
     int      in, next;             /* rows that have come, rows that the columns' pass has made */
-    int      slots;                /* of the ring                          */
-    size_t   ring_bytes;           /* of one of its rows                   */
+    int      slots;                /* rows of the ring                     */
+    size_t   ring_bytes;           /* bytes of one row of the ring         */
     /* owned, (slots, ring_bytes): what the columns' pass still needs; NULL: there is no such pass */
     uint8_t *ring;
     /* owned, a row and ROW_SLACK each: what the rows' pass takes in pairs; NULL likewise */

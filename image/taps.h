@@ -11,7 +11,7 @@ void taps_free(struct taps *t);
 /* Nearest, whose sums have one pixel each: a side of `from` pixels to `to` in a picture that becomes `all`. */
 int  taps_nearest(struct taps *t, int from, int to, const struct resize_to *all);
 
-/* The same for a side that runs the other way; `from`: its pixels. */
+/* Turns the weights of a side of `from` pixels into those of the same side running the other way. */
 void taps_mirror(struct taps *t, int from);
 
 /* Upper bounds: weights of one output, and bytes that the weights take while they are made. */

@@ -12,13 +12,14 @@
 #include "base/sha256.h"
 #include "model/pixels.h"
 
-enum { WIDTH = 270, HEIGHT = 600, TO_WIDTH = 151, TO_HEIGHT = 333 };    /* of the resize alone */
+/* The known picture whose resize alone is recorded, and what it becomes. */
+enum { WIDTH = 270, HEIGHT = 600, TO_WIDTH = 151, TO_HEIGHT = 333 };
 
 /* ---- records of the reference: python/known.py ---- */
 
 /* The settings are known by what they do: size, filter, shape, and the values of black and white. */
 static const struct record {
-    int width, height;               /* of the known picture                                   */
+    int width, height;               /* the known picture                                      */
     int to_width, to_height;
     enum filter  filter;
     enum resizer resizer;

@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "checkpoint/safetensors.h"
 
-/* NULL: not there. */
+/* The array of that name, whatever it holds; NULL: there is none. */
 const struct stored *record_find(const struct weights_file *f, const char *name, int i);
 /* I32 or I64 as int32_t; NULL: not there, or of another type. */
 int32_t     *record_ints(const struct weights_file *f, const char *name, int i, int *n, struct err *e);

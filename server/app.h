@@ -40,11 +40,11 @@ struct app {
     struct pace               pace;       /* how fast places become free                           */
     time_t                    created;    /* Unix seconds of the start, the models' "created"      */
     double                    started;    /* clock_seconds() of the start                          */
-    pthread_mutex_t           input_lock; /* of input_free                                         */
+    pthread_mutex_t           input_lock; /* guards input_free                                     */
     pthread_cond_t            input_cond; /* signalled when input_free grows                       */
     int                       input_free; /* requests whose images may be decoded now              */
-    struct tally              short_json; /* bytes of the JSON of short bodies, ...                */
-    struct budget             json;       /* ... and of all others: the values, then decoded files */
+    struct tally              short_json; /* bytes of the JSON of short bodies                     */
+    struct budget             json;       /* bytes of the JSON and decoded files of all other bodies */
     struct tally              answers;    /* bytes of answers, as far as they were not sent        */
     pthread_mutex_t           reply_lock; /* whoever holds it may hold its answer twice            */
     _Atomic uint64_t          http_requests[APP_ROUTES][APP_STATUSES];   /* see metrics.c          */

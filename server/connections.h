@@ -23,7 +23,7 @@ enum { EXTRA_CONNECTIONS = 64, CROWDED_SECONDS = 5 };
 
 enum phase {
     PHASE_IDLE,                /* waiting for a request                        */
-    PHASE_READ,                /* of its head and body                         */
+    PHASE_READ,                /* its head and body are arriving               */
     PHASE_WORK,                /* the handler has it: no limit                 */
     PHASE_WRITE,               /* waiting for the client to take bytes         */
     N_PHASES
@@ -44,7 +44,7 @@ struct connection {            /* freed by its thread */
 
 struct connections {
     double limit[N_PHASES];    /* seconds; 0: none                             */
-    pthread_mutex_t lock;      /* of everything below                          */
+    pthread_mutex_t lock;      /* guards everything below                      */
     pthread_cond_t  reap;      /* the reaper shall look again                  */
     pthread_cond_t  fewer;     /* a connection has ended, or all are to end    */
     bool stopping;             /* no more are taken                            */
@@ -55,7 +55,7 @@ struct connections {
 
 int  connections_start(struct connections *all, int max, double idle, double read, double write);   /* -1: no thread */
 void connections_close_all(struct connections *all);     /* takes no more, shuts down those that there are */
-void connections_stop(struct connections *all);          /* the same, and waits for their threads          */
+void connections_stop(struct connections *all);          /* does that, and waits for their threads         */
 
 /* Waits until another connection may be accepted; false: they are being closed. */
 bool connections_wait_for_room(struct connections *all);

@@ -113,7 +113,8 @@ int data_url_parse(struct data_url *out, const char *url, size_t n, size_t max, 
     return 0;
 }
 
-/* Percent-decodes the body into `to`, which has room for all of it; returns the number of bytes. */
+/* Percent-decodes the body into `to`, which has room for all of it; returns the number of bytes, which is never more
+ * than the characters. */
 static size_t unescape(unsigned char *to, const struct data_url *u)
 {
     struct cursor at = { u->body, u->body + u->n };

@@ -14,10 +14,11 @@
 #include "server/connections.h"
 
 enum {
-    ANSWER_BYTES  = 256 << 20,         /* of a whole answer               */
-    HEADERS_BYTES = 8 << 10,           /* of the headers that it may have */
+    ANSWER_BYTES  = 256 << 20,         /* that a whole answer may have    */
+    HEADERS_BYTES = 8 << 10,           /* that its own headers may have   */
 };
 
+/* Status 0 means that nobody has answered yet. */
 struct exchange *exchange_new(struct exchanges *all, struct connection *conn)
 {
     struct exchange *x = calloc(1, sizeof *x);

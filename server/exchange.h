@@ -28,7 +28,7 @@ struct stream {
 /* What the exchanges of a server share. */
 struct exchanges {
     struct tally  bodies;      /* bytes of all requests that are being read */
-    struct tally *answers;     /* borrowed: likewise of all answers, as far as they were not sent */
+    struct tally *answers;     /* borrowed: bytes of all answers that were not sent yet */
     int  (*retry_after)(void *ctx);        /* seconds, for who is refused now */
     void  *ctx;                /* borrowed: retry_after's         */
     int    stop_fd;            /* borrowed; readable once the server stops */
@@ -50,9 +50,9 @@ struct exchange {              /* belongs to its connection's thread */
     struct buf  headers;       /* "Name: value" lines beside those that every answer has */
     bool        last;          /* close the connection after the answer           */
     bool        broken;        /* the client went away, or the answer could not be sent whole */
-    void       *user;          /* of the handlers                                 */
-    bool        has_input;     /* likewise: app_input_enter()                     */
-    size_t      parsing;       /* likewise: app_parsing_enter()                   */
+    void       *user;          /* routes.c's: the route                           */
+    bool        has_input;     /* app.c's: it has a turn for heavy input          */
+    size_t      parsing;       /* app.c's: bytes taken for its JSON               */
     bool        parses_short;  /* `parsing` was taken from the sum of short bodies */
     /* http.c's and exchange.c's own */
     struct exchanges  *all;    /* borrowed                                        */
@@ -93,7 +93,7 @@ bool exchange_hold(struct exchange *x, size_t n);
 
 /* ---- for http.c ---- */
 
-/* NULL when there is no memory for it. */
+/* A new exchange of that connection; NULL when there is no memory for it. */
 struct exchange *exchange_new(struct exchanges *all, struct connection *conn);
 void             exchange_free(struct exchange *x);
 

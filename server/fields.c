@@ -94,6 +94,7 @@ static const json_t *present(const json_t *o, const char *name)
     return json_is_null(v) ? NULL : v;
 }
 
+/* JSON's true or false and nothing else: 0, 1 and strings are errors. */
 int member_bool(const json_t *o, const char *at, const char *name, bool *out, struct err *e)
 {
     const json_t *v = present(o, name);
@@ -151,6 +152,8 @@ int member_text(const json_t *o, const char *at, const char *name, const json_t 
     return 0;
 }
 
+/* *out is borrowed from o. A string that holds U+0000 would be cut short by everybody who uses it as a C string, so it
+ * is refused here. */
 int member_string(const json_t *o, const char *at, const char *name, const char **out, struct err *e)
 {
     const json_t *v = NULL;
@@ -163,6 +166,7 @@ int member_string(const json_t *o, const char *at, const char *name, const char 
     return 0;
 }
 
+/* *out is borrowed from o. */
 int member_object(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
 {
     const json_t *v = present(o, name);
@@ -173,6 +177,7 @@ int member_object(const json_t *o, const char *at, const char *name, json_t **ou
     return 0;
 }
 
+/* *out is borrowed from o. */
 int member_array(const json_t *o, const char *at, const char *name, json_t **out, struct err *e)
 {
     const json_t *v = present(o, name);

@@ -8,6 +8,7 @@
 
 static int wrong(struct err *e, const char *text) { return head_wrong(e, 400, "invalid_framing", text); }
 
+/* A body of length 0 is done before it begins. */
 void framing_begin(struct framing *f, bool chunked, uint64_t length)
 {
     f->state = length > 0 ? FRAMING_LENGTH : FRAMING_DONE;

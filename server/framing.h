@@ -15,16 +15,16 @@
 #include "base/err.h"
 
 enum {
-    CHUNK_LINE_BYTES = 4096,   /* of a chunk's size with its extensions, or of one trailer */
-    TRAILER_BYTES    = 16384,  /* of all trailers                                          */
+    CHUNK_LINE_BYTES = 4096,   /* longest line with a chunk's size and extensions, or trailer */
+    TRAILER_BYTES    = 16384,  /* all trailers together                                    */
 };
 
 struct framing {
     enum { FRAMING_DONE, FRAMING_LENGTH, FRAMING_SIZE, FRAMING_CHUNK, FRAMING_CHUNK_END, FRAMING_TRAILER } state;
     uint64_t left;             /* bytes of the body, or of this chunk, that have not come  */
     size_t   trailers;         /* bytes of trailers that have come                         */
-    size_t   n_line;
-    char     line[CHUNK_LINE_BYTES];         /* as far as it has come                      */
+    size_t   n_line;           /* bytes in `line`                                          */
+    char     line[CHUNK_LINE_BYTES];         /* the line between chunks that is arriving   */
 };
 
 /* No body at all is a length of 0. */

@@ -20,20 +20,22 @@
 #include "server/reply.h"
 #include "server/sse.h"
 
-enum { TEXT_BYTES = 16 << 20 };
+enum { TEXT_BYTES = 16 << 20 };        /* of an answer that is collected whole, or waits to be sent */
 
 struct generation {
-    struct app      *app;
-    struct engine   *engine;
-    struct exchange *x;
+    struct app      *app;          /* borrowed                                        */
+    struct engine   *engine;       /* borrowed                                        */
+    struct exchange *x;            /* borrowed; outlives this                         */
     struct request  *request;      /* owned                                           */
     struct answer_head head;
-    bool   stream, logprobs;
+    bool   stream;                 /* answer with events, not at the end              */
+    bool   logprobs;               /* log probabilities were asked for                */
     struct chunk_usage usage;      /* so far, and whether chunks have it              */
     struct buf text;               /* not sent yet                                    */
-    struct answer_logprobs probs;  /* likewise                                        */
+    struct answer_logprobs probs;  /* not sent yet                                    */
     struct event end;              /* the last event, once `ended`                    */
-    bool   ended, role_sent;
+    bool   ended;                  /* the engine has nothing more to say              */
+    bool   role_sent;              /* the stream's first chunk is out                 */
     double wait;                   /* seconds between comments                        */
 };
 

@@ -18,8 +18,8 @@
 #include "base/err.h"
 
 enum {
-    HEAD_BYTES  = 32 << 10,    /* of a whole head with its last empty line: more is 414 or 431 */
-    HEAD_FIELDS = 100,         /* header lines: more is 431                                   */
+    HEAD_BYTES  = 32 << 10,    /* longest head, its last empty line included: more is 414 or 431 */
+    HEAD_FIELDS = 100,         /* most header lines: more is 431                                */
 };
 
 struct head_field {
@@ -28,10 +28,10 @@ struct head_field {
 
 struct head {
     const char *method;        /* into the bytes of the head                          */
-    const char *path;          /* likewise: without the query, unescaped; or static   */
+    const char *path;          /* into the same bytes, unescaped and without the query; or static */
     int         minor;         /* 0 or 1: HTTP/1.0 or HTTP/1.1                        */
-    bool        chunked;       /* the body comes in chunks ...                        */
-    uint64_t    length;        /* ... or has so many bytes                            */
+    bool        chunked;       /* the body comes in chunks; `length` is 0 then        */
+    uint64_t    length;        /* bytes of the body                                   */
     bool        keep_alive;    /* the client can use the connection again             */
     bool        expects;       /* it waits for "100 Continue" before it sends a body  */
     int         n_fields;

@@ -3,6 +3,8 @@
  * stop. /ready is the same by another name. /live is 200 whatever the state. */
 #include "server/handlers.h"
 
+/* A server that is leaving (APP_LEAVING) still serves, but says 503 here, so that routers send their requests
+ * elsewhere. */
 void health_get(struct app *a, struct exchange *x)
 {
     int state = atomic_load(&a->state);
@@ -15,6 +17,7 @@ void health_get(struct app *a, struct exchange *x)
     buf_printf(&x->reply, "{\"status\":\"%s\"}", state == APP_LOADING ? "loading" : "draining");
 }
 
+/* For watchdogs that restart a process which has died or hangs: a long start is no reason to. */
 void live_get(struct app *a, struct exchange *x)
 {
     static const char *const name[] = { "loading", "ready", "draining", "draining" };
@@ -22,6 +25,7 @@ void live_get(struct app *a, struct exchange *x)
     buf_printf(&x->reply, "{\"status\":\"ok\",\"state\":\"%s\"}", name[atomic_load(&a->state)]);
 }
 
+/* GET /: for people who open the address in a browser. */
 void index_get(struct app *a, struct exchange *x)
 {
     x->status = 200;

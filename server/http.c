@@ -1,32 +1,28 @@
-/* server/http.c - requests in, answers out, one thread for each connection.
+/* server/http.c - requests in, answers out, one thread for each connection. The parts: head.c reads a head, framing.c
+ * finds where a body ends, exchange.c holds one request and its answer, connections.c all connections, listen.c the
+ * port; this file puts them together.
  *
- * Why not a library. libmicrohttpd 0.9.75, which this file was written on, reads
- * heads more generously than the proxies in front of it (it joins folded lines,
- * takes a space before a colon, cuts a value at a NUL), so that one request
- * could hide a second; it does not show the bytes to anybody, and answers its
- * own errors with its own pages. Version 1.0 is stricter, but keeps the pages
- * and is not in Debian 12; the other libraries there (libevent, civetweb,
- * http-parser) are no stricter. What would have to stand in front of any of
- * them - a reader of heads and of bodies that lets only the plain forms through
- * - is all that is hard about HTTP/1.1. With it (head.c, framing.c: functions
- * of bytes, tested alone) what is left is this file, and there is one reader
- * whose opinion counts instead of two that may differ.
+ * Why there is no library under this. An earlier version used libmicrohttpd 0.9.75. It reads heads more generously than
+ * the proxies in front of it (it joins folded lines, takes a space before a colon, cuts a value at a NUL), so that one
+ * request could hide a second; it does not show the bytes to anybody, and answers its own errors with its own pages.
+ * Version 1.0 is stricter, but keeps the pages and is not in Debian 12; the other libraries there (libevent, civetweb,
+ * http-parser) are no stricter. What would have to stand in front of any of them, a reader of heads and bodies that
+ * lets only the plain forms through, is all that is hard about HTTP/1.1. With it (head.c and framing.c: functions of
+ * bytes, tested alone) little is left to do, and there is one reader whose opinion counts instead of two that may
+ * differ.
  *
- * Cost, one after the other on the same two cores, four clients, medians of
- * three runs: user and system time of the server for a request, and requests a
- * second (these vary by a third, as others worked there, too):
+ * What both cost, measured one after the other on the same two cores with four clients, medians of three runs: user and
+ * system time of the server for a request, and requests a second (these vary by a third, as others worked there, too):
  *
  *                                          libmicrohttpd        this file
  *     GET /health, kept alive              11 us   32,700/s     9 us   31,900/s
  *     GET /health, a connection each       52 us    9,900/s    53 us    8,900/s
  *     POST of 3 MB, read and thrown away  580 us      196/s   470 us      257/s
  *
- * Why a thread each. A pool of epoll threads was tried beside it when this was
- * libmicrohttpd's business: equal in the gaps between frames and in the latency
- * of a probe, 20 % less memory, and handlers that may not block. Here JSON,
- * templates and image decoding run right in the handler without holding up
- * anybody. A waiting connection costs a thread and no buffer: the bytes of a
- * request have one (HEAD_BYTES) only while they are read. */
+ * Why each connection has a thread. A pool of threads that wait with epoll was measured beside it on that library: the
+ * gaps between events of a stream and the latency of a probe were equal, memory 20 % less, but handlers might not
+ * block. Here JSON, templates and image decoding run right in the handler without holding up anybody. A connection that
+ * waits costs a thread and no buffer: the bytes of a request have one (HEAD_BYTES) only while they are read. */
 #include "server/http.h"
 
 #include <errno.h>
@@ -51,18 +47,20 @@
 #include "server/listen.h"
 
 enum {
-    DISCARD_BYTES  = 256 << 20, /* of a refused body, read and thrown away before the answer */
-    PIECE_BYTES    = 256 << 20, /* of one piece of a stream                                  */
-    KEPT_BYTES     = 64 << 10,  /* for the next piece                                        */
-    HEADERS_BYTES  = 16 << 10,  /* of an answer's head                                       */
-    UNSENT_BYTES   = 128 << 10, /* that the kernel keeps for a client, beyond what is under way */
-    LINGER_SECONDS = 5,         /* for a client that still sends to see its answer           */
+    DISCARD_BYTES  = 256 << 20, /* most of a refused body that is read and thrown away       */
+    PIECE_BYTES    = 256 << 20, /* longest piece of a stream                                 */
+    KEPT_BYTES     = 64 << 10,  /* memory of a piece that is kept for the next one           */
+    HEADERS_BYTES  = 16 << 10,  /* longest head of an answer                                 */
+    UNSENT_BYTES   = 128 << 10, /* what the kernel keeps for a client beyond what is under way */
+    LINGER_SECONDS = 5,         /* how long a client that still sends may take to see its answer */
 };
 
 struct http {
-    struct http_options opt;
-    int                 port, listen_fd, stop_fd;   /* stop_fd: readable once the server stops */
-    pthread_t           acceptor;
+    struct http_options opt;        /* as given; what it points to is borrowed            */
+    int                 port;       /* the one that is bound                              */
+    int                 listen_fd;  /* owned                                              */
+    int                 stop_fd;    /* owned eventfd: readable once the server stops      */
+    pthread_t           acceptor;   /* joined by http_stop()                              */
     struct exchanges    exchanges;
     struct connections  connections;
 };
@@ -107,7 +105,8 @@ static int transmit_text(struct connection *c, const char *text)
     return transmit(c, &v, 1);
 }
 
-/* For when there is not even the memory to read a request, or to write an answer. Needs none itself. */
+/* Tells a client that there is not even the memory to read its request, or to write its answer. Needs none itself, and
+ * does not wait: the client may read nothing. */
 static void say_no_memory(int fd)
 {
     static const char body[] = "{\"error\":{\"message\":\"there is no memory for the request\","
@@ -480,6 +479,7 @@ struct http *http_start(const struct http_options *opt, struct err *e)
 
 int http_port(const struct http *h) { return h->port; }
 
+/* Those of all phases, idle ones included. */
 int http_connections(struct http *h) { return connections_count(&h->connections, PHASE_IDLE); }
 int http_reading(struct http *h)
 {
@@ -487,7 +487,8 @@ int http_reading(struct http *h)
 }
 int http_busy(struct http *h) { return connections_count(&h->connections, PHASE_WORK); }
 
-/* Those whose connection stands already, but was not accepted, would find it reset: they are taken first. */
+/* Clients whose connection stands already in the kernel, but was not accepted yet, would find it reset when the port is
+ * closed. They are accepted first. */
 void http_close_port(struct http *h)
 {
     int fd = -1;

@@ -41,13 +41,13 @@ const struct known_field known_of_request[] = {
     { "reasoning_format", "none auto" }, { 0 }
 };
 
-/* Of an image part, beside its image_url and within it. */
+/* Fields of an image part that stand beside its image_url or within it. */
 const struct known_field known_of_image[] = {
     { "resized_height", "" }, { "resized_width", "" }, { "max_dynamic_patch", "" }, { "min_dynamic_patch", "" },
     { "modalities", "image" }, { 0 }
 };
 
-/* mm_processor_kwargs. */
+/* Members of mm_processor_kwargs, which go to the image processor of the model. */
 const struct known_field known_of_processor[] = {
     { "do_resize", "true" }, { "do_rescale", "true" }, { "do_normalize", "true" }, { "do_convert_rgb", "true" },
     { "do_center_crop", "false" }, { "do_pad", "false" }, { "resample", "" }, { "rescale_factor", "" },
@@ -56,7 +56,7 @@ const struct known_field known_of_processor[] = {
     { "min_dynamic_patch", "" }, { 0 }
 };
 
-/* mm_processor_kwargs.size */
+/* Members of mm_processor_kwargs.size. */
 const struct known_field known_of_size[] = {
     { "height", "" }, { "width", "" }, { "max_height", "" }, { "max_width", "" }, { 0 }
 };

@@ -12,12 +12,12 @@
 #include "server/fields.h"
 #include "server/known.h"
 
-enum { PATH = 128 };
+enum { PATH = 128 };           /* bytes of the path of a field, as errors name it */
 
 struct parser {
     struct messages             *m;
     const struct message_limits *limits;
-    struct json_limits           limit;    /* of all JSON within strings together */
+    struct json_limits           limit;    /* bounds all JSON within strings together */
     struct err                  *e;
 };
 

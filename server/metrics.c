@@ -27,6 +27,7 @@ void metrics_count(struct app *a, int route, int status)
 
 /* ---- writing ---- */
 
+/* The two lines that Prometheus wants before a figure. */
 static void head(struct buf *out, const char *name, const char *type, const char *help)
 {
     buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);

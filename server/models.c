@@ -40,6 +40,7 @@ static void write_model(struct buf *out, struct app *a, const char *name)
     buf_byte(out, '}');
 }
 
+/* GET /v1/models: every name that the server answers to. All are the same model. */
 void models_list(struct app *a, struct exchange *x)
 {
     x->status = 200;
@@ -65,6 +66,7 @@ void models_get(struct app *a, struct exchange *x)
     write_model(&x->reply, a, name);
 }
 
+/* One more member of an object whose first member is there already. */
 static void write_member(struct buf *out, const char *name, const char *value)
 {
     buf_printf(out, ",\"%s\":", name);
@@ -90,6 +92,7 @@ static void write_info(struct buf *out, struct app *a, struct engine *g)
                info.takes_images ? "true" : "false", info.max_model_len, info.max_model_len, info.vocab);
 }
 
+/* GET /get_model_info and its shorter name. */
 void model_info(struct app *a, struct exchange *x)
 {
     struct err     e;

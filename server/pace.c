@@ -61,7 +61,8 @@ static double rate(const struct pace *p, int at_once)
     return ends / fmax(seconds, 1e-3);
 }
 
-/* Those that wait beyond the requests that are computed have to have their turn first, at the rate of late. */
+/* Requests that wait now will be served before one that comes later, at the rate at which requests have ended of late:
+ * that is how long it is told to stay away. */
 int pace_retry_after(struct pace *p, double now, int at_once)
 {
     pthread_mutex_lock(&p->lock);

@@ -124,6 +124,7 @@ void logprobs_clear(struct answer_logprobs *l)
     l->n = 0;
 }
 
+/* What has been collected and not sent, for the sum of all answers. */
 size_t logprobs_bytes(const struct answer_logprobs *l)
 {
     return l->list[0].len + l->list[1].len + l->list[2].len + l->list[3].len;
@@ -285,6 +286,7 @@ static void write_usage(struct buf *out, struct chunk_usage u)
                u.prompt, u.completion, u.prompt + u.completion, u.cached);
 }
 
+/* The final counts, as the engine's last event has them. */
 static struct chunk_usage usage_of(const struct event *end)
 {
     return (struct chunk_usage){ .prompt = end->prompt_tokens, .completion = end->completion_tokens,
@@ -306,12 +308,15 @@ void reply_answer(struct buf *out, const struct answer_head *head, const char *t
     buf_byte(out, '}');
 }
 
+/* The beginning of a chunk up to its list of choices. */
 static void begin_chunk(struct buf *out, const struct answer_head *head)
 {
     write_head(out, head, head->chat ? "chat.completion.chunk" : "text_completion");
     buf_str(out, ",\"choices\":[");
 }
 
+/* Closes the list of choices and writes the usage in the form that was asked for: not at all, null until the end, or
+ * so far. */
 static void end_chunk(struct buf *out, struct chunk_usage usage)
 {
     buf_str(out, usage.kind == USAGE_NULL ? "],\"usage\":null" : "]");

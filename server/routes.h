@@ -13,7 +13,7 @@ struct route {
 extern const struct route routes[];
 extern const int          n_routes;
 
-/* For http.c: the three calls of an exchange; ctx is the struct app. */
+/* The three calls that http.c makes for each exchange; ctx is the struct app. */
 size_t routes_begin(void *ctx, struct exchange *x);
 void   routes_handle(void *ctx, struct exchange *x);
 void   routes_done(void *ctx, struct exchange *x);

@@ -1,3 +1,5 @@
+/* server/sampling.c - reads the fields of a request that say how to generate. Numbers with a range stand in a table; what
+ * would change the answer and cannot be done is refused, as known.h says. */
 #include "server/sampling.h"
 
 #include <float.h>
@@ -12,7 +14,7 @@ static const struct {
     const char *name;
     double      least, most;
     bool        may_be_0;
-    size_t      offset;        /* of a float in struct params */
+    size_t      offset;        /* where the float is in struct params */
 } reals[] = {
     { "temperature", 0, 2, true, offsetof(struct params, temperature) },
     { "top_p", 0, 1, false, offsetof(struct params, top_p) },
