@@ -66,7 +66,9 @@ static int take_json(struct source *s, const char *dir, const char *file, struct
 static int take_jinja(struct source *s, const char *dir, struct err *e)
 {
     static const char extra[] = "additional_chat_templates", suffix[] = ".jinja";
-    if (path_of(s, dir, "chat_template.jinja", e) < 0 || take_file(s, "default", e) < 0 || path_of(s, dir, extra, e) < 0)
+    if (path_of(s, dir, "chat_template.jinja", e) < 0 || take_file(s, "default", e) < 0)
+        return -1;
+    if (path_of(s, dir, extra, e) < 0)
         return -1;
     DIR *d = opendir(s->where);
     struct dirent *f;
@@ -90,6 +92,8 @@ static int take_jinja(struct source *s, const char *dir, struct err *e)
     return rc;
 }
 
+/* Tries the sources of chat_templates.h in their order, until one has given a template. -1: one of them cannot be
+ * read. */
 static int take_all(struct source *s, const char *dir, bool multimodal, struct err *e)
 {
     for (int i = 0; i < 5 && json_object_size(s->by_name) == 0; i++) {
@@ -121,6 +125,8 @@ static int parse(struct template **out, bool *developer, const struct source *s,
     return *out ? 0 : err_prefix(e, "%s", json_string_value(json_object_get(s->files, name)));
 }
 
+/* Finds the templates, then parses only those that a chat may be rendered with: the text of the others may be
+ * anything. */
 int chat_templates_open(struct chat_templates *c, const char *dir, const char *file, bool multimodal, struct err *e)
 {
     struct source s = { .by_name = json_object(), .files = json_object() };

@@ -104,6 +104,8 @@ static void send(struct detok *d, size_t n, struct buf *out)
     d->held.len -= n;
 }
 
+/* What is new goes to the end of what is held. A stop string there ends the text; otherwise all is sent but what might
+ * still become a stop string or is a part of a character. Memory that ran out in `held` makes `out` fail too. */
 const char *detok_add(struct detok *d, int32_t id, struct buf *out)
 {
     if (!d->tail) {

@@ -18,14 +18,14 @@ struct detok {
     int  least;                    /* so many tokens are added without looking for stop strings     */
     struct buf held;               /* bytes that cannot be sent yet  */
     int32_t *tail;                 /* owned; the last ids, where text depends on its neighbours */
-    int  n_tail, n_shown;          /* of tail, and how many of them are already in the text     */
+    int  n_tail, n_shown;          /* ids in tail, and how many of them are already in the text  */
 };
 
 int  detok_init(struct detok *d, const struct tokenizer *t, const struct params *p);
 void detok_free(struct detok *d);
 
-/* Takes one token; appends what can be sent to out. Returns the stop string that is now complete, or NULL: the text ends
- * before it, or with it if include_stop; nothing may be added after. */
+/* Takes one token; appends what can be sent to out. Returns the stop string that is now complete, or NULL: the text
+ * ends before it, or with it if include_stop; nothing may be added after. */
 const char *detok_add(struct detok *d, int32_t id, struct buf *out);
 
 /* The answer ends here: appends what was held back, an unfinished sequence as U+FFFD. */

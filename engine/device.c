@@ -19,7 +19,8 @@ int weights_option(const struct engine_config *o, struct model_options *out, str
 }
 
 /* int8 needs a quantised matrix on the other side of the product: int8, or on the CPU int4 too. */
-static int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b, struct err *e)
+static int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b,
+                              struct err *e)
 {
     const char *name = o->activations, *weights = o->weights;
     bool int8 = strcmp(weights, "int8") == 0, int4 = strcmp(weights, "int4") == 0;
@@ -31,7 +32,8 @@ static int activations_option(enum activations *out, const struct engine_config 
     *out = ACTIVATIONS_INT8;
     if (int8 || (int4 && !b->discrete))
         return 0;
-    return err_field(e, "activations", "activations of int8 need --weights int8%s; these are %s", b->discrete ? "" : " or int4", weights);
+    return err_field(e, "activations", "activations of int8 need --weights int8%s; these are %s",
+                     b->discrete ? "" : " or int4", weights);
 }
 
 /* Where kernels that vary with the load cannot be had, the others serve. */
@@ -56,6 +58,9 @@ static size_t left_on_card(size_t bytes)
     return bytes > taken ? bytes - taken : 0;
 }
 
+/* Opens one device and makes the plan for it, from the checkpoint's headers alone. Where a GPU of --gpu-memory bytes is
+ * only imagined, there is a plan but no device. -1: no device stays open. A plan that does not fit is not an error
+ * here. */
 static int plan_on(struct chosen *out, const struct engine_options *opt, const char *device, FILE *trace, struct err *e)
 {
     struct model_options *mo = &out->model;

@@ -32,7 +32,8 @@ static int32_t token_after_answer(const struct text *t, const char *role)
     int32_t found = -1;
     struct rendering r = { 0 };
     struct chat chat = { .no_generation_prompt = true };
-    chat.messages = json_pack("[o, o, o]", turn("user", "PROBEquestionPROBE"), turn("assistant", answer), turn(role, "PROBEnextPROBE"));
+    chat.messages = json_pack("[o, o, o]", turn("user", "PROBEquestionPROBE"), turn("assistant", answer),
+                              turn(role, "PROBEnextPROBE"));
     bool rendered = chat.messages && text_render(t, &chat, &r, NULL) == 0;
     const char *at = rendered ? memmem(r.text, r.n, answer, strlen(answer)) : NULL;
     if (at) {
@@ -48,6 +49,8 @@ static int32_t token_after_answer(const struct text *t, const char *role)
     return found;
 }
 
+/* Takes what the configuration lists as it is. Of what the tokenizer and the template say besides, only tokens of the
+ * vocabulary count, and never the place of an image; each is named in the log, since it changes what users get. */
 void ends_find(struct ends *e, const struct model *m, const struct text *t)
 {
     static const char *const roles[] = { "user", "tool", "observation" };
@@ -64,6 +67,7 @@ void ends_find(struct ends *e, const struct model *m, const struct text *t)
         if (more[i] < 0 || more[i] >= m->vocab || more[i] == m->image_token || ends_hold(e->id, e->n, more[i]))
             continue;
         ends_add(e->id, &e->n, more[i]);
-        log_info("%s ends an answer too, though the model's configuration does not list it", tokenizer_token(t->tokenizer, more[i]));
+        log_info("%s ends an answer too, though the model's configuration does not list it",
+                 tokenizer_token(t->tokenizer, more[i]));
     }
 }

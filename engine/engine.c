@@ -71,8 +71,8 @@ static void take_token(struct engine *g, struct request *r, const struct sampled
     request_count(r, s->id, false);
 }
 
-/* The text of r's last token goes out, and the request ends if the token says so, or if its length or memory does: then r is
- * gone, and this is false. */
+/* The text of r's last token goes out, and the request ends if the token says so, or if its length or memory does: then
+ * r is gone, and this is false. */
 static bool tell(struct engine *g, struct request *r, const struct sampled *s)
 {
     buf_clear(&g->delta);
@@ -159,8 +159,8 @@ static void look_into_inbox(struct engine *g)
 
 static const char *run_step(struct engine *g, struct step *step);
 
-/* Called between the parts of an image: those that are being answered get their next tokens when waiting for one more part
- * would be too long. */
+/* Called between the parts of an image: those that are being answered get their next tokens when waiting for one more
+ * part would be too long. */
 static void serve_others(void *arg)
 {
     struct engine *g = arg;
@@ -199,6 +199,9 @@ static const char *encode_image(struct engine *g)
     return failed;
 }
 
+/* Computes a planned step and hands out what it yields. While a device that works by itself is busy with it, the thread
+ * tells the tokens of the step before and prepares what waits. NULL, or what the device said; then nothing of the step
+ * counts. */
 static const char *run_step(struct engine *g, struct step *step)
 {
     double began = clock_seconds();
@@ -232,6 +235,7 @@ static const char *run_step(struct engine *g, struct step *step)
     return NULL;
 }
 
+/* Copies the figures that only this thread may read to where the others find them. */
 static void publish_stats(struct engine *g)
 {
     pthread_mutex_lock(&g->wake.lock);
@@ -301,6 +305,9 @@ static void count_queue(struct engine *g)
     pthread_mutex_unlock(&g->wake.lock);
 }
 
+/* One turn of the loop is a step, and after it one image that has to be encoded. Where nothing can be computed now,
+ * tokens that were to be told during the next step are told at once. When the device fails, those that run get an
+ * error, and the engine goes on with those that wait. */
 void *engine_main(void *arg)
 {
     struct engine *g = arg;

@@ -89,7 +89,8 @@ struct chat {                  /* a validated request body; everything borrowed 
 
 struct params {                /* how to generate; params_default() first */
     /* Called once, and soon back: the engine is done with the request, and its place is free, whatever its client has
-     * taken. From the engine's thread, before the client can hear of the end; not if the submission fails. NULL: nobody. */
+     * taken. From the engine's thread, before the client can hear of the end; not if the submission fails. NULL:
+     * nobody. */
     void   (*ended)(void *arg);
     void    *ended_arg;
     float    temperature, top_p, min_p, frequency_penalty, presence_penalty, repetition_penalty;
@@ -99,7 +100,8 @@ struct params {                /* how to generate; params_default() first */
     int      max_tokens;       /* 0: what is left of the context         */
     const char *stop[ENGINE_MAX_STOP];   /* copied by engine_submit      */
     int      n_stop;
-    int32_t  stop_ids[ENGINE_MAX_STOP_IDS];   /* tokens that end the answer, beside the model's own; outside the vocabulary: no effect */
+    int32_t  stop_ids[ENGINE_MAX_STOP_IDS];   /* tokens that end the answer, beside the model's own; those outside the
+                                                  vocabulary have no effect */
     int      n_stop_ids;
     int      min_tokens;       /* none of all these ends it before so many */
     bool     include_stop;     /* the text has what ended it, too        */
@@ -110,8 +112,8 @@ void params_default(const struct engine *g, struct params *p);   /* the checkpoi
 
 /* Renders, tokenises, decodes and resizes. Errors carry field, code and status (400). */
 struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e);
-/* From text or token ids without a template (POST /v1/completions); images: none. */
-struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, struct err *e);   /* special: also bos, ... */
+/* From text without a template and without images (POST /v1/completions); special: bos and the like are added. */
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, struct err *e);
 int            prompt_tokens(const struct prompt *p);
 void           prompt_free(struct prompt *p);
 
@@ -171,7 +173,8 @@ extern const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS];
 
 struct engine_stats {          /* a consistent copy */
     int      running, waiting, kv_pages, kv_pages_used, page_tokens;
-    uint64_t prompt_tokens, cached_tokens, completion_tokens, preemptions, steps, steps_between;   /* between: within an image's encoding */
+    uint64_t prompt_tokens, cached_tokens, completion_tokens, preemptions, steps;
+    uint64_t steps_between;    /* of these: while an image was being encoded */
     uint64_t finished_stop, finished_length, finished_cancelled, finished_error, rejected;
     uint64_t image_queries, image_hits, images_decoded, prefix_queries, prefix_hits;   /* prefix: in tokens */
     struct histogram ttft, inter_token, e2e, queue, image_decode, image_encode, step;

@@ -77,6 +77,8 @@ static bool make_room(struct images *c, int row_pages, int kv_pages)
     return c->rows.n >= row_pages && c->kv.n >= kv_pages;
 }
 
+/* A new entry takes its pages at once, though nothing is in them before it is encoded: so two requests with the same
+ * image share the work too. */
 struct image_entry *images_acquire(struct images *c, struct hash key, const struct image_plan *plan)
 {
     for (struct image_entry *e = c->first; e; e = e->next)

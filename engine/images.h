@@ -34,7 +34,7 @@ struct images {
     int *fill;                    /* owned, (kv.size) entries in use of each page of the image KV */
     bool has_kv;
     bool starved;                 /* the last NULL of images_acquire() was for want of the host's memory */
-    uint64_t queries, hits;       /* images of the requests that were admitted, each request once; hits: they were encoded */
+    uint64_t queries, hits;       /* images of requests that were let in, counted once; hits: those encoded by then */
 };
 
 /* Pages of the pool and of the image KV (0: the family has none). */

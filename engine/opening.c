@@ -1,5 +1,5 @@
-/* How an engine comes to be and ends: the plan, the device, the weights, the quick part of the selftest, and everything that
- * is allocated once. When its thread has started, all memory that it will ever use is there or is promised. */
+/* How an engine comes to be and ends: the plan, the device, the weights, the quick part of the selftest, and everything
+ * that is allocated once. When its thread has started, all memory that it will ever use is there or is promised. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +27,10 @@ int engine_plan(const struct engine_options *opt, struct engine_plan *out, struc
 static void set_limits(struct engine *g)
 {
     const struct engine_config *o = &g->setup.config;
+    struct image_limits upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side,
+                                   .max_pixels = (size_t)o->max_image_pixels };
     g->limits = (struct prompt_limits){
-        .upload = { .max_bytes = o->max_image_bytes, .max_side = o->max_image_side, .max_pixels = (size_t)o->max_image_pixels },
+        .upload = upload,
         .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
         .max_images = o->max_images, .max_len = o->max_model_len - 1, .device_resize = g->setup.device_resize,
         .max_image_tokens = g->setup.plan.max_image_tokens };
@@ -51,7 +53,8 @@ static int selftest(const struct engine *g, const struct engine_options *opt, st
     check_positions(m, &v[2]);
     for (int i = 1; i < 3; i++)
         if (!v[i].ok)
-            return err_set(e, "%s: selftest: %s: %s; --no-selftest starts all the same", g->model_dir, v[i].stage, v[i].text);
+            return err_set(e, "%s: selftest: %s: %s; --no-selftest starts all the same", g->model_dir, v[i].stage,
+                           v[i].text);
     log_info("selftest: preprocess and positions are right (%s) after %.3f s", v[1].text, clock_seconds() - began);
     return 0;
 }
@@ -89,6 +92,8 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
     return rc;
 }
 
+/* Undoes open_parts(), wherever it stopped, and frees the engine. The device goes last: all else may lie in its
+ * memory. */
 static void free_parts(struct engine *g)
 {
     const struct backend *be = g->model ? g->model->backend : NULL;
@@ -121,12 +126,14 @@ static void open_pages(struct engine *g, const struct engine_options *opt)
 {
     const struct engine_plan *p = &g->setup.plan;
     pages_init(&g->pages, g->setup.sizes.kv_pages);
-    g->room = (struct room){ .free = opt->free_memory, .arg = opt->free_memory_arg, .promised = p->total - p->kv - p->requests - p->pixels,
+    g->room = (struct room){ .free = opt->free_memory, .arg = opt->free_memory_arg,
+                             .promised = p->total - p->kv - p->requests - p->pixels,
                              .margin = room_margin(backend_cpu.memory(NULL)) };
     if (!p->discrete)
         pages_on_demand(&g->pages, more_pages, g);
 }
 
+/* First all that may fail, then what only needs the numbers of the plan, at last the thread. */
 struct engine *engine_open(const struct engine_options *opt, struct err *e)
 {
     struct engine *g = xcalloc(1, sizeof *g);
@@ -143,8 +150,9 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     open_pages(g, opt);
     images_init(&g->images, z->image_row_pages, z->image_kv_pages);
     g->pace = (struct pace){ .max_pause = opt->config.max_pause };
-    g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs, .max_rows = z->max_rows,
-                                   .image_kv = g->model->image_kv.layers > 0, .prefix_cache = opt->config.prefix_cache };
+    g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs,
+                                   .max_rows = z->max_rows, .image_kv = g->model->image_kv.layers > 0,
+                                   .prefix_cache = opt->config.prefix_cache };
     g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
     g->sampled = xcalloc((size_t)z->max_out, sizeof *g->sampled);
@@ -168,6 +176,7 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     return g;
 }
 
+/* Tells the thread to stop and waits for it; it ends all requests with an error before it does. */
 void engine_close(struct engine *g)
 {
     if (!g)

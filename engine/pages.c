@@ -43,6 +43,7 @@ static bool grow_pages(struct pages *p)
     return got > 0;
 }
 
+/* The table of hashes has at least as many buckets as there are pages, so that its chains stay short. */
 void pages_init(struct pages *p, int n)
 {
     unsigned size = 16;
@@ -158,6 +159,7 @@ void pages_publish(struct pages *p, int id, struct hash h)
     p->bucket[h.lo & p->mask] = id;
 }
 
+/* The free list is in order and holds just the pages that nobody has; every page with a hash is found under it. */
 void pages_check(const struct pages *p)
 {
     int n_free = 0, in_use = 0, hashed = 0, chained = 0, prev = -1, blank = -1;

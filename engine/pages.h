@@ -17,7 +17,8 @@
 
 #include "base/hash.h"
 
-/* Has memory put behind the pages from `from` on, which is how many there are, and says behind how many; 0: no more now. */
+/* Has memory put behind the pages from `from` on, which is how many there are, and says behind how many; 0: no more
+ * now. */
 typedef int pages_more(void *arg, int from);
 
 struct pages {
@@ -26,7 +27,7 @@ struct pages {
     int  n_free;            /* of those that there are                        */
     pages_more *more;       /* NULL: all are there from the start             */
     void *more_arg;         /* borrowed                                       */
-    int  head, tail;        /* of the free list: first those without contents, then the others, oldest first; -1: empty */
+    int  head, tail;        /* of the free list: first those without contents, then the others by age; -1: none */
     int  blank;             /* the last one without contents; -1: none        */
     int *bucket;            /* owned, (mask + 1) heads of chains; -1: empty   */
     unsigned mask;

@@ -23,7 +23,10 @@
 #include "engine/stats.h"
 #include "engine/text.h"
 
-struct late { struct request *r; struct sampled s; };      /* a token whose text is still to be told; r NULL: to nobody */
+struct late {                  /* a token whose text is still to be told */
+    struct request *r;         /* borrowed; NULL: it has ended meanwhile */
+    struct sampled  s;
+};
 
 struct engine {
     /* constant after opening */
@@ -58,8 +61,8 @@ struct engine {
     struct step      between;          /* of single tokens, while an image is encoded */
     struct pace      pace;
     double           last_step;        /* when it ended                               */
-    double           last_part;        /* when `between` could have run last, and the longest time between two such moments ... */
-    double           part_seconds;     /* ... of this image                           */
+    double           last_part;        /* when `between` could have run last          */
+    double           part_seconds;     /* the longest time between two such moments of this image */
     const char      *between_failed;   /* what the device said, or NULL               */
     struct sampled  *sampled;          /* owned, (max_out) */
     struct late     *late;             /* owned, (max_out) */

@@ -9,7 +9,8 @@
 enum { MIB = 1 << 20, MAX_ROWS = 512, MIN_GPU_ROWS = 32, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
        USUAL_LEN = 8192,             /* two screenshots and what was said about them */
        HOST_SLACK = 64 << 10,        /* alignment of the arena's tables */
-       LEAST_PIXELS = 4096 * 4096, USUAL_PIXELS = 48 << 20,    /* of an upload: a photo of 8064 x 6048 is within the second */
+       LEAST_PIXELS = 4096 * 4096,   /* of an upload: always accepted by default ... */
+       USUAL_PIXELS = 48 << 20,      /* ... and this where there is memory: a photo of 8064 x 6048 is within it */
        RESIZE_MOST = 8 };            /* pictures of the planned size: larger uploads are resized by the host */
 
 /* Measured: the program with its libraries, threads and tables, before anything of the model. */
@@ -26,7 +27,9 @@ static int rows_for(const struct model *m)
     if (!m->backend->discrete)
         return MAX_ROWS;
     double rows = 2e13 / (2.0 * (double)(m->n_params ? m->n_params : 1));
-    return (int)(rows < MIN_GPU_ROWS ? MIN_GPU_ROWS : rows > MAX_GPU_ROWS ? MAX_GPU_ROWS : rows);
+    if (rows < MIN_GPU_ROWS)
+        return MIN_GPU_ROWS;
+    return rows > MAX_GPU_ROWS ? MAX_GPU_ROWS : (int)rows;
 }
 
 /* A step has room for one token of every request at least. */
@@ -37,12 +40,14 @@ static void choose_rows(struct engine_config *o, const struct model *m)
         o->max_batched_tokens = o->max_num_seqs;
 }
 
-/* Decoding the largest upload may take a quarter of the host's memory by default; what was usual before photos grew is always
- * accepted. */
+/* Decoding the largest upload may take a quarter of the host's memory by default; what was usual before photos grew is
+ * always accepted. */
 static int64_t usual_pixels(const struct engine_plan *p)
 {
     size_t pixels = (p->discrete ? p->host_available : p->available) / 4 / IMAGE_BYTES_PER_PIXEL;
-    return pixels < LEAST_PIXELS ? LEAST_PIXELS : pixels < USUAL_PIXELS ? (int64_t)pixels : USUAL_PIXELS;
+    if (pixels < LEAST_PIXELS)
+        return LEAST_PIXELS;
+    return pixels < USUAL_PIXELS ? (int64_t)pixels : USUAL_PIXELS;
 }
 
 /* Sides and pixels of an upload are limited each on its own. */
@@ -74,11 +79,12 @@ static size_t size_images(struct setup *s, const struct model *m)
     s->sizes.image_kv_pages = m->image_kv.layers ? (best.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
     s->plan.max_image_tokens = best.n_tokens;
     s->plan.max_image_pixels = o->max_image_pixels;
-    /* Images that are being decoded: as much as the largest upload needs in the format that needs most, its result twice where
-     * it is turned, and DECODE_ROWS for rows and tables. Others are decoded side by side within it. */
+    /* Images that are being decoded: as much as the largest upload needs in the format that needs most, its result
+     * twice where it is turned, and DECODE_ROWS for rows and tables. Others are decoded side by side within it. */
     s->plan.image_peak = (size_t)o->max_image_pixels * IMAGE_BYTES_PER_PIXEL + 2 * rgb + DECODE_ROWS;
     size_t kept = s->device_resize ? s->device_resize : rgb, most = (size_t)o->max_num_seqs * kept;
-    size_t share = (s->plan.discrete ? s->plan.host_available : s->plan.available) / 16, least = (size_t)o->max_images * kept;
+    size_t share = (s->plan.discrete ? s->plan.host_available : s->plan.available) / 16;
+    size_t least = (size_t)o->max_images * kept;
     most = most < share ? most : share;
     s->plan.pixels = most > least ? most : least;
     return encode + encode / 8;
@@ -103,9 +109,9 @@ static void size_image_cache(struct setup *s, const struct model *m, size_t left
 
 static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
 
-/* Bytes that the KV cache may grow to by default. A GPU gives all that is left. The host, where other programs live, gives
- * one whole context, and beyond it what max_num_seqs requests of USUAL_LEN tokens need, up to half of what is free beside the
- * rest of the plan. */
+/* Bytes that the KV cache may grow to by default. A GPU gives all that is left. The host, where other programs live,
+ * gives one whole context, and beyond it what max_num_seqs requests of USUAL_LEN tokens need, up to half of what is
+ * free beside the rest of the plan. */
 static size_t usual_kv(const struct setup *s, size_t page, size_t left)
 {
     const struct engine_config *o = &s->config;
@@ -130,15 +136,13 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
     if (pages < (size_t)pages_of(o->max_model_len)) {
         int len = (int)pages * KV_PAGE;
         if (o->kv_bytes && len < MIN_LEN)
-            return err_field(e, "kv_bytes", "a KV cache of %zu bytes holds %d tokens; at least %d are needed", o->kv_bytes, len,
-                             MIN_LEN);
+            return err_field(e, "kv_bytes", "a KV cache of %zu bytes holds %d tokens; at least %d are needed",
+                             o->kv_bytes, len, MIN_LEN);
         /* The context that was asked for is kept, even where it does not fit (the plan says so); a default yields. */
-        if (s->plan.max_model_len)
-            pages = (size_t)pages_of(o->max_model_len);
-        else {
-            o->max_model_len = len > MIN_LEN ? len : MIN_LEN < o->max_model_len ? MIN_LEN : o->max_model_len;
-            pages = (size_t)pages_of(o->max_model_len);
-        }
+        int least = MIN_LEN < o->max_model_len ? MIN_LEN : o->max_model_len;
+        if (!s->plan.max_model_len)
+            o->max_model_len = len > least ? len : least;
+        pages = (size_t)pages_of(o->max_model_len);
     }
     s->sizes.kv_pages = (int)pages;
     s->plan.kv = pages * page;
@@ -149,6 +153,7 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
 
 static bool caches_hold(enum dtype t) { return t == F32 || t == F16 || t == BF16 || t == Q8 || t == F8; }
 
+/* The number type of both caches; "auto" is what the device is best at. */
 static int choose_kv(struct setup *s, const struct model *m, struct err *e)
 {
     const char *name = s->config.kv_cache_dtype;
@@ -159,8 +164,8 @@ static int choose_kv(struct setup *s, const struct model *m, struct err *e)
     return 0;
 }
 
-/* --memory-bytes is about the host; a GPU has a share of its own. Without it the host gives what others have not taken, less
- * a margin, and nine tenths of all at most. */
+/* --memory-bytes is about the host; a GPU has a share of its own. Without it the host gives what others have not taken,
+ * less a margin, and nine tenths of all at most. */
 static void set_available(struct engine_plan *p, const struct engine_config *o, const struct memory *memory)
 {
     size_t host = memory->host / 10 * 9, margin = room_margin(memory->host);
@@ -181,47 +186,37 @@ static void add_up(struct engine_plan *p)
     p->fits = p->total <= p->available && p->host <= p->host_available;
 }
 
-int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, const struct memory *memory, struct err *e)
+/* Scratch is one block, for whatever runs: a step with the most rows, or an image. Where an image's encoding lets steps
+ * of single tokens in between, their scratch lies behind the image's. */
+static void size_scratch(struct setup *s, const struct model *m)
 {
-    *s = (struct setup){ .config = opt->config };
-    struct engine_config *o = &s->config;
+    int rows = s->config.max_batched_tokens, seqs = s->config.max_num_seqs, out = s->sizes.max_out;
+    size_t encode = size_images(s, m), step = model_measure_forward(m, rows, seqs, out, rows).scratch;
+    if (encode && !m->backend->async)
+        encode += model_measure_forward(m, seqs, seqs, out, seqs).scratch;
+    size_t results = 4096;                      /* of a row: its token, and the most likely ones */
+    s->plan.logits = (size_t)out * ((size_t)m->vocab * sizeof(float) + results);
+    s->sizes.scratch = (step > encode ? step : encode) + s->plan.logits;
+}
+
+/* What the weights, the scratch and the host's part leave goes to the caches: first to the images', then to the
+ * text's. */
+static int size_caches(struct setup *s, const struct model *m, struct err *e)
+{
     struct engine_plan *p = &s->plan;
-    choose_rows(o, m);
-    if (choose_kv(s, m, e) < 0)
-        return -1;
-    if (o->max_model_len > m->context)
-        return err_field(e, "max_model_len", "max_model_len is %d, but the model's context is %d", o->max_model_len, m->context);
-    p->max_model_len = o->max_model_len;           /* 0: not asked for, see size_kv */
-    o->max_model_len = o->max_model_len ? o->max_model_len : m->context;
-    if (o->max_batched_tokens > o->max_model_len * o->max_num_seqs)
-        o->max_batched_tokens = o->max_model_len * o->max_num_seqs;
-    p->discrete = m->backend->discrete;
-    set_available(p, o, memory);
-    limit_uploads(o, p);
-    s->sizes.max_out = o->max_num_seqs;         /* one next token of every request */
-    size_t out = (size_t)s->sizes.max_out, encode = size_images(s, m);
-    p->weights = m->weight_bytes;
-    size_t forward = model_measure_forward(m, o->max_batched_tokens, o->max_num_seqs, s->sizes.max_out, o->max_batched_tokens).scratch;
-    p->logits = out * (size_t)m->vocab * sizeof(float) + out * 4096;    /* the copy for logprobs, ids, top lists */
-    if (encode && !m->backend->async)           /* while an image is encoded, steps of single tokens go on */
-        encode += model_measure_forward(m, o->max_num_seqs, o->max_num_seqs, o->max_num_seqs, o->max_num_seqs).scratch;
-    s->sizes.scratch = (forward > encode ? forward : encode) + p->logits;
-    s->sizes.max_seqs = o->max_num_seqs;
-    s->sizes.max_rows = o->max_batched_tokens;
-    s->sizes.no_graphs = !o->gpu_graphs;
-    s->sizes.max_len = o->max_model_len;
-    p->requests = opt->request_bytes;
-    size_t host = p->image_peak + p->pixels + p->requests + PROGRAM_BYTES + s->sizes.host, fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
+    size_t host = p->image_peak + p->pixels + p->requests + PROGRAM_BYTES + s->sizes.host;
+    size_t fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
     size_image_cache(s, m, p->available > fixed ? p->available - fixed : 0);
-    fixed = p->weights + s->sizes.scratch + p->image_cache;
-    fixed += p->discrete ? runner_staging_bytes(&s->sizes) : host + 2 * runner_staging_bytes(&s->sizes);
-    if (size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e) < 0)
-        return -1;
-    s->sizes.max_len = o->max_model_len;
-    s->sizes.staging = runner_staging_bytes(&s->sizes);
-    p->program = PROGRAM_BYTES + s->sizes.host + (p->discrete ? s->sizes.staging : 0);
-    p->scratch = s->sizes.scratch - p->logits + (p->discrete ? 1 : 2) * s->sizes.staging;
-    add_up(p);
+    size_t staging = runner_staging_bytes(&s->sizes);
+    fixed = p->weights + s->sizes.scratch + p->image_cache + (p->discrete ? staging : host + 2 * staging);
+    return size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e);
+}
+
+/* The plan's numbers that are for people. */
+static void describe(struct setup *s, const struct model *m)
+{
+    const struct engine_config *o = &s->config;
+    struct engine_plan *p = &s->plan;
     p->kv_tokens = s->sizes.kv_pages * KV_PAGE;
     p->kv_floor_tokens = (int)(p->kv_floor / (p->kv / (size_t)s->sizes.kv_pages)) * KV_PAGE;
     p->max_num_seqs = o->max_num_seqs;
@@ -231,26 +226,69 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     snprintf(p->model_type, sizeof p->model_type, "%s", m->type);
     snprintf(p->device, sizeof p->device, "%s", m->backend->name);
     snprintf(p->weights_dtype, sizeof p->weights_dtype, "%s", o->weights);
+}
+
+/* From what is fixed to what can give way: the model's weights, the options' limits, scratch for the largest step and
+ * image, and then the caches, which get what is left. A plan that does not fit is made all the same, so that it can be
+ * shown. */
+int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, const struct memory *memory,
+               struct err *e)
+{
+    *s = (struct setup){ .config = opt->config };
+    struct engine_config *o = &s->config;
+    struct engine_plan *p = &s->plan;
+    choose_rows(o, m);
+    if (choose_kv(s, m, e) < 0)
+        return -1;
+    if (o->max_model_len > m->context)
+        return err_field(e, "max_model_len", "max_model_len is %d, but the model's context is %d", o->max_model_len,
+                         m->context);
+    p->max_model_len = o->max_model_len;           /* 0: not asked for, see size_kv */
+    o->max_model_len = o->max_model_len ? o->max_model_len : m->context;
+    if (o->max_batched_tokens > o->max_model_len * o->max_num_seqs)
+        o->max_batched_tokens = o->max_model_len * o->max_num_seqs;
+    p->discrete = m->backend->discrete;
+    p->weights = m->weight_bytes;
+    p->requests = opt->request_bytes;
+    set_available(p, o, memory);
+    limit_uploads(o, p);
+    s->sizes.max_seqs = s->sizes.max_out = o->max_num_seqs;    /* one next token of every request */
+    s->sizes.max_rows = o->max_batched_tokens;
+    s->sizes.max_len = o->max_model_len;
+    s->sizes.no_graphs = !o->gpu_graphs;
+    size_scratch(s, m);
+    if (size_caches(s, m, e) < 0)
+        return -1;
+    s->sizes.max_len = o->max_model_len;           /* it may have become shorter */
+    s->sizes.staging = runner_staging_bytes(&s->sizes);
+    p->program = PROGRAM_BYTES + s->sizes.host + (p->discrete ? s->sizes.staging : 0);
+    p->scratch = s->sizes.scratch - p->logits + (p->discrete ? 1 : 2) * s->sizes.staging;
+    add_up(p);
+    describe(s, m);
     return 0;
 }
 
+/* Names every part, so that the reader sees what to make smaller. */
 void setup_refusal(const struct setup *s, struct err *e)
 {
     const struct engine_plan *p = &s->plan;
-    const char *model = s->config.model, *advice = "lower --max-model-len, --max-num-seqs, --max-pixels, --max-image-pixels or --max-body-bytes";
+    const char *model = s->config.model;
+    const char *advice = "lower --max-model-len, --max-num-seqs, --max-pixels, --max-image-pixels or --max-body-bytes";
     if (p->discrete && p->total > p->available)
-        err_set(e, "%s does not fit into the GPU: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch "
-                   "%zu), %zu MiB may be used; %s",
+        err_set(e, "%s does not fit into the GPU: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, "
+                   "scratch %zu), %zu MiB may be used; %s",
                 model, p->total / MIB, p->weights / MIB, p->kv / MIB, p->kv_tokens, p->image_cache / MIB,
                 (p->scratch + p->logits) / MIB, p->available / MIB, advice);
     else if (p->discrete)
-        err_set(e, "the host's memory does not suffice: %zu MiB needed for the program, requests and decoding images, %zu MiB may "
-                   "be used; lower --max-image-pixels or --max-body-bytes", p->host / MIB, p->host_available / MIB);
+        err_set(e, "the host's memory does not suffice: %zu MiB needed for the program, requests and decoding images, "
+                   "%zu MiB may be used; lower --max-image-pixels or --max-body-bytes",
+                p->host / MIB, p->host_available / MIB);
     else
-        err_set(e, "%s does not fit: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch %zu, requests "
-                   "%zu, program and image decoding %zu), %zu MiB may be used; %s",
+        err_set(e, "%s does not fit: %zu MiB needed (weights %zu, KV cache %zu for %d tokens, images %zu, scratch %zu, "
+                   "requests %zu, program and image decoding %zu), %zu MiB may be used; %s",
                 model, p->total / MIB, p->weights / MIB, p->kv / MIB, p->kv_tokens, p->image_cache / MIB,
-                (p->scratch + p->logits) / MIB, p->requests / MIB, (p->program + p->image_peak + p->pixels) / MIB, p->available / MIB, advice);
+                (p->scratch + p->logits) / MIB, p->requests / MIB,
+                (p->program + p->image_peak + p->pixels) / MIB, p->available / MIB, advice);
     if (e)
         snprintf(e->code, sizeof e->code, "does_not_fit");
 }

@@ -5,7 +5,7 @@
 #include "engine/engine.h"
 #include "engine/runner.h"
 
-struct setup {                     /* what was asked for, with a number where an option left the choice, and what follows */
+struct setup {                     /* what was asked for, a number where an option left the choice, and what follows */
     struct engine_config  config;  /* its strings are borrowed */
     struct runner_sizes   sizes;
     struct engine_plan    plan;

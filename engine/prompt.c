@@ -100,8 +100,8 @@ static struct resize_to size_of(const struct image_plan *p)
 }
 
 /* Size and tokens of one image from its header alone: whatever is wrong with it is told before any pixel is decoded. */
-static int plan_image(struct prompt_image *out, const struct model *m, const struct prompt_limits *limits, const struct chat *chat,
-                      const struct chat_image *img, struct err *e)
+static int plan_image(struct prompt_image *out, const struct model *m, const struct prompt_limits *limits,
+                      const struct chat *chat, const struct chat_image *img, struct err *e)
 {
     struct image_options opt;
     struct image_info *info = &out->info;
@@ -117,11 +117,12 @@ static int plan_image(struct prompt_image *out, const struct model *m, const str
     struct resize_to to = size_of(&out->plan);
     size_t bytes = image_bytes(info, &to);
     if (bytes > limits->decoding->size)
-        return err_set(e, "%dx%d pixels need %zu MiB to be decoded, more than the %zu that are planned for", w, h, bytes >> 20,
-                       limits->decoding->size >> 20);
+        return err_set(e, "%dx%d pixels need %zu MiB to be decoded, more than the %zu that are planned for", w, h,
+                       bytes >> 20, limits->decoding->size >> 20);
     return 0;
 }
 
+/* The plans of all images, before any of them is decoded. An error names the image that it is about. */
 static int plan_images(struct prompt *p, const struct model *m, const struct prompt_limits *limits,
                        const struct chat *chat, struct err *e)
 {
@@ -185,8 +186,10 @@ static size_t resize_bytes(const struct passes *p, int width, int height)
     enum { ALIGN = 64 };
     size_t bytes = (size_t)width * (size_t)height * 3 + ALIGN;
     struct pass pass;
-    for (int i = 0; passes_nth(p, i, &width, &height, &pass); i++)
-        bytes += (size_t)width * (size_t)height * 3 + (size_t)pass.taps->n * ((size_t)pass.taps->stride + 2) * sizeof(int) + 4 * ALIGN;
+    for (int i = 0; passes_nth(p, i, &width, &height, &pass); i++) {
+        size_t table = (size_t)pass.taps->n * ((size_t)pass.taps->stride + 2) * sizeof(int);
+        bytes += (size_t)width * (size_t)height * 3 + table + 4 * ALIGN;
+    }
     return bytes;
 }
 
@@ -215,7 +218,8 @@ static struct hash image_key(const struct prompt_image *image)
 {
     struct { struct hash pixels; int w, h, to_w, to_h, grid_h, grid_w; } id = {
         hash_bytes(image->px.data, (size_t)image->px.width * (size_t)image->px.height * 3),
-        image->px.width, image->px.height, image->plan.width, image->plan.height, image->plan.grid_h, image->plan.grid_w };
+        image->px.width, image->px.height, image->plan.width, image->plan.height, image->plan.grid_h,
+        image->plan.grid_w };
     return hash_bytes(&id, sizeof id);
 }
 
@@ -236,8 +240,8 @@ static int decode_image(struct prompt_image *out, const struct prompt_limits *li
     return 0;
 }
 
-/* Takes what the pixels of all images together may need, waiting for requests that end: none is waited for while others are
- * held. */
+/* Takes what the pixels of all images together may need, waiting for requests that end: none is waited for while others
+ * are held. */
 static void take_pixels(struct prompt *p, const struct prompt_limits *limits)
 {
     size_t bytes = 0;
@@ -263,7 +267,8 @@ static int decode_images(struct prompt *p, const struct prompt_limits *limits, c
     return 0;
 }
 
-/* What the family says of every token from the places of the images alone: its position, and the images that it sees. */
+/* What the family says of every token from the places of the images alone: its position, and the images that it
+ * sees. */
 static int set_positions(struct prompt *p, const struct model *m, struct err *e)
 {
     const struct family *f = m->family;
@@ -295,18 +300,23 @@ static int check_ids(const struct model *m, const struct ids *ids, struct err *e
     return 0;
 }
 
-/* Multimodal processors tokenise the rendered text like any other, so the post-processor applies, unless the template has
- * written bos already; a text model's template writes its special tokens itself. */
-static int encode_chat(const struct model *m, const struct text *t, const struct rendering *r, struct ids *ids, struct err *e)
+/* Multimodal processors tokenise the rendered text like any other, so the post-processor applies, unless the template
+ * has written bos already; a text model's template writes its special tokens itself. */
+static int encode_chat(const struct model *m, const struct text *t, const struct rendering *r, struct ids *ids,
+                       struct err *e)
 {
     const char *bos = tokenizer_bos(t->tokenizer);
     size_t n = bos ? strlen(bos) : 0;
-    bool starts_with_bos = n && n <= r->n && memcmp(r->text, bos, n) == 0 && (!r->from || origin_most(r->from, n) == FROM_TEMPLATE);
-    if (tokenizer_encode_chat(t->tokenizer, r->text, r->from, r->n, m->image_token >= 0 && !starts_with_bos, ids, e) < 0)
+    bool starts_with_bos = n && n <= r->n && memcmp(r->text, bos, n) == 0 &&
+                           (!r->from || origin_most(r->from, n) == FROM_TEMPLATE);
+    bool special = m->image_token >= 0 && !starts_with_bos;
+    if (tokenizer_encode_chat(t->tokenizer, r->text, r->from, r->n, special, ids, e) < 0)
         return -1;
     return check_ids(m, ids, e);
 }
 
+/* In the order of what it costs: sizes from the images' headers, the text, and only when the prompt is known to fit,
+ * pixels. */
 struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const struct chat *chat, struct prompt_stats *stats, struct err *e)
 {
@@ -321,8 +331,8 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
         goto fail;
     p->n_images = chat->n_images;
     if (text_render(t, chat, &text, e) < 0 || encode_chat(m, t, &text, &ids, e) < 0 ||
-        expand(p, m, &ids, chat->n_images, limits->max_len, "messages", e) < 0 || decode_images(p, limits, chat, stats, e) < 0 ||
-        set_positions(p, m, e) < 0)
+        expand(p, m, &ids, chat->n_images, limits->max_len, "messages", e) < 0 ||
+        decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
         goto fail;
     ids_free(&ids);
     rendering_free(&text);
@@ -334,6 +344,7 @@ fail:
     return NULL;
 }
 
+/* The text comes from one writer, so the tokens that build a chat count in it; an image's place would have no image. */
 struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const char *text, size_t n, bool special, struct err *e)
 {
@@ -343,9 +354,16 @@ struct prompt *prompt_from_text(const struct model *m, const struct text *t, con
         err_memory(e);
         return NULL;
     }
-    if (tokenizer_encode(t->tokenizer, text, n, special, &ids, e) < 0 || check_ids(m, &ids, e) < 0 ||
-        (image_places(m, &ids) > 0 && err_field(e, "prompt", "the prompt holds the image token, but no images come with it") < 0) ||
-        expand(p, m, &ids, 0, limits->max_len, "prompt", e) < 0 || set_positions(p, m, e) < 0) {
+    int rc = tokenizer_encode(t->tokenizer, text, n, special, &ids, e);
+    if (rc == 0)
+        rc = check_ids(m, &ids, e);
+    if (rc == 0 && image_places(m, &ids) > 0)
+        rc = err_field(e, "prompt", "the prompt holds the image token, but no images come with it");
+    if (rc == 0)
+        rc = expand(p, m, &ids, 0, limits->max_len, "prompt", e);
+    if (rc == 0)
+        rc = set_positions(p, m, e);
+    if (rc < 0) {
         prompt_free(p);
         p = NULL;
     }

@@ -34,6 +34,8 @@ void replay_round(struct shape *s, const struct shape *largest)
     }
 }
 
+/* A recording must find all memory where it will be at every replay. So the scratch of every step begins at the same
+ * place, and a shape's arrays lie in the same order. A shape that comes only once is not worth a recording. */
 struct tensor replay_forward(struct replay *p, const struct model *m, struct run *run, const struct forward *f, int key)
 {
     struct recorded *k = p->recorded;

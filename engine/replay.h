@@ -30,8 +30,9 @@ bool replay_suits(const struct step *step);
 /* Rounds the shape of such a step up, to at most the largest, and gives it its key. */
 void replay_round(struct shape *shape, const struct shape *largest);
 
-/* The model on a step: computed (also if it is not to be replayed, with the key -1), recorded when its shape comes for the
- * second time, and replayed from then on. Gives the logits of forward->out_rows. */
-struct tensor replay_forward(struct replay *p, const struct model *m, struct run *run, const struct forward *f, int key);
+/* The model on a step: computed (also if it is not to be replayed, with the key -1), recorded when its shape comes for
+ * the second time, and replayed from then on. Gives the logits of forward->out_rows. */
+struct tensor replay_forward(struct replay *p, const struct model *m, struct run *run, const struct forward *f,
+                             int key);
 
 #endif

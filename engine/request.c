@@ -41,6 +41,8 @@ static int copy_stops(struct request *r, const struct params *from)
     return 0;
 }
 
+/* Everything whose size is known now is allocated here. Later only what the client has not taken yet grows. The prompt
+ * is the request's from the first line on, also where this fails. */
 struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens, int vocab,
                             const struct tokenizer *t, struct engine_wake *wake)
 {
@@ -161,8 +163,8 @@ static void signal_client(const struct request *r)
         return;                     /* the counter is full: readable already */
 }
 
-/* With the lock held. What there was no memory for fails `text`: nothing more is handed out, and the request's end is an
- * error. */
+/* With the lock held. What there was no memory for fails `text`: nothing more is handed out, and the request's end is
+ * an error. */
 static void append(struct request *r, const struct buf *text, const struct token_logprob *lp)
 {
     if (text && !buf_ok(text))
@@ -206,7 +208,8 @@ static void finish(struct request *r, enum finish why, const char *stop, const s
     r->end = (struct event){ .kind = EVENT_END, .finish = why, .stop = stop, .prompt_tokens = r->prompt->n,
                              .cached_tokens = r->n_cached > 0 ? r->n_cached : 0,
                              .completion_tokens = request_answer_len(r),
-                             .ttft = r->first_token > 0 ? r->first_token - r->submitted : 0, .total = now - r->submitted };
+                             .ttft = r->first_token > 0 ? r->first_token - r->submitted : 0,
+                             .total = now - r->submitted };
     if (r->crowded) {
         r->end.kind = EVENT_ERROR;
         err_set(&r->end.err, "too many answers are waiting for their clients");
@@ -251,6 +254,8 @@ void request_fail(struct request *r, const struct err *e)
     signal_client(r);
 }
 
+/* First all text that waits, as one event, then the end; text that comes before an error is not given any more. The fd
+ * stays readable as long as the end has not been taken. */
 int request_next(struct request *r, struct event *out)
 {
     uint64_t drained;

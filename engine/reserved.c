@@ -53,7 +53,8 @@ static void see_file(struct look *l, const char *dir, const char *name)
 {
     char path[4096];
     struct json_file f;
-    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path || json_file_read(&f, path, true, false, NULL) < 0)
+    if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, name) >= sizeof path ||
+        json_file_read(&f, path, true, false, NULL) < 0)
         return;             /* whoever needs the file says what is wrong with it */
     see_ids(l, f.root, 0);
     json_file_free(&f);
@@ -86,7 +87,8 @@ static void probe(struct look *l, const struct template *t, const char *role, bo
     json_t *messages = json_pack("[{s:s, s:O}]", "role", role, "content", content);
     if (!first)
         json_array_insert_new(messages, 0, json_pack("{s:s, s:O}", "role", "user", "content", content));
-    json_t *context = json_pack("{s:o, s:b, s:n, s:n}", "messages", messages, "add_generation_prompt", 1, "tools", "documents");
+    json_t *context = json_pack("{s:o, s:b, s:n, s:n}", "messages", messages, "add_generation_prompt", 1, "tools",
+                                "documents");
     size_t n = 0;
     struct template_options opt = { .length = &n, .names = tokenizer_names(l->t), .max_steps = PROBE_STEPS };
     char *text = template_render(t, context, &opt, NULL);
@@ -100,7 +102,8 @@ static void probe(struct look *l, const struct template *t, const char *role, bo
 /* Texts of the template, and tokens that it puts together, as in "<|" ~ role ~ "|>". */
 static void see_template(struct look *l, const struct template *t)
 {
-    static const char *const roles[] = { "system", "user", "assistant", "tool", "developer", "function", "observation" };
+    static const char *const roles[] = { "system", "user", "assistant", "tool", "developer", "function",
+                                         "observation" };
     if (!t)
         return;
     template_literals(t, see_text, l);
@@ -133,6 +136,7 @@ static bool is_tag(const struct tokenizer *t, const char *s)
     return id >= 0 && tokenizer_is_added(t, id);
 }
 
+/* First looks at all that may name or write a token, then decides about every token that was seen. */
 void reserve_structure(struct tokenizer *t, const struct chat_templates *c, const char *dir, int image_token)
 {
     struct look l = { t, xcalloc((size_t)tokenizer_size(t) + 1, 1) };
@@ -141,9 +145,13 @@ void reserve_structure(struct tokenizer *t, const struct chat_templates *c, cons
     see_file(&l, dir, "generation_config.json");
     see_template(&l, c->plain);
     see_template(&l, c->tools);
-    for (int id = 0; id < tokenizer_size(t); id++)
-        if (l.seen[id] && is_markup(tokenizer_token(t, id)))
-            tokenizer_reserve(t, id, !(l.seen[id] & NAMED) && is_tag(t, tokenizer_token(t, id)) ? FROM_REQUEST : FROM_TEMPLATE);
+    for (int id = 0; id < tokenizer_size(t); id++) {
+        const char *token = l.seen[id] ? tokenizer_token(t, id) : NULL;
+        if (!token || !is_markup(token))
+            continue;
+        bool tag = !(l.seen[id] & NAMED) && is_tag(t, token);
+        tokenizer_reserve(t, id, tag ? FROM_REQUEST : FROM_TEMPLATE);
+    }
     tokenizer_reserve(t, image_token, FROM_TEMPLATE);
     free(l.seen);
 }

@@ -26,7 +26,8 @@ size_t runner_staging_bytes(const struct runner_sizes *s)
 
 static struct kv kv_of(const struct kv_shape *s, int page, int n_pages, enum dtype dtype)
 {
-    return (struct kv){ .dtype = dtype, .page = page, .n_pages = n_pages, .layers = s->layers, .n_kv = s->n_kv, .dim = s->dim };
+    return (struct kv){ .dtype = dtype, .page = page, .n_pages = n_pages, .layers = s->layers, .n_kv = s->n_kv,
+                        .dim = s->dim };
 }
 
 static size_t kv_page_bytes(const struct kv_shape *s, int page, enum dtype dtype)
@@ -47,8 +48,8 @@ size_t runner_row_page_bytes(const struct model *m)
     return (size_t)IMAGE_ROW_PAGE * (size_t)m->image_row_width * sizeof(float);
 }
 
-/* Device memory; NULL and e: there is not enough. A device with memory of its own has it from now on: it is written once, so
- * that later nothing can fail for want of it. Where the host computes, it is taken when it is first used. */
+/* Device memory; NULL and e: there is not enough. A device with memory of its own has it from now on: it is written
+ * once, so that later nothing can fail for want of it. Where the host computes, it is taken when it is first used. */
 static void *alloc(struct runner *r, size_t n, struct err *e)
 {
     enum { PART = 1 << 20, LEAST = 64 };
@@ -94,6 +95,7 @@ void runner_take_pages(struct runner *r, int from, int n)
     }
 }
 
+/* -1: the device has not enough memory; nothing stays allocated. */
 int runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,
                 struct err *e)
 {
@@ -138,7 +140,8 @@ static uint8_t *resample(struct run *run, const uint8_t *in, const struct pass *
 {
     const struct taps *t = p->taps;
     struct resampling s = { .n = t->n, .stride = t->stride, .bits = t->bits, .start = nn_ints(run, t->start, t->n),
-                            .count = nn_ints(run, t->count, t->n), .weight = nn_ints(run, t->weight, t->n * t->stride) };
+                            .count = nn_ints(run, t->count, t->n),
+                            .weight = nn_ints(run, t->weight, t->n * t->stride) };
     uint8_t *out = nn_new(run, p->outer, (t->n * p->inner + 3) / 4).data;
     run->ops->resample(run->dev, out, in, p->outer, p->from, p->inner, &s);
     return out;
@@ -163,6 +166,8 @@ struct run runner_nest(struct runner *r)
 
 void runner_unnest(struct runner *r, const struct run *outer) { r->run = *outer; }
 
+/* The picture goes up as it was sent, is resized there if that was left to the device, and the family writes its rows
+ * into the pool, and its keys and values into the image KV. */
 const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry,
                           void (*between)(void *arg), void *arg)
 {
@@ -189,8 +194,8 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
 
 /* ---- one step ----------------------------------------------------------- */
 
-/* Draws a token from every row of logits, with its logprobs where anybody wants them; the host has both after the device was
- * waited for. Logprobs are the model's own, so they come from a copy that no penalty has touched. */
+/* Draws a token from every row of logits, with its logprobs where anybody wants them; the host has both after the
+ * device was waited for. Logprobs are the model's own, so they come from a copy that no penalty has touched. */
 static void sample(struct runner *r, struct tensor logits, const struct sampler *s)
 {
     struct run *run = &r->run;
@@ -229,6 +234,7 @@ static void collect(const struct runner *r, struct sampled *out)
     }
 }
 
+/* The arrays, one upload, the model, the sampler. An asynchronous device only has them queued when this is done. */
 void runner_start(struct runner *r, const struct step *step, const struct images *images)
 {
     const struct backend *be = r->run.backend;

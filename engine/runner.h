@@ -57,22 +57,23 @@ int  runner_open(struct runner *r, const struct model *m, const struct ops *ops,
                  struct err *e);
 void runner_close(struct runner *r);
 
-/* Where memory is taken as it is used: how many pages of the text KV should be taken at a time, so that whole huge pages are
- * filled; and takes n of them, from page `from` on. */
+/* Where memory is taken as it is used: how many pages of the text KV should be taken at a time, so that whole huge
+ * pages are filled; and takes n of them, from page `from` on. */
 int  runner_chunk(const struct runner *r);
 void runner_take_pages(struct runner *r, int from, int n);
 
-/* Encodes one image of a request into its entry. NULL, or what the device said. Every few milliseconds it calls `between`
- * (NULL: nobody waits), which may run a step with runner_nest() before and runner_unnest() after it: the step's scratch then
- * lies behind what the image holds, and the plan has room for both as long as the step's rows are single tokens. */
+/* Encodes one image of a request into its entry. NULL, or what the device said. Every few milliseconds it calls
+ * `between` (NULL: nobody waits), which may run a step with runner_nest() before and runner_unnest() after it: the
+ * step's scratch then lies behind what the image holds, and the plan has room for both as long as the step's rows are
+ * single tokens. */
 const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry,
                           void (*between)(void *arg), void *arg);
 struct run  runner_nest(struct runner *r);
 void        runner_unnest(struct runner *r, const struct run *outer);
 
-/* Runs a step. Where the device is asynchronous it computes from runner_start() on, while the caller does something else.
- * runner_finish() waits, and fills out with what the step's rows yield, request by request in the step's order: max_out
- * places suffice. NULL, or what the device said. */
+/* Runs a step. Where the device is asynchronous it computes from runner_start() on, while the caller does something
+ * else. runner_finish() waits, and fills out with what the step's rows yield, request by request in the step's order:
+ * max_out places suffice. NULL, or what the device said. */
 void runner_start(struct runner *r, const struct step *step, const struct images *images);
 const char *runner_finish(struct runner *r, struct sampled *out);
 

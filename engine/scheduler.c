@@ -161,7 +161,10 @@ static void count_images(struct scheduler *s, const struct request *r)
 }
 
 /* At least the last token is left to compute. */
-static int most_cached(const struct scheduler *s, const struct request *r) { return s->prefix_cache ? (r->n_ids - 1) / KV_PAGE : 0; }
+static int most_cached(const struct scheduler *s, const struct request *r)
+{
+    return s->prefix_cache ? (r->n_ids - 1) / KV_PAGE : 0;
+}
 
 void scheduler_prepare(struct scheduler *s)
 {
@@ -190,6 +193,8 @@ static void take_prefix(struct scheduler *s, struct request *r)
     }
 }
 
+/* Rule 3. Whoever is let in has all its images in the cache, the pages of its known prefix, and can get pages for the
+ * rest: the first in line for whom that cannot be had stops the others too, so that nobody is passed for ever. */
 static void admit(struct scheduler *s, struct step *out)
 {
     while (s->waiting.first && s->running.n < s->max_seqs && out->n_rows < out->most_rows) {

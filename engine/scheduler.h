@@ -31,13 +31,13 @@ struct scheduler {
     struct images *images;         /* borrowed */
     int  max_seqs, max_rows;
     int  beside_rows;              /* of prompts in a step that has others' next tokens in it; see pace.h */
-    bool image_kv;                 /* tokens after an image need its KV: it must be encoded even if the prefix is cached */
+    bool image_kv;                 /* tokens after an image need its KV: it is encoded even if the prefix is cached */
     bool prefix_cache;
     uint64_t preemptions, prefix_queries, prefix_hits;    /* prefix: tokens */
 };
 
-/* What a step gives a request, beside the keys and values of its tokens. One that asks for logprobs of its prompt, guesses
- * several tokens or wants a hidden state would be one more kind, or more rows. */
+/* What a step gives a request, beside the keys and values of its tokens. One that asks for logprobs of its prompt,
+ * guesses several tokens or wants a hidden state would be one more kind, or more rows. */
 enum yield_kind { YIELD_NOTHING, YIELD_TOKENS };
 
 struct yield {
@@ -68,7 +68,7 @@ void list_remove(struct request_list *l, struct request *r);
 void scheduler_plan(struct scheduler *s, struct step *out);
 void scheduler_plan_single(struct scheduler *s, struct step *out);   /* rule 1 alone: while an image is encoded */
 void scheduler_prepare(struct scheduler *s);    /* what can be computed early of those that wait: their pages' hashes */
-void scheduler_done(struct scheduler *s, struct request *r, int n);    /* n more tokens are computed: publish full pages */
+void scheduler_done(struct scheduler *s, struct request *r, int n);    /* n more tokens are there: shares full pages */
 void scheduler_release(struct scheduler *s, struct request *r);        /* gives back its pages and images */
 
 #endif

@@ -1,5 +1,5 @@
-/* See staging.h. Every stage_ function first lays out its arrays, whose lengths follow from the shape alone. Where there is
- * no step, and so no memory behind the arrays, it ends there. */
+/* See staging.h. Every stage_ function first lays out its arrays, whose lengths follow from the shape alone. Where
+ * there is no step, and so no memory behind the arrays, it ends there. */
 #include "engine/staging.h"
 
 #include <assert.h>
@@ -37,6 +37,7 @@ static int image_pages(const struct request *r, int n)
     return pages;
 }
 
+/* Every maximum is over the requests of the step, every sum over the rows that yield something. */
 struct shape staging_shape(const struct step *step, int kv_images)
 {
     struct shape s = { .rows = step->n_rows, .seqs = step->n_seqs, .pages = 1, .image_rows = step->n_rows, .key = -1 };
@@ -60,8 +61,8 @@ static int position(const struct prompt *p, int token, int axis)
     return p->pos ? p->pos[axis * p->n + token] : token;
 }
 
-/* Tokens, positions, slots, limits and block tables of all rows. In a shape that was rounded up, the rows beyond the step's
- * write nowhere and see nothing. */
+/* Tokens, positions, slots, limits and block tables of all rows. In a shape that was rounded up, the rows beyond the
+ * step's write nowhere and see nothing. */
 static void stage_batch(struct staging *st, const struct shape *shape, const struct step *step, struct staged *out)
 {
     int n = shape->rows, seqs = shape->seqs, max_pages = shape->pages, row = 0, max_rows = 0, max_kv = 0;
@@ -90,10 +91,12 @@ static void stage_batch(struct staging *st, const struct shape *shape, const str
         slot[row] = -1;
     }
     first[seqs] = row;
-    out->views[0] = (struct view){ .slot = on_device(st, slot), .limit = on_device(st, limit), .pages = on_device(st, pages),
-                                   .max_pages = max_pages, .max_kv = shape->key < 0 ? max_kv : max_pages * KV_PAGE };
-    out->forward.batch = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows, .token = on_device(st, token),
-                                         .pos = on_device(st, pos), .first = on_device(st, first), .views = out->views };
+    out->views[0] = (struct view){ .slot = on_device(st, slot), .limit = on_device(st, limit),
+                                   .pages = on_device(st, pages), .max_pages = max_pages,
+                                   .max_kv = shape->key < 0 ? max_kv : max_pages * KV_PAGE };
+    out->forward.batch = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows,
+                                         .token = on_device(st, token), .pos = on_device(st, pos),
+                                         .first = on_device(st, first), .views = out->views };
 }
 
 /* Which rows are places of images, and where in the pool of encoded images their contents are. */
@@ -118,8 +121,8 @@ static void stage_image_rows(struct staging *st, const struct shape *shape, cons
     f->image_dst = on_device(st, dst);
 }
 
-/* One row of the sub-batch below: row `row` of the step, or -1, which is no row of it; sees pages from .. end - 1 of its
- * sequence's images. */
+/* One row of the sub-batch below: row `row` of the step, or -1, which is no row of it; sees pages from .. end - 1 of
+ * its sequence's images. */
 struct cross_row { int row, from, end; };
 
 static struct cross_row cross_row(const struct step_seq *q, int token, int row)
@@ -130,15 +133,15 @@ static struct cross_row cross_row(const struct step_seq *q, int token, int row)
     return (struct cross_row){ row, image_pages(q->r, sees.first), image_pages(q->r, sees.end) };
 }
 
-/* The rows that see an image, as a batch of their own. A shape that was rounded up, for a replay, has all rows in it: those
- * that see no image and those beyond the step's belong to no row of the step, and see nothing. */
-static void stage_cross(struct staging *st, const struct shape *shape, const struct step *step, const struct images *images,
-                        struct staged *out)
+/* The rows that see an image, as a batch of their own. A shape that was rounded up, for a replay, has all rows in it:
+ * those that see no image and those beyond the step's belong to no row of the step, and see nothing. */
+static void stage_cross(struct staging *st, const struct shape *shape, const struct step *step,
+                        const struct images *images, struct staged *out)
 {
     int seqs = shape->seqs, n = 0, max_pages = shape->image_pages, max_rows = 0;
-    int *rows = lay_out_ints(st, shape->rows), *from = lay_out_ints(st, shape->rows), *limit = lay_out_ints(st, shape->rows);
-    int *first = lay_out_ints(st, seqs + 1), *table = lay_out_table(st, seqs, max_pages);
-    int *fill = lay_out_ints(st, shape->kv_images);
+    int *rows = lay_out_ints(st, shape->rows), *from = lay_out_ints(st, shape->rows);
+    int *limit = lay_out_ints(st, shape->rows), *first = lay_out_ints(st, seqs + 1);
+    int *table = lay_out_table(st, seqs, max_pages), *fill = lay_out_ints(st, shape->kv_images);
     if (!step)
         return;
     memcpy(fill, images->fill, (size_t)shape->kv_images * sizeof *fill);
@@ -160,15 +163,16 @@ static void stage_cross(struct staging *st, const struct shape *shape, const str
         max_rows = n - first[s] > max_rows ? n - first[s] : max_rows;
     }
     first[seqs] = n;
-    out->views[1] = (struct view){ .from = on_device(st, from), .limit = on_device(st, limit), .pages = on_device(st, table),
-                                   .fill = on_device(st, fill), .max_pages = max_pages, .max_kv = max_pages * IMAGE_KV_PAGE };
-    out->forward.cross = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows, .first = on_device(st, first),
-                                         .views = out->views };
+    out->views[1] = (struct view){ .from = on_device(st, from), .limit = on_device(st, limit),
+                                   .pages = on_device(st, table), .fill = on_device(st, fill),
+                                   .max_pages = max_pages, .max_kv = max_pages * IMAGE_KV_PAGE };
+    out->forward.cross = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows,
+                                         .first = on_device(st, first), .views = out->views };
     out->forward.cross_rows = on_device(st, rows);
 }
 
-/* Which rows' logits are wanted: of each request those that yield something. Where the shape was rounded up the others of the
- * first rows come behind them, and nobody looks at what they give. */
+/* Which rows' logits are wanted: of each request those that yield something. Where the shape was rounded up the others
+ * of the first rows come behind them, and nobody looks at what they give. */
 static void stage_out_rows(struct staging *st, const struct shape *shape, const struct step *step, struct forward *f)
 {
     int *rows = lay_out_ints(st, shape->out), n = 0, end = 0;

@@ -14,7 +14,7 @@
 struct shape {                 /* how long the arrays of a step are */
     int rows, seqs;
     int pages;                 /* columns of the block tables, pages of KV_PAGE tokens             */
-    int image_pages;           /* columns of the block tables of images; 0: no request has images that cross-attention sees */
+    int image_pages;           /* columns of the block tables of images; 0: cross-attention sees no images     */
     int kv_images;             /* pages of the whole image KV; 0 like image_pages                  */
     int image_rows;            /* rows that may be places of images                                */
     int out;                   /* rows whose logits the model gives                                */
@@ -41,16 +41,17 @@ struct sampler {               /* of the rows that yield a token, all arrays on 
     int  top_n;                        /* the most top logprobs that any row wants; -1: nobody wants logprobs */
 };
 
-struct staged {                /* a step that is ready for the model and the sampler; stays where it is until they are done */
+struct staged {                /* a step, ready for the model and the sampler; they read it until they are done */
     struct view    views[2];
     struct forward forward;    /* without the pool */
     struct sampler sampler;
 };
 
-/* What a step needs. `cross`: the family has cross-attention, in an image KV of so many pages; 0: it has none. */
+/* What a step needs. kv_images: pages of the image KV; 0: the family has no cross-attention. */
 struct shape staging_shape(const struct step *step, int kv_images);
 
-/* Lays out and fills the arrays of a step. The block's contents have to be copied to the device before `out` is used. */
+/* Lays out and fills the arrays of a step. The block's contents have to be copied to the device before `out` is
+ * used. */
 void   staging_fill(struct staging *s, const struct shape *shape, const struct step *step, const struct images *images,
                     struct staged *out);
 size_t staging_bytes(const struct shape *largest);     /* of the block, for steps of at most this shape */

@@ -1,5 +1,6 @@
-/* What any thread may ask of an engine: to make a prompt, to submit a request, to turn text into tokens and back, and for its
- * figures. The heavy work on a prompt is done here, on the caller's thread; the engine's own gets what is ready to compute. */
+/* What any thread may ask of an engine: to make a prompt, to submit a request, to turn text into tokens and back, and
+ * for its figures. The heavy work on a prompt is done here, on the caller's thread; the engine's own gets what is ready
+ * to compute. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -32,8 +33,8 @@ static int check_images(const struct engine *g, const struct prompt *p, struct e
         kv += g->sched.image_kv ? (p->images[i].plan.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
     }
     if (rows > g->setup.sizes.image_row_pages || kv > g->setup.sizes.image_kv_pages)
-        return err_field(e, "messages", "the images of this request do not fit into the image cache at one time; send fewer or "
-                         "smaller images, or start the server with a larger --image-cache-bytes");
+        return err_field(e, "messages", "the images of this request do not fit into the image cache at one time; send "
+                         "fewer or smaller images, or start the server with a larger --image-cache-bytes");
     return 0;
 }
 
@@ -48,6 +49,8 @@ static int reject(struct engine *g, struct err *e, int status, const char *code,
     return -1;
 }
 
+/* Puts r into the inbox and wakes the engine's thread, which has a reference of its own from then on. -1: the engine
+ * closes, or all places are taken; r is still the caller's alone. */
 static int enqueue(struct engine *g, struct request *r, struct err *e)
 {
     int n = r->prompt->n;               /* the engine may be done with it, and have freed it, before this function is */
@@ -73,6 +76,8 @@ static int enqueue(struct engine *g, struct request *r, struct err *e)
     return 0;
 }
 
+/* Fills in what the request left open: how long it may become, a seed, the tokens that end it. The prompt is freed or
+ * is the request's, whatever comes out. */
 struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e)
 {
     struct params own = *params;
@@ -102,8 +107,8 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
 void params_default(const struct engine *g, struct params *p)
 {
     const struct model *m = g->model;
-    *p = (struct params){ .temperature = m->temperature >= 0 ? m->temperature : 1, .top_p = m->top_p >= 0 ? m->top_p : 1,
-                          .top_k = m->top_k > 0 ? m->top_k : 0,
+    *p = (struct params){ .temperature = m->temperature >= 0 ? m->temperature : 1,
+                          .top_p = m->top_p >= 0 ? m->top_p : 1, .top_k = m->top_k > 0 ? m->top_k : 0,
                           .repetition_penalty = m->repetition_penalty > 0 ? m->repetition_penalty : 1 };
 }
 
@@ -129,9 +134,10 @@ int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, stru
 
 void engine_info(const struct engine *g, struct engine_info *out)
 {
-    *out = (struct engine_info){ .model_dir = g->model_dir, .model_type = g->model->type, .device = g->model->backend->name,
-                                 .max_model_len = g->setup.config.max_model_len, .max_num_seqs = g->setup.config.max_num_seqs,
-                                 .vocab = g->model->vocab, .takes_images = g->model->image_token >= 0 };
+    *out = (struct engine_info){ .model_dir = g->model_dir, .model_type = g->model->type,
+                                 .device = g->model->backend->name, .max_model_len = g->setup.config.max_model_len,
+                                 .max_num_seqs = g->setup.config.max_num_seqs, .vocab = g->model->vocab,
+                                 .takes_images = g->model->image_token >= 0 };
 }
 
 void engine_stats(struct engine *g, struct engine_stats *out)

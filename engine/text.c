@@ -30,7 +30,8 @@ static bool wants_parts(const struct text *t, const struct template *template)
     static const char probe[] = "PROBEtextPROBE";
     json_t *messages = json_pack("[{s:s, s:[{s:s, s:s}]}]", "role", "user", "content", "type", "text", "text", probe);
     json_t *ctx = context_of(&(struct chat){ 0 }, messages);
-    char *text = template_render(template, ctx, &(struct template_options){ .names = tokenizer_names(t->tokenizer) }, NULL);
+    struct template_options opt = { .names = tokenizer_names(t->tokenizer) };
+    char *text = template_render(template, ctx, &opt, NULL);
     bool yes = text && strstr(text, probe) && !strstr(text, "'type'") && !strstr(text, "\"type\"");
     free(text);
     json_decref(ctx);
@@ -38,6 +39,7 @@ static bool wants_parts(const struct text *t, const struct template *template)
     return yes;
 }
 
+/* A checkpoint without a chat template opens all the same: it completes text. -1: nothing stays open. */
 int text_open(struct text *t, const char *dir, const char *template_file, const char *format, int image_token,
               struct err *e)
 {
@@ -84,8 +86,8 @@ struct chat_form {
     struct prefill prefill;
 };
 
-/* Content parts as one string: the image placeholders first, then the texts, joined by newlines. *prefix: how many bytes
- * of it are placeholders. */
+/* Content parts as one string: the image placeholders first, then the texts, joined by newlines. *prefix: how many
+ * bytes of it are placeholders. */
 static json_t *flatten(const struct text *t, const json_t *parts, size_t *prefix)
 {
     struct buf b;
@@ -139,8 +141,8 @@ static int flatten_all(const struct text *t, struct chat_form *f, struct err *e)
     return 0;
 }
 
-/* Instructions with the role "developer" as those of "system", which every template knows. Whether memory sufficed is for
- * the caller to ask: json_starved(). */
+/* Instructions with the role "developer" as those of "system", which every template knows. Whether memory sufficed is
+ * for the caller to ask: json_starved(). */
 static json_t *developer_as_system(const json_t *messages)
 {
     json_t *out = json_array(), *m;
@@ -155,11 +157,13 @@ static json_t *developer_as_system(const json_t *messages)
     return out;
 }
 
-/* A request may give a template more variables, but not other messages than those that were checked, nor other tokens. */
+/* A request may give a template more variables, but not other messages than those that were checked, nor other
+ * tokens. */
 static int check_kwargs(const struct text *t, const json_t *kwargs, struct err *e)
 {
     static const char *const own[] = { "messages", "tools", "documents", "bos_token", "eos_token", "unk_token",
-                                       "sep_token", "pad_token", "cls_token", "mask_token", "additional_special_tokens" };
+                                       "sep_token", "pad_token", "cls_token", "mask_token",
+                                       "additional_special_tokens" };
     char field[96];
     const char *key;
     size_t n;
@@ -183,7 +187,8 @@ static void form_free(struct chat_form *f)
 }
 
 /* The chat's messages as the template is to have them. */
-static int form_of(const struct text *t, const struct chat *chat, bool knows_developer, struct chat_form *f, struct err *e)
+static int form_of(const struct text *t, const struct chat *chat, bool knows_developer, struct chat_form *f,
+                   struct err *e)
 {
     f->messages = knows_developer ? json_copy(chat->messages) : developer_as_system(chat->messages);
     if (!f->messages)
@@ -199,8 +204,8 @@ static int form_of(const struct text *t, const struct chat *chat, bool knows_dev
 }
 
 /* Renders f. The error is the request's: a template speaks of its messages. */
-static int render(const struct text *t, const struct template *template, const struct chat *chat, const struct chat_form *f,
-                  struct rendering *out, struct err *e)
+static int render(const struct text *t, const struct template *template, const struct chat *chat,
+                  const struct chat_form *f, struct rendering *out, struct err *e)
 {
     json_t *ctx = context_of(chat, f->messages);
     struct template_options opt = { .length = &out->n, .names = tokenizer_names(t->tokenizer), .prefix = f->prefix,
@@ -220,6 +225,8 @@ static int render(const struct text *t, const struct template *template, const s
     return -1;
 }
 
+/* Chooses the template (the one for tools only where the chat brings some), brings the messages into the form that it
+ * wants, and renders. */
 int text_render(const struct text *t, const struct chat *chat, struct rendering *out, struct err *e)
 {
     const struct chat_templates *c = &t->templates;
@@ -228,9 +235,10 @@ int text_render(const struct text *t, const struct chat *chat, struct rendering 
     struct chat_form f = { 0 };
     *out = (struct rendering){ 0 };
     if (!template)
-        return err_field(e, "messages", c->named ? "this model has several chat templates and none of them is the default; name a file "
-                                                   "with --chat-template"
-                                                 : "this model has no chat template; use /v1/completions");
+        return err_field(e, "messages", "%s",
+                         c->named ? "this model has several chat templates and none of them is the default; name a "
+                                    "file with --chat-template"
+                                  : "this model has no chat template; use /v1/completions");
     if (check_kwargs(t, chat->template_kwargs, e) < 0)
         return -1;
     int rc = form_of(t, chat, with_tools ? c->tools_developer : c->plain_developer, &f, e);
