@@ -2,7 +2,7 @@
  * operation is cut into tasks.
  *
  * The inner loops are chosen once, in open(); OPENAUTOGLM_ISA
- * in the environment (generic, avx2, avxvnni, avx512, avx512vnni) forces a lower
+ * in the environment (generic, avx2, avxvnni, avx512, avx512vnni, amx) forces a lower
  * instruction set. */
 #include "kernels/cpu/cpu.h"
 
@@ -33,7 +33,7 @@ static const double SMALL = 50e3;
 
 static const struct kernels *choose(const char *name, struct err *e)
 {
-    static const struct kernels *const all[] = { &kernels_avx512vnni, &kernels_avx512, &kernels_avxvnni, &kernels_avx2,
+    static const struct kernels *const all[] = { &kernels_amx, &kernels_avx512vnni, &kernels_avx512, &kernels_avxvnni, &kernels_avx2,
                                                 &kernels_generic };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (name ? strcmp(name, all[i]->name) == 0 : all[i]->works()) {
@@ -42,7 +42,7 @@ static const struct kernels *choose(const char *name, struct err *e)
             err_set(e, "this processor does not have %s", name);
             return NULL;
         }
-    err_set(e, "OPENAUTOGLM_ISA=%s: not one of generic, avx2, avxvnni, avx512, avx512vnni", name);
+    err_set(e, "OPENAUTOGLM_ISA=%s: not one of generic, avx2, avxvnni, avx512, avx512vnni, amx", name);
     return NULL;
 }
 

@@ -16,6 +16,7 @@ enum {
     KC        = 256, /*                          columns of both, that are packed */
     DIRECT    = 16,  /* float kernel: up to this many rows read w where it lies */
     PANEL_ROWS = 12, /* kernels of panels: rows of a block, at most,            */
+    TILED_ROWS = 32, /* AMX kernel: rows of a block                             */
     PANEL_COLS = 48, /*                    and rows of w in one go              */
     ENTRIES   = 32,  /* attention: entries of one block                         */
     PAIRS     = 64,  /* attention: (row, query head) pairs of a task, at most,  */
@@ -58,7 +59,7 @@ struct scratch {     /* of one worker; too large for a stack */
             float y[MB * (NB + 2 * MAX_LANES)];
             float row[KC + MAX_LANES];
         } linear;
-        float sums[PANEL_ROWS * (PANEL_COLS + 2 * MAX_LANES)]; /* of a block, see panels.inc */
+        float sums[TILED_ROWS * (PANEL_COLS + 2 * MAX_LANES)]; /* of a block, see panels.inc */
         struct {
             float k[ENTRIES * MAX_DIM], v[ENTRIES * MAX_DIM], turned[ENTRIES * MAX_DIM];
             float q[PAIR_DIMS], acc[PAIR_DIMS];
@@ -71,7 +72,7 @@ struct scratch {     /* of one worker; too large for a stack */
 struct kernels {     /* the inner loops of one instruction set */
     const char *name;
     bool (*works)(void);                                           /* on this processor             */
-    const struct linear_kernel *linear[5];                         /* tried in order; the last one fits all */
+    const struct linear_kernel *linear[6];                         /* tried in order; the last one fits all */
     void (*attend)(const struct attend_job *, int seq, int kv_head, int first_pair, int n_pairs, struct scratch *);
     void (*prep)(const struct prep_job *, int row, struct scratch *);
     void (*norm)(const struct norm_job *, int row);
@@ -79,7 +80,7 @@ struct kernels {     /* the inner loops of one instruction set */
     void (*dwconv)(const struct dwconv_job *, int out_y);          /* one row of output pixels      */
 };
 
-extern const struct kernels kernels_generic, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni;
+extern const struct kernels kernels_generic, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni, kernels_amx;
 
 /* body(arg, i, worker) for every i < count, on the device's threads. */
 void cpu_run(struct device *, int count, void (*body)(void *arg, int index, int worker), void *arg);

@@ -33,9 +33,10 @@ static int pass_rows(struct device *dev, const struct linear_kernel *k, const st
 {
     size_t room, row = k->row_bytes ? k->row_bytes(job->w) : 0;
     cpu_prepared(dev, &room);
-    if (row == 0 || (size_t)job->out.rows <= room / row)
+    if (row == 0)
         return job->out.rows;
-    return (int)(room / row) / k->block_rows * k->block_rows;
+    int whole = (int)(room / row) / k->block_rows * k->block_rows;      /* the last block may be filled up */
+    return job->out.rows < whole ? job->out.rows : whole;
 }
 
 static void run_linear(struct device *dev, struct linear_job *job)
