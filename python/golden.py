@@ -5,7 +5,9 @@
 golden.safetensors holds the images (H, W, 3, bytes, already of the final size),
 ids, 3-D positions, image features, the logits of the last rows, the greedy
 continuation and the margin of each of its tokens.  golden.json holds the chat
-they came from and the preprocessing of a spread of image sizes.
+they came from, what else was in the request, the text of the continuation, and
+the preprocessing of a spread of image sizes.  The variant "published"
+(published.py) also gets chats.json: the prompts of many more chats.
 """
 import hashlib
 import json
@@ -17,12 +19,14 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import published
 import tiny
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "model")
 SIZES = [(37, 211), (64, 64), (100, 30), (1080, 2400), (7, 9), (300, 299), (13, 1300), (55, 77), (4096, 4096), (1, 1000)]
 SCREENSHOT = "models/open-autoglm-v1/samples/home-en.png"
-KEEP = 12          # rows of logits
+KEEP = 12          # rows of logits ...
+FEWER = 4          # ... and where the vocabulary is larger
 STEPS = 24
 
 
@@ -34,12 +38,17 @@ def picture(w, h, seed):
     return np.clip(base + g.normal(0, 40, (h, w, 3)), 0, 255).astype(np.uint8)
 
 
-def chats(family, images):
+def chat(family, variant, images):
+    """(messages, what else the request has)"""
+    if variant == "published":
+        return published.conversation(family, bool(images))
     if not images:
-        return [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Tap on 设置, then \"Wi-Fi\"."}]
+        return [{"role": "system", "content": "Be brief."},
+                {"role": "user", "content": "Tap on 设置, then \"Wi-Fi\"."}], {}
     return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Where is it?"}]},
             {"role": "assistant", "content": "do(action=\"Tap\", element=[1,2])"},
-            {"role": "user", "content": [{"type": "text", "text": "Now "}, {"type": "image"}, {"type": "text", "text": "?"}]}]
+            {"role": "user", "content": [{"type": "text", "text": "Now "}, {"type": "image"},
+                                         {"type": "text", "text": "?"}]}], {}
 
 
 def expand(ids, image_token, counts):
@@ -49,9 +58,15 @@ def expand(ids, image_token, counts):
     return out
 
 
+def torn(tok, ids):
+    """The characters of an answer whose bytes come from several tokens."""
+    return {c for c in tok.decode(ids) if ord(c) > 127} - {c for i in ids for c in tok.decode([i])} - {"\ufffd"}
+
+
 def run(family, variant, seed, tok, proc, images):
     model = tiny.build(family, variant, seed)
-    ids = tok.apply_chat_template(chats(family, images), add_generation_prompt=True, tokenize=True, return_dict=False)
+    messages, more = chat(family, variant, images)
+    ids = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, **more)
     out, kw = {}, {}
     if images:
         image_token = model.config.image_token_id
@@ -96,8 +111,11 @@ def run(family, variant, seed, tok, proc, images):
             if new[-1] in bad:
                 break
             cache = torch.cat((cache, top.indices[:1][None]), 1)
-    out.update(ids=x[0].int(), logits=logits[-KEEP:], greedy=torch.tensor(new, dtype=torch.int32), margins=torch.tensor(margin))
+    out.update(ids=x[0].int(), logits=logits[-(FEWER if variant == "published" else KEEP):],
+               greedy=torch.tensor(new, dtype=torch.int32), margins=torch.tensor(margin))
     score = (min(margin) > .05) * 100 + len(set(new)) - 1000 * bool(bad & set(new))
+    if variant == "published":
+        score += 0 if torn(tok, new) else -50
     return model, out, score
 
 
@@ -123,18 +141,26 @@ def golden(family, variant):
     images = [picture(f * 5, f * 4, 1), picture(f * 3, f * 7, 2)] if told else []
     tok, proc = tiny.save(tiny.build(family, variant, 0), family, variant, out)
     best = None
-    for seed in range(1, 25):
+    for seed in range(1, 40 if variant == "published" else 25):
         model, arrays, score = run(family, variant, seed, tok, proc, images)
         if best is None or score > best[2]:
             best = model, arrays, score, seed
         if score > 106:
             break
     model, arrays, score, seed = best
+    messages, more = chat(family, variant, images)
     tiny.save(model, family, variant, out)
     save_file({k: v.contiguous() for k, v in arrays.items()}, out + "/golden.safetensors")
     with open(out + "/golden.json", "w") as f:
-        json.dump({"seed": seed, "messages": chats(family, images), "least_margin": float(arrays["margins"].min()),
+        said = {"text": tok.decode(arrays["greedy"], skip_special_tokens=True)} if variant == "published" else {}
+        json.dump({"seed": seed, "messages": messages, **published.more_of(more),
+                   "least_margin": float(arrays["margins"].min()), **said,
                    **({"preprocessing": preprocessing(proc)} if proc else {})}, f, indent=1)
+    if variant == "published":
+        with open(out + "/chats.json", "w") as f:
+            parts = [f'"{k}":[\n' + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "]"
+                     for k, rows in published.prompts(family, out, tok, bool(images)).items()]
+            f.write("{" + ",\n".join(parts) + "}\n")
     size = sum(os.path.getsize(os.path.join(out, n)) for n in os.listdir(out)) // 1024
     print(f"{family}/{variant}: {len(arrays['ids'])} tokens, seed {seed}, least margin {float(arrays['margins'].min()):.3f}, "
           f"{len(set(arrays['greedy'].tolist()))} different tokens, {size} KB", flush=True)

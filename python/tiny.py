@@ -3,7 +3,8 @@
 Every family gets several configurations that differ where implementations go
 wrong: key-value heads, odd numbers of layers, rope sections, tied embeddings,
 biases.  A checkpoint is some 100 KB: bf16 weights, a byte-level tokenizer and
-a short chat template of the family's shape.
+a short chat template of the family's shape.  The variant "published" has
+tokenizer and template of the published shape (published.py).
 """
 import json
 import os
@@ -12,6 +13,8 @@ import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
+
+import published
 
 GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>", "<|image|>",
        "<|end_of_image|>", "<|begin_of_video|>", "<|video|>", "<|end_of_video|>"]
@@ -158,6 +161,12 @@ CASES["phone"] = {
 }
 PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 
+# Tokenizers and templates of the published shapes, on a configuration that another variant has.
+for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
+                     "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped"}.items():
+    config, told = CASES[family][base]
+    CASES[family]["published"] = published.configure(family, config), told
+
 CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration", "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
@@ -197,8 +206,11 @@ def save(model, family, variant, out):
     os.makedirs(out, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
     model.float()
-    t = tokenizer(*special_of(family))
-    t.save_pretrained(out)
+    if variant == "published":
+        t = published.save(family, out)
+    else:
+        t = tokenizer(*special_of(family))
+        t.save_pretrained(out)
     _, told = CASES[family][variant]
     if told:
         kind = {"glm4v": "Glm4vImageProcessor", "phone": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")

@@ -1,6 +1,7 @@
 """Every family's golden cases (python/golden.py) through the HTTP API: prompt
 tokens, greedy tokens, the first token's logprob and every token's lead over
-the second best equal transformers'."""
+the second best equal transformers'. Those of the published shapes (python/published.py)
+also give the reference's text, and the prompts of many more chats are as long as its."""
 
 import io
 import json
@@ -52,17 +53,37 @@ def with_images(messages, golden):
             for m in messages]
 
 
+def as_sent(message):
+    """As a client sends it: the arguments of a call are JSON in a string."""
+    calls = [{**c, "function": {**c["function"], "arguments": json.dumps(c["function"]["arguments"])}}
+             for c in message.get("tool_calls", [])]
+    return {**message, "tool_calls": calls} if calls else message
+
+
+def request(model, chat, golden, **extra):
+    """What create() is called with, for a chat of golden.json or chats.json."""
+    extra |= {"chat_template_kwargs": chat["chat_template_kwargs"]} if "chat_template_kwargs" in chat else {}
+    return dict(model=model, temperature=0, messages=[as_sent(m) for m in with_images(chat["messages"], golden)],
+                extra_body=extra, **({"tools": chat["tools"]} if "tools" in chat else {}))
+
+
+def streamed(client, ask):
+    """The pieces of the answer's text."""
+    return [c.choices[0].delta.content or "" for c in client.chat.completions.create(**ask, stream=True) if c.choices]
+
+
 @pytest.mark.parametrize("device", ["ref", "cpu"])
 @pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.parent.name}-{c.name}")
 def test_golden(case, device):
-    golden, messages = tensors(case / "golden.safetensors"), json.loads((case / "golden.json").read_text())["messages"]
+    golden, about = tensors(case / "golden.safetensors"), json.loads((case / "golden.json").read_text())
     server = Server("--model", str(case), "--device", device)
     try:
         c = server.client()
-        ask = dict(model=case.name, temperature=0, max_tokens=len(golden["greedy"]), logprobs=True, top_logprobs=2,
-                   messages=with_images(messages, golden), extra_body={"ignore_eos": True})
+        ask = request(case.name, about, golden, ignore_eos=True) | dict(max_tokens=len(golden["greedy"]))
+        sure = ask | dict(logprobs=True, top_logprobs=2)
         # the second from the caches
-        first, second = c.chat.completions.create(**ask), c.chat.completions.create(**ask)
+        first, second = c.chat.completions.create(**sure), c.chat.completions.create(**sure)
+        pieces = streamed(c, ask)
     finally:
         server.stop()
     assert len(golden["greedy"]) >= 24
@@ -77,6 +98,30 @@ def test_golden(case, device):
         leads = [t.top_logprobs[0].logprob - t.top_logprobs[1].logprob for t in answer.choices[0].logprobs.content]
         assert np.abs(np.array(leads) - golden["margins"]).max() < 2e-3
     assert first.choices[0].logprobs == second.choices[0].logprobs
+    assert first.choices[0].message.content == "".join(pieces) == about.get("text", "".join(pieces))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.name == "published"], ids=lambda c: c.parent.name)
+def test_prompts_of_the_published_shapes(case):
+    """Tools, calls, results, thoughts, parts and look-alikes of structure, as a client sends them: as many tokens as
+    the reference makes, and its ids of plain texts. (tests/engine/test_published.c compares the chats' ids.)"""
+    golden, records = tensors(case / "golden.safetensors"), json.loads((case / "chats.json").read_text())
+    server, slots = Server("--model", str(case)), 0
+    try:
+        c = server.client()
+        for chat in records["chats"]:
+            asked = chat["messages"]
+            places = sum(m["content"].count(SLOT) for m in asked if isinstance(m["content"], list))
+            usage = c.chat.completions.create(**request(case.name, chat, golden), max_tokens=1).usage
+            pictures = sum(len(golden[f"image_tokens.{i}"]) for i in range(places))
+            assert usage.prompt_tokens == len(chat["ids"]) - places + pictures, chat["name"]
+            slots += places
+        for row in records["texts"]:
+            status, said = server.post("/tokenize", {"prompt": row["text"]})
+            assert (status, said["tokens"]) == (200, row["ids"]), row["text"]
+    finally:
+        server.stop()
+    assert (slots > 0) == ("image.0" in golden)
 
 
 # The chats behind the native model's golden cases (python/openautoglm/golden.py); its tiny-* cases have no tokenizer.

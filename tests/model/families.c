@@ -7,7 +7,7 @@
 
 #include "tests/model/text.c"
 
-enum { FAMILY_ROWS = 256 };
+enum { FAMILY_ROWS = 512 };
 
 static const char *const families_tested[] = { "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama", "qwen2",
                                                "qwen3", NULL };

@@ -19,7 +19,7 @@ static void golden_open(struct golden *g, const char *dir)
     ck_assert_msg(g->file != NULL, "%s", e.text);
 }
 
-static const struct stored *golden_find(const struct golden *g, const char *name, int i)
+static inline const struct stored *golden_find(const struct golden *g, const char *name, int i)
 {
     return record_find(g->file, name, i);
 }
@@ -42,7 +42,7 @@ static inline const float *golden_floats(const struct golden *g, const char *nam
 }
 
 /* The largest difference; fails over `tol`. */
-static float golden_compare(const char *what, const float *have, const float *want, size_t n, float tol)
+static inline float golden_compare(const char *what, const float *have, const float *want, size_t n, float tol)
 {
     size_t at;
     float worst = record_worst(have, want, n, &at);
