@@ -1,3 +1,4 @@
+/* kernels/half.c - see half.h. Rounding is to nearest, ties to even. */
 #include "kernels/half.h"
 
 #include <assert.h>

@@ -23,6 +23,8 @@ static void *with_head(char *p, void *base, size_t mapped)
     return p;
 }
 
+/* Large blocks are mapped and cost nothing until they are written to, so a plan may reserve more than a small model
+ * will use. Small ones come from malloc. */
 void *host_alloc(struct device *dev, size_t n)
 {
     (void)dev;

@@ -1,3 +1,4 @@
+/* kernels/kv.c - see kv.h. */
 #include "kernels/kv.h"
 
 #include <math.h>

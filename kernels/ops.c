@@ -1,3 +1,4 @@
+/* kernels/ops.c - which backends there are, and the choice that `auto` makes. */
 #include "kernels/ops.h"
 
 #include <string.h>

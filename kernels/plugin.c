@@ -1,3 +1,4 @@
+/* kernels/plugin.c - see plugin.h: where a backend's library is looked for, and what it must match. */
 #include "kernels/plugin.h"
 
 #include <dlfcn.h>
@@ -8,6 +9,8 @@
 
 enum { FOLDERS = 4, NAME_BYTES = 32, FILE_BYTES = 64 };
 
+/* A library is taken only if it was made with the same ops.h and dtype.h: with another table of operations calls
+ * would go to wrong places. Once loaded it stays for the process. */
 static const struct backend *open_library(const char *path, struct err *e)
 {
     const struct backend *(*get)(void);

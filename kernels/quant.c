@@ -1,3 +1,4 @@
+/* kernels/quant.c - see quant.h for the layouts. */
 #include "kernels/quant.h"
 
 #include <assert.h>
@@ -116,6 +117,8 @@ static float round_group(float q[QUANT_GROUP], const float x[QUANT_GROUP], float
     return error[0];
 }
 
+/* A group of 32 numbers as 4 bits each and a scale. Two scales are tried, one that makes the number of largest
+ * magnitude 7 or -7, and one that makes it -8, whichever its sign; the one whose squared error is less is taken. */
 static void pack_group(uint8_t *to, const float x[QUANT_GROUP])
 {
     float q[2][QUANT_GROUP] = { { 0 } };
@@ -133,6 +136,7 @@ static void pack_group(uint8_t *to, const float x[QUANT_GROUP])
         to[2 + k] = (uint8_t)(((int)q[best][k] + 8) | ((int)q[best][QUANT_GROUP / 2 + k] + 8) << 4);
 }
 
+/* Packs one row of a matrix. -1, or the column of the first number that is not finite, which no scale could hold. */
 int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row, int in)
 {
     assert(quantised(t));
@@ -149,6 +153,7 @@ int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row,
     return -1;
 }
 
+/* One number of a packed row, multiplied out: what the reference computes with. */
 float quant_get(enum dtype t, const void *record, int i)
 {
     const uint8_t *p = record;

@@ -1,3 +1,4 @@
+/* kernels/slab.c - see slab.h. */
 #include "kernels/slab.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* kernels/trace.c - see trace.h. */
 #include "kernels/trace.h"
 
 #include <math.h>

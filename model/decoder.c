@@ -1,3 +1,4 @@
+/* model/decoder.c - see decoder.h. */
 #include "model/decoder.h"
 
 #include <math.h>

@@ -1,3 +1,4 @@
+/* model/load.c - see load.h. */
 #include "model/load.h"
 
 #include <stdarg.h>
@@ -164,6 +165,8 @@ static float half_to_float(uint16_t h)
     return (float)f;
 }
 
+/* Element i of a tensor as it lies in a file, where nothing promises alignment. The file may be of any float type
+ * that fetch() lets through. */
 static float get_float(const void *data, enum dtype type, size_t i)
 {
     const char *p = (const char *)data + i * dtype_size(type);
@@ -249,6 +252,8 @@ static void pack(struct loader *l, struct weight *out, const struct slab *slabs,
         l->opt->progress(l->opt->progress_arg, l->done, l->all);
 }
 
+/* Finds the tensors of all parts, checks their shapes, and packs them as one weight whose rows are those of the parts
+ * in order. The matrices themselves are packed from the mapped file; only biases are copied together first. */
 static void stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias,
                   enum role role)
 {
@@ -364,6 +369,9 @@ int load_end(struct loader *l)
     return -1;
 }
 
+/* Reads what a family asks for before its tensors: config.json, the image processor's settings (which newer
+ * checkpoints keep inside processor_config.json), and the index of the tensor files. After an error loader_close()
+ * still has to be called. */
 int loader_open(struct loader *l, struct model *m, const char *dir, const struct model_options *opt, struct err *e)
 {
     int n;
@@ -405,6 +413,7 @@ void loader_close(struct loader *l)
     free(l->used);
 }
 
+/* Gives back all that loading took from the device and the host. Needs the device still open. */
 void loaded_free(struct model *m)
 {
     struct loaded *d = m->loaded;

@@ -1,3 +1,4 @@
+/* model/measure.c - see measure.h: the table of operations that do nothing, and the passes that run on it. */
 #include "model/measure.h"
 
 #include <stdint.h>
@@ -97,6 +98,8 @@ static struct pass_memory finish(const struct run *r, struct arena *host)
     return (struct pass_memory){ .scratch = r->peak, .host = r->host_used };
 }
 
+/* The measured step has no data, so a family may not look at what its arrays hold; it decides by counts alone. A
+ * family with cross-attention is measured with every row seeing an image, which is the most it can need. */
 struct pass_memory model_measure_forward(const struct model *m, int rows, int seqs, int n_out, int image_rows)
 {
     image_rows = m->family->encode_image ? image_rows : 0;

@@ -1,3 +1,4 @@
+/* model/model.c - opening and closing a model, see model.h. */
 #include "model/model.h"
 
 #include <stdlib.h>
@@ -45,6 +46,8 @@ static void read_eos(struct model *m, struct hparams *generation, struct hparams
         m->n_eos = hparams_ints(from[i], "eos_token_id", m->eos, MODEL_MAX_EOS, 0, m->vocab - 1);
 }
 
+/* Reads generation_config.json, if there is one: which tokens end an answer, and how the checkpoint's makers sample.
+ * `do_sample: false` means temperature 0, whatever else is written there. */
 static int read_generation(struct model *m, const char *dir, struct hparams *config, struct err *e)
 {
     struct hparams g;
@@ -97,6 +100,8 @@ static int load(struct model *m, struct loader *l, struct err *e)
     return read_generation(m, l->dir, &l->config, e);
 }
 
+/* Finds the family by config.json's model_type and has it load itself. Whatever fails, nothing stays behind:
+ * model_close() takes a model that is only partly there. */
 struct model *model_open(const char *dir, const struct model_options *opt, struct err *e)
 {
     struct loader l;

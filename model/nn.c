@@ -1,3 +1,4 @@
+/* model/nn.c - see nn.h. Every operation of a model goes through here, and no shape is checked elsewhere. */
 #include "model/nn.h"
 
 #include <stdio.h>
@@ -139,6 +140,8 @@ static void let_others(const struct run *r)
         r->between(r->between_arg);
 }
 
+/* In parts, if others wait: each part is rows of x with the same rows of everything that its epilogue reads and
+ * writes. A row's result does not depend on which part it is in. */
 void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
 {
     check_linear(out, x, w, e);
@@ -196,6 +199,8 @@ static bool cache_fits(const struct kv *kv, const struct heads *h, int layer)
     return kv->n_kv == h->n_kv && kv->dim == h->dim && layer < kv->layers;
 }
 
+/* Takes q, k and v out of one matrix. Rotates and norms q and k, stores k and v where the view says, and attends to
+ * all that the view shows each row; the backend may do this in one operation. */
 struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b)
 {
     int nq = h->n * h->dim, nk = h->n_kv * h->dim;
@@ -234,6 +239,8 @@ void nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, 
     r->ops->prep(r->dev, (struct tensor){ 0 }, k, v, &plain, NULL, &r->kv[1], layer, slots);
 }
 
+/* With a single segment, which is an image seen as a whole, the queries go in parts if others wait. A part's rows are
+ * a segment of their own that still sees all keys. In measuring, room for the parts' table is counted in any case. */
 struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct heads *h, const int *pos, int n_seg,
                                const int *first)
 {

@@ -1,3 +1,4 @@
+/* model/patches.c - see patches.h. Sizes follow the reference's smart_resize step by step. */
 #include "model/patches.h"
 
 #include <math.h>
@@ -7,6 +8,9 @@
 enum { MAX_PIXELS = 1 << 26,         /* of a resized image: nobody may ask for more */
        MAX_RATIO = 200 };            /* of its longer side to the shorter           */
 
+/* The model's configuration fixes how large patches and blocks are, and the processor's may repeat it but not differ:
+ * a difference would be a picture cut in another grid than the model learned. Limits on the size are read from the
+ * places where processors of different ages have put them; the plain min_pixels and max_pixels win. */
 void patches_load(struct loader *l, struct patches *p, struct hparams *v, const struct patches_default *def)
 {
     struct hparams *h = &l->image, size = hparams_object(h, "size");
@@ -29,6 +33,8 @@ void patches_load(struct loader *l, struct patches *p, struct hparams *v, const 
     l->m->image_align = p->patch * p->merge;
 }
 
+/* A still image fills all frames of a patch with the same pixels, so the sum over the frames of the weights gives the
+ * same result in one pass. Rows become (y, x, channel), the order in which conv2d reads. */
 void patches_load_embed(struct loader *l, struct patches *p, int hidden, enum bias bias, const char *name)
 {
     char full[64];
@@ -49,6 +55,8 @@ void patches_load_embed(struct loader *l, struct patches *p, int hidden, enum bi
     load_packed(l, &p->embed, LAYOUT_LINEAR, hidden, area * 3, to - (size_t)hidden * (size_t)area * 3, b);
 }
 
+/* The request's options stand above the processor's settings, and the token limit above all. Pixels are counted over
+ * `frames`, as the caller's smart_resize counts them; options give them for a single frame. */
 void patches_limits(const struct patches *p, const struct image_options *opt, int frames, int64_t *min, int64_t *max)
 {
     int64_t token = (int64_t)p->patch * p->merge * p->patch * p->merge;
@@ -83,6 +91,8 @@ static struct image_plan plan_of_grid(const struct patches *p, int h, int w)
                                 .filter = p->pixels.filter, .resizer = RESIZER_TORCHVISION };
 }
 
+/* Follows the reference's arithmetic in doubles step by step, for a pixel more or less would be another grid. The
+ * result may still be larger than anything we would resize to; that is an error. */
 int patches_resize(const struct patches *p, int width, int height, int frames, int64_t min, int64_t max,
                    struct image_plan *out, struct err *e)
 {
@@ -145,6 +155,8 @@ int grid_side(int n)
     return side;
 }
 
+/* An upper bound over all shapes of image, from the three things that smart_resize may do: enlarge, shrink, or only
+ * round to blocks. The plan of memory rests on it. */
 void patches_largest(const struct patches *p, const struct image_options *opt, int frames, bool padded, int64_t pixels,
                      struct image_plan *out)
 {
@@ -161,6 +173,8 @@ void patches_largest(const struct patches *p, const struct image_options *opt, i
     *out = plan_of_grid(p, h, n / h);
 }
 
+/* Text counts on, equal on all three axes. An image stands still in t while h and w run over its grid, and the text
+ * after it goes on behind the larger side. */
 int patches_positions(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
                       int32_t *pos)
 {
@@ -201,6 +215,8 @@ int patch_col(const struct patch_grid *g, int i)
     return i / area % blocks * g->merge + i % g->merge;
 }
 
+/* Only for comparing with the reference: a forward pass makes its patches on the device. Frames of a patch are equal.
+ * */
 void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out,
                     int shape[4])
 {
@@ -239,7 +255,7 @@ struct tensor patches_embed(struct run *r, const struct patches *p, const struct
     NN_SCRATCH(r) {
         struct tensor x = nn_pixels(r, in->rgb, c.h * c.w, p->pixels.scale, p->pixels.shift);
         x = nn_conv(r, x, &p->embed, c);
-        r->ops->gather(r->dev, out, x, 1, nn_ints(r, idx, g->n), NULL);
+        nn_gather_to(r, out, x, 1, nn_ints(r, idx, g->n), NULL);
     }
     return out;
 }

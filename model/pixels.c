@@ -1,3 +1,4 @@
+/* model/pixels.c - see pixels.h. */
 #include "model/pixels.h"
 
 const double pixel_clip_mean[3] = { 0.48145466, 0.4578275, 0.40821073 };
@@ -13,6 +14,8 @@ static void three(struct hparams *h, const char *name, double out[3], const doub
         out[i] = def[i];
 }
 
+/* Folds the processor's two steps, rescaling and normalising, into one multiplication and one addition for the
+ * device, and keeps mean and deviation in units of a byte for pixel_value(). */
 void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3])
 {
     double m[3], s[3];

@@ -1,3 +1,4 @@
+/* model/rope.c - see rope.h. Frequencies are made in doubles and rounded where the reference rounds. */
 #include "model/rope.h"
 
 #include <math.h>
@@ -12,6 +13,8 @@ static void base_frequencies(float *freq, int rot_dim, double theta)
         freq[i] = 1.0f / (float)pow(theta, (double)((float)(2 * i) / (float)rot_dim));
 }
 
+/* Llama 3.1's scaling: waves longer than the old context are slowed by `factor`, short ones stay, and those between
+ * go over smoothly. */
 static void llama3(float *freq, int n, struct hparams *s, int max_positions)
 {
     double factor = hparams_number(s, "factor", HP_REQUIRED_NUMBER, 1e-3, 1e6);
@@ -36,6 +39,9 @@ static double yarn_dim(double rotations, int dim, double theta, double old)
     return dim * log(old / (rotations * 2 * M_PI)) / (2 * log(theta));
 }
 
+/* YaRN (Peng et al. 2023): dimensions that turn often within the old context keep their frequency, slow ones are
+ * slowed by `factor`, with a ramp between. Returns the factor of cosines and sines, which keeps attention as sharp as
+ * it was. */
 static double yarn(float *freq, int rot_dim, double theta, struct hparams *s, int max_positions)
 {
     double old = (double)hparams_int(s, "original_max_position_embeddings", max_positions, 1, 1 << 28);
@@ -96,6 +102,9 @@ static void to_device(struct loader *l, struct rope *out, const float *freq, con
     out->axis = load_bytes(l, axis, n);
 }
 
+/* Fields stand in rope_scaling or rope_parameters, or directly in the configuration, depending on the age of the
+ * checkpoint. With YaRN the context grows to what the frequencies were stretched for; with `dynamic` it ends where
+ * the configuration says, since only beyond that would frequencies change. */
 void rope_load(struct loader *l, struct rope *out, struct hparams *text, const struct rope_kind *kind, int *context)
 {
     float freq[MAX_ROT / 2];
@@ -130,6 +139,7 @@ void rope_load(struct loader *l, struct rope *out, struct hparams *text, const s
     to_device(l, out, freq, axis);
 }
 
+/* Half of a vision head turns with the row of a patch, half with its column, both with the same frequencies. */
 void rope_load_2d(struct loader *l, struct rope *out, int head_dim, double theta)
 {
     float freq[MAX_ROT / 2];

@@ -1,3 +1,4 @@
+/* model/vlm.c - see vlm.h. */
 #include "model/vlm.h"
 
 #include <math.h>
@@ -10,6 +11,8 @@ const char *const qwen2_vl_text_roots[] = { "model.", "model.language_model.", N
 const char *const qwen2_vl_vision_roots[] = { "visual.", "model.visual.", NULL };
 const struct patches_default qwen_vl_patches = { 14, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std };
 
+/* The text is loaded first, because the sizes of the tower are checked against its hidden size. At the end every
+ * vision layer knows the norm that follows it. */
 int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind)
 {
     struct vlm *v = m->impl;
@@ -28,6 +31,7 @@ int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind)
     return 0;
 }
 
+/* Everything that can be checked before a tensor is touched; the family goes on only if all of it was right. */
 int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_kind *k,
                      const char *out_name, int layers)
 {

@@ -187,6 +187,10 @@ prepare_heads(H *q, float *heads, const struct attend &p, int seq, int kv_head, 
         tile_put<H, DIM>(q, ROWS * (DIM + 8), c / (DIM / 2), c % (DIM / 2) * 2, heads[2 * c], heads[2 * c + 1]);
 }
 
+/* A block takes a tile of query rows of one kv head and walks over the pages of its sequence, KEYS entries at a time;
+ * with p.parts it takes only its part of them. The next entries are on their way while these are multiplied, where the
+ * cache's type leaves room for two tiles. FRESH: the only row of a sequence, whose q and k still have to be normed and
+ * rotated. */
 template <class C, int DIM, int WARPS, bool FRESH>
 static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct attend p)
 {
@@ -298,6 +302,9 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS) merge_kernel(struct a
             row_of(p.out, r)[head * p.dim + j * 32 + lane] = sum > 0 ? o[j] / sum : 0;
 }
 
+/* Keys are cut into parts of PART where that fills a GPU that the tiles alone would leave idle and the parts' results
+ * fit into the work memory; then a second kernel merges them. The cut is at fixed places, so it does not show in the
+ * bits. */
 template <class C, int DIM, int WARPS, bool FRESH> static void launch(struct device *dev, struct attend p, int rows,
                                                                       int max_rows, int parts)
 {
@@ -340,6 +347,7 @@ template <class C> static void launch_cache(struct device *dev, const struct att
 
 /* ---- without tensor cores ---- */
 
+/* Heads that do not fit into tiles: one warp for each row and head. */
 static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kernel(struct attend p, int rows)
 {
     __shared__ float q[PLAIN_WARPS][PLAIN_DIM], weight[PLAIN_WARPS][32];
@@ -360,6 +368,8 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kerne
 
 static bool tiles_fit(const struct heads *h) { return h->dim % 8 == 0 && h->dim <= 128; }
 
+/* Fills the kernel's argument and picks the kernel: by the head's size first, then by the cache's type. `fresh`: what
+ * is done to q, k and v before; empty for none. */
 static void attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
                    const struct heads *h, const struct batch *b, const struct view *view, const struct prep &fresh)
 {

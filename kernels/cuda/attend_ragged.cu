@@ -43,6 +43,9 @@ load_rows(bf16 *to, const struct tensor &x, int first, int end, int head, int di
     }
 }
 
+/* A block takes a tile of query rows of one kv head and walks over all keys of its segment, which come from the same
+ * float32 matrix and are split into two planes on the way. Blocks beyond the last tile of the last segment have
+ * nothing to do. */
 template <int DIM> static __global__ void __launch_bounds__(THREADS, 2) ragged_kernel(struct ragged p)
 {
     enum { stride = DIM + 8 };
@@ -91,6 +94,7 @@ template <int DIM> static void launch(struct device *dev, const struct ragged &p
     LAUNCH(dev, (ragged_kernel<DIM>), dim3(tiles, (unsigned)p.n_kv), THREADS, shared, p);
 }
 
+/* Heads that do not fit into tiles: one warp for each row and head. */
 static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) ragged_plain_kernel(struct ragged p)
 {
     __shared__ float q[PLAIN_WARPS][PLAIN_DIM], weight[PLAIN_WARPS][32];
@@ -111,6 +115,7 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) ragged_plain_kerne
                head / (p.n / p.n_kv), p.dim, p.score, lane);
 }
 
+/* Widths of tiles are those of the vision towers: 32, 64, 80 and 128. A narrower head leaves columns of zeros. */
 void cuda_attend_ragged(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                         const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
 {

@@ -64,6 +64,8 @@ static int find_functions(struct blas *b, struct err *e)
     return 0;
 }
 
+/* Takes cuBLASLt's handle and memory for its workspace and for the split rows. After an error nothing is held, and
+ * the error says what is missing. */
 int blas_open(struct device *dev, struct err *e)
 {
     struct blas *b = (struct blas *)calloc(1, sizeof *b);
@@ -218,6 +220,9 @@ struct linear {              /* how a linear is taken apart */
     struct shape first, second;
 };
 
+/* Two products, of the high and of the low half of x, the second of which adds to the first. They write the output
+ * itself where cuBLASLt can do all of the epilogue, else a buffer that finish_kernel reads. false: the buffers would
+ * hold too few rows to be worth it. */
 static bool plan(struct linear *l, struct tensor x, const struct weight *w, const struct finish &f)
 {
     cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
@@ -241,6 +246,8 @@ static bool plan(struct linear *l, struct tensor x, const struct weight *w, cons
 
 static float *row(const struct tensor &t, int r) { return (float *)t.data + (size_t)r * (size_t)t.stride; }
 
+/* Whether cuBLASLt has an algorithm for both products is asked before anything is launched, so that the caller can
+ * still take its own kernels. Then rows go through the buffers in runs. */
 bool blas_linear(struct device *dev, struct tensor x, const struct weight *w, const struct finish &f)
 {
     struct linear l;

@@ -42,6 +42,7 @@ static bool worked(struct device *dev, cudaError_t e, const char *what)
 
 /* ---- opening ---- */
 
+/* Takes a device that is only partly open as well; waits for what is on its stream. */
 static void cuda_close(struct device *dev)
 {
     if (!dev)
@@ -61,6 +62,8 @@ static void cuda_close(struct device *dev)
     free(dev);
 }
 
+/* Every way in which a machine may lack a usable GPU has a sentence of its own, because this is what people meet
+ * first. `varies` asks for cuBLASLt, whose absence is an error that the caller may answer by asking without. */
 static int cuda_open(struct device **out, const struct device_options *options, struct err *e)
 {
     int n = 0, major = 0, minor = 0, driver = 0, runtime = 0;
@@ -174,6 +177,7 @@ static const char *cuda_sync(struct device *dev)
 
 /* ---- the table ---- */
 
+/* C++17 has no designated initialisers, so the table is filled by assignments, once. */
 static struct backend backend_make(void)
 {
     struct backend b;

@@ -130,6 +130,8 @@ flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit,
     f.now[h].sum = f.now[h].sum * shrink + sum;
 }
 
+/* part += p v for the KEYS entries of a tile. p is split into two planes so that nothing of it is lost; v has one
+ * plane, or two where the cache holds float32. scale: of v's entries, which p takes on; or NULL. */
 template <class H, int DIM, int KV> __device__ __forceinline__ void
 flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, const float *scale, int lane)
 {
@@ -189,6 +191,7 @@ template <int DIM> __device__ __forceinline__ void flash_end_part(flash<DIM> &f)
     }
 }
 
+/* Adds the part that has just ended to the total, both brought to the larger of their maxima, and begins a new one. */
 template <int DIM> __device__ __forceinline__ void flash_merge(flash<DIM> &f)
 {
     flash_end_part(f);

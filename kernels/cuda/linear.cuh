@@ -175,6 +175,8 @@ template <class T> static __device__ __forceinline__ void scales_of(float (&to)[
     to[1] = __uint_as_float((uint32_t)at[more] << 16);
 }
 
+/* sum += x W' for one tile in shared memory: both halves of x, 32 columns at a time. wm, wn: the warp's first row and
+ * column. */
 template <class T, class W> static __device__ __forceinline__ void
 multiply(float (&sum)[T::mt][T::sums][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wm,
          int wn, int lane)
@@ -220,6 +222,7 @@ mma_w_left(float (&d)[4], const uint32_t (&b0)[4], const uint32_t (&b1)[4], cons
     }
 }
 
+/* The same with W as the left operand, whose sixteen rows are columns of the output. */
 template <class T, class W> static __device__ __forceinline__ void
 multiply_w_left(float (&sum)[T::sums][4], const bf16 *a, const unsigned char *b, const uint16_t *scales, int wn,
                 int lane)
@@ -264,6 +267,8 @@ store_one(const struct product &p, int r, int n0, int w, float y, float up)
     finish_store(p.f, r, c, y, up);
 }
 
+/* Hands each sum to the epilogue. Which lane holds which element is the layout of mma's accumulator; it differs between
+ * the two ways of multiplying. */
 template <class T, class W> static __device__ __forceinline__ void
 store(const float (&sum)[T::mt][T::sums][4], const struct product &p, int m0, int n0, int wn, int lane)
 {
@@ -281,6 +286,8 @@ store(const float (&sum)[T::mt][T::sums][4], const struct product &p, int m0, in
                                  sum[i][j][e], sum[i][j | 1][e]);
 }
 
+/* One tile of the output. In step s the ring delivers W's columns s * T::k and up while the next ones are on their way;
+ * x's next columns wait in registers until the tile that they replace has been read. */
 template <class T, class W> static __global__ void __launch_bounds__(T::threads, 1) linear_kernel(struct product p)
 {
     extern __shared__ __align__(16) unsigned char smem_raw[];

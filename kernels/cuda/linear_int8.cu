@@ -170,6 +170,8 @@ static int rows_at_once(int bytes)
     return most > 128 ? most / 128 * 128 : most;
 }
 
+/* Rounds as many rows of x as the work memory holds, multiplies them, and goes on. Every tile shape sums the same
+ * integers, so neither the cut nor the shape shows in the bits. */
 void linear_rounded(struct device *dev, struct product p)
 {
     int bytes = (int)p.w_stride, rows = p.m, most = rows_at_once(bytes);

@@ -16,6 +16,8 @@ static __device__ double block_sum(double mine, double *part)
     return part[0];
 }
 
+/* The k-th largest is the best of those that come after the last one in the order of values, then ids. The first pass,
+ * which runs also if no alternatives are wanted, finds the maximum that the sum of exponentials needs. */
 static __global__ void __launch_bounds__(TOKEN_THREADS)
 logprobs_kernel(int *top, float *lp, struct tensor logits, const int *chosen, int top_n)
 {

@@ -40,6 +40,7 @@ static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
                    head, p.dim, lane);
 }
 
+/* A warp for each head of each row. Whichever of q, k and v are there have the same rows. */
 void cuda_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
                const int *pos, const struct kv *kv, int layer, const int *slot)
 {

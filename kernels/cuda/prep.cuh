@@ -16,6 +16,8 @@ struct prep {
     size_t        head;               /* bytes of one, in the cache     */
 };
 
+/* The norm of one head by one warp, in place. Sums go over lanes in a fixed order, the same wherever it is called
+ * from. */
 static __device__ inline void normalise(float *head, int dim, const struct norm &norm, int lane)
 {
     float mean = 0, square = 0;

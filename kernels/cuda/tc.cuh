@@ -93,6 +93,8 @@ CUSIM_RAW static inline float half_of(uint32_t pair, int high, f16)
     return __half2float(__half(h));
 }
 
+/* The emulator's mma.sync m16n8k16: gathers both matrices from the lanes' registers, multiplies, and deals the sums
+ * out. */
 template <class T> CUSIM_RAW inline void mma_fn(unsigned mask, void *const in[32], void *const out[32])
 {
     typedef float v8 __attribute__((vector_size(32), aligned(4)));     /* the columns; each sums in the order of k */
@@ -122,6 +124,7 @@ template <class T> CUSIM_RAW inline void mma_fn(unsigned mask, void *const in[32
     }
 }
 
+/* The same for m16n8k32 of signed bytes with exact sums. */
 CUSIM_RAW inline void mma_s8_fn(unsigned mask, void *const in[32], void *const out[32])
 {
     typedef int v8 __attribute__((vector_size(32), aligned(4)));
@@ -149,6 +152,8 @@ CUSIM_RAW inline void mma_s8_fn(unsigned mask, void *const in[32], void *const o
             ((int *)out[l])[i] = ((const mma_s8_in *)in[l])->d[i] + D[(l >> 2) + (i >> 1) * 8][(l & 3) * 2 + (i & 1)];
 }
 
+/* The emulator's ldmatrix.x4: lane l gets two numbers of row l / 4 of each of four 8 x 8 matrices, whose rows the lanes
+ * name. */
 CUSIM_RAW inline void ldmatrix_fn(unsigned mask, void *const in[32], void *const out[32])
 {
     if (mask != ~0u)

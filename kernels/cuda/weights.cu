@@ -86,6 +86,8 @@ static int pack_row(const struct packing *p, unsigned char *to, const struct sla
     return slab_row(s, r, p->w->in, p->want, to);
 }
 
+/* Rows are packed into pinned memory as many at a time as fit, sent, and the file's pages behind them given back.
+ * `at`: the slab's first row in the weight. */
 static int pack_slab(struct device *dev, const struct packing *p, const struct slab *s, int at, struct err *e)
 {
     size_t row = row_bytes(p->w, p->want);
@@ -104,6 +106,7 @@ static int pack_slab(struct device *dev, const struct packing *p, const struct s
     return 0;
 }
 
+/* Scales of quantised rows are collected on the host and sent last, since on the device they lie behind all rows. */
 static int pack_all(struct device *dev, const struct weight *w, const struct slab *slabs, int n, struct err *e)
 {
     size_t scales = scale_bytes(w, w->dtype);
@@ -132,6 +135,7 @@ void cuda_release(struct device *dev, struct weight *w)
     w->bias = NULL;
 }
 
+/* Takes the memory for rows, scales and bias, and fills it. After an error nothing is held. */
 int cuda_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
               enum dtype want, struct err *e)
 {

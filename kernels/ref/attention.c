@@ -43,6 +43,8 @@ static float score(const struct entries *s, long at, int kv_head, const float *q
     return h->softcap > 0 ? h->softcap * tanhf(sum / h->softcap) : sum;
 }
 
+/* One query of one head over its entries, with the largest score taken off before the exponentials, so that none
+ * overflows. */
 static void attend_head(float *out, const float *q, const struct entries *s, int kv_head, const struct heads *h)
 {
     float max = -INFINITY, total = 0;
@@ -70,6 +72,7 @@ static void attend_row(struct tensor out, struct tensor q, int r, const struct e
         attend_head(tensor_row(out, r) + g * h->dim, tensor_row(q, r) + g * h->dim, s, g / (h->n / h->n_kv), h);
 }
 
+/* Row by row: an entry's page comes from the view, and entries past what a page holds in use are left out. */
 void ref_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
                 const struct heads *h, const struct batch *b, const struct view *view)
 {

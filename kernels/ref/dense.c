@@ -46,6 +46,8 @@ static float dot(const float *x, const struct weight *w, int o)
     return w->bias ? sum + w->bias[o] : sum;
 }
 
+/* The epilogue's steps follow each element's sum in the order of struct epilogue; norms need the whole row and come
+ * last. */
 void ref_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
                 const struct epilogue *ep)
 {

@@ -19,6 +19,7 @@ static const float *tap(struct tensor x, const struct conv *v, int oy, int ox, i
     return iy < 0 || iy >= v->h || ix < 0 || ix >= v->w ? NULL : tensor_row(x, iy * v->w + ix);
 }
 
+/* Padding counts as zeros, which are left out of the sum. A weight's row is (ky, kx, channel). */
 void ref_conv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
 {
     (void)dev;
@@ -35,6 +36,7 @@ void ref_conv2d(struct device *dev, struct tensor out, struct tensor x, const st
         }
 }
 
+/* The same with a filter of its own for each channel. */
 void ref_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
 {
     (void)dev;

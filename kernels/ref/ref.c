@@ -22,6 +22,7 @@ static int ref_open(struct device **out, const struct device_options *options, s
 
 static void ref_close(struct device *dev) { free(dev); }
 
+/* Stacks the slabs into one block of rows in the type that is wanted. After an error nothing is held. */
 static int ref_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
                     enum dtype want, struct err *e)
 {

@@ -48,6 +48,8 @@ static void load_merger(struct loader *l, struct glm4v *g, const struct vision_k
     g->act = k->act;
 }
 
+/* intermediate_size is the merger's; the MLPs of the layers are as wide as the tower's output, as in the reference.
+ * */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
     struct glm4v *g = (struct glm4v *)v;
@@ -172,6 +174,8 @@ static void add_positions(struct run *r, struct tensor x, const struct glm4v *g,
     }
 }
 
+/* Patches are in the order of 2x2 blocks, so the convolution that merges them is one linear over four rows side by
+ * side. */
 static void glm4v_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct glm4v *g = m->impl;

@@ -88,6 +88,9 @@ static void load_depthwise(struct loader *l, struct weight *w, int channels, con
     load_packed(l, w, LAYOUT_DEPTHWISE, channels, 9, from, load_floats(l, SHAPE(channels), full));
 }
 
+/* The stem's blocks are rows [channels, expansion, stride] of the configuration. Whatever they are, the strides must
+ * shrink the image to cells of 16 x 16 pixels, on which sizes, positions and the merger rest. Batch norms were folded
+ * at export. */
 static void load_stem(struct loader *l, struct autoglm *g, struct hparams *v, int width)
 {
     int in = (int)hparams_int(v, "stem_channels", 16, 1, MAX_STEM_WIDTH), scale = 2;
@@ -126,6 +129,7 @@ static void load_stem(struct loader *l, struct autoglm *g, struct hparams *v, in
     load_conv(l, &g->stem_out, width, in, 1, "out");
 }
 
+/* Positions as Fourier features, then pre-norm layers with two-dimensional rotary embedding. */
 static void load_vision(struct loader *l, struct autoglm *g, struct hparams *v, int width)
 {
     int n_heads = (int)hparams_int(v, "num_attention_heads", HP_REQUIRED, 1, 256);
@@ -198,6 +202,8 @@ static enum fusion read_fusion(struct hparams *h)
     return !strcmp(s, "concat") ? FUSION_CONCAT : FUSION_DYNAMIC;
 }
 
+/* A layer of the decoder, and in every `cross_attention_every`-th one the cross-modal block with a layer of its own
+ * in the cache of images. */
 static void load_decoder(struct loader *l, struct autoglm *g, struct hparams *h, int width)
 {
     struct model *m = l->m;
@@ -237,6 +243,8 @@ static void load_decoder(struct loader *l, struct autoglm *g, struct hparams *h,
     m->image_kv.n_kv = n_heads, m->image_kv.dim = dim;
 }
 
+/* Sizes come first, then the tensors that they are checked against. A field or tensor that is wrong is noted where it
+ * is met and reported by load_end(). */
 static int autoglm_load(struct model *m, struct loader *l)
 {
     struct autoglm *g = m->impl = xcalloc(1, sizeof *g);
@@ -303,6 +311,8 @@ static struct image_plan plan_of_grid(const struct model *m, int h, int w)
                                 .resizer = RESIZER_PIL };
 }
 
+/* As python/openautoglm/preprocess.py: an image is shrunk to the token limit if it is larger, never enlarged, and its
+ * sides are rounded down to blocks. One that is thinner than a block becomes one block wide. */
 static int autoglm_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
                               struct image_plan *out, struct err *e)
 {
@@ -337,6 +347,8 @@ static void autoglm_largest(const struct model *m, const struct image_options *o
     *out = plan_of_grid(m, h, n / h);
 }
 
+/* MobileNetV2's blocks: widen, filter each channel, narrow again. h and w go in as the image's size and come out as
+ * the map's, a sixteenth. */
 static struct tensor stem(struct run *r, const struct autoglm *g, struct tensor x, int *h, int *w)
 {
     struct conv c = { *h, *w, 3, 2, 1, ACT_RELU6 };
@@ -403,6 +415,8 @@ static struct tensor blocks_of(struct run *r, struct tensor fine, int h, int w, 
     return nn_reshape(t, n / (merge * merge), merge * merge * fine.cols);
 }
 
+/* One row per cell of 16 x 16 pixels. What the stem needs, which is by far the most, is given back before the layers
+ * begin. */
 static struct tensor fine_features(struct run *r, const struct autoglm *g, const struct encode *in, int h, int w)
 {
     int n = h * w, ph = in->plan.height, pw = in->plan.width, first[2] = { 0, n };
@@ -437,6 +451,8 @@ static struct image_range autoglm_sees(const struct model *m, const int32_t *ids
     return before;
 }
 
+/* Two products of one encoder: keys and values for the decoder's cross-attention, stored in pages of the image's own,
+ * and image tokens for the prompt, one for each block of cells. */
 static void autoglm_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct autoglm *g = m->impl;

@@ -14,6 +14,8 @@ struct qwen2_5_vl {
     bool          whole[VLM_MAX_VISION]; /* this layer sees the whole image */
 };
 
+/* Which layers see the whole image, and how many image tokens a window of the others is wide. The window's size is
+ * given in pixels. */
 static void read_windows(struct qwen2_5_vl *q, struct hparams *config)
 {
     static const int usual[] = { 7, 15, 23, 31 };
@@ -30,6 +32,7 @@ static void read_windows(struct qwen2_5_vl *q, struct hparams *config)
         hparams_fail(config, "window_size", "%d is less than an image token", size);
 }
 
+/* As Qwen2-VL, with RMSNorm and gated MLPs. */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
     static const char *const names[] = { "merger.ln_q", "merger.mlp.0", "merger.mlp.2" };
@@ -93,6 +96,8 @@ static struct windows windows_of(struct run *r, const struct image_plan *p, int 
     return s;
 }
 
+/* Patches are put in the order of windows once, so that a window is a segment of rows for attention. Rotary positions
+ * are taken along; the order of image tokens is restored after the merger. */
 static void qwen2_5_vl_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct qwen2_5_vl *q = m->impl;

@@ -10,6 +10,7 @@ struct qwen2_vl {
     struct merger merger;
 };
 
+/* embed_dim is the tower's width here, and hidden_size the text's, to which the merger leads. */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
     static const char *const names[] = { "merger.ln_q", "merger.mlp.0", "merger.mlp.2" };
@@ -43,6 +44,8 @@ static int qwen2_vl_load(struct model *m, struct loader *l)
                                               .load_vision = load_vision });
 }
 
+/* All patches of the image see each other. Four patches of a block lie side by side in memory, so merging them is a
+ * reshape. */
 static void qwen2_vl_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct qwen2_vl *q = m->impl;

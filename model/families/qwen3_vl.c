@@ -48,6 +48,7 @@ static void load_mergers(struct loader *l, struct qwen3_vl *q, const struct visi
     }
 }
 
+/* The mergers of deepstack are like the last one, but norm what they have merged and not the patches before. */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
     struct qwen3_vl *q = (struct qwen3_vl *)v;
@@ -80,6 +81,7 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
     load_mergers(l, q, &k, root);
 }
 
+/* The text's defaults are the class's of Qwen3-VL; patches are 16 pixels wide instead of 14. */
 static int qwen3_vl_load(struct model *m, struct loader *l)
 {
     static const char *const text_roots[] = { "model.language_model.", "model.", NULL };
@@ -130,6 +132,8 @@ static void merge(struct run *r, struct tensor to, const struct merger *g, struc
     nn_scatter(r, to, vlm_merge(r, g, x), rows, false);
 }
 
+/* A row of the pool is the image token and behind it, in columns of `hidden` each, what deepstack adds after text
+ * layer 0, 1 and so on. */
 static void qwen3_vl_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct qwen3_vl *q = m->impl;
