@@ -23,7 +23,8 @@ import published
 import tiny
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "model")
-SIZES = [(37, 211), (64, 64), (100, 30), (1080, 2400), (7, 9), (300, 299), (13, 1300), (55, 77), (4096, 4096), (1, 1000)]
+SIZES = [(37, 211), (64, 64), (100, 30), (1080, 2400), (7, 9), (300, 299), (13, 1300), (55, 77),
+         (4096, 4096), (1, 1000)]
 SCREENSHOT = "models/open-autoglm-v1/samples/home-en.png"
 KEEP = 12          # rows of logits ...
 FEWER = 4          # ... and where the vocabulary is larger
@@ -162,7 +163,8 @@ def golden(family, variant):
                      for k, rows in published.prompts(family, out, tok, bool(images)).items()]
             f.write("{" + ",\n".join(parts) + "}\n")
     size = sum(os.path.getsize(os.path.join(out, n)) for n in os.listdir(out)) // 1024
-    print(f"{family}/{variant}: {len(arrays['ids'])} tokens, seed {seed}, least margin {float(arrays['margins'].min()):.3f}, "
+    print(f"{family}/{variant}: {len(arrays['ids'])} tokens, seed {seed}, "
+          f"least margin {float(arrays['margins'].min()):.3f}, "
           f"{len(set(arrays['greedy'].tolist()))} different tokens, {size} KB", flush=True)
 
 
@@ -177,12 +179,13 @@ def phone():
         model = tiny.build(family, variant, seed)
         ids = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False)
         x = torch.tensor([expand(ids, model.config.image_token_id, [int(p["image_grid_thw"].prod()) // 4])])
-        g = model.generate(input_ids=x, attention_mask=torch.ones_like(x), **p, max_new_tokens=STEPS, min_new_tokens=STEPS,
-                           mm_token_type_ids=(x == model.config.image_token_id).int(), do_sample=False, output_logits=True,
-                           return_dict_in_generate=True)
+        g = model.generate(input_ids=x, attention_mask=torch.ones_like(x), **p, max_new_tokens=STEPS,
+                           min_new_tokens=STEPS, mm_token_type_ids=(x == model.config.image_token_id).int(),
+                           do_sample=False, output_logits=True, return_dict_in_generate=True)
         logits = torch.cat(g.logits)
         margin, new = logits.topk(2).values.diff().abs().min().item(), g.sequences[0, x.shape[1]:]
-        print(f"phone: {x.shape[1]} tokens, seed {seed}, least margin {margin:.3f}, {len(set(new.tolist()))} different", flush=True)
+        print(f"phone: {x.shape[1]} tokens, seed {seed}, least margin {margin:.3f}, "
+              f"{len(set(new.tolist()))} different", flush=True)
         if best is None or margin > best[0]:
             best = margin, model, new, logits, seed
         if margin > .02 and len(set(new.tolist())) > 4:

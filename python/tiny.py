@@ -16,8 +16,8 @@ from transformers import PreTrainedTokenizerFast
 
 import published
 
-GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>", "<|image|>",
-       "<|end_of_image|>", "<|begin_of_video|>", "<|video|>", "<|end_of_video|>"]
+GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>",
+       "<|image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|video|>", "<|end_of_video|>"]
 QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>",
         "<|video_pad|>", "<|vision_pad|>"]
 LLAMA = ["<|end_of_text|>", "<|begin_of_text|>", "<|eot_id|>"]
@@ -29,7 +29,8 @@ GLM_TEMPLATE = """[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>
 {% endif %}"""
 QWEN_TEMPLATE = """{% for m in messages %}<|im_start|>{{ m.role }}
 {% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{% if p.type == 'image' %}\
-<|vision_start|><|image_pad|><|vision_end|>{% elif p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>
+<|vision_start|><|image_pad|><|vision_end|>{% elif p.type == 'text' %}{{ p.text }}{% endif %}{% endfor %}\
+{% endif %}<|im_end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
 LLAMA_TEMPLATE = """<|begin_of_text|>{% for m in messages %}{{ m.role }}:
@@ -65,8 +66,8 @@ def qwen_ids():
 
 def text(vocab, hidden, heads, kv, layers, inner, **more):
     return {"vocab_size": vocab, "hidden_size": hidden, "num_attention_heads": heads, "num_key_value_heads": kv,
-            "num_hidden_layers": layers, "intermediate_size": inner, "max_position_embeddings": 512, "eos_token_id": 256,
-            "pad_token_id": 256, "bos_token_id": 256, **more}
+            "num_hidden_layers": layers, "intermediate_size": inner, "max_position_embeddings": 512,
+            "eos_token_id": 256, "pad_token_id": 256, "bos_token_id": 256, **more}
 
 
 def glm4v_vision(**more):
@@ -83,7 +84,8 @@ V = 280
 # family -> variant -> (configuration, what the image processor is told)
 CASES = {
     "glm4v": {
-        "grouped": ({"text_config": text(V, 32, 2, 1, 3, 48, rope_parameters=rope(10000.0, [2, 1, 1], partial_rotary_factor=.5)),
+        "grouped": ({"text_config": text(V, 32, 2, 1, 3, 48,
+                                         rope_parameters=rope(10000.0, [2, 1, 1], partial_rotary_factor=.5)),
                      "vision_config": glm4v_vision(), **glm_ids()}, {"patch_size": 4}),
         "tied": ({"text_config": text(V, 48, 4, 2, 2, 32, rope_parameters=rope(500.0, [1, 2, 3]), rms_norm_eps=1e-6),
                   "vision_config": glm4v_vision(depth=3, hidden_size=24, num_heads=3, patch_size=6, image_size=42,
@@ -91,7 +93,8 @@ CASES = {
                   "tie_word_embeddings": True, **glm_ids()}, {"patch_size": 6}),
     },
     "glm4": {
-        "grouped": (text(V, 32, 4, 2, 3, 48, head_dim=16, attention_bias=True, rope_parameters=rope(10000.0, partial_rotary_factor=.5)), None),
+        "grouped": (text(V, 32, 4, 2, 3, 48, head_dim=16, attention_bias=True,
+                         rope_parameters=rope(10000.0, partial_rotary_factor=.5)), None),
         "plain": (text(V, 48, 3, 3, 2, 64, head_dim=16, attention_bias=False, tie_word_embeddings=True,
                        rope_parameters=rope(300.0, partial_rotary_factor=1.)), None),
     },
@@ -105,32 +108,36 @@ CASES = {
     },
     "qwen2_5_vl": {
         "windows": ({"text_config": text(V, 32, 4, 2, 3, 48, rope_parameters=rope(10000.0, [2, 1, 1])),
-                     "vision_config": {"depth": 4, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "intermediate_size": 24,
-                                       "out_hidden_size": 32, "window_size": 24, "fullatt_block_indexes": [1, 3]},
+                     "vision_config": {"depth": 4, "hidden_size": 32, "num_heads": 2, "patch_size": 4,
+                                       "intermediate_size": 24, "out_hidden_size": 32, "window_size": 24, "fullatt_block_indexes": [1, 3]},
                      **qwen_ids()}, {"patch_size": 4}),
         "tied": ({"text_config": text(V, 48, 3, 3, 2, 40, rope_parameters=rope(400.0, [1, 3, 4]), rms_norm_eps=1e-5),
-                  "vision_config": {"depth": 3, "hidden_size": 24, "num_heads": 3, "patch_size": 6, "intermediate_size": 40,
-                                    "out_hidden_size": 48, "window_size": 24, "fullatt_block_indexes": [2]},
+                  "vision_config": {"depth": 3, "hidden_size": 24, "num_heads": 3, "patch_size": 6,
+                                    "intermediate_size": 40, "out_hidden_size": 48, "window_size": 24, "fullatt_block_indexes": [2]},
                   "tie_word_embeddings": True, **qwen_ids()}, {"patch_size": 6}),
     },
     "qwen3_vl": {
         "deepstack": ({"text_config": text(V, 32, 4, 2, 3, 48, head_dim=16,
                                            rope_parameters=rope(10000.0, [3, 3, 2], mrope_interleaved=True)),
-                       "vision_config": {"depth": 3, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "intermediate_size": 24,
-                                         "out_hidden_size": 32, "num_position_embeddings": 36,
+                       "vision_config": {"depth": 3, "hidden_size": 32, "num_heads": 2, "patch_size": 4,
+                                         "intermediate_size": 24, "out_hidden_size": 32, "num_position_embeddings": 36,
                                          "deepstack_visual_indexes": [0, 1]},
-                       "vision_start_token_id": 259, "vision_end_token_id": 261, "image_token_id": 260, "video_token_id": 262},
+                       "vision_start_token_id": 259, "vision_end_token_id": 261, "image_token_id": 260,
+                       "video_token_id": 262},
                       {"patch_size": 4}),
         "tied": ({"text_config": text(V, 48, 3, 1, 4, 32, head_dim=12,
                                       rope_parameters=rope(400.0, [2, 2, 2], mrope_interleaved=True)),
-                  "vision_config": {"depth": 2, "hidden_size": 24, "num_heads": 3, "patch_size": 6, "intermediate_size": 32,
-                                    "out_hidden_size": 48, "num_position_embeddings": 49, "deepstack_visual_indexes": [1]},
+                  "vision_config": {"depth": 2, "hidden_size": 24, "num_heads": 3, "patch_size": 6,
+                                    "intermediate_size": 32, "out_hidden_size": 48, "num_position_embeddings": 49,
+                                    "deepstack_visual_indexes": [1]},
                   "tie_word_embeddings": True,
-                  "vision_start_token_id": 259, "vision_end_token_id": 261, "image_token_id": 260, "video_token_id": 262},
+                  "vision_start_token_id": 259, "vision_end_token_id": 261, "image_token_id": 260,
+                  "video_token_id": 262},
                  {"patch_size": 6}),
     },
     "llama": {
-        "llama3": (text(V, 48, 6, 2, 3, 64, tie_word_embeddings=False, attention_bias=True, mlp_bias=True, rope_parameters={
+        "llama3": (text(V, 48, 6, 2, 3, 64, tie_word_embeddings=False, attention_bias=True, mlp_bias=True,
+                        rope_parameters={
             "rope_type": "llama3", "rope_theta": 500.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
             "original_max_position_embeddings": 64}), None),
         "linear": (text(V, 32, 4, 4, 2, 48, tie_word_embeddings=True, rope_parameters={
@@ -154,7 +161,8 @@ CASES = {
 
 # Full-size pictures on a narrow model: the published settings of the processor.
 CASES["phone"] = {
-    "glm4v": ({"text_config": text(V, 32, 2, 1, 2, 48, rope_parameters=rope(10000.0, [2, 1, 1], partial_rotary_factor=.5)) |
+    "glm4v": ({"text_config": text(V, 32, 2, 1, 2, 48,
+                                   rope_parameters=rope(10000.0, [2, 1, 1], partial_rotary_factor=.5)) |
                {"max_position_embeddings": 8192},
                "vision_config": glm4v_vision(depth=1, hidden_size=24, num_heads=2, image_size=336, patch_size=14),
                **glm_ids()}, {"patch_size": 14}),
@@ -167,7 +175,8 @@ for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 
-CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration", "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
+CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration",
+           "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
 
@@ -199,7 +208,9 @@ def build(family, variant, seed):
 
 
 def special_of(family):
-    return (GLM, GLM_TEMPLATE) if family.startswith(("glm", "phone")) else (LLAMA, LLAMA_TEMPLATE) if family == "llama" else (QWEN, QWEN_TEMPLATE)
+    if family.startswith(("glm", "phone")):
+        return GLM, GLM_TEMPLATE
+    return (LLAMA, LLAMA_TEMPLATE) if family == "llama" else (QWEN, QWEN_TEMPLATE)
 
 
 def save(model, family, variant, out):
