@@ -109,11 +109,13 @@ CASES = {
     "qwen2_5_vl": {
         "windows": ({"text_config": text(V, 32, 4, 2, 3, 48, rope_parameters=rope(10000.0, [2, 1, 1])),
                      "vision_config": {"depth": 4, "hidden_size": 32, "num_heads": 2, "patch_size": 4,
-                                       "intermediate_size": 24, "out_hidden_size": 32, "window_size": 24, "fullatt_block_indexes": [1, 3]},
+                                       "intermediate_size": 24, "out_hidden_size": 32, "window_size": 24,
+                                       "fullatt_block_indexes": [1, 3]},
                      **qwen_ids()}, {"patch_size": 4}),
         "tied": ({"text_config": text(V, 48, 3, 3, 2, 40, rope_parameters=rope(400.0, [1, 3, 4]), rms_norm_eps=1e-5),
                   "vision_config": {"depth": 3, "hidden_size": 24, "num_heads": 3, "patch_size": 6,
-                                    "intermediate_size": 40, "out_hidden_size": 48, "window_size": 24, "fullatt_block_indexes": [2]},
+                                    "intermediate_size": 40, "out_hidden_size": 48, "window_size": 24,
+                                    "fullatt_block_indexes": [2]},
                   "tie_word_embeddings": True, **qwen_ids()}, {"patch_size": 6}),
     },
     "qwen3_vl": {
