@@ -1,3 +1,4 @@
+/* tokenizer/added.c - see added.h: finds added tokens in a text, and loads them from the files of a checkpoint. */
 #include "tokenizer/added.h"
 
 #include <stdlib.h>
@@ -17,6 +18,7 @@ static size_t back(const char *s, size_t at)
     return at;
 }
 
+/* Whether the character before `at` is part of a word; false at the start of the text. */
 static bool word_ends(const char *s, size_t at)
 {
     int len;
@@ -24,13 +26,15 @@ static bool word_ends(const char *s, size_t at)
     return at > 0 && unicode_word(utf8_get(s + b, at - b, &len));
 }
 
+/* Whether the character at `at` is part of a word; false at the end of the text. */
 static bool word_starts(const char *s, size_t n, size_t at)
 {
     int len;
     return at < n && unicode_word(utf8_get(s + at, n - at, &len));
 }
 
-/* Spaces before `at`, but not before `least`. */
+/* Where the white space that ends at `at` begins. The search stops at `least`, so that a token never takes spaces
+ * that the token before it has taken. */
 static size_t spaces_before(const char *s, size_t at, size_t least)
 {
     int len;
@@ -43,6 +47,7 @@ static size_t spaces_before(const char *s, size_t at, size_t least)
     return at > least ? at : least;
 }
 
+/* Where the white space that begins at `at` ends. */
 static size_t spaces_after(const char *s, size_t n, size_t at)
 {
     int len;
@@ -51,6 +56,8 @@ static size_t spaces_after(const char *s, size_t n, size_t at)
     return at;
 }
 
+/* Adds the bytes [from, to) of piece p to out, as the added token `id` or, with -1, as plain text. An empty part adds
+ * nothing. Returns -1 when the memory runs out. */
 static int add_part(struct text *out, const struct piece *p, size_t from, size_t to, int32_t id)
 {
     struct piece part = piece_cut(p, (uint32_t)from, (uint32_t)to);
@@ -58,7 +65,9 @@ static int add_part(struct text *out, const struct piece *p, size_t from, size_t
     return from < to ? text_add_piece(out, part) : 0;
 }
 
-/* The longest token at the start of s that whoever wrote its bytes may write: its length (0: none) and place. */
+/* The longest token that s starts with and that whoever wrote its bytes may write: returns its length (0: there is
+ * none) and gives its place in a->token. Where a reserved token stands in bytes of a greater origin, the next shorter
+ * token is tried. */
 static size_t longest(const struct added *a, const struct trie *trie, const char *s, const uint8_t *from, size_t n,
                       int32_t *index)
 {
@@ -68,6 +77,9 @@ static size_t longest(const struct added *a, const struct trie *trie, const char
     return len;
 }
 
+/* Walks over the piece and takes the longest token at each place, as the reference does. Where a token wants to be a
+ * word of its own and is not, its bytes stay plain text and the search goes on behind them. A token with lstrip or
+ * rstrip also takes the white space beside it. */
 int added_cut(const struct added *a, const struct trie *trie, const char *in, const uint8_t *from_whom,
               const struct piece *p, struct text *out, struct err *e)
 {
@@ -112,6 +124,8 @@ static char *copy(const char *s, size_t n)
     return p;
 }
 
+/* Gives t->text what the normalizer makes of t->content: tokens with `normalized` are searched for in text that has
+ * been normalized already. Needs content_len to be set; on failure t->text stays as it was. */
 static int normalize(struct added_token *t, const struct normalizer *n, struct err *e)
 {
     struct text out;
@@ -129,6 +143,9 @@ static int normalize(struct added_token *t, const struct normalizer *n, struct e
     return rc;
 }
 
+/* Reads one entry of added_tokens and adds it to a, or lets it replace an entry with the same string. Takes the id of
+ * the model where the model has the string, else *next_id, which then counts on. Entries with an empty string are
+ * left out, as in the reference. */
 static int load_one(struct added *a, const json_t *o, const char *where, const struct model *m,
                     const struct normalizer *n, int32_t *next_id, struct err *e)
 {
@@ -175,6 +192,7 @@ static int load_one(struct added *a, const json_t *o, const char *where, const s
     return 0;
 }
 
+/* Builds the trie of all tokens that have (or do not have) `normalized`; *any tells whether there are some. */
 static int build(struct added *a, struct trie *trie, bool normalized, bool *any)
 {
     struct trie_key *keys = xcalloc(a->n, sizeof *keys);
@@ -188,8 +206,11 @@ static int build(struct added *a, struct trie *trie, bool normalized, bool *any)
     return rc;
 }
 
-int added_load(struct added *a, const json_t *spec, const json_t *more, const struct model *m, const struct normalizer *n,
-               struct err *e)
+/* Reads both lists in order, so that the configuration's tokens come after those of tokenizer.json, then builds one
+ * trie for the original text and one for the normalized text. After a failure `a` holds what was read so far and is
+ * still to be freed. */
+int added_load(struct added *a, const json_t *spec, const json_t *more, const struct model *m,
+               const struct normalizer *n, struct err *e)
 {
     char where[PATH_MAX_LEN];
     int32_t next_id = (int32_t)m->size;

@@ -52,12 +52,14 @@ struct work {
     struct chance small_heap[2 * SMALL];
 };
 
+/* Where the search for a pair in the table of merges begins. */
 static size_t pair_slot(const struct bpe *b, int32_t left, int32_t right)
 {
     uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15ULL;
     return (size_t)(h >> 32) & (b->slots - 1);
 }
 
+/* The merge of two neighbouring ids, or NULL. The table is at most half full, so the search always ends. */
 static const struct merge *find_merge(const struct bpe *b, int32_t left, int32_t right)
 {
     for (size_t i = pair_slot(b, left, right); b->merge[i].left >= 0; i = (i + 1) & (b->slots - 1))
@@ -68,11 +70,13 @@ static const struct merge *find_merge(const struct bpe *b, int32_t left, int32_t
 
 /* ---- one piece ---- */
 
+/* The order of merges: the lower rank first, and of equal ranks the one further left. */
 static bool before(struct chance a, struct chance b)
 {
     return a.rank != b.rank ? a.rank < b.rank : a.at < b.at;
 }
 
+/* Moves entry i of the heap towards the root until its parent comes before it. */
 static void sift_up(struct chance *heap, size_t i)
 {
     struct chance c = heap[i];
@@ -81,6 +85,7 @@ static void sift_up(struct chance *heap, size_t i)
     heap[i] = c;
 }
 
+/* Moves entry i of a heap of n entries away from the root until it comes before its children. */
 static void sift_down(struct chance *heap, size_t n, size_t i)
 {
     struct chance c = heap[i];
@@ -94,7 +99,9 @@ static void sift_down(struct chance *heap, size_t n, size_t i)
     heap[i] = c;
 }
 
-/* Makes room in an array that begins as a field of struct work. */
+/* Makes room for `need` entries of `size` bytes in an array that begins as a field of struct work. array_ptr points
+ * to the pointer to the array; `small` is that field. Returns -1 when the memory runs out; the array then stays as it
+ * was. */
 static int make_room(void *array_ptr, const void *small, size_t *cap, size_t need, size_t size)
 {
     void *p, *old;
@@ -110,6 +117,7 @@ static int make_room(void *array_ptr, const void *small, size_t *cap, size_t nee
     return 0;
 }
 
+/* Appends a symbol to the list. Returns -1 when the memory runs out. */
 static int add_symbol(struct work *w, int32_t id)
 {
     if (make_room(&w->symbol, w->small_symbol, &w->symbols_cap, w->n + 1, sizeof *w->symbol) < 0)
@@ -121,7 +129,8 @@ static int add_symbol(struct work *w, int32_t id)
     return 0;
 }
 
-/* Appends a chance for the pair that starts at symbol `at`, if it can merge. */
+/* Appends a chance for the pair that starts at symbol `at`, if the pair can merge. `sorted`: keeps the heap in order;
+ * without it the caller sorts once at the end, which is faster for many. Returns -1 when the memory runs out. */
 static int queue_pair(const struct bpe *b, struct work *w, int32_t at, bool sorted)
 {
     const struct symbol *left = &w->symbol[at];
@@ -139,6 +148,9 @@ static int queue_pair(const struct bpe *b, struct work *w, int32_t at, bool sort
     return 0;
 }
 
+/* Merges pairs in the order of their ranks until none can merge. Entries of the heap are not removed when a symbol
+ * changes: an entry that no longer fits its pair is skipped when its turn comes. What is left are the symbols with id
+ * >= 0. Returns -1 when the memory runs out. */
 static int merge_all(const struct bpe *b, struct work *w)
 {
     for (size_t i = 0; i + 1 < w->n; i++)
@@ -169,8 +181,8 @@ static int merge_all(const struct bpe *b, struct work *w)
     return 0;
 }
 
-/* The id of one character with what the model puts around it, which is then in `name`; whether that failed is for the
- * caller to ask. */
+/* The id of one character, or -1. A character that does not begin the word gets the prefix, and one that ends it the
+ * suffix; the string with these is then in `name`. The caller asks buf_ok(name) whether that failed. */
 static int32_t char_id(const struct model *m, const struct bpe *b, const char *s, size_t n, bool first, bool last,
                        struct buf *name)
 {
@@ -188,7 +200,8 @@ static int32_t char_id(const struct model *m, const struct bpe *b, const char *s
     return buf_ok(name) ? vocab_find(&m->vocab, name->data, name->len) : -1;
 }
 
-/* An unknown character as its bytes. 0: one of them has no token either. */
+/* Adds an unknown character as its bytes. Returns 1, or 0 and adds nothing where one of them has no token, or -1 when
+ * the memory runs out. */
 static int add_bytes(const struct bpe *b, struct work *w, const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -200,9 +213,8 @@ static int add_bytes(const struct bpe *b, struct work *w, const char *s, size_t 
     return 1;
 }
 
-/* The characters of a piece as symbols. Unknown ones wait in `unknown`, so that
- * neighbours can become one; the order in which they are flushed (not in front
- * of byte tokens) is that of the reference. */
+/* Makes the characters of a piece symbols. Unknown ones wait in `unknown`, so that neighbours can become one; the
+ * order in which they are flushed (not in front of byte tokens) is that of the reference. */
 static int split_chars(const struct model *m, struct work *w, const char *s, size_t n, struct buf *name,
                        struct err *e)
 {
@@ -240,6 +252,9 @@ static int split_chars(const struct model *m, struct work *w, const char *s, siz
     return unknown && add_symbol(w, b->unk) < 0 ? err_memory(e) : 0;
 }
 
+/* The encode of struct model. With ignore_merges a piece that is a token is taken whole. Else it is split into
+ * characters, whose symbols are merged; the ids left over go to out. Pieces of up to SMALL characters allocate
+ * nothing. */
 static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     const struct bpe *b = m->data;
@@ -272,7 +287,8 @@ static int encode(const struct model *m, const char *s, size_t n, struct ids *ou
 
 /* ---- loading ---- */
 
-/* The next merge, "a b" or ["a", "b"], with its halves in two buffers. 1: "#version", which is none. */
+/* Reads the next merge, "a b" or ["a", "b"], into two buffers. Returns 0, or 1 for the line "#version", which is no
+ * merge, or -1 where the text is neither. tmp is working memory. */
 static int halves(struct cursor *c, struct buf *left, struct buf *right, struct buf *tmp)
 {
     const char *s;
@@ -300,7 +316,10 @@ static int halves(struct cursor *c, struct buf *left, struct buf *right, struct 
     return 0;
 }
 
-static int32_t find(const struct vocab *v, const struct buf *b) { return vocab_find(v, b->data ? b->data : "", b->len); }
+static int32_t find(const struct vocab *v, const struct buf *b)
+{
+    return vocab_find(v, b->data ? b->data : "", b->len);
+}
 
 static int not_there(const struct buf *b, struct err *e)
 {
@@ -329,7 +348,7 @@ static int add_merge(struct model *m, struct bpe *b, uint32_t rank, struct buf *
     return 0;
 }
 
-/* Makes the table of merges at least twice as large as what is in it. */
+/* Doubles the table of merges and enters all of them anew. */
 static void enlarge(struct bpe *b)
 {
     struct merge *old = b->merge;
@@ -349,6 +368,8 @@ static void enlarge(struct bpe *b)
     free(old);
 }
 
+/* Reads model.merges, whose text is at c, into the table. The rank of a merge is its place in the list. The message
+ * of a failure names that place. */
 static int load_merges(struct model *m, struct bpe *b, struct cursor c, struct err *e)
 {
     struct buf left, right, tmp;
@@ -400,6 +421,8 @@ static void bpe_free(void *data)
     free(b);
 }
 
+/* Loads a BPE model: its fields, the vocabulary, the ids of bytes and ASCII characters, and the merges. model_free()
+ * frees what is there after a failure. */
 int bpe_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     const char *prefix, *suffix, *unk;

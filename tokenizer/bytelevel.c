@@ -1,17 +1,24 @@
+/* tokenizer/bytelevel.c - see bytelevel.h. */
 #include "tokenizer/bytelevel.h"
 
 #include <stdbool.h>
 
 #include "base/utf8.h"
 
+/* Whether a byte stands for itself. */
 static bool plain(unsigned b) { return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b != 0xad); }
 
-/* The bytes that are not plain, in order, are 0-0x20, 0x7f-0xa0 and 0xad. */
+/* The character for a byte. The bytes that are not plain, in order, are 0-0x20, 0x7f-0xa0 and 0xad. */
 static unsigned to_char(unsigned b)
 {
-    return plain(b) ? b : b <= 0x20 ? 0x100 + b : b <= 0xa0 ? 0x121 + (b - 0x7f) : 0x143;
+    if (plain(b))
+        return b;
+    if (b <= 0x20)
+        return 0x100 + b;
+    return b <= 0xa0 ? 0x121 + (b - 0x7f) : 0x143;
 }
 
+/* The byte that a character stands for, or -1: to_char() the other way round. */
 static int to_byte(uint32_t c)
 {
     if (c < 0x100)
@@ -23,6 +30,8 @@ static int to_byte(uint32_t c)
     return c == 0x143 ? 0xad : -1;
 }
 
+/* Printable ASCII is nearly all of most texts and stands for itself: only other bytes take the way through to_char(),
+ * and their characters all have two bytes of UTF-8. */
 size_t bytelevel_encode(char *out, const char *s, size_t n)
 {
     size_t k = 0;

@@ -1,3 +1,4 @@
+/* tokenizer/cache.c - see cache.h. */
 #include "tokenizer/cache.h"
 
 #include <stdatomic.h>
@@ -7,8 +8,10 @@
 #include "base/mem.h"
 #include "tokenizer/vocab.h"
 
+/* A word is looked for in PROBES slots from its hash on; a table that fills costs no more time than that. */
 enum { SLOTS = 1 << 16, PROBES = 4, MAX_BYTES = 16 << 20 };
 
+/* A word and its ids. An entry never changes once it is in the table. */
 struct entry {
     uint32_t hash;
     uint16_t len, count;
@@ -17,7 +20,7 @@ struct entry {
 
 struct cache {
     _Atomic(struct entry *) slot[SLOTS]; /* owned */
-    _Atomic size_t bytes;
+    _Atomic size_t bytes;                /* of all entries */
 };
 
 struct cache *cache_new(void) { return xcalloc(1, sizeof(struct cache)); }
@@ -31,6 +34,7 @@ void cache_free(struct cache *c)
     free(c);
 }
 
+/* Slots fill in the order of the probes and are never emptied: the first empty slot ends the search. */
 const int32_t *cache_get(const struct cache *c, const char *s, size_t n, size_t *count)
 {
     uint64_t h = bytes_hash(s, n);
@@ -46,6 +50,9 @@ const int32_t *cache_get(const struct cache *c, const char *s, size_t n, size_t 
     return NULL;
 }
 
+/* Puts the word into the first of its slots that is empty. Where all are taken, the share of memory is used up or the
+ * memory runs out, the word is just not kept, so nothing is returned. The entry is complete before the exchange
+ * publishes it. */
 void cache_put(struct cache *c, const char *s, size_t n, const int32_t *id, size_t count)
 {
     uint64_t h = bytes_hash(s, n);

@@ -1,3 +1,4 @@
+/* tokenizer/charsmap.c - see charsmap.h. */
 #include "tokenizer/charsmap.h"
 
 #include <stdint.h>
@@ -15,6 +16,9 @@ struct charsmap {
     size_t    n;
 };
 
+/* Decodes the map. Its layout is four bytes with the size of the trie (little-endian), the trie, and the
+ * replacements, each of which ends in a NUL. The replacements must be valid UTF-8, since they become part of a text
+ * that everything else takes for valid. */
 struct charsmap *charsmap_new(const char *base64, size_t n, struct err *e)
 {
     uint8_t *raw = xmalloc(base64_room(n));
@@ -59,10 +63,12 @@ void charsmap_free(struct charsmap *m)
     free(m);
 }
 
-/* A unit of the double array (Darts): label in the low byte, bit 8 "has a
- * value", the rest the distance to its children. */
+/* How far from a unit of the double array (Darts) its children lie. A unit has the label in its low byte; bit 8 tells
+ * whether it has a value, and the rest is the distance. */
 static uint32_t distance(uint32_t u) { return (u >> 10) << ((u & 1u << 9) >> 6); }
 
+/* Follows the trie by the bytes of s until a unit has a value, which is the place of the replacement in the text.
+ * Every index is checked, as the file may hold anything. */
 const char *charsmap_find(const struct charsmap *m, const char *s, size_t n, size_t *len)
 {
     if (!m->units)

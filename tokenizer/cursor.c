@@ -1,3 +1,4 @@
+/* tokenizer/cursor.c - see cursor.h. */
 #include "tokenizer/cursor.h"
 
 #include <math.h>
@@ -25,13 +26,23 @@ bool cursor_take(struct cursor *c, char want)
     return true;
 }
 
-/* Four hexadecimal digits at `at`, or -1. */
+/* The value of a hexadecimal digit, or -1. */
+static int hex_digit(char d)
+{
+    if (d >= '0' && d <= '9')
+        return d - '0';
+    if (d >= 'a' && d <= 'f')
+        return d - 'a' + 10;
+    return d >= 'A' && d <= 'F' ? d - 'A' + 10 : -1;
+}
+
+/* The number that the four hexadecimal digits at `at` make, or -1 where there are not four. */
 static int32_t hex4(const struct cursor *c, size_t at)
 {
     int32_t x = 0;
     for (size_t i = at; i < at + 4; i++) {
         char d = i < c->n ? c->s[i] : 0;
-        int v = d >= '0' && d <= '9' ? d - '0' : d >= 'a' && d <= 'f' ? d - 'a' + 10 : d >= 'A' && d <= 'F' ? d - 'A' + 10 : -1;
+        int v = hex_digit(d);
         if (v < 0)
             return -1;
         x = x * 16 + v;
@@ -39,7 +50,8 @@ static int32_t hex4(const struct cursor *c, size_t at)
     return x;
 }
 
-/* The escape at c (behind its backslash), as bytes in tmp. */
+/* Reads the escape at c, which stands behind its backslash, and adds its bytes to tmp. Two \u escapes that are a
+ * surrogate pair are one character; half a pair alone is an error. Returns -1 where it is no escape. */
 static int escape(struct cursor *c, struct buf *tmp)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
@@ -67,6 +79,8 @@ static int escape(struct cursor *c, struct buf *tmp)
     return 0;
 }
 
+/* Nearly all strings have no escapes and are used where they stand. At the first escape the text up to there goes to
+ * tmp, and from then on stretches between escapes are copied. */
 int cursor_string(struct cursor *c, struct buf *tmp, const char **s, size_t *n)
 {
     bool copied = false;
@@ -111,6 +125,7 @@ int cursor_string(struct cursor *c, struct buf *tmp, const char **s, size_t *n)
 
 static bool digit(const struct cursor *c) { return c->at < c->n && c->s[c->at] >= '0' && c->s[c->at] <= '9'; }
 
+/* JSON forbids leading zeros; a fraction or an exponent makes a number that is not whole here, whatever its value. */
 int cursor_integer(struct cursor *c, int64_t *out)
 {
     bool minus = cursor_take(c, '-');
@@ -125,8 +140,8 @@ int cursor_integer(struct cursor *c, int64_t *out)
     return c->at == start || more || zero ? -1 : 0;
 }
 
-/* The significand's digits go to *digits as far as they fit 64 bits; returns by
- * how many powers of ten the ones left out (or those behind the point) count. */
+/* Reads digits into *digits as far as they fit 64 bits; the others are left out. `fraction`: the digits stand behind
+ * the point. Returns the power of ten by which *digits is to be multiplied because of these. */
 static int read_digits(struct cursor *c, uint64_t *digits, bool fraction)
 {
     int power = 0;
@@ -142,9 +157,8 @@ static int read_digits(struct cursor *c, uint64_t *digits, bool fraction)
     return power;
 }
 
-/* 17 digits need two roundings: the digits as a double, then times or divided by
- * a power of ten. The reference's parser takes that way, and among equal scores
- * its last bit decides which token wins. */
+/* 17 digits need two roundings: the digits as a double, then times or divided by a power of ten. The reference's
+ * parser takes that way, and among equal scores its last bit decides which token wins. */
 int cursor_number(struct cursor *c, double *out)
 {
     bool minus = cursor_take(c, '-');
@@ -172,13 +186,20 @@ int cursor_number(struct cursor *c, double *out)
     double x = (double)digits;
     for (; power < -308; power += 308)
         x /= 1e308;
-    x = power < 0 ? x / pow(10, -power) : power > 308 ? x * INFINITY : x * pow(10, power);
+    if (power < 0)
+        x /= pow(10, -power);
+    else
+        x *= power > 308 ? INFINITY : pow(10, power);
     if (digits && !isfinite(x))
         return -1;
-    *out = digits ? (minus ? -x : x) : 0;
+    if (minus)
+        x = -x;
+    *out = digits ? x : 0;
     return 0;
 }
 
+/* Counts brackets and passes over strings; nothing else is checked. A number or a word ends where a comma or the
+ * bracket around it stands, or at the end of the text. */
 int cursor_skip(struct cursor *c)
 {
     long depth = 0;

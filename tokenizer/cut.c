@@ -1,3 +1,4 @@
+/* tokenizer/cut.c - see cut.h. */
 #include "tokenizer/cut.h"
 
 struct cut cut_begin(const struct piece *p, enum behavior behavior, bool invert, struct text *out)
@@ -5,13 +6,15 @@ struct cut cut_begin(const struct piece *p, enum behavior behavior, bool invert,
     return (struct cut){ .out = out, .piece = p, .behavior = behavior, .invert = invert };
 }
 
+/* Adds the bytes [from, to) of the piece to the result. A failure is kept for cut_end(), so that the callers need not
+ * ask each time. */
 static void emit(struct cut *c, uint32_t from, uint32_t to)
 {
     if (from < to && text_add_piece(c->out, piece_cut(c->piece, from, to)) < 0)
         c->failed = true;
 }
 
-/* Whether the part (matched or not) joins the one that waits. */
+/* Whether a part that comes next (matched or not) joins the one that waits. */
 static bool joins(const struct cut *c, bool matched)
 {
     switch (c->behavior) {
@@ -22,6 +25,8 @@ static bool joins(const struct cut *c, bool matched)
     }
 }
 
+/* Takes the next part of the piece. Where parts may join, the last one waits in c until the next shows whether it
+ * grows; else a part is added at once or, with CUT_REMOVED, dropped where it matched. */
 static void part(struct cut *c, uint32_t from, uint32_t to, bool matched)
 {
     matched ^= c->invert;
