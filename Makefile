@@ -76,6 +76,7 @@ $O/tests/%: tests/%.c $O/libopenautoglm.a
 	@$(CC) $(CFLAGS) -o $@ $< $O/libopenautoglm.a $(LDFLAGS) $(shell pkg-config --libs check) $(LDLIBS)
 
 -include $(OBJ:.o=.d) $(TESTS:=.d)
+include kernels/cuda/cuda.mk
 -include tests/cusim/cusim.mk
 
 include tests/tests.mk

@@ -1,11 +1,8 @@
-# tests/cusim/cusim.mk - the CUDA backend for GPUs (needs nvcc) and on the
-# emulator (needs g++ on x86-64 and CUDA's headers); included by the Makefile.
-# Neither is part of plain `make`; `make test` builds and tests the emulation.
-CUDA    ?= /usr/local/cuda
+# tests/cusim/cusim.mk - the CUDA backend on the emulator (needs g++ on x86-64 and
+# CUDA's headers), and its tests there and on GPUs; included by the Makefile after
+# kernels/cuda/cuda.mk. No part of plain `make`; `make test` builds and tests the emulation.
 # The toolkit's headers, or else those of NVIDIA's Python packages: 7 MB, fetched once.
 CUDA_H  := $(if $(wildcard $(CUDA)/include/cuda_runtime.h),$(CUDA)/include,$B/cuda-headers/nvidia/cu13/include)
-NVCC    ?= $(CUDA)/bin/nvcc
-CU      := $(wildcard kernels/cuda/*.cu)
 EMU     := $(wildcard tests/cusim/*.c)
 EMU     := $(filter-out tests/cusim/test_% tests/cusim/count_step.c tests/cusim/gpu_bench.c,$(EMU))
 EMUH    := tests/cusim/internal.h tests/cusim/cusim.h tests/cusim/stream.h
@@ -16,10 +13,9 @@ SIMFLAGS := -std=c++17 -g -MMD -MP -fPIC -fvisibility=hidden -fno-extern-tls-ini
 CHECKS  := -fsanitize=thread,alignment,bounds,shift -Wno-tsan
 
 $B/cusim/fast/cuda.o $B/cusim/checked/cuda.o: SIMFLAGS += $(OPS_INTERFACE)
-$B/cuda/cuda.o: NVDEFS := $(OPS_INTERFACE)
 
 # Everything that is compiled for both libraries: $B/cusim/fast (served) and $B/cusim/checked (tests).
-SIM_C   := $(EMU:tests/cusim/%.c=%.o) dtype.o half.o quant.o slab.o err.o shared.o
+SIM_C   := $(EMU:tests/cusim/%.c=%.o) shared.o
 $B/cusim/fast/%.o: kernels/cuda/%.cu tests/cusim/cusim.h | $(CUDA_H)/cuda_runtime.h
 	@mkdir -p $(@D)
 	@echo "  SIM  $<"
@@ -40,16 +36,10 @@ $B/cusim/emu/%.o: tests/cusim/%.c $(EMUH) | $(CUDA_H)/cuda_runtime.h
 $B/cusim/emu/shared.o: tests/cusim/shared.cc
 	@mkdir -p $(@D)
 	@g++ -std=c++17 -O2 -fPIC -fvisibility=hidden -c -o $@ $<
-$B/cusim/emu/%.o: kernels/%.c kernels/%.h
-	@mkdir -p $(@D)
-	@$(SIMCC) -ffp-contract=off -c -o $@ $<
-$B/cusim/emu/err.o: base/err.c base/err.h
-	@mkdir -p $(@D)
-	@$(SIMCC) -c -o $@ $<
 
--include $(wildcard $B/cusim/*/*.d $B/cuda/*.d)
+-include $(wildcard $B/cusim/*/*.d)
 
-SIM_EMU := $(SIM_C:%=$B/cusim/emu/%)
+SIM_EMU := $(SIM_C:%=$B/cusim/emu/%) $(PLUGIN_C)
 SIM_FAST    := $(CU:kernels/cuda/%.cu=$B/cusim/fast/%.o) $(SIM_EMU)
 SIM_CHECKED := $(CU:kernels/cuda/%.cu=$B/cusim/checked/%.o) $(SIM_EMU)
 SIM_WRAPPERS := $B/cusim/checked/wrappers.o $(SIM_EMU)
@@ -88,34 +78,10 @@ cusim-test: ## the CUDA backend on the emulator: kernels, golden cases, streams;
 cusim-test-all: ## the same with every golden case, in more chunks
 	@CUSIM_ALL=1 $(MAKE) cusim-test
 
-# ---- for GPUs ----
-# The newest architecture also as PTX, for those to come. A kernel that spills fails the build. Contraction is off: fma
-# only where the source says fmaf, so that results do not depend on how a kernel was inlined.
-ARCHS   ?= 80 86 89 90 100 120
-GENCODE := $(foreach a,$(ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
-           $(foreach a,$(lastword $(ARCHS)),-gencode arch=compute_$(a),code=compute_$(a))
-NVFLAGS := -std=c++17 -O3 -I. -fmad=false -Werror all-warnings -Xcompiler -fPIC,-fvisibility=hidden -Xptxas -v \
-           $(GENCODE)
-$B/cuda/flags: FORCE
-	@mkdir -p $(@D)
-	@echo '$(NVFLAGS)' | cmp -s - $@ || echo '$(NVFLAGS)' > $@
-define NVCC_RULE
-$B/cuda/%.o: $(1)/%.cu $B/cuda/flags
-	@echo "  NVCC  $$<"
-	@$(NVCC) $(NVFLAGS) $$(NVDEFS) -MMD -MP -c -o $$@ $$< 2> $$@.log || { cat $$@.log; exit 1; }
-	@! grep -E -B2 '[1-9][0-9]* bytes spill' $$@.log || { rm $$@; exit 1; }
-endef
-$(foreach d,kernels/cuda tests/cusim,$(eval $(call NVCC_RULE,$d)))
-$B/cuda/%.o: $B/cusim/emu/%.o
-	@mkdir -p $(@D) && cp $< $@
-CUDA_OBJ := $(CU:kernels/cuda/%.cu=$B/cuda/%.o) $B/cuda/dtype.o $B/cuda/half.o $B/cuda/quant.o $B/cuda/slab.o $B/cuda/err.o
-$B/libopenautoglm_cuda.so: $(CUDA_OBJ)
-	$(NVCC) -shared -o $@ $^ -cudart static -Xlinker --no-undefined
-
+# ---- on GPUs ----
+$(eval $(call NVCC_RULE,tests/cusim))
 $B/libopenautoglm_cuda_wrappers.so: $B/cuda/wrappers.o
 	@$(NVCC) -shared -o $@ $^ -cudart static -Xlinker --no-undefined
-
-cuda: $B/libopenautoglm_cuda.so ## the CUDA backend for GPUs (needs nvcc; ARCHS="90" for one architecture)
 
 cuda-report: $B/libopenautoglm_cuda.so cusim-checked $O/tests/cusim/count_step $O/openautoglm $B/libopenautoglm_cusim.so
 cuda-report: ## registers, bytes, rooflines of the CUDA kernels, into docs/cuda.md
@@ -135,7 +101,7 @@ gpu-bench: gpu-libraries $O/tests/cusim/gpu_bench $O/openautoglm
 gpu-bench: ## on a machine with a GPU: operations next to their limits and PyTorch, the server next to vLLM
 	@$(or $(wildcard $(PYTHON)),python3) tests/cusim/gpu_bench.py
 
-.PHONY: FORCE cuda-report cusim cuda cusim-checked cusim-for-tests cusim-test cusim-test-all \
+.PHONY: cuda-report cusim cusim-checked cusim-for-tests cusim-test cusim-test-all \
         gpu-libraries gpu-test gpu-bench
 
 include tests/cusim/kit.mk
