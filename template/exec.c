@@ -1,4 +1,8 @@
-/* template/exec.c - statements: scopes, loops, macros and blocks. */
+/* template/exec.c - statements: scopes, loops, macros and blocks.
+ *
+ * tpl_exec() calls itself through nested bodies, so what a statement needs on the
+ * stack is kept out of the common frame (OUT_OF_LINE), as in eval.c. Output goes
+ * to r->out, which macros, recursive loops and blocks replace for a while. */
 #include <string.h>
 
 #include "template/syntax.h"
@@ -7,6 +11,9 @@
 
 /* ---- scopes */
 
+/* Makes the slots of one call of a function. Every slot starts as V_MISSING, which
+ * reads as an undefined variable. `outer` is the activation in which the function was
+ * defined, not the caller's, so that names of the scope around keep their meaning. */
 struct activation *tpl_activate(struct render *r, const struct function *f, struct activation *outer)
 {
     struct activation *a = tpl_alloc(r, sizeof *a);
@@ -15,6 +22,8 @@ struct activation *tpl_activate(struct render *r, const struct function *f, stru
     return a;
 }
 
+/* Looks a name up that no scope stores: first among the variables of the request, then
+ * among those of the checkpoint, then among the global functions. */
 static struct value from_context(struct render *r, const struct str *name)
 {
     struct value *v = tpl_dict_get_str(r, r->context, name);
@@ -26,6 +35,8 @@ static struct value from_context(struct render *r, const struct str *name)
     return b ? (struct value){ .kind = V_FUNCTION, .u.function = b } : v_missing();
 }
 
+/* Gives the variables of a scope the values they start with, as scope.c has decided for
+ * each. Parameters are left alone: whoever enters the scope has set them. */
 void tpl_enter_scope(struct render *r, const struct scope *s)
 {
     for (int i = 0; i < s->n; i++) {
@@ -39,6 +50,8 @@ void tpl_enter_scope(struct render *r, const struct scope *s)
     }
 }
 
+/* Empties the slots of a scope, so that a sibling scope which shares them does not see
+ * old values. */
 void tpl_leave_scope(struct render *r, const struct scope *s)
 {
     for (int i = 0; i < s->n; i++)
@@ -47,6 +60,8 @@ void tpl_leave_scope(struct render *r, const struct scope *s)
 
 /* ---- assignment */
 
+/* Stores an attribute of a namespace, the only object that a template may change. The
+ * caller has checked that the target is a namespace. */
 static void assign_attribute(struct render *r, const struct node *target, struct value v)
 {
     struct value on = *tpl_slot(r, target->u.name.place);
@@ -65,6 +80,9 @@ static void check_namespaces(struct render *r, const struct node *target)
         check_namespaces(r, target->u.list.v[i]);
 }
 
+/* Assigns v to a target: a name, an attribute of a namespace, or a tuple of targets.
+ * For a tuple all items are taken before the first is stored, as in Python, and their
+ * number must be exact. */
 void tpl_assign(struct render *r, const struct node *target, struct value v)
 {
     struct value item;
@@ -97,6 +115,9 @@ struct capture {
     struct text *before;
 };
 
+/* Sends the output to a text of its own until capture_end(), which gives that text and
+ * restores the output before. A rendering that fails in between leaves by longjmp and
+ * never writes again, so nothing needs to be restored then. */
 static void capture_begin(struct render *r, struct capture *c)
 {
     text_init(&c->text, r);
@@ -110,6 +131,8 @@ static struct value capture_end(struct render *r, struct capture *c)
     return text_value(&c->text);
 }
 
+/* Ends a rendering that writes without end. It is called after each statement that may
+ * have written, and captured text is bounded by it as well. */
 static void check_output(struct render *r)
 {
     if (r->out->len > r->max_output)
@@ -118,6 +141,8 @@ static void check_output(struct render *r)
 
 /* ---- loops */
 
+/* Moves the loop to its next item; *more tells whether there was one. The item may
+ * already have been read, by has_next(), and then lies in l->after. */
 static void advance(struct render *r, struct loop *l, bool *more)
 {
     struct value v = l->after;
@@ -132,6 +157,8 @@ static void advance(struct render *r, struct loop *l, bool *more)
     l->current = v;
 }
 
+/* Reads one item ahead to answer `loop.last` and `loop.nextitem`. Only these pay for
+ * it: a loop that does not ask computes no item early. */
 static bool has_next(struct render *r, struct loop *l)
 {
     struct value v;
@@ -156,6 +183,7 @@ static int64_t loop_length(struct render *r, struct loop *l)
     return l->length;
 }
 
+/* `loop.cycle(a, b, ...)`: the argument whose turn it is in this iteration. */
 static struct value loop_cycle(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)a;
@@ -164,6 +192,8 @@ static struct value loop_cycle(struct render *r, struct value self, const struct
     return args->v[self.u.loop->index0 % args->n];
 }
 
+/* `loop.changed(...)`: whether the arguments differ from those of the last call in this
+ * loop; true at the first call. */
 static struct value loop_changed(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)a;
@@ -180,8 +210,13 @@ static const struct builtin loop_methods[] = {
     { NULL, NULL, NULL },
 };
 
-enum loop_attr { L_INDEX, L_INDEX0, L_REVINDEX, L_REVINDEX0, L_FIRST, L_LAST, L_LENGTH, L_DEPTH, L_DEPTH0, L_PREV, L_NEXT };
+/* In the order of the names in tpl_loop_attr(). */
+enum loop_attr {
+    L_INDEX, L_INDEX0, L_REVINDEX, L_REVINDEX0, L_FIRST, L_LAST, L_LENGTH, L_DEPTH, L_DEPTH0, L_PREV, L_NEXT,
+};
 
+/* Computes one attribute of `loop`. The length and what follows from it may read a
+ * generator to its end, so they are computed only when a template asks. */
 static struct value loop_value(struct render *r, struct loop *l, enum loop_attr attr)
 {
     switch (attr) {
@@ -200,6 +235,8 @@ static struct value loop_value(struct render *r, struct loop *l, enum loop_attr 
     return v_none();
 }
 
+/* Answers `loop.name`: a value, or one of the two methods bound to this loop. False
+ * where `loop` has no such attribute. */
 bool tpl_loop_attr(struct render *r, struct loop *l, const struct str *name, struct value *out)
 {
     static const char *const names[] = { "index", "index0", "revindex", "revindex0", "first", "last", "length",
@@ -232,8 +269,8 @@ bool tpl_for_if(struct render *r, struct for_if *f, struct value item)
 
 /* The loop itself, in the function that is active. `outer` is that of the scope
  * in which the loop stands. */
-static OUT_OF_LINE void run_loop(struct render *r, const struct for_node *f, struct activation *outer, struct value iterable,
-                                 int64_t depth0)
+static OUT_OF_LINE void run_loop(struct render *r, const struct for_node *f, struct activation *outer,
+                                 struct value iterable, int64_t depth0)
 {
     bool more, completed = false;
     struct loop *l = tpl_alloc(r, sizeof *l);
@@ -267,8 +304,10 @@ static OUT_OF_LINE void run_loop(struct render *r, const struct for_node *f, str
     }
 }
 
-static struct value recurse(struct render *r, const struct for_node *f, struct activation *outer, struct value iterable,
-                            int64_t depth0)
+/* Runs a recursive loop as the function it is in Jinja: in an activation of its own,
+ * with its output captured and given back as text. */
+static struct value recurse(struct render *r, const struct for_node *f, struct activation *outer,
+                            struct value iterable, int64_t depth0)
 {
     struct capture c;
     struct activation *before = r->act;
@@ -281,6 +320,8 @@ static struct value recurse(struct render *r, const struct for_node *f, struct a
     return capture_end(r, &c);
 }
 
+/* `loop(iterable)` inside a recursive loop: the text of the same loop over other items,
+ * one level deeper. */
 struct value tpl_loop_recurse(struct render *r, struct loop *l, struct value iterable)
 {
     if (!l->node->recursive)
@@ -301,6 +342,8 @@ static void exec_for(struct render *r, const struct node *n)
 
 /* ---- macros */
 
+/* Takes the argument called `name` out of args, so that what remains at the end is what
+ * the macro does not know. False: it was not given. */
 static bool take_keyword(struct args *args, const struct str *name, struct value *out)
 {
     for (int i = 0; i < args->n_kw; i++)
@@ -352,9 +395,13 @@ static OUT_OF_LINE void bind_macro(struct render *r, const struct macro_node *m,
     if (m->uses_varargs)
         r->act->slot[m->varargs_slot] = v_list(r, V_TUPLE, given->v + (given->n - extra), (size_t)extra);
     else if (extra)
-        tpl_fail(r, "macro '%.60s' takes not more than %d argument(s)", m->name ? m->name->data : "caller", m->params.n);
+        tpl_fail(r, "macro '%.60s' takes not more than %d argument(s)", m->name ? m->name->data : "caller",
+                 m->params.n);
 }
 
+/* Gives the parameters that the call left out their defaults, in order and inside the
+ * scope of the macro, so that a default may name an earlier parameter. One without a
+ * default becomes undefined. */
 static OUT_OF_LINE void default_params(struct render *r, const struct macro_node *m)
 {
     int first = m->params.n - m->defaults.n;
@@ -362,12 +409,18 @@ static OUT_OF_LINE void default_params(struct render *r, const struct macro_node
         struct value *slot = tpl_slot(r, m->params.v[i]->u.name.place);
         if (slot->kind != V_MISSING)
             continue;
-        struct value v = i >= first ? tpl_eval(r, m->defaults.v[i - first])
-                                    : v_undefined(r, "parameter '%.60s' was not provided", m->params.v[i]->u.name.name->data);
+        struct value v;
+        if (i >= first)
+            v = tpl_eval(r, m->defaults.v[i - first]);
+        else
+            v = v_undefined(r, "parameter '%.60s' was not provided", m->params.v[i]->u.name.name->data);
         *slot = v;
     }
 }
 
+/* Calls a macro and gives its output as text. The body runs in an activation whose
+ * outer one is where the macro was defined. The nesting counts, so that a macro which
+ * calls itself ends in an error and not in a full stack. */
 struct value tpl_call_macro(struct render *r, struct macro *m, const struct args *args)
 {
     struct capture c;
@@ -385,6 +438,8 @@ struct value tpl_call_macro(struct render *r, struct macro *m, const struct args
     return out;
 }
 
+/* The value of a macro statement: its node together with the activation that runs now,
+ * which it will see when it is called. */
 static struct value new_macro(struct render *r, const struct macro_node *node)
 {
     struct value v = { .kind = V_MACRO };
@@ -393,6 +448,9 @@ static struct value new_macro(struct render *r, const struct macro_node *node)
     return v;
 }
 
+/* Runs `{% call f(...) %}`: calls f with the body as the extra keyword argument
+ * `caller`, and prints what f gives. The tag `generation`, which only marks text for
+ * training, has no call and prints its body. */
 static OUT_OF_LINE void exec_call_block(struct render *r, const struct node *n)
 {
     struct value caller = new_macro(r, n->u.macro.m), callee;
@@ -425,6 +483,9 @@ static struct value filter_text(struct render *r, const struct node *filter, str
     return tpl_apply_filter(r, filter->u.call, on);
 }
 
+/* Runs a filter block or a set block: the output of the body is captured, sent through
+ * the filters, and printed or assigned. A body left by break or continue is thrown
+ * away, as in Jinja. */
 static OUT_OF_LINE enum flow exec_block(struct render *r, const struct node *n)
 {
     struct capture c;
@@ -443,6 +504,8 @@ static OUT_OF_LINE enum flow exec_block(struct render *r, const struct node *n)
     return flow;
 }
 
+/* Runs `{% with %}`: the values are computed one after the other and stored in the new
+ * scope. */
 static OUT_OF_LINE enum flow exec_with(struct render *r, const struct node *n)
 {
     tpl_enter_scope(r, &n->u.with.scope);
@@ -453,6 +516,7 @@ static OUT_OF_LINE enum flow exec_with(struct render *r, const struct node *n)
     return flow;
 }
 
+/* Runs the first branch whose condition is true; an else has no condition. */
 static enum flow exec_if(struct render *r, const struct node *n)
 {
     for (int i = 0; i < n->u.cond.n; i++) {
@@ -463,6 +527,8 @@ static enum flow exec_if(struct render *r, const struct node *n)
     return FLOW_NEXT;
 }
 
+/* Runs `{% set target = value %}`. The line is set again after the value, since errors
+ * of the assignment belong to the statement. */
 static OUT_OF_LINE void exec_set(struct render *r, const struct node *n)
 {
     check_namespaces(r, n->u.set.target);
@@ -478,6 +544,8 @@ static OUT_OF_LINE void exec_print(struct render *r, const struct node *n)
     check_output(r);
 }
 
+/* Runs one statement. What it returns tells the bodies around it whether to go on, or
+ * to leave or repeat the loop that they stand in. */
 static enum flow exec_one(struct render *r, const struct node *n)
 {
     switch (n->kind) {
@@ -518,6 +586,9 @@ static enum flow exec_one(struct render *r, const struct node *n)
     }
 }
 
+/* Runs a body until its end or until a break or continue. Every statement is charged
+ * and every body counts as a level, which is what bounds the time and the stack of a
+ * template. */
 enum flow tpl_exec(struct render *r, const struct nodes *body)
 {
     enum flow flow = FLOW_NEXT;

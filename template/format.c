@@ -1,4 +1,7 @@
-/* template/format.c - "%..." % args and str.format(). */
+/* template/format.c - "%..." % args and str.format().
+ *
+ * Both notations are read into a struct layout, and the put_ functions write one
+ * value by it. Widths are charged as steps before anything is padded. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,13 +24,20 @@ struct layout {
 
 enum { MAX_PRECISION = 200 };
 
-static void padded(struct text *out, const struct layout *l, const struct str *prefix, const struct str *body, char align)
+/* Writes `prefix` and `body` in the width of the layout. With '=' the padding
+ * stands between the two, behind a sign. */
+static void padded(struct text *out, const struct layout *l, const struct str *prefix, const struct str *body,
+                   char align)
 {
     int64_t missing = l->width - (int64_t)(prefix->chars + body->chars);
     if (missing < 0)
         missing = 0;
     tpl_charge(out->r, (size_t)missing);
-    int64_t before = align == '>' ? missing : align == '^' ? missing / 2 : 0, inside = align == '=' ? missing : 0;
+    int64_t before = 0, inside = align == '=' ? missing : 0;
+    if (align == '>')
+        before = missing;
+    else if (align == '^')
+        before = missing / 2;
     for (int64_t i = 0; i < before; i++)
         text_char(out, l->fill);
     text_str(out, prefix);
@@ -38,6 +48,8 @@ static void padded(struct text *out, const struct layout *l, const struct str *p
         text_char(out, l->fill);
 }
 
+/* Writes a string, to the left unless told otherwise. A precision cuts it to so many
+ * characters. */
 static void put_string(struct text *out, const struct layout *l, const struct str *s)
 {
     if (l->precision >= 0 && (size_t)l->precision < s->chars)
@@ -72,10 +84,18 @@ static struct str *grouped(struct render *r, const char *digits, char group, int
     return text_take(&t);
 }
 
+/* Writes a number from its digits without sign: chooses the sign, puts the prefix of
+ * the base behind it, groups the digits and pads the whole. */
 static void put_number(struct text *out, const struct layout *l, bool negative, const char *prefix, const char *digits)
 {
     char lead[8];
-    const char *sign = negative ? "-" : l->sign == '+' ? "+" : l->sign == ' ' ? " " : "";
+    const char *sign = "";
+    if (negative)
+        sign = "-";
+    else if (l->sign == '+')
+        sign = "+";
+    else if (l->sign == ' ')
+        sign = " ";
     char align = l->align ? l->align : '>';
     snprintf(lead, sizeof lead, "%s%s", sign, prefix);
     bool zeros = l->fill == '0' && align == '=' && l->group;
@@ -99,13 +119,26 @@ static struct str *integer_digits(struct render *r, struct value v, int base, bo
     return tpl_str(r, back + at, sizeof back - at);
 }
 
-/* v: a bool, V_INT or V_BIG. */
+/* The base that a type letter asks for, and the prefix of the alternate form. */
+static int integer_base(char type, const char **prefix)
+{
+    switch (type) {
+    case 'x': *prefix = "0x"; return 16;
+    case 'X': *prefix = "0X"; return 16;
+    case 'o': *prefix = "0o"; return 8;
+    case 'b': *prefix = "0b"; return 2;
+    default:  *prefix = ""; return 10;
+    }
+}
+
+/* Writes an integer: a bool, V_INT or V_BIG. A precision, which only % allows,
+ * asks for at least so many digits. */
 static void put_integer(struct text *out, const struct layout *l, struct value v)
 {
-    const char *prefix = "";
-    int base = l->type == 'x' || l->type == 'X' ? 16 : l->type == 'o' ? 8 : l->type == 'b' ? 2 : 10;
-    if (l->alternate)
-        prefix = l->type == 'x' ? "0x" : l->type == 'X' ? "0X" : l->type == 'o' ? "0o" : l->type == 'b' ? "0b" : "";
+    const char *prefix;
+    int base = integer_base(l->type, &prefix);
+    if (!l->alternate)
+        prefix = "";
     const struct str *s = integer_digits(out->r, v, base, l->type == 'X');
     size_t zeros = l->precision > (int64_t)s->len ? (size_t)l->precision - s->len : 0;
     char *digits = tpl_alloc(out->r, zeros + s->len + 1);
@@ -122,10 +155,14 @@ static void general_with_point(char *digits, size_t size, double f, int precisio
         strncat(digits, ".0", size - strlen(digits) - 1);
 }
 
+/* Writes a float. The digits are made by printf, which rounds as Python does; a
+ * precision is at most MAX_PRECISION, so that the longest double fits `digits`. */
 static void put_float(struct text *out, const struct layout *l, double f)
 {
     char digits[MAX_PRECISION + 400], format[16];
-    int precision = l->precision < 0 ? 6 : l->precision == 0 && (l->type == 'g' || l->type == 'G') ? 1 : (int)l->precision;
+    int precision = l->precision < 0 ? 6 : (int)l->precision;
+    if (precision == 0 && (l->type == 'g' || l->type == 'G'))
+        precision = 1;
     double size = fabs(f);
     if (isnan(f) || isinf(f)) {
         strcpy(digits, isnan(f) ? "nan" : "inf");
@@ -155,6 +192,7 @@ struct percent {
     bool              by_name;
 };
 
+/* The next argument of %: an item of the tuple, or the single value, once. */
 static struct value next_argument(struct render *r, struct percent *p)
 {
     if (p->args.kind == V_TUPLE) {
@@ -169,6 +207,8 @@ static struct value next_argument(struct render *r, struct percent *p)
 
 static char peek(const struct percent *p) { return p->at < p->f->len ? p->f->data[p->at] : 0; }
 
+/* A width or precision of %: digits, or a * that takes it from the arguments, or
+ * `fallback` if there is none. */
 static int64_t number_or_star(struct render *r, struct percent *p, int64_t fallback)
 {
     int64_t n = 0;
@@ -187,13 +227,15 @@ static int64_t number_or_star(struct render *r, struct percent *p, int64_t fallb
     return n;
 }
 
+/* The argument of "%(key)s". The key goes to the parenthesis that matches, so it may
+ * hold pairs of them. */
 static struct value named_argument(struct render *r, struct percent *p)
 {
     size_t from = ++p->at;
     for (int depth = 1; depth; p->at++) {
         if (p->at >= p->f->len)
             tpl_fail(r, "incomplete format key");
-        depth += peek(p) == '(' ? 1 : peek(p) == ')' ? -1 : 0;
+        depth += (peek(p) == '(') - (peek(p) == ')');
     }
     if (p->args.kind != V_DICT)
         tpl_fail(r, "format requires a mapping");
@@ -204,6 +246,8 @@ static struct value named_argument(struct render *r, struct percent *p)
     return *v;
 }
 
+/* Writes one argument of % by the letter of its field, with the conversions and errors
+ * of Python. */
 static void percent_one(struct text *out, struct percent *p, const struct layout *l, struct value v)
 {
     struct render *r = out->r;
@@ -244,6 +288,8 @@ static void percent_one(struct text *out, struct percent *p, const struct layout
     }
 }
 
+/* Reads one field of %, from behind its percent sign, and writes what it stands for:
+ * flags, width, precision, a length letter that means nothing, and the type. */
 static void percent_field(struct text *out, struct percent *p)
 {
     struct render *r = out->r;
@@ -285,7 +331,11 @@ static void percent_field(struct text *out, struct percent *p)
     bool numeric = strchr("diuxXoeEfFgG", l.type);
     if (numeric && l.precision > MAX_PRECISION)
         tpl_fail(r, "precision too big");
-    l.align = left ? '<' : l.zero && numeric ? '=' : '>';
+    l.align = '>';
+    if (left)
+        l.align = '<';
+    else if (l.zero && numeric)
+        l.align = '=';
     l.fill = l.align == '=' ? '0' : ' ';
     if (l.type == '%')
         text_char(out, '%');
@@ -299,6 +349,8 @@ static bool may_stay_unused(struct value v)
     return v.kind == V_DICT || v.kind == V_LIST || v.kind == V_UNDEFINED || v.kind == V_RANGE;
 }
 
+/* `format % args`. A tuple gives one argument to each field, a mapping gives them by
+ * name, anything else is the only argument. Arguments that no field took are an error. */
 struct value tpl_percent(struct render *r, const struct str *format, struct value args)
 {
     struct percent p = { .f = format, .args = args };
@@ -329,6 +381,7 @@ struct fields {
 
 static void format_into(struct text *out, const struct str *s, struct fields *f, int depth);
 
+/* The digits at *s as a number, passed; 0 if there are none. */
 static int64_t read_number(struct render *r, const char **s, const char *end)
 {
     int64_t n = 0;
@@ -382,6 +435,8 @@ static struct layout read_layout(struct render *r, const struct str *spec)
     return l;
 }
 
+/* Writes a number by a format specification and refuses the type letters that do not
+ * belong to its type. */
 static void format_number(struct text *out, struct layout l, struct value v)
 {
     struct render *r = out->r;
@@ -400,6 +455,8 @@ static void format_number(struct text *out, struct layout l, struct value v)
     put_integer(out, &l, v);
 }
 
+/* Writes a value by a format specification, which may be empty. Only numbers and
+ * strings understand one. */
 static void format_value(struct text *out, struct value v, const struct str *spec)
 {
     struct render *r = out->r;
@@ -419,6 +476,9 @@ static void format_value(struct text *out, struct value v, const struct str *spe
     put_string(out, &l, v.u.s);
 }
 
+/* The argument that a field of str.format() begins with: a number, a keyword, or
+ * nothing for the next one. A format may number its fields or leave that to Python, not
+ * both. */
 static struct value first_argument(struct render *r, struct fields *f, const struct str *name)
 {
     int64_t index = 0;
@@ -472,6 +532,8 @@ static struct value field_value(struct render *r, struct fields *f, const struct
     return v;
 }
 
+/* Writes one field "name!conversion:specification", without its braces. The
+ * specification may hold fields itself, which are filled first. */
 static void format_field(struct text *out, const struct str *field, struct fields *f, int depth)
 {
     struct render *r = out->r;
@@ -500,6 +562,8 @@ static void format_field(struct text *out, const struct str *field, struct field
     format_value(out, v, text_take(&t));
 }
 
+/* Writes s with its fields filled. `depth` is 0 for the format itself and 1 for a
+ * specification inside a field; a doubled brace stands for a single one. */
 static void format_into(struct text *out, const struct str *s, struct fields *f, int depth)
 {
     struct render *r = out->r;
@@ -522,7 +586,7 @@ static void format_into(struct text *out, const struct str *s, struct fields *f,
         for (int open = 1; open; i++) {
             if (i >= s->len)
                 tpl_fail(r, "expected '}' before end of string");
-            open += s->data[i] == '{' ? 1 : s->data[i] == '}' ? -1 : 0;
+            open += (s->data[i] == '{') - (s->data[i] == '}');
         }
         i--;
         tpl_charge(r, 1);
@@ -530,6 +594,7 @@ static void format_into(struct text *out, const struct str *s, struct fields *f,
     }
 }
 
+/* `format.format(*args)`. The result is marked as safe HTML if the format is. */
 struct value tpl_format(struct render *r, const struct str *format, const struct args *args)
 {
     struct fields f = { .args = args };

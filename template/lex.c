@@ -29,6 +29,7 @@ static const struct { char text[3]; enum token_kind kind; } operators[] = { /* l
     { "|", T_PIPE }, { ",", T_COMMA }, { ";", T_SEMICOLON },
 };
 
+/* Adds a token. The array doubles as it grows; the last token of a source is T_EOF. */
 static void push(struct lexer *l, enum token_kind kind, int line, struct value v)
 {
     struct parser *p = l->p;
@@ -78,6 +79,8 @@ static size_t strip_end(const struct lexer *l, size_t from, size_t to)
     return to;
 }
 
+/* Goes on to offset `to` and counts the lines passed, for messages, and notes whether a
+ * line has just ended, which decides what lstrip_blocks may remove. */
 static void move_to(struct lexer *l, size_t to)
 {
     for (size_t i = l->at; i < to; i++)
@@ -121,6 +124,7 @@ static size_t tag_end(const struct lexer *l, size_t at, const char *close, bool 
     return 0;
 }
 
+/* Skips a comment whose beginning has been passed, and the newline behind it. */
 static void comment(struct lexer *l)
 {
     int line = l->line;
@@ -152,6 +156,7 @@ static size_t raw_tag(const struct lexer *l, size_t at, const char *word, char *
     return at < l->n && l->s[at] == '+' ? 0 : tag_end(l, at, "%}", false);
 }
 
+/* The text of a raw block up to its endraw tag, as it stands. */
 static void raw(struct lexer *l)
 {
     for (size_t at = l->at; at < l->n; at++) {
@@ -182,6 +187,9 @@ static size_t digits(const struct lexer *l, size_t at)
     return end;
 }
 
+/* If a float stands at `at`, the offset after it, else 0. A number with neither a
+ * fraction nor an exponent is an integer, and so is one that follows a dot, as in
+ * `x.1.5`. */
 static size_t float_end(const struct lexer *l, size_t at)
 {
     if (at && l->s[at - 1] == '.')
@@ -208,13 +216,19 @@ static size_t based_end(const struct lexer *l, size_t at, int base)
     for (;;) {
         size_t k = at < l->n && l->s[at] == '_' ? at + 1 : at;
         int c = k < l->n ? (unsigned char)l->s[k] : 0, low = c | 32;
-        int digit = isdigit(c) ? c - '0' : low >= 'a' && low <= 'f' ? low - 'a' + 10 : 99;
+        int digit = 99;
+        if (isdigit(c))
+            digit = c - '0';
+        else if (low >= 'a' && low <= 'f')
+            digit = low - 'a' + 10;
         if (digit >= base)
             return at;
         at = k + 1;
     }
 }
 
+/* The value of the digits s[at, end), with underscores between them ignored. Integers
+ * of any size are kept, up to the number of digits that Python reads. */
 static struct value integer_value(struct lexer *l, size_t at, size_t end, int base)
 {
     struct value v;
@@ -231,12 +245,19 @@ static struct value integer_value(struct lexer *l, size_t at, size_t end, int ba
     return v;
 }
 
+/* An integer: hexadecimal, octal, binary or decimal. A zero at its beginning may be
+ * followed by zeros alone, so that 012 reads as 0 and 12, and a prefix without digits
+ * reads as 0 and a name. */
 static void integer(struct lexer *l)
 {
     size_t at = l->at, end;
     int base = 10, low = at + 1 < l->n ? l->s[at + 1] | 32 : 0;
     if (l->s[at] == '0' && (low == 'x' || low == 'o' || low == 'b')) {
-        base = low == 'x' ? 16 : low == 'o' ? 8 : 2;
+        base = 2;
+        if (low == 'x')
+            base = 16;
+        else if (low == 'o')
+            base = 8;
         end = based_end(l, at + 2, base);
         if (end == at + 2) {
             base = 10;
@@ -256,6 +277,7 @@ static void integer(struct lexer *l)
     move_to(l, end);
 }
 
+/* A float if one stands here, else an integer. */
 static void number(struct lexer *l)
 {
     size_t end = float_end(l, l->at);
@@ -276,6 +298,7 @@ static void number(struct lexer *l)
     move_to(l, end);
 }
 
+/* A name, or the error for a character that begins nothing. */
 static void name(struct lexer *l)
 {
     size_t end = l->at;
@@ -289,6 +312,7 @@ static void name(struct lexer *l)
     move_to(l, end);
 }
 
+/* Reads exactly `want` hexadecimal digits into *cp; -1 if there are fewer. */
 static int hex_digits(const char *s, const char *end, int want, uint32_t *cp)
 {
     *cp = 0;
@@ -301,6 +325,17 @@ static int hex_digits(const char *s, const char *end, int want, uint32_t *cp)
     return 0;
 }
 
+/* How many hexadecimal digits belong to the escape with this letter; 0: none. */
+static int escape_digits(char letter)
+{
+    switch (letter) {
+    case 'x': return 2;
+    case 'u': return 4;
+    case 'U': return 8;
+    default:  return 0;
+    }
+}
+
 /* Writes what the escape sequence at s (behind its backslash) stands for and
  * returns where it ends. Python first turns text outside ASCII into escapes, so
  * a backslash before such a character escapes the backslash of that escape. */
@@ -309,7 +344,7 @@ static const char *unescape(struct lexer *l, const char *s, const char *end, cha
     static const char from[] = "\\'\"abfnrtv", to[] = "\\'\"\a\b\f\n\r\t\v";
     const char *simple = *s ? strchr(from, *s) : NULL;
     uint32_t cp = 0;
-    int len, want = *s == 'x' ? 2 : *s == 'u' ? 4 : *s == 'U' ? 8 : 0;
+    int len, want = escape_digits(*s);
     if (*s == '\n')
         return s + 1;
     if (simple) {
@@ -331,7 +366,10 @@ static const char *unescape(struct lexer *l, const char *s, const char *end, cha
         return s + 1;
     } else {
         cp = utf8_get(s, (size_t)(end - s), &len);
-        *out += sprintf(*out, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", cp);
+        const char *escape = cp < 0x10000 ? "\\u%04x" : "\\U%08x";
+        if (cp < 0x100)
+            escape = "\\x%02x";
+        *out += sprintf(*out, escape, cp); /* the format is one of the three */
         return s + len;
     }
     if (cp >= 0xd800 && cp < 0xe000)
@@ -340,6 +378,8 @@ static const char *unescape(struct lexer *l, const char *s, const char *end, cha
     return s;
 }
 
+/* A string in either kind of quotes, with its escapes replaced. It must end before the
+ * source does. */
 static void string(struct lexer *l)
 {
     char quote = l->s[l->at];
@@ -349,7 +389,8 @@ static void string(struct lexer *l)
     if (end >= l->n)
         parse_fail(l->p, l->line, "unexpected character '%c' (a string without end)", quote);
     const char *s = l->s + l->at + 1, *stop = l->s + end;
-    char *text = parse_alloc(l->p, 6 * (size_t)(stop - s) + 1), *out = text; /* the longest escape of 2 bytes gives 10 */
+    /* The longest escape of 2 bytes gives 10. */
+    char *text = parse_alloc(l->p, 6 * (size_t)(stop - s) + 1), *out = text;
     while (s < stop) {
         if (*s == '\\')
             s = unescape(l, s + 1, stop, &out);
@@ -360,6 +401,16 @@ static void string(struct lexer *l)
     move_to(l, end + 1);
 }
 
+/* The bracket that closes the one given. */
+static char closing(char open)
+{
+    if (open == '{')
+        return '}';
+    return open == '(' ? ')' : ']';
+}
+
+/* An operator or bracket, the longest that fits. Brackets are matched here, since
+ * the end of a tag counts only outside of them: "}}" may close two mappings. */
 static void operator(struct lexer *l)
 {
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++) {
@@ -370,7 +421,7 @@ static void operator(struct lexer *l)
         if (kind == T_LBRACE || kind == T_LPAREN || kind == T_LBRACKET) {
             if (l->n_open == sizeof l->open)
                 parse_fail(l->p, l->line, "nested too deeply");
-            l->open[l->n_open++] = c == '{' ? '}' : c == '(' ? ')' : ']';
+            l->open[l->n_open++] = closing(c);
         } else if (kind == T_RBRACE || kind == T_RPAREN || kind == T_RBRACKET) {
             if (!l->n_open)
                 parse_fail(l->p, l->line, "unexpected '%c'", c);
@@ -384,12 +435,16 @@ static void operator(struct lexer *l)
     name(l);
 }
 
+/* The tokens of a tag whose beginning has been passed, up to and with its end. A source
+ * that ends inside the tag is the parser's to refuse. */
 static void inside_tag(struct lexer *l, bool variable)
 {
     push(l, variable ? T_VARIABLE_BEGIN : T_BLOCK_BEGIN, l->line, v_none());
     l->n_open = 0;
     while (l->at < l->n) {
-        size_t end = l->n_open ? 0 : tag_end(l, l->at, variable ? "}}" : "%}", !variable);
+        size_t end = 0;
+        if (!l->n_open)
+            end = tag_end(l, l->at, variable ? "}}" : "%}", !variable);
         if (end) {
             push(l, variable ? T_VARIABLE_END : T_BLOCK_END, l->line, v_none());
             move_to(l, end);
@@ -455,6 +510,8 @@ static char *normalise(struct parser *p, const char *source, size_t n, size_t *l
     return valid;
 }
 
+/* Turns a source into tokens. The lexer reads it in two modes, outside and inside of
+ * tags, and every step moves on, so that the time is linear. */
 void tpl_lex(struct parser *p, const char *source, size_t n)
 {
     struct lexer l = { .p = p, .line = 1, .line_start = true };

@@ -13,6 +13,8 @@ enum { MAX_HEIGHT = 300 };
 
 static struct node *unary(struct parser *p, bool filters);
 
+/* Ends the parsing from any depth with "line N: ..." in the error. Nodes lie in the
+ * arena, so nothing is left behind. */
 void parse_fail(struct parser *p, int line, const char *fmt, ...)
 {
     char text[400];
@@ -24,6 +26,8 @@ void parse_fail(struct parser *p, int line, const char *fmt, ...)
     longjmp(p->escape, 1);
 }
 
+/* Zeroed memory of the template's arena, aligned for any node. It never returns NULL: a
+ * template that needs too much ends the parsing. */
 void *parse_alloc(struct parser *p, size_t n)
 {
     void *m = arena_alloc(p->arena, n ? (n + 15) & ~(size_t)15 : 16);
@@ -32,6 +36,8 @@ void *parse_alloc(struct parser *p, size_t n)
     return m;
 }
 
+/* A string that belongs to the template. The bytes are copied and followed by a NUL,
+ * which messages rely on. */
 struct str *parse_str(struct parser *p, const char *data, size_t n)
 {
     struct str *s = parse_alloc(p, sizeof *s);
@@ -50,6 +56,7 @@ struct node *parse_new(struct parser *p, enum node_kind kind, int line)
     return n;
 }
 
+/* Appends a node. The array doubles, and the old one stays in the arena unused. */
 void parse_push(struct parser *p, struct nodes *list, struct node *n)
 {
     if (list->n == list->cap) {
@@ -63,6 +70,8 @@ void parse_push(struct parser *p, struct nodes *list, struct node *n)
     list->v[list->n++] = n;
 }
 
+/* Counts one more level of nesting and stops a source that nests too deeply, before the
+ * recursion fills the stack. */
 void parse_enter(struct parser *p)
 {
     if (++p->nesting > TPL_MAX_NESTING)
@@ -81,6 +90,7 @@ struct node *parse_adopt(struct parser *p, struct node *n, const struct node *ch
     return n;
 }
 
+/* A node with up to two operands, which may be NULL. */
 struct node *parse_make(struct parser *p, enum node_kind kind, int line, struct node *a, struct node *b)
 {
     struct node *n = parse_new(p, kind, line);
@@ -92,6 +102,7 @@ struct node *parse_make(struct parser *p, enum node_kind kind, int line, struct 
 
 /* ---- tokens */
 
+/* How a token looks in a message. The table is in the order of enum token_kind. */
 const char *token_text(const struct token *t)
 {
     static const char *const text[] = {
@@ -102,6 +113,8 @@ const char *token_text(const struct token *t)
     return t->kind == T_NAME ? t->value.u.s->data : text[t->kind];
 }
 
+/* Passes the current token and returns it. The end is never passed, so that a look
+ * beyond it is safe. */
 struct token *parse_next(struct parser *p)
 {
     struct token *t = parse_now(p);
@@ -119,6 +132,7 @@ bool parse_is_name(struct parser *p, const char *name) { return token_is_name(pa
 
 struct token *parse_look(struct parser *p) { return parse_now(p)->kind == T_EOF ? parse_now(p) : parse_now(p) + 1; }
 
+/* Passes the current token if it is of that kind, and tells whether it was. */
 bool parse_skip(struct parser *p, enum token_kind kind)
 {
     if (parse_now(p)->kind != kind)
@@ -135,16 +149,22 @@ bool parse_skip_name(struct parser *p, const char *name)
     return true;
 }
 
+/* Passes a token that must be of that kind and returns it; anything else is an error
+ * that names both. */
 struct token *parse_expect(struct parser *p, enum token_kind kind)
 {
     struct token *t = parse_now(p), want = { .kind = kind };
     if (t->kind != kind)
-        parse_fail(p, t->line, "expected %s, got '%.60s'", kind == T_NAME ? "a name" : token_text(&want), token_text(t));
+        parse_fail(p, t->line, "expected %s, got '%.60s'", kind == T_NAME ? "a name" : token_text(&want),
+                   token_text(t));
     return parse_next(p);
 }
 
 /* ---- operators, loosest last */
 
+/* A primary with its signs, subscripts and calls; with `filters` also the filters and
+ * tests behind it. The operand of a sign takes no filters, so -x|f filters the negated
+ * value. */
 static struct node *unary(struct parser *p, bool filters)
 {
     struct token *t = parse_now(p);
@@ -178,6 +198,8 @@ static struct node *binary(struct parser *p, struct node *a, struct node *b, enu
     return n;
 }
 
+/* Powers. They group to the left here, unlike in Python, because Jinja's parser does it
+ * so. */
 static struct node *power(struct parser *p)
 {
     struct node *left = unary(p, true);
@@ -200,6 +222,8 @@ static struct node *product(struct parser *p)
     }
 }
 
+/* Operands joined by ~. They make one node with a list and not a chain, so that a long
+ * concatenation is not deep. */
 static struct node *concat(struct parser *p)
 {
     struct node *first = product(p);
@@ -228,6 +252,8 @@ static struct node *sum(struct parser *p)
     }
 }
 
+/* Passes a comparison operator and returns it; T_EOF if none stands here. `in` and `not
+ * in` are names for the lexer and become operators only at this place. */
 static enum token_kind comparison(struct parser *p)
 {
     struct token *t = parse_now(p);
@@ -245,6 +271,9 @@ static enum token_kind comparison(struct parser *p)
     return T_EOF;
 }
 
+/* A chain of comparisons such as a < b < c, kept in one node with its operands and
+ * operators, since each operand is computed once and the chain stops at the first that
+ * does not hold. */
 static struct node *compare(struct parser *p)
 {
     struct node *first = sum(p);
@@ -314,6 +343,8 @@ struct node *parse_expression(struct parser *p)
     return n;
 }
 
+/* Does what stands here end a tuple? The flags add the words that end one in the head
+ * of a loop. */
 static bool tuple_ends(struct parser *p, int flags)
 {
     enum token_kind k = parse_now(p)->kind;
@@ -322,7 +353,17 @@ static bool tuple_ends(struct parser *p, int flags)
            ((flags & TUPLE_END_RECURSIVE) && parse_is_name(p, "recursive"));
 }
 
-/* One expression, or a tuple if commas follow. */
+/* One item of a tuple: in a target only a primary, in the head of a loop no
+ * condition, since its `if` is the loop's own. */
+static struct node *tuple_item(struct parser *p, int flags)
+{
+    if (flags & TUPLE_PRIMARY)
+        return parse_primary(p, flags & TUPLE_NAMESPACE);
+    return flags & TUPLE_NO_CONDITION ? disjunction(p) : parse_expression(p);
+}
+
+/* One expression, or a tuple if commas follow. Nothing at all is an empty tuple
+ * inside parentheses and an error elsewhere. */
 struct node *parse_tuple(struct parser *p, int flags)
 {
     struct node *n = parse_new(p, N_TUPLE, parse_now(p)->line);
@@ -333,9 +374,7 @@ struct node *parse_tuple(struct parser *p, int flags)
             parse_expect(p, T_COMMA);
         if (tuple_ends(p, flags))
             break;
-        struct node *item = flags & TUPLE_PRIMARY        ? parse_primary(p, flags & TUPLE_NAMESPACE)
-                            : flags & TUPLE_NO_CONDITION ? disjunction(p)
-                                                         : parse_expression(p);
+        struct node *item = tuple_item(p, flags);
         parse_push(p, &n->u.list, item);
         parse_adopt(p, n, item);
         if (parse_now(p)->kind != T_COMMA)
