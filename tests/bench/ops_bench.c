@@ -28,7 +28,10 @@ static float *numbers(size_t n)
     return x;
 }
 
-static struct tensor matrix(int rows, int cols) { return (struct tensor){ numbers((size_t)rows * (size_t)cols), F32, rows, cols, cols }; }
+static struct tensor matrix(int rows, int cols)
+{
+    return (struct tensor){ numbers((size_t)rows * (size_t)cols), F32, rows, cols, cols };
+}
 
 /* One thread is measured in processor time, so that a busy machine can be used. */
 static double now(void)
@@ -125,8 +128,8 @@ static void peaks(void)
     copies = numbers(COPY / sizeof *copies);
     peak_flops = can_fma() ? (double)threads_used * SPIN * 12 * 8 * 2 / best(spin, sink) : 1e9;
     peak_bytes = COPY / best(read_all, sink);
-    printf("%s, %d threads: %.1f GFLOP/s in a loop of 256-bit fma, %.1f GB/s read\n", cpu_kernels(dev)->name, threads_used,
-           peak_flops * 1e-9, peak_bytes * 1e-9);
+    printf("%s, %d threads: %.1f GFLOP/s in a loop of 256-bit fma, %.1f GB/s read\n", cpu_kernels(dev)->name,
+           threads_used, peak_flops * 1e-9, peak_bytes * 1e-9);
 }
 
 /* ---- operations ---- */
@@ -150,8 +153,8 @@ static void do_linear(void *arg)
     backend_cpu.ops.linear(dev, b->out, b->x, &b->w, &b->ep);
 }
 
-/* The same product with each of these types, in turn, so that a change of the machine's mood meets all of them; the last
- * column is the time of the first divided by this one's. */
+/* The same product with each of these types, in turn, so that a change of the machine's mood meets all of them; the
+ * last column is the time of the first divided by this one's. */
 static void linear(int m, int n, int k, const enum dtype *types, int n_types)
 {
     enum { MOST = 8 };
@@ -198,7 +201,8 @@ static void ragged(int n, int heads, int dim)
     char name[80];
     int first[] = { 0, n };
     struct bench b = { .out = matrix(n, heads * dim), .x = matrix(n, heads * dim), .k = matrix(n, heads * dim),
-                       .v = matrix(n, heads * dim), .heads = { heads, heads, dim, 0.1f, 0, NULL, NULL, NULL }, .segments = first };
+                       .v = matrix(n, heads * dim), .heads = { heads, heads, dim, 0.1f, 0, NULL, NULL, NULL },
+                           .segments = first };
     snprintf(name, sizeof name, "attend_ragged %d x %d, %d heads of %d", n, n, heads, dim);
     row(name, do_ragged, &b, 4.0 * n * n * heads * dim, 0);
 }
@@ -223,7 +227,8 @@ static void attend(int rows, int seen, int heads, int n_kv, int dim)
         pairs += limit[i] = seen - rows + 1 + i;
     for (int i = 0; i < n_pages; i++)
         pages[i] = i;
-    struct bench b = { .out = matrix(rows, heads * dim), .x = matrix(rows, heads * dim), .kv = { BF16, page, n_pages, 1, n_kv, dim, k, v },
+    struct bench b = { .out = matrix(rows, heads * dim), .x = matrix(rows, heads * dim),
+                       .kv = { BF16, page, n_pages, 1, n_kv, dim, k, v },
                        .heads = { heads, n_kv, dim, 0.1f, 0, NULL, NULL, NULL },
                        .view = { .limit = limit, .pages = pages, .max_pages = n_pages, .max_kv = seen },
                        .batch = { .n_rows = rows, .n_seqs = 1, .max_rows = rows, .first = first } };
@@ -248,11 +253,15 @@ static void conv(int h, int w, int c, int out, int stride)
 {
     char name[80];
     int oh = (h - 1) / stride + 1, ow = (w - 1) / stride + 1;
-    struct bench b = { .x = matrix(h * w, c), .out = matrix(oh * ow, out ? out : c), .conv = { h, w, 3, stride, 1, ACT_RELU6 } };
-    b.w = (struct weight){ .out = out ? out : c, .in = out ? 9 * c : 9, .layout = out ? LAYOUT_LINEAR : LAYOUT_DEPTHWISE };
-    backend_cpu.pack(dev, &b.w, &(struct slab){ numbers((size_t)b.w.out * (size_t)b.w.in), F32, b.w.out, NULL, false }, 1, NULL, F32, NULL);
+    struct bench b = { .x = matrix(h * w, c), .out = matrix(oh * ow, out ? out : c),
+                       .conv = { h, w, 3, stride, 1, ACT_RELU6 } };
+    b.w = (struct weight){ .out = out ? out : c, .in = out ? 9 * c : 9,
+                           .layout = out ? LAYOUT_LINEAR : LAYOUT_DEPTHWISE };
+    backend_cpu.pack(dev, &b.w, &(struct slab){ numbers((size_t)b.w.out * (size_t)b.w.in), F32, b.w.out, NULL, false },
+                     1, NULL, F32, NULL);
     snprintf(name, sizeof name, "%s 3x3/%d %dx%d, %d channels", out ? "conv2d" : "dwconv2d", stride, h, w, c);
-    row(name, out ? do_conv : do_dwconv, &b, 2.0 * b.out.rows * b.w.out * b.w.in, 4.0 * (h * w * c + b.out.rows * b.w.out));
+    row(name, out ? do_conv : do_dwconv, &b, 2.0 * b.out.rows * b.w.out * b.w.in,
+        4.0 * (h * w * c + b.out.rows * b.w.out));
     backend_cpu.release(dev, &b.w);
 }
 
@@ -265,7 +274,8 @@ static void do_norm(void *arg)
 static void norm(int rows, int cols)
 {
     char name[80];
-    struct bench b = { .x = matrix(rows, cols), .out = matrix(rows, cols), .norm = { matrix(1, cols), { 0 }, 1e-6f, false } };
+    struct bench b = { .x = matrix(rows, cols), .out = matrix(rows, cols), .norm = { matrix(1, cols), { 0 }, 1e-6f,
+                                                                                     false } };
     snprintf(name, sizeof name, "norm %d x %d", rows, cols);
     row(name, do_norm, &b, 4.0 * rows * cols, 8.0 * rows * cols);
 }

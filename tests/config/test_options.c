@@ -24,7 +24,8 @@ static int parse(unsigned groups, ...)
 
 static void refused(const char *option, const char *word)
 {
-    ck_assert_msg(strcmp(e.field, option) == 0 && strstr(e.text, option) && strstr(e.text, word), "%s: %s", e.field, e.text);
+    ck_assert_msg(strcmp(e.field, option) == 0 && strstr(e.text, option) && strstr(e.text, word), "%s: %s", e.field,
+                  e.text);
     options_free(&c);
 }
 
@@ -53,7 +54,8 @@ END_TEST
 
 START_TEST(spellings)
 {
-    ck_assert_int_eq(parse(OPT_ENGINE | OPT_SERVER, "--port=81", "--max_num_seqs", "3", "--no-prefix-cache", "--kv-bytes", "1.5G",
+    ck_assert_int_eq(parse(OPT_ENGINE | OPT_SERVER, "--port=81", "--max_num_seqs", "3", "--no-prefix-cache",
+                           "--kv-bytes", "1.5G",
                            "--idle-timeout", "2.5", "--served-model-name", "a,b", "--served-model-name=c", NULL), 0);
     ck_assert_int_eq(c.port, 81);
     ck_assert_int_eq(c.engine.max_num_seqs, 3);
@@ -78,18 +80,22 @@ START_TEST(refusals)
 {
     static const struct { char *arg, *value; const char *option, *word; } cases[] = {
         { "--port", "65536", "port", "65535" }, { "--port", "-1", "port", "0" }, { "--port", "8x", "port", "number" },
-        { "--port", "", "port", "number" }, { "--port", "nan", "port", "must be" }, { "--port", "80.5", "port", "whole" },
+        { "--port", "", "port", "number" }, { "--port", "nan", "port", "must be" },
+        { "--port", "80.5", "port", "whole" },
         { "--port", NULL, "port", "value" }, { "--max-num-seqs", "0", "max-num-seqs", "1" },
-        { "--weights", "q4", "weights", "auto|f32|bf16" }, { "--weights", "", "weights", "auto" }, { "--weights", "bf", "weights", "auto" },
+        { "--weights", "q4", "weights", "auto|f32|bf16" }, { "--weights", "", "weights", "auto" },
+        { "--weights", "bf", "weights", "auto" },
         { "--kv-bytes", "12Q", "kv-bytes", "size" }, { "--kv-bytes", "-5", "kv-bytes", "0" },
         { "--kv-bytes", "1e300", "kv-bytes", "must be" }, { "--prefix-cache=maybe", NULL, "prefix-cache", "true" },
         { "--nonsense", "1", "nonsense", "no such" }, { "--no-port", NULL, "no-port", "no such" },
         { "--image", "x", "image", "command" },
-        { "--model", "", "model", "empty" }, { "--model=", NULL, "model", "empty" }, { "--api-key", "", "api-key", "empty" }, { "--trace", "", "trace", "empty" },
+        { "--model", "", "model", "empty" }, { "--model=", NULL, "model", "empty" },
+        { "--api-key", "", "api-key", "empty" }, { "--trace", "", "trace", "empty" },
          { "--", NULL, "", "" },
     };
     for (size_t i = 0; cases[i].option[0]; i++) {
-        ck_assert_msg(parse(OPT_ENGINE | OPT_SERVER, cases[i].arg, cases[i].value, NULL) != 0, "%s %s", cases[i].arg, cases[i].value);
+        ck_assert_msg(parse(OPT_ENGINE | OPT_SERVER, cases[i].arg, cases[i].value, NULL) != 0, "%s %s", cases[i].arg,
+                      cases[i].value);
         refused(cases[i].option, cases[i].word);
     }
 }
@@ -97,7 +103,8 @@ END_TEST
 
 START_TEST(sources)
 {
-    const char *path = file_with("\xEF\xBB\xBF{\"port\": 5, \"max_num_seqs\": 6, \"kv-bytes\": \"1M\", \"served_model_name\": [\"f\"], \"host\": null}");
+    const char *path = file_with("\xEF\xBB\xBF{\"port\": 5, \"max_num_seqs\": 6, \"kv-bytes\": \"1M\", "
+                                 "\"served_model_name\": [\"f\"], \"host\": null}");
     setenv("OPENAUTOGLM_MAX_NUM_SEQS", "7", 1);
     setenv("OPENAUTOGLM_SERVED_MODEL_NAME", "env", 1);
     ck_assert_int_eq(parse(OPT_SERVER | OPT_ENGINE, "--config", path, "--kv-bytes", "2M", NULL), 0);

@@ -19,7 +19,8 @@
 
 enum { PAGE = 32, SAMPLED_BLOCKS = 2, SCREEN_WIDTH = 1080, SCREEN_HEIGHT = 2400 };
 
-struct scenario { const char *name; int seqs, rows, context; };    /* rows of each sequence; tokens that they see in all */
+/* rows of each sequence; tokens that they see in all */
+struct scenario { const char *name; int seqs, rows, context; };
 static const struct scenario scenarios[] = {
     { "decode, 1 request", 1, 1, 3500 },
     { "decode, 16 requests", 16, 1, 3500 },
@@ -45,8 +46,8 @@ static void *on_device(size_t n)
     return p;
 }
 
-static int pack_nothing(struct device *d, struct weight *out, const struct slab *slabs, int n, const float *bias, enum dtype want,
-                        struct err *e)
+static int pack_nothing(struct device *d, struct weight *out, const struct slab *slabs, int n, const float *bias,
+                        enum dtype want, struct err *e)
 {
     (void)d, (void)slabs, (void)n, (void)e;
     out->dtype = want;
@@ -77,7 +78,8 @@ static void step(const struct model *m, const struct scenario *s)
     int rows = s->seqs * s->rows, pages = (s->context + PAGE - 1) / PAGE;
     int *h = xcalloc((size_t)rows * 8 + (size_t)s->seqs * (size_t)(pages + 2) + 8, sizeof *h);
     int *pos = h, *slot = pos + 3 * rows, *limit = slot + rows, *first = limit + rows, *table = first + s->seqs + 1;
-    struct kv kv[2] = { { real->kv, PAGE, s->seqs * pages, m->text_kv.layers, m->text_kv.n_kv, m->text_kv.dim, NULL, NULL } };
+    struct kv kv[2] = { { real->kv, PAGE, s->seqs * pages, m->text_kv.layers, m->text_kv.n_kv, m->text_kv.dim, NULL,
+                          NULL } };
     size_t bytes = (size_t)kv->layers * kv_layer_bytes(kv);
     kv->k = on_device(bytes);
     kv->v = on_device(bytes);
@@ -91,9 +93,10 @@ static void step(const struct model *m, const struct scenario *s)
     first[s->seqs] = rows;
     for (int i = 0; i < s->seqs * pages; i++)
         table[i] = i;
-    struct view view = { .slot = put(slot, rows), .limit = put(limit, rows), .pages = put(table, s->seqs * pages), .max_pages = pages,
-                         .max_kv = s->context };
-    struct forward in = { .batch = { rows, s->seqs, s->rows, put(limit, rows), put(pos, 3 * rows), put(first, s->seqs + 1), &view },
+    struct view view = { .slot = put(slot, rows), .limit = put(limit, rows), .pages = put(table, s->seqs * pages),
+                         .max_pages = pages, .max_kv = s->context };
+    struct forward in = { .batch = { rows, s->seqs, s->rows, put(limit, rows), put(pos, 3 * rows),
+                                     put(first, s->seqs + 1), &view },
                           .out_rows = put(first, s->seqs), .n_out = s->seqs };
     struct pass_memory memory = model_measure_forward(m, rows, s->seqs, s->seqs, 0);
     struct run r = { .ops = &real->ops, .backend = real, .dev = dev, .kv = kv, .size = memory.scratch };
@@ -115,7 +118,8 @@ static void screenshot(const struct model *m)
         rows[i] = i;
     in.rows = put(rows, n);
     in.rgb = on_device((size_t)in.plan.width * (size_t)in.plan.height * 3);
-    in.pool = (struct tensor){ on_device((size_t)n * (size_t)m->image_row_width * sizeof(float)), F32, n, m->image_row_width, m->image_row_width };
+    in.pool = (struct tensor){ on_device((size_t)n * (size_t)m->image_row_width * sizeof(float)), F32, n,
+                               m->image_row_width, m->image_row_width };
     struct pass_memory memory = model_measure_encode(m, &in.plan);
     struct run r = { .ops = &real->ops, .backend = real, .dev = dev, .size = memory.scratch, .host_size = memory.host,
                      .host = xmalloc(memory.host) };
@@ -145,7 +149,9 @@ int main(int argc, char **argv)
     setenv("CUSIM_MEMORY", "60000", 1);
     setenv("CUSIM_PROCESSORS", "108", 1);                /* an A100: few rows are split over all of them */
     real = plugin_load("cusim-checked", &e);
-    if (!real || real->open(&dev, &(struct device_options){ .activations = argc > 3 ? ACTIVATIONS_INT8 : ACTIVATIONS_AUTO }, &e) != 0)
+    if (!real || real->open(&dev,
+                            &(struct device_options){ .activations = argc > 3 ? ACTIVATIONS_INT8 : ACTIVATIONS_AUTO },
+                            &e) != 0)
         die(e.text);
     void *lib = dlopen("build/libopenautoglm_cusim_checked.so", RTLD_NOW | RTLD_LOCAL);
     *(void **)&count = lib ? dlsym(lib, "cusim_count") : NULL;

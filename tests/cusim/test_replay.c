@@ -1,6 +1,6 @@
-/* Decode steps that are recorded and replayed, on the emulated GPU or (OPENAUTOGLM_TEST_GPU) a real one: the same bits as steps
- * that are launched one by one, for batches that grow and shrink, contexts that need another page, and requests that see no
- * image, one or two through cross attention; and no device memory is allocated after the start. */
+/* Decode steps that are recorded and replayed, on the emulated GPU or (OPENAUTOGLM_TEST_GPU) a real one: the same bits
+ * as steps that are launched one by one, for batches that grow and shrink, contexts that need another page, and
+ * requests that see no image, one or two through cross attention; and no device memory is allocated after the start. */
 #include <check.h>
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -76,8 +76,10 @@ static void answer_all(int model, bool no_graphs, bool together, struct answer *
     struct err e = { 0 };
     const char *gpu = getenv("OPENAUTOGLM_TEST_GPU");
     bool rounded = models[model].rounded;
-    struct engine_options opt = { .config = CONFIG(c.model = (char *)models[model].dir, c.device = (char *)(gpu ? "cuda" : models[model].device),
-                                                   c.gpu_graphs = !no_graphs, c.max_num_seqs = REQUESTS + 1, c.max_model_len = 256,
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)models[model].dir,
+                                                   c.device = (char *)(gpu ? "cuda" : models[model].device),
+                                                   c.gpu_graphs = !no_graphs, c.max_num_seqs = REQUESTS + 1,
+                                                   c.max_model_len = 256,
                                                    c.prefix_cache = false, c.weights = rounded ? "int8" : "auto",
                                                    c.activations = rounded ? "int8" : "auto") };
     struct engine *g = engine_open(&opt, &e);
@@ -98,7 +100,8 @@ static void answer_all(int model, bool no_graphs, bool together, struct answer *
     ck_assert_int_eq(allocations(), before);
     if (graph_launches) {
         launches = graph_launches() - launches;
-        ck_assert_msg(no_graphs ? launches == 0 : launches > answer_length(REQUESTS - 1, models[model].images) / 2, "%d replays", launches);
+        ck_assert_msg(no_graphs ? launches == 0 : launches > answer_length(REQUESTS - 1, models[model].images) / 2,
+                      "%d replays", launches);
     }
     engine_close(g);
 }
@@ -123,8 +126,8 @@ START_TEST(replay)
         answer_all(_i, false, together, got);
         for (int i = 0; i < REQUESTS; i++) {
             ck_assert_int_eq(want[i].n, answer_length(i, models[_i].images));
-            ck_assert_msg(memcmp(&want[i], &got[i], sizeof want[i]) == 0, "%s: request %d is answered otherwise by replays%s", models[_i].dir,
-                          i, together ? " in a batch" : "");
+            ck_assert_msg(memcmp(&want[i], &got[i], sizeof want[i]) == 0, "%s: request %d is answered otherwise by "
+                "replays%s", models[_i].dir, i, together ? " in a batch" : "");
         }
     }
 }

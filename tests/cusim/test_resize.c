@@ -1,5 +1,5 @@
-/* Images that the emulated GPU resizes: the same answers, to the last bit of a logprob, as with those that the host resizes;
- * what is too large for the device's share is left to the host. */
+/* Images that the emulated GPU resizes: the same answers, to the last bit of a logprob, as with those that the host
+ * resizes; what is too large for the device's share is left to the host. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,8 @@ static const struct { const char *dir; int w, h; bool on_device; } cases[] = {
 
 static const char *device(void) { return getenv("OPENAUTOGLM_TEST_GPU") ? "cuda" : "cusim"; }
 
-static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)    /* flat: bytes do not tell where rows end */
+/* flat: bytes do not tell where rows end */
+static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)
 {
     struct err e = { 0 };
     struct pixels px = { xmalloc((size_t)(w * h * 3)), w, h };
@@ -29,7 +30,8 @@ static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)    /*
         px.data[i] = (uint8_t)(flat ? i / 7 * 3 : i / 3 % w * 5 + i / 3 / w * 3 + i % 3 * 60);
     struct buf png = png_of(&px);
     struct chat_image image = { .data = png.data, .n = png.len, .field = "image" };
-    json_t *messages = json_pack("[{s:s, s:[{s:s}, {s:s, s:s}]}]", "role", "user", "content", "type", "image", "type", "text", "text", "Tap it");
+    json_t *messages = json_pack("[{s:s, s:[{s:s}, {s:s, s:s}]}]", "role", "user", "content", "type", "image", "type",
+                                 "text", "text", "Tap it");
     struct chat chat = { .messages = messages, .images = &image, .n_images = 1 };
     struct prompt *p = engine_prompt(g, &chat, &e);
     ck_assert_msg(p != NULL, "%s", e.text);
@@ -41,8 +43,10 @@ static struct prompt *prompt_of(struct engine *g, int w, int h, bool flat)    /*
 static struct answer answer(int i, bool on_device)
 {
     struct err e = { 0 };
-    struct engine_options opt = { .config = CONFIG(c.model = (char *)cases[i].dir, c.device = (char *)device(), c.max_num_seqs = 1,
-                                                   c.max_model_len = 512, c.max_pixels = 12544, c.device_resize = on_device) };
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)cases[i].dir, c.device = (char *)device(),
+                                                   c.max_num_seqs = 1,
+                                                   c.max_model_len = 512, c.max_pixels = 12544,
+                                                   c.device_resize = on_device) };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
     struct prompt *p = prompt_of(g, cases[i].w, cases[i].h, false);
@@ -64,7 +68,8 @@ static struct answer answer(int i, bool on_device)
 START_TEST(resize)
 {
     struct answer want = answer(_i, false), got = answer(_i, true);
-    ck_assert_msg(memcmp(&want, &got, sizeof want) == 0, "%s, %d x %d: another answer", cases[_i].dir, cases[_i].w, cases[_i].h);
+    ck_assert_msg(memcmp(&want, &got, sizeof want) == 0, "%s, %d x %d: another answer", cases[_i].dir, cases[_i].w,
+                  cases[_i].h);
 }
 END_TEST
 
@@ -73,8 +78,8 @@ START_TEST(another_shape)
 {
     static const int shape[2][2] = { { 50, 51 }, { 51, 50 } };
     struct err e = { 0 };
-    struct engine_options opt = { .config = CONFIG(c.model = (char *)cases[0].dir, c.device = (char *)device(), c.max_num_seqs = 1,
-                                                   c.max_model_len = 512, c.device_resize = true) };
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)cases[0].dir, c.device = (char *)device(),
+                                                   c.max_num_seqs = 1, c.max_model_len = 512, c.device_resize = true) };
     struct engine *g = engine_open(&opt, &e);
     struct prompt *p[2];
     ck_assert_msg(g != NULL, "%s", e.text);

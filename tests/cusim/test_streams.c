@@ -1,6 +1,6 @@
-/* Eight streams at once on the emulated GPU with every check on, in three orders of threads: images, answers that are taken
- * away in the middle, too few pages for all. Nothing is reported (a report ends requests with an error), and every answer is,
- * bit by bit, the one that its request gets alone. */
+/* Eight streams at once on the emulated GPU with every check on, in three orders of threads: images, answers that are
+ * taken away in the middle, too few pages for all. Nothing is reported (a report ends requests with an error), and
+ * every answer is, bit by bit, the one that its request gets alone. */
 #include <check.h>
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -31,8 +31,10 @@ static struct prompt *make_prompt(struct engine *g, int number)
     struct buf png = png_of(&px);
     struct chat_image image = { .data = png.data, .n = png.len, .field = "image" };
     bool seen = number % 4 != 3;
-    json_t *parts = seen ? json_pack("[{s:s}, {s:s, s:s}]", "type", "image", "type", "text", "text", number % 2 ? "Where?" : "Tap it")
-                         : json_pack("[{s:s, s:s}]", "type", "text", "text", "No picture, but a question that is longer");
+    json_t *parts = seen ? json_pack("[{s:s}, {s:s, s:s}]", "type", "image", "type", "text", "text",
+                                     number % 2 ? "Where?" : "Tap it")
+                         : json_pack("[{s:s, s:s}]", "type", "text", "text", "No picture, but a question that is "
+                             "longer");
     json_t *messages = json_pack("[{s:s, s:o}]", "role", "user", "content", parts);
     struct chat chat = { .messages = messages, .images = &image, .n_images = seen };
     struct prompt *p = engine_prompt(g, &chat, &e);
@@ -60,9 +62,10 @@ static struct request *submit(struct engine *g, struct prompt *prompt, int numbe
 static struct engine *open_engine(const char *device, int seqs, size_t kv_bytes)
 {
     struct err e = { 0 };
-    struct engine_options opt = { .config = CONFIG(c.model = (char *)model, c.device = (char *)device, c.max_num_seqs = seqs,
-                                                   c.max_model_len = CONTEXT, c.max_batched_tokens = 64, c.kv_bytes = kv_bytes,
-                                                   c.prefix_cache = seqs != 1) };
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)model, c.device = (char *)device,
+                                                   c.max_num_seqs = seqs,
+                                                   c.max_model_len = CONTEXT, c.max_batched_tokens = 64,
+                                                   c.kv_bytes = kv_bytes, c.prefix_cache = seqs != 1) };
     struct engine *g = engine_open(&opt, &e);
     ck_assert_msg(g != NULL, "%s", e.text);
     return g;
@@ -83,8 +86,8 @@ static void ask_alone(void)
 START_TEST(streams)
 {
     struct engine_plan plan;
-    struct engine_options one = { .config = CONFIG(c.model = (char *)model, c.device = "cusim-checked", c.max_num_seqs = 1,
-                                                   c.max_model_len = CONTEXT) };
+    struct engine_options one = { .config = CONFIG(c.model = (char *)model, c.device = "cusim-checked",
+                                                   c.max_num_seqs = 1, c.max_model_len = CONTEXT) };
     struct err e = { 0 };
     ck_assert_msg(engine_plan(&one, &plan, &e) == 0, "%s", e.text);
     set_order(orders[_i].seed, orders[_i].preempt);

@@ -78,7 +78,8 @@ static struct prompt *make_prompt(struct engine *g, int number, const char *ques
 
 static const char *question(int number)
 {
-    static const char *const q[] = { "Tap \"Settings\"", "What is the title?", "Count the buttons", "Open Camera", "Go back" };
+    static const char *const q[] = { "Tap \"Settings\"", "What is the title?", "Count the buttons", "Open Camera",
+                                     "Go back" };
     return q[number % 5];
 }
 
@@ -138,7 +139,8 @@ static struct answer collect(struct request *r)
 static void assert_same(const struct answer *a, const struct answer *b, int number)
 {
     ck_assert_msg(a->n == ANSWER && b->n == ANSWER, "request %d: %d and %d tokens", number, a->n, b->n);
-    ck_assert_msg(memcmp(a->id, b->id, sizeof a->id) == 0, "request %d: other tokens: '%s' and '%s'", number, a->text, b->text);
+    ck_assert_msg(memcmp(a->id, b->id, sizeof a->id) == 0, "request %d: other tokens: '%s' and '%s'", number, a->text,
+                  b->text);
     ck_assert_msg(memcmp(a->lp, b->lp, sizeof a->lp) == 0, "request %d: other logprobs", number);
     ck_assert_str_eq(a->text, b->text);
 }
@@ -201,8 +203,8 @@ START_TEST(in_a_batch_quantised)
 }
 END_TEST
 
-/* Others get their tokens while images are encoded, in steps within the encoding, and prompts go on in pieces: here at every
- * occasion, because no pause is short enough. */
+/* Others get their tokens while images are encoded, in steps within the encoding, and prompts go on in pieces: here at
+ * every occasion, because no pause is short enough. */
 START_TEST(while_images_are_encoded)
 {
     struct engine *g = open_engine(CONFIG(c.max_num_seqs = 8, c.max_pause = 1e-6, c.prefix_cache = false));
@@ -243,7 +245,8 @@ START_TEST(after_being_put_back)
 {
     /* Room for 256 tokens: of four prompts of about 60 tokens with answers of 24, not all can stay. */
     struct engine_plan plan;
-    struct engine_options opt = { .config = CONFIG(c.model = (char *)model_dir(), c.device = "cpu", c.max_num_seqs = 8, c.max_model_len = 256) };
+    struct engine_options opt = { .config = CONFIG(c.model = (char *)model_dir(), c.device = "cpu", c.max_num_seqs = 8,
+                                                   c.max_model_len = 256) };
     ck_assert_int_eq(engine_plan(&opt, &plan, NULL), 0);
     opt.config.kv_bytes = plan.kv / (size_t)plan.kv_tokens * 256;
     struct engine *g = open_with(opt);
@@ -269,7 +272,8 @@ START_TEST(memory_that_is_not_there_is_told_with_503)
 {
     static _Atomic size_t left;
     atomic_store(&left, (size_t)64 << 30);
-    struct engine *g = open_with((struct engine_options){ .config = CONFIG(c.max_num_seqs = 8, c.memory_bytes = (size_t)8 << 30),
+    struct engine *g = open_with((struct engine_options){ .config = CONFIG(c.max_num_seqs = 8,
+                                                                           c.memory_bytes = (size_t)8 << 30),
                                                           .free_memory = counted_free, .free_memory_arg = &left });
     atomic_store(&left, 0);
     struct request *r = submit(g, 0);
@@ -301,8 +305,8 @@ static void await_ends(struct engine *g, uint64_t n)
 
 static void count_end(void *arg) { atomic_fetch_add((atomic_int *)arg, 1); }
 
-/* What clients do not take is counted; where it is too much an answer ends with an error, and gives back what it had. Small
- * ones are never refused, and the engine says that it is done whatever has been taken. */
+/* What clients do not take is counted; where it is too much an answer ends with an error, and gives back what it had.
+ * Small ones are never refused, and the engine says that it is done whatever has been taken. */
 START_TEST(answers_that_nobody_takes_are_counted)
 {
     struct tally answers = { .size = 20000 };
@@ -450,7 +454,8 @@ END_TEST
 START_TEST(a_message_may_name_the_image_token)
 {
     for (int trust = 0; trust < 2; trust++) {
-        struct engine *g = open_engine(CONFIG(c.max_num_seqs = 1, c.max_model_len = 256, c.trust_special_tokens = trust));
+        struct engine *g = open_engine(CONFIG(c.max_num_seqs = 1, c.max_model_len = 256,
+                                              c.trust_special_tokens = trust));
         struct err e = { 0 };
         json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", "look <|image|>");
         struct chat chat = { .messages = messages };

@@ -27,7 +27,8 @@ static struct engine_plan plan_of_free(const struct model *m, struct engine_conf
     struct memory has = { .host = memory, .device = memory, .free = free };
     ck_assert_msg(setup_make(&s, &opt, m, &has, &e) == 0, "%s", e.text);
     const struct engine_plan *p = &s.plan;
-    ck_assert_uint_eq(p->total, p->weights + p->kv + p->image_cache + p->scratch + p->logits + p->image_peak + p->pixels + p->requests + p->program);
+    ck_assert_uint_eq(p->total, p->weights + p->kv + p->image_cache + p->scratch + p->logits + p->image_peak +
+                      p->pixels + p->requests + p->program);
     ck_assert(p->fits == (p->total <= p->available));
     return s.plan;
 }
@@ -49,13 +50,15 @@ START_TEST(test_less_and_less)
     size_t fixed = rich.total - rich.kv - rich.image_cache, context = rich.kv / SEQS, one = rich.image_cache / SEQS;
     size_t top = fixed + one + 2 * context;
     int shorter = 0;
-    for (int k = 0; k < 76; k++) {      /* in leaps, then by parts of a context around the place where the last one fits */
+    /* in leaps, then by parts of a context around the place where the last one fits */
+    for (int k = 0; k < 76; k++) {
         size_t leap = (size_t)4 << 30 >> (k < 12 ? k : 12), part = k < 12 ? top : top - (size_t)(k - 12) * context / 8;
         size_t memory = k < 12 && leap > top / 9 * 10 ? leap : part / 9 * 10;
         struct engine_plan p = plan_of(m, usual, memory);
         ck_assert_uint_ge(p.image_cache, one);
         if (p.available > fixed + one + context + ((size_t)1 << 20))
-            ck_assert_msg(p.fits && p.max_model_len == m->context && p.kv >= context, "%zu MiB: a context fits", memory >> 20);
+            ck_assert_msg(p.fits && p.max_model_len == m->context && p.kv >= context, "%zu MiB: a context fits",
+                          memory >> 20);
         ck_assert(last.fits || !p.fits);
         ck_assert_uint_le(p.kv, last.kv);
         shorter += p.fits && p.max_model_len < m->context;
@@ -83,8 +86,8 @@ START_TEST(test_asked_for)
 }
 END_TEST
 
-/* What others have taken is not planned with: the cache may grow into half of what is free, the floor is one whole context,
- * and a machine that is full is told, unless somebody says what may be used. */
+/* What others have taken is not planned with: the cache may grow into half of what is free, the floor is one whole
+ * context, and a machine that is full is told, unless somebody says what may be used. */
 START_TEST(test_free)
 {
     enum { GIB = 1 << 30 };
@@ -143,13 +146,16 @@ END_TEST
 START_TEST(test_uploads)
 {
     static const struct { size_t memory; int64_t pixels; int side; int64_t want; } cases[] = {
-        { (size_t)64 << 30, 0, 0, 48 << 20 }, { (size_t)4 << 30, 0, 0, 48 << 20 }, { 900000000, 0, 0, 810000000 / 4 / 9 }, { (size_t)64 << 20, 0, 0, 4096 * 4096 },
-        { (size_t)64 << 20, 100 << 20, 0, 100 << 20 }, { (size_t)64 << 30, 5000, 0, 5000 }, { (size_t)64 << 30, 0, 4096, 4096 * 4096 },
+        { (size_t)64 << 30, 0, 0, 48 << 20 }, { (size_t)4 << 30, 0, 0, 48 << 20 },
+        { 900000000, 0, 0, 810000000 / 4 / 9 }, { (size_t)64 << 20, 0, 0, 4096 * 4096 },
+        { (size_t)64 << 20, 100 << 20, 0, 100 << 20 }, { (size_t)64 << 30, 5000, 0, 5000 },
+        { (size_t)64 << 30, 0, 4096, 4096 * 4096 },
         { (size_t)64 << 30, 0, 65535, 48 << 20 }, { (size_t)64 << 30, 1 << 20, 100, 10000 },
     };
     struct model *m = open_dry("tests/model/phone/glm4v");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct engine_config opt = CONFIG(c.max_image_pixels = cases[i].pixels, c.max_image_side = cases[i].side, c.max_model_len = 512);
+        struct engine_config opt = CONFIG(c.max_image_pixels = cases[i].pixels, c.max_image_side = cases[i].side,
+                                          c.max_model_len = 512);
         struct engine_plan p = plan_of(m, opt, cases[i].memory);
         ck_assert_msg(p.max_image_pixels == cases[i].want, "case %zu: %lld", i, (long long)p.max_image_pixels);
         ck_assert_uint_ge(p.image_peak, (size_t)p.max_image_pixels * IMAGE_BYTES_PER_PIXEL);
@@ -165,7 +171,8 @@ START_TEST(test_types)
     for (int t = 0; t < N_DTYPES; t++) {
         char *name = (char *)dtype_name((enum dtype)t);
         for (int cache = 0; cache < 2; cache++) {
-            struct engine_options opt = { .config = cache ? CONFIG(c.kv_cache_dtype = name) : CONFIG(c.weights = name) };
+            struct engine_options opt = { .config = cache ? CONFIG(c.kv_cache_dtype = name)
+                                          : CONFIG(c.weights = name) };
             struct memory has = { .host = (size_t)8 << 30, .device = (size_t)8 << 30 };
             struct model_options mo = { .convert = false };
             struct setup s;

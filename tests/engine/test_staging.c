@@ -1,5 +1,5 @@
-/* The arrays of a step, on requests made by hand. The block of the host stands for the device's too, so that what the model
- * and the sampler would read can be looked at. */
+/* The arrays of a step, on requests made by hand. The block of the host stands for the device's too, so that what the
+ * model and the sampler would read can be looked at. */
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -27,8 +27,8 @@ static void ask(struct asked *a, int n, int base)
 {
     memset(a, 0, sizeof *a);
     a->p = (struct prompt){ .n = n, .next_pos = n };
-    a->r = (struct request){ .prompt = &a->p, .ids = a->ids, .n_ids = n, .pages = a->pages, .n_pages = (n + KV_PAGE - 1) / KV_PAGE,
-                             .images = a->entry, .seen = a->seen };
+    a->r = (struct request){ .prompt = &a->p, .ids = a->ids, .n_ids = n, .pages = a->pages,
+                             .n_pages = (n + KV_PAGE - 1) / KV_PAGE, .images = a->entry, .seen = a->seen };
     for (int i = 0; i < LEN; i++)
         a->ids[i] = base + i;
     for (int i = 0; i < PAGES; i++)
@@ -123,7 +123,8 @@ START_TEST(rows_of_a_step)
     same("positions", batch->pos, (int[]){ 31, 32, 33, 35, 5, 6, 7, 8, 9 }, 9);
     same("first", batch->first, (int[]){ 0, 3, 4, 9 }, 4);
     same("limit", batch->views[0].limit, (int[]){ 32, 33, 34, 36, 6, 7, 8, 9, 10 }, 9);
-    same("slot", batch->views[0].slot, (int[]){ 1000 * KV_PAGE + 31, 999 * KV_PAGE, 999 * KV_PAGE + 1, 1999 * KV_PAGE + 3 }, 4);
+    same("slot", batch->views[0].slot, (int[]){ 1000 * KV_PAGE + 31, 999 * KV_PAGE, 999 * KV_PAGE + 1,
+                                                1999 * KV_PAGE + 3 }, 4);
     same("pages", batch->views[0].pages, (int[]){ 1000, 999, 998, 2000, 1999, 0, 3000, 0, 0 }, 9);
     ck_assert_int_eq(batch->views[0].max_kv, 36);
     ck_assert_int_eq(f->n_out, 4);
@@ -214,7 +215,8 @@ END_TEST
 /* Rows that were added by rounding up write nowhere, see nothing and yield nothing, in the text and in the images. */
 START_TEST(a_shape_that_is_rounded_up)
 {
-    static const struct shape largest = { .rows = ROWS, .seqs = SEQS, .pages = PAGES, .image_pages = KV_IMAGES, .out = SEQS };
+    static const struct shape largest = { .rows = ROWS, .seqs = SEQS, .pages = PAGES, .image_pages = KV_IMAGES,
+                                          .out = SEQS };
     struct world w;
     struct asked a[3];
     world_init(&w);
@@ -252,7 +254,8 @@ START_TEST(a_shape_that_is_rounded_up)
 }
 END_TEST
 
-/* The plan counts with the largest shape: a step that is it in every number takes exactly so much, and none takes more. */
+/* The plan counts with the largest shape: a step that is it in every number takes exactly so much, and none takes
+ * more. */
 START_TEST(the_largest_step_is_what_is_counted)
 {
     static const struct shape largest = { .rows = ROWS, .seqs = SEQS, .pages = PAGES, .image_pages = KV_IMAGES,

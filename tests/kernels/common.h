@@ -98,7 +98,8 @@ static inline struct tensor matrix(struct run *r, const float *src, int rows, in
     size_t n = rows ? (size_t)(rows - 1) * (size_t)stride + (size_t)cols : 0;
     float *x = keep(r, n * sizeof *x);
     for (size_t i = 0; i < n; i++)
-        x[i] = i % (size_t)stride >= (size_t)cols ? 12345 : src ? src[i / (size_t)stride * (size_t)cols + i % (size_t)stride] : 777;
+        x[i] = i % (size_t)stride >= (size_t)cols ? 12345 : src
+            ? src[i / (size_t)stride * (size_t)cols + i % (size_t)stride] : 777;
     return (struct tensor){ put(r, x, n * sizeof *x), F32, rows, cols, stride };
 }
 
@@ -139,8 +140,8 @@ static inline void same(const char *what, const void *a, const void *b, size_t b
 }
 
 /* A weight of n slabs with rows as in `rows`, stored as `have` and packed as `want`. */
-static inline struct weight weight_of(struct run *r, enum layout layout, int in, const int *rows, int n, enum dtype have,
-                                      enum dtype want, bool bias, unsigned seed)
+static inline struct weight weight_of(struct run *r, enum layout layout, int in, const int *rows, int n,
+                                      enum dtype have, enum dtype want, bool bias, unsigned seed)
 {
     struct weight w = { .in = in, .layout = layout };
     struct slab slabs[8];
@@ -154,7 +155,8 @@ static inline struct weight weight_of(struct run *r, enum layout layout, int in,
         slabs[s] = (struct slab){ file, have, rows[s], NULL, false };
         w.out += rows[s];
     }
-    MUST(r->b->pack(r->dev, &w, slabs, n, bias ? noise(r, (size_t)w.out, seed + 99, 1) : NULL, want, &e) == 0, "%s", e.text);
+    MUST(r->b->pack(r->dev, &w, slabs, n, bias ? noise(r, (size_t)w.out, seed + 99, 1) : NULL, want, &e) == 0, "%s",
+         e.text);
     return w;
 }
 

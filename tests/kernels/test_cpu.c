@@ -61,7 +61,8 @@ START_TEST(test_pool_sleeps)
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &a);
     usleep(200000);
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
-    ck_assert_msg((double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9 < 0.02, "idle threads burn processor time");
+    ck_assert_msg((double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9 < 0.02,
+                  "idle threads burn processor time");
     pool_close(p);
 }
 END_TEST
@@ -73,7 +74,8 @@ START_TEST(test_in_place)
     static const uint16_t half[12];
     static const float full[6];
     static char odd[64] __attribute__((aligned(16)));
-    struct slab a = { half, BF16, 2, NULL, false }, b = { half + 6, BF16, 2, NULL, false }, c = { full, F32, 2, NULL, false };
+    struct slab a = { half, BF16, 2, NULL, false }, b = { half + 6, BF16, 2, NULL, false },
+        c = { full, F32, 2, NULL, false };
     struct slab same[] = { a, b }, mixed[] = { a, c }, unaligned = { odd + 1, F32, 2, NULL, false };
     struct weight w = { .out = 4, .in = 3 }, small = { .out = 2, .in = 3 };
     ck_assert_int_eq(backend_cpu.open(&dev, &(struct device_options){ .threads = 2 }, &e), 0);

@@ -16,13 +16,14 @@ static void floats_body(struct run *ref, struct run *got) { quantised_cases(ref,
 
 START_TEST(test_quantised_floats) { on_variant_with(_i, ACTIVATIONS_FLOAT, floats_body); } END_TEST
 
-/* Instruction sets agree on every bit of a product with rounded activations: their integers are exact, and fma comes in one
- * order. */
+/* Instruction sets agree on every bit of a product with rounded activations: their integers are exact, and fma comes in
+ * one order. */
 START_TEST(test_same_integers)
 {
     struct run *first = NULL;
     float *want = NULL;
-    struct linear_case c = { .m = 29, .n = 70, .k = 900, .have = F32, .want = _i ? Q4 : Q8, .bias = true, .glu = true, .slabs = 3 };
+    struct linear_case c = { .m = 29, .n = 70, .k = 900, .have = F32, .want = _i ? Q4 : Q8, .bias = true, .glu = true,
+                             .slabs = 3 };
     for (int i = 0; i < N_VARIANTS; i++) {
         bool fma = variants[i].kernels != &kernels_generic && variants[i].kernels != &kernels_wide && variants[i].kernels != &kernels_tiles;
         struct run *r = fma ? variant_open(i, ACTIVATIONS_INT8) : NULL;
@@ -55,7 +56,8 @@ static void not_finite_body(struct run *ref, struct run *got)
     float *y = linear_rows(got, &c, &d, 0, c.m);
     for (int i = 0; i < c.m * c.n; i++) {
         int row = i / c.n;
-        MUST(row >= 3 && row < 6 ? isnan(y[i]) : y[i] == clean[i], "row %d: %g, %g before", row, (double)y[i], (double)clean[i]);
+        MUST(row >= 3 && row < 6 ? isnan(y[i]) : y[i] == clean[i], "row %d: %g, %g before", row, (double)y[i],
+             (double)clean[i]);
     }
     got->b->release(got->dev, &d.w);
 }

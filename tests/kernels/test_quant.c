@@ -39,14 +39,18 @@ START_TEST(test_int4_bytes)
     float x[66] = { [0] = -8, [1] = 7, [16] = 3, [32] = 7, [33] = -7, [64] = 8 };
     uint8_t row[54], want[54];
     memset(want, 0x88, sizeof want);
-    memcpy(want, (uint8_t[]){ 0x80, 0x3f, 0xb0, 0x8f }, 4);          /* scale 1 = -8 / -8: -8, 7 and, above the first, 3 */
-    memcpy(want + 18, (uint8_t[]){ 0x80, 0x3f, 0x8f, 0x81 }, 4);     /* scale 1 = 7 / 7: 7, -7; 7 / -8 would cut off -7   */
-    memcpy(want + 36, (uint8_t[]){ 0x80, 0xbf, 0x80 }, 3);           /* scale -1 = 8 / -8: 8 is stored as -8               */
+    /* scale 1 = -8 / -8: -8, 7 and, above the first, 3 */
+    memcpy(want, (uint8_t[]){ 0x80, 0x3f, 0xb0, 0x8f }, 4);
+    /* scale 1 = 7 / 7: 7, -7; 7 / -8 would cut off -7   */
+    memcpy(want + 18, (uint8_t[]){ 0x80, 0x3f, 0x8f, 0x81 }, 4);
+    /* scale -1 = 8 / -8: 8 is stored as -8               */
+    memcpy(want + 36, (uint8_t[]){ 0x80, 0xbf, 0x80 }, 3);
     ck_assert_uint_eq(quant_row_bytes(Q4, 66), 54);
     ck_assert_int_eq(quant_pack_row(Q4, row, F32, x, 66), -1);
     expect_bytes(row, want, sizeof row);
     for (int i = 0; i < 66; i++)
-        ck_assert_msg(quant_get(Q4, row, i) == x[i], "column %d is %g, not %g", i, (double)quant_get(Q4, row, i), (double)x[i]);
+        ck_assert_msg(quant_get(Q4, row, i) == x[i], "column %d is %g, not %g", i, (double)quant_get(Q4, row, i),
+                      (double)x[i]);
 }
 END_TEST
 
@@ -60,7 +64,8 @@ START_TEST(test_fp8)
         if ((b & 0x7f) != 0x7f)                                      /* NaN */
             ck_assert_uint_eq(f8_put(f8_get((uint8_t)b)), b);
     ck_assert(f8_get(0x7e) == 448 && f8_get(0x01) == 0x1p-9f && f8_get(0x08) == 0x1p-6f && f8_get(0xc4) == -3);
-    ck_assert(f8_put(17) == 0x58 && f8_put(19) == 0x5a && f8_put(1e30f) == 0x7e && f8_put(0x1.8p-10f) == 1); /* ties to even */
+    /* ties to even */
+    ck_assert(f8_put(17) == 0x58 && f8_put(19) == 0x5a && f8_put(1e30f) == 0x7e && f8_put(0x1.8p-10f) == 1);
 }
 END_TEST
 
@@ -79,7 +84,8 @@ static void check_channel(enum dtype t, const float *x, const float *y, int n)
     float s = most / (t == Q8 ? 127 : 448);
     for (int i = 0; i < n; i++) {
         float bound = t == Q8 ? s / 2 : fmaxf(fabsf(x[i]) / 16, s * 0x1p-10f);
-        ck_assert_msg(fabsf(x[i] - y[i]) <= bound + 1e-4f * s, "%g became %g; the scale is %g", (double)x[i], (double)y[i], (double)s);
+        ck_assert_msg(fabsf(x[i] - y[i]) <= bound + 1e-4f * s, "%g became %g; the scale is %g", (double)x[i],
+                      (double)y[i], (double)s);
     }
 }
 
@@ -91,7 +97,8 @@ static void check_group(const float *x, const float *y, int n)
     for (int i = 0; i < n; i++)
         most = fmaxf(most, fabsf(x[i]));
     for (int i = 0; i < n; i++) {
-        ck_assert_msg(fabsf(x[i] - y[i]) <= most / 7 * 1.04f, "%g became %g of %g", (double)x[i], (double)y[i], (double)most);
+        ck_assert_msg(fabsf(x[i] - y[i]) <= most / 7 * 1.04f, "%g became %g of %g", (double)x[i], (double)y[i],
+                      (double)most);
         square += (double)(x[i] - y[i]) * (double)(x[i] - y[i]) / (double)most / (double)most;
     }
     ck_assert_double_le(sqrt(square / QUANT_GROUP), 1 / 7.0 / 2 * (1 + 1 / 256.0));
@@ -130,7 +137,8 @@ END_TEST
 START_TEST(test_edges)
 {
     static const enum dtype types[] = { Q8, Q4, F8 };
-    float zeros[40] = { 0 }, tiny[40] = { [3] = 1e-40f, [39] = -1e-31f }, large[40] = { [5] = 3.4e38f, [6] = -3.4e38f }, y[40];
+    float zeros[40] = { 0 }, tiny[40] = { [3] = 1e-40f, [39] = -1e-31f },
+        large[40] = { [5] = 3.4e38f, [6] = -3.4e38f }, y[40];
     uint8_t row[70];
     for (int t = 0; t < 3; t++) {
         enum dtype type = types[t];
@@ -178,7 +186,8 @@ START_TEST(test_refuses)
     }
     x[2000 * IN + 7] = x[2999 * IN + 1] = 0;
     ck_assert_int_eq(b->pack(dev, &w, slabs, 2, NULL, Q4, &e), 0);
-    size_t q4 = (size_t)(ROWS + 1) * 13 * 18, q8 = (size_t)(ROWS + 1) * (4 + 416);    /* or filled up: to 448 columns, 3008 rows */
+    /* or filled up: to 448 columns, 3008 rows */
+    size_t q4 = (size_t)(ROWS + 1) * 13 * 18, q8 = (size_t)(ROWS + 1) * (4 + 416);
     ck_assert(b->packed_bytes(&w, Q4) >= q4 && b->packed_bytes(&w, Q4) <= q4 * 448 / 416 * 3008 / 3001);
     ck_assert(b->packed_bytes(&w, Q8) >= q8 && b->packed_bytes(&w, Q8) <= q8 * 448 / 416 * 3008 / 3001);
     b->release(dev, &w);

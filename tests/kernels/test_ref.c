@@ -32,7 +32,8 @@ START_TEST(test_half)
     ck_assert_float_eq(f16_get(0x3c00), 1);
     ck_assert_float_eq(f16_get(0x7bff), 65504);
     ck_assert_float_eq(f16_get(0x0001), 0x1p-24f);
-    ck_assert(isinf(f16_get(0xfc00)) && isnan(f16_get(0x7e00)) && isnan(f16_get(f16_put(NAN))) && isnan(bf16_get(bf16_put(NAN))));
+    ck_assert(isinf(f16_get(0xfc00)) && isnan(f16_get(0x7e00)) && isnan(f16_get(f16_put(NAN))) &&
+              isnan(bf16_get(bf16_put(NAN))));
     ck_assert_uint_eq(f16_put(65519.9f), 0x7bff);
     ck_assert_uint_eq(f16_put(65520), 0x7c00);
     ck_assert_uint_eq(f16_put(1 + 0x1p-11f), 0x3c00);          /* ties to even */
@@ -49,7 +50,8 @@ START_TEST(test_act)
     float x[] = { -1, 0, 1, 7 }, y[4];
     static const float want[7][4] = {
         { -1, 0, 1, 7 }, { 0, 0, 1, 7 }, { 0, 0, 1, 6 }, { -0.26894142f, 0, 0.73105858f, 6.9936226f },
-        { -0.15865525f, 0, 0.84134475f, 7 }, { -0.15880801f, 0, 0.84119199f, 7 }, { -0.15420423f, 0, 0.84579577f, 6.9999531f },
+        { -0.15865525f, 0, 0.84134475f, 7 }, { -0.15880801f, 0, 0.84119199f, 7 },
+        { -0.15420423f, 0, 0.84579577f, 6.9999531f },
     };
     for (int a = 0; a < 7; a++) {
         OPS.act(NULL, mat(y, 1, 4), mat(x, 1, 4), (enum act)a, false);
@@ -71,14 +73,18 @@ START_TEST(test_linear)
     ck_assert_int_eq(backend_ref.pack(NULL, &w, slabs, 2, bias, F32, NULL), 0);
     OPS.linear(NULL, mat(y, 1, 4), mat(x, 1, 2), &w, &(struct epilogue){ 0 });
     expect(y, (float[]){ 22, 43, 10, 2 }, 4, 0);
-    OPS.linear(NULL, mat(y, 1, 2), mat(x, 1, 2), &w, &(struct epilogue){ .act = ACT_RELU6, .glu = true, .mul = mat(mul, 1, 2), .add = mat(add, 1, 2) });
+    OPS.linear(NULL, mat(y, 1, 2), mat(x, 1, 2), &w, &(struct epilogue){ .act = ACT_RELU6, .glu = true,
+        .mul = mat(mul, 1, 2), .add = mat(add, 1, 2) });
     expect(y, (float[]){ 6 * 10 * 2 + 1, 6 * 2 * 3 + 1 }, 2, 0);
-    float out[4], then_out[4], ones[] = { 1, 1, 1, 1 }, mean = 77 / 4.0f;                /* y, then the two norms of it */
+    /* y, then the two norms of it */
+    float out[4], then_out[4], ones[] = { 1, 1, 1, 1 }, mean = 77 / 4.0f;
     struct norm centred = { mat(ones, 1, 4), { 0 }, 0, true }, rms = { mat(ones, 1, 4), { 0 }, 0, false };
-    struct norms after = { .norm = &centred, .add = mat(ones, 1, 4), .out = mat(out, 1, 4), .then = &rms, .then_out = mat(then_out, 1, 4) };
+    struct norms after = { .norm = &centred, .add = mat(ones, 1, 4), .out = mat(out, 1, 4), .then = &rms,
+                           .then_out = mat(then_out, 1, 4) };
     OPS.linear(NULL, mat(y, 1, 4), mat(x, 1, 2), &w, &(struct epilogue){ .after = &after });
     expect(y, (float[]){ 22, 43, 10, 2 }, 4, 0);
-    float spread = sqrtf((22 - mean) * (22 - mean) + (43 - mean) * (43 - mean) + (10 - mean) * (10 - mean) + (2 - mean) * (2 - mean)) / 2;
+    float spread = sqrtf((22 - mean) * (22 - mean) + (43 - mean) * (43 - mean) + (10 - mean) * (10 - mean) +
+                         (2 - mean) * (2 - mean)) / 2;
     for (int i = 0; i < 4; i++)
         ck_assert_float_eq_tol(out[i], (y[i] - mean) / spread + 1, 1e-5f);
     for (int i = 0; i < 4; i++)                          /* out has mean 1 and variance 1, so its mean square is 2 */
@@ -181,8 +187,10 @@ END_TEST
 
 START_TEST(test_conv)
 {
-    static const float w[18] = { 1, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10 };  /* sums: 1, 10 times channels */
-    static const float dw[18] = { 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1 };          /* the pixel above; the sum */
+    /* sums: 1, 10 times channels */
+    static const float w[18] = { 1, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10, 1, 10 };
+    /* the pixel above; the sum */
+    static const float dw[18] = { 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     float x[8] = { 1, 1, 2, 1, 3, 1, 4, 1 }, y[8];
     struct weight full = { .out = 1, .in = 18 }, depth = { .out = 2, .in = 9, .layout = LAYOUT_DEPTHWISE };
     backend_ref.pack(NULL, &full, &(struct slab){ w, F32, 1, NULL, false }, 1, (float[]){ 0.5f }, F32, NULL);
@@ -282,7 +290,8 @@ START_TEST(test_sample_definition)
     enum { N = 5000 };
     static float x[N];
     static double p[N];
-    static const float temperature[] = { 1, 0.5f, 2, 0.1f }, top_p[] = { 1, 0.9f, 0.5f, 0.01f, 0 }, min_p[] = { 0, 0.05f, 1 };
+    static const float temperature[] = { 1, 0.5f, 2, 0.1f }, top_p[] = { 1, 0.9f, 0.5f, 0.01f, 0 },
+        min_p[] = { 0, 0.05f, 1 };
     static const int top_k[] = { 0, 1, 2, 40, 4999, 9999 };
     uint32_t seed = 1;
     for (int i = 0; i < N; i++) {
@@ -309,7 +318,8 @@ START_TEST(test_sample_frequencies)
     for (int i = 0; i < 5; i++)
         x[i] = (float)log(p[i]);
     for (int i = 0; i < DRAWS; i++) {
-        OPS.sample(NULL, &id, mat(x, 1, 5), &(struct sampling){ .temperature = 1, .top_p = 1, .seed = 42, .step = (uint64_t)i });
+        OPS.sample(NULL, &id, mat(x, 1, 5), &(struct sampling){ .temperature = 1, .top_p = 1, .seed = 42,
+                                                                .step = (uint64_t)i });
         count[id]++;
     }
     for (int i = 0; i < 5; i++)
@@ -317,7 +327,8 @@ START_TEST(test_sample_frequencies)
     ck_assert_msg(chi < 18.5, "chi square of four degrees is %g", chi);        /* one in a thousand */
     memset(count, 0, sizeof count);
     for (int i = 0; i < DRAWS; i++) {                                          /* seeds are as good as steps */
-        OPS.sample(NULL, &id, mat(x, 1, 5), &(struct sampling){ .temperature = 1, .top_p = 0.65f, .seed = (uint64_t)i });
+        OPS.sample(NULL, &id, mat(x, 1, 5), &(struct sampling){ .temperature = 1, .top_p = 0.65f,
+                                                                .seed = (uint64_t)i });
         count[id]++;
     }
     ck_assert(count[0] == 0 && count[2] == 0 && count[3] == 0);
@@ -334,7 +345,8 @@ static int draw_one(float *x, int n, struct sampling s)
 
 START_TEST(test_sample_edges)
 {
-    float nan[] = { NAN, NAN }, none[] = { -INFINITY, -INFINITY }, one[] = { NAN, -INFINITY, 3, -INFINITY }, inf[] = { 1, INFINITY, INFINITY };
+    float nan[] = { NAN, NAN }, none[] = { -INFINITY, -INFINITY }, one[] = { NAN, -INFINITY, 3, -INFINITY },
+        inf[] = { 1, INFINITY, INFINITY };
     float tie[] = { 1, 5, 5, -0.0f }, cold[] = { 1, 2 };
     struct sampling s = { .temperature = 1, .top_p = 0.9f, .top_k = 2 };
     ck_assert_int_eq(draw_one(nan, 2, s), 0);

@@ -9,7 +9,8 @@ struct variant { const struct kernels *kernels; int threads; };
 extern const struct kernels kernels_wide, kernels_tiles;
 
 static const struct variant variants[] = {
-    { &kernels_generic, 2 }, { &kernels_avx2, 1 }, { &kernels_avx2, 2 }, { &kernels_avx2, 3 }, { &kernels_avxvnni, 2 }, { &kernels_avx512, 2 },
+    { &kernels_generic, 2 }, { &kernels_avx2, 1 }, { &kernels_avx2, 2 }, { &kernels_avx2, 3 }, { &kernels_avxvnni, 2 },
+    { &kernels_avx512, 2 },
     { &kernels_avx512vnni, 2 }, { &kernels_amx, 2 },
     { &kernels_wide, 3 }, { &kernels_tiles, 2 },
 };
@@ -22,7 +23,8 @@ static inline struct run *variant_open(int i, enum activations activations)
         printf("skip: this processor does not have %s\n", variants[i].kernels->name);
         return NULL;
     }
-    struct run *r = run_open_with(&backend_cpu, &(struct device_options){ .threads = variants[i].threads, .activations = activations });
+    struct run *r = run_open_with(&backend_cpu, &(struct device_options){ .threads = variants[i].threads,
+                                                                          .activations = activations });
     cpu_use_kernels(r->dev, variants[i].kernels);
     return r;
 }
@@ -39,6 +41,9 @@ static inline void on_variant_with(int i, enum activations activations, void (*b
     run_close(got);
 }
 
-static inline void on_variant(int i, void (*body)(struct run *ref, struct run *got)) { on_variant_with(i, ACTIVATIONS_AUTO, body); }
+static inline void on_variant(int i, void (*body)(struct run *ref, struct run *got))
+{
+    on_variant_with(i, ACTIVATIONS_AUTO, body);
+}
 
 #endif

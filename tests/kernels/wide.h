@@ -15,7 +15,10 @@
 #define LANES 16
 #define EMULATE_TILES 1
 #define ISA tiles
-static bool works(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+static bool works(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
 #include "kernels/cpu/isa.inc"
 const struct kernels kernels_wide = {
     .name = "wide", .works = works, .linear = { &bf16_kernel, &int8_kernel, &int4_kernel, &float_kernel },
@@ -24,5 +27,6 @@ const struct kernels kernels_wide = {
 #pragma GCC pop_options
 #else
 static bool works(void) { return false; }
-const struct kernels kernels_wide = { .name = "wide", .works = works }, kernels_tiles = { .name = "tiles", .works = works };
+const struct kernels kernels_wide = { .name = "wide", .works = works },
+    kernels_tiles = { .name = "tiles", .works = works };
 #endif

@@ -44,8 +44,10 @@ static struct image_range last_alone(const struct model *m, const int32_t *ids, 
 
 enum { SIDE = 96, WORDS = 6, MOST = 64, VOCAB = 4096 };
 
-/* Two pictures with words between and behind them, then three more tokens: the logits of all that is behind the second. */
-static int two_pictures(const char *backend, const uint8_t *first, const uint8_t *second, bool every, int chunk, float *logits)
+/* Two pictures with words between and behind them, then three more tokens: the logits of all that is behind the
+ * second. */
+static int two_pictures(const char *backend, const uint8_t *first, const uint8_t *second, bool every, int chunk,
+                        float *logits)
 {
     static float all[MOST * VOCAB];
     static const int32_t next[3] = { 21, 22, 23 };
@@ -83,8 +85,8 @@ static float distance(const float *a, const float *b, int n)
     return most;
 }
 
-/* What a family says of the images that a token sees is what its rows see: of two equal pictures the last alone says the same
- * as both, of two that differ it does not, and where a chunk ends makes no difference. */
+/* What a family says of the images that a token sees is what its rows see: of two equal pictures the last alone says
+ * the same as both, of two that differ it does not, and where a chunk ends makes no difference. */
 START_TEST(test_sees)
 {
     static float both[MOST * VOCAB], last[MOST * VOCAB];
@@ -100,8 +102,8 @@ START_TEST(test_sees)
         two_pictures(backends[i], b, a, true, MOST, both);
         two_pictures(backends[i], b, a, false, MOST, last);
         float other = distance(both, last, n);
-        ck_assert_msg(equal < 1e-5f && other > 100 * equal, "%s: equal pictures %g, others %g", backends[i], (double)equal,
-                      (double)other);
+        ck_assert_msg(equal < 1e-5f && other > 100 * equal, "%s: equal pictures %g, others %g", backends[i],
+                      (double)equal, (double)other);
         two_pictures(backends[i], b, a, false, 5, both);
         ck_assert_int_eq(memcmp(both, last, (size_t)n * sizeof *last), 0);
     }

@@ -88,7 +88,8 @@ static void send_text(int fd, const char *s) { send_all(fd, s, strlen(s)); }
 static void send_post(int fd, const char *path, const char *headers, const char *body, size_t n)
 {
     char head[512];
-    int  k = snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", path, headers, n);
+    int  k = snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n", path, headers,
+                      n);
     send_all(fd, head, (size_t)k);
     send_all(fd, body, n);
 }
@@ -165,8 +166,8 @@ START_TEST(whole_answer)
     for (int i = 0; i < 3; i++) {          /* the connection is kept */
         send_chat(fd, 5, false);
         char *s = receive(fd, "}}}");
-        ck_assert_msg(strstr(s, "200 OK") && strstr(s, "\"content\":\"w0 w1 w2 w3 w4 \"") && strstr(s, "\"finish_reason\":\"length\"") &&
-                      strstr(s, "\"total_tokens\":15"), "%s", s);
+        ck_assert_msg(strstr(s, "200 OK") && strstr(s, "\"content\":\"w0 w1 w2 w3 w4 \"") &&
+                      strstr(s, "\"finish_reason\":\"length\"") && strstr(s, "\"total_tokens\":15"), "%s", s);
         free(s);
     }
     close(fd);
@@ -181,7 +182,8 @@ START_TEST(streamed_answer)
     fake_token_seconds = 0.05;
     send_chat(fd, 5, true);
     char *s = receive(fd, "[DONE]\n\n\r\n0\r\n\r\n");
-    ck_assert_msg(strstr(s, "text/event-stream") && strstr(s, "\"role\":\"assistant\"") && strstr(s, "data: [DONE]\n\n"), "%s", s);
+    ck_assert_msg(strstr(s, "text/event-stream") && strstr(s, "\"role\":\"assistant\"") &&
+                  strstr(s, "data: [DONE]\n\n"), "%s", s);
     int frames = 0;
     for (char *p = s; (p = strstr(p, "data: {")) != NULL; p++)
         frames++;
@@ -200,15 +202,23 @@ START_TEST(statuses)
         { "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, "\"ok\"" },
         { "HEAD /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 200, "Content-Length: 31" },
         { "GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 401, "invalid_api_key" },
-        { "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secre\r\nConnection: close\r\n\r\n", 401, "WWW-Authenticate" },
+        { "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secre\r\nConnection: close\r\n\r\n", 401,
+          "WWW-Authenticate" },
         { "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secrets\r\nConnection: close\r\n\r\n", 401, "" },
-        { "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 200, "\"fake\"" },
-        { "GET /v1/models/other HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 200, "\"other\"" },
-        { "GET /v1/models/none HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 404, "model_not_found" },
-        { "GET /nothing HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 404, "not_found" },
-        { "DELETE /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 405, "Allow: GET, HEAD" },
-        { "OPTIONS /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 405, "Allow: GET, HEAD" },
-        { "GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: abc-1\r\nConnection: close\r\n\r\n", 200, "X-Request-Id: abc-1\r\n" },
+        { "GET /v1/models HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 200,
+          "\"fake\"" },
+        { "GET /v1/models/other HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 200,
+          "\"other\"" },
+        { "GET /v1/models/none HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 404,
+          "model_not_found" },
+        { "GET /nothing HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 404,
+          "not_found" },
+        { "DELETE /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 405,
+          "Allow: GET, HEAD" },
+        { "OPTIONS /health HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\nConnection: close\r\n\r\n", 405,
+          "Allow: GET, HEAD" },
+        { "GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: abc-1\r\nConnection: close\r\n\r\n", 200,
+          "X-Request-Id: abc-1\r\n" },
         { "GET /health HTTP/1.1\r\nHost: x\r\nX-Request-Id: a b\r\nConnection: close\r\n\r\n", 200, "X-Request-Id: " },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -344,7 +354,8 @@ START_TEST(write_timeout)
     fake_token_seconds = 0;
     int fd = dial(), small = 2048;
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":40000,\"logprobs\":true,\"top_logprobs\":1}";
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":40000,"
+                               "\"logprobs\":true,\"top_logprobs\":1}";
     send_post(fd, "/v1/chat/completions", "", body, sizeof body - 1);
     double until = clock_seconds() + 60;
     while (http_connections(app.http) == 0 && clock_seconds() < until)
@@ -362,12 +373,14 @@ START_TEST(steady_reader)
 {
     start("--write-timeout", "1.5", NULL);
     fake_token_seconds = 0;
-    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":60000,\"logprobs\":true,\"top_logprobs\":1}";
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":60000,"
+                               "\"logprobs\":true,\"top_logprobs\":1}";
     int fd = dial(), small = 32 << 10;
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     send_post(fd, "/v1/chat/completions", "Connection: close\r\n", body, sizeof body - 1);
     char *part = xcalloc(1, 80 << 10), *head = receive(fd, "Content-Length: ");
-    size_t length = strtoul(strstr(head, "Content-Length: ") + 16, NULL, 10), got = strlen(strstr(head, "\r\n\r\n") + 4);
+    size_t length = strtoul(strstr(head, "Content-Length: ") + 16, NULL, 10),
+        got = strlen(strstr(head, "\r\n\r\n") + 4);
     ck_assert_uint_gt(length, 6000000);
     free(head);
     for (ssize_t n; (n = recv(fd, part, 80 << 10, 0)) > 0; got += (size_t)n)
@@ -392,7 +405,8 @@ START_TEST(body_limits)
     close(fd);
     /* told before it is sent, to those who ask */
     fd = dial();
-    const char *expect = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\nExpect: 100-continue\r\n\r\n";
+    const char *expect = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\nExpect: "
+                         "100-continue\r\n\r\n";
     send_all(fd, expect, strlen(expect));
     s = receive(fd, "}}");
     ck_assert_msg(strstr(s, " 413 ") && !strstr(s, "100 Continue"), "%s", s);
@@ -427,7 +441,8 @@ START_TEST(body_limits)
     free(s);
     close(fd);
     fd = dial();
-    const char *chunked = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n1d4c0\r\n";
+    const char *chunked = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+                          "chunked\r\nConnection: close\r\n\r\n1d4c0\r\n";
     send_all(fd, chunked, strlen(chunked));
     send_all(fd, big, 0x1d4c0);
     send_all(fd, "\r\n0\r\n\r\n", 7);
@@ -445,7 +460,8 @@ START_TEST(answer_limits)
 {
     start("--max-body-total", "15000000", NULL);
     fake_token_seconds = 0;
-    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":40000,\"logprobs\":true,\"top_logprobs\":1}";
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":40000,"
+                               "\"logprobs\":true,\"top_logprobs\":1}";
     int slow[16], n = 0, status = 200;
     for (; n < 16 && status == 200; n++) {
         int small = 2048;
@@ -518,7 +534,8 @@ START_TEST(unread_streams)
     start("--max-num-seqs", "4", "--max-queue", "4", NULL);
     fake_token_seconds = 0;
     fake_prefill_seconds = 0.3;
-    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":20000,\"logprobs\":true,"
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":20000,"
+                               "\"logprobs\":true,"
                                "\"top_logprobs\":1,\"stream\":true}";
     int fd[PLACES], small = 32 << 10, other = dial();
     for (int i = 0; i < PLACES; i++) {
@@ -555,7 +572,8 @@ START_TEST(unread_streams_have_a_limit)
     start("--max-body-total", "2000000", NULL);
     fake_token_seconds = 0;
     fake_prefill_seconds = 0.2;
-    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":40000,\"logprobs\":true,"
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":40000,"
+                               "\"logprobs\":true,"
                                "\"top_logprobs\":1,\"stream\":true}";
     int fd[STREAMS], small = 32 << 10, ended = 0;
     for (int i = 0; i < STREAMS; i++) {
@@ -643,7 +661,8 @@ END_TEST
 START_TEST(logprobs)
 {
     start(NULL);
-    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":2,\"logprobs\":true,\"top_logprobs\":1}";
+    static const char body[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],\"max_tokens\":2,"
+                               "\"logprobs\":true,\"top_logprobs\":1}";
     int fd = dial();
     send_post(fd, "/v1/chat/completions", "", body, strlen(body));
     char *s = receive(fd, "}}}");

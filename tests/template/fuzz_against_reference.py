@@ -24,16 +24,23 @@ R = random.Random()
 
 CONTEXT = {
     "s": "Hello World", "u": "Grüße, Жизнь 你好 🙂", "e": "", "ws": "  a b \t c\n", "n": 7, "z": 0, "neg": -3, "f": 2.5,
-    "g": 1e20, "h": 0.1, "t": True, "no": False, "nul": None, "l": [3, 1, 2], "ls": ["b", "a", "C", "a"], "mixed": [1, "a", None, 2.5, [1]],
+    "g": 1e20, "h": 0.1, "t": True, "no": False, "nul": None, "l": [3, 1, 2], "ls": ["b", "a", "C", "a"],
+    "mixed": [1, "a", None, 2.5, [1]],
     "el": [], "d": {"a": 1, "b": [1, 2], "items": "x", "c d": None}, "ed": {}, "lines": "one\ntwo\r\nthree\n\nfour",
-    "users": [{"name": "Bob", "age": 30, "tags": ["x"]}, {"name": "alice", "age": 25}, {"name": "Carl", "age": 30, "n": {"k": 1}}],
-    "messages": [{"role": "system", "content": "You are"}, {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "hi"}]},
-                 {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1, "y": "é"}}}]}],
-    "json": {"q": "a\"b\\c/\u0007\x7f\u2028é", "v": [1.0, 1e-7, 123456789012345680.0, True, None]}, "html": "<a href='x'>&\"</a>",
+    "users": [{"name": "Bob", "age": 30, "tags": ["x"]}, {"name": "alice", "age": 25},
+              {"name": "Carl", "age": 30, "n": {"k": 1}}],
+    "messages": [{"role": "system", "content": "You are"},
+                 {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "hi"}]},
+                 {"role": "assistant", "content": None,
+                  "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1, "y": "é"}}}]}],
+    "json": {"q": "a\"b\\c/\u0007\x7f\u2028é", "v": [1.0, 1e-7, 123456789012345680.0, True, None]},
+    "html": "<a href='x'>&\"</a>",
 }
 NAMES = list(CONTEXT) + ["missing"]
-STRINGS = ["''", "'a'", "'b'", "'l'", "'Hello'", "' '", "'o W'", "', '", "'\\n'", "'%s'", "'%d-%s'", "'%5.2f'", "'%-5s|'", "'name'", "'a.b'",
-           "'n.k'", "'{}'", "'{0}{a}'", "'{:>5}'", "'{:,}'", "'x\\u00e9'", "\"it's\"", "'Ä'", "'12'", "' 3.7 '", "'0x1f'", "'1_000'", "'你'"]
+STRINGS = ["''", "'a'", "'b'", "'l'", "'Hello'", "' '", "'o W'", "', '", "'\\n'", "'%s'", "'%d-%s'", "'%5.2f'",
+           "'%-5s|'", "'name'", "'a.b'",
+           "'n.k'", "'{}'", "'{0}{a}'", "'{:>5}'", "'{:,}'", "'x\\u00e9'", "\"it's\"", "'Ä'", "'12'", "' 3.7 '",
+           "'0x1f'", "'1_000'", "'你'"]
 NUMBERS = ["0", "1", "2", "3", "-1", "10", "100", "1.5", "0.1", "2.0", "1e3", "7", "255", "1_000", "-2", "5"]
 
 
@@ -58,27 +65,46 @@ def atom(d):
     if k < 0.93:
         return "(" + expr(d - 1) + pick("", ",", ", " + expr(d - 1)) + ")"
     if k < 0.96:
-        return "{" + ", ".join(f"{pick(STRINGS[1], STRINGS[2], '1', '2.0', 'true', 's')}: {expr(d - 1)}" for _ in range(R.randrange(3))) + "}"
-    return pick("range(3)", "range(1, 10, 3)", f"range({expr(d - 1)})", "dict(a=1, b='x')", "namespace(a=1)", "range(5, 0, -2)")
+        return "{" + ", ".join(f"{pick(STRINGS[1], STRINGS[2], '1', '2.0', 'true', 's')}: {expr(d - 1)}"
+                               for _ in range(R.randrange(3))) + "}"
+    return pick("range(3)", "range(1, 10, 3)", f"range({expr(d - 1)})", "dict(a=1, b='x')", "namespace(a=1)",
+                "range(5, 0, -2)")
 
 
-STR_METHODS = [("upper",), ("lower",), ("title",), ("capitalize",), ("swapcase",), ("casefold",), ("strip", "?s"), ("lstrip", "?s"), ("rstrip", "?s"),
-               ("split", "?s", "?i"), ("rsplit", "?s", "?i"), ("splitlines", "?b"), ("startswith", "s"), ("endswith", "s"), ("find", "s", "?i", "?i"),
-               ("rfind", "s", "?i"), ("index", "s"), ("count", "s", "?i"), ("replace", "s", "s", "?i"), ("join", "e"), ("zfill", "i"), ("center", "i", "?c"),
-               ("ljust", "i", "?c"), ("rjust", "i"), ("partition", "s"), ("rpartition", "s"), ("removeprefix", "s"), ("removesuffix", "s"),
-               ("isdigit",), ("isalpha",), ("isalnum",), ("isupper",), ("islower",), ("isspace",), ("istitle",), ("isnumeric",), ("isdecimal",),
+STR_METHODS = [("upper",), ("lower",), ("title",), ("capitalize",), ("swapcase",), ("casefold",), ("strip", "?s"),
+               ("lstrip", "?s"), ("rstrip", "?s"),
+               ("split", "?s", "?i"), ("rsplit", "?s", "?i"), ("splitlines", "?b"), ("startswith", "s"),
+               ("endswith", "s"), ("find", "s", "?i", "?i"),
+               ("rfind", "s", "?i"), ("index", "s"), ("count", "s", "?i"), ("replace", "s", "s", "?i"), ("join", "e"),
+               ("zfill", "i"), ("center", "i", "?c"),
+               ("ljust", "i", "?c"), ("rjust", "i"), ("partition", "s"), ("rpartition", "s"), ("removeprefix", "s"),
+               ("removesuffix", "s"),
+               ("isdigit",), ("isalpha",), ("isalnum",), ("isupper",), ("islower",), ("isspace",), ("istitle",),
+               ("isnumeric",), ("isdecimal",),
                ("format", "e", "?e"), ("expandtabs", "?i"), ("isidentifier",), ("isascii",), ("isprintable",)]
-OTHER_METHODS = [("items",), ("keys",), ("values",), ("get", "s", "?e"), ("index", "e"), ("count", "e"), ("copy",), ("append", "e"), ("pop",), ("update", "e")]
-FILTERS = [("abs",), ("attr", "s"), ("batch", "i", "?e"), ("capitalize",), ("center", "?i"), ("count",), ("default", "e", "?b"), ("dictsort",), ("dictsort", "b", "bk"),
-           ("e",), ("escape",), ("filesizeformat", "?b"), ("first",), ("float",), ("float", "e"), ("forceescape",), ("format", "?e", "?e"), ("groupby", "s"), ("indent", "?i", "?b", "?b"), ("int",),
-           ("int", "e"), ("items",), ("join", "?s", "?s"), ("last",), ("length",), ("list",), ("lower",), ("map", "fn"), ("map(attribute='name')",),
-           ("map(attribute='n.k', default='-')",), ("max",), ("min",), ("pprint",), ("reject",), ("reject", "tn"), ("rejectattr", "s"), ("replace", "s", "s", "?i"),
-           ("reverse",), ("round",), ("round", "i", "?m"), ("safe",), ("select",), ("select", "tn"), ("selectattr", "s"), ("selectattr", "s", "tn2", "e"), ("slice", "i", "?e"),
-           ("sort",), ("sort(attribute='age,name')",), ("sort", "b", "b"), ("sort(attribute='name', reverse=true)",), ("string",), ("striptags",), ("sum",), ("sum(attribute='age')",), ("sum", "?s", "?e"), ("title",), ("tojson",),
-           ("tojson(indent=2)",), ("tojson(sort_keys=true)",), ("tojson(ensure_ascii=true)",), ("tojson(separators=(',', ':'))",), ("trim",), ("trim", "s"),
-           ("truncate", "i", "?b"), ("unique",), ("upper",), ("urlencode",), ("wordcount",), ("list",), ("list",), ("list",), ("xmlattr",), ("max(attribute='age')",)]
-TESTS = ["boolean", "callable", "defined", "divisibleby(2)", "divisibleby 3", "eq 1", "eq(s)", "== 7", "even", "false", "filter", "float", "ge 2", "gt 2", "in l", "in 'abc'", "integer", "iterable",
-         "le 2", "lower", "lt 2", "mapping", "ne 1", "none", "number", "odd", "sequence", "string", "test", "true", "undefined", "upper", "escaped", "not defined", "not none", "not in d", "sameas none", "not string"]
+OTHER_METHODS = [("items",), ("keys",), ("values",), ("get", "s", "?e"), ("index", "e"), ("count", "e"), ("copy",),
+                 ("append", "e"), ("pop",), ("update", "e")]
+FILTERS = [("abs",), ("attr", "s"), ("batch", "i", "?e"), ("capitalize",), ("center", "?i"), ("count",),
+           ("default", "e", "?b"), ("dictsort",), ("dictsort", "b", "bk"),
+           ("e",), ("escape",), ("filesizeformat", "?b"), ("first",), ("float",), ("float", "e"), ("forceescape",),
+           ("format", "?e", "?e"), ("groupby", "s"), ("indent", "?i", "?b", "?b"), ("int",),
+           ("int", "e"), ("items",), ("join", "?s", "?s"), ("last",), ("length",), ("list",), ("lower",),
+           ("map", "fn"), ("map(attribute='name')",),
+           ("map(attribute='n.k', default='-')",), ("max",), ("min",), ("pprint",), ("reject",), ("reject", "tn"),
+           ("rejectattr", "s"), ("replace", "s", "s", "?i"),
+           ("reverse",), ("round",), ("round", "i", "?m"), ("safe",), ("select",), ("select", "tn"),
+           ("selectattr", "s"), ("selectattr", "s", "tn2", "e"), ("slice", "i", "?e"),
+           ("sort",), ("sort(attribute='age,name')",), ("sort", "b", "b"), ("sort(attribute='name', reverse=true)",),
+           ("string",), ("striptags",), ("sum",), ("sum(attribute='age')",), ("sum", "?s", "?e"), ("title",),
+           ("tojson",),
+           ("tojson(indent=2)",), ("tojson(sort_keys=true)",), ("tojson(ensure_ascii=true)",),
+           ("tojson(separators=(',', ':'))",), ("trim",), ("trim", "s"),
+           ("truncate", "i", "?b"), ("unique",), ("upper",), ("urlencode",), ("wordcount",), ("list",), ("list",),
+           ("list",), ("xmlattr",), ("max(attribute='age')",)]
+TESTS = ["boolean", "callable", "defined", "divisibleby(2)", "divisibleby 3", "eq 1", "eq(s)", "== 7", "even", "false",
+         "filter", "float", "ge 2", "gt 2", "in l", "in 'abc'", "integer", "iterable",
+         "le 2", "lower", "lt 2", "mapping", "ne 1", "none", "number", "odd", "sequence", "string", "test", "true",
+         "undefined", "upper", "escaped", "not defined", "not none", "not in d", "sameas none", "not string"]
 
 
 def args(spec, d):
@@ -89,9 +115,13 @@ def args(spec, d):
         p = p.lstrip("?")
         wild = R.random() < 0.08
         out.append(expr(d - 1) if wild or p == "e" else {
-            "s": lambda: R.choice(STRINGS + ["s", "u", "e"]), "i": lambda: R.choice(["0", "1", "2", "3", "-1", "5", "12", "n", "-2"]), "b": lambda: pick("true", "false"), "c": lambda: pick("'*'", "'é'"),
-            "fn": lambda: pick("'upper'", "'length'", "'string'", "'int'", "'tojson'", "'first'", "'list'", "'default', 'x'", "'nofilter'", "'join', ','"),
-            "tn": lambda: pick("'defined'", "'odd'", "'string'", "'gt', 1", "'none'", "'equalto', 'a'", "'in', l", "'mapping'", "'notest'"), "tn2": lambda: pick("'eq'", "'ne'", "'gt'", "'in'", "'=='"),
+            "s": lambda: R.choice(STRINGS + ["s", "u", "e"]),
+            "i": lambda: R.choice(["0", "1", "2", "3", "-1", "5", "12", "n", "-2"]),
+            "b": lambda: pick("true", "false"), "c": lambda: pick("'*'", "'é'"),
+            "fn": lambda: pick("'upper'", "'length'", "'string'", "'int'", "'tojson'", "'first'", "'list'",
+                               "'default', 'x'", "'nofilter'", "'join', ','"),
+            "tn": lambda: pick("'defined'", "'odd'", "'string'", "'gt', 1", "'none'", "'equalto', 'a'", "'in', l",
+                               "'mapping'", "'notest'"), "tn2": lambda: pick("'eq'", "'ne'", "'gt'", "'in'", "'=='"),
             "bk": lambda: pick("'key'", "'value'"), "m": lambda: pick("'ceil'", "'floor'", "'common'")}[p]())
     return ", ".join(out)
 
@@ -111,7 +141,8 @@ def postfix(d):
         elif k < 0.7:
             e += "[" + pick("0", "-1", "1", "'a'", "'name'", "'items'", "n", "s", "2.0", "true", expr(d - 1)) + "]"
         else:
-            e += "[" + pick("1:", ":2", ":", "::-1", "-2:", "1:-1", "::2", "5:1:-1", ":-1", "none:2", "0:3:0", "n:", "-100:100", "9::-3") + "]"
+            e += "[" + pick("1:", ":2", ":", "::-1", "-2:", "1:-1", "::2", "5:1:-1", ":-1", "none:2", "0:3:0", "n:",
+                            "-100:100", "9::-3") + "]"
     return e
 
 
@@ -158,11 +189,13 @@ def out(e):
 
 
 def blank():
-    return pick("", "", " ", "\n", "\n  ", "  text\n", "a", "\t", " \n\n ", "{# c #}", "{#- c -#}\n", "  {# c #}\n", "é", "{", "%}", "\r\n")
+    return pick("", "", " ", "\n", "\n  ", "  text\n", "a", "\t", " \n\n ", "{# c #}", "{#- c -#}\n", "  {# c #}\n",
+                "é", "{", "%}", "\r\n")
 
 
 LOOPS = [0]  # loops around the statement that is being made
-LOOP_THINGS = ["loop.index", "loop.first", "loop.last", "loop.length", "loop.previtem", "loop.nextitem", "loop.revindex", "loop.revindex0",
+LOOP_THINGS = ["loop.index", "loop.first", "loop.last", "loop.length", "loop.previtem", "loop.nextitem",
+               "loop.revindex", "loop.revindex0",
                "loop.cycle('a', 'b')", "loop.changed(x)", "loop.depth", "loop.index0"]
 
 
@@ -199,7 +232,9 @@ def statement(d):
             t += tag(f"elif {simple()}") + body(d - 1)
         return t + (tag("else") + body(d - 1) if R.random() < 0.4 else "") + tag("endif")
     if k < 0.82:
-        target, it = pick(("x", "l"), ("x", "ls"), ("x", "[1,2,3]"), ("k, y", "d.items()"), ("x", "missing"), ("x", "el"), ("k, y", "[(1,2),(3,4)]"), ("x", "users|map(attribute='name')"), ("i", "range(3)"), ("x", "s"), ("x", "d"))
+        target, it = pick(("x", "l"), ("x", "ls"), ("x", "[1,2,3]"), ("k, y", "d.items()"), ("x", "missing"),
+                          ("x", "el"), ("k, y", "[(1,2),(3,4)]"), ("x", "users|map(attribute='name')"),
+                          ("i", "range(3)"), ("x", "s"), ("x", "d"))
         t = tag(f"for {target} in {it}" + pick("", "", "", f" if {simple()}", " if x != 2", " if loop"))
         LOOPS[0] += 1
         inner = body(d - 1)
@@ -209,18 +244,22 @@ def statement(d):
         return t + inner + (tag("else") + body(d - 1) if R.random() < 0.3 else "") + tag("endfor")
     if k < 0.86:
         sig = pick("m()", "m(x)", "m(x, y=5)", "m(x='d', y=x)", "m(x, caller=none)")
-        return tag(f"macro {sig}") + body(d - 1) + pick("", "{{ caller() if caller }}", "{{ varargs }}{{ kwargs }}") + tag("endmacro")
+        return tag(f"macro {sig}") + body(d - 1) + pick("", "{{ caller() if caller }}",
+                                                        "{{ varargs }}{{ kwargs }}") + tag("endmacro")
     if k < 0.89:
-        return tag(f"call{pick('', '(x)', '(x, y=3)')} m({pick('', '1', '1, 2', 'x=3')})") + body(d - 1) + tag("endcall")
+        return tag(f"call{pick('', '(x)', '(x, y=3)')} m({pick('', '1', '1, 2', 'x=3')})") + body(d -
+                                                                                                  1) + tag("endcall")
     if k < 0.92:
-        return tag(f"filter {pick('upper', 'trim', 'replace(' + simple() + ', 1)', 'indent(2)')}") + body(d - 1) + tag("endfilter")
+        return tag(f"filter {pick('upper', 'trim', 'replace(' + simple() + ', 1)', 'indent(2)')}") + body(d -
+            1) + tag("endfilter")
     if k < 0.95:
         return tag(f"with {pick('x = 1', 'x = y, y = 2', 's = x', '')}") + body(d - 1) + tag("endwith")
     if k < 0.97:
         return tag("generation") + body(d - 1) + tag("endgeneration")
     if k < 0.98:
         return tag("raw") + " {{ x }} {% if %} " + tag("endraw")
-    return tag("for x in [[1, [2]], [3]] recursive") + pick("{{ loop(x) if x is iterable else x }}", "{{ loop.depth }}{{ x }}") + body(d - 2) + tag("endfor")
+    return tag("for x in [[1, [2]], [3]] recursive") + pick("{{ loop(x) if x is iterable else x }}",
+                                                            "{{ loop.depth }}{{ x }}") + body(d - 2) + tag("endfor")
 
 
 def whole_template():
@@ -230,8 +269,10 @@ def whole_template():
 
 
 def text_case():
-    return "".join(pick(blank(), blank(), "{{ n }}", "{{- n -}}", "{% set a = 1 %}", "{%- if t %}", "{% endif -%}", "{%+ if t +%}", "{% endif %}", "{% raw %}", "{% endraw %}", "{%- raw -%}", "{%- endraw -%}",
-                        "{# x #}", "{#- x -#}", "{{ '}}' }}", "{{ {'a': {}} }}", "\n", "\n\n", "  ", "\r", "\u00a0", "\u2003", "{{ 'a\\\nb' }}", "{{ '\\x41\\101\\u00e9\\d' }}") for _ in range(R.randrange(1, 9)))
+    return "".join(pick(blank(), blank(), "{{ n }}", "{{- n -}}", "{% set a = 1 %}", "{%- if t %}", "{% endif -%}",
+                        "{%+ if t +%}", "{% endif %}", "{% raw %}", "{% endraw %}", "{%- raw -%}", "{%- endraw -%}",
+                        "{# x #}", "{#- x -#}", "{{ '}}' }}", "{{ {'a': {}} }}", "\n", "\n\n", "  ", "\r", "\u00a0",
+                        "\u2003", "{{ 'a\\\nb' }}", "{{ '\\x41\\101\\u00e9\\d' }}") for _ in range(R.randrange(1, 9)))
 
 
 MAKE = {"expression": lambda: "{{ " + expr(R.randrange(1, 5)) + " }}", "template": whole_template, "text": text_case}
@@ -244,9 +285,11 @@ def excused(template, want, got):
         return True
     if "cannot be sliced" in got.get("error", ""):
         return True  # the reference folds slices of literals such as 1[2:] to undefined, and fails for variables
-    if "error" in got and ("64 bits" in got["error"] or "4300 digits" in got["error"] or "overflow" in got["error"] or "not supported" in got["error"]):
+    if "error" in got and ("64 bits" in got["error"] or "4300 digits" in got["error"] or "overflow" in got["error"] or
+                           "not supported" in got["error"]):
         return True
-    return "Exceeds the limit" in want.get("error", "") or "int too large" in want.get("error", "") or "recursion" in want.get("error", "")
+    return "Exceeds the limit" in want.get("error", "") or "int too large" in want.get("error",
+        "") or "recursion" in want.get("error", "")
 
 
 def main():
@@ -261,7 +304,8 @@ def main():
     kinds = [a.kind] if a.kind else list(MAKE)
     templates = [MAKE[R.choice(kinds)]() for _ in range(a.count)]
     lines = "".join(json.dumps({"template": t, "context": CONTEXT}) + "\n" for t in templates)
-    run = subprocess.run([a.program, "render", "--now", reference.NOW], input=lines.encode(), stdout=subprocess.PIPE, check=False)
+    run = subprocess.run([a.program, "render", "--now", reference.NOW], input=lines.encode(), stdout=subprocess.PIPE,
+                         check=False)
     answers = [json.loads(x) for x in run.stdout.splitlines()]
     if len(answers) != len(templates):
         print(f"the program stopped (exit {run.returncode}) at: {templates[len(answers)]!r}")

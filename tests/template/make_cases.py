@@ -16,10 +16,13 @@ import reference
 warnings.simplefilter("ignore")
 
 C = {
-    "s": "Hello World", "u": "Grüße Жизнь 你好 🙂", "e": "", "n": 7, "z": 0, "neg": -3, "f": 2.5, "t": True, "no": False, "nul": None,
-    "l": [3, 1, 2], "ls": ["b", "a", "C"], "d": {"a": 1, "b": [1, 2], "items": "x", "_p": 5}, "ed": {}, "el": [], "html": "<a href='x'>&\"</a>",
+    "s": "Hello World", "u": "Grüße Жизнь 你好 🙂", "e": "", "n": 7, "z": 0, "neg": -3, "f": 2.5, "t": True, "no": False,
+    "nul": None,
+    "l": [3, 1, 2], "ls": ["b", "a", "C"], "d": {"a": 1, "b": [1, 2], "items": "x", "_p": 5}, "ed": {}, "el": [],
+    "html": "<a href='x'>&\"</a>",
     "users": [{"name": "Bob", "age": 30}, {"name": "alice", "age": 25}, {"name": "Carl", "age": 30, "n": {"k": 1}}],
-    "lines": "one\ntwo\r\nthree\n\nfour", "json": {"q": "a\"b\\c/\u0007\u007f\u2028é🙂", "v": [1.0, 1e-7, 1e16, 123456.789, True, None]},
+    "lines": "one\ntwo\r\nthree\n\nfour", "json": {"q": "a\"b\\c/\u0007\u007f\u2028é🙂",
+                                                   "v": [1.0, 1e-7, 1e16, 123456.789, True, None]},
 }
 
 EXPRESSIONS = """
@@ -65,29 +68,141 @@ t is boolean | n is boolean | s.upper is callable | s is callable | range is cal
 
 TEMPLATES = [
     # whitespace
-    "a\n", "a\n\n", "a\r\nb\rc\n", "  {% if t %}\nx\n  {% endif %}\n y", "  {%- if t -%}\n x \n{%- endif %}  z", "a {%+ if t %} b {% endif +%}\nc", "{{ n -}}  \n x", "x \n {{- n }}", "  {{ n }}\n", "a{# c #}\nb", "a\n  {# c #}\nb",
-    "a {#- c -#} b", "{#+ c #}x", "{% raw %}{{ x }}{% if %}{% endraw %}", "{%- raw -%}\n {{ x }} {%- endraw -%}  y", "  {% raw %}\n a\n  {% endraw %}\nb", "\t{% set a = 1 %}\n\t{{ a }}", "{% if t %}\n\n{% endif %}x", "{%if t%}a{%endif%}", "{{n}}{{-n-}}{{n}}",
-    "{{ '}}' }}{{ \"{%\" }}", "{{ {'a': {'b': 1}}}}", "{{ {'a':{}} }}", "{% set x = '-%}' -%}\n {{ x }}", "\u3000{%- if t %}\u00a0{%- endif %}x", "{", "{ {", "{{ n }", "{% if t %}", "{# open", "{% raw %} open", "{{ n }}}", "%}", "{{ }}", "{% %}", "{{ 'a }}", "{{ a b }}", "{{ (1 }}", "{{ 1) }}", "{{ [1} }}",
+    "a\n", "a\n\n", "a\r\nb\rc\n", "  {% if t %}\nx\n  {% endif %}\n y", "  {%- if t -%}\n x \n{%- endif %}  z",
+    "a {%+ if t %} b {% endif +%}\nc", "{{ n -}}  \n x", "x \n {{- n }}", "  {{ n }}\n", "a{# c #}\nb",
+    "a\n  {# c #}\nb",
+    "a {#- c -#} b", "{#+ c #}x", "{% raw %}{{ x }}{% if %}{% endraw %}", "{%- raw -%}\n {{ x }} {%- endraw -%}  y",
+    "  {% raw %}\n a\n  {% endraw %}\nb", "\t{% set a = 1 %}\n\t{{ a }}", "{% if t %}\n\n{% endif %}x",
+    "{%if t%}a{%endif%}", "{{n}}{{-n-}}{{n}}",
+    "{{ '}}' }}{{ \"{%\" }}", "{{ {'a': {'b': 1}}}}", "{{ {'a':{}} }}", "{% set x = '-%}' -%}\n {{ x }}",
+    "\u3000{%- if t %}\u00a0{%- endif %}x", "{", "{ {", "{{ n }", "{% if t %}", "{# open", "{% raw %} open",
+    "{{ n }}}", "%}", "{{ }}", "{% %}", "{{ 'a }}", "{{ a b }}", "{{ (1 }}", "{{ 1) }}", "{{ [1} }}",
     # if
-    "{% if n == 1 %}a{% elif n == 7 %}b{% else %}c{% endif %}", "{% if missing %}a{% else %}b{% endif %}", "{% if no %}{% elif no %}{% elif t %}x{% endif %}", "{% if el %}a{% elif ed %}b{% elif e %}c{% elif z %}d{% elif nul %}e{% else %}f{% endif %}", "{% if %}{% endif %}", "{% else %}", "{% endif %}", "{% if t: %}x{% endif %}",
-    "{% if no %}{{ s|nofilter }}{% endif %}ok", "{% if no %}{% else %}{{ s is notest }}{% endif %}", "{{ 1 if t else s|nofilter }}",
+    "{% if n == 1 %}a{% elif n == 7 %}b{% else %}c{% endif %}", "{% if missing %}a{% else %}b{% endif %}",
+    "{% if no %}{% elif no %}{% elif t %}x{% endif %}", "{% if el %}a{% elif ed %}b{% elif e %}c{% elif z %}d{% elif "
+                                                        "nul %}e{% else %}f{% endif %}", "{% if %}{% endif %}",
+                                                        "{% else %}", "{% endif %}", "{% if t: %}x{% endif %}",
+    "{% if no %}{{ s|nofilter }}{% endif %}ok", "{% if no %}{% else %}{{ s is notest }}{% endif %}",
+    "{{ 1 if t else s|nofilter }}",
     # for
     "{% for x in l %}{{ loop }}{% endfor %}", "{% for x in l if x > 1 %}{{ loop }}{% endfor %}",
-    "{% for x in l %}{{ loop.index }}/{{ loop.length }}:{{ x }}{{ ',' if not loop.last }}{% endfor %}", "{% for x in el %}a{% else %}none{% endfor %}", "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}", "{% for k in d %}{{ k }}{% endfor %}", "{% for c in u %}[{{ c }}]{% endfor %}", "{% for x in missing %}a{% else %}b{% endfor %}", "{% for x in 5 %}{% endfor %}", "{% for x in none %}{% endfor %}",
-    "{% for x in l if x != 1 %}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ x }} {% endfor %}", "{% for x in l if x > 5 %}{% else %}E{% endfor %}", "{% for x in l %}{{ loop.previtem }}<{{ x }}>{{ loop.nextitem }}|{% endfor %}", "{% for x in [1,1,2,2,1] %}{{ x if loop.changed(x) }}{% endfor %}", "{% for x in l %}{{ loop.cycle('a', 'b') }}{% endfor %}", "{% for x in l %}{{ loop.first }}{{ loop.last }}{% endfor %}",
-    "{% for x in [1,2,3,4] %}{% if x == 2 %}{% continue %}{% endif %}{% if x == 4 %}{% break %}{% endif %}{{ x }}{% endfor %}", "{% for x in [1] %}{% continue %}{% else %}E{% endfor %}", "{% for x in [1] %}{% break %}{% else %}E{% endfor %}", "{% break %}", "{% for x in l %}{% macro m() %}{% break %}{% endmacro %}{% endfor %}", "{% for x in [[1,[2,3]],[4]] recursive %}{{ loop.depth }}{% if x is iterable %}({{ loop(x) }}){% else %}{{ x }}{% endif %}{% endfor %}",
-    "{% for a in [1,2] %}{% for b in [3,4] %}{{ loop.index }}{{ a }}{{ b }} {% endfor %}{{ loop.index }}{% endfor %}", "{% for (a, b), c in [((1,2),3)] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "{% for a, b in [(1,)] %}{% endfor %}", "{% for a, b in [(1,2,3)] %}{% endfor %}", "{% for x in l %}{% set loop = 1 %}{% endfor %}", "{% for x in l|map('string') %}{{ loop.length }}{{ loop.last }}{{ x }}{% endfor %}", "{{ loop }}", "{% for x in range(3) %}{% for y in range(x) %}{{ y }}{% else %}-{% endfor %}{% endfor %}",
+    "{% for x in l %}{{ loop.index }}/{{ loop.length }}:{{ x }}{{ ',' if not loop.last }}{% endfor %}",
+    "{% for x in el %}a{% else %}none{% endfor %}", "{% for k, v in d.items() %}{{ k }}={{ v }};{% endfor %}",
+    "{% for k in d %}{{ k }}{% endfor %}", "{% for c in u %}[{{ c }}]{% endfor %}",
+    "{% for x in missing %}a{% else %}b{% endfor %}", "{% for x in 5 %}{% endfor %}", "{% for x in none %}{% endfor %}",
+    "{% for x in l if x != 1 %}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}{{ x }} {% endfor %}",
+    "{% for x in l if x > 5 %}{% else %}E{% endfor %}", "{% for x in l %}{{ loop.previtem }}<{{ x }}>{{ "
+                                                        "loop.nextitem }}|{% endfor %}",
+                                                        "{% for x in [1,1,2,2,1] %}{{ x if loop.changed(x) }}{% "
+                                                        "endfor %}", "{% for x in l %}{{ loop.cycle('a', 'b') }}{% "
+                                                                     "endfor %}",
+                                                                     "{% for x in l %}{{ loop.first }}{{ loop.last "
+                                                                     "}}{% endfor %}",
+    "{% for x in [1,2,3,4] %}{% if x == 2 %}{% continue %}{% endif %}{% if x == 4 %}{% break %}{% endif %}{{ x }}{% "
+    "endfor %}", "{% for x in [1] %}{% continue %}{% else %}E{% endfor %}", "{% for x in [1] %}{% break %}{% else "
+                                                                            "%}E{% endfor %}", "{% break %}",
+                                                                            "{% for x in l %}{% macro m() %}{% break "
+                                                                            "%}{% endmacro %}{% endfor %}",
+                                                                            "{% for x in [[1,[2,3]],[4]] recursive "
+                                                                            "%}{{ loop.depth }}{% if x is iterable "
+                                                                            "%}({{ loop(x) }}){% else %}{{ x }}{% "
+                                                                            "endif %}{% endfor %}",
+    "{% for a in [1,2] %}{% for b in [3,4] %}{{ loop.index }}{{ a }}{{ b }} {% endfor %}{{ loop.index }}{% endfor %}",
+    "{% for (a, b), c in [((1,2),3)] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "{% for a, b in [(1,)] %}{% endfor %}",
+    "{% for a, b in [(1,2,3)] %}{% endfor %}", "{% for x in l %}{% set loop = 1 %}{% endfor %}",
+    "{% for x in l|map('string') %}{{ loop.length }}{{ loop.last }}{{ x }}{% endfor %}", "{{ loop }}",
+    "{% for x in range(3) %}{% for y in range(x) %}{{ y }}{% else %}-{% endfor %}{% endfor %}",
     # scopes
-    "{% set x = 1 %}{% for i in l %}{% set x = 2 %}{{ x }}{% endfor %}{{ x }}", "{% set x = 1 %}{% if t %}{% set x = 2 %}{% endif %}{{ x }}", "{% for i in [1] %}{{ q }}{% endfor %}{% set q = 2 %}", "{% for i in l %}{{ n }}{% set n = i %}{{ n }}{% endfor %}{{ n }}", "{% if no %}{% set n = 1 %}{% endif %}{{ n }}", "{% macro m() %}{{ q }}{% endmacro %}{% set q = 5 %}{{ m() }}", "{% set ns = namespace(c=0) %}{% for i in l %}{% set ns.c = ns.c + i %}{% endfor %}{{ ns.c }}", "{% set ns.x = 1 %}", "{% set d.x = 1 %}", "{% set ns = namespace() %}{% set ns._x = 1 %}",
-    "{% set a, b = 1, 2 %}{{ a }}{{ b }}", "{% set (a, b) = (b, a) %}{{ a }}", "{% set ns = namespace() %}{% set ns.a, x = 1, 2 %}{{ ns.a }}{{ x }}", "{% set x %}a{{ n }}b{% endset %}{{ x }}|{{ x|length }}", "{% set x | upper | replace('A', '-') %}abc{% endset %}{{ x }}", "{% set x = 1, 2 %}{{ x }}", "{% set 1 = 2 %}", "{% set x %}{% set y = 1 %}{{ y }}{% endset %}{{ y }}{{ x }}", "{% with a = 1, b = n %}{{ a }}{{ b }}{% endwith %}{{ a }}", "{% with %}{% set q = 1 %}{{ q }}{% endwith %}{{ q }}", "{% with a = 1, b = a %}{{ b }}{% endwith %}",
+    "{% set x = 1 %}{% for i in l %}{% set x = 2 %}{{ x }}{% endfor %}{{ x }}", "{% set x = 1 %}{% if t %}{% set x = "
+                                                                                "2 %}{% endif %}{{ x }}",
+                                                                                "{% for i in [1] %}{{ q }}{% endfor "
+                                                                                "%}{% set q = 2 %}",
+                                                                                "{% for i in l %}{{ n }}{% set n = i "
+                                                                                "%}{{ n }}{% endfor %}{{ n }}",
+                                                                                "{% if no %}{% set n = 1 %}{% endif "
+                                                                                "%}{{ n }}",
+                                                                                "{% macro m() %}{{ q }}{% endmacro "
+                                                                                "%}{% set q = 5 %}{{ m() }}",
+                                                                                "{% set ns = namespace(c=0) %}{% for "
+                                                                                "i in l %}{% set ns.c = ns.c + i "
+                                                                                "%}{% endfor %}{{ ns.c }}",
+                                                                                "{% set ns.x = 1 %}",
+                                                                                "{% set d.x = 1 %}",
+                                                                                "{% set ns = namespace() %}{% set "
+                                                                                "ns._x = 1 %}",
+    "{% set a, b = 1, 2 %}{{ a }}{{ b }}", "{% set (a, b) = (b, a) %}{{ a }}", "{% set ns = namespace() %}{% set "
+                                                                               "ns.a, x = 1, 2 %}{{ ns.a }}{{ x }}",
+                                                                               "{% set x %}a{{ n }}b{% endset %}{{ x "
+                                                                               "}}|{{ x|length }}",
+                                                                               "{% set x | upper | replace('A', '-') "
+                                                                               "%}abc{% endset %}{{ x }}",
+                                                                               "{% set x = 1, 2 %}{{ x }}",
+                                                                               "{% set 1 = 2 %}",
+                                                                               "{% set x %}{% set y = 1 %}{{ y }}{% "
+                                                                               "endset %}{{ y }}{{ x }}",
+                                                                               "{% with a = 1, b = n %}{{ a }}{{ b "
+                                                                               "}}{% endwith %}{{ a }}",
+                                                                               "{% with %}{% set q = 1 %}{{ q }}{% "
+                                                                               "endwith %}{{ q }}",
+                                                                               "{% with a = 1, b = a %}{{ b }}{% "
+                                                                               "endwith %}",
     # macros
-    "{% macro m(a, b=2, c='x') %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m(1) }}|{{ m(1, c=3) }}|{{ m() }}|{{ m(b=1, a=2) }}", "{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "{% macro m(a) %}{% endmacro %}{{ m(z=1) }}", "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, x=3) }}", "{% macro m(a) %}{{ caller() }}{% endmacro %}{% call m(1) %}body{{ n }}{% endcall %}", "{% macro m() %}{{ caller(1, y=2) }}{% endmacro %}{% call(x, y) m() %}{{ x }}-{{ y }}{% endcall %}", "{% macro m() %}x{% endmacro %}{% call m() %}y{% endcall %}", "{% macro m() %}{{ caller }}{{ caller() }}{% endmacro %}{{ m() }}", "{% call n() %}{% endcall %}", "{% call n %}{% endcall %}",
-    "{% macro f(x) %}{{ x }}{% if x > 0 %}{{ f(x - 1) }}{% endif %}{% endmacro %}{{ f(5) }}", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "{% macro m(a, a) %}{% endmacro %}", "{% macro m(a=1, b) %}{% endmacro %}", "{% macro m(a, b=a) %}{{ b }}{% endmacro %}{{ m(3) }}", "{% macro m(a) %}{{ a is defined }}{{ a }}{% endmacro %}{{ m() }}", "{% macro m(x) %}{{ x }}{% endmacro %}{{ m.name }}{{ m.arguments }}{{ m }}", "{{ m(*[1], **{'b': 2}) }}{% macro m(a, b) %}{% endmacro %}", "{% macro m(a, b) %}{{ a }}{{ b }}{% endmacro %}{{ m(*[1], **{'b': 2}) }}", "{{ range(a=1, a=2) }}", "{{ dict(*[1], 2) }}", "{{ m(1) }}{% macro m(x) %}{{ x }}{% endmacro %}",
+    "{% macro m(a, b=2, c='x') %}{{ a }}{{ b }}{{ c }}{% endmacro %}{{ m(1) }}|{{ m(1, c=3) }}|{{ m() }}|{{ m(b=1, "
+    "a=2) }}", "{% macro m(a) %}{% endmacro %}{{ m(1, 2) }}", "{% macro m(a) %}{% endmacro %}{{ m(z=1) }}",
+    "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}{{ m(1, 2, x=3) }}", "{% macro m(a) %}{{ caller() }}{% "
+                                                                                "endmacro %}{% call m(1) %}body{{ n "
+                                                                                "}}{% endcall %}",
+                                                                                "{% macro m() %}{{ caller(1, y=2) "
+                                                                                "}}{% endmacro %}{% call(x, y) m() "
+                                                                                "%}{{ x }}-{{ y }}{% endcall %}",
+                                                                                "{% macro m() %}x{% endmacro %}{% "
+                                                                                "call m() %}y{% endcall %}",
+                                                                                "{% macro m() %}{{ caller }}{{ "
+                                                                                "caller() }}{% endmacro %}{{ m() }}",
+                                                                                "{% call n() %}{% endcall %}",
+                                                                                "{% call n %}{% endcall %}",
+    "{% macro f(x) %}{{ x }}{% if x > 0 %}{{ f(x - 1) }}{% endif %}{% endmacro %}{{ f(5) }}",
+    "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "{% macro m(a, a) %}{% endmacro %}",
+    "{% macro m(a=1, b) %}{% endmacro %}", "{% macro m(a, b=a) %}{{ b }}{% endmacro %}{{ m(3) }}",
+    "{% macro m(a) %}{{ a is defined }}{{ a }}{% endmacro %}{{ m() }}", "{% macro m(x) %}{{ x }}{% endmacro %}{{ "
+                                                                        "m.name }}{{ m.arguments }}{{ m }}",
+                                                                        "{{ m(*[1], **{'b': 2}) }}{% macro m(a, b) "
+                                                                        "%}{% endmacro %}",
+                                                                        "{% macro m(a, b) %}{{ a }}{{ b }}{% "
+                                                                        "endmacro %}{{ m(*[1], **{'b': 2}) }}",
+                                                                        "{{ range(a=1, a=2) }}", "{{ dict(*[1], 2) }}",
+                                                                        "{{ m(1) }}{% macro m(x) %}{{ x }}{% "
+                                                                        "endmacro %}",
     # other statements
-    "{% filter upper %}a{{ n }}b{% endfilter %}", "{% filter replace('a', 'b')|upper %}banana{% endfilter %}", "{% generation %}x{% set q = 1 %}{% endgeneration %}{{ q }}", "{% print 1, 'a' %}", "{% import 'x' as y %}", "{% include 'x' %}", "{% extends 'x' %}", "{% nosuch %}", "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ c.current }}{{ c.next() }}{{ c.next() }}{% set _ = c.reset() %}{{ c.current }}", "{% set j = joiner('|') %}{% for x in l %}{{ j() }}{{ x }}{% endfor %}", "{% set j = joiner() %}{{ j() }}a{{ j() }}b",
-    "{{ raise_exception('bad ' ~ n) }}", "{% if t %}{{ raise_exception('x') }}{% endif %}", "{{ strftime_now('%d %b %Y') }}", "{{ strftime_now('%Y-%m-%dT%H:%M:%S %A %B %j %p %y %% %f|%z|%Z|') }}", "{{ strftime_now() }}", "{{ namespace(a=1, b='x').b }}", "{{ 5() }}", "{{ s() }}", "{{ missing() }}", "{{ d.zz() }}", "{{ s.upper(1) }}", "{{ s.replace('a') }}", "{{ s.split(x=1) }}", "{{ {**d} }}", "{{ [*l] }}", "{{ l|map(attribute='x', foo=1)|list }}", "{{ x.y.z }}", "{{ x is divisibleby }}", "{{ s|replace }}", "{{ 'a' if s is defined if t }}",
-    "{% set content = 'a<think>b</think>c' %}{% set r = content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}{{ r }}|{{ content.split('</think>')[-1] }}", "{% for x in (l|list)[::-1] %}{{ x }}{% endfor %}", "{%- for m in users -%}{%- if loop.first and m.name != 'X' -%}first {% endif -%}{{ m['name'] + '\\n' }}{%- endfor -%}", "{{ users[0]['name'] + ': ' + users[0].age|string }}", "{% set x = [] %}{% for u in users %}{% set x = x + [u.name] %}{% endfor %}{{ x }}", "{{ users | map(attribute='name') | map('lower') | select('in', ['bob']) | list | tojson }}",
-    "{% set ns = namespace(found=false) %}{% for u in users if not ns.found %}{% if u.age == 30 %}{% set ns.found = true %}{% endif %}{{ u.name }}{% endfor %}", "{% for u in users|reverse %}{{ u.name }}{% endfor %}", "{{ ('a', 'b')|join }}{{ 'abc'|list }}{{ {'a': 1}|list }}", "{{ d.items()|map('first')|list }}", "{% for g in users|groupby('age') %}{{ g.grouper }}{{ g.list|length }}{{ g[0] }}{% endfor %}", "{{ '%s' % namespace }}"[:0] + "{{ [missing, none] }}", "{{ none|default('a') }}{{ none or 'b' }}", "{{ \"\\u003cb\\u003e\" }}",
+    "{% filter upper %}a{{ n }}b{% endfilter %}", "{% filter replace('a', 'b')|upper %}banana{% endfilter %}",
+    "{% generation %}x{% set q = 1 %}{% endgeneration %}{{ q }}", "{% print 1, 'a' %}", "{% import 'x' as y %}",
+    "{% include 'x' %}", "{% extends 'x' %}", "{% nosuch %}", "{% set c = cycler('a', 'b') %}{{ c.next() }}{{ "
+                                                              "c.current }}{{ c.next() }}{{ c.next() }}{% set _ = "
+                                                              "c.reset() %}{{ c.current }}",
+                                                              "{% set j = joiner('|') %}{% for x in l %}{{ j() }}{{ "
+                                                              "x }}{% endfor %}",
+                                                              "{% set j = joiner() %}{{ j() }}a{{ j() }}b",
+    "{{ raise_exception('bad ' ~ n) }}", "{% if t %}{{ raise_exception('x') }}{% endif %}",
+    "{{ strftime_now('%d %b %Y') }}", "{{ strftime_now('%Y-%m-%dT%H:%M:%S %A %B %j %p %y %% %f|%z|%Z|') }}",
+    "{{ strftime_now() }}", "{{ namespace(a=1, b='x').b }}", "{{ 5() }}", "{{ s() }}", "{{ missing() }}",
+    "{{ d.zz() }}", "{{ s.upper(1) }}", "{{ s.replace('a') }}", "{{ s.split(x=1) }}", "{{ {**d} }}", "{{ [*l] }}",
+    "{{ l|map(attribute='x', foo=1)|list }}", "{{ x.y.z }}", "{{ x is divisibleby }}", "{{ s|replace }}",
+    "{{ 'a' if s is defined if t }}",
+    "{% set content = 'a<think>b</think>c' %}{% set r = "
+    "content.split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n') %}{{ r }}|{{ "
+    "content.split('</think>')[-1] }}", "{% for x in (l|list)[::-1] %}{{ x }}{% endfor %}",
+    "{%- for m in users -%}{%- if loop.first and m.name != 'X' -%}first {% endif -%}{{ m['name'] + '\\n' }}{%- "
+    "endfor -%}", "{{ users[0]['name'] + ': ' + users[0].age|string }}", "{% set x = [] %}{% for u in users %}{% set "
+                                                                         "x = x + [u.name] %}{% endfor %}{{ x }}",
+                                                                         "{{ users | map(attribute='name') | "
+                                                                         "map('lower') | select('in', ['bob']) | "
+                                                                         "list | tojson }}",
+    "{% set ns = namespace(found=false) %}{% for u in users if not ns.found %}{% if u.age == 30 %}{% set ns.found = "
+    "true %}{% endif %}{{ u.name }}{% endfor %}", "{% for u in users|reverse %}{{ u.name }}{% endfor %}",
+    "{{ ('a', 'b')|join }}{{ 'abc'|list }}{{ {'a': 1}|list }}", "{{ d.items()|map('first')|list }}",
+    "{% for g in users|groupby('age') %}{{ g.grouper }}{{ g.list|length }}{{ g[0] }}{% endfor %}",
+    "{{ '%s' % namespace }}"[:0] + "{{ [missing, none] }}", "{{ none|default('a') }}{{ none or 'b' }}",
+    "{{ \"\\u003cb\\u003e\" }}",
 ]
 
 
@@ -123,7 +238,8 @@ def main():
     def members(map):
         return ",\n".join(json.dumps(k) + ": " + json.dumps(v, ensure_ascii=False) for k, v in map.items())
 
-    print(f'{{"now": "{reference.NOW}",\n"templates": {{\n{members(templates)}\n}},\n"contexts": {{\n{members(contexts)}\n}},\n'
+    print(f'{{"now": "{reference.NOW}",\n"templates": {{\n{members(templates)}\n}},\n"contexts": '
+          f'{{\n{members(contexts)}\n}},\n'
           f'"cases": [\n{lines(cases)}\n]}}')
 
 

@@ -50,7 +50,8 @@ static const struct { const char *template, *text, *from; } small[] = {
     { "{% set v %}a{{ x }}{% endset %}{{ v }}{{ v|length }}", "axyz4", "trrrt" },
     { "{% macro f(v) %}<{{ v }}>{% endmacro %}{{ f(x) }}{{ f('a') }}", "<xyz><a>", "trrrtttt" },
     { "{% for c in x %}{{ c }},{% endfor %}", "x,y,z,", "rtrtrt" },
-    { "{% set ns = namespace(s='') %}{% for c in x %}{% set ns.s = ns.s ~ c ~ ';' %}{% endfor %}{{ ns.s }}", "x;y;z;", "rtrtrt" },
+    { "{% set ns = namespace(s='') %}{% for c in x %}{% set ns.s = ns.s ~ c ~ ';' %}{% endfor %}{{ ns.s }}", "x;y;z;",
+      "rtrtrt" },
     { "{{ x|e }}{{ (x|safe) + '<' }}", "xyzxyz&lt;", "rrrrrrtttt" },
     { "{{ eos_token }}{{ eos_token ~ x }}", "<E><E>xyz", "ttttttrrr" },
     { "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}", "<user>a<tool>b", "ttttttrtttttto" },
@@ -59,8 +60,10 @@ static const struct { const char *template, *text, *from; } small[] = {
     { "{{ odd.role }}{{ n }}{{ x|length }}", "<|u|>123", "rrrrrttt" },
 };
 static const char small_context[] =
-    "{\"x\": \"xyz\", \"m\": {\"k\": \"v\"}, \"n\": 12, \"odd\": {\"role\": \"<|u|>\"}, \"documents\": [{\"text\": \"d\"}], \"messages\": "
-    "[{\"role\": \"user\", \"content\": \"a\", \"name\": \"g\"}, {\"role\": \"tool\", \"content\": \"b\", \"name\": \"f\"}]}";
+    "{\"x\": \"xyz\", \"m\": {\"k\": \"v\"}, \"n\": 12, \"odd\": {\"role\": \"<|u|>\"}, \"documents\": [{\"text\": "
+    "\"d\"}], \"messages\": "
+    "[{\"role\": \"user\", \"content\": \"a\", \"name\": \"g\"}, {\"role\": \"tool\", \"content\": \"b\", \"name\": "
+    "\"f\"}]}";
 
 START_TEST(test_every_byte)
 {
@@ -134,8 +137,10 @@ START_TEST(test_stains_are_seen)
     json_t *c, *all = json_object_get(cases, "cases");
     size_t i, stains = 0, wrong = 0;
     json_array_foreach(all, i, c) {
-        const char *family = json_string_value(json_object_get(c, "family")), *key = json_string_value(json_object_get(c, "context"));
-        const json_t *source = family ? json_object_get(json_object_get(cases, "templates"), family) : json_object_get(c, "template");
+        const char *family = json_string_value(json_object_get(c, "family")),
+            *key = json_string_value(json_object_get(c, "context"));
+        const json_t *source = family ? json_object_get(json_object_get(cases, "templates"), family)
+            : json_object_get(c, "template");
         json_t *context = stained(json_object_get(json_object_get(cases, "contexts"), key));
         uint8_t *from = NULL;
         size_t n = 0;
@@ -146,7 +151,8 @@ START_TEST(test_stains_are_seen)
             if (f[0] && f[1] && f[2])
                 continue;
             wrong++;
-            fprintf(stderr, "case %zu, %.200s (%s): counts as the template's\n", i, family ? family : json_string_value(source), key);
+            fprintf(stderr, "case %zu, %.200s (%s): counts as the template's\n", i,
+                    family ? family : json_string_value(source), key);
             break;
         }
         free(text);

@@ -18,7 +18,8 @@ static json_t *cases;
 static struct tm now;
 
 /* Renders; NULL and *e filled on failure, as the server would. */
-static char *render(const char *source, size_t n, const json_t *context, const struct template_options *opt, struct err *e)
+static char *render(const char *source, size_t n, const json_t *context, const struct template_options *opt,
+                    struct err *e)
 {
     memset(e, 0, sizeof *e);
     struct template *t = template_parse(source, n, e);
@@ -42,15 +43,17 @@ static bool check_case(size_t i, const json_t *c)
 {
     struct err e;
     struct template_options opt = { .now = &now };
-    const char *family = json_string_value(json_object_get(c, "family")), *key = json_string_value(json_object_get(c, "context"));
-    const json_t *source = family ? json_object_get(json_object_get(cases, "templates"), family) : json_object_get(c, "template");
+    const char *family = json_string_value(json_object_get(c, "family")),
+        *key = json_string_value(json_object_get(c, "context"));
+    const json_t *source = family ? json_object_get(json_object_get(cases, "templates"), family) : json_object_get(c,
+        "template");
     const char *want = json_string_value(json_object_get(c, "text"));
     char *text = render(json_string_value(source), json_string_length(source),
                         json_object_get(json_object_get(cases, "contexts"), key), &opt, &e);
     bool same = want ? text && !strcmp(text, want) : !text && e.text[0];
     if (!same)
-        fprintf(stderr, "case %zu, %.200s (%s):\n  want %s\n  got  %s\n", i, family ? family : json_string_value(source), key,
-                want ? want : "an error", text ? text : e.text);
+        fprintf(stderr, "case %zu, %.200s (%s):\n  want %s\n  got  %s\n", i,
+                family ? family : json_string_value(source), key, want ? want : "an error", text ? text : e.text);
     free(text);
     return same;
 }
@@ -71,14 +74,16 @@ END_TEST
 START_TEST(test_large_numbers)
 {
     static const char source[] = "{{ a|tojson }} {{ a.i + 1 }} {{ a.i > 1e19 }} {{ a.r }}",
-                      context[] = "{\"a\":{\"i\":18446744073709551615,\"n\":-99999999999999999999,\"r\":1e400,\"s\":-1e400}}";
+                      context[] = "{\"a\":{\"i\":18446744073709551615,\"n\":-99999999999999999999,\"r\":1e400,"
+                                  "\"s\":-1e400}}";
     struct json_limits limits = { .depth = 10, .values = 100 };
     struct err e = { 0 };
     json_t *c = json_read("the context", context, sizeof context - 1, &limits, &e);
     ck_assert_msg(c, "%s", e.text);
     char *text = render(source, sizeof source - 1, c, NULL, &e);
     ck_assert_msg(text, "%s", e.text);
-    ck_assert_str_eq(text, "{\"i\": 18446744073709551615, \"n\": -99999999999999999999, \"r\": Infinity, \"s\": -Infinity} "
+    ck_assert_str_eq(text, "{\"i\": 18446744073709551615, \"n\": -99999999999999999999, \"r\": Infinity, \"s\": "
+                           "-Infinity} "
                            "18446744073709551616 True inf");
     free(text);
     json_decref(c);
@@ -132,26 +137,33 @@ static const char *const hostile[] = {
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}",
     "{{ range(10**15) }}",
-    "{% set ns = namespace(x=7) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}", "{{ 10 ** (10 ** 10) }}",
-    "{% for i in range(99999) %}{{ 10 ** 4000 // 7 ** 2000 }}{% endfor %}", "{% for i in range(99999) %}{{ 7 ** 4000 > 0 }}{% endfor %}",
-    "{% for i in range(99999) %}{{ ('9' * 4000)|int > 0 }}{% endfor %}", "{% for i in range(99999) %}{{ (10 ** 4000)|string|length }}{% endfor %}",
-    "{% set x = 'aaaaaaaaaaaaaaaa' %}{% set ns = namespace(s=x) %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
-    "{% set ns = namespace(s=[1]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+    "{% set ns = namespace(x=7) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+    "{{ 10 ** (10 ** 10) }}",
+    "{% for i in range(99999) %}{{ 10 ** 4000 // 7 ** 2000 }}{% endfor %}", "{% for i in range(99999) %}{{ 7 ** 4000 "
+                                                                            "> 0 }}{% endfor %}",
+    "{% for i in range(99999) %}{{ ('9' * 4000)|int > 0 }}{% endfor %}", "{% for i in range(99999) %}{{ (10 ** "
+                                                                         "4000)|string|length }}{% endfor %}",
+    "{% set x = 'aaaaaaaaaaaaaaaa' %}{% set ns = namespace(s=x) %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s "
+    "%}{% endfor %}", "{% set ns = namespace(s=[1]) %}{% for i in range(99) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
     "{% set ns = namespace(s='x') %}{% for i in range(99) %}{% set ns.s = ns.s.replace('x', 'xx') %}{% endfor %}",
-    "{{ 'x' * 10**12 }}", "{{ [1] * 10**12 }}", "{{ 'x'.center(10**12) }}", "{{ '%1000000000000d' % 1 }}", "{{ '{:99999999}'.format(1) * 99 }}",
-    "{{ 'é'.ljust(10**13) }}", "{{ ''|center(10**11) }}", "{{ 'a'|indent(10**12) }}", "{{ '5'.zfill(10**15) }}", "{{ [1]|batch(10**12, 0)|list }}",
-    "{{ [1]|slice(10**12)|list }}", "{{ 'x'.expandtabs(10**15) ~ '\\t'.expandtabs(10**15) }}", "{{ [1]|tojson(indent=10**12) }}",
-    "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+    "{{ 'x' * 10**12 }}", "{{ [1] * 10**12 }}", "{{ 'x'.center(10**12) }}", "{{ '%1000000000000d' % 1 }}",
+    "{{ '{:99999999}'.format(1) * 99 }}",
+    "{{ 'é'.ljust(10**13) }}", "{{ ''|center(10**11) }}", "{{ 'a'|indent(10**12) }}", "{{ '5'.zfill(10**15) }}",
+    "{{ [1]|batch(10**12, 0)|list }}",
+    "{{ [1]|slice(10**12)|list }}", "{{ 'x'.expandtabs(10**15) ~ '\\t'.expandtabs(10**15) }}",
+    "{{ [1]|tojson(indent=10**12) }}", "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
     "{% macro f() %}{{ caller() }}{{ f() }}{% endmacro %}{% call f() %}{% call f() %}{% endcall %}{% endcall %}",
-    "{% macro f(x) %}{{ x|map('string')|list|map('upper')|join }}{% call f(x) %}{% endcall %}{% endmacro %}{{ f([1]) }}",
-    "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+    "{% macro f(x) %}{{ x|map('string')|list|map('upper')|join }}{% call f(x) %}{% endcall %}{% endmacro %}{{ f([1]) "
+    "}}", "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
     "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
     "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l|tojson }}",
     "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l == ns.l[0] }}",
     "{% set ns = namespace(l=[]) %}{% for i in range(99999) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l|pprint }}",
     "{% set ns = namespace(l=()) %}{% for i in range(99999) %}{% set ns.l = (ns.l,) %}{% endfor %}{{ {ns.l: 1} }}",
-    "{% set ns = namespace(l=[1]) %}{% for i in range(99999) %}{% set ns.l = ns.l|map('string') %}{% endfor %}{{ ns.l|list }}",
-    "{% set ns = namespace(l=[1]) %}{% for i in range(99999) %}{% set ns.l = ns.l|reverse %}{% endfor %}{{ ns.l|list }}{% for i in range(99999) %}{{ ns.l|d('x') }}{{ 'y' * 1000 }}{% endfor %}",
+    "{% set ns = namespace(l=[1]) %}{% for i in range(99999) %}{% set ns.l = ns.l|map('string') %}{% endfor %}{{ "
+    "ns.l|list }}",
+    "{% set ns = namespace(l=[1]) %}{% for i in range(99999) %}{% set ns.l = ns.l|reverse %}{% endfor %}{{ ns.l|list "
+    "}}{% for i in range(99999) %}{{ ns.l|d('x') }}{{ 'y' * 1000 }}{% endfor %}",
     "{% set s = 'ab' * 4000000 %}{% for i in range(99999) %}{{ s.count('b') }}{% endfor %}",
     "{% set s = 'é' * 4000000 %}{% for i in range(99999) %}{{ s[i] }}{% endfor %}",
     "{% set s = 'a' * 3000000 %}{% for i in range(99999) %}{{ s.rfind('b' * 1000) }}{{ s == s ~ '' }}{% endfor %}",
@@ -268,7 +280,8 @@ END_TEST
 /* Appending in a loop must not copy what is there each time: 50 MB in all. */
 START_TEST(test_appending_is_linear)
 {
-    const char *source = "{% set ns = namespace(s='') %}{% for i in range(50000) %}{% set ns.s = ns.s + 'x' * 1000 %}{% endfor %}{{ ns.s|length }}";
+    const char *source = "{% set ns = namespace(s='') %}{% for i in range(50000) %}{% set ns.s = ns.s + 'x' * 1000 "
+                         "%}{% endfor %}{{ ns.s|length }}";
     struct job j = { .source = source, .n = strlen(source) };
     render_in_thread(&j);
     ck_assert_msg(j.text, "%s", j.e.text);
@@ -308,8 +321,10 @@ static unsigned draw(unsigned n)
 
 static size_t mutate(char *out, size_t room, const char *source, size_t n)
 {
-    static const char *const bits[] = { "{%", "%}", "{{", "}}", "-%}", "{#", "#}", "|", "(", ")", "[", "]", "'", "\"", "\\", "if ", "for x in ",
-                                        "endif", "set x = ", "loop", ".", "1e999", "\xff", "\xe4\xbd", "\n", "not ", "is ", "**", "~", ":", "{% raw %}", "caller", "\\u12" };
+    static const char *const bits[] = { "{%", "%}", "{{", "}}", "-%}", "{#", "#}", "|", "(", ")", "[", "]", "'", "\"",
+                                        "\\", "if ", "for x in ",
+                                        "endif", "set x = ", "loop", ".", "1e999", "\xff", "\xe4\xbd", "\n", "not ",
+                                        "is ", "**", "~", ":", "{% raw %}", "caller", "\\u12" };
     size_t len = 0;
     for (size_t i = 0; i < n && len + 16 < room; i++) {
         if (draw(500) == 0)
