@@ -18,8 +18,8 @@ LDFLAGS += $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now,-z,noexecstack
 
 # Sanitizer builds live in folders of their own: build/asan, build/tsan.
 O      := $(B)$(if $(NAME),/$(NAME))
-ROOMS  := base config image checkpoint tokenizer template kernels kernels/ref kernels/cpu model model/families engine server \
-          selftest cli
+ROOMS  := base config image checkpoint tokenizer template kernels kernels/ref kernels/cpu model model/families \
+          engine server selftest cli
 SRC    := $(wildcard $(ROOMS:%=%/*.c))
 OBJ    := $(SRC:%.c=$O/%.o)
 LIB    := $(filter-out $O/cli/main.o,$(OBJ))
@@ -27,8 +27,8 @@ TESTS  := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/*/test_*.c))
 
 all: $O/openautoglm ## build/openautoglm (the default)
 
-# The documented defaults follow the table. A program for another machine may not run here; then the file stays as it is,
-# and a test says so if it is old.
+# The documented defaults follow the table. A program for another machine may not run here; then the file stays as it
+# is, and a test says so if it is old.
 ifndef NAME
 all: config/default.json
 config/default.json: config/options.inc | $O/openautoglm

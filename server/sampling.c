@@ -1,5 +1,5 @@
-/* server/sampling.c - reads the fields of a request that say how to generate. Numbers with a range stand in a table; what
- * would change the answer and cannot be done is refused, as known.h says. */
+/* server/sampling.c - reads the fields of a request that say how to generate. Numbers with a range stand in a table;
+ * what would change the answer and cannot be done is refused, as known.h says. */
 #include "server/sampling.h"
 
 #include <float.h>
