@@ -9,13 +9,14 @@
 #include "template/big.h"
 #include "template/syntax.h"
 
-static const char *const list_changers[] = { "append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove", NULL };
+static const char *const list_changers[] = { "append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove",
+                                             NULL };
 static const char *const dict_changers[] = { "clear", "pop", "popitem", "setdefault", "update", NULL };
 
 static struct value unsafe(struct render *r, struct value v, const struct str *name)
 {
-    return v_undefined(r, "access to attribute '%.*s' of '%s' object is unsafe.", (int)(name->len < 100 ? name->len : 100),
-                       name->data, tpl_type(v));
+    return v_undefined(r, "access to attribute '%.*s' of '%s' object is unsafe.",
+                       (int)(name->len < 100 ? name->len : 100), name->data, tpl_type(v));
 }
 
 static struct value no_attribute(struct render *r, struct value v, const struct str *name)
@@ -32,7 +33,8 @@ static bool is_one_of(const struct str *name, const char *const *list)
     return false;
 }
 
-static bool method(struct render *r, const struct builtin *table, struct value self, const struct str *name, struct value *out)
+static bool method(struct render *r, const struct builtin *table, struct value self, const struct str *name,
+                   struct value *out)
 {
     const struct builtin *b = tpl_find_builtin(table, name->data, name->len);
     if (!b)
@@ -207,7 +209,8 @@ struct value tpl_getitem(struct render *r, struct value v, struct value key)
         return no_attribute(r, v, key.u.s);
     }
     struct str *shown = tpl_to_str(r, key);
-    return v_undefined(r, "%s object has no element %.*s", tpl_type(v), (int)(shown->len < 100 ? shown->len : 100), shown->data);
+    return v_undefined(r, "%s object has no element %.*s", tpl_type(v), (int)(shown->len < 100 ? shown->len : 100),
+                       shown->data);
 }
 
 /* One bound of a slice, as slice.indices() makes it. */
@@ -216,13 +219,15 @@ static int64_t bound(struct render *r, struct value v, int64_t fallback, int64_t
     if (v.kind == V_NONE || v.kind == V_MISSING)
         return fallback;
     int64_t far = v.kind == V_BIG && v.u.big->negative ? INT64_MIN : INT64_MAX;
-    int64_t i = v.kind == V_BIG ? far : tpl_int_arg(r, v, "a slice index"), low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n;
+    int64_t i = v.kind == V_BIG ? far : tpl_int_arg(r, v, "a slice index"), low = step < 0 ? -1 : 0,
+        high = step < 0 ? n - 1 : n;
     if (i < 0)
         i = i < -n ? low : i + n;
     return i < low ? low : i > high ? high : i;
 }
 
-static struct value slice_range(struct render *r, const struct range *g, int64_t from, int64_t to, int64_t step, size_t n)
+static struct value slice_range(struct render *r, const struct range *g, int64_t from, int64_t to, int64_t step,
+                                size_t n)
 {
     struct value out = { .kind = V_RANGE };
     out.u.range = tpl_alloc(r, sizeof *out.u.range);

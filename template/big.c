@@ -58,7 +58,10 @@ static struct value keep(struct render *r, const struct big *b)
     return v;
 }
 
-static _Noreturn void too_large(struct render *r) { tpl_fail(r, "integer overflow: a result has more than 4300 digits"); }
+static _Noreturn void too_large(struct render *r)
+{
+    tpl_fail(r, "integer overflow: a result has more than 4300 digits");
+}
 
 /* ---- magnitudes ---- */
 
@@ -317,7 +320,8 @@ int big_order_double(struct value big, double f)
     if (isinf(f))
         return f > 0 ? -1 : 1;
     load(&a, big);
-    whole_part(&b, f);             /* beyond 64 bits a double has nothing but a whole part, and below the integer is the larger */
+    /* beyond 64 bits a double has nothing but a whole part, and below the integer is the larger */
+    whole_part(&b, f);
     if (a.negative != b.negative)
         return a.negative ? -1 : 1;
     return a.negative ? -order(&a, &b) : order(&a, &b);

@@ -31,7 +31,8 @@ bool big_parse(struct big *out, const char *digits, size_t n, int base, bool neg
 bool big_keep(struct arena *a, const struct big *b, struct value *out);
 
 /* What these make is an integer again; both ends the rendering where it is too large. */
-struct value tpl_big_binary(struct render *r, int op, struct value a, struct value b); /* op: enum token_kind, but T_DIV */
+/* op: enum token_kind, but T_DIV */
+struct value tpl_big_binary(struct render *r, int op, struct value a, struct value b);
 struct value tpl_big_negate(struct render *r, struct value v);
 struct value tpl_big_parse(struct render *r, const char *digits, size_t n, int base, bool negative);
 struct value tpl_big_from_double(struct render *r, double f);   /* its whole part; f is finite */

@@ -35,7 +35,8 @@ static int parameters(const char *spec, struct parameter p[TPL_MAX_PARAMS])
     return n;
 }
 
-static __attribute__((noinline)) void bind(struct render *r, const struct builtin *b, const struct args *args, struct value out[TPL_MAX_PARAMS])
+static __attribute__((noinline)) void bind(struct render *r, const struct builtin *b, const struct args *args,
+                                           struct value out[TPL_MAX_PARAMS])
 {
     struct parameter p[TPL_MAX_PARAMS];
     bool positional = b->params[0] == '/';
@@ -196,7 +197,8 @@ static struct value g_joiner(struct render *r, struct value self, const struct v
     return v;
 }
 
-static struct value g_raise_exception(struct render *r, struct value self, const struct value *a, const struct args *args)
+static struct value g_raise_exception(struct render *r, struct value self, const struct value *a,
+                                      const struct args *args)
 {
     (void)self, (void)args;
     tpl_raise(r, tpl_to_str(r, a[0]));

@@ -198,7 +198,8 @@ static OUT_OF_LINE struct value eval_condition(struct render *r, const struct no
         return tpl_eval(r, n->u.of.a);
     if (n->u.of.c)
         return tpl_eval(r, n->u.of.c);
-    return v_undefined(r, "the inline if-expression on line %d evaluated to false and no else section was defined.", n->line);
+    return v_undefined(r, "the inline if-expression on line %d evaluated to false and no else section was defined.",
+                       n->line);
 }
 
 static OUT_OF_LINE struct value eval_logic(struct render *r, const struct node *n)

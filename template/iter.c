@@ -51,7 +51,9 @@ struct value tpl_at(struct render *r, struct value v, size_t i)
         return v_int(v.u.range->start + (int64_t)i * v.u.range->step);
     case V_VIEW:
         e = &v.u.view->dict->e[i];
-        return v.u.view->kind == VIEW_KEYS ? e->key : v.u.view->kind == VIEW_VALUES ? e->value : v_pair(r, e->key, e->value);
+        if (v.u.view->kind == VIEW_KEYS)
+            return e->key;
+        return v.u.view->kind == VIEW_VALUES ? e->value : v_pair(r, e->key, e->value);
     default:
         tpl_fail(r, "'%s' object has no items", tpl_type(v));
     }
@@ -88,7 +90,8 @@ static bool next_mapped(struct render *r, struct iter *it, struct value *out)
     struct value item;
     if (!tpl_next(r, it->inner, &item))
         return false;
-    *out = it->filter ? tpl_call_builtin(r, it->filter, item, it->args) : tpl_path(r, item, it->attribute, it->fallback);
+    *out = it->filter ? tpl_call_builtin(r, it->filter, item, it->args)
+                      : tpl_path(r, item, it->attribute, it->fallback);
     return true;
 }
 

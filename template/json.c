@@ -22,8 +22,8 @@ static void write_string(struct json *j, const struct str *s)
     for (size_t i = 0; i < s->len; i += (size_t)len) {
         static const char special[] = "\"\\\n\r\t\f\b", letters[] = "\"\\nrtfb";
         size_t plain = i;
-        while (plain < s->len && (unsigned char)s->data[plain] >= 0x20 && s->data[plain] != '"' && s->data[plain] != '\\' &&
-               (!j->ascii || (unsigned char)s->data[plain] < 0x7f))
+        while (plain < s->len && (unsigned char)s->data[plain] >= 0x20 && s->data[plain] != '"' &&
+               s->data[plain] != '\\' && (!j->ascii || (unsigned char)s->data[plain] < 0x7f))
             plain++;
         if (plain > i) {
             text_part(&j->out, s, i, plain);

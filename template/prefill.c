@@ -7,7 +7,8 @@
 #include "base/utf8.h"
 #include "template/value.h"
 
-/* The reference's own, with the space behind it: a template that trims the message is told by the space that is gone. */
+/* The reference's own, with the space behind it: a template that trims the message is told by the space that is
+ * gone. */
 static const char mark[] = "CONTINUE_FINAL_MESSAGE_TAG ";
 enum { MARK = sizeof mark - 1, WORD = MARK - 1 };
 
@@ -38,10 +39,12 @@ int prefill_mark(struct prefill *p, json_t *messages, struct err *e)
     json_t *message = json_array_get(messages, last), *content = json_object_get(message, "content");
     const char *role = json_string_value(json_object_get(message, "role"));
     long at = json_is_array(content) ? last_text(content) : -1;
-    json_t *part = at >= 0 ? json_array_get(content, (size_t)at) : NULL, *text = part ? json_object_get(part, "text") : content;
+    json_t *part = at >= 0 ? json_array_get(content, (size_t)at) : NULL, *text = part ? json_object_get(part, "text")
+        : content;
     *p = (struct prefill){ 0 };
     if (!role || strcmp(role, "assistant") != 0)
-        return err_field(e, field, "continue_final_message needs a last message of the assistant, not of %.20s", role ? role : "nobody");
+        return err_field(e, field, "continue_final_message needs a last message of the assistant, not of %.20s",
+                         role ? role : "nobody");
     if (!json_is_string(text))
         return err_field(e, field, "continue_final_message: the last message has no text to go on from");
     p->begun = json_incref(text);
@@ -93,8 +96,8 @@ int prefill_cut(const struct prefill *p, const char *text, size_t *n, struct err
     while (at > 0 && memcmp(text + at - 1, mark, WORD) != 0)
         at--;
     if (at == 0 || !holds(text, *n, p->begun))
-        return err_field(e, "continue_final_message", "continue_final_message: this model's chat template does not write the last "
-                                                      "message as it is, so it cannot be gone on from");
+        return err_field(e, "continue_final_message", "continue_final_message: this model's chat template does not "
+                         "write the last message as it is, so it cannot be gone on from");
     at--;
     bool spaced = *n - at >= MARK && text[at + WORD] == mark[WORD];
     *n = spaced ? at : stripped(text, at);

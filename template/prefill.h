@@ -13,7 +13,8 @@ struct prefill {
     json_t *content;       /* borrowed: the string with the mark behind it */
 };
 
-/* Puts the mark behind the text of the last message, in a copy of that message. -1: it is no assistant's, or has no text. */
+/* Puts the mark behind the text of the last message, in a copy of that message. -1: it is no assistant's, or has no
+ * text. */
 int  prefill_mark(struct prefill *p, json_t *messages, struct err *e);
 /* Shortens the rendered text to where the mark is. -1: the template did not write the message as it is. */
 int  prefill_cut(const struct prefill *p, const char *text, size_t *n, struct err *e);

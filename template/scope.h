@@ -28,7 +28,8 @@ struct undeclared {
     int found;
 };
 
-struct symbol *scope_find(struct symbols *s, const struct str *name, struct symbols **owner); /* here or around; or NULL */
+/* here or around; or NULL */
+struct symbol *scope_find(struct symbols *s, const struct str *name, struct symbols **owner);
 struct place   scope_place(const struct symbols *from, const struct symbols *owner, const struct symbol *symbol);
 int            scope_parameter(struct parser *p, struct symbols *s, struct str *name); /* its slot */
 

@@ -7,7 +7,10 @@
     static struct value name(struct render *r, struct value self, const struct value *a, const struct args *args)
 
 static bool given(struct value v) { return v.kind != V_MISSING && v.kind != V_NONE; }
-static bool flag(struct render *r, struct value v, bool fallback) { return v.kind == V_MISSING ? fallback : tpl_truth(r, v); }
+static bool flag(struct render *r, struct value v, bool fallback)
+{
+    return v.kind == V_MISSING ? fallback : tpl_truth(r, v);
+}
 
 struct value tpl_ignore_case(struct render *r, struct value v)
 {
@@ -32,7 +35,8 @@ struct sort {
 static bool before(struct sort *s, size_t a, size_t b) /* strictly */
 {
     tpl_charge(s->r, 1);
-    int order = s->reverse ? tpl_compare(s->r, s->keys[b], s->keys[a], "<") : tpl_compare(s->r, s->keys[a], s->keys[b], "<");
+    int order = s->reverse ? tpl_compare(s->r, s->keys[b], s->keys[a], "<")
+                           : tpl_compare(s->r, s->keys[a], s->keys[b], "<");
     return order < 0;
 }
 
@@ -150,7 +154,9 @@ static struct value extreme(struct render *r, struct value self, const struct va
     bool sensitive = flag(r, a[0], false);
     for (struct iter *it = tpl_iter(r, self); tpl_next(r, it, &v);) {
         struct value key = key_of(r, v, a[1], sensitive);
-        int order = best.kind == V_MISSING ? 0 : most ? tpl_compare(r, best_key, key, "<") : tpl_compare(r, key, best_key, "<");
+        int order = 0;
+        if (best.kind != V_MISSING)
+            order = most ? tpl_compare(r, best_key, key, "<") : tpl_compare(r, key, best_key, "<");
         if (best.kind == V_MISSING || order < 0) {
             best = v;
             best_key = key;
@@ -278,7 +284,8 @@ FILTER(f_map)
     return v_iter(it);
 }
 
-static struct value selection(struct render *r, struct value self, const struct args *args, bool want, bool by_attribute)
+static struct value selection(struct render *r, struct value self, const struct args *args, bool want,
+                              bool by_attribute)
 {
     struct iter *it = tpl_iter_new(r, ITER_SELECT, self);
     it->want = want;

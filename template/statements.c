@@ -294,7 +294,8 @@ static void body_until(struct parser *p, struct nodes *out, const char *const *e
         }
     }
     if (ends)
-        parse_fail(p, parse_now(p)->line, "unexpected end of template: '%s' is missing for the tag of line %d", ends[0], line);
+        parse_fail(p, parse_now(p)->line, "unexpected end of template: '%s' is missing for the tag of line %d",
+                   ends[0], line);
 }
 
 void parse_template(struct parser *p, struct template *t) { body_until(p, &t->body, NULL); }

@@ -366,7 +366,8 @@ static size_t line_end_at(const struct str *s, size_t at)
     uint32_t cp = utf8_get(s->data + at, s->len - at, &len);
     if (cp == '\r' && at + 1 < s->len && s->data[at + 1] == '\n')
         return 2;
-    return (cp >= 10 && cp <= 13) || (cp >= 0x1c && cp <= 0x1e) || cp == 0x85 || cp == 0x2028 || cp == 0x2029 ? (size_t)len : 0;
+    return (cp >= 10 && cp <= 13) || (cp >= 0x1c && cp <= 0x1e) || cp == 0x85 || cp == 0x2028 || cp == 0x2029
+        ? (size_t)len : 0;
 }
 
 METHOD(m_splitlines)

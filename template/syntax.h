@@ -117,15 +117,19 @@ struct node {
     union {
         struct value constant;                                 /* N_CONST, N_DATA                        */
         struct { struct str *name, *attr; struct place place; bool store; } name; /* N_NAME, N_ATTRIBUTE_TARGET */
-        struct nodes list;                                     /* N_TUPLE, N_LIST, N_CONCAT, N_PRINT, N_DICT: key, value, ... */
-        struct { struct node *a, *b, *c, *d; } of;             /* operators; N_ITEM a[b]; N_SLICE a[b:c:d]; N_CONDITION a if b else c */
+        /* N_TUPLE, N_LIST, N_CONCAT, N_PRINT, N_DICT: key, value, ... */
+        struct nodes list;
+        /* operators; N_ITEM a[b]; N_SLICE a[b:c:d]; N_CONDITION a if b else c */
+        struct { struct node *a, *b, *c, *d; } of;
         struct { struct node *a; struct str *name; } attr;     /* N_ATTRIBUTE                            */
         struct call_node *call;                                /* N_CALL, N_FILTER, N_TEST               */
         struct { struct nodes items; enum token_kind *op; } compare; /* items[0] op[0] items[1] op[1] ... */
         struct for_node *loop;
         struct { struct if_branch *v; int n, cap; } cond;         /* N_IF                                   */
-        struct macro_node_use { struct macro_node *m; struct node *call; struct place place; } macro; /* call: of a call block */
-        struct { struct node *filter; struct nodes body; struct node *target; struct scope scope; } block; /* N_FILTER_BLOCK, N_SET_BLOCK */
+        /* call: of a call block */
+        struct macro_node_use { struct macro_node *m; struct node *call; struct place place; } macro;
+        /* N_FILTER_BLOCK, N_SET_BLOCK */
+        struct { struct node *filter; struct nodes body; struct node *target; struct scope scope; } block;
         struct { struct nodes targets, values, body; struct scope scope; } with;
         struct { struct node *target, *value; } set;
     } u;
@@ -161,7 +165,8 @@ void tpl_lex(struct parser *p, const char *source, size_t n);
 
 /* template_parse.c: operators, and what all parts of the parser use */
 struct node *parse_new(struct parser *p, enum node_kind kind, int line);
-struct node *parse_adopt(struct parser *p, struct node *n, const struct node *child); /* child (or NULL) hangs below n now */
+/* child (or NULL) hangs below n now */
+struct node *parse_adopt(struct parser *p, struct node *n, const struct node *child);
 struct node *parse_make(struct parser *p, enum node_kind kind, int line, struct node *a, struct node *b);
 void         parse_push(struct parser *p, struct nodes *list, struct node *n);
 void         parse_enter(struct parser *p);

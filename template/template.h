@@ -20,7 +20,8 @@
 
 struct template;
 
-/* A string of the context whose first n bytes are not the request's: places of images that were put there for the template. */
+/* A string of the context whose first n bytes are not the request's: places of images that were put there for the
+ * template. */
 struct template_prefix {
     const json_t *string;   /* borrowed */
     size_t n;

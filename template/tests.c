@@ -74,7 +74,8 @@ TEST(t_divisibleby) { (void)args; return remainder_is(r, self, a[0], 0); }
 static struct value text_is(struct render *r, struct value self, const char *method)
 {
     struct args none = { 0 };
-    return tpl_call_builtin(r, tpl_find_builtin(tpl_str_methods, method, strlen(method)), v_str(tpl_to_str(r, self)), &none);
+    return tpl_call_builtin(r, tpl_find_builtin(tpl_str_methods, method, strlen(method)), v_str(tpl_to_str(r, self)),
+                            &none);
 }
 
 TEST(t_lower) { (void)a, (void)args; return text_is(r, self, "islower"); }
@@ -90,7 +91,8 @@ static bool same_string(const struct str *a, const struct str *b)
     return a->data == b->data || (single && memcmp(a->data, b->data, a->len) == 0);
 }
 
-/* Python's `is`: the same object. Values of equal numbers are taken for one, whose literals the parser has told apart. */
+/* Python's `is`: the same object. Values of equal numbers are taken for one, whose literals the parser has told
+ * apart. */
 TEST(t_sameas)
 {
     (void)args;

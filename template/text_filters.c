@@ -8,7 +8,10 @@
     static struct value name(struct render *r, struct value self, const struct value *a, const struct args *args)
 
 static bool given(struct value v) { return v.kind != V_MISSING && v.kind != V_NONE; }
-static bool flag(struct render *r, struct value v, bool fallback) { return v.kind == V_MISSING ? fallback : tpl_truth(r, v); }
+static bool flag(struct render *r, struct value v, bool fallback)
+{
+    return v.kind == V_MISSING ? fallback : tpl_truth(r, v);
+}
 
 static struct value str_method(struct render *r, struct value self, const char *name, const struct value *v, int n)
 {
@@ -311,7 +314,8 @@ static void quote(struct text *t, const struct str *s, bool query)
 {
     for (size_t i = 0; i < s->len; i++) {
         unsigned char c = (unsigned char)s->data[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || (c && strchr("_.-~", c));
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+            (c && strchr("_.-~", c));
         if (plain || (c == '/' && !query))
             text_char_as(t, c, str_origin(s, i));
         else if (c == ' ' && query)
@@ -372,7 +376,8 @@ FILTER(f_striptags)
     struct value words = str_method(r, v_str(s), "split", NULL, 0);
     struct value v = str_method(r, v_text(r, " ", 1), "join", &words, 1);
     for (size_t i = 0; i < sizeof entities / sizeof *entities; i++)
-        v = v_str(str_replace(r, v.u.s, tpl_str(r, entities[i][0], strlen(entities[i][0])), tpl_str(r, entities[i][1], 1), -1));
+        v = v_str(str_replace(r, v.u.s, tpl_str(r, entities[i][0], strlen(entities[i][0])),
+                              tpl_str(r, entities[i][1], 1), -1));
     return v;
 }
 

@@ -57,7 +57,8 @@ struct value tpl_maketrans(struct render *r, struct value self, const struct val
     if (a[1].kind == V_MISSING)
         return v_dict(table_of(r, a[0]));
     struct dict *out = tpl_dict(r, 0);
-    const struct str *from = tpl_str_arg(r, a[0], "maketrans()'s argument"), *to = tpl_str_arg(r, a[1], "maketrans()'s argument");
+    const struct str *from = tpl_str_arg(r, a[0], "maketrans()'s argument"),
+        *to = tpl_str_arg(r, a[1], "maketrans()'s argument");
     const struct str *gone = a[2].kind == V_MISSING ? NULL : tpl_str_arg(r, a[2], "maketrans()'s argument");
     if (from->chars != to->chars)
         tpl_fail(r, "the first two maketrans arguments must have equal length");

@@ -12,7 +12,8 @@ static utf8proc_category_t category(uint32_t cp) { return utf8proc_category((utf
 bool uni_space(uint32_t cp)
 {
     return (cp >= 9 && cp <= 13) || (cp >= 0x1c && cp <= 0x20) || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
-           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f || cp == 0x3000;
+           (cp >= 0x2000 && cp <= 0x200a) || cp == 0x2028 || cp == 0x2029 || cp == 0x202f || cp == 0x205f ||
+               cp == 0x3000;
 }
 
 bool uni_printable(uint32_t cp)
@@ -73,7 +74,8 @@ bool uni_numeric(uint32_t cp)
 static bool other_lower(uint32_t cp)
 {
     return cp == 0xaa || cp == 0xba || (cp >= 0x2b0 && cp <= 0x2b8) || cp == 0x2c0 || cp == 0x2c1 ||
-           (cp >= 0x2e0 && cp <= 0x2e4) || cp == 0x345 || cp == 0x37a || (cp >= 0x1d2c && cp <= 0x1d6a) || cp == 0x1d78 ||
+           (cp >= 0x2e0 && cp <= 0x2e4) || cp == 0x345 || cp == 0x37a || (cp >= 0x1d2c && cp <= 0x1d6a) ||
+               cp == 0x1d78 ||
            (cp >= 0x1d9b && cp <= 0x1dbf) || cp == 0x2071 || cp == 0x207f || (cp >= 0x2090 && cp <= 0x209c) ||
            (cp >= 0x2170 && cp <= 0x217f) || (cp >= 0x24d0 && cp <= 0x24e9);
 }
@@ -111,8 +113,8 @@ static bool cased(uint32_t cp) { return uni_lower(cp) || uni_upper(cp) || uni_ti
 static bool case_ignorable(uint32_t cp)
 {
     utf8proc_category_t c = category(cp);
-    return cp == '\'' || cp == '.' || cp == ':' || cp == 0xb7 || cp == 0x2019 || cp == 0x2018 || cp == 0x2024 || cp == 0x2027 ||
-           c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_ME || c == UTF8PROC_CATEGORY_CF ||
+    return cp == '\'' || cp == '.' || cp == ':' || cp == 0xb7 || cp == 0x2019 || cp == 0x2018 || cp == 0x2024 ||
+        cp == 0x2027 || c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_ME || c == UTF8PROC_CATEGORY_CF ||
            c == UTF8PROC_CATEGORY_LM || c == UTF8PROC_CATEGORY_SK;
 }
 
@@ -164,7 +166,9 @@ static void map_char(struct text *t, const struct str *s, size_t at, uint32_t cp
             text_add_as(t, mapped, strlen(mapped), origin);
             return;
         }
-    text_char_as(t, (uint32_t)(to == TO_UPPER ? utf8proc_toupper((utf8proc_int32_t)cp) : utf8proc_totitle((utf8proc_int32_t)cp)),
+    text_char_as(t,
+                 (uint32_t)(to == TO_UPPER ? utf8proc_toupper((utf8proc_int32_t)cp)
+                            : utf8proc_totitle((utf8proc_int32_t)cp)),
                  origin);
 }
 

@@ -278,7 +278,8 @@ const char *tpl_type(struct value v);           /* Python's name of the type */
 bool        tpl_is_number(struct value v);      /* bool, int or float         */
 double      tpl_number(struct value v);         /* of such                    */
 bool        tpl_length(struct value v, size_t *n); /* false: it has none      */
-double      tpl_float_arg(struct render *r, struct value v);  /* of a number; fails where an integer is beyond all floats */
+/* of a number; fails where an integer is beyond all floats */
+double      tpl_float_arg(struct render *r, struct value v);
 int64_t     tpl_int_arg(struct render *r, struct value v, const char *what);  /* bool or int, else fails */
 struct str *tpl_str_arg(struct render *r, struct value v, const char *what);
 
@@ -352,7 +353,8 @@ const struct builtin *tpl_find_test(const struct str *name);
 extern const struct builtin tpl_text_filters[], tpl_sequence_filters[], tpl_value_filters[];
 struct value tpl_percent(struct render *r, const struct str *format, struct value args);          /* format % args  */
 struct value tpl_format(struct render *r, const struct str *format, const struct args *args);     /* str.format     */
-struct value tpl_translate(struct render *r, struct value self, const struct value *a, const struct args *args); /* of str */
+/* of str */
+struct value tpl_translate(struct render *r, struct value self, const struct value *a, const struct args *args);
 struct value tpl_maketrans(struct render *r, struct value self, const struct value *a, const struct args *args);
 struct value tpl_to_json(struct render *r, struct value v, const struct value *options);          /* the filter     */
 struct value tpl_compare_sort(struct render *r, struct value list, const struct value *keys, bool reverse);

@@ -35,8 +35,8 @@ FILTER(f_attr)
         return out;
     if (self.kind == V_UNDEFINED)
         fail_undefined(r, self);
-    return v_undefined(r, "'%s object' has no attribute '%.*s'", tpl_type(self), (int)(name->len < 100 ? name->len : 100),
-                       name->data);
+    return v_undefined(r, "'%s object' has no attribute '%.*s'", tpl_type(self),
+                       (int)(name->len < 100 ? name->len : 100), name->data);
 }
 
 FILTER(f_abs)
@@ -63,7 +63,8 @@ static bool tidy(struct render *r, const struct str *s, char *out, size_t size)
     for (size_t i = 0; i < t->len; i++) {
         char c = t->data[i];
         if (c == '_') {
-            if (!i || i + 1 == t->len || !isalnum((unsigned char)t->data[i - 1]) || !isalnum((unsigned char)t->data[i + 1]))
+            if (!i || i + 1 == t->len || !isalnum((unsigned char)t->data[i - 1]) ||
+                !isalnum((unsigned char)t->data[i + 1]))
                 return false;
             continue;
         }

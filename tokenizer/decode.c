@@ -179,7 +179,8 @@ static void substitute(struct buf *b, const char *what, size_t n, const char *wi
 static void clean_up(struct buf *b)
 {
     static const char *const rule[][2] = { { " .", "." },     { " ?", "?" },     { " !", "!" },   { " ,", "," },
-                                           { " ' ", "'" },    { " n't", "n't" }, { " 'm", "'m" }, { " do not", " don't" },
+                                           { " ' ", "'" },    { " n't", "n't" }, { " 'm", "'m" },
+                                           { " do not", " don't" },
                                            { " 's", "'s" },   { " 've", "'ve" }, { " 're", "'re" } };
     for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
         substitute(b, rule[i][0], strlen(rule[i][0]), rule[i][1]);

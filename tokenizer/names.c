@@ -26,7 +26,8 @@ struct reader {
 static bool in_set(const json_t *set, const json_t *s) { return json_object_get(set, json_string_value(s)) != NULL; }
 static void put_in(json_t *set, const json_t *s) { json_object_set_new(set, json_string_value(s), json_true()); }
 
-/* One more entry of `added`, every flag given: what `v` (an object or a string) says, else the defaults of the reference. */
+/* One more entry of `added`, every flag given: what `v` (an object or a string) says, else the defaults of the
+ * reference. */
 static int add_token(struct reader *r, const json_t *v, bool special, const char *where, struct err *e)
 {
     static const char *const flags[] = { "single_word", "lstrip", "rstrip", "normalized", "special" };
@@ -116,7 +117,8 @@ static int take_decoder(struct reader *r, const json_t *decoder, const char *whe
     return rc;
 }
 
-/* {"<token>": 32000} of added_tokens.json, in the order of the numbers; those with an id of tokenizer.json's give way. */
+/* {"<token>": 32000} of added_tokens.json, in the order of the numbers; those with an id of tokenizer.json's give
+ * way. */
 static int take_added(struct reader *r, json_t *added, struct err *e)
 {
     json_t *decoder = json_object(), *v;
@@ -126,11 +128,12 @@ static int take_added(struct reader *r, json_t *added, struct err *e)
         bool special = json_object_get(r->named, token) != NULL;
         snprintf(id, sizeof id, "%lld", (long long)json_integer_value(v));
         if (json_is_integer(v))
-            json_object_set_new(decoder, id, json_pack("{s:s, s:b, s:b}", "content", token, "special", special, "normalized",
-                                                       !special));
+            json_object_set_new(decoder, id, json_pack("{s:s, s:b, s:b}", "content", token, "special", special,
+                                                       "normalized", !special));
     }
     for (size_t i = 0; i < json_array_size(r->known); i++) {
-        snprintf(id, sizeof id, "%lld", (long long)json_integer_value(json_object_get(json_array_get(r->known, i), "id")));
+        snprintf(id, sizeof id, "%lld",
+                 (long long)json_integer_value(json_object_get(json_array_get(r->known, i), "id")));
         json_object_del(decoder, id);
     }
     int rc = take_decoder(r, decoder, "", e);

@@ -47,7 +47,8 @@ static int parse_bert(struct normalizer *n, const json_t *o, const char *where, 
 {
     bool clean = true, chinese = true, lower = true;
     if (field_bool(o, where, "clean_text", &clean, e) < 0 ||
-        field_bool(o, where, "handle_chinese_chars", &chinese, e) < 0 || field_bool(o, where, "lowercase", &lower, e) < 0)
+        field_bool(o, where, "handle_chinese_chars", &chinese, e) < 0 ||
+        field_bool(o, where, "lowercase", &lower, e) < 0)
         return -1;
     bool accents = lower;
     if (field_bool_or(o, where, "strip_accents", &accents, e) < 0)
@@ -332,8 +333,8 @@ static int run_step(const struct step *s, struct rewrite *w, struct regex_match 
     }
 }
 
-int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *from, const struct piece *p, struct regex_match *match,
-                   struct text *out, struct piece *result, struct err *e)
+int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *from, const struct piece *p,
+                   struct regex_match *match, struct text *out, struct piece *result, struct err *e)
 {
     struct text spare[2]; /* for all steps but the last */
     struct piece now = *p;

@@ -16,8 +16,8 @@ void               normalizer_free(struct normalizer *n);
 /* Rewrites piece p of `in` and appends the bytes to out, with their origins if
  * `from` has those of `in` (else NULL); *result is the new piece (not added to
  * out). `match` as for regex_find. */
-int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *from, const struct piece *p, struct regex_match *match,
-                   struct text *out, struct piece *result, struct err *e);
+int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *from, const struct piece *p,
+                   struct regex_match *match, struct text *out, struct piece *result, struct err *e);
 
 /* It changes nothing: text need not be copied. */
 int normalizer_is_empty(const struct normalizer *n);

@@ -169,7 +169,8 @@ void post_free(struct post *p)
 }
 
 /* One template over the ids from `from` on; it may make `most` of them. */
-static int run_template(const struct template *t, struct ids *out, size_t from, bool special, size_t most, struct err *e)
+static int run_template(const struct template *t, struct ids *out, size_t from, bool special, size_t most,
+                        struct err *e)
 {
     size_t n = out->n - from;
     int32_t *text = malloc((n + 1) * sizeof *text);

@@ -284,7 +284,8 @@ static int parse_behavior(const json_t *o, const char *where, enum behavior *out
 static int parse_bytelevel(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     bool prefix, trim, use_regex = true;
-    if (field_bool(o, where, "add_prefix_space", &prefix, e) < 0 || field_bool(o, where, "trim_offsets", &trim, e) < 0 ||
+    if (field_bool(o, where, "add_prefix_space", &prefix, e) < 0 ||
+        field_bool(o, where, "trim_offsets", &trim, e) < 0 ||
         field_bool_or(o, where, "use_regex", &use_regex, e) < 0)
         return -1;
     if (prefix)
@@ -445,7 +446,8 @@ int splitter_run(const struct splitter *s, struct text *t, struct regex_match *m
     int rc = 0;
     text_begin(&spare, t->effort);
     for (size_t i = 0; i < s->n && rc == 0 && t->n; i++)
-        rc = effort_spend(t->effort, t->bytes.len) ? s->stage[i].run(&s->stage[i], t, &spare, match, e) : effort_error(e);
+        rc = effort_spend(t->effort, t->bytes.len) ? s->stage[i].run(&s->stage[i], t, &spare, match, e)
+            : effort_error(e);
     text_free(&spare);
     return rc;
 }

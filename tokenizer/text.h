@@ -25,8 +25,9 @@ struct piece {
     bool     origin;  /* it was cut off where the original text starts */
 };
 
-/* What all stages together may do with one text. Every stage of a checkpoint may make a text longer, and sixty of them make
- * it grow without bound; what is derived here from the text's length suffices for any that somebody has trained with. */
+/* What all stages together may do with one text. Every stage of a checkpoint may make a text longer, and sixty of them
+ * make it grow without bound; what is derived here from the text's length suffices for any that somebody has trained
+ * with. */
 struct effort {
     size_t stage;   /* bytes that one stage may make         */
     size_t left;    /* bytes that may still be read and made */
@@ -53,7 +54,8 @@ void text_begin(struct text *t, struct effort *effort);
 void text_free(struct text *t);
 void text_clear(struct text *t);
 int  text_add_piece(struct text *t, struct piece p); /* -1: memory out */
-int  text_error(const struct text *t, struct err *e); /* why a stage failed that made t: out of memory, or of effort; -1 */
+/* why a stage failed that made t: out of memory, or of effort; -1 */
+int  text_error(const struct text *t, struct err *e);
 
 /* The part from..to of piece p, as a piece of its own. */
 struct piece piece_cut(const struct piece *p, uint32_t from, uint32_t to);
@@ -82,8 +84,8 @@ void rewrite_for(struct rewrite *w, const char *s, size_t n, size_t at, size_t e
 void rewrite_char(struct rewrite *w, uint32_t cp, size_t from);
 void rewrite_copy(struct rewrite *w, size_t from, size_t to); /* input bytes as they are */
 
-/* The new piece (not yet added to out): `id` is -1 and `origin` that of the input. Where the effort is at its end, out's
- * bytes have failed. */
+/* The new piece (not yet added to out): `id` is -1 and `origin` that of the input. Where the effort is at its end,
+ * out's bytes have failed. */
 struct piece rewrite_end(struct rewrite *w);
 
 #endif

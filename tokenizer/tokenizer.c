@@ -137,8 +137,8 @@ static int find_file(char *path, size_t size, const char *dir, struct err *e)
 
 int tokenizer_check(const char *dir, struct err *e)
 {
-    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                         "chat_template.json", "chat_template.jinja" };
+    static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                                         "added_tokens.json", "chat_template.json", "chat_template.jinja" };
     char path[4096];
     if (find_file(path, sizeof path, dir, e) < 0)
         return -1;
@@ -234,7 +234,8 @@ static int take_text(const char *s, const uint8_t *from, size_t n, struct text *
     if (n)
         utf8_get(s, n, &len);
     free(clean);
-    if (!buf_ok(&t->bytes) || !buf_ok(&t->from) || text_add_piece(t, (struct piece){ 0, (uint32_t)n, (uint32_t)len, -1, true }) < 0)
+    if (!buf_ok(&t->bytes) || !buf_ok(&t->from) || text_add_piece(t, (struct piece){ 0, (uint32_t)n, (uint32_t)len, -1,
+                                                                                     true }) < 0)
         return err_memory(e);
     return 0;
 }
@@ -310,9 +311,10 @@ static int prepare(const struct tokenizer *t, struct text *text, struct regex_ma
     return rc;
 }
 
-/* A reserved token that stands among the ids from `from` on, which the model made of n bytes of plain text that hold it;
- * NULL: none. (Vocabularies may have such tokens: the lattice of Unigram then finds them like any word.) */
-static const struct token *made_reserved(const struct tokenizer *t, const char *s, size_t n, const struct ids *out, size_t from)
+/* A reserved token that stands among the ids from `from` on, which the model made of n bytes of plain text that hold
+ * it; NULL: none. (Vocabularies may have such tokens: the lattice of Unigram then finds them like any word.) */
+static const struct token *made_reserved(const struct tokenizer *t, const char *s, size_t n, const struct ids *out,
+                                         size_t from)
 {
     for (size_t i = from; i < out->n; i++) {
         const struct token *k = token_of(t, out->id[i]);
@@ -326,8 +328,8 @@ static const struct token *made_reserved(const struct tokenizer *t, const char *
     return NULL;
 }
 
-/* Plain text that is to hold no reserved token: where the model makes one, the text is cut behind the first character of
- * every place where it stands. Each level rules out one token, so the depth is bounded by their number. */
+/* Plain text that is to hold no reserved token: where the model makes one, the text is cut behind the first character
+ * of every place where it stands. Each level rules out one token, so the depth is bounded by their number. */
 static int encode_plain(const struct tokenizer *t, const char *s, size_t n, struct ids *out, struct err *e)
 {
     size_t from = out->n;
@@ -475,4 +477,7 @@ bool tokenizer_streams(const struct tokenizer *t) { return decoder_streams(t->de
 
 const json_t *tokenizer_names(const struct tokenizer *t) { return t->names.special; }
 
-const char *tokenizer_bos(const struct tokenizer *t) { return json_string_value(json_object_get(t->names.special, "bos_token")); }
+const char *tokenizer_bos(const struct tokenizer *t)
+{
+    return json_string_value(json_object_get(t->names.special, "bos_token"));
+}
