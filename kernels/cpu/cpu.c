@@ -33,8 +33,8 @@ static const double SMALL = 50e3;
 
 static const struct kernels *choose(const char *name, struct err *e)
 {
-    static const struct kernels *const all[] = { &kernels_amx, &kernels_avx512vnni, &kernels_avx512, &kernels_avxvnni, &kernels_avx2,
-                                                &kernels_generic };
+    static const struct kernels *const all[] = { &kernels_amx, &kernels_avx512vnni, &kernels_avx512, &kernels_avxvnni,
+                                                 &kernels_avx2, &kernels_generic };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (name ? strcmp(name, all[i]->name) == 0 : all[i]->works()) {
             if (all[i]->works())
@@ -129,7 +129,8 @@ static void dwconv_body(void *arg, int y, int worker)
     c->dev->kernels->dwconv(c->job, y);
 }
 
-static void cpu_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
+static void cpu_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
+                         const struct conv *v)
 {
     struct dwconv_job job = { out, x, w, v };
     struct call c = { dev, &job, (v->h + 2 * v->pad - v->kernel) / v->stride + 1 };
@@ -191,8 +192,8 @@ static void prep_body(void *arg, int task, int worker)
     rows_body(c, prep_rows(c->job), task, worker, prep_one);
 }
 
-static void cpu_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h, const int *pos,
-                     const struct kv *kv, int layer, const int *slot)
+static void cpu_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
+                     const int *pos, const struct kv *kv, int layer, const int *slot)
 {
     struct prep_job job = { q, k, v, h, pos, kv, layer, slot };
     int width = (h->n + 2 * h->n_kv) * h->dim;
@@ -219,7 +220,8 @@ static void attend_body(void *arg, int task, int worker)
     }
     int pairs = (job->first[seq + 1] - job->first[seq]) * (job->heads->n / job->heads->n_kv);
     int first = task % groups * job->pairs;
-    c->dev->kernels->attend(job, seq, task / groups, first, at_most(job->pairs, pairs - first), &c->dev->scratch[worker]);
+    c->dev->kernels->attend(job, seq, task / groups, first, at_most(job->pairs, pairs - first),
+                            &c->dev->scratch[worker]);
 }
 
 static void run_attend(struct device *dev, struct attend_job *job)
@@ -243,9 +245,9 @@ static void cpu_attend(struct device *dev, struct tensor out, struct tensor q, c
                        const struct heads *h, const struct batch *b, const struct view *view)
 {
     size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
-    struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = b->n_seqs, .first = b->first, .dtype = kv->dtype,
-                              .k = (char *)kv->k + skip, .v = (char *)kv->v + skip, .k_stride = entry, .v_stride = entry,
-                              .head = head, .view = view, .page = kv->page };
+    struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = b->n_seqs, .first = b->first,
+                              .dtype = kv->dtype, .k = (char *)kv->k + skip, .v = (char *)kv->v + skip,
+                              .k_stride = entry, .v_stride = entry, .head = head, .view = view, .page = kv->page };
     if (b->n_seqs > 0)
         run_attend(dev, &job);
 }
@@ -253,8 +255,9 @@ static void cpu_attend(struct device *dev, struct tensor out, struct tensor q, c
 static void cpu_attend_ragged(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                               const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
 {
-    struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = n_seg, .first = q_first, .dtype = F32, .k = k.data,
-                              .v = v.data, .k_stride = sizeof(float) * (size_t)k.stride, .v_stride = sizeof(float) * (size_t)v.stride,
+    struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = n_seg, .first = q_first, .dtype = F32,
+                              .k = k.data, .v = v.data, .k_stride = sizeof(float) * (size_t)k.stride,
+                              .v_stride = sizeof(float) * (size_t)v.stride,
                               .head = sizeof(float) * (size_t)h->dim, .kv_first = kv_first };
     if (n_seg > 0)
         run_attend(dev, &job);
@@ -267,7 +270,8 @@ const struct backend backend_cpu = {
         .embed = cpu_embed, .linear = cpu_linear, .norm = cpu_norm, .act = cpu_act, .add = cpu_add,
         .copy = cpu_copy, .fuse = cpu_fuse,
         .prep = cpu_prep, .attend = cpu_attend, .attend_ragged = cpu_attend_ragged,
-        .pixels = cpu_pixels, .conv2d = cpu_conv2d, .dwconv2d = cpu_dwconv2d, .gather = cpu_gather, .scatter = cpu_scatter,
+        .pixels = cpu_pixels, .conv2d = cpu_conv2d, .dwconv2d = cpu_dwconv2d, .gather = cpu_gather,
+        .scatter = cpu_scatter,
         .mask = cpu_mask, .penalize = ref_penalize, .sample = cpu_sample, .logprobs = cpu_logprobs,
     },
     .open = cpu_open, .close = cpu_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,

@@ -80,7 +80,8 @@ struct kernels {     /* the inner loops of one instruction set */
     void (*dwconv)(const struct dwconv_job *, int out_y);          /* one row of output pixels      */
 };
 
-extern const struct kernels kernels_generic, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni, kernels_amx;
+extern const struct kernels kernels_generic, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni,
+    kernels_amx;
 
 /* body(arg, i, worker) for every i < count, on the device's threads. */
 void cpu_run(struct device *, int count, void (*body)(void *arg, int index, int worker), void *arg);
@@ -102,7 +103,8 @@ void cpu_linear(struct device *, struct tensor out, struct tensor x, const struc
 void cpu_conv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
 
 /* weights.c */
-int    cpu_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want, struct err *);
+int    cpu_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
+                struct err *);
 void   cpu_release(struct device *, struct weight *);
 size_t cpu_packed_bytes(const struct weight *shape, enum dtype want);
 

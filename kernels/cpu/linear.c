@@ -57,7 +57,8 @@ static void run_linear(struct device *dev, struct linear_job *job)
     }
 }
 
-void cpu_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct epilogue *ep)
+void cpu_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
+                const struct epilogue *ep)
 {
     struct linear_job job = { .out = out, .x = x, .w = w, .ep = ep };
     run_linear(dev, &job);

@@ -32,8 +32,8 @@ struct linear_kernel {
     /* A weight of this shape, stored as `want`, with activations of at most this precision, is this kernel's. */
     bool   (*fits)(const struct weight *shape, enum dtype want, enum activations);
     /* Lays out n slabs: fills w->data. */
-    int    (*pack)(struct device *, const struct linear_kernel *, struct weight *w, const struct slab *, int n, enum dtype want,
-                   struct err *e);
+    int    (*pack)(struct device *, const struct linear_kernel *, struct weight *w, const struct slab *, int n,
+                   enum dtype want, struct err *e);
     /* Row o of the weight as floats. */
     void   (*row)(const struct weight *w, int o, float *to);
     /* Rows that are prepared together, and the bytes that each takes; 0: x is read as it is. */
@@ -55,11 +55,14 @@ struct packed {               /* data of a LAYOUT_LINEAR weight */
     struct range { const void *data; int first; } range[]; /* rows first .. next range's first  */
 };
 
-static inline const struct linear_kernel *weight_kernel(const struct weight *w) { return ((const struct packed *)w->data)->kernel; }
+static inline const struct linear_kernel *weight_kernel(const struct weight *w)
+{
+    return ((const struct packed *)w->data)->kernel;
+}
 
 /* weights.c: rows of numbers as kernels/quant.h has them, used where they lie if nothing must change. */
-int linear_pack_rows(struct device *, const struct linear_kernel *, struct weight *, const struct slab *, int n, enum dtype want,
-                     struct err *e);
+int linear_pack_rows(struct device *, const struct linear_kernel *, struct weight *, const struct slab *, int n,
+                     enum dtype want, struct err *e);
 
 /* Row o of a weight that linear_pack_rows() has laid out. */
 static inline const void *weight_row(const struct weight *w, int o)

@@ -47,16 +47,20 @@ static uint8_t *word_of(uint8_t *panel, size_t group_bytes, size_t word, int c)
     return panel + word / words * group_bytes + (word % words * PANEL + (size_t)c) * 4;
 }
 
-/* Four rows of bytes become channels c .. c + 3 of a panel, each word xored with `flip`. What the rows do not fill keeps what
- * was there. Four words of each row are turned at a time: storing them one by one took five times as long. */
-static void put_words(uint8_t *panel, size_t group_bytes, int c, const uint8_t *const row[FOUR], size_t bytes, uint32_t flip)
+/* Four rows of bytes become channels c .. c + 3 of a panel, each word xored with `flip`. What the rows do not fill
+ * keeps what was there. Four words of each row are turned at a time: storing them one by one took five times as
+ * long. */
+static void put_words(uint8_t *panel, size_t group_bytes, int c, const uint8_t *const row[FOUR], size_t bytes,
+                      uint32_t flip)
 {
     size_t at = 0;
     for (; at + 16 <= bytes; at += 16) {
         four_words a = *(const four_words_any *)(row[0] + at), b = *(const four_words_any *)(row[1] + at);
         four_words d = *(const four_words_any *)(row[2] + at), e = *(const four_words_any *)(row[3] + at);
-        four_words ab = __builtin_shuffle(a, b, (four_words){ 0, 4, 1, 5 }), AB = __builtin_shuffle(a, b, (four_words){ 2, 6, 3, 7 });
-        four_words de = __builtin_shuffle(d, e, (four_words){ 0, 4, 1, 5 }), DE = __builtin_shuffle(d, e, (four_words){ 2, 6, 3, 7 });
+        four_words ab = __builtin_shuffle(a, b, (four_words){ 0, 4, 1, 5 }),
+            AB = __builtin_shuffle(a, b, (four_words){ 2, 6, 3, 7 });
+        four_words de = __builtin_shuffle(d, e, (four_words){ 0, 4, 1, 5 }),
+            DE = __builtin_shuffle(d, e, (four_words){ 2, 6, 3, 7 });
         uint8_t *to = word_of(panel, group_bytes, at / 4, c);          /* four words never leave a group */
         *(four_words *)to = __builtin_shuffle(ab, de, (four_words){ 0, 1, 4, 5 }) ^ flip;
         *(four_words *)(to + PANEL * 4) = __builtin_shuffle(ab, de, (four_words){ 2, 3, 6, 7 }) ^ flip;
@@ -76,9 +80,11 @@ static void put_words(uint8_t *panel, size_t group_bytes, int c, const uint8_t *
 static void put_q4(uint8_t *panel, int c, const uint8_t *record, int in)
 {
     for (int g = 0; g * QUANT_GROUP < in; g++, record += QUANT_Q4_BYTES) {
-        uint8_t *to = panel + (size_t)(g / 2) * Q4_GROUP_BYTES, *q = to + Q4_SCALE_BYTES + (size_t)(g % 2 * 4 * PANEL + c) * 4;
+        uint8_t *to = panel + (size_t)(g / 2) * Q4_GROUP_BYTES,
+            *q = to + Q4_SCALE_BYTES + (size_t)(g % 2 * 4 * PANEL + c) * 4;
         memcpy(to + (g % 2 * PANEL + c) * 2, record, 2);
-        for (int i = 0; i < 4; i++)                      /* byte k holds columns k and k + 16, of steps k / 4 and k / 4 + 4 */
+        /* byte k holds columns k and k + 16, of steps k / 4 and k / 4 + 4 */
+        for (int i = 0; i < 4; i++)
             memcpy(q + i * PANEL * 4, record + 2 + 4 * i, 4);
     }
 }
@@ -103,8 +109,8 @@ static void clear_panel(uint8_t *panel, enum dtype t, int in)
         memset(panel + (size_t)g * Q4_GROUP_BYTES, 0, Q4_SCALE_BYTES);
 }
 
-/* Row r of the weight as `want` has it: where it lies, if it is so already, else in `record`. Rows that there are not are
- * zeros, which `record` must be full of. */
+/* Row r of the weight as `want` has it: where it lies, if it is so already, else in `record`. Rows that there are not
+ * are zeros, which `record` must be full of. */
 static const uint8_t *row_as(struct panel_packing *p, int r, uint8_t *record)
 {
     int in_slab = r;
@@ -170,8 +176,8 @@ static int refuse(const struct panel_packing *p, struct err *e)
     return rc;
 }
 
-int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct weight *w, const struct slab *slabs, int n,
-                enum dtype want, struct err *e)
+int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct weight *w, const struct slab *slabs,
+                int n, enum dtype want, struct err *e)
 {
     struct packed *packed = xcalloc(1, sizeof *packed + sizeof *packed->range);
     struct panel_packing p = { slabs, n, w->out, w->in, want, host_alloc(dev, panels_bytes(w, want)), NULL, w->out };

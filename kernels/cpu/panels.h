@@ -54,8 +54,8 @@ static inline bool panels_suit(const struct weight *shape, enum dtype want)
 size_t panels_bytes(const struct weight *shape, enum dtype want);
 
 /* Entries of struct linear_kernel. */
-int  panels_pack(struct device *, const struct linear_kernel *, struct weight *, const struct slab *, int n, enum dtype want,
-                 struct err *e);
+int  panels_pack(struct device *, const struct linear_kernel *, struct weight *, const struct slab *, int n,
+                 enum dtype want, struct err *e);
 void panels_row(const struct weight *w, int o, float *to);
 
 #endif

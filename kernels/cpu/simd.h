@@ -93,7 +93,8 @@ INLINE v4 v_fold(vf x)
 {
 #if LANES == 16
     typedef float v8 __attribute__((vector_size(32)));
-    v8 y = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+    v8 y = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13,
+                                                                                           14, 15);
     return __builtin_shufflevector(y, y, 0, 1, 2, 3) + __builtin_shufflevector(y, y, 4, 5, 6, 7);
 #elif LANES == 8
     return __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
@@ -180,7 +181,8 @@ INLINE vf v_get_n(enum dtype t, const void *p, int n)
     return v_get(t, part);
 }
 
-/* Rows are computed in tiles of `most`; what is left over in tiles of the powers of two below. Loops are compiled for these. */
+/* Rows are computed in tiles of `most`; what is left over in tiles of the powers of two below. Loops are compiled for
+ * these. */
 INLINE int tile_size(int left, int most)
 {
     if (left >= most)

@@ -60,7 +60,10 @@ void cpu_add(struct device *dev, struct tensor out, struct tensor a, struct tens
     run(dev, (struct sliced){ add_slice, .out = out, .a = a, .b = b }, out.rows, out.cols);
 }
 
-static void copy_slice(const struct sliced *c, int from, int n) { ref_copy(NULL, cut(c->out, from, n), cut(c->a, from, n)); }
+static void copy_slice(const struct sliced *c, int from, int n)
+{
+    ref_copy(NULL, cut(c->out, from, n), cut(c->a, from, n));
+}
 
 void cpu_copy(struct device *dev, struct tensor out, struct tensor x)
 {
@@ -84,7 +87,8 @@ static void pixels_slice(const struct sliced *c, int from, int n)
 
 void cpu_pixels(struct device *dev, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift)
 {
-    run(dev, (struct sliced){ pixels_slice, .out = out, .to = (void *)(uintptr_t)rgb, .p = scale, .q = shift }, out.rows, 3);
+    run(dev, (struct sliced){ pixels_slice, .out = out, .to = (void *)(uintptr_t)rgb, .p = scale, .q = shift },
+        out.rows, 3);
 }
 
 static void gather_slice(const struct sliced *c, int from, int n)
@@ -136,5 +140,6 @@ static void logprobs_slice(const struct sliced *c, int from, int n)
 
 void cpu_logprobs(struct device *dev, int *top, float *lp, struct tensor logits, const int *chosen, int top_n)
 {
-    run(dev, (struct sliced){ logprobs_slice, .to = top, .to2 = lp, .a = logits, .p = chosen, .n = top_n }, logits.rows, logits.cols);
+    run(dev, (struct sliced){ logprobs_slice, .to = top, .to2 = lp, .a = logits, .p = chosen, .n = top_n },
+        logits.rows, logits.cols);
 }

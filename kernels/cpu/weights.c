@@ -68,8 +68,8 @@ static void free_packed(struct device *dev, struct packed *p)
     free(p);
 }
 
-int linear_pack_rows(struct device *dev, const struct linear_kernel *kernel, struct weight *out, const struct slab *slabs, int n,
-                     enum dtype want, struct err *e)
+int linear_pack_rows(struct device *dev, const struct linear_kernel *kernel, struct weight *out,
+                     const struct slab *slabs, int n, enum dtype want, struct err *e)
 {
     struct packed *rows = xcalloc(1, sizeof *rows + (size_t)n * sizeof *rows->range);
     size_t bytes = 0, row = quant_row_bytes(want, out->in);
@@ -109,8 +109,8 @@ static void pack_depthwise(float *to, const struct weight *w, const struct slab 
                     half_load(slabs[s].dtype, slabs[s].data, (size_t)r * (size_t)w->in + (size_t)t);
 }
 
-int cpu_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias, enum dtype want,
-             struct err *e)
+int cpu_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
+             enum dtype want, struct err *e)
 {
     if (slab_check(out, slabs, n, want, e))
         return -1;
