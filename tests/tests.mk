@@ -12,7 +12,7 @@ else
 test test-c: cusim-for-tests
 endif
 
-test: $(TESTS) $O/openautoglm layers $(VENV)/tests ## every test, ending in a line that counts them
+test: $(TESTS) $O/openautoglm layers format $(VENV)/tests ## every test, ending in a line that counts them
 	@OPENAUTOGLM_BIN=$(abspath $O/openautoglm) tests/run.sh --api $(TESTS)
 
 test-c: $(TESTS) ## the C tests alone

@@ -25,7 +25,8 @@ START_TEST(test_same_integers)
     struct linear_case c = { .m = 29, .n = 70, .k = 900, .have = F32, .want = _i ? Q4 : Q8, .bias = true, .glu = true,
                              .slabs = 3 };
     for (int i = 0; i < N_VARIANTS; i++) {
-        bool fma = variants[i].kernels != &kernels_generic && variants[i].kernels != &kernels_wide && variants[i].kernels != &kernels_tiles;
+        bool fma = variants[i].kernels != &kernels_generic && variants[i].kernels != &kernels_wide &&
+            variants[i].kernels != &kernels_tiles;
         struct run *r = fma ? variant_open(i, ACTIVATIONS_INT8) : NULL;
         if (!r)
             continue;
