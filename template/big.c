@@ -11,12 +11,16 @@ static void trim(struct big *b)
 {
     while (b->n && !b->limb[b->n - 1])
         b->n--;
-    b->negative &= b->n > 0;
+    if (!b->n)
+        b->negative = false;
 }
 
 static void from_u64(struct big *out, uint64_t u, bool negative)
 {
-    *out = (struct big){ .negative = negative, .n = 2, .limb = { (uint32_t)u, (uint32_t)(u >> 32) } };
+    out->negative = negative;
+    out->n = 2;
+    out->limb[0] = (uint32_t)u;
+    out->limb[1] = (uint32_t)(u >> 32);
     trim(out);
 }
 
@@ -291,17 +295,15 @@ size_t big_bits(const struct big_int *b)
 /* The 64 highest bits, of which the last also says whether any lower one is set: rounded to even as a whole. */
 double big_to_double(const struct big_int *b)
 {
-    size_t bits = big_bits(b), drop = bits > 64 ? bits - 64 : 0;
-    uint64_t top = 0;
+    size_t bits = big_bits(b), drop = bits > 64 ? bits - 64 : 0, low = drop / 32;
+    __uint128_t top = 0;                      /* the limbs that hold them */
     bool below = false;
-    for (size_t i = 0; i < bits; i++) {
-        uint64_t bit = b->limb[i / 32] >> i % 32 & 1;
-        if (i < drop)
-            below |= bit;
-        else
-            top |= bit << (i - drop);
-    }
-    double f = ldexp((double)(top | below), (int)drop);
+    for (size_t i = b->n; i-- > low;)
+        top = top << 32 | b->limb[i];
+    for (size_t i = 0; i < low && !below; i++)
+        below = b->limb[i] != 0;
+    below |= (top & (((__uint128_t)1 << drop % 32) - 1)) != 0;
+    double f = ldexp((double)((uint64_t)(top >> drop % 32) | below), (int)drop);
     return b->negative ? -f : f;
 }
 
@@ -310,8 +312,13 @@ static void whole_part(struct big *out, double f)
     int exponent;
     uint64_t mantissa = (uint64_t)ldexp(frexp(fabs(f), &exponent), 53);
     from_u64(out, exponent < 53 ? (exponent < 0 ? 0 : mantissa >> (53 - exponent)) : mantissa, f < 0);
-    for (; exponent > 53; exponent--)
-        scale(out, 2, 0);
+    if (exponent <= 53)
+        return;
+    uint32_t limbs = (uint32_t)(exponent - 53) / 32;
+    memmove(out->limb + limbs, out->limb, out->n * sizeof *out->limb);
+    memset(out->limb, 0, limbs * sizeof *out->limb);
+    out->n += limbs;
+    scale(out, 1u << (exponent - 53) % 32, 0);
 }
 
 int big_order_double(struct value big, double f)
@@ -331,6 +338,7 @@ struct value tpl_big_from_double(struct render *r, double f)
 {
     struct big b;
     whole_part(&b, f);
+    tpl_charge(r, 1 + b.n / 4);
     return keep(r, &b);
 }
 
@@ -367,7 +375,7 @@ struct str *tpl_big_digits(struct render *r, const struct big_int *big, int base
     size_t size = 32 * (size_t)big->n + 1, at = size;
     char *out = tpl_alloc(r, size);
     load(&b, (struct value){ .kind = V_BIG, .u.big = (struct big_int *)(uintptr_t)big });
-    tpl_charge(r, (size_t)b.n * b.n + 1);
+    tpl_charge(r, 4 * (size_t)b.n * b.n + 1);
     do
         out[--at] = names[shrink(&b, (uint32_t)base)];
     while (b.n);

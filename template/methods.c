@@ -1,6 +1,6 @@
 /* template/methods.c - the methods of lists, tuples, dictionaries and
  * numbers that only read; those that change things never get here (see
- * template_attr.c). */
+ * attr.c). */
 #include <math.h>
 #include <string.h>
 

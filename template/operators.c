@@ -60,7 +60,7 @@ static double float_modulo(struct render *r, double a, double b)
 
 static double float_floor_divide(struct render *r, double a, double b)
 {
-    double m = float_modulo(r, a, b), q = (a - m) / b, f;
+    double m = float_modulo(r, a, b), rest = fmod(a, b), q = (a - rest) / b - (m != 0 && m != rest), f;
     if (q == 0)
         return copysign(0, a / b);
     f = floor(q);
@@ -219,8 +219,9 @@ struct value tpl_negate(struct render *r, struct value v)
         return v_float(-v.u.f);
     if (!tpl_is_number(v))
         unsupported(r, T_SUB, v, v);
-    int64_t i = v.kind == V_INT ? v.u.i : v.u.b;
-    return v.kind == V_BIG || i == INT64_MIN ? tpl_big_negate(r, v) : v_int(-i);
+    if (v.kind == V_BIG || (v.kind == V_INT && v.u.i == INT64_MIN))
+        return tpl_big_negate(r, v);
+    return v_int(v.kind == V_INT ? -v.u.i : -(int64_t)v.u.b);
 }
 
 struct value tpl_positive(struct render *r, struct value v)

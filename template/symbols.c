@@ -1,5 +1,5 @@
 /* template/symbols.c - which names a scope loads and stores. Follows
- * Jinja's own analysis, since its outcome is visible (see template_scope.c). */
+ * Jinja's own analysis, since its outcome is visible (see scope.c). */
 #include <string.h>
 
 #include "template/scope.h"

@@ -1,7 +1,7 @@
 /* template/syntax.h - a parsed template: tokens, nodes, scopes.
  *
- *   source -> template_lex.c -> tokens -> template_parse.c -> nodes
- *          -> template_scope.c (every name gets its slot)  -> struct template
+ *   source -> lex.c -> tokens -> parse.c -> nodes
+ *          -> scope.c (every name gets its slot)  -> struct template
  *
  * Everything lies in the arena of the template and is read-only afterwards. */
 #ifndef TEMPLATE_SYNTAX_H
@@ -160,10 +160,10 @@ _Noreturn void parse_fail(struct parser *p, int line, const char *fmt, ...) __at
 void       *parse_alloc(struct parser *p, size_t n);
 struct str *parse_str(struct parser *p, const char *data, size_t n); /* copies */
 
-/* template_lex.c: fills p->token. */
+/* lex.c: fills p->token. */
 void tpl_lex(struct parser *p, const char *source, size_t n);
 
-/* template_parse.c: operators, and what all parts of the parser use */
+/* parse.c: operators, and what all parts of the parser use */
 struct node *parse_new(struct parser *p, enum node_kind kind, int line);
 /* child (or NULL) hangs below n now */
 struct node *parse_adopt(struct parser *p, struct node *n, const struct node *child);
@@ -184,20 +184,20 @@ enum { TUPLE_NO_CONDITION = 1, TUPLE_PARENTHESES = 2, TUPLE_PRIMARY = 4, TUPLE_N
        TUPLE_END_RECURSIVE = 32 };
 struct node *parse_tuple(struct parser *p, int flags);
 
-/* template_primary.c: literals, names, brackets, calls, filters, tests */
+/* primary.c: literals, names, brackets, calls, filters, tests */
 struct node *parse_primary(struct parser *p, bool with_namespace);
 struct node *parse_postfix(struct parser *p, struct node *n);
 struct node *parse_call(struct parser *p, struct node *on);
 struct node *parse_test(struct parser *p, struct node *on);
 struct node *parse_filters(struct parser *p, struct node *on, bool start_inline);
 
-/* template_statements.c */
+/* statements.c */
 void parse_template(struct parser *p, struct template *t);
 
-/* template_scope.c */
+/* scope.c */
 void tpl_resolve(struct parser *p, struct template *t);
 
-/* template_eval.c, template_exec.c: running */
+/* eval.c, exec.c: running */
 struct activation {
     struct activation *outer; /* of the enclosing function */
     struct value      *slot;

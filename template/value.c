@@ -331,9 +331,18 @@ static bool range_equal(const struct range *a, const struct range *b)
     return a->n == b->n && (a->n == 0 || (a->start == b->start && (a->n == 1 || a->step == b->step)));
 }
 
+/* What only reads a large integer has no other steps to pay with. */
+static void charge_number(struct render *r, struct value v)
+{
+    if (v.kind == V_BIG)
+        tpl_charge(r, 4 + v.u.big->n / 4);
+}
+
 bool tpl_equal(struct render *r, struct value a, struct value b)
 {
     bool same = false;
+    charge_number(r, a);
+    charge_number(r, b);
     if (tpl_is_number(a) && tpl_is_number(b))
         return number_order(a, b) == 0;
     if (a.kind != b.kind)
@@ -380,6 +389,8 @@ static int list_order(struct render *r, const struct list *a, const struct list 
 
 int tpl_compare(struct render *r, struct value a, struct value b, const char *op)
 {
+    charge_number(r, a);
+    charge_number(r, b);
     if (tpl_is_number(a) && tpl_is_number(b))
         return number_order(a, b);
     if (a.kind == V_UNDEFINED || b.kind == V_UNDEFINED) {

@@ -243,7 +243,7 @@ static inline void tpl_enter(struct render *r)
 
 static inline void tpl_leave(struct render *r) { r->depth--; }
 
-/* template_value.c: making values and asking them */
+/* value.c: making values and asking them */
 static inline struct value v_none(void) { return (struct value){ .kind = V_NONE }; }
 static inline struct value v_missing(void) { return (struct value){ .kind = V_MISSING }; }
 static inline struct value v_bool(bool b) { return (struct value){ .kind = V_BOOL, .u.b = b }; }
@@ -288,7 +288,7 @@ void          tpl_dict_set(struct render *r, struct dict *d, struct value key, s
 struct value *tpl_dict_get(struct render *r, const struct dict *d, struct value key); /* NULL: absent */
 struct value *tpl_dict_get_str(struct render *r, const struct dict *d, const struct str *key);
 
-/* template_text.c: bytes, and values as text */
+/* text.c: bytes, and values as text */
 void text_init(struct text *t, struct render *r);
 void text_add(struct text *t, const char *data, size_t n);
 void text_cstr(struct text *t, const char *s);
@@ -319,7 +319,7 @@ ptrdiff_t   str_rfind(const struct str *s, size_t from, size_t to, const struct 
 struct str *str_strip(struct render *r, const struct str *s, const struct str *chars, bool left, bool right);
 struct str *str_replace(struct render *r, const struct str *s, const struct str *a, const struct str *b, int64_t count);
 
-/* template_iter.c */
+/* iter.c */
 struct iter *tpl_iter(struct render *r, struct value v);   /* fails if v cannot be walked     */
 bool         tpl_next(struct render *r, struct iter *it, struct value *out);
 struct iter *tpl_iter_new(struct render *r, enum iter_kind kind, struct value source);
@@ -328,19 +328,19 @@ bool         tpl_iterable(struct value v);
 struct value tpl_list_of(struct render *r, struct value v); /* list(v)                        */
 struct value tpl_at(struct render *r, struct value v, size_t i); /* of what has a length       */
 
-/* template_attr.c: a.b, a["b"] and a[i:j:k], by the rules of the sandbox */
+/* attr.c: a.b, a["b"] and a[i:j:k], by the rules of the sandbox */
 struct value tpl_getattr(struct render *r, struct value v, struct str *name);
 struct value tpl_getitem(struct render *r, struct value v, struct value key);
 struct value tpl_slice(struct render *r, struct value v, struct value start, struct value stop, struct value step);
 bool         tpl_own_attr(struct render *r, struct value v, const struct str *name, struct value *out);
 struct value tpl_path(struct render *r, struct value v, struct value path, struct value fallback);
 
-/* template_call.c */
+/* call.c */
 struct value tpl_call(struct render *r, struct value callee, const struct args *args);
 struct value tpl_call_builtin(struct render *r, const struct builtin *b, struct value self, const struct args *args);
 const struct builtin *tpl_find_builtin(const struct builtin *table, const char *name, size_t len);
 
-/* template_operators.c */
+/* operators.c */
 struct value tpl_binary(struct render *r, int op, struct value a, struct value b); /* op: enum token_kind */
 struct value tpl_negate(struct render *r, struct value v);
 struct value tpl_positive(struct render *r, struct value v);
@@ -360,7 +360,7 @@ struct value tpl_to_json(struct render *r, struct value v, const struct value *o
 struct value tpl_compare_sort(struct render *r, struct value list, const struct value *keys, bool reverse);
 struct value tpl_ignore_case(struct render *r, struct value v);
 
-/* template_unicode.c: the only user of utf8proc */
+/* unicode.c: the only user of utf8proc */
 bool        uni_space(uint32_t cp);
 bool        uni_printable(uint32_t cp);
 bool        uni_alpha(uint32_t cp);

@@ -157,30 +157,16 @@ FILTER(f_float)
 
 /* ---- round */
 
-static int64_t round_int(struct render *r, int64_t i, int64_t digits)
+/* Half to even. */
+static struct value round_integer(struct render *r, struct value v, int64_t digits)
 {
-    __int128 unit = 1, v = i;
-    if (digits >= 0)
-        return i;
-    if (digits < -18)
-        return 0;
-    for (int64_t k = digits; k < 0; k++)
-        unit *= 10;
-    __int128 down = v >= 0 ? v / unit : -((-v + unit - 1) / unit), rest = v - down * unit;
-    if (2 * rest > unit || (2 * rest == unit && (down & 1)))
-        down++;
-    v = down * unit;
-    if (v > INT64_MAX || v < INT64_MIN)
-        tpl_fail(r, "integer overflow");
-    return (int64_t)v;
-}
-
-static struct value round_big(struct render *r, struct value v, int64_t digits)
-{
+    enum { ALL_DIGITS = 4310 };    /* of the largest integer */
     struct value two = v_int(2);
     if (digits >= 0)
         return v;
-    struct value unit = tpl_binary(r, T_POW, v_int(10), v_int(digits < -5000 ? 5000 : -digits));
+    if (digits < -ALL_DIGITS)
+        return v_int(0);
+    struct value unit = tpl_binary(r, T_POW, v_int(10), v_int(-digits));
     struct value down = tpl_binary(r, T_FLOORDIV, v, unit), rest = tpl_binary(r, T_MOD, v, unit);
     int order = tpl_compare(r, tpl_binary(r, T_MUL, rest, two), unit, "<");
     if (order > 0 || (order == 0 && tpl_equal(r, tpl_binary(r, T_MOD, down, two), v_int(1))))
@@ -215,11 +201,9 @@ FILTER(f_round)
         fail_undefined(r, self);
     if (!tpl_is_number(self))
         tpl_fail(r, "type %s doesn't define round", tpl_type(self));
-    if (self.kind == V_BIG && !up && !down)
-        return round_big(r, self, digits);
     if (!up && !down)
         return self.kind == V_FLOAT ? v_float(round_float(self.u.f, digits))
-                                    : v_int(round_int(r, tpl_positive(r, self).u.i, digits));
+                                    : round_integer(r, tpl_positive(r, self), digits);
     double unit = pow(10, (double)digits), scaled = tpl_number(self) * unit;
     if (isnan(scaled) || isinf(scaled))
         tpl_fail(r, "cannot round this number");
