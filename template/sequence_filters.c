@@ -1,4 +1,9 @@
-/* template/sequence_filters.c - filters over lists and mappings. */
+/* template/sequence_filters.c - filters over lists and mappings.
+ *
+ * A filter gets the value before the bar as `self` and its arguments bound to the
+ * parameters that the table at the end names; what was left out is V_MISSING.
+ * Filters that Jinja writes as generators return an iterator and compute nothing
+ * yet. */
 #include <string.h>
 
 #include "template/syntax.h"
@@ -12,11 +17,14 @@ static bool flag(struct render *r, struct value v, bool fallback)
     return v.kind == V_MISSING ? fallback : tpl_truth(r, v);
 }
 
+/* The value as filters compare it that ignore case: strings in small letters, others as
+ * they are. */
 struct value tpl_ignore_case(struct render *r, struct value v)
 {
     return v.kind == V_STR ? v_str(uni_to_lower(r, v.u.s)) : v;
 }
 
+/* What a filter compares of an item: the item or its attribute, with or without case. */
 static struct value key_of(struct render *r, struct value v, struct value attribute, bool case_sensitive)
 {
     v = tpl_path(r, v, attribute, v_missing());
@@ -40,6 +48,8 @@ static bool before(struct sort *s, size_t a, size_t b) /* strictly */
     return order < 0;
 }
 
+/* Sorts the places [from, to) by their keys. Equal ones keep their order, in reverse as
+ * well, as Python's sort promises. */
 static void merge_sort(struct sort *s, size_t from, size_t to)
 {
     size_t mid = from + (to - from) / 2, i = from, k = mid, out = from;
@@ -54,6 +64,8 @@ static void merge_sort(struct sort *s, size_t from, size_t to)
     memcpy(s->place + from, s->spare + from, (to - from) * sizeof *s->place);
 }
 
+/* A copy of the list in the order of `keys`, which has one for each item. Keys that
+ * cannot be compared end the rendering. */
 struct value tpl_compare_sort(struct render *r, struct value list, const struct value *keys, bool reverse)
 {
     size_t n = list.u.list->n;
@@ -86,6 +98,7 @@ static struct value multi_key(struct render *r, struct value v, struct value att
     return keys;
 }
 
+/* A sorted list. All keys are computed once, before anything is compared. */
 FILTER(f_sort)
 {
     (void)args;
@@ -95,6 +108,7 @@ FILTER(f_sort)
     return tpl_compare_sort(r, list, keys, flag(r, a[0], false));
 }
 
+/* The items of a mapping as pairs, sorted by key or by value. */
 FILTER(f_dictsort)
 {
     (void)args;
@@ -109,11 +123,14 @@ FILTER(f_dictsort)
     for (size_t i = 0; i < n; i++) {
         const struct entry *e = &self.u.dict->e[i];
         items.u.list->v[items.u.list->n++] = v_pair(r, e->key, e->value);
-        keys[i] = sensitive ? (by_value ? e->value : e->key) : tpl_ignore_case(r, by_value ? e->value : e->key);
+        keys[i] = by_value ? e->value : e->key;
+        if (!sensitive)
+            keys[i] = tpl_ignore_case(r, keys[i]);
     }
     return tpl_compare_sort(r, items, keys, flag(r, a[2], false));
 }
 
+/* One group of groupby: a pair that also answers to .grouper and .list. */
 static struct value group(struct render *r, struct value key, struct value items)
 {
     struct value g = v_pair(r, key, items);
@@ -121,6 +138,8 @@ static struct value group(struct render *r, struct value key, struct value items
     return g;
 }
 
+/* The items in groups of equal attributes, sorted by it. The name of a group is the
+ * attribute as its first item has it, not in small letters. */
 FILTER(f_groupby)
 {
     (void)args;
@@ -133,6 +152,7 @@ FILTER(f_groupby)
         keys[i] = sensitive ? key : tpl_ignore_case(r, key);
     }
     list = tpl_compare_sort(r, list, keys, false);
+    /* The keys are computed again in the new order, and a group ends where they change. */
     out.u.list->v = tpl_alloc(r, n * sizeof *keys);
     for (size_t i = 0, from = 0; i <= n; i++) {
         if (i < n) {
@@ -148,6 +168,7 @@ FILTER(f_groupby)
     return out;
 }
 
+/* The smallest or largest item; of equal ones the first. Undefined if there are none. */
 static struct value extreme(struct render *r, struct value self, const struct value *a, bool most)
 {
     struct value best = v_missing(), best_key = v_missing(), v;
@@ -186,6 +207,8 @@ FILTER(f_last)
     return n ? tpl_at(r, self, n - 1) : v_undefined(r, "No last item, sequence was empty.");
 }
 
+/* The number of items. A loop is asked for its own length, which a generator under it
+ * may have to be read for. */
 FILTER(f_length)
 {
     (void)a, (void)args;
@@ -201,6 +224,8 @@ FILTER(f_length)
 
 FILTER(f_list) { (void)a, (void)args; return tpl_list_of(r, self); }
 
+/* The items from the last to the first: a string again for a string, an iterator for
+ * whatever has a length, a list for a generator. */
 FILTER(f_reverse)
 {
     (void)a, (void)args;
@@ -219,6 +244,8 @@ FILTER(f_reverse)
 
 FILTER(f_items) { (void)a, (void)args; return v_iter(tpl_iter_new(r, ITER_PAIRS, self)); }
 
+/* The iterator behind batch and slice. A count that is no integer is reported when the
+ * first part is asked for, as a generator would. */
 static struct value lazy_parts(struct render *r, struct value self, const struct value *a, enum iter_kind kind)
 {
     struct iter *it = tpl_iter_new(r, kind, self);
@@ -233,6 +260,7 @@ static struct value lazy_parts(struct render *r, struct value self, const struct
 FILTER(f_batch) { (void)args; return lazy_parts(r, self, a, ITER_BATCH); }
 FILTER(f_slice) { (void)args; return lazy_parts(r, self, a, ITER_SLICES); }
 
+/* The items without those that are equal to an earlier one. */
 FILTER(f_unique)
 {
     (void)args;
@@ -246,6 +274,8 @@ FILTER(f_unique)
 /* ---- map, select and their kin: what is wrong with the arguments is said when
  * the first item is asked for */
 
+/* The arguments from place `from` on, for the filter or test that an outer filter
+ * calls. */
 static struct args *rest_of(struct render *r, const struct args *args, int from)
 {
     struct args *rest = tpl_alloc(r, sizeof *rest);
@@ -263,6 +293,8 @@ static const struct value *keyword(const struct args *args, const char *name)
     return NULL;
 }
 
+/* map(attribute=..., default=...) gives an attribute of every item; map("filter", ...)
+ * applies a filter, with the other arguments, to each. */
 FILTER(f_map)
 {
     (void)a;
@@ -284,6 +316,8 @@ FILTER(f_map)
     return v_iter(it);
 }
 
+/* select, reject and their forms by attribute: keeps the items for which a test holds
+ * (`want`) or fails. Without a test the item or its attribute is asked for its truth. */
 static struct value selection(struct render *r, struct value self, const struct args *args, bool want,
                               bool by_attribute)
 {
@@ -313,6 +347,7 @@ FILTER(f_rejectattr) { (void)a; return selection(r, self, args, false, true); }
 
 /* ---- putting together */
 
+/* The printed items with a separator between them, or one attribute of each. */
 FILTER(f_join)
 {
     (void)args;
@@ -331,6 +366,8 @@ FILTER(f_join)
     return text_value(&t);
 }
 
+/* The sum of the items, or of one attribute of each, added by Python's + to a start of
+ * 0. */
 FILTER(f_sum)
 {
     (void)args;

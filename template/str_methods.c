@@ -11,6 +11,7 @@
 
 static bool given(struct value v) { return v.kind != V_MISSING && v.kind != V_NONE; }
 
+/* The number of characters before a byte: the position that templates see. */
 static size_t chars_before(const struct str *s, size_t byte)
 {
     size_t n = 0;
@@ -21,6 +22,7 @@ static size_t chars_before(const struct str *s, size_t byte)
     return n;
 }
 
+/* A result that is marked as safe HTML if the string it was made from is. */
 static struct value same_kind(struct str *out, const struct str *as)
 {
     out->markup = as->markup;
@@ -39,6 +41,8 @@ METHOD(m_title) { (void)a, (void)args; return v_str(uni_titlecase(r, self.u.s));
 static bool alnum(uint32_t cp) { return uni_alpha(cp) || uni_numeric(cp); }
 static bool ascii(uint32_t cp) { return cp < 0x80; }
 
+/* Is every character of that class? Python's classes differ in what they say of an
+ * empty string. */
 static struct value all_are(struct render *r, const struct str *s, bool (*is)(uint32_t), bool when_empty)
 {
     int len;
@@ -84,6 +88,8 @@ static struct value is_case(struct render *r, const struct str *s, bool (*want)(
 METHOD(m_islower) { (void)a, (void)args; return is_case(r, self.u.s, uni_lower, uni_upper); }
 METHOD(m_isupper) { (void)a, (void)args; return is_case(r, self.u.s, uni_upper, uni_lower); }
 
+/* Does every run of letters begin with a capital and go on in small letters, and is
+ * there one? */
 METHOD(m_istitle)
 {
     (void)a, (void)args;
@@ -109,6 +115,8 @@ struct window {
     bool   empty;    /* begins behind the end: finds nothing, not even "" */
 };
 
+/* A bound of a search as a position of at least 0: negative ones count from the end,
+ * none is `fallback`. */
 static int64_t clip(struct render *r, struct value v, int64_t fallback, int64_t n)
 {
     if (!given(v))
@@ -119,6 +127,8 @@ static int64_t clip(struct render *r, struct value v, int64_t fallback, int64_t 
     return i;
 }
 
+/* The part of s that a search is about, from the optional arguments start and end,
+ * which count characters. */
 static struct window window(struct render *r, const struct str *s, struct value start, struct value end)
 {
     int64_t n = (int64_t)s->chars, from = clip(r, start, 0, n), to = clip(r, end, n, n);
@@ -129,6 +139,8 @@ static struct window window(struct render *r, const struct str *s, struct value 
     return (struct window){ str_offset(s, (size_t)from), str_offset(s, (size_t)to), false };
 }
 
+/* Where a string stands first, or last, in the window, as templates count; -1: nowhere.
+ * Searching from the end has no fast way and is charged by the work it may take. */
 static int64_t search(struct render *r, const struct str *s, const struct value *a, bool last)
 {
     const struct str *what = tpl_str_arg(r, a[0], "what is looked for");
@@ -153,6 +165,8 @@ METHOD(m_rfind) { (void)args; return v_int(search(r, self.u.s, a, true)); }
 METHOD(m_index) { (void)args; return index_or_fail(r, search(r, self.u.s, a, false)); }
 METHOD(m_rindex) { (void)args; return index_or_fail(r, search(r, self.u.s, a, true)); }
 
+/* How often a string stands in the window without overlapping itself. The empty one
+ * stands before every character and at the end. */
 METHOD(m_count)
 {
     (void)args;
@@ -170,6 +184,7 @@ METHOD(m_count)
     return v_int(n);
 }
 
+/* Does the window begin, or end, with `what`? */
 static bool has_end(const struct str *s, struct window w, const struct str *what, bool end)
 {
     if (w.empty || what->len > w.to - w.from)
@@ -177,6 +192,7 @@ static bool has_end(const struct str *s, struct window w, const struct str *what
     return memcmp(s->data + (end ? w.to - what->len : w.from), what->data, what->len) == 0;
 }
 
+/* startswith() and endswith(). A tuple asks for any one of its items. */
 static struct value starts_or_ends(struct render *r, const struct str *s, const struct value *a, bool end)
 {
     struct window w = window(r, s, a[1], a[2]);
@@ -229,6 +245,8 @@ METHOD(m_replace)
     return v_str(str_replace(r, self.u.s, from, to, a[2].kind == V_MISSING ? -1 : tpl_int_arg(r, a[2], "count")));
 }
 
+/* The string before a separator, the separator, and what follows it. If there is none
+ * the whole is the first part, or the last for rpartition(). */
 static struct value partition(struct render *r, const struct str *s, struct value sep, bool last)
 {
     struct value part[3];
@@ -237,7 +255,11 @@ static struct value partition(struct render *r, const struct str *s, struct valu
         tpl_fail(r, "empty separator");
     tpl_charge(r, 1 + s->len / 16);
     ptrdiff_t at = last ? str_rfind(s, 0, s->len, what) : str_find(s, 0, s->len, what);
-    size_t from = at < 0 ? (last ? 0 : s->len) : (size_t)at, to = at < 0 ? from : from + what->len;
+    size_t from = last ? 0 : s->len, to = from;
+    if (at >= 0) {
+        from = (size_t)at;
+        to = from + what->len;
+    }
     part[0] = v_str(str_sub(r, s, 0, from));
     part[1] = v_str(str_sub(r, s, from, to));
     part[2] = v_str(str_sub(r, s, to, s->len));
@@ -255,6 +277,7 @@ struct pieces {
     size_t         n, cap;
 };
 
+/* Adds the bytes [from, to) of s to the pieces. */
 static void piece(struct pieces *p, const struct str *s, size_t from, size_t to)
 {
     if (p->n == p->cap) {
@@ -269,6 +292,7 @@ static void piece(struct pieces *p, const struct str *s, size_t from, size_t to)
     p->v[p->n++] = v_str(str_sub(p->r, s, from, to));
 }
 
+/* The pieces as a list, turned round if they were collected from the right. */
 static struct value pieces_list(struct pieces *p, bool reversed)
 {
     for (size_t i = 0; reversed && i < p->n / 2; i++) {
@@ -279,12 +303,14 @@ static struct value pieces_list(struct pieces *p, bool reversed)
     return v_list(p->r, V_LIST, p->v, p->n);
 }
 
+/* The length in bytes of the whitespace character at `at`; 0 if it is none. */
 static size_t space_at(const struct str *s, size_t at)
 {
     int len;
     return at < s->len && uni_space(utf8_get(s->data + at, s->len - at, &len)) ? (size_t)len : 0;
 }
 
+/* The byte at which the character before `at` begins; `at` is not 0. */
 static size_t previous(const struct str *s, size_t at)
 {
     do
@@ -293,6 +319,8 @@ static size_t previous(const struct str *s, size_t at)
     return at;
 }
 
+/* Cuts s at runs of whitespace into at most `most` + 1 pieces; a negative `most` is no
+ * limit. */
 static void split_words(struct pieces *p, const struct str *s, int64_t most)
 {
     size_t at = 0, n, from;
@@ -311,6 +339,7 @@ static void split_words(struct pieces *p, const struct str *s, int64_t most)
     }
 }
 
+/* The same from the right: with a limit, it is the beginning that stays in one piece. */
 static void rsplit_words(struct pieces *p, const struct str *s, int64_t most)
 {
     size_t at = s->len, to;
@@ -329,6 +358,8 @@ static void rsplit_words(struct pieces *p, const struct str *s, int64_t most)
     }
 }
 
+/* split() and rsplit(): at whitespace, or at a separator, at most `maxsplit` times.
+ * From the right the pieces come last first and are turned round at the end. */
 static struct value split(struct render *r, const struct str *s, const struct value *a, bool right)
 {
     struct pieces p = { .r = r };
@@ -360,6 +391,8 @@ static struct value split(struct render *r, const struct str *s, const struct va
 METHOD(m_split) { (void)args; return split(r, self.u.s, a, false); }
 METHOD(m_rsplit) { (void)args; return split(r, self.u.s, a, true); }
 
+/* The length in bytes of the line end at `at`, of which Unicode has several; 0 if there
+ * is none. \r\n is one. */
 static size_t line_end_at(const struct str *s, size_t at)
 {
     int len;
@@ -370,6 +403,8 @@ static size_t line_end_at(const struct str *s, size_t at)
         ? (size_t)len : 0;
 }
 
+/* The lines of a string, with their ends if asked. A line end at the very end begins no
+ * further line. */
 METHOD(m_splitlines)
 {
     (void)args;
@@ -393,6 +428,8 @@ METHOD(m_splitlines)
 
 /* ---- building */
 
+/* The items of a sequence with this string between them. All must be strings, unless
+ * this one is safe HTML, which prints and escapes them. */
 METHOD(m_join)
 {
     (void)args;
@@ -409,6 +446,8 @@ METHOD(m_join)
     return same_kind(text_take(&t), self.u.s);
 }
 
+/* Fills a string up to a width. `left_share` is how many halves of the padding go to
+ * its left. */
 static struct value pad(struct render *r, const struct str *s, const struct value *a, int left_share)
 {
     struct text t;
@@ -419,7 +458,11 @@ static struct value pad(struct render *r, const struct str *s, const struct valu
     text_init(&t, r);
     if (missing < 0)
         missing = 0;
-    int64_t left = left_share == 0 ? 0 : left_share == 2 ? missing : missing / 2 + (missing & width & 1);
+    int64_t left = 0;
+    if (left_share == 1)
+        left = missing / 2 + (missing & width & 1); /* where Python puts the odd one */
+    else if (left_share == 2)
+        left = missing;
     tpl_charge(r, (size_t)missing);
     for (int64_t i = 0; i < left; i++)
         text_str(&t, fill);
@@ -433,6 +476,7 @@ METHOD(m_ljust) { (void)args; return pad(r, self.u.s, a, 0); }
 METHOD(m_center) { (void)args; return pad(r, self.u.s, a, 1); }
 METHOD(m_rjust) { (void)args; return pad(r, self.u.s, a, 2); }
 
+/* Fills a number up with zeros behind its sign. */
 METHOD(m_zfill)
 {
     (void)args;
@@ -447,6 +491,8 @@ METHOD(m_zfill)
     return same_kind(text_take(&t), s);
 }
 
+/* Replaces tabs by the spaces that lead to the next column that is a multiple of the
+ * tab size. */
 METHOD(m_expandtabs)
 {
     (void)args;
@@ -470,6 +516,7 @@ METHOD(m_expandtabs)
 
 METHOD(m_format) { (void)a; return tpl_format(r, self.u.s, args); }
 
+/* format() with the string keys of a mapping as its keyword arguments. */
 METHOD(m_format_map)
 {
     (void)args;

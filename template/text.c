@@ -14,6 +14,8 @@
 
 void text_init(struct text *t, struct render *r) { *t = (struct text){ .r = r }; }
 
+/* Room for n more bytes at the end, which it returns. The buffer doubles, together with
+ * the notes of origin, and the old one stays in the arena. */
 static char *reserve(struct text *t, size_t n)
 {
     if (n > t->cap - t->len) {
@@ -47,6 +49,7 @@ static void note_origin(struct text *t, size_t n, const uint8_t *from, enum orig
         memset(t->from + t->len, origin, n);
 }
 
+/* How many characters there are in valid UTF-8: bytes that do not continue another. */
 static size_t count_chars(const char *s, size_t n)
 {
     size_t chars = 0;
@@ -55,6 +58,8 @@ static size_t count_chars(const char *s, size_t n)
     return chars;
 }
 
+/* Adds n bytes that hold so many characters, with the origin of each. All additions but
+ * repetitions lead through here, so this is where they are charged. */
 static void add(struct text *t, const char *data, size_t n, size_t chars, const uint8_t *from, enum origin origin)
 {
     if (!n)
@@ -75,6 +80,8 @@ void text_add(struct text *t, const char *data, size_t n) { text_add_as(t, data,
 void text_cstr(struct text *t, const char *s) { text_add(t, s, strlen(s)); }
 void text_str(struct text *t, const struct str *s) { add(t, s->data, s->len, s->chars, s->from, s->origin); }
 
+/* Adds a part of a string, given in bytes. A part keeps the origin that its bytes have
+ * in the whole. */
 void text_part(struct text *t, const struct str *s, size_t from, size_t to)
 {
     size_t n = to - from, chars = s->chars == s->len ? n : count_chars(s->data + from, n);
@@ -89,6 +96,7 @@ void text_char_as(struct text *t, uint32_t cp, enum origin origin)
 
 void text_char(struct text *t, uint32_t cp) { text_char_as(t, cp, FROM_TEMPLATE); }
 
+/* Adds an ASCII character n times; nothing if n is negative. */
 void text_repeat(struct text *t, char c, int64_t n, enum origin origin)
 {
     if (n <= 0)
@@ -100,6 +108,8 @@ void text_repeat(struct text *t, char c, int64_t n, enum origin origin)
     t->chars += (size_t)n;
 }
 
+/* Adds formatted text of up to 511 bytes, meant for numbers and short messages. Its
+ * origin is the template. */
 void text_printf(struct text *t, const char *fmt, ...)
 {
     char small[512];
@@ -107,9 +117,11 @@ void text_printf(struct text *t, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(small, sizeof small, fmt, ap);
     va_end(ap);
-    text_add(t, small, n < 0 ? 0 : (size_t)n < sizeof small ? (size_t)n : sizeof small - 1);
+    size_t len = n < 0 ? 0 : (size_t)n;
+    text_add(t, small, len < sizeof small ? len : sizeof small - 1);
 }
 
+/* The text as a string that shares its bytes. The text must not grow afterwards. */
 struct str *text_take(struct text *t)
 {
     struct str *s = tpl_alloc(t->r, sizeof *s);
@@ -125,6 +137,7 @@ struct value text_value(struct text *t) { return v_str(text_take(t)); }
 
 /* ---- strings */
 
+/* A string over bytes that somebody else keeps until the rendering ends. */
 struct str *tpl_str_view(struct render *r, const char *data, size_t len)
 {
     struct str *s = tpl_alloc(r, sizeof *s);
@@ -194,6 +207,7 @@ struct str *tpl_concat(struct render *r, struct str *a, struct str *b)
     return s;
 }
 
+/* The same string as safe HTML, which is not escaped again. */
 struct str *tpl_as_markup(struct render *r, const struct str *s)
 {
     struct str *m = tpl_alloc(r, sizeof *m);
@@ -203,6 +217,9 @@ struct str *tpl_as_markup(struct render *r, const struct str *s)
     return m;
 }
 
+/* The string with the five characters that mean something in HTML replaced. What is
+ * marked as safe stays as it is. The replacements have the origin of the character they
+ * stand for. */
 struct str *tpl_escape_html(struct render *r, const struct str *s)
 {
     if (s->markup)
@@ -229,6 +246,8 @@ struct str *tpl_escape_html(struct render *r, const struct str *s)
     return tpl_as_markup(r, text_take(&t));
 }
 
+/* The byte at which character `index` begins, or the length of the string if it has
+ * fewer. It is a search in all strings but pure ASCII. */
 size_t str_offset(const struct str *s, size_t index)
 {
     if (s->chars == s->len)
@@ -241,6 +260,8 @@ size_t str_offset(const struct str *s, size_t index)
     return i;
 }
 
+/* The bytes [from, to) of a string as a string that shares them; both must be borders
+ * of characters. */
 struct str *str_sub(struct render *r, const struct str *s, size_t from, size_t to)
 {
     struct str *part = tpl_alloc(r, sizeof *part);
@@ -258,6 +279,7 @@ struct str *str_sub(struct render *r, const struct str *s, size_t from, size_t t
     return part;
 }
 
+/* The characters [from, to) of a string; empty if there are none. */
 struct str *str_sub_chars(struct render *r, const struct str *s, size_t from, size_t to)
 {
     if (s->chars != s->len)
@@ -272,6 +294,7 @@ int str_order(const struct str *a, const struct str *b)
     return c ? c : (a->len > b->len) - (a->len < b->len);
 }
 
+/* The offset at which `what` stands first within the bytes [from, to); -1: nowhere. */
 ptrdiff_t str_find(const struct str *s, size_t from, size_t to, const struct str *what)
 {
     if (from > to || what->len > to - from)
@@ -282,6 +305,7 @@ ptrdiff_t str_find(const struct str *s, size_t from, size_t to, const struct str
     return at ? at - s->data : -1;
 }
 
+/* The offset at which `what` stands last within the bytes [from, to); -1: nowhere. */
 ptrdiff_t str_rfind(const struct str *s, size_t from, size_t to, const struct str *what)
 {
     if (from > to || what->len > to - from)
@@ -304,6 +328,8 @@ static bool strippable(const struct str *chars, const char *c, int len)
     return false;
 }
 
+/* The string without the characters at its ends that are in `chars`, or that are
+ * whitespace if `chars` is NULL. */
 struct str *str_strip(struct render *r, const struct str *s, const struct str *chars, bool left, bool right)
 {
     size_t from = 0, to = s->len;
@@ -328,6 +354,8 @@ struct str *str_strip(struct render *r, const struct str *s, const struct str *c
     return str_sub(r, s, from, to);
 }
 
+/* The string with up to `count` places of a replaced by b; all of them if `count` is
+ * negative. An empty a stands between all characters and at both ends, as in Python. */
 struct str *str_replace(struct render *r, const struct str *s, const struct str *a, const struct str *b, int64_t count)
 {
     struct text t;
@@ -368,7 +396,8 @@ void tpl_float_repr(char out[40], double f)
 {
     char text[40];
     if (isnan(f) || isinf(f)) {
-        strcpy(out, isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
+        const char *infinite = f < 0 ? "-inf" : "inf";
+        strcpy(out, isnan(f) ? "nan" : infinite);
         return;
     }
     int digits = 1;
@@ -384,6 +413,9 @@ void tpl_float_repr(char out[40], double f)
     snprintf(out, 40, "%.*f", after > 0 ? after : 1, f);
 }
 
+/* repr() of a string. Double quotes are used only where the string holds single ones
+ * and no double ones. Characters that cannot be seen are written as escapes, whose
+ * origin is the template. */
 static void repr_str(struct text *t, const struct str *s)
 {
     char quote = memchr(s->data, '\'', s->len) && !memchr(s->data, '"', s->len) ? '"' : '\'';
@@ -395,8 +427,12 @@ static void repr_str(struct text *t, const struct str *s)
         uint32_t cp = utf8_get(s->data + i, s->len - i, &len);
         if (cp == '\\' || cp == (unsigned char)quote)
             text_printf(t, "\\%c", (char)cp);
-        else if (cp == '\n' || cp == '\r' || cp == '\t')
-            text_cstr(t, cp == '\n' ? "\\n" : cp == '\r' ? "\\r" : "\\t");
+        else if (cp == '\n')
+            text_cstr(t, "\\n");
+        else if (cp == '\r')
+            text_cstr(t, "\\r");
+        else if (cp == '\t')
+            text_cstr(t, "\\t");
         else if (cp >= 0x20 && cp < 0x7f)
             text_char_as(t, cp, str_origin(s, i));
         else if (cp < 0x100 && !uni_printable(cp))
@@ -433,6 +469,7 @@ static void repr_dict(struct text *t, const struct dict *d)
     text_char(t, '}');
 }
 
+/* repr() of keys(), values() or items() of a mapping. */
 static void repr_view(struct text *t, const struct view *v)
 {
     static const char *const names[] = { "dict_keys([", "dict_values([", "dict_items([" };
@@ -446,6 +483,8 @@ static void repr_view(struct text *t, const struct view *v)
     text_cstr(t, "])");
 }
 
+/* repr() of what templates seldom print: ranges, macros, namespaces, `loop` and objects
+ * without a form of their own. */
 static void repr_rest(struct text *t, struct value v)
 {
     if (v.kind == V_RANGE) {
@@ -472,6 +511,7 @@ static void repr_rest(struct text *t, struct value v)
     }
 }
 
+/* Adds repr(v), as Python prints a value inside a list. Nested values count as levels. */
 void text_repr(struct text *t, struct value v)
 {
     char number[40];
@@ -509,6 +549,8 @@ void text_repr(struct text *t, struct value v)
     tpl_leave(t->r);
 }
 
+/* Adds str(v), as Jinja prints a value: a string as it is, nothing for an undefined
+ * one, repr() for the rest. */
 void text_print(struct text *t, struct value v)
 {
     if (v.kind == V_STR)

@@ -15,6 +15,8 @@ enum { SMALL_DICT = 8 }; /* up to here a search is faster than an index */
 
 /* ---- the rendering */
 
+/* Ends the rendering from any depth with "line N: ..." in the error. Nothing that the
+ * functions in between hold needs to be freed: all values lie in the arena. */
 void tpl_fail(struct render *r, const char *fmt, ...)
 {
     char text[400];
@@ -26,12 +28,16 @@ void tpl_fail(struct render *r, const char *fmt, ...)
     longjmp(r->escape, 1);
 }
 
+/* Ends the rendering because the machine has no memory left, which is the server's
+ * trouble and not the template's; the request is answered accordingly. */
 void tpl_starve(struct render *r)
 {
     err_memory(r->err);
     longjmp(r->escape, 1);
 }
 
+/* Ends the rendering with a message that the template itself has written. It is cut
+ * where a character begins, so that what remains is valid UTF-8. */
 void tpl_raise(struct render *r, const struct str *message)
 {
     int n = message->len < sizeof r->err->text ? (int)message->len : (int)sizeof r->err->text - 1;
@@ -43,6 +49,8 @@ void tpl_raise(struct render *r, const struct str *message)
     longjmp(r->escape, 1);
 }
 
+/* Zeroed memory for values, aligned to 16 bytes. It never returns NULL: a rendering
+ * that needs more than its bound, or more than there is, ends here. */
 void *tpl_alloc(struct render *r, size_t n)
 {
     if (n > SIZE_MAX / 2)
@@ -55,6 +63,7 @@ void *tpl_alloc(struct render *r, size_t n)
     return p;
 }
 
+/* Counts steps of work and ends a rendering that takes too many. */
 void tpl_charge(struct render *r, size_t steps)
 {
     if (steps >= r->max_steps - r->steps)
@@ -64,6 +73,8 @@ void tpl_charge(struct render *r, size_t steps)
 
 /* ---- making values */
 
+/* An undefined value that remembers why. It is no error to have one, to print it or to
+ * test it; an operation that minds fails with this text. */
 struct value v_undefined(struct render *r, const char *fmt, ...)
 {
     char text[300];
@@ -71,13 +82,17 @@ struct value v_undefined(struct render *r, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    size_t len = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+    size_t len = n < 0 ? 0 : (size_t)n;
+    if (len >= sizeof text)
+        len = sizeof text - 1;
     struct value v = { .kind = V_UNDEFINED };
     v.u.undefined = tpl_alloc(r, sizeof *v.u.undefined);
     v.u.undefined->text = memcpy(tpl_alloc(r, len + 1), text, len);
     return v;
 }
 
+/* A list or tuple of n values, which are copied. With n = 0 the caller may set its own
+ * array afterwards. */
 struct value v_list(struct render *r, enum value_kind kind, const struct value *v, size_t n)
 {
     struct value out = { .kind = kind };
@@ -94,6 +109,7 @@ struct value v_pair(struct render *r, struct value a, struct value b)
     return v_list(r, V_TUPLE, (struct value[]){ a, b }, 2);
 }
 
+/* A string whose bytes lie in the JSON of the request, all of one origin. */
 static struct str *view_as(struct render *r, const char *data, size_t len, enum origin origin)
 {
     struct str *s = tpl_str_view(r, data, len);
@@ -135,6 +151,8 @@ static bool is_others(const json_t *object)
     return false;
 }
 
+/* A mapping from JSON, with its keys in their order. What a tool or another outside
+ * role has said is marked as such, together with everything below it. */
 static struct value from_object(struct render *r, const json_t *j, enum origin origin)
 {
     struct dict *d = tpl_dict(r, json_object_size(j));
@@ -149,6 +167,7 @@ static struct value from_object(struct render *r, const json_t *j, enum origin o
     return v_dict(d);
 }
 
+/* A list from JSON; its items have the origin of the whole. */
 static struct value from_array(struct render *r, const json_t *j, enum origin origin)
 {
     struct value v = v_list(r, V_LIST, NULL, 0);
@@ -190,6 +209,7 @@ struct value v_from_json(struct render *r, const json_t *j, enum origin origin)
 
 /* ---- asking values */
 
+/* The name of the type as Python's messages have it, in the order of enum value_kind. */
 const char *tpl_type(struct value v)
 {
     static const char *const names[] = {
@@ -201,11 +221,15 @@ const char *tpl_type(struct value v)
 
 bool tpl_is_number(struct value v) { return v.kind >= V_BOOL && v.kind <= V_FLOAT; }
 
+/* A number as a double, rounded where it must be. The value has to be a number, and a
+ * bool is one, as in Python. */
 double tpl_number(struct value v)
 {
     if (v.kind == V_BIG)
         return big_to_double(v.u.big);
-    return v.kind == V_FLOAT ? v.u.f : v.kind == V_INT ? (double)v.u.i : (double)v.u.b;
+    if (v.kind == V_FLOAT)
+        return v.u.f;
+    return v.kind == V_INT ? (double)v.u.i : (double)v.u.b;
 }
 
 double tpl_float_arg(struct render *r, struct value v)
@@ -218,6 +242,7 @@ double tpl_float_arg(struct render *r, struct value v)
 
 static int64_t integer_of(struct value v) { return v.kind == V_INT ? v.u.i : v.u.b; }
 
+/* An argument that has to be an integer of 64 bits. `what` names it in the message. */
 int64_t tpl_int_arg(struct render *r, struct value v, const char *what)
 {
     if (v.kind == V_UNDEFINED && v.u.undefined)
@@ -236,6 +261,8 @@ struct str *tpl_str_arg(struct render *r, struct value v, const char *what)
     return v.u.s;
 }
 
+/* What len() gives: characters for a string, entries for a mapping. False for values
+ * without a length, as generators are. */
 bool tpl_length(struct value v, size_t *n)
 {
     switch (v.kind) {
@@ -250,6 +277,8 @@ bool tpl_length(struct value v, size_t *n)
     }
 }
 
+/* Python's truth: empty, zero, none and undefined are false, and whatever has no length
+ * is true. */
 bool tpl_truth(struct render *r, struct value v)
 {
     size_t n;
@@ -286,6 +315,7 @@ static int number_order(struct value a, struct value b)
     return isnan(x) || isnan(y) ? UNORDERED : (x > y) - (x < y);
 }
 
+/* Two mappings are equal if they hold equal values under equal keys, in whatever order. */
 static bool dict_equal(struct render *r, const struct dict *a, const struct dict *b)
 {
     if (a->n != b->n)
@@ -338,6 +368,8 @@ static void charge_number(struct render *r, struct value v)
         tpl_charge(r, 4 + v.u.big->n / 4);
 }
 
+/* Python's ==. Values of different types differ, except that all numbers compare by
+ * their value. The comparison recurses, so it counts as levels and is charged. */
 bool tpl_equal(struct render *r, struct value a, struct value b)
 {
     bool same = false;
@@ -379,6 +411,8 @@ bool tpl_equal(struct render *r, struct value a, struct value b)
     return same;
 }
 
+/* The order of two lists: that of the first items that differ, else that of the
+ * lengths. */
 static int list_order(struct render *r, const struct list *a, const struct list *b, const char *op)
 {
     for (size_t i = 0; i < a->n && i < b->n; i++)
@@ -387,6 +421,9 @@ static int list_order(struct render *r, const struct list *a, const struct list 
     return (a->n > b->n) - (a->n < b->n);
 }
 
+/* The order of two values for < and its kin: -1, 0, 1, or UNORDERED where a nan is
+ * involved. Types that Python does not order end the rendering with its message, in
+ * which `op` stands. */
 int tpl_compare(struct render *r, struct value a, struct value b, const char *op)
 {
     charge_number(r, a);
@@ -412,6 +449,7 @@ int tpl_compare(struct render *r, struct value a, struct value b, const char *op
     tpl_fail(r, "'%s' not supported between instances of '%s' and '%s'", op, tpl_type(a), tpl_type(b));
 }
 
+/* Does the range hold the item? Computed, not searched, since a range may be long. */
 static bool in_range(const struct range *g, struct value item)
 {
     int64_t i;
@@ -426,6 +464,8 @@ static bool in_range(const struct range *g, struct value item)
     return ((__int128)i - g->start) % g->step == 0;
 }
 
+/* Python's `item in container`: a part of a string, a key of a mapping, an item of
+ * anything else that can be walked. */
 bool tpl_in(struct render *r, struct value item, struct value container)
 {
     struct value v;
@@ -450,6 +490,8 @@ bool tpl_in(struct render *r, struct value item, struct value container)
 
 static uint64_t mix(uint64_t a, uint64_t b) { return (a ^ b) * 0x9e3779b97f4a7c15ULL ^ (a >> 29); }
 
+/* The hash of a key. Equal keys must have equal hashes, so numbers are hashed as
+ * doubles, whatever their type. Lists and mappings cannot be keys. */
 static uint64_t hash_of(struct render *r, struct value v)
 {
     uint64_t h = 1469598103934665603ULL;
@@ -487,6 +529,8 @@ struct dict *tpl_dict(struct render *r, size_t expected)
     return d;
 }
 
+/* Builds the hash index anew for all entries. It has at least twice as many places as
+ * there can be entries, so a search always meets a free one. */
 static void index_all(struct render *r, struct dict *d)
 {
     d->index_size = 32;
@@ -501,6 +545,8 @@ static void index_all(struct render *r, struct dict *d)
     }
 }
 
+/* The entry of a key, or NULL. Small mappings are searched in order; larger ones by the
+ * index, with linear probing. */
 static struct entry *find_entry(struct render *r, const struct dict *d, struct value key, uint64_t hash)
 {
     if (!d->index) {
@@ -523,12 +569,15 @@ struct value *tpl_dict_get(struct render *r, const struct dict *d, struct value 
     return e ? &e->value : NULL;
 }
 
+/* Looks a key up that is a string. */
 struct value *tpl_dict_get_str(struct render *r, const struct dict *d, const struct str *key)
 {
     struct value v = { .kind = V_STR, .u.s = (struct str *)(uintptr_t)key };
     return tpl_dict_get(r, d, v);
 }
 
+/* Stores a value under a key. A key that is there keeps its place, as in Python. When
+ * the entries grow, the index no longer fits and is built again. */
 void tpl_dict_set(struct render *r, struct dict *d, struct value key, struct value v)
 {
     uint64_t hash = hash_of(r, key);
