@@ -1,3 +1,5 @@
+/* tokenizer/decode.c - see decode.h. A decoder is a list of steps; each makes a new list of strings out of the one
+ * before it. */
 #include "tokenizer/decode.h"
 
 #include <stdlib.h>
@@ -12,6 +14,7 @@
 enum step_type { STEP_BYTELEVEL, STEP_BYTEFALLBACK, STEP_FUSE, STEP_STRIP, STEP_REPLACE, STEP_METASPACE,
                  STEP_WORDPIECE, STEP_BPE, STEP_CTC };
 
+/* One step, with the fields that its type uses. */
 struct step {
     enum step_type type;
     uint32_t cp;             /* Strip's character, Metaspace's replacement    */
@@ -41,6 +44,8 @@ struct run {
 
 /* ---- the steps: pieces of `in` to pieces of `out` ---- */
 
+/* Adds a string to the pieces of out. Returns -1 when the memory runs out; whether the bytes fit, the caller of the
+ * step asks in the end. */
 static int add(struct text *out, const char *s, size_t n)
 {
     uint32_t at = (uint32_t)out->bytes.len;
@@ -50,7 +55,10 @@ static int add(struct text *out, const char *s, size_t n)
 
 static const char *bytes_of(const struct text *t, size_t i) { return t->bytes.data + t->piece[i].at; }
 
-/* Bytes to text: malformed parts become U+FFFD. */
+/* The bytes of a buffer, which has none before something is added. */
+static const char *text_of(const struct buf *b) { return b->data ? b->data : ""; }
+
+/* Adds bytes as text: what is no valid UTF-8 becomes U+FFFD. */
 static int add_lossy(struct text *out, const char *s, size_t n)
 {
     char *clean = malloc(3 * n + 1);
@@ -61,6 +69,9 @@ static int add_lossy(struct text *out, const char *s, size_t n)
     return rc;
 }
 
+/* ByteLevel: all tokens become one string of the bytes that their characters stand for. A token with a character that
+ * stands for none is taken as it is. At the start of a text malformed UTF-8 becomes U+FFFD; inside a text it stays,
+ * as the next token may complete it. */
 static int bytelevel(struct run *r, const struct text *in, struct text *out)
 {
     struct buf raw;
@@ -76,7 +87,7 @@ static int bytelevel(struct run *r, const struct text *in, struct text *out)
         buf_add(&raw, k < 0 ? bytes_of(in, i) : one, k < 0 ? n : (size_t)k);
     }
     if (rc == 0 && buf_ok(&raw))
-        rc = r->inner ? add(out, raw.data, raw.len) : add_lossy(out, raw.data ? raw.data : "", raw.len);
+        rc = r->inner ? add(out, raw.data, raw.len) : add_lossy(out, text_of(&raw), raw.len);
     else
         rc = -1;
     free(one);
@@ -84,13 +95,18 @@ static int bytelevel(struct run *r, const struct text *in, struct text *out)
     return rc;
 }
 
+/* The value of a hexadecimal digit, or -1. */
 static int hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10
-         : -1;
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
 }
 
-/* The byte of <0x41>, or -1. A plus sign is a digit to the reference's parser. */
+/* The byte of a token such as <0x41>, or -1 where it is none. The reference's parser takes a plus sign for a digit,
+ * and so <0x+4> is the byte 4. */
 static int byte_token(const char *s, size_t n)
 {
     if (n != 6 || memcmp(s, "<0x", 3) || s[5] != '>')
@@ -100,7 +116,8 @@ static int byte_token(const char *s, size_t n)
     return hex(s[3]) < 0 || hex(s[4]) < 0 ? -1 : hex(s[3]) * 16 + hex(s[4]);
 }
 
-/* A run of byte tokens: text if it is valid, else one U+FFFD for each byte. */
+/* Adds the text of a run of byte tokens and empties the run. Where the bytes are no valid UTF-8, each becomes one
+ * U+FFFD, but inside a text they stay as they are. */
 static int flush_bytes(struct run *r, struct text *out, struct buf *run)
 {
     int rc = buf_ok(run) ? 0 : -1, len;
@@ -115,6 +132,8 @@ static int flush_bytes(struct run *r, struct text *out, struct buf *run)
     return rc;
 }
 
+/* ByteFallback: tokens such as <0x41> become bytes; runs of them become text together, as a character may take
+ * several. */
 static int bytefallback(struct run *r, const struct text *in, struct text *out)
 {
     struct buf run;
@@ -133,7 +152,7 @@ static int bytefallback(struct run *r, const struct text *in, struct text *out)
     return rc;
 }
 
-/* Cuts up to start and stop times the character off the ends. */
+/* Strip: cuts the character s->cp off the start at most s->start times and off the end at most s->stop times. */
 static int strip(const struct step *s, const char *p, size_t n, struct text *out)
 {
     char c[4];
@@ -145,6 +164,8 @@ static int strip(const struct step *s, const char *p, size_t n, struct text *out
     return add(out, p + from, to - from);
 }
 
+/* Metaspace: the mark s->cp becomes a space. In the first token of a text whose scheme puts a mark in front, marks
+ * vanish instead. */
 static int metaspace(const struct step *s, const char *p, size_t n, bool first, struct text *out)
 {
     uint32_t at = (uint32_t)out->bytes.len;
@@ -158,7 +179,8 @@ static int metaspace(const struct step *s, const char *p, size_t n, bool first, 
     return text_add_piece(out, (struct piece){ at, (uint32_t)(out->bytes.len - at), 0, -1, false });
 }
 
-/* All of `what` in b becomes `with`. */
+/* Replaces all places in b where the n bytes of `what` stand by `with`. A failure shows in b, as with any addition to
+ * it. */
 static void substitute(struct buf *b, const char *what, size_t n, const char *with)
 {
     struct buf out;
@@ -176,16 +198,21 @@ static void substitute(struct buf *b, const char *what, size_t n, const char *wi
     *b = out;
 }
 
+/* Takes back the spaces that a tokenizer for English puts before punctuation and contractions: the reference's rules
+ * in its order, as each may make work for those behind it. */
 static void clean_up(struct buf *b)
 {
-    static const char *const rule[][2] = { { " .", "." },     { " ?", "?" },     { " !", "!" },   { " ,", "," },
-                                           { " ' ", "'" },    { " n't", "n't" }, { " 'm", "'m" },
-                                           { " do not", " don't" },
-                                           { " 's", "'s" },   { " 've", "'ve" }, { " 're", "'re" } };
+    static const char *const rule[][2] = {
+        { " .", "." },     { " ?", "?" },     { " !", "!" },           { " ,", "," },
+        { " ' ", "'" },    { " n't", "n't" }, { " 'm", "'m" },         { " do not", " don't" },
+        { " 's", "'s" },   { " 've", "'ve" }, { " 're", "'re" }
+    };
     for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
         substitute(b, rule[i][0], strlen(rule[i][0]), rule[i][1]);
 }
 
+/* WordPiece: a token with the prefix continues the word before it and loses the prefix; any other begins a word and
+ * gets a space in front, but not the first one of a text. */
 static int wordpiece(const struct step *s, const char *p, size_t n, bool first, struct text *out)
 {
     struct buf b;
@@ -204,7 +231,8 @@ static int wordpiece(const struct step *s, const char *p, size_t n, bool first, 
     return rc;
 }
 
-/* An empty suffix stands between all characters, as in Rust's replace(). */
+/* BPEDecoder: the suffix that ends a word becomes a space, or nothing in the last token. An empty suffix stands
+ * between all characters, as in Rust's replace(). */
 static int bpe(const struct step *s, const char *p, size_t n, bool last, struct text *out)
 {
     struct buf b;
@@ -226,6 +254,8 @@ static int bpe(const struct step *s, const char *p, size_t n, bool last, struct 
     return rc;
 }
 
+/* CTC: of equal tokens in a row only the first counts, the pad token vanishes wherever it stands and, with cleanup,
+ * the delimiter of words becomes a space. Tokens of which nothing is left are left out. */
 static int ctc(const struct step *s, const struct text *in, struct text *out)
 {
     int rc = 0;
@@ -241,12 +271,16 @@ static int ctc(const struct step *s, const struct text *in, struct text *out)
             clean_up(&b);
             substitute(&b, s->delimiter, strlen(s->delimiter), " ");
         }
-        rc = !buf_ok(&b) ? -1 : b.len ? add(out, b.data, b.len) : 0;
+        if (!buf_ok(&b))
+            rc = -1;
+        else if (b.len)
+            rc = add(out, b.data, b.len);
         buf_free(&b);
     }
     return rc;
 }
 
+/* Fuse: all tokens become one string. */
 static int fuse(const struct text *in, struct text *out)
 {
     for (size_t i = 0; i < in->n; i++)
@@ -254,6 +288,8 @@ static int fuse(const struct text *in, struct text *out)
     return text_add_piece(out, (struct piece){ 0, (uint32_t)out->bytes.len, 0, -1, false });
 }
 
+/* Replace: the pattern is searched for in each string on its own. Unlike the other steps this one sets the error
+ * itself, as a pattern may fail for more reasons than memory. */
 static int replace(const struct step *s, struct run *r, const struct text *in, struct text *out)
 {
     for (size_t i = 0; i < in->n; i++) {
@@ -266,6 +302,8 @@ static int replace(const struct step *s, struct run *r, const struct text *in, s
     return 0;
 }
 
+/* Runs one step: some steps see all strings together, the others one at a time. Returns -1 when the memory runs out;
+ * only Replace then has set the error already. */
 static int run_step(const struct step *s, struct run *r, const struct text *in, struct text *out)
 {
     switch (s->type) {
@@ -295,6 +333,7 @@ static int run_step(const struct step *s, struct run *r, const struct text *in, 
 
 /* ---- parsing ---- */
 
+/* Copies a string field to *word, which the step then owns, and its length to *n unless that is NULL. */
 static int take_word(const json_t *o, const char *where, const char *name, char **word, size_t *n, struct err *e)
 {
     const char *s;
@@ -308,6 +347,7 @@ static int take_word(const json_t *o, const char *where, const char *name, char 
     return 0;
 }
 
+/* The fields of Metaspace. Files of older versions have add_prefix_space, and newer ones must not contradict it. */
 static int parse_metaspace(struct step *s, const json_t *o, const char *where, struct err *e)
 {
     static const char *const words[] = { "first", "never", "always" };
@@ -323,6 +363,7 @@ static int parse_metaspace(struct step *s, const json_t *o, const char *where, s
     return 0;
 }
 
+/* Reads the fields that belong to the type of the step; types without fields are done. */
 static int parse_fields(struct step *s, const json_t *o, const char *where, struct err *e)
 {
     switch (s->type) {
@@ -348,6 +389,8 @@ static int parse_fields(struct step *s, const json_t *o, const char *where, stru
     }
 }
 
+/* Adds the steps of one decoder of the file to d. A Sequence stands for its members; `depth` and the number of steps
+ * bound what a file may nest. `where` is the place in the file, for messages. */
 static int parse(struct decoder *d, const json_t *o, const char *where, int depth, struct err *e)
 {
     static const char *const words[] = { "ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace", "Metaspace",
@@ -379,8 +422,8 @@ static int parse(struct decoder *d, const json_t *o, const char *where, int dept
     return 0;
 }
 
-/* Marks the steps that see the whole text; finds out whether the text of a
- * token depends on its neighbours. */
+/* Marks the steps that see the whole text as one string, and finds out whether the text of a token depends on its
+ * neighbours (see decoder_streams). */
 static void examine(struct decoder *d)
 {
     bool fused = false;
@@ -423,6 +466,9 @@ void decoder_free(struct decoder *d)
 
 bool decoder_streams(const struct decoder *d) { return d->streams; }
 
+/* Runs the steps in turn between two texts that change places, each time charging the effort for what was read and
+ * made. What the last step leaves is joined: without any decoder with a space between the tokens, as in the
+ * reference, else as it is. After a failure `out` may hold part of the text. */
 int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf *out, struct err *e)
 {
     struct text spare;

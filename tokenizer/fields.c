@@ -1,3 +1,4 @@
+/* tokenizer/fields.c - see fields.h. */
 #include "tokenizer/fields.h"
 
 #include <stdio.h>
@@ -5,6 +6,7 @@
 
 #include "base/utf8.h"
 
+/* Both names are cut here, so that the index at the end is always seen. */
 void path_join(char out[PATH_MAX_LEN], const char *where, const char *name, long index)
 {
     char tail[24] = "";
@@ -13,6 +15,7 @@ void path_join(char out[PATH_MAX_LEN], const char *where, const char *name, long
     snprintf(out, PATH_MAX_LEN, "%.90s%s%.40s%s", where, *where ? "." : "", name, tail);
 }
 
+/* What kind of value a message says was found. */
 static const char *type_name(const json_t *v)
 {
     static const char *const name[] = { "an object", "an array", "a string", "a number", "a number", "true", "false",
@@ -20,6 +23,7 @@ static const char *type_name(const json_t *v)
     return v ? name[json_typeof(v)] : "missing";
 }
 
+/* Says that a field is not of the wanted type, and returns -1. */
 static int wrong(const char *where, const char *name, const char *wanted, const json_t *got, struct err *e)
 {
     return err_set(e, "%s%s%s: expected %s, found %s", where, *where ? "." : "", name, wanted,

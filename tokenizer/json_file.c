@@ -1,3 +1,4 @@
+/* tokenizer/json_file.c - see json_file.h. */
 #include "tokenizer/json_file.h"
 
 #include <stdlib.h>
@@ -7,8 +8,9 @@
 
 enum { FILE_MAX = 256 << 20 };
 
-/* Copies text up to `to` and then an empty value instead of the one at c, which
- * becomes *part. Anything but an object or array is left to the tree. */
+/* Copies text up to the value at c and then an empty value instead of it; the value itself becomes *part, and c
+ * stands behind it. *copied is how far the text has been copied. Anything but an object or an array is left to the
+ * tree. Returns -1 where the value has no end. */
 static int cut_value(struct cursor *c, size_t *copied, struct buf *rest, struct cursor *part)
 {
     int kind = cursor_peek(c);
@@ -26,8 +28,9 @@ static int cut_value(struct cursor *c, size_t *copied, struct buf *rest, struct 
 
 static bool equal(const char *s, size_t n, const char *word) { return n == strlen(word) && !memcmp(s, word, n); }
 
-/* Walks an object; the text without its large parts goes to rest. Where the text
- * is not JSON it stops and leaves the complaint to the real parser. */
+/* Walks over an object of the file, first the outermost one and from there `model` (in_model), and cuts out the
+ * vocabulary and the merges; the text without these goes to rest. Where the text is not JSON it returns -1 and leaves
+ * the complaint to the real parser. */
 static int walk(struct json_file *f, struct cursor *c, bool in_model, size_t *copied, struct buf *rest,
                 struct buf *tmp)
 {
@@ -55,8 +58,8 @@ static int walk(struct json_file *f, struct cursor *c, bool in_model, size_t *co
     return cursor_take(c, '}') ? 0 : -1;
 }
 
-/* The tree. model_max_length is often 1000000000000000019884624838656: then all
- * whole numbers become real ones. */
+/* Builds the tree. model_max_length is often 1000000000000000019884624838656, which no integer holds: then all whole
+ * numbers become real ones. */
 static json_t *parse(const char *s, size_t n, json_error_t *je)
 {
     json_t *j = json_loadb(s, n, JSON_ALLOW_NUL, je);
@@ -65,6 +68,9 @@ static json_t *parse(const char *s, size_t n, json_error_t *je)
     return j;
 }
 
+/* Reads the file and, with `cut`, parses it without its large parts; where these cannot be cut out, the whole text is
+ * parsed. When parsing fails the whole text is parsed once more, so that line and column in the message are those of
+ * the file. */
 int json_file_read(struct json_file *f, const char *path, bool optional, bool cut, struct err *e)
 {
     json_error_t je;
@@ -76,8 +82,10 @@ int json_file_read(struct json_file *f, const char *path, bool optional, bool cu
     n = tmp.len;
     f->text = rc == 0 ? buf_take(&tmp) : NULL;
     buf_free(&tmp);
+    if (rc == 1 && !optional)
+        return err_set(e, "%s: No such file or directory", path);
     if (rc != 0 || !f->text)
-        return rc < 0 ? -1 : rc == 1 && !optional ? err_set(e, "%s: No such file or directory", path) : 0;
+        return rc < 0 ? -1 : 0;
     buf_init(&rest, FILE_MAX);
     buf_init(&tmp, FILE_MAX);
     struct cursor c = { f->text, n, 0 };

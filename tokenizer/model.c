@@ -1,3 +1,4 @@
+/* tokenizer/model.c - see model.h: chooses the kind of model, and keeps its answers for words that come again. */
 #include "tokenizer/model.h"
 
 #include <stdio.h>
@@ -9,7 +10,7 @@
 #include "tokenizer/fields.h"
 #include "tokenizer/json_file.h"
 
-/* "token": id */
+/* Reads one entry of a vocabulary, "token": id. */
 static int load_entry(struct vocab *v, struct cursor *c, struct buf *tmp, struct err *e)
 {
     const char *s;
@@ -22,6 +23,8 @@ static int load_entry(struct vocab *v, struct cursor *c, struct buf *tmp, struct
     return vocab_add(v, s, n, id, e);
 }
 
+/* Reads the text of the vocabulary entry by entry. Messages of failures name the token or tell how many entries were
+ * read, as a file of this size may have a single line. */
 int vocab_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     json_t *list;
@@ -54,13 +57,19 @@ void vocab_byte_tokens(const struct vocab *v, int32_t id[256])
     }
 }
 
-/* Files of early versions have no type; the fields tell. */
+/* The place in model_new() of the type of a file without a type. Files of early versions have none; the fields tell.
+ * */
 static int guess_type(const json_t *o)
 {
-    return json_object_get(o, "merges") ? 0 : json_is_array(json_object_get(o, "vocab")) ? 1
-         : json_object_get(o, "continuing_subword_prefix") ? 2 : 3;
+    if (json_object_get(o, "merges"))
+        return 0;
+    if (json_is_array(json_object_get(o, "vocab")))
+        return 1;
+    return json_object_get(o, "continuing_subword_prefix") ? 2 : 3;
 }
 
+/* Loads the kind of model that the file names. WordLevel gets no cache, as its own look-up costs no more than the
+ * cache's. */
 struct model *model_new(const struct json_file *f, struct err *e)
 {
     static const char *const words[] = { "BPE", "Unigram", "WordPiece", "WordLevel" };
@@ -98,6 +107,7 @@ void model_free(struct model *m)
     free(m);
 }
 
+/* Appends n ids. Returns -1 when the memory runs out. */
 static int append(struct ids *out, const int32_t *id, size_t n)
 {
     if (grow(&out->id, &out->cap, out->n + n, sizeof *out->id) < 0)
@@ -108,6 +118,8 @@ static int append(struct ids *out, const int32_t *id, size_t n)
     return 0;
 }
 
+/* Takes the ids from the cache where the word has been seen before; else asks the model and puts them there. Words of
+ * CACHE_WORD_MAX bytes and more always go to the model. */
 int model_encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     size_t before = out->n, count;

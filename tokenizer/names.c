@@ -1,3 +1,4 @@
+/* tokenizer/names.c - see names.h. */
 #include "tokenizer/names.h"
 
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include "tokenizer/fields.h"
 #include "tokenizer/json_file.h"
 
+/* The names that come first, in the order of the reference. */
 static const char *const first_names[] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
                                            "mask_token" };
 enum { N_FIRST = sizeof first_names / sizeof *first_names, MAX_ADDED = 1 << 20 };
@@ -15,7 +17,7 @@ enum { N_FIRST = sizeof first_names / sizeof *first_names, MAX_ADDED = 1 << 20 }
 /* A token is a string, or an object with the string and flags: its string. */
 static const json_t *content_of(const json_t *v) { return json_is_object(v) ? json_object_get(v, "content") : v; }
 
-/* While reading. Sets of strings are objects of JSON, so that large files take linear time. */
+/* The state while the files are read. Sets of strings are objects of JSON, so that large files take linear time. */
 struct reader {
     struct token_names *out;         /* borrowed                              */
     const json_t *known;             /* borrowed; tokenizer.json's, or NULL   */
@@ -26,8 +28,8 @@ struct reader {
 static bool in_set(const json_t *set, const json_t *s) { return json_object_get(set, json_string_value(s)) != NULL; }
 static void put_in(json_t *set, const json_t *s) { json_object_set_new(set, json_string_value(s), json_true()); }
 
-/* One more entry of `added`, every flag given: what `v` (an object or a string) says, else the defaults of the
- * reference. */
+/* Adds an entry to `added` with every flag given: what `v` (an object or a string) says, else the defaults of the
+ * reference. `special`: the token is special whatever v says. `where` names the place in the file for messages. */
 static int add_token(struct reader *r, const json_t *v, bool special, const char *where, struct err *e)
 {
     static const char *const flags[] = { "single_word", "lstrip", "rstrip", "normalized", "special" };
@@ -53,6 +55,7 @@ static int add_token(struct reader *r, const json_t *v, bool special, const char
 
 /* ---- what the files say ---- */
 
+/* Notes the token that the file gives the name `key`. A value that is no token is passed over. */
 static void take_name(struct reader *r, const char *key, json_t *v)
 {
     const json_t *content = content_of(v);
@@ -62,7 +65,8 @@ static void take_name(struct reader *r, const char *key, json_t *v)
     put_in(r->named, content);
 }
 
-/* The names: the usual ones in their order, then the others of the file, then those of an object of extra tokens. */
+/* Notes all names: the usual ones in their order, then the others of the file, then those of an object of extra
+ * tokens. */
 static void take_names(struct reader *r, json_t *config)
 {
     const char *key;
@@ -78,6 +82,7 @@ static void take_names(struct reader *r, json_t *config)
         take_name(r, key, v);
 }
 
+/* A token of added_tokens_decoder with its id as a number, for sorting. */
 struct entry { long id; const char *key; const json_t *token; };
 
 static int by_id(const void *a, const void *b)
@@ -86,7 +91,8 @@ static int by_id(const void *a, const void *b)
     return (x->id > y->id) - (x->id < y->id);
 }
 
-/* {"151643": {"content": ...}} in the order of the numbers. */
+/* Adds the tokens of an object such as {"151643": {"content": ...}} in the order of the numbers. `where` names the
+ * object for messages. */
 static int take_decoder(struct reader *r, const json_t *decoder, const char *where, struct err *e)
 {
     const char *key;
@@ -117,8 +123,8 @@ static int take_decoder(struct reader *r, const json_t *decoder, const char *whe
     return rc;
 }
 
-/* {"<token>": 32000} of added_tokens.json, in the order of the numbers; those with an id of tokenizer.json's give
- * way. */
+/* Adds the tokens of added_tokens.json, which maps strings to ids as in {"<token>": 32000}, in the order of the ids.
+ * Tokens with an id that tokenizer.json gives away are left out. */
 static int take_added(struct reader *r, json_t *added, struct err *e)
 {
     json_t *decoder = json_object(), *v;
@@ -132,8 +138,8 @@ static int take_added(struct reader *r, json_t *added, struct err *e)
                                                        "normalized", !special));
     }
     for (size_t i = 0; i < json_array_size(r->known); i++) {
-        snprintf(id, sizeof id, "%lld",
-                 (long long)json_integer_value(json_object_get(json_array_get(r->known, i), "id")));
+        const json_t *known = json_object_get(json_array_get(r->known, i), "id");
+        snprintf(id, sizeof id, "%lld", (long long)json_integer_value(known));
         json_object_del(decoder, id);
     }
     int rc = take_decoder(r, decoder, "", e);
@@ -141,7 +147,8 @@ static int take_added(struct reader *r, json_t *added, struct err *e)
     return rc;
 }
 
-/* tokenizer.json's own tokens count as if added_tokens_decoder held them: what has a name is special. */
+/* Adds tokenizer.json's own tokens that have a name, as if added_tokens_decoder held them: what has a name is
+ * special. */
 static int take_known(struct reader *r, struct err *e)
 {
     for (size_t i = 0; i < json_array_size(r->known); i++) {
@@ -152,7 +159,8 @@ static int take_known(struct reader *r, struct err *e)
     return 0;
 }
 
-/* Tokens that are special by their name or in a list, unless they are there already. */
+/* Adds tokens that are special by their name or because they stand in a list of extra tokens, unless they are there
+ * already. */
 static int take_special(struct reader *r, const json_t *config, struct err *e)
 {
     const char *key;
@@ -174,7 +182,7 @@ static int take_special(struct reader *r, const json_t *config, struct err *e)
     return 0;
 }
 
-/* An optional file of the folder. */
+/* Reads an optional file of the folder: f->root is NULL where it is not there. */
 static int read_file(struct json_file *f, const char *dir, const char *name, struct err *e)
 {
     char path[4096];
@@ -183,7 +191,8 @@ static int read_file(struct json_file *f, const char *dir, const char *name, str
     return json_file_read(f, path, true, false, e);
 }
 
-/* The older files; `config` gets what special_tokens_map.json says. */
+/* Reads the older files, which count only without added_tokens_decoder. `config` gets what special_tokens_map.json
+ * says, which wins over the configuration. */
 static int read_legacy(struct reader *r, const char *dir, json_t *config, struct err *e)
 {
     struct json_file map, added;
@@ -202,6 +211,8 @@ static int read_legacy(struct reader *r, const char *dir, json_t *config, struct
     return rc < 0 ? err_prefix(e, "%s/added_tokens.json", dir) : 0;
 }
 
+/* Fills r->out from tokenizer_config.json (`config`) and, where it has no added_tokens_decoder, from the older files.
+ * */
 static int read_all(struct reader *r, const char *dir, json_t *config, struct err *e)
 {
     json_t *decoder = json_object_get(config, "added_tokens_decoder");
@@ -214,6 +225,8 @@ static int read_all(struct reader *r, const char *dir, json_t *config, struct er
     return 0;
 }
 
+/* A folder without tokenizer_config.json is read as if the file were an empty object, as the older files may be there
+ * all the same. After a failure out is still to be freed. */
 int token_names_read(struct token_names *out, const char *dir, const json_t *known, struct err *e)
 {
     struct json_file f;

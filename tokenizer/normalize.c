@@ -1,3 +1,5 @@
+/* tokenizer/normalize.c - see normalize.h. A normalizer is a list of steps, each of which rewrites the whole piece.
+ * */
 #include "tokenizer/normalize.h"
 
 #include <stdlib.h>
@@ -33,6 +35,7 @@ struct normalizer {
 
 enum { MAX_STEPS = 64, MAX_DEPTH = 8 };
 
+/* Appends a step of this type, all else zero. The pointer is good until the next call. */
 static struct step *add_step(struct normalizer *n, enum step_type type)
 {
     if (grow(&n->step, &n->cap, n->n + 1, sizeof *n->step) < 0)
@@ -43,6 +46,8 @@ static struct step *add_step(struct normalizer *n, enum step_type type)
     return s;
 }
 
+/* BertNormalizer becomes up to five steps in the order of the reference. Without strip_accents, accents go where
+ * letters are made small. */
 static int parse_bert(struct normalizer *n, const json_t *o, const char *where, struct err *e)
 {
     bool clean = true, chinese = true, lower = true;
@@ -68,6 +73,7 @@ static int parse_bert(struct normalizer *n, const json_t *o, const char *where, 
 
 static int parse(struct normalizer *n, const json_t *o, const char *where, int depth, struct err *e);
 
+/* A Sequence stands for its members, one after the other. */
 static int parse_sequence(struct normalizer *n, const json_t *o, const char *where, int depth, struct err *e)
 {
     json_t *list;
@@ -82,6 +88,8 @@ static int parse_sequence(struct normalizer *n, const json_t *o, const char *whe
     return 0;
 }
 
+/* Adds the steps of one normalizer of the file to n. `depth` and the number of steps bound what a file may nest.
+ * `where` is the place in the file, for messages. */
 static int parse(struct normalizer *n, const json_t *o, const char *where, int depth, struct err *e)
 {
     static const char *const words[] = { "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "Replace",
@@ -151,6 +159,7 @@ void normalizer_free(struct normalizer *n)
 
 int normalizer_is_empty(const struct normalizer *n) { return n->n == 0; }
 
+/* Strip: copies the piece without the white space at its start (s->left) and at its end (s->right). */
 static void strip(const struct step *s, struct rewrite *w)
 {
     size_t from = 0, to = w->n;
@@ -168,7 +177,7 @@ static void strip(const struct step *s, struct rewrite *w)
     rewrite_copy(w, from, to);
 }
 
-/* What sentencepiece's NMT rules do: 0 removes the character. */
+/* What sentencepiece's NMT rules make of a character: a space, or 0 to remove it, or the character itself. */
 static uint32_t nmt(uint32_t c)
 {
     if ((c >= 1 && c <= 8) || c == 0xb || (c >= 0xe && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f)
@@ -179,7 +188,8 @@ static uint32_t nmt(uint32_t c)
     return c;
 }
 
-/* The steps that look at one character after the other. */
+/* Runs a step that looks at one character after the other. In the switch, `break` copies the character as it is, and
+ * `continue` goes on to the next one without that. */
 static void each_char(const struct step *s, struct rewrite *w)
 {
     uint32_t low[2];
@@ -230,7 +240,7 @@ static void each_char(const struct step *s, struct rewrite *w)
     }
 }
 
-/* The reference asks for each grapheme shorter than 6 bytes, then for each
+/* Precompiled: replaces what the map has. The reference asks for each grapheme shorter than 6 bytes, then for each
  * character of the others. */
 static void precompiled(const struct step *s, struct rewrite *w)
 {
@@ -254,8 +264,9 @@ static void precompiled(const struct step *s, struct rewrite *w)
     }
 }
 
-/* The bytes [from, to) of the input have become what the output has no origins of yet: what changed is all of the
- * greatest origin, what stands before and behind that keeps its own. */
+/* Gives origins to the bytes of the output that have none yet, which came of the bytes [from, to) of the input. What
+ * a normal form left as it was, at the start and at the end, keeps its own; all between gets the greatest origin of
+ * the input's bytes, as nobody can tell which of them made it. */
 static void form_origins(void *arg, size_t from, size_t to)
 {
     struct rewrite *w = arg;
@@ -276,8 +287,9 @@ static void form_origins(void *arg, size_t from, size_t to)
     buf_add(origins, w->from + to - after, after);
 }
 
-/* The reference aligns every character; we only need to know how much of the
- * result stands for the first one. */
+/* Appends the normal form of the input to the output and sets out_head. The reference aligns every character; we only
+ * need to know how much of the result stands for the first one, and that is the normal form of that character on its
+ * own, up to the end of a character. Returns -1 when the memory or the effort runs out. */
 static int normal_form(enum normal_form form, struct rewrite *w)
 {
     size_t from = w->out->bytes.len;
@@ -301,6 +313,7 @@ static int normal_form(enum normal_form form, struct rewrite *w)
     return 0;
 }
 
+/* Runs one step on the input of w. Returns -1 with the error set; whether the output fitted, the caller asks. */
 static int run_step(const struct step *s, struct rewrite *w, struct regex_match *match, struct err *e)
 {
     switch (s->type) {
@@ -333,6 +346,8 @@ static int run_step(const struct step *s, struct rewrite *w, struct regex_match 
     }
 }
 
+/* Runs the steps in turn. All but the last write to two spare texts that take turns, so that only the result reaches
+ * out. Each step's output is the next one's input, its origins included. */
 int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *from, const struct piece *p,
                    struct regex_match *match, struct text *out, struct piece *result, struct err *e)
 {
@@ -349,7 +364,8 @@ int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *fr
         rc = run_step(&n->step[i], &w, match, e);
         now = rewrite_end(&w);
         in = to->bytes.data ? to->bytes.data : "";
-        from = from ? (const uint8_t *)(to->from.data ? to->from.data : "") : NULL;
+        if (from)
+            from = (const uint8_t *)(to->from.data ? to->from.data : "");
         if (rc == 0 && !buf_ok(&to->bytes))
             rc = text_error(to, e);
         if (rc == 0 && !buf_ok(&to->from))

@@ -19,7 +19,7 @@ void               normalizer_free(struct normalizer *n);
 int normalizer_run(const struct normalizer *n, const char *in, const uint8_t *from, const struct piece *p,
                    struct regex_match *match, struct text *out, struct piece *result, struct err *e);
 
-/* It changes nothing: text need not be copied. */
+/* Whether it changes nothing, so that text need not be copied. */
 int normalizer_is_empty(const struct normalizer *n);
 
 #endif

@@ -1,3 +1,5 @@
+/* tokenizer/post.c - see post.h. Every post-processor becomes a template: the ids of special tokens around those of
+ * the text. */
 #include "tokenizer/post.h"
 
 #include <stdlib.h>
@@ -14,7 +16,8 @@ struct part {
     int32_t id;
 };
 
-/* One template after the other; each takes what the last one made. */
+/* What one post-processor puts around the text. Templates run one after the other; each takes what the last one made.
+ * */
 struct template {
     struct part *part; /* owned, (n) */
     size_t n, cap;
@@ -27,6 +30,7 @@ struct post {
 
 enum { MAX_PARTS = 1024, MAX_TEMPLATES = 16, MAX_DEPTH = 8 };
 
+/* Appends a part to the template: the text, or the special token `id`. */
 static void add_part(struct template *t, bool text, int64_t id)
 {
     if (grow(&t->part, &t->cap, t->n + 1, sizeof *t->part) < 0)
@@ -34,6 +38,7 @@ static void add_part(struct template *t, bool text, int64_t id)
     t->part[t->n++] = (struct part){ text, (int32_t)id };
 }
 
+/* Appends an empty template. The pointer is good until the next call. */
 static struct template *add_template(struct post *p)
 {
     if (grow(&p->template, &p->cap, p->n + 1, sizeof *p->template) < 0)
@@ -42,7 +47,7 @@ static struct template *add_template(struct post *p)
     return &p->template[p->n++];
 }
 
-/* ["[CLS]", 101] in the field `name`. */
+/* Reads the id of a pair such as ["[CLS]", 101] in the field `name`. */
 static int token_pair(const json_t *o, const char *where, const char *name, int64_t *id, struct err *e)
 {
     json_t *pair;
@@ -55,6 +60,7 @@ static int token_pair(const json_t *o, const char *where, const char *name, int6
     return *id < 0 || *id > VOCAB_MAX_ID ? err_set(e, "%s.%s: the id is out of range", where, name) : 0;
 }
 
+/* BertProcessing and RobertaProcessing put one token in front of the text and one behind it. */
 static int parse_bert(struct post *p, const json_t *o, const char *where, struct err *e)
 {
     int64_t cls, sep;
@@ -67,7 +73,7 @@ static int parse_bert(struct post *p, const json_t *o, const char *where, struct
     return 0;
 }
 
-/* The ids of the special token that a template names. */
+/* Adds the ids of the special token that a template names; special_tokens (`tokens`) says which these are. */
 static int add_special(struct template *t, const json_t *tokens, const char *name, const char *where, struct err *e)
 {
     json_t *ids;
@@ -90,6 +96,8 @@ static int add_special(struct template *t, const json_t *tokens, const char *nam
     return 0;
 }
 
+/* TemplateProcessing: reads the template for one text, "single". A template for two texts is never needed here, and
+ * so the sequence "B" is an error. */
 static int parse_template(struct post *p, const json_t *o, const char *where, struct err *e)
 {
     json_t *single, *tokens;
@@ -119,6 +127,8 @@ static int parse_template(struct post *p, const json_t *o, const char *where, st
     return 0;
 }
 
+/* Adds the templates of one post-processor of the file to p. `depth` and the number of templates bound what a file
+ * may nest. `where` is the place in the file, for messages. */
 static int parse(struct post *p, const json_t *o, const char *where, int depth, struct err *e)
 {
     static const char *const words[] = { "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel",
@@ -168,7 +178,8 @@ void post_free(struct post *p)
     free(p);
 }
 
-/* One template over the ids from `from` on; it may make `most` of them. */
+/* Replaces the ids from `from` on by the template with them in it. `special`: with the special tokens. A template may
+ * hold the text more than once: `most` is how many ids it may make. */
 static int run_template(const struct template *t, struct ids *out, size_t from, bool special, size_t most,
                         struct err *e)
 {
@@ -192,6 +203,8 @@ static int run_template(const struct template *t, struct ids *out, size_t from, 
     return rc;
 }
 
+/* The bound on the number of ids is derived from the text's own ids once, so that templates that repeat the text
+ * cannot multiply each other without end. */
 int post_run(const struct post *p, struct ids *out, size_t from, bool special, struct err *e)
 {
     enum { GROWTH = 4, SPARE = 1 << 16 };

@@ -1,3 +1,4 @@
+/* tokenizer/regex.c - see regex.h: PCRE2 behind a few functions, with limits on steps, memory and time. */
 #include "tokenizer/regex.h"
 
 #include <stdint.h>
@@ -31,6 +32,7 @@ enum {
 /* Processor time of all searches with one struct regex_match. */
 static const double SECONDS = 5, SECONDS_PER_BYTE = 4e-6;
 
+/* Puts PCRE2's message for an error of compiling into e. */
 static void compile_error(int code, struct err *e, size_t at)
 {
     char text[120];
@@ -38,6 +40,8 @@ static void compile_error(int code, struct err *e, size_t at)
     err_set(e, "the pattern cannot be compiled: %s (at %zu after translation)", text, at);
 }
 
+/* Translates the pattern and compiles it as UTF-8 with Unicode's properties; lines end in a line feed, as for the
+ * reference. Where the system allows no JIT the interpreter runs the pattern. */
 struct regex *regex_compile(const char *pattern, size_t n, struct err *e)
 {
     struct regex *r = NULL;
@@ -79,6 +83,8 @@ void regex_free(struct regex *r)
     free(r);
 }
 
+/* The processor time of this thread: a machine that is busy with other things does not use up the time of a search.
+ * */
 static double thread_seconds(void)
 {
     struct timespec ts;
@@ -86,6 +92,8 @@ static double thread_seconds(void)
     return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
 }
 
+/* PCRE2 bounds the steps and the memory of one match, and the deadline bounds all matches together. Both grow with
+ * the text, as linear patterns need some steps for every byte. */
 struct regex_match *regex_match_new(size_t bytes)
 {
     struct regex_match *m = calloc(1, sizeof *m);
@@ -122,6 +130,8 @@ static bool out_of_time(struct regex_match *m)
     return ++m->calls % CLOCK_EVERY == 0 && thread_seconds() > m->deadline;
 }
 
+/* JIT code has 32 KiB of stack; a match that needs more is done again by the interpreter, which has the heap. What
+ * the limits end becomes an error with PCRE2's reason. */
 int regex_find(const struct regex *r, struct regex_match *m, const char *s, size_t n, size_t from, size_t *start,
                size_t *end, struct err *e)
 {
@@ -131,7 +141,6 @@ int regex_find(const struct regex *r, struct regex_match *m, const char *s, size
     int rc;
     if (r->jit) {
         rc = pcre2_jit_match(r->code, text, n, from, 0, m->data, m->limits);
-        /* JIT code has 32 KiB of stack; the interpreter has the heap. */
         if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
             rc = pcre2_match(r->code, text, n, from, PCRE2_NO_JIT | PCRE2_NO_UTF_CHECK, m->data, m->limits);
     } else {
@@ -148,6 +157,6 @@ int regex_find(const struct regex *r, struct regex_match *m, const char *s, size
     }
     const PCRE2_SIZE *at = pcre2_get_ovector_pointer(m->data);
     *start = at[0];
-    *end = at[1] < at[0] ? at[0] : at[1]; /* \K in a look-behind may end before it starts */
+    *end = at[1] < at[0] ? at[0] : at[1]; /* with \K in a look-ahead a match may end before it starts */
     return 1;
 }

@@ -16,6 +16,7 @@
 
 enum { MAX_NESTING = 50, MAX_GROUPS = 200, MAX_NAME = 40 };
 
+/* The pattern that is read, and how far. */
 struct source {
     const char *s;
     size_t      n, at;
@@ -61,11 +62,13 @@ static const char *const binary[] = { "emoji", "emojipresentation", "emojimodifi
                                       "graphemeextend", "graphemebase", "joincontrol", "cased", "caseignorable",
                                       "defaultignorablecodepoint", "regionalindicator", "variationselector" };
 
+/* Says what is wrong with the pattern at the present place, and returns -1. */
 static int fail(struct source *p, const char *what)
 {
     return err_set(p->e, "the pattern cannot be used: %s (at byte %zu)", what, p->at);
 }
 
+/* The byte so many places ahead, or -1 behind the end. */
 static int peek(const struct source *p, size_t ahead)
 {
     return p->at + ahead < p->n ? (unsigned char)p->s[p->at + ahead] : -1;
@@ -74,6 +77,8 @@ static int peek(const struct source *p, size_t ahead)
 static bool letter(int c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 static bool digit(int c) { return c >= '0' && c <= '9'; }
 
+/* Adds the characters that a property has in the later Unicode of the reference, and that PCRE2 may not know yet.
+ * property = NULL: none. */
 static void add_new(struct buf *out, const char *property)
 {
     size_t n;
@@ -82,6 +87,7 @@ static void add_new(struct buf *out, const char *property)
         buf_printf(out, "\\x{%x}-\\x{%x}", r[i].first, r[i].last);
 }
 
+/* Adds the items of a named set to a class. */
 static void add_set(struct buf *out, const struct set *s)
 {
     buf_str(out, s->items);
@@ -96,7 +102,8 @@ static const struct set *find_set(const char *name)
     return NULL;
 }
 
-/* A character as a class or pattern can hold it. */
+/* Adds a character as a class or a pattern can hold it: all but letters and digits are written as numbers, so that
+ * none has a special meaning. */
 static void add_char(struct buf *out, uint32_t c)
 {
     if (c < 0x80 && (letter((int)c) || digit((int)c)))
@@ -105,7 +112,9 @@ static void add_char(struct buf *out, uint32_t c)
         buf_printf(out, "\\x{%x}", c);
 }
 
-/* The name in \p{name}: adds the items of that set; *negated for {^name}. */
+/* Reads {name} of \p{name} and adds the items of that set; *negated is turned round for {^name}. A name is looked for
+ * among the sets, the general categories and the binary properties; any other is taken for a script, and PCRE2
+ * complains when it is none. */
 static int property(struct source *p, struct buf *out, bool *negated)
 {
     char plain[MAX_NAME], name[MAX_NAME];
@@ -151,9 +160,8 @@ static int property(struct source *p, struct buf *out, bool *negated)
     return 0;
 }
 
-/* What a backslash begins: a set (1; its items are in out, *negated tells
- * whether all others are meant) or one character (0; *cp). The letter after the
- * backslash is the next one in p. */
+/* Reads what a backslash begins; p stands at the letter behind it. Returns 1 for a set, whose items are added to out
+ * (*negated: all characters but these are meant), 0 for one character, which is then in *cp, or -1 for an error. */
 static int escape(struct source *p, struct buf *out, bool *negated, uint32_t *cp)
 {
     int c = peek(p, 0), len;
@@ -178,7 +186,9 @@ static int escape(struct source *p, struct buf *out, bool *negated, uint32_t *cp
         size_t k = 0;
         bool brace = c == 'x' && peek(p, 1) == '{';
         p->at += brace ? 2 : 1;
-        size_t most = brace ? 8 : c == 'x' ? 2 : 4;
+        size_t most = c == 'x' ? 2 : 4;
+        if (brace)
+            most = 8;
         while (k < most && peek(p, 0) >= 0 && strchr("0123456789abcdefABCDEF", peek(p, 0)))
             hex[k++] = p->s[p->at++];
         hex[k] = 0;
@@ -205,6 +215,7 @@ struct operand {
     struct buf nested; /* "|atom|atom" of the rest */
 };
 
+/* Adds the operand as an atom that matches one character. An operand without any item matches nothing. */
 static void operand_atom(const struct operand *o, struct buf *out)
 {
     if (!o->flat.len && !o->nested.len)
@@ -219,7 +230,7 @@ static void operand_atom(const struct operand *o, struct buf *out)
 
 static int class(struct source *p, struct buf *out);
 
-/* [:name:] at p; 0 if it is none. */
+/* Reads [:name:] at p and adds its items to o. Returns 1, or 0 where it is none and `[` begins a nested class. */
 static int posix(struct source *p, struct operand *o)
 {
     char name[MAX_NAME];
@@ -247,7 +258,8 @@ static int posix(struct source *p, struct operand *o)
     return 1;
 }
 
-/* A character of a class, or a set that goes straight into o. 1: it was a set. */
+/* Reads a character of a class into *cp and returns 0; or reads a set, which goes straight into o, and returns 1. In
+ * a class \b is a backspace. Returns -1 for an error. */
 static int class_char(struct source *p, struct operand *o, uint32_t *cp)
 {
     int len;
@@ -272,7 +284,8 @@ static int class_char(struct source *p, struct operand *o, uint32_t *cp)
     return rc;
 }
 
-/* One item at p: a nested class, a set, a range or a character. */
+/* Reads one item of a class: a nested class, a set, a range or a character. A hyphen behind a character makes a
+ * range, unless the class ends or a nested one begins there: then it stands for itself. */
 static int class_item(struct source *p, struct operand *o)
 {
     uint32_t first, last;
@@ -303,7 +316,8 @@ static int class_item(struct source *p, struct operand *o)
     return 0;
 }
 
-/* The atom for a finished class: `heads` are look-aheads for all operands but the last. */
+/* Adds the atom for a finished class. PCRE2 has no intersections: `heads` are look-aheads for all operands but the
+ * last, so that the character which the last one matches must match them all. */
 static void class_atom(const struct buf *heads, const struct operand *last, bool negated, struct buf *out)
 {
     if (negated && !heads->len && !last->nested.len && last->flat.len) {
@@ -321,7 +335,8 @@ static void class_atom(const struct buf *heads, const struct operand *last, bool
         buf_str(out, ")(?s:.))");
 }
 
-/* A class; p is behind its bracket. Adds an atom that matches one character. */
+/* Reads a class, whose bracket p has passed, and adds an atom that matches one character. A `]` in the first place
+ * stands for itself. */
 static int class(struct source *p, struct buf *out)
 {
     struct operand o;
@@ -377,7 +392,8 @@ static void wrap(struct buf *out, size_t from, const char *tail)
     buf_str(out, tail);
 }
 
-/* {n}, {n,}, {,m} or {n,m} at p: its length, 0 if it is none. */
+/* The length of a repeat such as {n}, {n,}, {,m} or {n,m} at p, or 0 where it is none. *exact: it is {n}; *from_zero:
+ * its least number is left out. */
 static size_t braces(const struct source *p, bool *exact, bool *from_zero)
 {
     size_t i = 1;
@@ -392,13 +408,16 @@ static size_t braces(const struct source *p, bool *exact, bool *from_zero)
     return any && peek(p, i) == '}' ? i + 1 : 0;
 }
 
-/* The quantifiers behind an atom. A second one repeats the repeat. */
+/* Copies the quantifiers behind the atom that starts at `atom` in out. A second one repeats the repeat, which PCRE2
+ * wants in a group: `a{1,3}+` is (?:a{1,3})+, and `a{2}?` is (?:a{2})?, since only a range can be lazy here. */
 static int quantifiers(struct source *p, struct buf *out, size_t atom)
 {
     for (int count = 0;; count++) {
         int c = peek(p, 0);
         bool exact = false, from_zero = false;
-        size_t n = c == '*' || c == '+' || c == '?' ? 1 : c == '{' ? braces(p, &exact, &from_zero) : 0;
+        size_t n = c == '*' || c == '+' || c == '?';
+        if (c == '{')
+            n = braces(p, &exact, &from_zero);
         if (!n)
             return 0;
         if (count > 4)
@@ -422,7 +441,8 @@ static int quantifiers(struct source *p, struct buf *out, size_t atom)
     }
 }
 
-/* What follows "(?": copies the start of the group. *options: it was "(?i)", no group. */
+/* Reads what follows "(?" and copies the start of the group. *options: it was a change of options such as "(?i)",
+ * which begins no group. The option m means for the reference what s means for PCRE2. */
 static int group_start(struct source *p, struct buf *out, bool *options)
 {
     int c = peek(p, 0), next = peek(p, 1);
@@ -454,7 +474,8 @@ static int group_start(struct source *p, struct buf *out, bool *options)
     return 0;
 }
 
-/* A backslash outside of classes. */
+/* Reads a backslash outside of classes. Anchors, references to groups and the like mean the same to both and are
+ * copied; escapes that only one of the two knows, or that they read differently, are errors. */
 static int outer_escape(struct source *p, struct buf *out)
 {
     int c = peek(p, 1);
@@ -484,7 +505,9 @@ static int outer_escape(struct source *p, struct buf *out)
     return rc < 0 ? -1 : 0;
 }
 
-/* One atom at p, or an alternative's bar, or the end of a group. */
+/* Reads one atom at p, or an alternative's bar, or the start or the end of a group. `open` holds the places in out
+ * where the *groups open groups start. *start is where in out the atom begins that a quantifier would repeat: behind
+ * a parenthesis that is the whole group. */
 static int atom(struct source *p, struct buf *out, size_t *open, int *groups, size_t *start)
 {
     int c = peek(p, 0), len;
@@ -538,6 +561,8 @@ static int atom(struct source *p, struct buf *out, size_t *open, int *groups, si
     }
 }
 
+/* Reads atoms with their quantifiers to the end of the pattern. Nothing can be repeated directly behind the start of
+ * a group, a bar or an anchor of lines: a quantifier there is left to PCRE2, as any other character would be. */
 int regex_translate(const char *pattern, size_t n, struct buf *out, struct err *e)
 {
     struct source p = { pattern, n, 0, e, 0 };

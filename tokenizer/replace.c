@@ -1,3 +1,4 @@
+/* tokenizer/replace.c - see replace.h. */
 #include "tokenizer/replace.h"
 
 #include <stdlib.h>
@@ -7,12 +8,15 @@
 #include "base/utf8.h"
 #include "tokenizer/fields.h"
 
+/* The pattern, and what stands in place of its matches. */
 struct replace {
     struct pattern pattern;
     char  *content; /* owned */
     size_t content_len;
 };
 
+/* Reads the field "pattern" of o. An empty literal becomes an empty expression: both match everywhere, and
+ * search_next() needs a literal that is not empty. */
 int pattern_parse(struct pattern *p, const json_t *o, const char *where, struct err *e)
 {
     const char *s;
@@ -21,7 +25,7 @@ int pattern_parse(struct pattern *p, const json_t *o, const char *where, struct 
     memset(p, 0, sizeof *p);
     if (field_pattern(o, where, &s, &n, &is_regex, e) < 0)
         return -1;
-    if (is_regex || !n) { /* an empty literal matches everywhere, as an empty expression does */
+    if (is_regex || !n) {
         p->regex = regex_compile(s, n, e);
         return p->regex ? 0 : err_prefix(e, "%s.pattern", where);
     }
@@ -43,6 +47,9 @@ struct search pattern_search(const struct pattern *p)
     return (struct search){ p->regex, p->literal, p->literal_len, 0, SIZE_MAX };
 }
 
+/* A literal is searched for byte by byte: in valid UTF-8 it cannot match inside a character. A regular expression may
+ * match nothing at all; such a match right behind the last one does not count, and the search goes on a character
+ * further. */
 int search_next(struct search *f, struct regex_match *m, const char *s, size_t n, size_t *start, size_t *end,
                 struct err *e)
 {
@@ -58,7 +65,6 @@ int search_next(struct search *f, struct regex_match *m, const char *s, size_t n
         int rc = regex_find(f->regex, m, s, n, f->from, start, end, e);
         if (rc <= 0)
             return rc;
-        /* An empty match right behind the last one does not count. */
         if (*start == *end && f->last == *end) {
             int len = 1;
             if (f->from < n)
@@ -72,6 +78,7 @@ int search_next(struct search *f, struct regex_match *m, const char *s, size_t n
     return 0;
 }
 
+/* Reads "pattern" and "content". Returns NULL on failure, with the error set. */
 struct replace *replace_new(const json_t *o, const char *where, struct err *e)
 {
     const char *s;
@@ -95,6 +102,8 @@ void replace_free(struct replace *r)
     free(r);
 }
 
+/* Copies the input of w with every match replaced. An empty input stays empty, as in the reference. Each match is
+ * charged to the effort, as a match may be empty and yet cost a search. */
 int replace_run(const struct replace *r, struct rewrite *w, struct regex_match *match, struct err *e)
 {
     enum { MATCH = 16 };           /* a search costs as much as so many bytes */

@@ -1,3 +1,5 @@
+/* tokenizer/split.c - see split.h. A pre-tokenizer is a list of stages, each of which cuts the pieces or rewrites
+ * their bytes. */
 #include "tokenizer/split.h"
 
 #include <stdlib.h>
@@ -11,10 +13,10 @@
 #include "tokenizer/replace.h"
 #include "tokenizer/unicode.h"
 
+/* In front of which pieces Metaspace puts a mark: of the one at the text's start, of none, of all. */
 enum scheme { SCHEME_FIRST, SCHEME_NEVER, SCHEME_ALWAYS };
 
-/* One stage: cuts every piece, or rewrites it, or both. BertPreTokenizer
- * becomes two, ByteLevel up to three. */
+/* One stage, which cuts every piece or rewrites it. BertPreTokenizer becomes two stages, ByteLevel up to three. */
 struct stage {
     int (*run)(const struct stage *s, struct text *t, struct text *spare, struct regex_match *m, struct err *e);
     bool (*is)(uint32_t c);   /* cut_chars: which characters match    */
@@ -41,7 +43,8 @@ static const char gpt2_pattern[] =
 
 static int no_memory(struct err *e) { return err_memory(e); }
 
-/* The pieces that were collected in spare become those of t. */
+/* The pieces that were collected in spare become those of t, whose bytes stay. The old ones go to spare, so that
+ * their memory is used again. */
 static void take_pieces(struct text *t, struct text *spare)
 {
     struct piece *p = t->piece;
@@ -54,9 +57,11 @@ static void take_pieces(struct text *t, struct text *spare)
     spare->n = 0;
 }
 
+/* Cuts one piece of plain text, whose bytes are at `in`, and adds the parts to out. -1 with the error set. */
 typedef int cut_one(const struct stage *s, const char *in, const struct piece *p, struct text *out,
                     struct regex_match *m, struct err *e);
 
+/* Cuts every piece of t that is plain text; added tokens stay whole. After a failure t is as it was. */
 static int cut_all(cut_one *one, const struct stage *s, struct text *t, struct text *spare, struct regex_match *m,
                    struct err *e)
 {
@@ -71,6 +76,7 @@ static int cut_all(cut_one *one, const struct stage *s, struct text *t, struct t
     return 0;
 }
 
+/* Split and ByteLevel: cuts the piece at the matches of a pattern. */
 static int pattern_one(const struct stage *s, const char *in, const struct piece *p, struct text *out,
                        struct regex_match *m, struct err *e)
 {
@@ -80,9 +86,12 @@ static int pattern_one(const struct stage *s, const char *in, const struct piece
     int rc;
     while ((rc = search_next(&f, m, in, p->len, &from, &to, e)) == 1)
         cut_match(&c, from, to);
-    return rc < 0 ? -1 : cut_end(&c) < 0 ? no_memory(e) : 0;
+    if (rc < 0)
+        return -1;
+    return cut_end(&c) < 0 ? no_memory(e) : 0;
 }
 
+/* Cuts the piece at each character that `is` takes or, without it, that is s->cp. */
 static int chars_one(const struct stage *s, const char *in, const struct piece *p, struct text *out,
                      struct regex_match *m, struct err *e)
 {
@@ -97,7 +106,8 @@ static int chars_one(const struct stage *s, const char *in, const struct piece *
     return cut_end(&c) < 0 ? no_memory(e) : 0;
 }
 
-/* Whitespace: the matches of \w+|[^\w\s]+ stay, the rest goes. */
+/* Whitespace: the matches of \w+|[^\w\s]+ stay, the rest goes. The loop runs once more behind the end, so that the
+ * last run is added like any other. */
 static int words_one(const struct stage *s, const char *in, const struct piece *p, struct text *out,
                      struct regex_match *m, struct err *e)
 {
@@ -108,7 +118,11 @@ static int words_one(const struct stage *s, const char *in, const struct piece *
         int len = 1, now = -1;
         if (i < p->len) {
             uint32_t cp = utf8_get(in + i, p->len - i, &len);
-            now = unicode_word(cp) ? 1 : unicode_space(cp) ? 0 : 2;
+            now = 2;
+            if (unicode_word(cp))
+                now = 1;
+            else if (unicode_space(cp))
+                now = 0;
         }
         if (now != kind) {
             if (kind && i > start && text_add_piece(out, piece_cut(p, (uint32_t)start, (uint32_t)i)) < 0)
@@ -121,8 +135,8 @@ static int words_one(const struct stage *s, const char *in, const struct piece *
     return 0;
 }
 
-/* The space belongs to any script; so do the Japanese syllables to Han. Text in
- * front of the first character with a script is lost, as in the reference. */
+/* UnicodeScripts: cuts the piece where the script changes. The space belongs to any script; so do the Japanese
+ * syllables to Han. Text in front of the first character with a script is lost, as in the reference. */
 static int scripts_one(const struct stage *s, const char *in, const struct piece *p, struct text *out,
                        struct regex_match *m, struct err *e)
 {
@@ -145,6 +159,7 @@ static int scripts_one(const struct stage *s, const char *in, const struct piece
     return 0;
 }
 
+/* FixedLength: cuts the piece into parts of s->length characters; the last one may be shorter. */
 static int fixed_one(const struct stage *s, const char *in, const struct piece *p, struct text *out,
                      struct regex_match *m, struct err *e)
 {
@@ -164,6 +179,7 @@ static int fixed_one(const struct stage *s, const char *in, const struct piece *
     return 0;
 }
 
+/* The `run` of a stage that cuts each piece by `one`. */
 #define CUTTER(name, one)                                                                                         \
     static int name(const struct stage *s, struct text *t, struct text *spare, struct regex_match *m, struct err *e) \
     {                                                                                                             \
@@ -177,8 +193,11 @@ CUTTER(cut_fixed, fixed_one)
 
 /* ---- rewriting: new bytes, the same number of pieces ---- */
 
+/* Rewrites one piece of plain text. A failure shows in the bytes of the output. */
 typedef void rewrite_one(const struct stage *s, struct rewrite *w);
 
+/* Rewrites every piece of t that is plain text into spare, which then changes places with t. Added tokens keep their
+ * place among the pieces; nobody reads their bytes any more. Returns -1 when the memory or the effort runs out. */
 static int rewrite_all(rewrite_one *one, const struct stage *s, struct text *t, struct text *spare, struct err *e)
 {
     text_clear(spare);
@@ -200,6 +219,7 @@ static int rewrite_all(rewrite_one *one, const struct stage *s, struct text *t, 
     return 0;
 }
 
+/* ByteLevel with add_prefix_space: the piece begins with a space, if need be with a new one. */
 static void prefix_space(const struct stage *s, struct rewrite *w)
 {
     (void)s;
@@ -208,12 +228,12 @@ static void prefix_space(const struct stage *s, struct rewrite *w)
     rewrite_copy(w, 0, w->n);
 }
 
+/* ByteLevel: each byte becomes its character. The head is mapped on its own, so that its length comes out. */
 static void to_bytelevel(const struct stage *s, struct rewrite *w)
 {
     (void)s;
     char u[512];
     for (size_t i = 0; i < w->n;) {
-        /* The head is mapped on its own, so that its length comes out. */
         size_t end = i < w->head ? w->head : w->n;
         size_t n = end - i < sizeof u / 2 ? end - i : sizeof u / 2;
         rewrite_add(w, u, bytelevel_encode(u, w->in + i, n), i);
@@ -221,6 +241,8 @@ static void to_bytelevel(const struct stage *s, struct rewrite *w)
     }
 }
 
+/* Metaspace: spaces become the mark s->cp, and the scheme tells whether one is put in front of a piece that does not
+ * begin with one. */
 static void to_metaspace(const struct stage *s, struct rewrite *w)
 {
     char mark[4];
@@ -239,6 +261,7 @@ static void to_metaspace(const struct stage *s, struct rewrite *w)
     }
 }
 
+/* The `run` of a stage that rewrites each piece by `one`. */
 #define REWRITER(name, one)                                                                                       \
     static int name(const struct stage *s, struct text *t, struct text *spare, struct regex_match *m, struct err *e) \
     {                                                                                                             \
@@ -251,6 +274,7 @@ REWRITER(mark_spaces, to_metaspace)
 
 /* ---- parsing ---- */
 
+/* Appends a stage, all else zero. The pointer is good until the next call. */
 static struct stage *add(struct splitter *sp, int (*run)(const struct stage *, struct text *, struct text *,
                                                          struct regex_match *, struct err *))
 {
@@ -262,6 +286,7 @@ static struct stage *add(struct splitter *sp, int (*run)(const struct stage *, s
     return s;
 }
 
+/* Appends a stage that cuts at characters. */
 static struct stage *add_chars(struct splitter *sp, bool (*is)(uint32_t), enum behavior behavior)
 {
     struct stage *s = add(sp, cut_chars);
@@ -281,6 +306,8 @@ static int parse_behavior(const json_t *o, const char *where, enum behavior *out
     return 0;
 }
 
+/* ByteLevel becomes up to three stages: a space in front, GPT-2's pattern, and the mapping of bytes. trim_offsets
+ * must be there, as in the reference, but means nothing here. */
 static int parse_bytelevel(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     bool prefix, trim, use_regex = true;
@@ -300,6 +327,8 @@ static int parse_bytelevel(struct splitter *sp, const json_t *o, const char *whe
     return 0;
 }
 
+/* Metaspace becomes a stage that marks the spaces and, with `split`, one that cuts in front of the marks. Files of
+ * older versions have add_prefix_space, and newer ones must not contradict it. */
 static int parse_metaspace(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     static const char *const words[] = { "first", "never", "always" };
@@ -397,6 +426,8 @@ static int (*const parsers[TYPES - 1])(struct splitter *, const json_t *, const 
     parse_delimiter, parse_delimiter, parse_bert,  parse_white,  parse_words,       parse_scripts
 };
 
+/* Adds the stages of one pre-tokenizer of the file to sp. `depth` and the number of stages bound what a file may
+ * nest. `where` is the place in the file, for messages. */
 static int parse(struct splitter *sp, const json_t *o, const char *where, int depth, struct err *e)
 {
     int type;
@@ -440,6 +471,7 @@ void splitter_free(struct splitter *s)
     free(s);
 }
 
+/* Runs the stages in turn; each is charged for the text that it reads. */
 int splitter_run(const struct splitter *s, struct text *t, struct regex_match *match, struct err *e)
 {
     struct text spare;
@@ -447,7 +479,7 @@ int splitter_run(const struct splitter *s, struct text *t, struct regex_match *m
     text_begin(&spare, t->effort);
     for (size_t i = 0; i < s->n && rc == 0 && t->n; i++)
         rc = effort_spend(t->effort, t->bytes.len) ? s->stage[i].run(&s->stage[i], t, &spare, match, e)
-            : effort_error(e);
+                                                   : effort_error(e);
     text_free(&spare);
     return rc;
 }

@@ -1,3 +1,4 @@
+/* tokenizer/text.c - see text.h. */
 #include "tokenizer/text.h"
 
 #include <stdlib.h>
@@ -6,6 +7,8 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
+/* Short texts may grow more than long ones, as a normal form may make eighteen characters of one; nobody has a long
+ * text of these alone. */
 struct effort effort_for(size_t n, size_t spare)
 {
     enum { LONG = 1 << 20, SHORT_GROWTH = 16, LONG_GROWTH = 4, STAGES = 128, SPARE_STAGES = 16 };
@@ -59,6 +62,8 @@ int text_error(const struct text *t, struct err *e)
     return t->bytes.failed && !t->bytes.starved ? effort_error(e) : err_memory(e);
 }
 
+/* The head of the part is what falls into it of the piece's head; the part stands where the original begins if its
+ * first byte does. */
 struct piece piece_cut(const struct piece *p, uint32_t from, uint32_t to)
 {
     uint32_t len = to - from, head = p->head > from ? p->head - from : 0;
@@ -70,7 +75,7 @@ struct rewrite rewrite_begin(const char *in, const uint8_t *from, const struct p
     return (struct rewrite){ in, from, p->len, p->head, p->origin, out, out->bytes.len, 0 };
 }
 
-/* n bytes of one origin more. */
+/* Adds n bytes of one origin to the origins of the output. */
 static void add_origin(struct rewrite *w, enum origin origin, size_t n)
 {
     static const char all[3][64] = { { 0 }, { [0 ... 63] = FROM_REQUEST }, { [0 ... 63] = FROM_OTHERS } };
@@ -80,6 +85,8 @@ static void add_origin(struct rewrite *w, enum origin origin, size_t n)
     }
 }
 
+/* Adds bytes to the output and, where it is traced, their origin. `first`: they stand for the first character of the
+ * original. They count for the head only as long as nothing else stands before them. */
 static void add_as(struct rewrite *w, const char *s, size_t n, bool first, enum origin origin)
 {
     if (first && w->start + w->out_head == w->out->bytes.len)
@@ -111,9 +118,13 @@ void rewrite_char(struct rewrite *w, uint32_t cp, size_t from)
     rewrite_add(w, u, (size_t)utf8_put(u, cp), from);
 }
 
+/* The part of the head that is among the bytes is copied on its own. add_as() makes room for the origins, and then
+ * the real ones of the input are put there. */
 void rewrite_copy(struct rewrite *w, size_t from, size_t to)
 {
-    size_t mid = w->head < from ? from : w->head > to ? to : w->head;
+    size_t mid = w->head > to ? to : w->head;
+    if (w->head < from)
+        mid = from;
     if (mid > from)
         add_as(w, w->in + from, mid - from, true, FROM_TEMPLATE);
     if (to > mid)

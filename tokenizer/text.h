@@ -33,10 +33,14 @@ struct effort {
     size_t left;    /* bytes that may still be read and made */
 };
 
-/* `spare`: what a stage may add to an empty text. */
+/* The effort for a text of n bytes. `spare`: what a stage may add to an empty text. */
 struct effort effort_for(size_t n, size_t spare);
-bool          effort_spend(struct effort *e, size_t n);   /* false: there is not so much left, and then never again */
-int           effort_error(struct err *e);                /* says so; -1 */
+
+/* Takes n bytes of work from what is left. Returns false where there is not so much left, and from then on always. */
+bool effort_spend(struct effort *e, size_t n);
+
+/* Says in e that the effort is used up, and returns -1. */
+int effort_error(struct err *e);
 
 struct text {
     struct effort *effort;   /* borrowed, shared by all texts of one run */
@@ -54,14 +58,15 @@ void text_begin(struct text *t, struct effort *effort);
 void text_free(struct text *t);
 void text_clear(struct text *t);
 int  text_add_piece(struct text *t, struct piece p); /* -1: memory out */
-/* why a stage failed that made t: out of memory, or of effort; -1 */
-int  text_error(const struct text *t, struct err *e);
+
+/* Says in e why a stage failed that made t: it ran out of memory, or of effort. Returns -1. */
+int text_error(const struct text *t, struct err *e);
 
 /* The part from..to of piece p, as a piece of its own. */
 struct piece piece_cut(const struct piece *p, uint32_t from, uint32_t to);
 
-/* Rewrites one piece of text, character by character, keeping `head`:
- * `out` gets what the calls add, rewrite_end() makes it a piece. */
+/* The state while one piece of text is rewritten, character by character, keeping `head`: `out` gets what the calls
+ * add, and rewrite_end() makes it a piece. */
 struct rewrite {
     const char  *in;    /* borrowed: the piece's bytes */
     const uint8_t *from;   /* borrowed: the origins of these; NULL: nobody asks */
@@ -79,7 +84,7 @@ struct rewrite rewrite_begin(const char *in, const uint8_t *from, const struct p
  * from = REWRITE_START: inserted in front of everything. */
 #define REWRITE_START SIZE_MAX
 void rewrite_add(struct rewrite *w, const char *s, size_t n, size_t from);
-/* The same for what the bytes [at, end) stand for together. */
+/* The same for bytes that stand for what the bytes [at, end) of the input stand for together. */
 void rewrite_for(struct rewrite *w, const char *s, size_t n, size_t at, size_t end);
 void rewrite_char(struct rewrite *w, uint32_t cp, size_t from);
 void rewrite_copy(struct rewrite *w, size_t from, size_t to); /* input bytes as they are */

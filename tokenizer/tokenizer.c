@@ -1,3 +1,5 @@
+/* tokenizer/tokenizer.c - see tokenizer.h: the parts of a tokenizer put together, and the way of a text through them.
+ * */
 #include "tokenizer/tokenizer.h"
 
 #include <jansson.h>
@@ -60,7 +62,8 @@ int ids_add(struct ids *ids, int32_t id)
 
 /* ---- loading ---- */
 
-/* The text of every id: the model's tokens, then the added ones over them. */
+/* Lists the text of every id for decoding: the model's tokens, then the added ones over them. To the reference,
+ * special is the string, not the id: an added token is special where the one whose content is its text is. */
 static void list_tokens(struct tokenizer *t)
 {
     const struct vocab *v = &t->model->vocab;
@@ -79,7 +82,6 @@ static void list_tokens(struct tokenizer *t)
         const struct added_token *a = &t->added.token[i];
         t->token[a->id] = (struct token){ a->text, a->content, (uint32_t)a->text_len, false, true, FROM_OTHERS };
     }
-    /* To the reference, special is the string, not the id. */
     for (size_t i = 0; i < t->added.n; i++) {
         const struct added_token *a = &t->added.token[i];
         struct token *k = &t->token[a->id];
@@ -88,6 +90,8 @@ static void list_tokens(struct tokenizer *t)
     }
 }
 
+/* Makes the parts out of the fields of tokenizer.json. The added tokens come last, as they need the model for their
+ * ids and the normalizer for their texts. tokenizer_close() frees what is there after a failure. */
 static int build(struct tokenizer *t, const struct json_file *f, struct err *e)
 {
     const json_t *j = f->root;
@@ -108,7 +112,7 @@ static int build(struct tokenizer *t, const struct json_file *f, struct err *e)
     return 0;
 }
 
-/* Messages quote the file: they are to stay one line all the same. */
+/* Makes a message one line: messages quote the file, which may hold any character. */
 static void one_line(struct err *e)
 {
     for (char *p = e ? e->text : ""; *p; p++)
@@ -116,7 +120,8 @@ static void one_line(struct err *e)
             *p = '?';
 }
 
-/* Old checkpoints have only what their tokenizer was made from. */
+/* Says that there is no tokenizer.json. Old checkpoints have only what their tokenizer was made from: where one of
+ * these files is there, the message tells how to make a tokenizer.json of it. */
 static int no_tokenizer(const char *dir, const char *path, struct err *e)
 {
     static const char *const older[] = { "tokenizer.model", "vocab.json", "vocab.txt", "tiktoken.model" };
@@ -128,6 +133,7 @@ static int no_tokenizer(const char *dir, const char *path, struct err *e)
     return err_set(e, "%.400s: No such file or directory", path);
 }
 
+/* Puts the name of the tokenizer.json of a folder into path; -1 where it is too long or there is no such file. */
 static int find_file(char *path, size_t size, const char *dir, struct err *e)
 {
     if ((size_t)snprintf(path, size, "%s/tokenizer.json", dir) >= size)
@@ -135,6 +141,8 @@ static int find_file(char *path, size_t size, const char *dir, struct err *e)
     return file_exists(path) ? 0 : no_tokenizer(dir, path, e);
 }
 
+/* Each of the files that is there must be one that can be opened: a folder of that name, for one, shows here, before
+ * anything large is read. */
 int tokenizer_check(const char *dir, struct err *e)
 {
     static const char *const names[] = { "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -153,6 +161,8 @@ int tokenizer_check(const char *dir, struct err *e)
     return 0;
 }
 
+/* The names of special tokens are read before the parts are built, since they bring added tokens of their own. Errors
+ * of the parts get the name of the file in front. */
 struct tokenizer *tokenizer_open(const char *dir, struct err *e)
 {
     char path[4096];
@@ -189,11 +199,13 @@ void tokenizer_close(struct tokenizer *t)
 
 /* ---- encoding ---- */
 
+/* What the id stands for, or NULL where the vocabulary has no such id. */
 static const struct token *token_of(const struct tokenizer *t, int32_t id)
 {
     return id >= 0 && id < t->size && t->token[id].text ? &t->token[id] : NULL;
 }
 
+/* Whether all of s is valid UTF-8. Stretches of ASCII pass eight bytes at a time. */
 static bool valid_utf8(const char *s, size_t n)
 {
     int len;
@@ -212,7 +224,8 @@ static bool valid_utf8(const char *s, size_t n)
     return true;
 }
 
-/* The text as one piece; malformed parts become U+FFFD, and then nobody can tell any more whose which byte is. */
+/* Makes the n bytes at s the only piece of t. Malformed parts become U+FFFD; then nobody can tell any more whose
+ * which byte is, and all of them count as of the greatest origin. `from`: the origins, or NULL. */
 static int take_text(const char *s, const uint8_t *from, size_t n, struct text *t, struct err *e)
 {
     int len = 0;
@@ -234,8 +247,8 @@ static int take_text(const char *s, const uint8_t *from, size_t n, struct text *
     if (n)
         utf8_get(s, n, &len);
     free(clean);
-    if (!buf_ok(&t->bytes) || !buf_ok(&t->from) || text_add_piece(t, (struct piece){ 0, (uint32_t)n, (uint32_t)len, -1,
-                                                                                     true }) < 0)
+    struct piece all = { 0, (uint32_t)n, (uint32_t)len, -1, true };
+    if (!buf_ok(&t->bytes) || !buf_ok(&t->from) || text_add_piece(t, all) < 0)
         return err_memory(e);
     return 0;
 }
@@ -247,13 +260,14 @@ static void swap(struct text *a, struct text *b)
     *b = c;
 }
 
-/* The origins of a text's bytes from `at` on; NULL: nobody asks. */
+/* The origins of a text's bytes from `at` on, or NULL where they are not traced. */
 static const uint8_t *origins(const struct text *t, size_t at)
 {
     return t->traced ? (const uint8_t *)t->from.data + at : NULL;
 }
 
-/* Cuts the pieces of t at the added tokens of a trie. */
+/* Cuts the pieces of the text at the added tokens of a trie; those that are added tokens already stay. The bytes
+ * stay, the pieces are new. `spare` lends its memory for them and takes the old ones. */
 static int cut_added(const struct tokenizer *t, const struct trie *trie, struct text *text, struct text *spare,
                      struct err *e)
 {
@@ -264,7 +278,7 @@ static int cut_added(const struct tokenizer *t, const struct trie *trie, struct 
                        : added_cut(&t->added, trie, text->bytes.data + p->at, origins(text, p->at), p, spare, e) < 0)
             return err_memory(e);
     }
-    struct piece *pieces = text->piece; /* the bytes stay, the pieces are new */
+    struct piece *pieces = text->piece;
     size_t cap = text->cap;
     text->piece = spare->piece;
     text->n = spare->n;
@@ -274,6 +288,9 @@ static int cut_added(const struct tokenizer *t, const struct trie *trie, struct 
     return 0;
 }
 
+/* Normalizes the pieces that are no added tokens; text and spare change places. Pieces of which nothing is left are
+ * left out. The reference now cuts at added tokens and takes each piece for one of its own, and so the flag `origin`
+ * becomes whether its head is not empty. */
 static int normalize(const struct tokenizer *t, struct text *text, struct text *spare, struct regex_match *match,
                      struct err *e)
 {
@@ -283,7 +300,6 @@ static int normalize(const struct tokenizer *t, struct text *text, struct text *
         struct piece p = text->piece[i];
         if (p.id < 0 && normalizer_run(t->normalizer, text->bytes.data, origins(text, 0), &p, match, spare, &p, e) < 0)
             return -1;
-        /* The reference now cuts at added tokens and takes the whole for a piece of its own. */
         if (p.id < 0 && p.len)
             p = (struct piece){ p.at, p.len, p.head, -1, p.head > 0 };
         if ((p.id >= 0 || p.len) && text_add_piece(spare, p) < 0)
@@ -293,7 +309,8 @@ static int normalize(const struct tokenizer *t, struct text *text, struct text *
     return 0;
 }
 
-/* The text, cut and rewritten as the model wants it. */
+/* Cuts and rewrites the text as the model wants it. Added tokens are found twice: most in the text as it came, those
+ * with `normalized` after normalizing. */
 static int prepare(const struct tokenizer *t, struct text *text, struct regex_match *match, struct err *e)
 {
     struct text spare;
@@ -312,7 +329,8 @@ static int prepare(const struct tokenizer *t, struct text *text, struct regex_ma
 }
 
 /* A reserved token that stands among the ids from `from` on, which the model made of n bytes of plain text that hold
- * it; NULL: none. (Vocabularies may have such tokens: the lattice of Unigram then finds them like any word.) */
+ * it; NULL: there is none. Vocabularies may have such tokens, and the lattice of Unigram then finds them like any
+ * word. A token of one character is passed over, as text cannot be cut inside it. */
 static const struct token *made_reserved(const struct tokenizer *t, const char *s, size_t n, const struct ids *out,
                                          size_t from)
 {
@@ -328,8 +346,9 @@ static const struct token *made_reserved(const struct tokenizer *t, const char *
     return NULL;
 }
 
-/* Plain text that is to hold no reserved token: where the model makes one, the text is cut behind the first character
- * of every place where it stands. Each level rules out one token, so the depth is bounded by their number. */
+/* Encodes plain text that is to hold no reserved token: where the model makes one, the text is cut behind the first
+ * character of every place where it stands, and each part is encoded on its own. Each level rules out one token, so
+ * the depth is bounded by their number. */
 static int encode_plain(const struct tokenizer *t, const char *s, size_t n, struct ids *out, struct err *e)
 {
     size_t from = out->n;
@@ -358,6 +377,8 @@ int tokenizer_encode(const struct tokenizer *t, const char *s, size_t n, bool po
     return tokenizer_encode_chat(t, s, NULL, n, post, out, e);
 }
 
+/* Takes the text through all parts in turn. What a failure leaves behind is undone: out then holds what it held
+ * before. Only a chat, whose origins are known, is kept from making reserved tokens of plain text. */
 int tokenizer_encode_chat(const struct tokenizer *t, const char *s, const uint8_t *origin, size_t n, bool post,
                           struct ids *out, struct err *e)
 {
@@ -391,6 +412,8 @@ int tokenizer_encode_chat(const struct tokenizer *t, const char *s, const uint8_
 
 /* ---- decoding ---- */
 
+/* The text of the ids, appended to out. `inner`: they stand inside a running text (see decoder_run). Ids outside the
+ * vocabulary give nothing, and neither do special tokens with `skip_special`. */
 static int decode(const struct tokenizer *t, const int32_t *id, size_t n, bool skip_special, bool inner,
                   struct buf *out, struct err *e)
 {
@@ -427,6 +450,8 @@ int tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, boo
     return decode(t, id, n, skip_special, false, out, e);
 }
 
+/* A failure shows in `out` as it does where a buffer runs out of memory, so that callers ask once after many pieces.
+ * */
 int tokenizer_piece(const struct tokenizer *t, int32_t id, struct buf *out)
 {
     struct err e;

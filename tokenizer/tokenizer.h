@@ -27,13 +27,14 @@ struct ids {
 void ids_free(struct ids *ids);
 int  ids_add(struct ids *ids, int32_t id); /* -1: memory out */
 
-/* Reads DIR/tokenizer.json and, where they exist, the files of names.h. NULL and a message that names the file on
- * failure. */
+/* Reads DIR/tokenizer.json and, where they exist, the files of names.h. On failure returns NULL and a message that
+ * names the file. */
 struct tokenizer *tokenizer_open(const char *dir, struct err *e);
-/* Only whether DIR/tokenizer.json is there, and whether it and those beside it are files at all; takes no time. -1 and
- * a message that says what to do. */
-int tokenizer_check(const char *dir, struct err *e);
 void              tokenizer_close(struct tokenizer *t);
+
+/* Only asks whether DIR/tokenizer.json is there, and whether it and those beside it are files at all, which takes no
+ * time. On failure returns -1 and a message that says what to do. */
+int tokenizer_check(const char *dir, struct err *e);
 
 /* Appends the ids of n bytes of text (invalid UTF-8 counts as U+FFFD). Special
  * tokens that stand in the text are recognised, as in the reference.
@@ -45,8 +46,8 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, size_t n, bool
 int tokenizer_encode_chat(const struct tokenizer *t, const char *text, const uint8_t *from, size_t n, bool post,
                           struct ids *out, struct err *e);
 
-/* The added token `id` counts in a chat's text of origins up to `most` alone. To be called before anything is
- * encoded. */
+/* From now on the added token `id` counts in a chat's text of origins up to `most` alone. To be called before anything
+ * is encoded. */
 void tokenizer_reserve(struct tokenizer *t, int32_t id, enum origin most);
 bool tokenizer_is_added(const struct tokenizer *t, int32_t id);
 
@@ -64,9 +65,9 @@ const char *tokenizer_token(const struct tokenizer *t, int32_t id);       /* as 
 int32_t     tokenizer_id(const struct tokenizer *t, const char *token);   /* -1: no such token          */
 bool        tokenizer_is_special(const struct tokenizer *t, int32_t id);
 
-/* Is decode(ids) the concatenation of the pieces, apart from a leading space? Then text can be streamed piece by
- * piece. */
-bool        tokenizer_streams(const struct tokenizer *t);
+/* Whether decode(ids) is the concatenation of the pieces, apart from a leading space: then text can be streamed piece
+ * by piece. */
+bool tokenizer_streams(const struct tokenizer *t);
 
 /* The special tokens that have a name, as templates see them: {"bos_token": "<s>", ...}; borrowed. */
 const json_t *tokenizer_names(const struct tokenizer *t);

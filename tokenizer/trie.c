@@ -1,3 +1,4 @@
+/* tokenizer/trie.c - see trie.h. */
 #include "tokenizer/trie.h"
 
 #include <stdbool.h>
@@ -6,18 +7,21 @@
 
 #include "base/mem.h"
 
-/* Keys lo..hi share the bytes above `depth`; their node is `node`. */
+/* A node that is still to be given its children: keys lo..hi share their first `depth` bytes, which lead to `node`.
+ * */
 struct span {
     size_t   lo, hi, depth;
     uint32_t node;
 };
 
-/* By bytes, then by place in the list (kept in `order`), so that the later of equal keys is found. */
+/* A key with its place in the list, by which equal keys are sorted so that the later one is found. */
 struct sorted {
     struct trie_key key;
     size_t order;
 };
 
+/* The order of keys, for qsort: by bytes, a key before those that go on from it, equal ones by their place in the
+ * list. */
 static int compare(const void *pa, const void *pb)
 {
     const struct sorted *a = pa, *b = pb;
@@ -30,6 +34,7 @@ static int compare(const void *pa, const void *pb)
     return a->order < b->order ? -1 : 1;
 }
 
+/* Sorts the keys. Returns -1 when the memory runs out. */
 static int sort_keys(struct trie_key *keys, size_t count)
 {
     struct sorted *s = malloc((count + 1) * sizeof *s);
@@ -44,6 +49,7 @@ static int sort_keys(struct trie_key *keys, size_t count)
     return 0;
 }
 
+/* Appends a node without value and children. Returns -1 when the memory runs out. */
 static int add_node(struct trie *t, uint8_t byte)
 {
     if (grow(&t->node, &t->cap, t->n + 1, sizeof *t->node) < 0)
@@ -52,7 +58,8 @@ static int add_node(struct trie *t, uint8_t byte)
     return 0;
 }
 
-/* Gives the node of a span its value and children; queues their spans. */
+/* Gives the node of a span its value and children, and queues the children's spans. As one node is expanded at a
+ * time, its children lie side by side. Returns -1 when the memory runs out. */
 static int expand(struct trie *t, const struct trie_key *keys, struct span s, struct span **queue, size_t *n,
                   size_t *cap)
 {
@@ -73,6 +80,8 @@ static int expand(struct trie *t, const struct trie_key *keys, struct span s, st
     return 0;
 }
 
+/* Expands the root and then, level by level, every node whose span is in the queue. Empty keys come first among the
+ * sorted ones and are passed over. After a failure the trie holds nothing. */
 int trie_build(struct trie *t, struct trie_key *keys, size_t count)
 {
     struct span *queue = NULL;
@@ -109,6 +118,8 @@ void trie_free(struct trie *t)
     memset(t, 0, sizeof *t);
 }
 
+/* The root has a table. In other nodes the search is binary down to eight children, which are then looked at one by
+ * one. */
 int32_t trie_step(const struct trie *t, int32_t node, uint8_t b)
 {
     if (!node)
@@ -127,6 +138,7 @@ int32_t trie_step(const struct trie *t, int32_t node, uint8_t b)
     return -1;
 }
 
+/* Follows the bytes as far as there are nodes, and keeps the last one with a value. */
 size_t trie_longest(const struct trie *t, const char *s, size_t n, int32_t *value)
 {
     size_t best = 0;

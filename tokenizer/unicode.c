@@ -1,3 +1,5 @@
+/* tokenizer/unicode.c - see unicode.h. Where utf8proc's Unicode is not that of the reference, tables make up for it.
+ * */
 #include "tokenizer/unicode.h"
 
 #include <stdlib.h>
@@ -15,7 +17,7 @@ struct property_new { const char *name; const struct range *range; size_t count;
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* Binary search: t is sorted and without overlaps. */
+/* Whether c is in one of the ranges of t, by binary search: t is sorted and without overlaps. */
 static bool in_table(const struct range *t, size_t n, uint32_t c)
 {
     size_t lo = 0, hi = n;
@@ -61,6 +63,7 @@ bool unicode_chinese(uint32_t c)
     return c >= 0x3400 && in_table(chinese, COUNT(chinese), c);
 }
 
+/* A binary search as in in_table(), over ranges that have a script each. */
 int unicode_script(uint32_t c)
 {
     size_t lo = 0, hi = COUNT(table_script);
@@ -74,6 +77,7 @@ int unicode_script(uint32_t c)
     return lo < COUNT(table_script) && table_script[lo].first <= c ? table_script[lo].script : 0;
 }
 
+/* Takes utf8proc's lower case; where it knows none, the table of later letters may. */
 int unicode_lower(uint32_t c, uint32_t out[2])
 {
     out[0] = c;
@@ -105,8 +109,8 @@ const struct range *unicode_property_new(const char *name, size_t *count)
     return NULL;
 }
 
-/* The reference's normal forms stop at Unicode 9 or so: these have
- * decompositions that it does not know. */
+/* Whether the reference does not know the decomposition of c: its normal forms stop at Unicode 9 or so, and these
+ * came later. */
 static bool decomposes_too_late(uint32_t c)
 {
     static const struct range late[] = { { 0x32ff, 0x32ff },   { 0xa7f2, 0xa7f4 },   { 0xab69, 0xab69 },
@@ -115,7 +119,7 @@ static bool decomposes_too_late(uint32_t c)
     return c >= 0x32ff && in_table(late, COUNT(late), c);
 }
 
-/* Canonical combining class; the marks that the reference does not know have none. */
+/* The canonical combining class; the marks that the reference does not know have none. */
 static int combining_class(int32_t c)
 {
     if (c < 0x300)
@@ -127,14 +131,17 @@ static int combining_class(int32_t c)
 /* A mark in a run that is sorted by class, equal ones staying in order. */
 struct mark { int class; uint32_t order; int32_t c; };
 
+/* The order of marks, for qsort: by class, those of one class by their place. */
 static int by_class(const void *pa, const void *pb)
 {
     const struct mark *a = pa, *b = pb;
-    return a->class != b->class ? a->class - b->class : a->order < b->order ? -1 : 1;
+    if (a->class != b->class)
+        return a->class - b->class;
+    return a->order < b->order ? -1 : 1;
 }
 
-/* Sorts the run of n marks at c. Texts have one or two in a row; only an
- * attacker has thousands, and those go through qsort. */
+/* Sorts the run of n marks at c by class, keeping the order within a class. Texts have one or two in a row; only an
+ * attacker has thousands, and those go through qsort. Returns -1 when the memory runs out. */
 static int sort_marks(int32_t *c, size_t n)
 {
     if (n <= 8) {
@@ -158,6 +165,7 @@ static int sort_marks(int32_t *c, size_t n)
     return 0;
 }
 
+/* Sorts every run of marks in c, as all normal forms want them. Returns -1 when the memory runs out. */
 static int order_marks(int32_t *c, size_t n)
 {
     for (size_t i = 0; i < n;) {
@@ -171,7 +179,8 @@ static int order_marks(int32_t *c, size_t n)
     return 0;
 }
 
-/* Decomposes s to *c (grown as needed); returns how many, or -1. */
+/* Decomposes s to *c, which grows as needed. `options` are utf8proc's; `compat`: compatibility decompositions as
+ * well. Returns the number of code points, or -1 when the memory runs out. */
 static long decompose(const char *s, size_t n, int options, bool compat, int32_t **c, size_t *cap)
 {
     size_t used = 0;
@@ -193,9 +202,8 @@ static long decompose(const char *s, size_t n, int options, bool compat, int32_t
     return (long)used;
 }
 
-/* Composes c in place; returns how many are left. The reference does not know
- * the one composition that came after its Unicode, 11935 + 11930 = 11938: each
- * 11930 begins a new part. */
+/* Composes the n code points at c in place and returns how many are left, or -1. The reference does not know the one
+ * composition that came after its Unicode, 11935 + 11930 = 11938: each 11930 begins a new part. */
 static long compose(int32_t *c, long n, int options)
 {
     long kept = 0;
@@ -210,7 +218,8 @@ static long compose(int32_t *c, long n, int options)
     return kept;
 }
 
-/* One stretch that no normal form connects with what is beside it. */
+/* Appends the normal form of one stretch that no normal form connects with what is beside it. *c, with room for *cap,
+ * is working memory that the stretches share. Returns -1 when the memory runs out. */
 static int normalize_stretch(enum normal_form form, const char *s, size_t n, int32_t **c, size_t *cap,
                              struct buf *out)
 {
@@ -229,6 +238,8 @@ static int normalize_stretch(enum normal_form form, const char *s, size_t n, int
     return k < 0 || !buf_ok(out) ? -1 : 0;
 }
 
+/* Runs of ASCII are copied as they are, and what is between them is normalized. The last ASCII character before
+ * others goes with them, as it may compose with them. made() is told of every stretch that is done. */
 int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf *out,
                       void (*made)(void *arg, size_t from, size_t to), void *arg)
 {
@@ -239,7 +250,6 @@ int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf
         size_t plain = i;
         while (plain < n && (uint8_t)s[plain] < 0x80)
             plain++;
-        /* The last ASCII character before others may compose with them. */
         size_t copy = plain < n && plain > i ? plain - 1 : plain;
         buf_add(out, s + i, copy - i);
         if (made)
@@ -257,6 +267,7 @@ int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf
     return rc < 0 || !buf_ok(out) ? -1 : 0;
 }
 
+/* Goes on by characters until utf8proc sees a boundary between two of them. */
 size_t unicode_grapheme(const char *s, size_t n)
 {
     int len, state = 0;

@@ -23,8 +23,9 @@ int unicode_lower(uint32_t c, uint32_t out[2]);
 
 enum normal_form { NFC, NFD, NFKC, NFKD };
 
-/* Appends the normal form of s (valid UTF-8). Linear but for the sorting of
- * combining marks, n log n. -1: memory out. */
+/* Appends the normal form of s (valid UTF-8). Linear but for the sorting of combining marks, n log n. Unless it is
+ * NULL, made(arg, from, to) is called each time the bytes [from, to) of s have been appended. Returns -1 when the
+ * memory runs out or `out` is full. */
 int unicode_normalize(enum normal_form form, const char *s, size_t n, struct buf *out,
                       void (*made)(void *arg, size_t from, size_t to), void *arg);
 

@@ -30,13 +30,15 @@ struct best {
     int32_t to;   /* where the next token of the best way ends    */
 };
 
+/* Takes this way to a byte if it is the first one or better than the best so far: of equal ways the first stays. */
 static void offer(struct best *b, double score, int32_t id, size_t from)
 {
     if (b->from < 0 || score > b->score)
         *b = (struct best){ score, id, (int32_t)from, 0 };
 }
 
-/* Fills best[0..n]. */
+/* Fills best[0..n] with the best way to each byte that begins a character, and to the end. A character that is no
+ * token counts as unknown, at a cost beyond that of the worst token. */
 static int viterbi(const struct unigram *u, const char *s, size_t n, struct best *best, struct err *e)
 {
     for (size_t i = 0; i <= n; i++)
@@ -62,7 +64,8 @@ static int viterbi(const struct unigram *u, const char *s, size_t n, struct best
     return 0;
 }
 
-/* The ids of a stretch of the best way: a token, or unknown text. */
+/* Appends the ids of a stretch of the best way. It is a token or unknown text; that becomes the tokens of its bytes,
+ * if all of them have one, or the unknown token. */
 static int add_stretch(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     const struct unigram *u = m->data;
@@ -83,7 +86,7 @@ static int add_stretch(const struct model *m, const char *s, size_t n, struct id
     return ids_add(out, id) < 0 ? err_memory(e) : 0;
 }
 
-/* Follows the best way forwards. Unknown neighbours become one stretch. */
+/* Turns the best way round and follows it forwards. Unknown neighbours become one stretch. */
 static int follow(const struct model *m, const char *s, size_t n, struct best *best, struct ids *out, struct err *e)
 {
     const struct unigram *u = m->data;
@@ -99,6 +102,7 @@ static int follow(const struct model *m, const char *s, size_t n, struct best *b
     return 0;
 }
 
+/* The encode of struct model. Pieces of up to 128 bytes allocate nothing. */
 static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     struct best small[129], *best = small;
@@ -122,7 +126,8 @@ static void unigram_free(void *data)
     free(u);
 }
 
-/* ["token", score] */
+/* Reads one entry of the vocabulary, ["token", score]. Its place in the list is its id. Keeps the least score in
+ * unk_score. */
 static int load_entry(struct model *m, struct unigram *u, struct cursor *c, struct buf *tmp, struct err *e)
 {
     const char *s;
@@ -143,7 +148,8 @@ static int load_entry(struct model *m, struct unigram *u, struct cursor *c, stru
     return 0;
 }
 
-/* [["token", score], ...]: the place in the list is the id. */
+/* Reads the vocabulary, [["token", score], ...]. An unknown character then costs UNK_PENALTY more than the worst
+ * token. */
 static int load_vocab(struct model *m, struct unigram *u, struct cursor c, struct err *e)
 {
     struct buf tmp;
@@ -163,6 +169,7 @@ static int load_vocab(struct model *m, struct unigram *u, struct cursor c, struc
     return rc < 0 ? err_prefix(e, "model.vocab[%zu]", m->size) : 0;
 }
 
+/* Makes the trie of all tokens, which finds those that begin at a byte. Returns -1 when the memory runs out. */
 static int build_trie(const struct model *m, struct unigram *u)
 {
     struct trie_key *keys = xcalloc(m->size, sizeof *keys);
@@ -175,6 +182,8 @@ static int build_trie(const struct model *m, struct unigram *u)
     return rc;
 }
 
+/* Loads a Unigram model. Without unk_id a text with an unknown character is an error. model_free() frees what is
+ * there after a failure. */
 int unigram_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     json_t *list;

@@ -1,3 +1,4 @@
+/* tokenizer/vocab.c - see vocab.h. */
 #include "tokenizer/vocab.h"
 
 #include <stdlib.h>
@@ -5,6 +6,8 @@
 
 #include "base/mem.h"
 
+/* Mixes eight bytes at a time; the length goes in as well, so that the zeros that fill up the last eight do no harm.
+ * */
 uint64_t bytes_hash(const char *s, size_t n)
 {
     uint64_t h = n * 0x9e3779b97f4a7c15ULL, x;
@@ -27,7 +30,8 @@ void vocab_free(struct vocab *v)
     memset(v, 0, sizeof *v);
 }
 
-/* The slot of s with hash h, or the empty one where it belongs. */
+/* The slot of s, whose hash is h, or the empty one where it belongs. At least half of the slots are empty, so the
+ * search ends. */
 static size_t find_slot(const struct vocab *v, const char *s, size_t n, uint64_t h)
 {
     size_t i = h & (v->slots - 1);
@@ -41,6 +45,7 @@ static size_t find_slot(const struct vocab *v, const char *s, size_t n, uint64_t
     return i;
 }
 
+/* Makes the table at least twice as large as the number of strings and enters anew what was in it. */
 void vocab_reserve(struct vocab *v, size_t count)
 {
     size_t slots = v->slots ? v->slots : 64, old_slots = v->slots;
@@ -60,6 +65,8 @@ void vocab_reserve(struct vocab *v, size_t count)
     free(old);
 }
 
+/* An entry that is there already, with the same id and string, changes nothing. Everything is checked and all room
+ * made before the first change. A string that was there under another id keeps its text for that id. */
 int vocab_add(struct vocab *v, const char *s, size_t n, int64_t id, struct err *e)
 {
     int shown = n < 60 ? (int)n : 60;

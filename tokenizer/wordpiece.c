@@ -16,6 +16,8 @@ struct wordpiece {
     int32_t unk;       /* -1: not in the vocabulary             */
 };
 
+/* Appends the unknown token. A model may name one that its vocabulary does not have; only a text that needs it fails.
+ * */
 static int add_unknown(int32_t unk, struct ids *out, struct err *e)
 {
     if (unk < 0)
@@ -23,8 +25,8 @@ static int add_unknown(int32_t unk, struct ids *out, struct err *e)
     return ids_add(out, unk) < 0 ? err_memory(e) : 0;
 }
 
-/* The longest token that the text from s on starts with; its id, and its length
- * in *len. `name` holds the prefix already, with room for the longest token. */
+/* The longest token that the text from s on starts with: returns its id and sets *len, or returns -1. `name` holds
+ * the prefix already, with room for the longest token of the vocabulary. */
 static int32_t longest(const struct model *m, const char *s, size_t n, char *name, size_t prefix_len, size_t *len)
 {
     const struct wordpiece *w = m->data;
@@ -42,6 +44,8 @@ static int32_t longest(const struct model *m, const char *s, size_t n, char *nam
     return -1;
 }
 
+/* The encode of struct model. A piece with too many characters, or with a part that is no token, is unknown as a
+ * whole: the ids that were found for it so far are taken back. */
 static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     const struct wordpiece *w = m->data;
@@ -78,6 +82,8 @@ static void wordpiece_free(void *data)
     free(w);
 }
 
+/* Loads a WordPiece model and finds the length of its longest token, which bounds the search. model_free() frees what
+ * is there after a failure. */
 int wordpiece_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     const char *unk, *prefix;
@@ -99,6 +105,7 @@ int wordpiece_load(struct model *m, const struct json_file *f, const json_t *o, 
     return 0;
 }
 
+/* The encode of WordLevel: the piece is a token, or unknown. */
 static int wordlevel_encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     int32_t id = vocab_find(&m->vocab, s, n);
@@ -107,6 +114,7 @@ static int wordlevel_encode(const struct model *m, const char *s, size_t n, stru
     return ids_add(out, id) < 0 ? err_memory(e) : 0;
 }
 
+/* Loads a WordLevel model, whose own data is the id of the unknown token alone. */
 int wordlevel_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     const char *unk;
