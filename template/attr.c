@@ -13,12 +13,15 @@ static const char *const list_changers[] = { "append", "clear", "pop", "reverse"
                                              NULL };
 static const char *const dict_changers[] = { "clear", "pop", "popitem", "setdefault", "update", NULL };
 
+/* What the sandbox gives for an attribute that it forbids: an undefined value, so that
+ * asking for it is no error yet and calling it is. */
 static struct value unsafe(struct render *r, struct value v, const struct str *name)
 {
     return v_undefined(r, "access to attribute '%.*s' of '%s' object is unsafe.",
                        (int)(name->len < 100 ? name->len : 100), name->data, tpl_type(v));
 }
 
+/* What an attribute that is not there gives. */
 static struct value no_attribute(struct render *r, struct value v, const struct str *name)
 {
     return v_undefined(r, "'%s object' has no attribute '%.*s'", tpl_type(v), (int)(name->len < 100 ? name->len : 100),
@@ -33,6 +36,7 @@ static bool is_one_of(const struct str *name, const char *const *list)
     return false;
 }
 
+/* Binds the method called `name`, if the table has it, to its object. */
 static bool method(struct render *r, const struct builtin *table, struct value self, const struct str *name,
                    struct value *out)
 {
@@ -45,6 +49,8 @@ static bool method(struct render *r, const struct builtin *table, struct value s
     return true;
 }
 
+/* An attribute of a list or tuple. Methods that change a list are unsafe; the pairs of
+ * groupby also answer to .grouper and .list. */
 static bool list_attr(struct render *r, struct value v, const struct str *name, struct value *out)
 {
     if (v.kind == V_TUPLE) {
@@ -61,6 +67,7 @@ static bool list_attr(struct render *r, struct value v, const struct str *name, 
     return method(r, tpl_list_methods, v, name, out);
 }
 
+/* An attribute of a number: its parts as a complex number or fraction, or a method. */
 static bool number_attr(struct render *r, struct value v, const struct str *name, struct value *out)
 {
     if (str_is(name, "real") || (str_is(name, "numerator") && v.kind != V_FLOAT))
@@ -87,6 +94,7 @@ static bool range_attr(struct value v, const struct str *name, struct value *out
     return true;
 }
 
+/* An attribute of a macro, by which a template may ask what arguments it takes. */
 static bool macro_attr(struct render *r, const struct macro_node *m, const struct str *name, struct value *out)
 {
     if (str_is(name, "name")) {
@@ -155,6 +163,8 @@ bool tpl_own_attr(struct render *r, struct value v, const struct str *name, stru
     }
 }
 
+/* The item at an index, which may count from the end. False: the key is no index, or
+ * there is no such item. */
 static bool item_at(struct render *r, struct value v, struct value key, struct value *out)
 {
     size_t n;
@@ -190,6 +200,7 @@ static bool own_item(struct render *r, struct value v, struct value key, struct 
     }
 }
 
+/* `v.name` in a template: the attribute, else the item of that name, else undefined. */
 struct value tpl_getattr(struct render *r, struct value v, struct str *name)
 {
     struct value out;
@@ -198,15 +209,17 @@ struct value tpl_getattr(struct render *r, struct value v, struct str *name)
     return no_attribute(r, v, name);
 }
 
+/* `v[key]` in a template: the item, else the attribute of that name, else undefined. */
 struct value tpl_getitem(struct render *r, struct value v, struct value key)
 {
     struct value out;
     if (own_item(r, v, key, &out))
         return out;
     if (key.kind == V_STR) {
-        if (tpl_own_attr(r, v, key.u.s, &out))
-            return v.kind == V_NAMESPACE && key.u.s->len && key.u.s->data[0] == '_' ? unsafe(r, v, key.u.s) : out;
-        return no_attribute(r, v, key.u.s);
+        if (!tpl_own_attr(r, v, key.u.s, &out))
+            return no_attribute(r, v, key.u.s);
+        bool hidden = v.kind == V_NAMESPACE && key.u.s->len && key.u.s->data[0] == '_';
+        return hidden ? unsafe(r, v, key.u.s) : out;
     }
     struct str *shown = tpl_to_str(r, key);
     return v_undefined(r, "%s object has no element %.*s", tpl_type(v), (int)(shown->len < 100 ? shown->len : 100),
@@ -218,14 +231,19 @@ static int64_t bound(struct render *r, struct value v, int64_t fallback, int64_t
 {
     if (v.kind == V_NONE || v.kind == V_MISSING)
         return fallback;
-    int64_t far = v.kind == V_BIG && v.u.big->negative ? INT64_MIN : INT64_MAX;
-    int64_t i = v.kind == V_BIG ? far : tpl_int_arg(r, v, "a slice index"), low = step < 0 ? -1 : 0,
-        high = step < 0 ? n - 1 : n;
+    int64_t low = step < 0 ? -1 : 0, high = step < 0 ? n - 1 : n, i;
+    if (v.kind == V_BIG) /* beyond every end */
+        i = v.u.big->negative ? INT64_MIN : INT64_MAX;
+    else
+        i = tpl_int_arg(r, v, "a slice index");
     if (i < 0)
         i = i < -n ? low : i + n;
-    return i < low ? low : i > high ? high : i;
+    if (i < low)
+        return low;
+    return i > high ? high : i;
 }
 
+/* A part of a range is a range again, with a step that is a multiple of its own. */
 static struct value slice_range(struct render *r, const struct range *g, int64_t from, int64_t to, int64_t step,
                                 size_t n)
 {
@@ -238,6 +256,8 @@ static struct value slice_range(struct render *r, const struct range *g, int64_t
     return out;
 }
 
+/* n characters of a string from `from` on, `step` apart. Characters that stand together
+ * are a view of the string, others are copied one by one. */
 static struct value slice_str(struct render *r, const struct str *s, int64_t from, int64_t step, size_t n)
 {
     struct text t;
@@ -253,6 +273,8 @@ static struct value slice_str(struct render *r, const struct str *s, int64_t fro
     return v;
 }
 
+/* `v[start:stop:step]` of a string, list, tuple or range, with Python's rules for
+ * bounds that are left out, negative or beyond the ends. */
 struct value tpl_slice(struct render *r, struct value v, struct value start, struct value stop, struct value step)
 {
     size_t length = 0;
@@ -266,7 +288,11 @@ struct value tpl_slice(struct render *r, struct value v, struct value start, str
     tpl_length(v, &length);
     int64_t n = (int64_t)length;
     int64_t from = bound(r, start, by < 0 ? n - 1 : 0, n, by), to = bound(r, stop, by < 0 ? -1 : n, n, by);
-    uint64_t width = by > 0 ? (to > from ? (uint64_t)(to - from) : 0) : (from > to ? (uint64_t)(from - to) : 0);
+    uint64_t width = 0;
+    if (by > 0 && to > from)
+        width = (uint64_t)(to - from);
+    else if (by < 0 && from > to)
+        width = (uint64_t)(from - to);
     uint64_t each = by > 0 ? (uint64_t)by : -(uint64_t)by;
     size_t count = width ? (size_t)((width - 1) / each + 1) : 0;
     if (v.kind == V_RANGE)

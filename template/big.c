@@ -1,3 +1,8 @@
+/* template/big.c - integers beyond 64 bits.
+ *
+ * An integer is loaded into a struct big on the stack, computed with there, and
+ * kept as a value of the arena, as V_INT again where it fits. The functions on
+ * struct big return false where a result has more than BIG_MAX limbs. */
 #include "template/big.h"
 
 #include <math.h>
@@ -7,6 +12,8 @@
 
 enum { MAX_DIGITS = 4300 };    /* that Python prints */
 
+/* Drops the zeros at the upper end. Zero has no limb and is never negative, on which
+ * comparing relies. */
 static void trim(struct big *b)
 {
     while (b->n && !b->limb[b->n - 1])
@@ -37,6 +44,7 @@ static void load(struct big *out, struct value v)
     from_u64(out, i < 0 ? -(uint64_t)i : (uint64_t)i, i < 0);
 }
 
+/* The value of b, in the arena only if it does not fit 64 bits. */
 bool big_keep(struct arena *a, const struct big *b, struct value *out)
 {
     uint64_t u = (uint64_t)(b->n > 1 ? b->limb[1] : 0) << 32 | (b->n ? b->limb[0] : 0);
@@ -69,6 +77,7 @@ static _Noreturn void too_large(struct render *r)
 
 /* ---- magnitudes ---- */
 
+/* Compares the magnitudes: -1, 0 or 1. */
 static int order(const struct big *a, const struct big *b)
 {
     if (a->n != b->n)
@@ -108,6 +117,8 @@ static uint32_t shrink(struct big *b, uint32_t by)
     return (uint32_t)rest;
 }
 
+/* out = a + b of the magnitudes; the sign is left to the caller. False: it has too many
+ * limbs. */
 static bool add(struct big *out, const struct big *a, const struct big *b)
 {
     uint64_t carry = 0;
@@ -138,6 +149,7 @@ static void subtract(struct big *out, const struct big *a, const struct big *b)
     trim(out);
 }
 
+/* out = a * b, limb by limb, with the sign. out must be neither a nor b. */
 static bool multiply(struct big *out, const struct big *a, const struct big *b)
 {
     if (a->n + b->n > BIG_MAX)
@@ -179,6 +191,8 @@ static void divide(struct big *q, struct big *rest, const struct big *a, const s
 
 /* ---- integers ---- */
 
+/* out = a + b with signs: magnitudes of one sign are added, of two signs the smaller is
+ * taken from the larger. */
 static bool sum(struct big *out, const struct big *a, const struct big *b)
 {
     bool negative = a->negative;
@@ -211,6 +225,8 @@ static void floor_divide(struct big *q, struct big *rest, const struct big *a, c
     rest->negative = b->negative && rest->n;
 }
 
+/* out = base to the power of exponent, by squaring. False as soon as a product is too
+ * large, so that a huge exponent ends at once. */
 static bool power(struct big *out, const struct big *base, uint64_t exponent)
 {
     struct big square = *base, next;
@@ -230,19 +246,27 @@ static bool power(struct big *out, const struct big *base, uint64_t exponent)
     return true;
 }
 
+/* a to the power of b, which is not negative. */
 static struct value raise_to(struct render *r, const struct big *a, const struct big *b)
 {
     struct big out;
     bool small = a->n == 0 || (a->n == 1 && a->limb[0] == 1);       /* 0, 1, -1: whatever the exponent */
-    uint64_t exponent = b->n > 1 ? (uint64_t)b->limb[1] << 32 | b->limb[0] : b->n ? b->limb[0] : 0;
+    uint64_t exponent = 0;
     if (b->n > 2)
-        exponent = 2 + (b->limb[0] & 1);
+        exponent = 2 + (b->limb[0] & 1); /* only odd or even matters, since a is small */
+    else if (b->n == 2)
+        exponent = (uint64_t)b->limb[1] << 32 | b->limb[0];
+    else if (b->n == 1)
+        exponent = b->limb[0];
     if ((b->n > 2 && !small) || !power(&out, a, exponent))
         too_large(r);
     tpl_charge(r, (size_t)out.n * out.n);
     return keep(r, &out);
 }
 
+/* An operation on two integers of any size. It is charged before it is done, by the
+ * product of their lengths. A division by zero and a result that is too large end the
+ * rendering. */
 struct value tpl_big_binary(struct render *r, int op, struct value x, struct value y)
 {
     struct big a, b, out, rest;
@@ -277,6 +301,7 @@ struct value tpl_big_negate(struct render *r, struct value v)
     return keep(r, &b);
 }
 
+/* Compares two integers of any size: -1, 0 or 1. */
 int big_order(struct value x, struct value y)
 {
     struct big a, b;
@@ -307,11 +332,16 @@ double big_to_double(const struct big_int *b)
     return b->negative ? -f : f;
 }
 
+/* The whole part of a finite double, exactly: its mantissa, shifted. */
 static void whole_part(struct big *out, double f)
 {
     int exponent;
     uint64_t mantissa = (uint64_t)ldexp(frexp(fabs(f), &exponent), 53);
-    from_u64(out, exponent < 53 ? (exponent < 0 ? 0 : mantissa >> (53 - exponent)) : mantissa, f < 0);
+    if (exponent < 0)
+        mantissa = 0;
+    else if (exponent < 53)
+        mantissa >>= 53 - exponent;
+    from_u64(out, mantissa, f < 0);
     if (exponent <= 53)
         return;
     uint32_t limbs = (uint32_t)(exponent - 53) / 32;
@@ -321,6 +351,7 @@ static void whole_part(struct big *out, double f)
     scale(out, 1u << (exponent - 53) % 32, 0);
 }
 
+/* Compares a V_BIG with a double exactly, which rounding the integer first would not. */
 int big_order_double(struct value big, double f)
 {
     struct big a, b;
@@ -344,6 +375,8 @@ struct value tpl_big_from_double(struct render *r, double f)
 
 /* ---- digits ---- */
 
+/* Reads digits of a base up to 36. The caller has checked that they are digits of it.
+ * False: the number is too large. */
 bool big_parse(struct big *out, const char *digits, size_t n, int base, bool negative)
 {
     *out = (struct big){ .negative = negative };
@@ -359,6 +392,7 @@ bool big_parse(struct big *out, const char *digits, size_t n, int base, bool neg
     return true;
 }
 
+/* The integer that the digits write; one that is too large ends the rendering. */
 struct value tpl_big_parse(struct render *r, const char *digits, size_t n, int base, bool negative)
 {
     struct big b;
@@ -368,6 +402,8 @@ struct value tpl_big_parse(struct render *r, const char *digits, size_t n, int b
     return keep(r, &b);
 }
 
+/* The digits of an integer, without a sign, from the last to the first. Like Python it
+ * refuses to write very long ones in base 10. */
 struct str *tpl_big_digits(struct render *r, const struct big_int *big, int base, bool capitals)
 {
     const char *names = capitals ? "0123456789ABCDEF" : "0123456789abcdef";

@@ -6,6 +6,8 @@
 
 enum { MAX_RANGE = 100000 }; /* the sandbox's */
 
+/* The entry of a table by its name, or NULL. Tables are short and end with an entry
+ * without a name. */
 const struct builtin *tpl_find_builtin(const struct builtin *table, const char *name, size_t len)
 {
     for (; table->name; table++)
@@ -35,6 +37,10 @@ static int parameters(const char *spec, struct parameter p[TPL_MAX_PARAMS])
     return n;
 }
 
+/* Puts the arguments of a call in the order of the parameters, as Python does:
+ * positional ones first, then keywords by name. Those left out stay V_MISSING. Too
+ * many, unknown, doubled or missing arguments end the rendering. It is not inlined, so
+ * that its locals are off the stack while the function called runs. */
 static __attribute__((noinline)) void bind(struct render *r, const struct builtin *b, const struct args *args,
                                            struct value out[TPL_MAX_PARAMS])
 {
@@ -62,6 +68,8 @@ static __attribute__((noinline)) void bind(struct render *r, const struct builti
             tpl_fail(r, "%s() is missing its argument '%.*s'", b->name, (int)p[i].len, p[i].name);
 }
 
+/* Calls a function, method, filter or test of ours. One whose parameters are "*" looks
+ * at the arguments itself. */
 struct value tpl_call_builtin(struct render *r, const struct builtin *b, struct value self, const struct args *args)
 {
     struct value a[TPL_MAX_PARAMS] = { { .kind = V_MISSING } };
@@ -70,6 +78,8 @@ struct value tpl_call_builtin(struct render *r, const struct builtin *b, struct 
     return b->call(r, self, a, args);
 }
 
+/* Calls what a template calls: functions, methods, macros, a recursive loop, a joiner.
+ * Nothing else is callable. */
 struct value tpl_call(struct render *r, struct value callee, const struct args *args)
 {
     switch (callee.kind) {
@@ -99,6 +109,9 @@ struct value tpl_call(struct render *r, struct value callee, const struct args *
 
 /* ---- global functions */
 
+/* range(stop), range(start, stop) and range(start, stop, step). The length is computed
+ * in 128 bits, since the difference of two integers may not fit 64, and is limited as
+ * in Jinja's sandbox. */
 static struct value g_range(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)self, (void)args;
@@ -148,6 +161,8 @@ static struct value g_dict(struct render *r, struct value self, const struct val
     return v_dict(make_dict(r, args, "dict"));
 }
 
+/* namespace(...): a mapping that templates may change by `set ns.name = ...`. Names
+ * with an underscore in front stay forbidden there, so they are here. */
 static struct value g_namespace(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)self, (void)a;
@@ -160,6 +175,8 @@ static struct value g_namespace(struct render *r, struct value self, const struc
     return v;
 }
 
+/* cycler(a, b, ...): an object whose next() gives one item after the other, round and
+ * round. */
 static struct value g_cycler(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)self, (void)a;
@@ -188,6 +205,8 @@ static struct value cycler_reset(struct render *r, struct value self, const stru
     return v_none();
 }
 
+/* joiner(sep): an object that gives nothing at its first call and the separator at each
+ * later one. */
 static struct value g_joiner(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)self, (void)args;
@@ -197,6 +216,8 @@ static struct value g_joiner(struct render *r, struct value self, const struct v
     return v;
 }
 
+/* raise_exception(message): ends the rendering with the template's own words, which the
+ * client gets to read. */
 static struct value g_raise_exception(struct render *r, struct value self, const struct value *a,
                                       const struct args *args)
 {
@@ -227,7 +248,8 @@ static struct value g_strftime_now(struct render *r, struct value self, const st
     char *text = tpl_alloc(r, size);
     struct tm now = r->now;
     size_t n = strftime(text, size, f.data, &now);
-    text_add_as(&out, text, n ? n - 1 : 0, format->from ? origin_most(format->from, format->len) : format->origin);
+    enum origin origin = format->from ? origin_most(format->from, format->len) : format->origin;
+    text_add_as(&out, text, n ? n - 1 : 0, origin);
     return text_value(&out);
 }
 

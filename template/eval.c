@@ -9,6 +9,8 @@
 
 #define OUT_OF_LINE __attribute__((noinline))
 
+/* Where a variable lies: so many functions outwards, then its slot there. scope.c has
+ * made both numbers. */
 struct value *tpl_slot(struct render *r, struct place p)
 {
     struct activation *a = r->act;
@@ -17,6 +19,7 @@ struct value *tpl_slot(struct render *r, struct place p)
     return &a->slot[p.slot];
 }
 
+/* The value of a variable; one that was never set is undefined. */
 static OUT_OF_LINE struct value eval_name(struct render *r, const struct node *n)
 {
     struct value v = *tpl_slot(r, n->u.name.place);
@@ -25,6 +28,7 @@ static OUT_OF_LINE struct value eval_name(struct render *r, const struct node *n
     return v;
 }
 
+/* A list or tuple display. */
 static OUT_OF_LINE struct value eval_items(struct render *r, const struct node *n)
 {
     struct value v = v_list(r, n->kind == N_LIST ? V_LIST : V_TUPLE, NULL, 0);
@@ -34,6 +38,7 @@ static OUT_OF_LINE struct value eval_items(struct render *r, const struct node *
     return v;
 }
 
+/* A mapping display: keys and values stand in turn in the node's list. */
 static OUT_OF_LINE struct value eval_dict(struct render *r, const struct node *n)
 {
     struct dict *d = tpl_dict(r, (size_t)n->u.list.n / 2);
@@ -44,8 +49,13 @@ static OUT_OF_LINE struct value eval_dict(struct render *r, const struct node *n
     return v_dict(d);
 }
 
-static struct value eval_or_missing(struct render *r, const struct node *n) { return n ? tpl_eval(r, n) : v_missing(); }
+static struct value eval_or_missing(struct render *r, const struct node *n)
+{
+    return n ? tpl_eval(r, n) : v_missing();
+}
 
+/* `a[key]` or `a[i:j:k]`. The line is set again after the operands, so that an error
+ * names the line of this node. */
 static OUT_OF_LINE struct value eval_item(struct render *r, const struct node *n)
 {
     struct value on = tpl_eval(r, n->u.of.a);
@@ -63,6 +73,7 @@ static OUT_OF_LINE struct value eval_item(struct render *r, const struct node *n
 
 /* ---- calls */
 
+/* Adds an argument; a call with *args may have more than stand in the source. */
 static void push_value(struct render *r, struct args *a, int *cap, struct value v)
 {
     if (a->n == *cap) {
@@ -75,6 +86,8 @@ static void push_value(struct render *r, struct args *a, int *cap, struct value 
     a->v[a->n++] = v;
 }
 
+/* Adds the entries of a **mapping as keyword arguments. Their names must be strings and
+ * may not be given twice. */
 static void add_keywords(struct render *r, struct args *a, struct value map)
 {
     if (map.kind != V_DICT)
@@ -94,6 +107,8 @@ static void add_keywords(struct render *r, struct args *a, struct value map)
     }
 }
 
+/* Computes the arguments of a call from left to right: positional ones, *args,
+ * keywords, **kwargs. */
 void tpl_eval_args(struct render *r, const struct call_node *c, struct args *out)
 {
     int cap = c->args.n;
@@ -125,6 +140,8 @@ static OUT_OF_LINE struct value eval_call(struct render *r, const struct node *n
     return tpl_call(r, callee, &args);
 }
 
+/* Applies a filter or test to `on`. Its name may be unknown until here: inside an `if`
+ * that is an error only when it is reached. */
 struct value tpl_apply_filter(struct render *r, const struct call_node *c, struct value on)
 {
     struct args args;
@@ -150,6 +167,8 @@ static OUT_OF_LINE struct value eval_binary(struct render *r, const struct node 
     return tpl_binary(r, n->op, a, b);
 }
 
+/* Joins operands with ~. Each is printed first, and the text grows in place, so that a
+ * long chain stays linear. */
 static OUT_OF_LINE struct value eval_concat(struct render *r, const struct node *n)
 {
     struct str *s = tpl_to_str(r, tpl_eval(r, n->u.list.v[0]));
@@ -163,6 +182,8 @@ static OUT_OF_LINE struct value eval_concat(struct render *r, const struct node 
     return v_str(s);
 }
 
+/* Does one comparison hold? A nan compares as UNORDERED, which is a positive number, so
+ * < and <= fail by themselves while > and >= ask for exact results. */
 static bool holds(struct render *r, enum token_kind op, struct value a, struct value b)
 {
     int order;
@@ -180,6 +201,8 @@ static bool holds(struct render *r, enum token_kind op, struct value a, struct v
     }
 }
 
+/* A chain of comparisons. It stops at the first that fails, and each operand is
+ * computed once at most. */
 static OUT_OF_LINE struct value eval_compare(struct render *r, const struct node *n)
 {
     struct value a = tpl_eval(r, n->u.compare.items.v[0]);
@@ -192,6 +215,8 @@ static OUT_OF_LINE struct value eval_compare(struct render *r, const struct node
     return v_bool(true);
 }
 
+/* `a if b else c`. Without an else a false condition gives an undefined value that
+ * remembers the line. */
 static OUT_OF_LINE struct value eval_condition(struct render *r, const struct node *n)
 {
     if (tpl_truth(r, tpl_eval(r, n->u.of.b)))
@@ -202,6 +227,7 @@ static OUT_OF_LINE struct value eval_condition(struct render *r, const struct no
                        n->line);
 }
 
+/* `and` and `or`: the value of the operand that decides, as in Python, and not a bool. */
 static OUT_OF_LINE struct value eval_logic(struct render *r, const struct node *n)
 {
     struct value a = tpl_eval(r, n->u.of.a);
@@ -223,6 +249,8 @@ static OUT_OF_LINE struct value eval_attribute(struct render *r, const struct no
     return tpl_getattr(r, on, n->u.attr.name);
 }
 
+/* Calls the function for the kind of node. Constants are returned from here, everything
+ * else from a frame of its own. */
 static struct value dispatch(struct render *r, const struct node *n)
 {
     switch (n->kind) {
@@ -250,6 +278,8 @@ static struct value dispatch(struct render *r, const struct node *n)
     }
 }
 
+/* Computes an expression. Every node costs a step and counts as a level while it is
+ * computed. */
 struct value tpl_eval(struct render *r, const struct node *n)
 {
     tpl_enter(r);

@@ -11,6 +11,8 @@
 
 struct value v_iter(struct iter *it) { return (struct value){ .kind = V_ITER, .u.iter = it }; }
 
+/* An iterator of that kind over `source`; the caller sets the fields which the kind
+ * needs. */
 struct iter *tpl_iter_new(struct render *r, enum iter_kind kind, struct value source)
 {
     struct iter *it = tpl_alloc(r, sizeof *it);
@@ -19,12 +21,15 @@ struct iter *tpl_iter_new(struct render *r, enum iter_kind kind, struct value so
     return it;
 }
 
+/* Can the value be walked? Everything that has a length can. */
 bool tpl_iterable(struct value v)
 {
     size_t n;
     return v.kind == V_ITER || v.kind == V_LOOP || tpl_length(v, &n);
 }
 
+/* An iterator over a value. A generator is its own iterator, so what has been taken
+ * from it is gone. */
 struct iter *tpl_iter(struct render *r, struct value v)
 {
     if (v.kind == V_ITER)
@@ -59,6 +64,8 @@ struct value tpl_at(struct render *r, struct value v, size_t i)
     }
 }
 
+/* The next character of a string. The byte is remembered, since finding a character by
+ * its number would start from the front each time. */
 static bool next_char(struct render *r, struct iter *it, struct value *out)
 {
     const struct str *s = it->source.u.s;
@@ -72,6 +79,8 @@ static bool next_char(struct render *r, struct iter *it, struct value *out)
     return true;
 }
 
+/* The next item of what has a length, from the front or, for ITER_REVERSED, from the
+ * end. */
 static bool next_item(struct render *r, struct iter *it, struct value *out)
 {
     size_t n = 0;
@@ -85,6 +94,7 @@ static bool next_item(struct render *r, struct iter *it, struct value *out)
     return true;
 }
 
+/* The next item of `map`: a filter applied to it, or one of its attributes. */
 static bool next_mapped(struct render *r, struct iter *it, struct value *out)
 {
     struct value item;
@@ -95,6 +105,8 @@ static bool next_mapped(struct render *r, struct iter *it, struct value *out)
     return true;
 }
 
+/* The next item of select, reject and their kin whose test, or truth, is the one
+ * wanted. */
 static bool next_selected(struct render *r, struct iter *it, struct value *out)
 {
     while (tpl_next(r, it->inner, out)) {
@@ -107,6 +119,8 @@ static bool next_selected(struct render *r, struct iter *it, struct value *out)
     return false;
 }
 
+/* The next item that is not equal to an earlier one. Their keys are kept in a mapping,
+ * so they must be hashable. */
 static bool next_unique(struct render *r, struct iter *it, struct value *out)
 {
     while (tpl_next(r, it->inner, out)) {
@@ -121,6 +135,9 @@ static bool next_unique(struct render *r, struct iter *it, struct value *out)
     return false;
 }
 
+/* The next list of `count` items. The last one may be shorter, and is filled up if
+ * there is something to fill it with. A count of 0 or less puts all items into one
+ * list, as Jinja does. */
 static bool next_batch(struct render *r, struct iter *it, struct value *out)
 {
     struct value v = v_list(r, V_LIST, NULL, 0), item;
@@ -172,6 +189,7 @@ static bool next_slice(struct render *r, struct iter *it, struct value *out)
     return true;
 }
 
+/* The next item that passes the condition of a loop. */
 static bool next_for_if(struct render *r, struct iter *it, struct value *out)
 {
     while (tpl_next(r, it->inner, out))
@@ -209,6 +227,7 @@ static void start(struct render *r, struct iter *it)
     it->inner = tpl_iter(r, it->source);
 }
 
+/* One step of an iterator that has started; false at its end. */
 static bool step(struct render *r, struct iter *it, struct value *out)
 {
     switch (it->kind) {
@@ -226,6 +245,8 @@ static bool step(struct render *r, struct iter *it, struct value *out)
     return false;
 }
 
+/* The next item, or false, from then on for good. A lazy iterator starts at its first
+ * step. Chains of iterators recurse here and count as levels. */
 bool tpl_next(struct render *r, struct iter *it, struct value *out)
 {
     if (it->done)
@@ -240,6 +261,7 @@ bool tpl_next(struct render *r, struct iter *it, struct value *out)
     return more;
 }
 
+/* list(v): a new list of all items. A generator is read to its end, a tuple is copied. */
 struct value tpl_list_of(struct render *r, struct value v)
 {
     struct value out = v_list(r, V_LIST, NULL, 0), item;

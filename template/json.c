@@ -15,6 +15,15 @@ struct json {
     int               level;
 };
 
+/* May this byte be written as it is? */
+static bool is_plain(const struct json *j, char c)
+{
+    unsigned char byte = (unsigned char)c;
+    return byte >= 0x20 && c != '"' && c != '\\' && (!j->ascii || byte < 0x7f);
+}
+
+/* A string in quotes. Runs of plain bytes are copied as one part, which keeps
+ * their origin; the rest is escaped, beyond U+FFFF as a pair of surrogates. */
 static void write_string(struct json *j, const struct str *s)
 {
     int len;
@@ -22,8 +31,7 @@ static void write_string(struct json *j, const struct str *s)
     for (size_t i = 0; i < s->len; i += (size_t)len) {
         static const char special[] = "\"\\\n\r\t\f\b", letters[] = "\"\\nrtfb";
         size_t plain = i;
-        while (plain < s->len && (unsigned char)s->data[plain] >= 0x20 && s->data[plain] != '"' &&
-               s->data[plain] != '\\' && (!j->ascii || (unsigned char)s->data[plain] < 0x7f))
+        while (plain < s->len && is_plain(j, s->data[plain]))
             plain++;
         if (plain > i) {
             text_part(&j->out, s, i, plain);
@@ -42,17 +50,20 @@ static void write_string(struct json *j, const struct str *s)
     text_char(&j->out, '"');
 }
 
+/* A float as Python writes it, with the words that JSON does not have. */
 static void write_float(struct json *j, double f)
 {
     char text[40];
     if (isnan(f) || isinf(f)) {
-        text_cstr(&j->out, isnan(f) ? "NaN" : f < 0 ? "-Infinity" : "Infinity");
+        const char *infinite = f < 0 ? "-Infinity" : "Infinity";
+        text_cstr(&j->out, isnan(f) ? "NaN" : infinite);
         return;
     }
     tpl_float_repr(text, f);
     text_cstr(&j->out, text);
 }
 
+/* A new line at the present level, if the output is indented. */
 static void new_line(struct json *j)
 {
     if (!j->indent)
@@ -64,6 +75,8 @@ static void new_line(struct json *j)
 
 static void write_value(struct json *j, struct value v);
 
+/* A list, with each item on a line of its own if the output is indented. An empty one
+ * stays together. */
 static void write_list(struct json *j, const struct list *l)
 {
     text_char(&j->out, '[');
@@ -80,6 +93,7 @@ static void write_list(struct json *j, const struct list *l)
     text_char(&j->out, ']');
 }
 
+/* A key as a string. Numbers and none are written as their value would be, in quotes. */
 static void write_key(struct json *j, struct value key)
 {
     if (key.kind == V_STR) {
@@ -93,6 +107,8 @@ static void write_key(struct json *j, struct value key)
     }
 }
 
+/* A copy of a mapping in the order of its keys, for sort_keys. Keys that do not compare
+ * with each other are an error, as in Python. */
 static const struct dict *sorted(struct render *r, const struct dict *d)
 {
     struct value *keys = tpl_alloc(r, d->n * sizeof *keys), places = v_list(r, V_LIST, NULL, 0);
@@ -110,6 +126,7 @@ static const struct dict *sorted(struct render *r, const struct dict *d)
     return out;
 }
 
+/* A mapping, laid out as lists are, in its own order or sorted. */
 static void write_dict(struct json *j, const struct dict *d)
 {
     if (j->sort)
@@ -130,6 +147,8 @@ static void write_dict(struct json *j, const struct dict *d)
     text_char(&j->out, '}');
 }
 
+/* Writes any value that JSON knows; others end the rendering. Nested values count
+ * as levels, so that a deep one cannot fill the stack. */
 static void write_value(struct json *j, struct value v)
 {
     struct render *r = j->out.r;
@@ -154,7 +173,9 @@ static bool flag(struct render *r, struct value v, bool fallback)
     return v.kind == V_MISSING ? fallback : tpl_truth(r, v);
 }
 
-/* options: ensure_ascii, indent, separators, sort_keys */
+/* The filter. `options` are ensure_ascii, indent, separators and sort_keys, each
+ * V_MISSING if it was not given. Separators are chosen as json.dumps() does: a
+ * comma has no space behind it where a new line follows. */
 struct value tpl_to_json(struct render *r, struct value v, const struct value *options)
 {
     struct json j = { .ascii = flag(r, options[0], false), .sort = flag(r, options[3], false) };

@@ -10,6 +10,7 @@
 #define METHOD(name) \
     static struct value name(struct render *r, struct value self, const struct value *a, const struct args *args)
 
+/* How many items are equal to the argument. */
 METHOD(seq_count)
 {
     (void)args;
@@ -20,14 +21,20 @@ METHOD(seq_count)
     return v_int(n);
 }
 
+/* A bound of a search as a position of at least 0: negative ones count from the end,
+ * none is `fallback`. */
 static int64_t clip(struct render *r, struct value v, int64_t fallback, int64_t n)
 {
     if (v.kind == V_MISSING)
         return fallback;
     int64_t i = tpl_int_arg(r, v, "an index");
-    return i < 0 ? (i < -n ? 0 : i + n) : i;
+    if (i < 0)
+        i = i < -n ? 0 : i + n;
+    return i;
 }
 
+/* The place of the first item equal to the argument, between two optional bounds. Not
+ * to find it is an error, as in Python. */
 METHOD(seq_index)
 {
     (void)args;
@@ -48,6 +55,7 @@ METHOD(list_copy)
     return v_list(r, V_LIST, self.u.list->v, self.u.list->n);
 }
 
+/* keys(), values() or items(): a view that shares the mapping, not a copy. */
 static struct value view(struct render *r, struct value self, enum view_kind kind)
 {
     struct value v = { .kind = V_VIEW };
@@ -60,11 +68,14 @@ METHOD(dict_keys) { (void)a, (void)args; return view(r, self, VIEW_KEYS); }
 METHOD(dict_values) { (void)a, (void)args; return view(r, self, VIEW_VALUES); }
 METHOD(dict_items) { (void)a, (void)args; return view(r, self, VIEW_ITEMS); }
 
+/* The value of a key, or the default, which is none if it was not given. */
 METHOD(dict_get)
 {
     (void)args;
     struct value *v = tpl_dict_get(r, self.u.dict, a[0]);
-    return v ? *v : a[1].kind == V_MISSING ? v_none() : a[1];
+    if (v)
+        return *v;
+    return a[1].kind == V_MISSING ? v_none() : a[1];
 }
 
 METHOD(dict_copy)
@@ -76,6 +87,7 @@ METHOD(dict_copy)
     return v_dict(d);
 }
 
+/* A new mapping with the items of a sequence as keys and one value for all of them. */
 METHOD(dict_fromkeys)
 {
     (void)self, (void)args;
@@ -96,6 +108,7 @@ METHOD(number_is_integer)
 
 METHOD(number_conjugate) { (void)r, (void)a, (void)args; return self.kind == V_BOOL ? v_int(self.u.b) : self; }
 
+/* How many binary digits the magnitude of an integer has. */
 METHOD(number_bit_length)
 {
     (void)a, (void)args;
