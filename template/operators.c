@@ -6,6 +6,8 @@
 #include "template/big.h"
 #include "template/syntax.h"
 
+/* Ends the rendering: the operator does not work on these. An undefined operand tells
+ * its own reason instead. */
 static _Noreturn void unsupported(struct render *r, int op, struct value a, struct value b)
 {
     struct token t = { .kind = (enum token_kind)op };
@@ -20,6 +22,7 @@ static _Noreturn void unsupported(struct render *r, int op, struct value a, stru
 
 /* The following three are false where the result does not fit 64 bits. b is not 0. */
 
+/* The quotient rounded down, as Python has it; C rounds to zero. */
 static bool floor_divide(int64_t a, int64_t b, int64_t *out)
 {
     if (a == INT64_MIN && b == -1)
@@ -28,6 +31,8 @@ static bool floor_divide(int64_t a, int64_t b, int64_t *out)
     return true;
 }
 
+/* The rest of that division, which has the sign of b. b = -1 is set apart, since
+ * INT64_MIN % -1 traps. */
 static bool modulo(int64_t a, int64_t b, int64_t *out)
 {
     int64_t m = b == -1 ? 0 : a % b;
@@ -35,6 +40,7 @@ static bool modulo(int64_t a, int64_t b, int64_t *out)
     return true;
 }
 
+/* By squaring; the exponent is not negative. */
 static bool power(int64_t base, int64_t exponent, int64_t *out)
 {
     *out = 1;
@@ -48,6 +54,7 @@ static bool power(int64_t base, int64_t exponent, int64_t *out)
     return true;
 }
 
+/* The rest of a division of floats, with the sign of b also where it is zero. */
 static double float_modulo(struct render *r, double a, double b)
 {
     if (b == 0)
@@ -58,6 +65,8 @@ static double float_modulo(struct render *r, double a, double b)
     return (m < 0) != (b < 0) ? m + b : m;
 }
 
+/* The quotient of floats rounded down. It is computed from the rest, which is exact,
+ * and then put right by at most one. */
 static double float_floor_divide(struct render *r, double a, double b)
 {
     double m = float_modulo(r, a, b), rest = fmod(a, b), q = (a - rest) / b - (m != 0 && m != rest), f;
@@ -67,6 +76,8 @@ static double float_floor_divide(struct render *r, double a, double b)
     return q - f > 0.5 ? f + 1 : f;
 }
 
+/* A power of floats, with an error where C would give an infinity or a nan from finite
+ * numbers. */
 static double float_power(struct render *r, double a, double b)
 {
     if (a == 0 && b < 0)
@@ -104,6 +115,8 @@ static struct value divide(struct render *r, struct value a, struct value b)
     return v_float((double)(x / y)); /* rounded once where long double holds both */
 }
 
+/* An operation on integers: in 64 bits if operands and result fit, else on big ones. A
+ * division gives a float, and so does a negative exponent. */
 static struct value integers(struct render *r, int op, struct value a, struct value b)
 {
     int64_t out;
@@ -117,6 +130,8 @@ static struct value integers(struct render *r, int op, struct value a, struct va
     return tpl_big_binary(r, op, a, b);
 }
 
+/* An operation on floats. Division by zero is an error, as in Python, and not an
+ * infinity. */
 static struct value floats(struct render *r, int op, double a, double b)
 {
     switch (op) {
@@ -142,6 +157,8 @@ static struct value numbers(struct render *r, int op, struct value a, struct val
 
 /* ---- sequences */
 
+/* Adds strings. If one of the two is safe HTML the other is escaped, and the result is
+ * safe again. */
 static struct value add_strings(struct render *r, struct str *a, struct str *b)
 {
     if (!a->markup && !b->markup && (!a->len || !b->len))
@@ -151,6 +168,7 @@ static struct value add_strings(struct render *r, struct str *a, struct str *b)
     return v_str(tpl_as_markup(r, tpl_concat(r, tpl_escape_html(r, a), tpl_escape_html(r, b))));
 }
 
+/* A new list or tuple with the items of both. */
 static struct value add_lists(struct render *r, enum value_kind kind, const struct list *a, const struct list *b)
 {
     struct value out = v_list(r, kind, NULL, 0);
@@ -164,6 +182,8 @@ static struct value add_lists(struct render *r, enum value_kind kind, const stru
     return out;
 }
 
+/* A string, list or tuple `times` times; a negative number is none. The size is checked
+ * before memory is asked for. */
 static struct value repeat(struct render *r, struct value v, struct value times)
 {
     int64_t n = times.kind == V_INT ? times.u.i : times.u.b;
@@ -196,6 +216,8 @@ static struct value repeat(struct render *r, struct value v, struct value times)
 
 static bool is_sequence(struct value v) { return v.kind == V_STR || v.kind == V_LIST || v.kind == V_TUPLE; }
 
+/* A binary operator of a template. Besides numbers, + joins and * repeats sequences,
+ * and % formats strings. */
 struct value tpl_binary(struct render *r, int op, struct value a, struct value b)
 {
     if (tpl_is_number(a) && tpl_is_number(b))

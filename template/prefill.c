@@ -1,3 +1,6 @@
+/* template/prefill.c - puts the mark behind the last message and finds it in the
+ * rendered text. Templates may trim or rewrite a message, so the text is cut only
+ * where the message is found in it as it was given. */
 #include "template/prefill.h"
 
 #include <stdbool.h>
@@ -12,6 +15,7 @@
 static const char mark[] = "CONTINUE_FINAL_MESSAGE_TAG ";
 enum { MARK = sizeof mark - 1, WORD = MARK - 1 };
 
+/* A new string: the text with the mark behind it. NULL if memory ran out. */
 static json_t *with_mark(const json_t *text)
 {
     struct buf b;
@@ -32,6 +36,9 @@ static long last_text(const json_t *parts)
     return -1;
 }
 
+/* The text is either the content itself or the last part of it that has one. The
+ * message is copied down to that text and the copy takes its place in the array, so
+ * that the objects of the request stay as they are. */
 int prefill_mark(struct prefill *p, json_t *messages, struct err *e)
 {
     static const char field[] = "continue_final_message";
@@ -80,6 +87,8 @@ static size_t stripped(const char *s, size_t n)
     return n;
 }
 
+/* Does the rendered text hold the beginning, apart from white space at its ends, which
+ * templates trim? */
 static bool holds(const char *text, size_t n, const json_t *begun)
 {
     const char *s = json_string_value(begun);
@@ -90,6 +99,9 @@ static bool holds(const char *text, size_t n, const json_t *begun)
     return from == len || memmem(text, n, s + from, len - from);
 }
 
+/* Searches the mark from the end, since the beginning may hold the same words. If the
+ * space behind the mark is gone, the template has trimmed the message, and the text is
+ * trimmed likewise. */
 int prefill_cut(const struct prefill *p, const char *text, size_t *n, struct err *e)
 {
     size_t at = *n < WORD ? 0 : *n - WORD + 1;

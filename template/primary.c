@@ -6,6 +6,7 @@
 
 /* ---- primaries */
 
+/* "[a, b]"; a comma may stand behind the last item. */
 static struct node *list_display(struct parser *p)
 {
     struct node *n = parse_new(p, N_LIST, parse_expect(p, T_LBRACKET)->line);
@@ -22,6 +23,7 @@ static struct node *list_display(struct parser *p)
     return n;
 }
 
+/* "{a: b}". Keys and values stand in turn in one list. */
 static struct node *dict_display(struct parser *p)
 {
     struct node *n = parse_new(p, N_DICT, parse_expect(p, T_LBRACE)->line);
@@ -48,6 +50,8 @@ static struct node *constant(struct parser *p, int line, struct value v)
     return n;
 }
 
+/* A name, or one of the words that are literals in either spelling. In the target of
+ * `set`, a name with a dot is an attribute of a namespace. */
 static struct node *name_or_literal(struct parser *p, bool with_namespace)
 {
     struct token *t = parse_next(p);
@@ -67,6 +71,8 @@ static struct node *name_or_literal(struct parser *p, bool with_namespace)
     return n;
 }
 
+/* A string literal, together with those that follow it directly: they are one, as in
+ * Python. */
 static struct node *strings(struct parser *p)
 {
     struct token *t = parse_next(p);
@@ -85,6 +91,7 @@ static struct node *strings(struct parser *p)
     return constant(p, t->line, v_str(parse_str(p, all, n)));
 }
 
+/* A literal, name or bracket. `with_namespace` is for targets, which may be attributes. */
 struct node *parse_primary(struct parser *p, bool with_namespace)
 {
     struct token *t = parse_now(p);
@@ -114,12 +121,15 @@ struct node *parse_primary(struct parser *p, bool with_namespace)
 
 /* ---- subscripts and calls */
 
+/* A bound of a slice, or NULL if it is left out. */
 static struct node *slice_part(struct parser *p)
 {
     enum token_kind k = parse_now(p)->kind;
     return k == T_COLON || k == T_RBRACKET || k == T_COMMA ? NULL : parse_expression(p);
 }
 
+/* What stands in square brackets between commas: an expression, or a slice with up to
+ * two colons. */
 static struct node *subscribed(struct parser *p)
 {
     int line = parse_now(p)->line;
@@ -133,6 +143,8 @@ static struct node *subscribed(struct parser *p)
     return parse_adopt(p, n, step);
 }
 
+/* ".name", ".0" or "[...]" behind a value. Several things in brackets make a tuple,
+ * which is the key then. */
 static struct node *subscript(struct parser *p, struct node *on)
 {
     struct token *t = parse_next(p);
@@ -160,6 +172,7 @@ static struct node *subscript(struct parser *p, struct node *on)
     return parse_make(p, N_ITEM, t->line, on, tuple->u.list.n == 1 ? tuple->u.list.v[0] : tuple);
 }
 
+/* "name=value" in a call. The same name twice is an error already here, as in Python. */
 static void keyword_argument(struct parser *p, struct call_node *c)
 {
     struct token *key = parse_next(p);
@@ -210,6 +223,7 @@ static void call_arguments(struct parser *p, struct node *n)
     parse_expect(p, T_RPAREN);
 }
 
+/* A call, filter or test applied to `on`, without arguments so far. */
 static struct node *new_call(struct parser *p, enum node_kind kind, int line, struct node *on)
 {
     struct node *n = parse_new(p, kind, line);
@@ -240,6 +254,9 @@ static struct str *dotted_name(struct parser *p)
     return name;
 }
 
+/* A chain of "|name(...)" behind `on`. With `start_inline` the first bar is left out,
+ * as in the tag `filter`. An unknown name is no error yet: scope.c decides whether it
+ * is one. */
 struct node *parse_filters(struct parser *p, struct node *on, bool start_inline)
 {
     while (parse_now(p)->kind == T_PIPE || start_inline) {
@@ -256,6 +273,7 @@ struct node *parse_filters(struct parser *p, struct node *on, bool start_inline)
     return on;
 }
 
+/* Subscripts and calls behind a value, as many as there are. */
 struct node *parse_postfix(struct parser *p, struct node *n)
 {
     for (;;) {
@@ -284,6 +302,8 @@ static void separate(struct parser *p, struct node *test)
         c->args.v[0] = constant(p, test->line, (struct value){ .kind = V_UNDEFINED });
 }
 
+/* "is name", "is not name", with arguments in parentheses, or one bare argument: `x is
+ * divisibleby 3`. The words that go on with the expression around it are no argument. */
 struct node *parse_test(struct parser *p, struct node *on)
 {
     int line = parse_next(p)->line;

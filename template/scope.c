@@ -19,6 +19,7 @@ static void resolve_all(struct parser *p, struct symbols *s, struct nodes *list)
         resolve(p, s, list->v[i]);
 }
 
+/* A scope inside of s, in a function of its own if `fn` is one. */
 static struct symbols inner(struct symbols *s, struct function *fn)
 {
     return (struct symbols){ .parent = s, .fn = fn ? fn : s->fn, .level = s->level + 1 };
@@ -33,6 +34,8 @@ static struct scope freeze(struct parser *p, const struct symbols *s)
     return scope;
 }
 
+/* A copy of a loop's target. The condition of the loop is a function with slots of its
+ * own, so its names need other places than those of the body. */
 static struct node *clone_target(struct parser *p, const struct node *n)
 {
     struct node *c = parse_new(p, n->kind, n->line);
@@ -45,6 +48,9 @@ static struct node *clone_target(struct parser *p, const struct node *n)
     return c;
 }
 
+/* Resolves a loop. It has up to three scopes: the body with its target and `loop`, the
+ * else part, and the condition. All symbols are collected before any name is resolved;
+ * the sequence belongs to the scope around. */
 static void resolve_for(struct parser *p, struct symbols *s, struct node *n)
 {
     struct for_node *f = n->u.loop;
@@ -75,6 +81,8 @@ static void resolve_for(struct parser *p, struct symbols *s, struct node *n)
     resolve_all(p, &other, &f->other);
 }
 
+/* Notes the names of a macro: its parameters, and what defaults and body load and
+ * store. */
 static void collect_macro(struct parser *p, struct symbols *s, struct macro_node *m)
 {
     for (int i = 0; i < m->params.n; i++)
@@ -97,7 +105,10 @@ static void resolve_macro(struct parser *p, struct symbols *outer, struct macro_
             m->caller_is_param = true;
             named = m->params.n - i;
         }
-        u.names &= ~(str_is(name, "kwargs") ? WANT_KWARGS : str_is(name, "varargs") ? WANT_VARARGS : 0);
+        if (str_is(name, "kwargs"))
+            u.names &= ~WANT_KWARGS;
+        else if (str_is(name, "varargs"))
+            u.names &= ~WANT_VARARGS;
     }
     scope_undeclared_all(&u, &m->body);
     if ((u.found & WANT_CALLER) && m->caller_is_param && named > m->defaults.n)
@@ -118,6 +129,8 @@ static void resolve_macro(struct parser *p, struct symbols *outer, struct macro_
     resolve_all(p, &s, &m->body);
 }
 
+/* Resolves a filter block or set block. The target of `set` lies in the scope around,
+ * the filters and the body in the block's own. */
 static void resolve_block(struct parser *p, struct symbols *s, struct node *n)
 {
     struct symbols block = inner(s, NULL);
@@ -129,6 +142,8 @@ static void resolve_block(struct parser *p, struct symbols *s, struct node *n)
     resolve(p, &block, n->u.block.filter);
 }
 
+/* Resolves `with`: the targets lie in its scope, the values are computed in the scope
+ * around. */
 static void resolve_with(struct parser *p, struct symbols *s, struct node *n)
 {
     struct symbols with = inner(s, NULL);
@@ -141,6 +156,8 @@ static void resolve_with(struct parser *p, struct symbols *s, struct node *n)
     resolve_all(p, &with, &n->u.with.body);
 }
 
+/* Resolves a call, filter or test. An unknown filter or test is an error here, unless
+ * it stands inside an `if`. */
 static void resolve_call(struct parser *p, struct symbols *s, struct node *n)
 {
     struct call_node *c = n->u.call;
@@ -153,6 +170,8 @@ static void resolve_call(struct parser *p, struct symbols *s, struct node *n)
     resolve(p, s, c->star_star);
 }
 
+/* Resolves an `if` or a condition, inside of which unknown filters and tests are errors
+ * only when they run. Templates ask for a filter's existence that way. */
 static void resolve_soft(struct parser *p, struct symbols *s, struct node *n)
 {
     bool soft = s->soft;
@@ -170,6 +189,7 @@ static void resolve_soft(struct parser *p, struct symbols *s, struct node *n)
     s->soft = soft;
 }
 
+/* Gives a name its place. Its symbol has been collected before. */
 static void resolve_name(struct parser *p, struct symbols *s, struct node *n)
 {
     struct symbols *owner = NULL;
@@ -179,6 +199,8 @@ static void resolve_name(struct parser *p, struct symbols *s, struct node *n)
     n->u.name.place = scope_place(s, owner, symbol);
 }
 
+/* Gives every name below a node its place, as seen from scope s. Nodes that open a
+ * scope of their own have functions above; NULL has no names. */
 static void resolve(struct parser *p, struct symbols *s, struct node *n)
 {
     if (!n)
@@ -235,6 +257,7 @@ static void resolve(struct parser *p, struct symbols *s, struct node *n)
     }
 }
 
+/* Resolves a whole template, whose outermost scope is a function of its own. */
 void tpl_resolve(struct parser *p, struct template *t)
 {
     struct symbols s = { .fn = &t->function };

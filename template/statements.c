@@ -1,4 +1,7 @@
-/* template/statements.c - text, {{ }} and {% %} as nodes. */
+/* template/statements.c - text, {{ }} and {% %} as nodes.
+ *
+ * A statement's function is called behind its name and leaves the end of its tag
+ * for statement(). Statements with a body read it up to the name that ends it. */
 #include <string.h>
 
 #include "template/syntax.h"
@@ -18,6 +21,7 @@ static void make_target(struct parser *p, struct node *n)
     }
 }
 
+/* Something to assign to, of the kind that `flags` allow. */
 static struct node *target(struct parser *p, int flags)
 {
     struct node *n = parse_tuple(p, TUPLE_PRIMARY | flags);
@@ -25,6 +29,7 @@ static struct node *target(struct parser *p, int flags)
     return n;
 }
 
+/* A plain name to assign to: of a macro or of a parameter. */
 static struct node *target_name(struct parser *p)
 {
     struct token *t = parse_expect(p, T_NAME);
@@ -49,6 +54,8 @@ static struct str *statements(struct parser *p, struct nodes *out, const char *c
     return parse_next(p)->value.u.s;
 }
 
+/* {% for target in sequence if condition recursive %}, its body and an optional else
+ * part. `loops` counts the loops around, for break and continue. */
 static struct node *parse_for(struct parser *p, int line)
 {
     static const char *const ends[] = { "endfor", "else", NULL }, *const last[] = { "endfor", NULL };
@@ -69,6 +76,8 @@ static struct node *parse_for(struct parser *p, int line)
     return n;
 }
 
+/* {% if %} with its elif and else parts. The name that ended the part before tells what
+ * the next one is. */
 static struct node *parse_if(struct parser *p, int line)
 {
     static const char *const ends[] = { "elif", "else", "endif", NULL }, *const last[] = { "endif", NULL };
@@ -92,6 +101,8 @@ static struct node *parse_if(struct parser *p, int line)
     return n;
 }
 
+/* The parameters of a macro or call block in parentheses. Defaults belong to the last
+ * ones, as in Python. */
 static void signature(struct parser *p, struct macro_node *m)
 {
     parse_expect(p, T_LPAREN);
@@ -123,6 +134,7 @@ static void function_body(struct parser *p, struct macro_node *m, const char *en
     p->loops = loops;
 }
 
+/* {% macro name(parameters) %}. */
 static struct node *parse_macro(struct parser *p, int line)
 {
     struct node *n = parse_new(p, N_MACRO, line), *name = target_name(p);
@@ -133,6 +145,8 @@ static struct node *parse_macro(struct parser *p, int line)
     return n;
 }
 
+/* {% call(parameters) f(...) %}: its body is a macro without a name, which f gets as
+ * `caller`. */
 static struct node *parse_call_block(struct parser *p, int line)
 {
     struct node *n = parse_new(p, N_CALL_BLOCK, line);
@@ -156,6 +170,7 @@ static struct node *parse_generation(struct parser *p, int line)
     return n;
 }
 
+/* {% filter name|name %}: the chain begins without a bar. */
 static struct node *parse_filter_block(struct parser *p, int line)
 {
     static const char *const ends[] = { "endfilter", NULL };
@@ -165,6 +180,7 @@ static struct node *parse_filter_block(struct parser *p, int line)
     return n;
 }
 
+/* {% with a = 1, b = 2 %}; it may be empty, for the scope alone. */
 static struct node *parse_with(struct parser *p, int line)
 {
     static const char *const ends[] = { "endwith", NULL };
@@ -180,6 +196,8 @@ static struct node *parse_with(struct parser *p, int line)
     return n;
 }
 
+/* {% set target = value %}, or the block form, whose value is the text up to endset,
+ * through filters if there are any. */
 static struct node *parse_set(struct parser *p, int line)
 {
     static const char *const ends[] = { "endset", NULL };
@@ -197,6 +215,7 @@ static struct node *parse_set(struct parser *p, int line)
     return n;
 }
 
+/* {% print a, b %}, the old form of {{ }}. */
 static struct node *parse_print(struct parser *p, int line)
 {
     struct node *n = parse_new(p, N_PRINT, line);
@@ -208,6 +227,7 @@ static struct node *parse_print(struct parser *p, int line)
     return n;
 }
 
+/* break or continue. Outside of a loop they are errors at once. */
 static struct node *parse_jump(struct parser *p, int line, enum node_kind kind)
 {
     if (!p->loops)
@@ -230,6 +250,8 @@ static const struct {
     { "autoescape", NULL },
 };
 
+/* One tag, from its name to its end. Tags that would load other templates are known and
+ * refused by name. */
 static struct node *statement(struct parser *p)
 {
     struct token *t = parse_now(p);
@@ -250,6 +272,7 @@ static struct node *statement(struct parser *p)
     parse_fail(p, t->line, "encountered unknown tag '%.60s'", t->value.u.s->data);
 }
 
+/* Does one of the names that end the body stand here? */
 static bool at_end(struct parser *p, const char *const *ends)
 {
     for (; ends && *ends; ends++)

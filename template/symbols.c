@@ -6,6 +6,7 @@
 
 /* ---- symbols */
 
+/* The symbol of `name` in this scope alone, or NULL. */
 static struct symbol *find_here(const struct symbols *s, const struct str *name)
 {
     for (int i = 0; i < s->n; i++)
@@ -27,11 +28,15 @@ struct symbol *scope_find(struct symbols *s, const struct str *name, struct symb
     return NULL;
 }
 
+/* Where a variable of `owner` lies as seen from another scope: the number of functions
+ * between the two, and its slot. */
 struct place scope_place(const struct symbols *from, const struct symbols *owner, const struct symbol *symbol)
 {
     return (struct place){ from->fn->depth - owner->fn->depth, symbol->slot };
 }
 
+/* The slot of a variable in its function. The same name at the same level has one slot,
+ * however many scopes use it, as it is one Python variable in Jinja's code. */
 static int slot_for(struct parser *p, struct function *fn, struct str *name, int level)
 {
     for (int i = 0; i < fn->n_slots; i++)
@@ -51,6 +56,7 @@ static int slot_for(struct parser *p, struct function *fn, struct str *name, int
     return fn->n_slots++;
 }
 
+/* Notes how a scope starts with a name, and gives the name a slot if it is new there. */
 static struct symbol *add(struct parser *p, struct symbols *s, struct str *name, enum load_kind load)
 {
     struct symbol *found = find_here(s, name);
@@ -70,6 +76,8 @@ static struct symbol *add(struct parser *p, struct symbols *s, struct str *name,
     return found;
 }
 
+/* A variable that whoever enters the scope sets: a parameter, a loop's target, `loop`
+ * itself. */
 int scope_parameter(struct parser *p, struct symbols *s, struct str *name)
 {
     struct symbol *symbol = add(p, s, name, LOAD_PARAMETER);
@@ -77,6 +85,8 @@ int scope_parameter(struct parser *p, struct symbols *s, struct str *name)
     return symbol->slot;
 }
 
+/* Notes that a scope stores a name. It starts as a copy of the variable around of that
+ * name, or unset if there is none. */
 static void store(struct parser *p, struct symbols *s, struct str *name)
 {
     struct symbols *owner;
@@ -90,6 +100,8 @@ static void store(struct parser *p, struct symbols *s, struct str *name)
     symbol->stored = true;
 }
 
+/* Notes that a scope reads a name. If no scope around knows it, it comes from the
+ * context. */
 static void load(struct parser *p, struct symbols *s, struct str *name)
 {
     struct symbols *owner;
@@ -97,6 +109,7 @@ static void load(struct parser *p, struct symbols *s, struct str *name)
         add(p, s, name, LOAD_CONTEXT);
 }
 
+/* A copy to which names can be added without changing the original. */
 static struct symbols copy(struct parser *p, const struct symbols *s)
 {
     struct symbols c = *s;
@@ -138,6 +151,7 @@ void scope_collect_all(struct parser *p, struct symbols *s, const struct nodes *
         scope_collect(p, s, list->v[i]);
 }
 
+/* A call, filter or test: what it is applied to and all its arguments. */
 static void collect_call(struct parser *p, struct symbols *s, const struct call_node *c)
 {
     scope_collect(p, s, c->callee);
@@ -147,6 +161,8 @@ static void collect_call(struct parser *p, struct symbols *s, const struct call_
     scope_collect(p, s, c->star_star);
 }
 
+/* An `if`: each branch is collected as if the others were not there, then all are
+ * merged into the scope. The elif parts see each other in turn. */
 static void collect_if(struct parser *p, struct symbols *s, const struct node *n)
 {
     struct symbols first, elifs, last, *all[3] = { &first, &elifs, &last };
@@ -179,6 +195,8 @@ void scope_collect_targets(struct parser *p, struct symbols *s, const struct nod
             scope_collect_targets(p, s, target->u.list.v[i]);
 }
 
+/* Each kind of node tells which of its parts belong to this scope. Bodies that are
+ * scopes of their own are left out: scope.c collects them by themselves. */
 void scope_collect(struct parser *p, struct symbols *s, const struct node *n)
 {
     if (!n)
@@ -246,10 +264,17 @@ void scope_undeclared_all(struct undeclared *u, const struct nodes *list)
         scope_undeclared(u, list->v[i]);
 }
 
+/* One name on the way: reading it finds it, unless it was stored before, which ends the
+ * search for it. */
 static void undeclared_name(struct undeclared *u, const struct str *name, bool stores)
 {
-    int bit = str_is(name, "caller") ? WANT_CALLER : str_is(name, "kwargs") ? WANT_KWARGS
-              : str_is(name, "varargs") ? WANT_VARARGS : 0;
+    int bit = 0;
+    if (str_is(name, "caller"))
+        bit = WANT_CALLER;
+    else if (str_is(name, "kwargs"))
+        bit = WANT_KWARGS;
+    else if (str_is(name, "varargs"))
+        bit = WANT_VARARGS;
     if (stores && str_is(name, "loop"))
         u->found |= LOOP_STORED;
     if (stores)
@@ -258,6 +283,8 @@ static void undeclared_name(struct undeclared *u, const struct str *name, bool s
         u->found |= u->names & bit;
 }
 
+/* Walks the node and everything inside it, scopes as well, in the order of Jinja's
+ * own search, on which the outcome depends. */
 void scope_undeclared(struct undeclared *u, const struct node *n)
 {
     if (!n)

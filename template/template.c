@@ -1,4 +1,6 @@
-/* template/template.c - the two entries: parse and render. */
+/* template/template.c - the two entries: parse and render. Both set the place to
+ * which failures return by longjmp; what must outlive one is held by the callers
+ * of parse() and render(). */
 #include "template/template.h"
 
 #include <stdlib.h>
@@ -11,6 +13,8 @@ enum { DEFAULT_OUTPUT = 16 << 20, DEFAULT_STEPS = 20000000, DEFAULT_MEMORY = 256
 /* Nodes take a multiple of the source; a hostile one is stopped here. */
 static size_t parse_memory(size_t n) { return ((size_t)32 << 20) + 64 * (n < TPL_MAX_SOURCE ? n : TPL_MAX_SOURCE); }
 
+/* Lexer, parser and resolution of names, one after the other. -1 after a failure in any
+ * of them. */
 static int parse(struct parser *p, struct template *t, const char *source, size_t n)
 {
     if (setjmp(p->escape))
@@ -23,6 +27,7 @@ static int parse(struct parser *p, struct template *t, const char *source, size_
     return 0;
 }
 
+/* All nodes lie in the arena of the template, so that a failure frees it as a whole. */
 struct template *template_parse(const char *source, size_t n, struct err *e)
 {
     struct template *t = calloc(1, sizeof *t);
@@ -54,6 +59,7 @@ void template_literals(const struct template *t, void (*take)(void *arg, const c
             take(arg, t->token[i].value.u.s->data, t->token[i].value.u.s->len);
 }
 
+/* The time that strftime_now() writes: the one given, or the present. */
 static void now_or(struct tm *out, const struct tm *now)
 {
     time_t seconds = time(NULL);
@@ -120,6 +126,8 @@ static char *render(struct render *r, const struct template *t, const json_t *co
     return text;
 }
 
+/* Every rendering has its own arena and limits, and the template is only read, so
+ * several may run at once. */
 char *template_render(const struct template *t, const json_t *context, const struct template_options *opt,
                       struct err *e)
 {

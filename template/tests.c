@@ -1,4 +1,5 @@
-/* template/tests.c - what may follow `is`. */
+/* template/tests.c - what may follow `is`. A test gets the value as `self` and
+ * gives a bool; its parameters stand in the table at the end. */
 #include <string.h>
 
 #include "template/syntax.h"
@@ -38,6 +39,7 @@ static bool is_name(struct render *r, struct value v)
 YES_IF(t_filter, is_name(r, self) && tpl_find_filter(self.u.s))
 YES_IF(t_test, is_name(r, self) && tpl_find_test(self.u.s))
 
+/* An undefined value counts as callable, since its class has the method. */
 TEST(t_callable)
 {
     (void)r, (void)a, (void)args;
@@ -47,6 +49,7 @@ TEST(t_callable)
 
 YES_IF(t_gt, tpl_compare(r, self, a[0], ">") == 1)
 
+/* A nan compares as UNORDERED, which is neither. */
 TEST(t_ge)
 {
     (void)args;
@@ -62,6 +65,7 @@ TEST(t_sequence)
     return v_bool(tpl_length(self, &n) && self.kind != V_VIEW);
 }
 
+/* Does a division by `by` leave `want`? */
 static struct value remainder_is(struct render *r, struct value self, struct value by, int64_t want)
 {
     return v_bool(tpl_equal(r, tpl_binary(r, T_MOD, self, by), v_int(want)));
@@ -71,6 +75,7 @@ TEST(t_odd) { (void)a, (void)args; return remainder_is(r, self, v_int(2), 1); }
 TEST(t_even) { (void)a, (void)args; return remainder_is(r, self, v_int(2), 0); }
 TEST(t_divisibleby) { (void)args; return remainder_is(r, self, a[0], 0); }
 
+/* Asks a method of str about the value as text. */
 static struct value text_is(struct render *r, struct value self, const char *method)
 {
     struct args none = { 0 };

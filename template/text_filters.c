@@ -1,4 +1,5 @@
-/* template/text_filters.c - filters that make text. */
+/* template/text_filters.c - filters that make text. Most take any value and work on
+ * it as it prints. */
 #include <string.h>
 
 #include "base/utf8.h"
@@ -13,6 +14,7 @@ static bool flag(struct render *r, struct value v, bool fallback)
     return v.kind == V_MISSING ? fallback : tpl_truth(r, v);
 }
 
+/* Calls a method of str by its name, where a filter is defined by it. */
 static struct value str_method(struct render *r, struct value self, const char *name, const struct value *v, int n)
 {
     struct args args = { .v = (struct value *)(uintptr_t)v, .n = n };
@@ -26,6 +28,7 @@ FILTER(f_escape) { (void)a, (void)args; return v_str(tpl_escape_html(r, tpl_to_s
 FILTER(f_safe) { (void)a, (void)args; return v_str(tpl_as_markup(r, tpl_to_str(r, self))); }
 FILTER(f_string) { (void)a, (void)args; return v_str(tpl_to_str(r, self)); }
 
+/* Escapes also what is marked as safe. */
 FILTER(f_forceescape)
 {
     (void)a, (void)args;
@@ -58,6 +61,7 @@ FILTER(f_center)
     return str_method(r, v_str(tpl_to_str(r, self)), "center", &width, 1);
 }
 
+/* "..."|format(...), which is the operator % with the arguments as a tuple or mapping. */
 FILTER(f_format)
 {
     (void)a;
@@ -107,6 +111,8 @@ FILTER(f_title)
     return v;
 }
 
+/* Puts spaces, or a given text, in front of every line; of the first and of blank ones
+ * only if asked. */
 FILTER(f_indent)
 {
     (void)args;
@@ -135,6 +141,8 @@ FILTER(f_indent)
     return v;
 }
 
+/* Cuts a string to a length, the end mark included, and unless told otherwise at the
+ * last space before. One that is too long by no more than the leeway stays whole. */
 FILTER(f_truncate)
 {
     (void)args;
@@ -159,6 +167,7 @@ FILTER(f_truncate)
     return v_str(tpl_concat(r, cut, end));
 }
 
+/* The number of words as Python's \w sees them. */
 FILTER(f_wordcount)
 {
     (void)a, (void)args;
@@ -183,6 +192,7 @@ struct wrap {
     bool              break_words, break_hyphens;
 };
 
+/* The character at a byte, with its length; a space beyond the end. */
 static uint32_t char_at(const struct str *s, size_t at, int *len)
 {
     *len = 1;
@@ -210,6 +220,9 @@ static size_t chunk_end(const struct wrap *w, size_t at)
     return at;
 }
 
+/* Breaks one line. Each turn of the outer loop fills a new line with chunks while they
+ * fit; a chunk that is longer than a line is cut, or put on a line of its own. Spaces
+ * at the ends of lines are dropped. */
 static void wrap_line(struct render *r, const struct wrap *w, struct text *out, const struct str *newline)
 {
     struct text line;
@@ -262,6 +275,7 @@ static void wrap_line(struct render *r, const struct wrap *w, struct text *out, 
     }
 }
 
+/* Breaks every line of a text to a width, in the manner of Python's textwrap. */
 FILTER(f_wordwrap)
 {
     (void)args;
@@ -285,6 +299,8 @@ FILTER(f_wordwrap)
 
 /* ---- HTML and URLs */
 
+/* A mapping as attributes of an HTML tag, without those that are none or undefined. A
+ * name that could end the attribute or the tag is an error. */
 FILTER(f_xmlattr)
 {
     (void)args;
@@ -310,6 +326,7 @@ FILTER(f_xmlattr)
     return text_value(&t);
 }
 
+/* Percent-encodes a text. In a query spaces become + and slashes are encoded too. */
 static void quote(struct text *t, const struct str *s, bool query)
 {
     for (size_t i = 0; i < s->len; i++) {
@@ -325,6 +342,7 @@ static void quote(struct text *t, const struct str *s, bool query)
     }
 }
 
+/* Encodes a string for a path, or a mapping or pairs as a query. */
 FILTER(f_urlencode)
 {
     (void)a, (void)args;
@@ -350,6 +368,7 @@ FILTER(f_urlencode)
     return text_value(&t);
 }
 
+/* The text without what stands between `from` and the next `to`, both included. */
 static struct str *without(struct render *r, const struct str *s, const char *from, const char *to)
 {
     struct text t;
@@ -367,6 +386,8 @@ static struct str *without(struct render *r, const struct str *s, const char *fr
     return text_take(&t);
 }
 
+/* The text of a piece of HTML: no comments, no tags, runs of whitespace as one space,
+ * and the common entities replaced. */
 FILTER(f_striptags)
 {
     (void)a, (void)args;
@@ -381,6 +402,7 @@ FILTER(f_striptags)
     return v;
 }
 
+/* A number of bytes in the unit that suits it, of 1000 or 1024. */
 FILTER(f_filesizeformat)
 {
     (void)args;

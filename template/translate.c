@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 #include "template/syntax.h"
 
+/* The number of the only character of a key. */
 static struct value code_point(struct render *r, const struct str *s)
 {
     int len;
@@ -11,6 +12,8 @@ static struct value code_point(struct render *r, const struct str *s)
     return v_int(utf8_get(s->data, s->len, &len));
 }
 
+/* str.translate(): each character is looked up and replaced by a string or character,
+ * dropped for none, or kept if the table does not have it. */
 struct value tpl_translate(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)args;
@@ -37,6 +40,7 @@ struct value tpl_translate(struct render *r, struct value self, const struct val
     return v;
 }
 
+/* A table given as one mapping, with its keys as code points. */
 static struct dict *table_of(struct render *r, struct value v)
 {
     struct dict *out = tpl_dict(r, 0);
@@ -51,6 +55,8 @@ static struct dict *table_of(struct render *r, struct value v)
     return out;
 }
 
+/* str.maketrans(): a table from one mapping, or from two strings of equal length and a
+ * third with what is to be dropped. */
 struct value tpl_maketrans(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)self, (void)args;

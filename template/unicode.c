@@ -9,6 +9,7 @@
 
 static utf8proc_category_t category(uint32_t cp) { return utf8proc_category((utf8proc_int32_t)cp); }
 
+/* What str.isspace() and str.split() take for whitespace. */
 bool uni_space(uint32_t cp)
 {
     return (cp >= 9 && cp <= 13) || (cp >= 0x1c && cp <= 0x20) || cp == 0x85 || cp == 0xa0 || cp == 0x1680 ||
@@ -16,6 +17,8 @@ bool uni_space(uint32_t cp)
                cp == 0x3000;
 }
 
+/* What repr() writes as it is: no controls, no separators but the plain space, nothing
+ * that is not assigned. */
 bool uni_printable(uint32_t cp)
 {
     if (cp < 0x7f)
@@ -110,6 +113,8 @@ enum mapping { TO_UPPER, TO_LOWER, TO_TITLE };
 
 static bool cased(uint32_t cp) { return uni_lower(cp) || uni_upper(cp) || uni_title(cp); }
 
+/* Characters that stand inside words without being letters, such as accents and
+ * apostrophes. */
 static bool case_ignorable(uint32_t cp)
 {
     utf8proc_category_t c = category(cp);
@@ -143,12 +148,18 @@ static bool final_sigma(const struct str *s, size_t at)
     return before;
 }
 
+/* Adds the mapped character. ASCII comes first because it is nearly everything; then
+ * the letters whose mapping depends on their place or has several characters. */
 static void map_char(struct text *t, const struct str *s, size_t at, uint32_t cp, enum mapping to)
 {
     enum origin origin = str_origin(s, at);
     if (cp < 0x80) {
         bool lower = cp >= 'a' && cp <= 'z', upper = cp >= 'A' && cp <= 'Z';
-        text_char_as(t, to == TO_LOWER ? (upper ? cp + 32 : cp) : (lower ? cp - 32 : cp), origin);
+        if (to == TO_LOWER && upper)
+            cp += 32;
+        else if (to != TO_LOWER && lower)
+            cp -= 32;
+        text_char_as(t, cp, origin);
         return;
     }
     if (to == TO_LOWER) {
@@ -175,6 +186,7 @@ static void map_char(struct text *t, const struct str *s, size_t at, uint32_t cp
 /* How the character at a place is mapped, given whether a letter stands before it. */
 enum plan { PLAN_UPPER, PLAN_LOWER, PLAN_SWAP, PLAN_CAPITALIZE, PLAN_TITLE };
 
+/* Which way a character goes under a plan; *keep says that it stays as it is. */
 static enum mapping mapping_for(enum plan plan, uint32_t cp, bool first, bool after_letter, bool *keep)
 {
     *keep = false;
@@ -188,6 +200,8 @@ static enum mapping mapping_for(enum plan plan, uint32_t cp, bool first, bool af
     return uni_upper(cp) ? TO_LOWER : TO_UPPER;
 }
 
+/* A string mapped by a plan. Every character keeps the origin of the one that it was
+ * made from. */
 static struct str *map_all(struct render *r, const struct str *s, enum plan plan)
 {
     struct text t;
@@ -215,6 +229,7 @@ struct str *uni_swapcase(struct render *r, const struct str *s) { return map_all
 struct str *uni_capitalize(struct render *r, const struct str *s) { return map_all(r, s, PLAN_CAPITALIZE); }
 struct str *uni_titlecase(struct render *r, const struct str *s) { return map_all(r, s, PLAN_TITLE); }
 
+/* str.casefold(): the full folding, which may give several characters for one. */
 struct str *uni_casefold(struct render *r, const struct str *s)
 {
     struct text t;

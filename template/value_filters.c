@@ -12,11 +12,13 @@
 #define FILTER(name) \
     static struct value name(struct render *r, struct value self, const struct value *a, const struct args *args)
 
+/* Ends the rendering with the reason why a value is undefined. */
 static _Noreturn void fail_undefined(struct render *r, struct value v)
 {
     tpl_fail(r, "%s", v.u.undefined ? v.u.undefined->text : "a value is undefined");
 }
 
+/* The value, or the default if it is undefined, or with `boolean` also if it is false. */
 FILTER(f_default)
 {
     (void)args;
@@ -26,6 +28,7 @@ FILTER(f_default)
     return a[0].kind == V_MISSING ? v_text(r, "", 0) : a[0];
 }
 
+/* An attribute and never an item, which is what sets it apart from the dot. */
 FILTER(f_attr)
 {
     (void)args;
@@ -39,6 +42,7 @@ FILTER(f_attr)
                        (int)(name->len < 100 ? name->len : 100), name->data);
 }
 
+/* The magnitude of a number. */
 FILTER(f_abs)
 {
     (void)a, (void)args;
@@ -76,6 +80,19 @@ static bool tidy(struct render *r, const struct str *s, char *out, size_t size)
     return n > 0;
 }
 
+/* The base that the letter behind a zero names; 0: none. */
+static int prefix_base(char letter)
+{
+    switch (tolower((unsigned char)letter)) {
+    case 'x': return 16;
+    case 'o': return 8;
+    case 'b': return 2;
+    default:  return 0;
+    }
+}
+
+/* int(s, base). Base 0 takes the base from the prefix, and then a number in base 10
+ * may not begin with a zero. False: Python would not read it. */
 static bool parse_int(struct render *r, const struct str *s, int64_t base, struct value *out)
 {
     char text[400], *end;
@@ -83,7 +100,7 @@ static bool parse_int(struct render *r, const struct str *s, int64_t base, struc
         return false;
     char *digits = text + (*text == '-' || *text == '+');
     if (digits[0] == '0' && isalpha((unsigned char)digits[1])) {
-        int low = tolower((unsigned char)digits[1]), named = low == 'x' ? 16 : low == 'o' ? 8 : low == 'b' ? 2 : 0;
+        int named = prefix_base(digits[1]);
         if (named && (base == 0 || base == named)) {
             base = named;
             digits += 2;
@@ -102,6 +119,8 @@ static bool parse_int(struct render *r, const struct str *s, int64_t base, struc
     return true;
 }
 
+/* float(s). strtod() also reads hexadecimal and named nans, which Python does not, so
+ * they are refused here. False: Python would not read it. */
 static bool parse_float(struct render *r, const struct str *s, double *out)
 {
     char text[400], *end;
@@ -117,6 +136,8 @@ static bool parse_float(struct render *r, const struct str *s, double *out)
     return !*end;
 }
 
+/* int(v), or the default where Python fails to convert. Text may also hold a float,
+ * which is cut to its whole part. */
 FILTER(f_int)
 {
     (void)args;
@@ -142,6 +163,7 @@ FILTER(f_int)
     return tpl_big_from_double(r, f);
 }
 
+/* float(v), or the default where Python fails to convert. */
 FILTER(f_float)
 {
     (void)args;
@@ -157,7 +179,8 @@ FILTER(f_float)
 
 /* ---- round */
 
-/* Half to even. */
+/* Rounds an integer of any size to a multiple of a power of ten, half to even. Digits
+ * behind the point change nothing. */
 static struct value round_integer(struct render *r, struct value v, int64_t digits)
 {
     enum { ALL_DIGITS = 4310 };    /* of the largest integer */
@@ -190,6 +213,9 @@ static double round_float(double f, int64_t digits)
     return strtod(text, NULL);
 }
 
+/* Rounds to a number of digits, negative ones before the point: half to even, or always
+ * up or down. Integers stay integers unless a direction is asked for, which computes in
+ * floats. */
 FILTER(f_round)
 {
     (void)args;
@@ -248,7 +274,8 @@ static struct value sort_keys(struct render *r, struct value v)
     return out;
 }
 
-/* `column`: where the value begins; `after`: characters that must follow it. */
+/* Writes a value on one line if it fits, else its items on lines of their own.
+ * `column` is where the value begins, `after` how many characters must follow it. */
 static void pprint(struct text *out, struct value v, size_t column, size_t after)
 {
     struct text line;
@@ -257,13 +284,19 @@ static void pprint(struct text *out, struct value v, size_t column, size_t after
     text_init(&line, r);
     text_repr(&line, v);
     bool list = v.kind == V_LIST || v.kind == V_TUPLE;
-    size_t n = list ? v.u.list->n : v.kind == V_DICT ? v.u.dict->n : 0;
+    const char *ends = "{}";
+    size_t n = 0;
+    if (list) {
+        n = v.u.list->n;
+        ends = v.kind == V_LIST ? "[]" : "()";
+    } else if (v.kind == V_DICT) {
+        n = v.u.dict->n;
+    }
     if (line.chars + column + after <= PPRINT_WIDTH || !n) {
         text_str(out, text_take(&line));
         tpl_leave(r);
         return;
     }
-    const char *ends = v.kind == V_LIST ? "[]" : v.kind == V_TUPLE ? "()" : "{}";
     text_char(out, (unsigned char)ends[0]);
     for (size_t i = 0; i < n; i++) {
         size_t start = column + 1, last = i + 1 == n;
@@ -294,6 +327,7 @@ FILTER(f_pprint)
     return text_value(&t);
 }
 
+/* Jinja has it; here it is an error, as the message says. */
 FILTER(f_random)
 {
     (void)self, (void)a, (void)args;
