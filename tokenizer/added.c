@@ -162,7 +162,8 @@ static int load_one(struct added *a, const json_t *o, const char *where, const s
         return -1;
     if (!t.content_len)
         return 0;
-    int32_t known = vocab_find(&a->index, s, t.content_len); /* the same string further up */
+    /* The same string further up in the lists, if there is one. */
+    int32_t known = vocab_find(&a->index, s, t.content_len);
     struct added_token *old = known >= 0 ? &a->token[known] : NULL;
     t.id = old ? old->id : vocab_find(&m->vocab, s, t.content_len);
     if (t.id < 0)
@@ -175,7 +176,8 @@ static int load_one(struct added *a, const json_t *o, const char *where, const s
         free(t.content);
         return err_prefix(e, "%s", where);
     }
-    if (old) { /* the later one counts, but a special token stays one */
+    /* Of equal strings the later one counts, but a special token stays special. */
+    if (old) {
         t.special |= old->special;
         free(old->content);
         free(old->text);
@@ -244,6 +246,7 @@ void added_free(struct added *a)
     memset(a, 0, sizeof *a);
 }
 
+/* A token that has been reserved for less keeps the lesser bound. */
 void added_reserve(struct added *a, int32_t id, enum origin most)
 {
     for (size_t i = 0; i < a->n; i++)

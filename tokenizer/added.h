@@ -14,7 +14,7 @@ struct added_token {
     char   *content;    /* owned; as in the file                              */
     char   *text;       /* owned; what is searched for and decoded: normalized */
     size_t  content_len, text_len;
-    int32_t id;
+    int32_t id;         /* in the vocabulary                                  */
     bool    single_word, lstrip, rstrip, normalized, special;
     uint8_t most;       /* enum origin: in the text of greater ones it does not count */
 };

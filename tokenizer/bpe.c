@@ -19,6 +19,7 @@ struct merge {
     int32_t  to;
 };
 
+/* A loaded model, read-only from then on. */
 struct bpe {
     struct merge *merge; /* owned, (slots): open addressing by (left, right) */
     size_t   slots, used; /* slots: a power of two */
@@ -31,6 +32,7 @@ struct bpe {
     int32_t  ascii[128]; /* ids of single characters, -1: none */
 };
 
+/* A part of the piece, at first one character; a link of the list. */
 struct symbol {
     int32_t id;         /* -1: merged into the one on its left */
     int32_t prev, next; /* index, -1 at the ends */
@@ -42,7 +44,7 @@ struct chance {
     int32_t  to;
 };
 
-/* The working memory for one piece; small pieces stay on the stack. */
+/* The working memory for one piece; what small pieces need is in the struct itself, on the stack. */
 enum { SMALL = 64 };
 struct work {
     struct symbol *symbol; /* (n) */
@@ -153,6 +155,7 @@ static int queue_pair(const struct bpe *b, struct work *w, int32_t at, bool sort
  * >= 0. Returns -1 when the memory runs out. */
 static int merge_all(const struct bpe *b, struct work *w)
 {
+    /* All pairs of the piece go into the heap unsorted, which is then put in order once. */
     for (size_t i = 0; i + 1 < w->n; i++)
         if (queue_pair(b, w, (int32_t)i, false) < 0)
             return -1;
@@ -170,6 +173,7 @@ static int merge_all(const struct bpe *b, struct work *w)
         const struct merge *m = find_merge(b, left->id, right->id);
         if (!m || m->to != c.to) /* one of the two has changed since */
             continue;
+        /* The left symbol becomes the merged one; the right one leaves the list. Both have new neighbours now. */
         left->id = c.to;
         right->id = -1;
         left->next = right->next;
@@ -233,6 +237,7 @@ static int split_chars(const struct model *m, struct work *w, const char *s, siz
             unknown = false;
             continue;
         }
+        /* Bytes are those of the name, where the model puts something around the character. */
         named = (!first && b->prefix_len) || (last && b->suffix_len);
         if (b->byte_fallback) {
             int rc = named ? add_bytes(b, w, name->data, name->len) : add_bytes(b, w, s + i, (size_t)len);

@@ -6,6 +6,7 @@
 
 #include "base/utf8.h"
 
+/* Passes over the white space that JSON allows between its parts. */
 static void skip_space(struct cursor *c)
 {
     while (c->at < c->n && (c->s[c->at] == ' ' || c->s[c->at] == '\n' || c->s[c->at] == '\t' || c->s[c->at] == '\r'))
@@ -66,6 +67,7 @@ static int escape(struct cursor *c, struct buf *tmp)
         return -1;
     int32_t cp = hex4(c, c->at + 1);
     c->at += 5;
+    /* The first half of a pair wants the second one right behind it. */
     if (cp >= 0xd800 && cp < 0xdc00) {
         int32_t low = c->at + 1 < c->n && c->s[c->at] == '\\' && c->s[c->at + 1] == 'u' ? hex4(c, c->at + 2) : -1;
         if (low < 0xdc00 || low >= 0xe000)
@@ -183,6 +185,7 @@ int cursor_number(struct cursor *c, double *out)
             exponent = exponent < 100000 ? exponent * 10 + (c->s[c->at] - '0') : exponent;
         power += down ? -exponent : exponent;
     }
+    /* 1e308 is the greatest power of ten that a double holds: smaller numbers are divided more than once. */
     double x = (double)digits;
     for (; power < -308; power += 308)
         x /= 1e308;
@@ -221,6 +224,7 @@ int cursor_skip(struct cursor *c)
         } else if (b == ',' && depth == 0) {
             return 0;
         }
+        /* The end of a string, or of the outermost bracket, is the end of the value. */
         if (depth == 0 && (b == '"' || b == '}' || b == ']')) {
             c->at++;
             return 0;

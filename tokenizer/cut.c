@@ -47,6 +47,7 @@ static void part(struct cut *c, uint32_t from, uint32_t to, bool matched)
     c->matched = matched;
 }
 
+/* Matches come in order: c->done is where the last one ended, and what lies between is a part that does not match. */
 void cut_match(struct cut *c, size_t from, size_t to)
 {
     if (from > c->done)
@@ -55,6 +56,7 @@ void cut_match(struct cut *c, size_t from, size_t to)
     c->done = (uint32_t)to;
 }
 
+/* What waits cannot grow any more and is added. */
 int cut_end(struct cut *c)
 {
     if (c->done < c->piece->len)

@@ -30,16 +30,17 @@ struct step {
 struct decoder {
     struct step *step; /* owned, (n); none: the tokens are joined by spaces */
     size_t n, cap;
-    bool   streams, any;
+    bool   streams;    /* see decoder_streams()                             */
+    bool   any;        /* the file has a decoder                            */
 };
 
 enum { MAX_STEPS = 64, MAX_DEPTH = 8 };
 
 /* The state of one run. */
 struct run {
-    bool inner;
-    struct regex_match *match;
-    struct err *e;
+    bool inner;                /* see decoder_run()                         */
+    struct regex_match *match; /* owned; NULL until a Replace needs it      */
+    struct err *e;             /* borrowed                                  */
 };
 
 /* ---- the steps: pieces of `in` to pieces of `out` ---- */
@@ -325,7 +326,7 @@ static int run_step(const struct step *s, struct run *r, const struct text *in, 
             rc = wordpiece(s, p, n, first, out);
         else if (s->type == STEP_BPE)
             rc = bpe(s, p, n, i + 1 == in->n && !r->inner, out);
-        else /* the start and end of the whole text are not at an inner token */
+        else /* Strip; a token inside a text is not at the start or the end of it */
             rc = s->fused && r->inner ? add(out, p, n) : strip(s, p, n, out);
     }
     return rc;
@@ -439,6 +440,7 @@ static void examine(struct decoder *d)
     }
 }
 
+/* Without a decoder in the file there are no steps, and decoder_run() joins the tokens by spaces. */
 struct decoder *decoder_new(const json_t *spec, struct err *e)
 {
     struct decoder *d = xcalloc(1, sizeof *d);

@@ -61,6 +61,7 @@ int field_string_or_null(const json_t *o, const char *where, const char *name, c
     return !v || json_is_null(v) ? 0 : field_string(o, where, name, s, n, e);
 }
 
+/* The message of a number out of range tells the range. */
 int field_int(const json_t *o, const char *where, const char *name, int64_t least, int64_t most, int64_t *out,
               struct err *e)
 {
@@ -89,6 +90,7 @@ int field_bool_or(const json_t *o, const char *where, const char *name, bool *ou
     return !v || json_is_null(v) ? 0 : field_bool(o, where, name, out, e);
 }
 
+/* A string of one code point; what looks like one character may be several, and is refused. */
 int field_char(const json_t *o, const char *where, const char *name, uint32_t *cp, struct err *e)
 {
     const char *s;
@@ -103,6 +105,7 @@ int field_char(const json_t *o, const char *where, const char *name, uint32_t *c
     return 0;
 }
 
+/* Words are few and read once per file: they are compared one after the other. */
 int field_word(const json_t *o, const char *where, const char *name, const char *const *words, int count, int *out,
                struct err *e)
 {
@@ -116,6 +119,7 @@ int field_word(const json_t *o, const char *where, const char *name, const char 
     return err_set(e, "%s%s%s: \"%.60s\" is not supported", where, *where ? "." : "", name, s);
 }
 
+/* Where the object has both fields the regular expression counts. */
 int field_pattern(const json_t *o, const char *where, const char **s, size_t *n, bool *is_regex, struct err *e)
 {
     json_t *p;

@@ -57,8 +57,7 @@ void vocab_byte_tokens(const struct vocab *v, int32_t id[256])
     }
 }
 
-/* The place in model_new() of the type of a file without a type. Files of early versions have none; the fields tell.
- * */
+/* The place in model_new() of the type of a file without a type. Files of early versions have none; the fields tell. */
 static int guess_type(const json_t *o)
 {
     if (json_object_get(o, "merges"))

@@ -12,8 +12,9 @@
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/vocab.h"
 
+/* A model of any kind. `data`, `encode` and `free` are what the kind adds. */
 struct model {
-    struct vocab vocab;
+    struct vocab vocab;  /* owned                          */
     size_t       size;   /* entries of the vocabulary, as the reference counts them */
     void        *data;   /* owned by the kind of model     */
     int        (*encode)(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e);

@@ -12,7 +12,10 @@
 /* The names that come first, in the order of the reference. */
 static const char *const first_names[] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token",
                                            "mask_token" };
-enum { N_FIRST = sizeof first_names / sizeof *first_names, MAX_ADDED = 1 << 20 };
+enum {
+    N_FIRST = sizeof first_names / sizeof *first_names,
+    MAX_ADDED = 1 << 20     /* tokens that the files may add */
+};
 
 /* A token is a string, or an object with the string and flags: its string. */
 static const json_t *content_of(const json_t *v) { return json_is_object(v) ? json_object_get(v, "content") : v; }
@@ -41,6 +44,7 @@ static int add_token(struct reader *r, const json_t *v, bool special, const char
         return err_set(e, "%s: more than %d tokens", where, MAX_ADDED);
     if (json_is_object(v) && !special && field_bool_or(v, where, "special", &value[4], e) < 0)
         return -1;
+    /* By default, special tokens are found in the text as it came and others in the normalized text. */
     value[3] = !value[4];
     for (int i = 0; i < 4 && json_is_object(v); i++)
         if (field_bool_or(v, where, flags[i], &value[i], e) < 0)
@@ -211,8 +215,8 @@ static int read_legacy(struct reader *r, const char *dir, json_t *config, struct
     return rc < 0 ? err_prefix(e, "%s/added_tokens.json", dir) : 0;
 }
 
-/* Fills r->out from tokenizer_config.json (`config`) and, where it has no added_tokens_decoder, from the older files.
- * */
+/* Fills r->out from tokenizer_config.json (`config`) and, where it has no added_tokens_decoder, from the older
+ * files. */
 static int read_all(struct reader *r, const char *dir, json_t *config, struct err *e)
 {
     json_t *decoder = json_object_get(config, "added_tokens_decoder");

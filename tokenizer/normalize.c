@@ -1,5 +1,4 @@
-/* tokenizer/normalize.c - see normalize.h. A normalizer is a list of steps, each of which rewrites the whole piece.
- * */
+/* tokenizer/normalize.c - see normalize.h. A normalizer is a list of steps, each of which rewrites the whole piece. */
 #include "tokenizer/normalize.h"
 
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "tokenizer/replace.h"
 #include "tokenizer/unicode.h"
 
+/* The first ones are in the order of the names in parse(); the last three are parts of BertNormalizer. */
 enum step_type {
     STEP_NFC, STEP_NFD, STEP_NFKC, STEP_NFKD, STEP_LOWERCASE, STEP_STRIP, STEP_STRIP_ACCENTS, STEP_REPLACE,
     STEP_PREPEND, STEP_BYTELEVEL, STEP_NMT, STEP_PRECOMPILED, STEP_CLEAN, STEP_CHINESE, STEP_BERT_ACCENTS
@@ -275,6 +275,7 @@ static void form_origins(void *arg, size_t from, size_t to)
     if (!made)
         return;
     const char *in = w->in + from, *out = bytes->data + origins->len;
+    /* How many bytes at the start and at the end are the same in both. */
     size_t before = 0, after = 0;
     while (before < least && in[before] == out[before])
         before++;

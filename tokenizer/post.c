@@ -16,15 +16,15 @@ struct part {
     int32_t id;
 };
 
-/* What one post-processor puts around the text. Templates run one after the other; each takes what the last one made.
- * */
+/* What one post-processor puts around the text. Templates run one after the other; each takes what the last one
+ * made. */
 struct template {
     struct part *part; /* owned, (n) */
     size_t n, cap;
 };
 
 struct post {
-    struct template *template; /* owned, (n) */
+    struct template *template; /* owned, (n), in the order in which they run */
     size_t n, cap;
 };
 

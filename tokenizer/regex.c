@@ -83,8 +83,7 @@ void regex_free(struct regex *r)
     free(r);
 }
 
-/* The processor time of this thread: a machine that is busy with other things does not use up the time of a search.
- * */
+/* The processor time of this thread: a machine that is busy with other things does not use up the time of a search. */
 static double thread_seconds(void)
 {
     struct timespec ts;

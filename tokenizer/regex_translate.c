@@ -24,6 +24,7 @@ struct source {
     int         depth;
 };
 
+/* The items of the sets of \s and \w, which differ from those of PCRE2. */
 #define SPACE "\\t-\\r\\x20\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
 #define WORD "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
@@ -94,6 +95,7 @@ static void add_set(struct buf *out, const struct set *s)
     add_new(out, s->more);
 }
 
+/* The set of this name, or NULL. */
 static const struct set *find_set(const char *name)
 {
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
@@ -181,6 +183,7 @@ static int escape(struct source *p, struct buf *out, bool *negated, uint32_t *cp
     case 'v': *cp = '\v'; break;
     case 'a': *cp = 7; break;
     case 'e': *cp = 27; break;
+    /* \x41, \x{1f600} or \u0041. */
     case 'x': case 'u': {
         char hex[9];
         size_t k = 0;
@@ -359,6 +362,7 @@ static int class(struct source *p, struct buf *out)
         }
         if (c == ']' && !first)
             break;
+        /* What stands before "&&" becomes a look-ahead, and the next operand begins. */
         if (c == '&' && peek(p, 1) == '&') {
             p->at += 2;
             buf_str(&heads, "(?=");
@@ -424,6 +428,7 @@ static int quantifiers(struct source *p, struct buf *out, size_t atom)
             return fail(p, "too many quantifiers");
         if (count)
             wrap(out, atom, ")");
+        /* PCRE2 before 10.43 takes {,m} for plain text. */
         if (from_zero && !exact) {
             buf_str(out, "{0");
             buf_add(out, p->s + p->at + 1, n - 1);
@@ -454,6 +459,7 @@ static int group_start(struct source *p, struct buf *out, bool *options)
         p->at += n;
         return 0;
     }
+    /* A group with a name, (?<name>...). */
     if (c == '<') {
         buf_str(out, "(?");
         while (peek(p, 0) >= 0 && peek(p, 0) != '>')
@@ -530,6 +536,7 @@ static int atom(struct source *p, struct buf *out, size_t *open, int *groups, si
             p->at++;
             return 0;
         }
+        /* A comment: nothing of it is copied. */
         if (peek(p, 2) == '#') {
             --*groups;
             while (peek(p, 0) >= 0 && peek(p, 0) != ')')

@@ -10,9 +10,12 @@
 
 struct replace;
 
+/* Reads "pattern" and "content" of the object at `where`. NULL on failure. */
 struct replace *replace_new(const json_t *o, const char *where, struct err *e);
 void            replace_free(struct replace *r);
-int             replace_run(const struct replace *r, struct rewrite *w, struct regex_match *match, struct err *e);
+
+/* Copies the input of w to its output with all matches replaced. `match` as for regex_find. */
+int replace_run(const struct replace *r, struct rewrite *w, struct regex_match *match, struct err *e);
 
 /* All matches in s, in order, as a search over the whole of s finds them. The
  * caller loops: start = 0; while (search_next(...) == 1). Also for Split. */

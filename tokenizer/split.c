@@ -41,8 +41,6 @@ static const char gpt2_pattern[] =
 
 /* ---- cutting: pieces change, bytes stay ---- */
 
-static int no_memory(struct err *e) { return err_memory(e); }
-
 /* The pieces that were collected in spare become those of t, whose bytes stay. The old ones go to spare, so that
  * their memory is used again. */
 static void take_pieces(struct text *t, struct text *spare)
@@ -70,7 +68,7 @@ static int cut_all(cut_one *one, const struct stage *s, struct text *t, struct t
         const struct piece *p = &t->piece[i];
         int rc = p->id >= 0 ? text_add_piece(spare, *p) : one(s, t->bytes.data + p->at, p, spare, m, e);
         if (rc < 0)
-            return p->id >= 0 ? no_memory(e) : -1;
+            return p->id >= 0 ? err_memory(e) : -1;
     }
     take_pieces(t, spare);
     return 0;
@@ -88,7 +86,7 @@ static int pattern_one(const struct stage *s, const char *in, const struct piece
         cut_match(&c, from, to);
     if (rc < 0)
         return -1;
-    return cut_end(&c) < 0 ? no_memory(e) : 0;
+    return cut_end(&c) < 0 ? err_memory(e) : 0;
 }
 
 /* Cuts the piece at each character that `is` takes or, without it, that is s->cp. */
@@ -103,7 +101,7 @@ static int chars_one(const struct stage *s, const char *in, const struct piece *
         if (s->is ? s->is(cp) : cp == s->cp)
             cut_match(&c, i, i + (size_t)len);
     }
-    return cut_end(&c) < 0 ? no_memory(e) : 0;
+    return cut_end(&c) < 0 ? err_memory(e) : 0;
 }
 
 /* Whitespace: the matches of \w+|[^\w\s]+ stay, the rest goes. The loop runs once more behind the end, so that the
@@ -126,7 +124,7 @@ static int words_one(const struct stage *s, const char *in, const struct piece *
         }
         if (now != kind) {
             if (kind && i > start && text_add_piece(out, piece_cut(p, (uint32_t)start, (uint32_t)i)) < 0)
-                return no_memory(e);
+                return err_memory(e);
             start = i;
             kind = now;
         }
@@ -149,13 +147,13 @@ static int scripts_one(const struct stage *s, const char *in, const struct piece
             continue;
         if (script != last) {
             if (start != SIZE_MAX && text_add_piece(out, piece_cut(p, (uint32_t)start, (uint32_t)i)) < 0)
-                return no_memory(e);
+                return err_memory(e);
             start = i;
         }
         last = script;
     }
     if (start != SIZE_MAX && text_add_piece(out, piece_cut(p, (uint32_t)start, p->len)) < 0)
-        return no_memory(e);
+        return err_memory(e);
     return 0;
 }
 
@@ -172,7 +170,7 @@ static int fixed_one(const struct stage *s, const char *in, const struct piece *
         i += (size_t)len;
         if (++chars % s->length == 0 || i == p->len) {
             if (text_add_piece(out, piece_cut(p, (uint32_t)start, (uint32_t)i)) < 0)
-                return no_memory(e);
+                return err_memory(e);
             start = i;
         }
     }
@@ -209,7 +207,7 @@ static int rewrite_all(rewrite_one *one, const struct stage *s, struct text *t, 
             p = rewrite_end(&w);
         }
         if (text_add_piece(spare, p) < 0)
-            return no_memory(e);
+            return err_memory(e);
     }
     if (!buf_ok(&spare->bytes))
         return text_error(spare, e);
@@ -295,6 +293,7 @@ static struct stage *add_chars(struct splitter *sp, bool (*is)(uint32_t), enum b
     return s;
 }
 
+/* The field "behavior" of Split and Punctuation. The words are in the order of enum behavior. */
 static int parse_behavior(const json_t *o, const char *where, enum behavior *out, struct err *e)
 {
     static const char *const words[] = { "Removed", "Isolated", "MergedWithPrevious", "MergedWithNext",
@@ -350,6 +349,7 @@ static int parse_metaspace(struct splitter *sp, const json_t *o, const char *whe
     return 0;
 }
 
+/* Split: cuts at a pattern. */
 static int parse_split(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     struct stage *s = add(sp, cut_pattern);
@@ -358,6 +358,7 @@ static int parse_split(struct splitter *sp, const json_t *o, const char *where, 
     return pattern_parse(&s->pattern, o, where, e);
 }
 
+/* Digits: each one a piece of its own, or each run of them. */
 static int parse_digits(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     bool single;
@@ -367,6 +368,7 @@ static int parse_digits(struct splitter *sp, const json_t *o, const char *where,
     return 0;
 }
 
+/* Punctuation: each character is a piece of its own where the file does not say otherwise. */
 static int parse_punctuation(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     enum behavior b = CUT_ISOLATED;
@@ -376,6 +378,7 @@ static int parse_punctuation(struct splitter *sp, const json_t *o, const char *w
     return 0;
 }
 
+/* FixedLength: parts of five characters where the file does not say how many. */
 static int parse_fixed(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     struct stage *s = add(sp, cut_fixed);
@@ -383,11 +386,13 @@ static int parse_fixed(struct splitter *sp, const json_t *o, const char *where, 
     return json_object_get(o, "length") ? field_int(o, where, "length", 1, INT64_MAX, &s->length, e) : 0;
 }
 
+/* CharDelimiterSplit: cuts at one character, which vanishes. */
 static int parse_delimiter(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     return field_char(o, where, "delimiter", &add_chars(sp, NULL, CUT_REMOVED)->cp, e);
 }
 
+/* BertPreTokenizer: white space vanishes, and each punctuation character is a piece of its own. */
 static int parse_bert(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     (void)o, (void)where, (void)e;
@@ -396,6 +401,7 @@ static int parse_bert(struct splitter *sp, const json_t *o, const char *where, s
     return 0;
 }
 
+/* WhitespaceSplit: white space vanishes, and nothing else is cut. */
 static int parse_white(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
     (void)o, (void)where, (void)e;
@@ -417,6 +423,7 @@ static int parse_scripts(struct splitter *sp, const json_t *o, const char *where
     return 0;
 }
 
+/* The types of the file, and for each but the last, Sequence, what reads it. */
 static const char *const type_names[] = { "ByteLevel", "Metaspace", "Split", "Digits", "Punctuation", "FixedLength",
                                           "CharDelimiterSplit", "Delimiter", "BertPreTokenizer", "WhitespaceSplit",
                                           "Whitespace", "UnicodeScripts", "Sequence" };

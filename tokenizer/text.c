@@ -96,6 +96,7 @@ static void add_as(struct rewrite *w, const char *s, size_t n, bool first, enum 
         add_origin(w, origin, n);
 }
 
+/* A byte that was put in has the origin of the input's byte that it stands for. */
 void rewrite_add(struct rewrite *w, const char *s, size_t n, size_t from)
 {
     if (from == REWRITE_START)
@@ -104,6 +105,7 @@ void rewrite_add(struct rewrite *w, const char *s, size_t n, size_t from)
         add_as(w, s, n, from < w->head, w->from && from < w->n ? w->from[from] : FROM_TEMPLATE);
 }
 
+/* Of several bytes the greatest origin counts; with none, the new bytes go with the byte before them. */
 void rewrite_for(struct rewrite *w, const char *s, size_t n, size_t at, size_t end)
 {
     if (end > at)
@@ -133,6 +135,7 @@ void rewrite_copy(struct rewrite *w, size_t from, size_t to)
         memcpy(w->out->from.data + w->out->from.len - (to - from), w->from + from, to - from);
 }
 
+/* Reading the input and making the output are both charged here, once for the whole piece. */
 struct piece rewrite_end(struct rewrite *w)
 {
     if (!effort_spend(w->out->effort, w->n + w->out->bytes.len - w->start))

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/origin.h"
 
+/* A stretch of a text that the model, or the next stage, sees on its own. */
 struct piece {
     uint32_t at, len; /* its bytes in the text                       */
     uint32_t head;    /* leading bytes that stand for the original's first character */
@@ -42,11 +43,12 @@ bool effort_spend(struct effort *e, size_t n);
 /* Says in e that the effort is used up, and returns -1. */
 int effort_error(struct err *e);
 
+/* A text and its pieces. Bytes that belong to no piece are not part of it any more. */
 struct text {
     struct effort *effort;   /* borrowed, shared by all texts of one run */
     struct buf    bytes;
     struct buf    from;   /* enum origin of every byte, as long as bytes; empty unless traced */
-    bool          traced;
+    bool          traced; /* origins are kept */
     struct piece *piece;  /* owned, (n) */
     size_t        n, cap;
 };
@@ -54,6 +56,7 @@ struct text {
 /* Longest text that a stage may make; offsets have 32 bits. */
 enum { TEXT_MAX = 0x7fffffff };
 
+/* Makes an empty text, which shares the effort with others. text_clear() empties it and keeps its memory. */
 void text_begin(struct text *t, struct effort *effort);
 void text_free(struct text *t);
 void text_clear(struct text *t);
@@ -73,7 +76,7 @@ struct rewrite {
     size_t       n;
     size_t       head;  /* of the input                */
     bool         origin;
-    struct text *out;
+    struct text *out;   /* borrowed: gets the new bytes */
     size_t       start; /* of the piece in out         */
     size_t       out_head;
 };

@@ -1,5 +1,5 @@
-/* tokenizer/tokenizer.c - see tokenizer.h: the parts of a tokenizer put together, and the way of a text through them.
- * */
+/* tokenizer/tokenizer.c - see tokenizer.h: the parts of a tokenizer put together, and the way of a text through
+ * them. */
 #include "tokenizer/tokenizer.h"
 
 #include <jansson.h>
@@ -44,7 +44,7 @@ struct tokenizer {
     struct token_names names;
 };
 
-enum { TEXT_IN_MAX = 1 << 29 };
+enum { TEXT_IN_MAX = 1 << 29 };      /* bytes of a text to encode */
 
 void ids_free(struct ids *ids)
 {
@@ -253,6 +253,7 @@ static int take_text(const char *s, const uint8_t *from, size_t n, struct text *
     return 0;
 }
 
+/* Lets two texts change places. */
 static void swap(struct text *a, struct text *b)
 {
     struct text c = *a;
@@ -450,8 +451,7 @@ int tokenizer_decode(const struct tokenizer *t, const int32_t *id, size_t n, boo
     return decode(t, id, n, skip_special, false, out, e);
 }
 
-/* A failure shows in `out` as it does where a buffer runs out of memory, so that callers ask once after many pieces.
- * */
+/* A failure shows in `out` as it does where a buffer runs out of memory, so that callers ask once after many pieces. */
 int tokenizer_piece(const struct tokenizer *t, int32_t id, struct buf *out)
 {
     struct err e;
@@ -489,6 +489,8 @@ bool tokenizer_is_added(const struct tokenizer *t, int32_t id)
     return k && k->added;
 }
 
+/* Kept in two places: the added tokens are asked when a text is cut, the list of tokens when the model has made ids.
+ * */
 void tokenizer_reserve(struct tokenizer *t, int32_t id, enum origin most)
 {
     if (!tokenizer_is_added(t, id))

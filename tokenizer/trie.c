@@ -7,8 +7,7 @@
 
 #include "base/mem.h"
 
-/* A node that is still to be given its children: keys lo..hi share their first `depth` bytes, which lead to `node`.
- * */
+/* A node that is still to be given its children: keys lo..hi share their first `depth` bytes, which lead to `node`. */
 struct span {
     size_t   lo, hi, depth;
     uint32_t node;
@@ -91,7 +90,7 @@ int trie_build(struct trie *t, struct trie_key *keys, size_t count)
     memset(t->root_child, 0xff, sizeof t->root_child);
     if (sort_keys(keys, count) < 0 || add_node(t, 0) < 0)
         goto out;
-    size_t first = 0;
+    size_t first = 0;                   /* the first key that is not empty */
     while (first < count && keys[first].n == 0)
         first++;
     struct span next = { first, count, 0, 0 };

@@ -1,5 +1,4 @@
-/* tokenizer/unicode.c - see unicode.h. Where utf8proc's Unicode is not that of the reference, tables make up for it.
- * */
+/* tokenizer/unicode.c - see unicode.h. Where utf8proc's Unicode is not that of the reference, tables make up for it. */
 #include "tokenizer/unicode.h"
 
 #include <stdlib.h>
@@ -31,6 +30,7 @@ static bool in_table(const struct range *t, size_t n, uint32_t c)
     return lo < n && t[lo].first <= c;
 }
 
+/* The few characters of White_Space are compared one by one, ASCII first. */
 bool unicode_space(uint32_t c)
 {
     if (c < 0x80)
@@ -55,6 +55,7 @@ bool unicode_nonspacing(uint32_t c)
 
 bool unicode_mark(uint32_t c) { return c >= 0x300 && in_table(table_mark, COUNT(table_mark), c); }
 
+/* The blocks that BertNormalizer names; the Japanese and Korean scripts are not among them. */
 bool unicode_chinese(uint32_t c)
 {
     static const struct range chinese[] = { { 0x3400, 0x4dbf },   { 0x4e00, 0x9fff },   { 0xf900, 0xfaff },

@@ -10,8 +10,10 @@
 #include "tokenizer/model.h"
 #include "tokenizer/trie.h"
 
+/* How much lower than the least score of a token that of an unknown character is. */
 static const double UNK_PENALTY = 10;
 
+/* A loaded model, read-only from then on. */
 struct unigram {
     struct trie trie;     /* of all tokens         */
     double *score;        /* owned, (ids)          */

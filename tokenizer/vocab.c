@@ -6,8 +6,7 @@
 
 #include "base/mem.h"
 
-/* Mixes eight bytes at a time; the length goes in as well, so that the zeros that fill up the last eight do no harm.
- * */
+/* Mixes eight bytes at a time; the length goes in as well, so that the zeros that fill up the last eight do no harm. */
 uint64_t bytes_hash(const char *s, size_t n)
 {
     uint64_t h = n * 0x9e3779b97f4a7c15ULL, x;
@@ -98,6 +97,7 @@ int vocab_add(struct vocab *v, const char *s, size_t n, int64_t id, struct err *
     return 0;
 }
 
+/* A vocabulary without any string has no table yet. */
 int32_t vocab_find(const struct vocab *v, const char *s, size_t n)
 {
     if (!v->slots)

@@ -8,6 +8,7 @@
 #include "tokenizer/fields.h"
 #include "tokenizer/model.h"
 
+/* A loaded WordPiece model. */
 struct wordpiece {
     char   *prefix;    /* owned; of tokens that continue a word */
     size_t  prefix_len;
@@ -16,8 +17,8 @@ struct wordpiece {
     int32_t unk;       /* -1: not in the vocabulary             */
 };
 
-/* Appends the unknown token. A model may name one that its vocabulary does not have; only a text that needs it fails.
- * */
+/* Appends the unknown token. A model may name one that its vocabulary does not have; only a text that needs it
+ * fails. */
 static int add_unknown(int32_t unk, struct ids *out, struct err *e)
 {
     if (unk < 0)
