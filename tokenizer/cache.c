@@ -1,4 +1,7 @@
-/* tokenizer/cache.c - see cache.h. */
+/* tokenizer/cache.c - see cache.h.
+ *
+ * A word has PROBES slots where it may be, from its hash on. It goes into the first of these that is empty, and where
+ * none is, it is not kept. */
 #include "tokenizer/cache.h"
 
 #include <stdatomic.h>
@@ -8,7 +11,6 @@
 #include "base/mem.h"
 #include "tokenizer/vocab.h"
 
-/* A word is looked for in PROBES slots from its hash on; a table that fills costs no more time than that. */
 enum { SLOTS = 1 << 16, PROBES = 4, MAX_BYTES = 16 << 20 };
 
 /* A word and its ids. An entry never changes once it is in the table. */

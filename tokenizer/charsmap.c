@@ -1,4 +1,7 @@
-/* tokenizer/charsmap.c - see charsmap.h. */
+/* tokenizer/charsmap.c - see charsmap.h.
+ *
+ * The trie is a double array (Darts): the child of a node by a byte lies at the index of the node xor its distance
+ * xor the byte, and has that byte as its label where there is such a child. */
 #include "tokenizer/charsmap.h"
 
 #include <stdint.h>

@@ -1,4 +1,7 @@
-/* tokenizer/cursor.c - see cursor.h. */
+/* tokenizer/cursor.c - see cursor.h.
+ *
+ * Every function leaves the cursor behind what it has read, or, where it fails, at a place of no meaning: the caller
+ * then gives up on the text. */
 #include "tokenizer/cursor.h"
 
 #include <math.h>

@@ -1,5 +1,7 @@
-/* tokenizer/decode.c - see decode.h. A decoder is a list of steps; each makes a new list of strings out of the one
- * before it. */
+/* tokenizer/decode.c - see decode.h.
+ *
+ * A decoder is a list of steps; each makes a new list of strings out of the one before it. Both lists are the pieces
+ * of a struct text, whose other fields nobody needs here. */
 #include "tokenizer/decode.h"
 
 #include <stdlib.h>

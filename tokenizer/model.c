@@ -1,4 +1,7 @@
-/* tokenizer/model.c - see model.h: chooses the kind of model, and keeps its answers for words that come again. */
+/* tokenizer/model.c - see model.h.
+ *
+ * Here the kind of model is chosen, and its answers are kept for words that come again. The kinds themselves are in
+ * bpe.c, unigram.c and wordpiece.c. */
 #include "tokenizer/model.h"
 
 #include <stdio.h>

@@ -1,4 +1,8 @@
-/* tokenizer/names.c - see names.h. */
+/* tokenizer/names.c - see names.h.
+ *
+ * The names are taken first, then the tokens in their order; a set of those that are there already keeps any from
+ * being added twice. Entries of `added` have the form of those of tokenizer.json, so that both are loaded by the same
+ * code. */
 #include "tokenizer/names.h"
 
 #include <stdio.h>

@@ -1,4 +1,7 @@
-/* tokenizer/normalize.c - see normalize.h. A normalizer is a list of steps, each of which rewrites the whole piece. */
+/* tokenizer/normalize.c - see normalize.h.
+ *
+ * A normalizer is a list of steps, each of which rewrites the whole piece. Every step says for each byte that it
+ * makes which bytes of its input it stands for, so that the head and the origins survive. */
 #include "tokenizer/normalize.h"
 
 #include <stdlib.h>

@@ -1,5 +1,7 @@
-/* tokenizer/post.c - see post.h. Every post-processor becomes a template: the ids of special tokens around those of
- * the text. */
+/* tokenizer/post.c - see post.h.
+ *
+ * Every post-processor becomes a template: the ids of special tokens around those of the text. One that only moves
+ * offsets becomes nothing. */
 #include "tokenizer/post.h"
 
 #include <stdlib.h>

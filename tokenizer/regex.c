@@ -1,4 +1,7 @@
-/* tokenizer/regex.c - see regex.h: PCRE2 behind a few functions, with limits on steps, memory and time. */
+/* tokenizer/regex.c - see regex.h.
+ *
+ * PCRE2 searches by trying: a pattern of a checkpoint may take forever on some text. Steps, memory and time are
+ * bounded, and the bounds are wide enough for any pattern that is linear in the text. */
 #include "tokenizer/regex.h"
 
 #include <stdint.h>

@@ -162,6 +162,30 @@ static int property(struct source *p, struct buf *out, bool *negated)
     return 0;
 }
 
+/* Reads a character by its number, the x41, x{1f600} or u0041 behind a backslash, into *cp. Two digits of \x are a byte
+ * for the reference, and a character only below 0x80. Returns -1 where it is none. */
+static int hex_char(struct source *p, uint32_t *cp)
+{
+    char hex[9];
+    size_t k = 0;
+    int c = peek(p, 0);
+    bool brace = c == 'x' && peek(p, 1) == '{';
+    p->at += brace ? 2 : 1;
+    size_t most = c == 'x' ? 2 : 4;
+    if (brace)
+        most = 8;
+    while (k < most && peek(p, 0) >= 0 && strchr("0123456789abcdefABCDEF", peek(p, 0)))
+        hex[k++] = p->s[p->at++];
+    hex[k] = 0;
+    if (!k || (brace && peek(p, 0) != '}') || (c == 'u' && k != 4))
+        return fail(p, "a bad hexadecimal character");
+    p->at += brace;
+    *cp = (uint32_t)strtoul(hex, NULL, 16);
+    if (*cp > 0x10ffff || (c == 'x' && !brace && *cp > 0x7f) || (*cp >= 0xd800 && *cp < 0xe000))
+        return fail(p, "not a character");
+    return 0;
+}
+
 /* Reads what a backslash begins; p stands at the letter behind it. Returns 1 for a set, whose items are added to out
  * (*negated: all characters but these are meant), 0 for one character, which is then in *cp, or -1 for an error. */
 static int escape(struct source *p, struct buf *out, bool *negated, uint32_t *cp)
@@ -183,26 +207,7 @@ static int escape(struct source *p, struct buf *out, bool *negated, uint32_t *cp
     case 'v': *cp = '\v'; break;
     case 'a': *cp = 7; break;
     case 'e': *cp = 27; break;
-    /* \x41, \x{1f600} or \u0041. */
-    case 'x': case 'u': {
-        char hex[9];
-        size_t k = 0;
-        bool brace = c == 'x' && peek(p, 1) == '{';
-        p->at += brace ? 2 : 1;
-        size_t most = c == 'x' ? 2 : 4;
-        if (brace)
-            most = 8;
-        while (k < most && peek(p, 0) >= 0 && strchr("0123456789abcdefABCDEF", peek(p, 0)))
-            hex[k++] = p->s[p->at++];
-        hex[k] = 0;
-        if (!k || (brace && peek(p, 0) != '}') || (c == 'u' && k != 4))
-            return fail(p, "a bad hexadecimal character");
-        p->at += brace;
-        *cp = (uint32_t)strtoul(hex, NULL, 16);
-        if (*cp > 0x10ffff || (c == 'x' && !brace && *cp > 0x7f) || (*cp >= 0xd800 && *cp < 0xe000))
-            return fail(p, "not a character");
-        return 0;
-    }
+    case 'x': case 'u': return hex_char(p, cp);
     default:
         *cp = utf8_get(p->s + p->at, p->n - p->at, &len);
         p->at += (size_t)len;

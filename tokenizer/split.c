@@ -1,5 +1,7 @@
-/* tokenizer/split.c - see split.h. A pre-tokenizer is a list of stages, each of which cuts the pieces or rewrites
- * their bytes. */
+/* tokenizer/split.c - see split.h.
+ *
+ * A pre-tokenizer is a list of stages, each of which cuts the pieces or rewrites their bytes. A stage never joins
+ * pieces, and added tokens pass through all of them untouched. */
 #include "tokenizer/split.h"
 
 #include <stdlib.h>

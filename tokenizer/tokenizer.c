@@ -1,5 +1,9 @@
-/* tokenizer/tokenizer.c - see tokenizer.h: the parts of a tokenizer put together, and the way of a text through
- * them. */
+/* tokenizer/tokenizer.c - see tokenizer.h: the parts of a tokenizer put together, and the way of a text through them.
+ *
+ * Encoding: the text is made valid UTF-8 and cut at the added tokens; what is between them is normalized and cut
+ * again at the added tokens that are searched for after that, then split into pieces. The model turns each piece into
+ * ids, and the post-processor puts its tokens around them. Decoding lists the strings of the ids and hands them to
+ * the decoder. */
 #include "tokenizer/tokenizer.h"
 
 #include <jansson.h>

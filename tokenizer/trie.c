@@ -1,4 +1,7 @@
-/* tokenizer/trie.c - see trie.h. */
+/* tokenizer/trie.c - see trie.h.
+ *
+ * The keys that begin with the same bytes lie side by side once they are sorted. So a node stands for a span of the
+ * keys, and its children for the parts of that span that go on with the same byte. */
 #include "tokenizer/trie.h"
 
 #include <stdbool.h>

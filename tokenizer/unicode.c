@@ -1,4 +1,8 @@
-/* tokenizer/unicode.c - see unicode.h. Where utf8proc's Unicode is not that of the reference, tables make up for it. */
+/* tokenizer/unicode.c - see unicode.h.
+ *
+ * utf8proc knows the properties of one version of Unicode, the reference those of others (each of its libraries has
+ * its own). Where the difference can be seen in ids, tables made from the reference decide, or code that leaves out
+ * what it does not know. */
 #include "tokenizer/unicode.h"
 
 #include <stdlib.h>
