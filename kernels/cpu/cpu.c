@@ -33,8 +33,8 @@ static const double SMALL = 50e3;
 
 static const struct kernels *choose(const char *name, struct err *e)
 {
-    static const struct kernels *const all[] = { &kernels_amx, &kernels_avx512vnni, &kernels_avx512, &kernels_avxvnni,
-                                                 &kernels_avx2, &kernels_generic };
+    static const struct kernels *const all[] = { &kernels_amx,     &kernels_avx512vnni, &kernels_avx512,
+                                                 &kernels_avxvnni, &kernels_avx2,       &kernels_generic };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (name ? strcmp(name, all[i]->name) == 0 : all[i]->works()) {
             if (all[i]->works())
@@ -56,6 +56,8 @@ static void cpu_close(struct device *dev)
     free(dev);
 }
 
+/* Entry `open` of struct backend: chooses the inner loops, starts the threads, and reserves what they compute in. The
+ * memory is address space until it is used. */
 static int cpu_open(struct device **out, const struct device_options *options, struct err *e)
 {
     const struct kernels *k = choose(getenv("OPENAUTOGLM_ISA"), e);
@@ -224,6 +226,8 @@ static void attend_body(void *arg, int task, int worker)
                             &c->dev->scratch[worker]);
 }
 
+/* Cuts an attention into tasks of about equal size, as many pairs in each as scratch allows, fewer where the threads
+ * would not all have something to do. */
 static void run_attend(struct device *dev, struct attend_job *job)
 {
     const struct heads *h = job->heads;
@@ -241,24 +245,44 @@ static void run_attend(struct device *dev, struct attend_job *job)
     run(&c, c.n, 2.0 * rows * h->n * h->dim * seen, attend_body);
 }
 
+/* Entry `attend`: the keys and values lie in the pages of one layer of a cache. */
 static void cpu_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
                        const struct heads *h, const struct batch *b, const struct view *view)
 {
     size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
-    struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = b->n_seqs, .first = b->first,
-                              .dtype = kv->dtype, .k = (char *)kv->k + skip, .v = (char *)kv->v + skip,
-                              .k_stride = entry, .v_stride = entry, .head = head, .view = view, .page = kv->page };
+    struct attend_job job = { .out = out,
+                              .q = q,
+                              .heads = h,
+                              .n_seqs = b->n_seqs,
+                              .first = b->first,
+                              .dtype = kv->dtype,
+                              .k = (char *)kv->k + skip,
+                              .v = (char *)kv->v + skip,
+                              .k_stride = entry,
+                              .v_stride = entry,
+                              .head = head,
+                              .view = view,
+                              .page = kv->page };
     if (b->n_seqs > 0)
         run_attend(dev, &job);
 }
 
+/* Entry `attend_ragged`: the keys and values are rows of floats beside the queries, as one page without end. */
 static void cpu_attend_ragged(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                               const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
 {
-    struct attend_job job = { .out = out, .q = q, .heads = h, .n_seqs = n_seg, .first = q_first, .dtype = F32,
-                              .k = k.data, .v = v.data, .k_stride = sizeof(float) * (size_t)k.stride,
+    struct attend_job job = { .out = out,
+                              .q = q,
+                              .heads = h,
+                              .n_seqs = n_seg,
+                              .first = q_first,
+                              .dtype = F32,
+                              .k = k.data,
+                              .v = v.data,
+                              .k_stride = sizeof(float) * (size_t)k.stride,
                               .v_stride = sizeof(float) * (size_t)v.stride,
-                              .head = sizeof(float) * (size_t)h->dim, .kv_first = kv_first };
+                              .head = sizeof(float) * (size_t)h->dim,
+                              .kv_first = kv_first };
     if (n_seg > 0)
         run_attend(dev, &job);
 }
@@ -270,8 +294,8 @@ const struct backend backend_cpu = {
         .embed = cpu_embed, .linear = cpu_linear, .norm = cpu_norm, .act = cpu_act, .add = cpu_add,
         .copy = cpu_copy, .fuse = cpu_fuse,
         .prep = cpu_prep, .attend = cpu_attend, .attend_ragged = cpu_attend_ragged,
-        .pixels = cpu_pixels, .conv2d = cpu_conv2d, .dwconv2d = cpu_dwconv2d, .gather = cpu_gather,
-        .scatter = cpu_scatter,
+        .pixels = cpu_pixels, .conv2d = cpu_conv2d, .dwconv2d = cpu_dwconv2d,
+        .gather = cpu_gather, .scatter = cpu_scatter,
         .mask = cpu_mask, .penalize = ref_penalize, .sample = cpu_sample, .logprobs = cpu_logprobs,
     },
     .open = cpu_open, .close = cpu_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,

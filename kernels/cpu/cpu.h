@@ -103,8 +103,8 @@ void cpu_linear(struct device *, struct tensor out, struct tensor x, const struc
 void cpu_conv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
 
 /* weights.c */
-int    cpu_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
-                struct err *);
+int cpu_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
+             struct err *);
 void   cpu_release(struct device *, struct weight *);
 size_t cpu_packed_bytes(const struct weight *shape, enum dtype want);
 

@@ -39,8 +39,8 @@ INLINE vi dot4_instruction(vi sum, vi w, vi x)
 #define DOT4_UNSIGNED 0
 INLINE vi dot4_instruction(vi sum, vi w, vi x)
 {
-    __m512i s = (__m512i)w, signed_x = _mm512_mask_sub_epi8((__m512i)x, _mm512_movepi8_mask(s), _mm512_setzero_si512(),
-                                                            (__m512i)x);
+    __m512i s = (__m512i)w,
+            signed_x = _mm512_mask_sub_epi8((__m512i)x, _mm512_movepi8_mask(s), _mm512_setzero_si512(), (__m512i)x);
     __m512i pairs = _mm512_maddubs_epi16(_mm512_abs_epi8(s), signed_x);
     return sum + (vi)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
 }

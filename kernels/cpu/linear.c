@@ -39,6 +39,8 @@ static int pass_rows(struct device *dev, const struct linear_kernel *k, const st
     return job->out.rows < whole ? job->out.rows : whole;
 }
 
+/* Runs a product in passes. Its tasks read nothing that another pass or task writes, so a number is the same however
+ * many rows and tasks there are. */
 static void run_linear(struct device *dev, struct linear_job *job)
 {
     const struct linear_kernel *k = weight_kernel(job->w);

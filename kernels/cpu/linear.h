@@ -32,8 +32,8 @@ struct linear_kernel {
     /* A weight of this shape, stored as `want`, with activations of at most this precision, is this kernel's. */
     bool   (*fits)(const struct weight *shape, enum dtype want, enum activations);
     /* Lays out n slabs: fills w->data. */
-    int    (*pack)(struct device *, const struct linear_kernel *, struct weight *w, const struct slab *, int n,
-                   enum dtype want, struct err *e);
+    int (*pack)(struct device *, const struct linear_kernel *, struct weight *w, const struct slab *, int n,
+                enum dtype want, struct err *e);
     /* Row o of the weight as floats. */
     void   (*row)(const struct weight *w, int o, float *to);
     /* Rows that are prepared together, and the bytes that each takes; 0: x is read as it is. */

@@ -1,3 +1,4 @@
+/* kernels/cpu/panels.c - lays weights out in panels, see panels.h. */
 #include "kernels/cpu/panels.h"
 
 #include <stdatomic.h>
@@ -47,19 +48,20 @@ static uint8_t *word_of(uint8_t *panel, size_t group_bytes, size_t word, int c)
     return panel + word / words * group_bytes + (word % words * PANEL + (size_t)c) * 4;
 }
 
-/* Four rows of bytes become channels c .. c + 3 of a panel, each word xored with `flip`. What the rows do not fill keeps what
- * was there. Four words of each row are turned at a time: storing them one by one made the
- * start of a model of 135 million parameters take 0.8 instead of 0.3 seconds of processor time. */
-static void put_words(uint8_t *panel, size_t group_bytes, int c, const uint8_t *const row[FOUR], size_t bytes, uint32_t flip)
+/* Four rows of bytes become channels c .. c + 3 of a panel, each word xored with `flip`. What the rows do not fill
+ * keeps what was there. Four words of each row are turned at a time: storing them one by one made the start of a model
+ * of 135 million parameters take 0.8 instead of 0.3 seconds of processor time. */
+static void put_words(uint8_t *panel, size_t group_bytes, int c, const uint8_t *const row[FOUR], size_t bytes,
+                      uint32_t flip)
 {
     size_t at = 0;
     for (; at + 16 <= bytes; at += 16) {
         four_words a = *(const four_words_any *)(row[0] + at), b = *(const four_words_any *)(row[1] + at);
         four_words d = *(const four_words_any *)(row[2] + at), e = *(const four_words_any *)(row[3] + at);
         four_words ab = __builtin_shuffle(a, b, (four_words){ 0, 4, 1, 5 }),
-            AB = __builtin_shuffle(a, b, (four_words){ 2, 6, 3, 7 });
+                   AB = __builtin_shuffle(a, b, (four_words){ 2, 6, 3, 7 });
         four_words de = __builtin_shuffle(d, e, (four_words){ 0, 4, 1, 5 }),
-            DE = __builtin_shuffle(d, e, (four_words){ 2, 6, 3, 7 });
+                   DE = __builtin_shuffle(d, e, (four_words){ 2, 6, 3, 7 });
         uint8_t *to = word_of(panel, group_bytes, at / 4, c);          /* four words never leave a group */
         *(four_words *)to = __builtin_shuffle(ab, de, (four_words){ 0, 1, 4, 5 }) ^ flip;
         *(four_words *)(to + PANEL * 4) = __builtin_shuffle(ab, de, (four_words){ 2, 3, 6, 7 }) ^ flip;
@@ -80,10 +82,9 @@ static void put_q4(uint8_t *panel, int c, const uint8_t *record, int in)
 {
     for (int g = 0; g * QUANT_GROUP < in; g++, record += QUANT_Q4_BYTES) {
         uint8_t *to = panel + (size_t)(g / 2) * Q4_GROUP_BYTES,
-            *q = to + Q4_SCALE_BYTES + (size_t)(g % 2 * 4 * PANEL + c) * 4;
+                *q = to + Q4_SCALE_BYTES + (size_t)(g % 2 * 4 * PANEL + c) * 4;
         memcpy(to + (g % 2 * PANEL + c) * 2, record, 2);
-        /* byte k holds columns k and k + 16, of steps k / 4 and k / 4 + 4 */
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 4; i++) /* byte k holds columns k and k + 16, of steps k / 4 and k / 4 + 4 */
             memcpy(q + i * PANEL * 4, record + 2 + 4 * i, 4);
     }
 }
@@ -203,6 +204,7 @@ int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct w
 /* Where the word of column k of channel c begins in a group whose words have `each` columns. */
 static size_t word_at(int c, int k, int each) { return (size_t)(k / each * PANEL + c) * 4; }
 
+/* Entry `row` of the kernels that read panels, for embed: gathers one channel's words from all groups of its panel. */
 void panels_row(const struct weight *w, int o, float *to)
 {
     const uint8_t *group = panel_at(w, o / PANEL);

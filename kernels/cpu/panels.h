@@ -34,8 +34,8 @@ static inline int panel_groups(int in) { return (in + GROUP - 1) / GROUP; }
 /* t is BF16, Q8 or Q4. */
 static inline size_t panel_bytes(enum dtype t, int in)
 {
-    size_t group = t == BF16 ? BF16_GROUP_BYTES : t == Q8 ? Q8_GROUP_BYTES : Q4_GROUP_BYTES;
-    return (size_t)panel_groups(in) * group;
+    static const int group[] = { [BF16] = BF16_GROUP_BYTES, [Q8] = Q8_GROUP_BYTES, [Q4] = Q4_GROUP_BYTES };
+    return (size_t)panel_groups(in) * (size_t)group[t];
 }
 
 /* Panel i of a weight. */
@@ -54,8 +54,8 @@ static inline bool panels_suit(const struct weight *shape, enum dtype want)
 size_t panels_bytes(const struct weight *shape, enum dtype want);
 
 /* Entries of struct linear_kernel. */
-int  panels_pack(struct device *, const struct linear_kernel *, struct weight *, const struct slab *, int n,
-                 enum dtype want, struct err *e);
+int panels_pack(struct device *, const struct linear_kernel *, struct weight *, const struct slab *, int n,
+                enum dtype want, struct err *e);
 void panels_row(const struct weight *w, int o, float *to);
 
 #endif

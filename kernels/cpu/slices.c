@@ -140,6 +140,6 @@ static void logprobs_slice(const struct sliced *c, int from, int n)
 
 void cpu_logprobs(struct device *dev, int *top, float *lp, struct tensor logits, const int *chosen, int top_n)
 {
-    run(dev, (struct sliced){ logprobs_slice, .to = top, .to2 = lp, .a = logits, .p = chosen, .n = top_n },
-        logits.rows, logits.cols);
+    run(dev, (struct sliced){ logprobs_slice, .to = top, .to2 = lp, .a = logits, .p = chosen, .n = top_n }, logits.rows,
+        logits.cols);
 }

@@ -1,3 +1,4 @@
+/* kernels/cpu/threads.c - the pool of threads, see threads.h. */
 #include "kernels/cpu/threads.h"
 
 #include <pthread.h>
@@ -87,6 +88,8 @@ static void sleep_until_run(struct pool *p, uint32_t seen)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* A helper waits for the next run: awake for SPIN_SECONDS, since runs follow each other closely within a step, then
+ * asleep until somebody wakes it. */
 static void *helper_main(void *arg)
 {
     struct helper *h = arg;

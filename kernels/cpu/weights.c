@@ -29,6 +29,8 @@ struct packing {                       /* of one slab */
     _Atomic int bad;                   /* the first row that cannot be stored; rows: none */
 };
 
+/* Task: p->step rows of a slab from row index * step on become the type that is wanted, and their pages of the file go
+ * back. The first row that cannot be stored is noted; the caller names it. */
 static void pack_part(void *arg, int index, int worker)
 {
     struct packing *p = arg;
@@ -68,6 +70,8 @@ static void free_packed(struct device *dev, struct packed *p)
     free(p);
 }
 
+/* Entry `pack` of the float kernel. Slabs that are of the wanted type already stay where they lie; the others are
+ * converted into one block, in order. On failure nothing is owned. */
 int linear_pack_rows(struct device *dev, const struct linear_kernel *kernel, struct weight *out,
                      const struct slab *slabs, int n, enum dtype want, struct err *e)
 {
@@ -109,6 +113,8 @@ static void pack_depthwise(float *to, const struct weight *w, const struct slab 
                     half_load(slabs[s].dtype, slabs[s].data, (size_t)r * (size_t)w->in + (size_t)t);
 }
 
+/* Entry `pack` of struct backend: the kernel that fits a matrix lays it out; depthwise weights and biases are copied.
+ */
 int cpu_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
              enum dtype want, struct err *e)
 {
