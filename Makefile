@@ -61,8 +61,11 @@ $O/kernels/ref/%.o $O/kernels/half.o: CFLAGS := $(filter-out -fsanitize=thread,$
 endif
 
 ifneq ($(X86),)
-AVX2   := -mavx2 -mfma -mf16c -mbmi2
-AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2
+# What a sanitizer puts into loops that are unrolled for registers takes minutes to optimise.
+LESS   := $(if $(SAN),-O1)
+AVX2   := -mavx2 -mfma -mf16c -mbmi2 $(LESS)
+AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2 $(LESS)
+%isa_generic.o: ISA := $(LESS)
 %_avx2.o:       ISA := $(AVX2)
 %_avxvnni.o:    ISA := $(AVX2) -mavxvnni
 %_avx512.o:     ISA := $(AVX512)

@@ -123,7 +123,8 @@ def test_full_queue_is_429(start):
             assert time.monotonic() < end
             time.sleep(0.02)
     with pytest.raises(openai.RateLimitError):
-        client.chat.completions.create(model="open-autoglm-v1", messages=[{"role": "user", "content": "hi"}], max_tokens=1)
+        client.chat.completions.create(model="open-autoglm-v1", max_tokens=1,
+                                       messages=[{"role": "user", "content": "hi"}])
     status, headers, _ = (s.request("POST", "/v1/chat/completions",
                                     json.dumps({"messages": [{"role": "user", "content": "hi"}]})))
     assert status == 429 and 1 <= int(headers["retry-after"]) <= 60
