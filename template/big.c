@@ -31,7 +31,7 @@ static void from_u64(struct big *out, uint64_t u, bool negative)
     trim(out);
 }
 
-/* Of a bool, V_INT or V_BIG. */
+/* Loads an integer of any kind: a bool, V_INT or V_BIG. */
 static void load(struct big *out, struct value v)
 {
     if (v.kind == V_BIG) {
@@ -88,7 +88,7 @@ static int order(const struct big *a, const struct big *b)
     return 0;
 }
 
-/* b = b * by + more */
+/* b = b * by + more, in place. False: the result has too many limbs. */
 static bool scale(struct big *b, uint32_t by, uint32_t more)
 {
     uint64_t carry = more;
@@ -136,7 +136,7 @@ static bool add(struct big *out, const struct big *a, const struct big *b)
     return true;
 }
 
-/* a >= b */
+/* out = a - b of the magnitudes; a must not be the smaller. out may be a. */
 static void subtract(struct big *out, const struct big *a, const struct big *b)
 {
     int64_t borrow = 0;
@@ -209,7 +209,8 @@ static bool sum(struct big *out, const struct big *a, const struct big *b)
     return true;
 }
 
-/* Python rounds down: the rest has the sign of b. */
+/* Divides as Python does, which rounds down, so that the rest has the sign of b. b is
+ * not 0. */
 static void floor_divide(struct big *q, struct big *rest, const struct big *a, const struct big *b)
 {
     static const struct big one = { .n = 1, .limb = { 1 } };

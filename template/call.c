@@ -130,7 +130,8 @@ static struct value g_range(struct render *r, struct value self, const struct va
     return v;
 }
 
-/* dict(mapping or pairs, **keywords) */
+/* The mapping that dict() and namespace() make of a mapping or pairs and of keyword
+ * arguments. `what` names the function in messages. */
 static struct dict *make_dict(struct render *r, const struct args *args, const char *what)
 {
     struct dict *d = tpl_dict(r, 0);

@@ -501,7 +501,8 @@ static struct value first_argument(struct render *r, struct fields *f, const str
     tpl_fail(r, "format() got no argument '%.*s'", (int)(name->len < 100 ? name->len : 100), name->data);
 }
 
-/* "name.attribute[key]" */
+/* The value that the name of a field means: an argument, followed by any number of
+ * .attribute and [key]. */
 static struct value field_value(struct render *r, struct fields *f, const struct str *name)
 {
     size_t at = 0;

@@ -174,7 +174,8 @@ static void raw(struct lexer *l)
 
 /* ---- inside a tag */
 
-/* (\d+_)*\d+ from `at`; returns the end or `at`. */
+/* The end of the digits at `at`, with single underscores between them; `at` itself if
+ * there are none. */
 static size_t digits(const struct lexer *l, size_t at)
 {
     size_t end = at;

@@ -40,7 +40,7 @@ static bool modulo(int64_t a, int64_t b, int64_t *out)
     return true;
 }
 
-/* By squaring; the exponent is not negative. */
+/* A power, by squaring. The exponent is not negative. */
 static bool power(int64_t base, int64_t exponent, int64_t *out)
 {
     *out = 1;

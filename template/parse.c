@@ -80,7 +80,8 @@ void parse_enter(struct parser *p)
 
 void parse_leave(struct parser *p) { p->nesting--; }
 
-/* `child` (may be NULL) now hangs below `n`. */
+/* Notes that `child`, which may be NULL, now hangs below n. The height of what is
+ * built is bounded, so that the recursion over it is. Returns n. */
 struct node *parse_adopt(struct parser *p, struct node *n, const struct node *child)
 {
     if (child && child->height >= n->height)

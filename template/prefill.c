@@ -27,7 +27,7 @@ static json_t *with_mark(const json_t *text)
     return out;
 }
 
-/* The last part with a text; -1: none. */
+/* The place of the last part that has a text; -1 if there is none. */
 static long last_text(const json_t *parts)
 {
     for (size_t i = json_array_size(parts); i-- > 0;)

@@ -3,18 +3,20 @@
 #define TEMPLATE_SCOPE_H
 #include "template/syntax.h"
 
+/* A name of a scope. */
 struct symbol {
     struct str    *name;
-    int            slot;
-    enum load_kind load;
-    struct place   from;
-    bool           stored;
+    int            slot;   /* in the function of the scope    */
+    enum load_kind load;   /* how it starts                   */
+    struct place   from;   /* LOAD_ALIAS: what it starts as   */
+    bool           stored; /* the scope assigns it            */
 };
 
+/* The names of a scope while they are collected; on the stack of the resolution. */
 struct symbols {
-    struct symbols  *parent;
-    struct function *fn;
-    int              level;
+    struct symbols  *parent; /* the scope around; NULL: none          */
+    struct function *fn;     /* whose slots the scope uses            */
+    int              level;  /* number of scopes around               */
     bool             soft; /* inside an `if`: an unknown filter is an error only when it runs */
     struct symbol   *v;    /* (n) */
     int              n, cap;
@@ -38,6 +40,7 @@ void scope_collect(struct parser *p, struct symbols *s, const struct node *n);
 void scope_collect_all(struct parser *p, struct symbols *s, const struct nodes *list);
 void scope_collect_targets(struct parser *p, struct symbols *s, const struct node *target); /* as parameters */
 
+/* Looks for the names in u->names, inner scopes included. */
 void scope_undeclared(struct undeclared *u, const struct node *n);
 void scope_undeclared_all(struct undeclared *u, const struct nodes *list);
 

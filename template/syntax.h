@@ -17,9 +17,10 @@ enum token_kind {
     T_IN, T_NOT_IN, /* made by the parser, for comparisons */
 };
 
+/* One word of the source, or a stretch of text between tags. */
 struct token {
     enum token_kind kind;
-    int             line;
+    int             line;  /* from 1 */
     struct value    value; /* T_DATA, T_NAME, T_STRING: the text; T_INTEGER, T_FLOAT */
 };
 
@@ -32,6 +33,7 @@ enum node_kind {
     N_CONTINUE,
 };
 
+/* A list of nodes that grows in the arena. */
 struct nodes {
     struct node **v; /* (n) */
     int           n, cap;
@@ -46,17 +48,18 @@ enum load_kind {
     LOAD_PARAMETER, /* set by whoever enters the scope             */
     LOAD_CONTEXT,   /* looked up in the context                    */
     LOAD_ALIAS,     /* starts as a copy of an outer scope's        */
-    LOAD_UNSET,
+    LOAD_UNSET,     /* starts without a value                      */
 };
 
 /* What happens to one variable of a scope when it is entered. */
 struct load {
     enum load_kind kind;
-    struct str    *name;
+    struct str    *name; /* LOAD_CONTEXT looks it up     */
     int            slot; /* in the function of the scope */
     struct place   from; /* LOAD_ALIAS                   */
 };
 
+/* All variables of a scope, once names are resolved. */
 struct scope {
     struct load *load; /* (n) */
     int          n;
@@ -66,17 +69,18 @@ struct scope {
  * call blocks, recursive loops and loop conditions. Each has its own slots. */
 struct function {
     int          depth; /* number of enclosing functions                                 */
-    int          n_slots, cap;
+    int          n_slots, cap; /* how many variables an activation holds */
     struct slot_name { struct str *name; int level; } *slot; /* (n_slots), while resolving */
 };
 
+/* A call, filter or test with its arguments. */
 struct call_node {
     struct node  *callee;      /* N_CALL; for filters and tests what they are applied to, or NULL: the block's text */
     struct str   *name;        /* of the filter or test */
     const struct builtin *builtin; /* of the name; NULL: there is none */
-    struct nodes  args;
+    struct nodes  args;        /* positional */
     struct str  **kw_name;     /* (kw.n) */
-    struct nodes  kw;
+    struct nodes  kw;          /* the values of the keywords */
     struct node  *star, *star_star; /* *args, **kwargs or NULL */
 };
 
@@ -86,29 +90,32 @@ struct macro_node {
     struct nodes    params;     /* N_NAME                                          */
     struct nodes    defaults;   /* of the last ones                                */
     struct nodes    body;
-    bool            uses_caller, uses_kwargs, uses_varargs;
-    int             caller_slot, kwargs_slot, varargs_slot;
+    bool            uses_caller, uses_kwargs, uses_varargs; /* the body reads them */
+    int             caller_slot, kwargs_slot, varargs_slot; /* only if it does     */
     bool            caller_is_param; /* `caller` stands in the parameter list      */
-    struct function function;
-    struct scope    scope;
+    struct function function;   /* every macro is one                              */
+    struct scope    scope;      /* entered once the parameters are set             */
 };
 
+/* A loop. Its body, its condition and its else part are scopes of their own. */
 struct for_node {
     struct node    *target, *iter, *test; /* test may be NULL                      */
     struct node    *test_target;          /* the target as the test's function has it */
-    struct nodes    body, other;
-    bool            recursive;
-    int             loop_slot;
+    struct nodes    body, other;          /* other: after else                     */
+    bool            recursive;            /* `loop` may be called                  */
+    int             loop_slot;            /* of the variable `loop`                */
     struct function function;             /* of a recursive loop                   */
-    struct function test_function;
+    struct function test_function;        /* of the condition                      */
     struct scope    scope, test_scope, other_scope;
 };
 
+/* One part of an `if`. */
 struct if_branch {
     struct node *test; /* NULL: else */
     struct nodes body;
 };
 
+/* An expression or statement. The kind says which member of the union is meant. */
 struct node {
     enum node_kind kind;
     enum token_kind op; /* N_BINARY; N_COMPARE: see compare */
@@ -124,22 +131,23 @@ struct node {
         struct { struct node *a; struct str *name; } attr;     /* N_ATTRIBUTE                            */
         struct call_node *call;                                /* N_CALL, N_FILTER, N_TEST               */
         struct { struct nodes items; enum token_kind *op; } compare; /* items[0] op[0] items[1] op[1] ... */
-        struct for_node *loop;
+        struct for_node *loop;                                 /* N_FOR                                  */
         struct { struct if_branch *v; int n, cap; } cond;         /* N_IF                                   */
-        /* call: of a call block */
+        /* N_MACRO, N_CALL_BLOCK; call: of a call block */
         struct macro_node_use { struct macro_node *m; struct node *call; struct place place; } macro;
         /* N_FILTER_BLOCK, N_SET_BLOCK */
         struct { struct node *filter; struct nodes body; struct node *target; struct scope scope; } block;
-        struct { struct nodes targets, values, body; struct scope scope; } with;
-        struct { struct node *target, *value; } set;
+        struct { struct nodes targets, values, body; struct scope scope; } with; /* N_WITH */
+        struct { struct node *target, *value; } set; /* N_SET */
     } u;
 };
 
+/* A parsed template. Renderings only read it. */
 struct template {
-    struct arena    arena;
+    struct arena    arena;      /* owned: everything else lies in it */
     struct nodes    body;
-    struct function function;
-    struct scope    scope;
+    struct function function;   /* the template as a whole           */
+    struct scope    scope;      /* its outermost scope               */
     const struct token *token;  /* (n_tokens) of the source */
     size_t          n_tokens;
 };
@@ -147,15 +155,18 @@ struct template {
 /* Limits of a source. Nesting counts operators, brackets and statements. */
 enum { TPL_MAX_SOURCE = 4 << 20, TPL_MAX_NESTING = 100, TPL_MAX_NAMES = 2000 };
 
+/* One parsing, from the source to the resolved names. */
 struct parser {
-    struct arena  *arena;
+    struct arena  *arena;  /* borrowed: the template's     */
     struct token  *token;  /* (n_tokens) the last is T_EOF */
-    size_t         n_tokens, cap, at;
+    size_t         n_tokens, cap, at; /* at: the current one */
     int            nesting, loops; /* now inside so many */
-    struct err    *err;
-    jmp_buf        escape;
+    struct err    *err;    /* borrowed: where a failure is told */
+    jmp_buf        escape; /* where a failure leaves to         */
 };
 
+/* A failure ends the parsing by longjmp, as a rendering's does: nothing below
+ * returns an error, and nothing that is allocated needs to be freed. */
 _Noreturn void parse_fail(struct parser *p, int line, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void       *parse_alloc(struct parser *p, size_t n);
 struct str *parse_str(struct parser *p, const char *data, size_t n); /* copies */
@@ -165,7 +176,7 @@ void tpl_lex(struct parser *p, const char *source, size_t n);
 
 /* parse.c: operators, and what all parts of the parser use */
 struct node *parse_new(struct parser *p, enum node_kind kind, int line);
-/* child (or NULL) hangs below n now */
+/* Notes that child, which may be NULL, hangs below n now. */
 struct node *parse_adopt(struct parser *p, struct node *n, const struct node *child);
 struct node *parse_make(struct parser *p, enum node_kind kind, int line, struct node *a, struct node *b);
 void         parse_push(struct parser *p, struct nodes *list, struct node *n);
@@ -191,38 +202,45 @@ struct node *parse_call(struct parser *p, struct node *on);
 struct node *parse_test(struct parser *p, struct node *on);
 struct node *parse_filters(struct parser *p, struct node *on, bool start_inline);
 
-/* statements.c */
+/* statements.c: the whole template from its tokens. */
 void parse_template(struct parser *p, struct template *t);
 
-/* scope.c */
+/* scope.c: gives every name its slot and every scope its loads. */
 void tpl_resolve(struct parser *p, struct template *t);
 
 /* eval.c, exec.c: running */
+
+/* The variables of one call of a function. */
 struct activation {
     struct activation *outer; /* of the enclosing function */
-    struct value      *slot;
+    struct value      *slot;  /* (n_slots) of the function */
 };
 
+/* A macro as a value: it remembers where it was defined. */
 struct macro {
     const struct macro_node *node;
-    struct activation       *outer;
+    struct activation       *outer; /* in which it was defined */
 };
 
+/* The condition of a loop, for the iterator that filters its items. */
 struct for_if {
     const struct for_node *node;
-    struct activation     *outer;
+    struct activation     *outer; /* in which the loop stands */
 };
 
-/* The `loop` of a loop. */
+/* The `loop` of a loop. The current item has been taken from the iterator, and the
+ * one after it only if something asked for it. */
 struct loop {
-    const struct for_node *node;
+    const struct for_node *node;    /* to run it again when it is recursive  */
     struct activation     *outer;   /* where a recursive loop was defined */
-    struct value           iterable;
-    struct iter           *iter;
+    struct value           iterable; /* what the loop goes through           */
+    struct iter           *iter;    /* how far it has gone                   */
     int64_t                index0, depth0, length; /* length < 0: not known yet */
-    struct value           before, current, after, changed;
+    struct value           before, current, after; /* items; V_MISSING: none */
+    struct value           changed; /* the arguments of the last changed()   */
 };
 
+/* What a statement says to the bodies around it. */
 enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
 
 struct value  tpl_eval(struct render *r, const struct node *n);

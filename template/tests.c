@@ -57,7 +57,7 @@ TEST(t_ge)
     return v_bool(order == 0 || order == 1);
 }
 
-/* Something with a length and an index. */
+/* A sequence has a length and can be indexed, as mappings can by their keys. */
 TEST(t_sequence)
 {
     (void)r, (void)a, (void)args;

@@ -316,7 +316,8 @@ ptrdiff_t str_rfind(const struct str *s, size_t from, size_t to, const struct st
     return -1;
 }
 
-/* `chars` NULL: whitespace. */
+/* Is the character at c, of `len` bytes, one of `chars`, or whitespace if that is
+ * NULL? */
 static bool strippable(const struct str *chars, const char *c, int len)
 {
     int used;
@@ -559,7 +560,7 @@ void text_print(struct text *t, struct value v)
         text_repr(t, v);
 }
 
-/* str(v), a string as it is. */
+/* str(v). A string is returned as it is, not copied. */
 struct str *tpl_to_str(struct render *r, struct value v)
 {
     struct text t;

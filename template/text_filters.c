@@ -76,7 +76,8 @@ FILTER(f_format)
     return tpl_percent(r, tpl_to_str(r, self), with);
 }
 
-/* Words begin after spaces and - ( { [ < */
+/* Capitals at the beginnings of words, small letters in them. For Jinja a word begins
+ * after whitespace and after each of - ( { [ < */
 FILTER(f_title)
 {
     (void)a, (void)args;

@@ -187,7 +187,7 @@ static struct value from_big(struct render *r, const char *text)
     return tpl_big_parse(r, digits, strlen(digits), 10, *text == '-');
 }
 
-/* Strings are not copied. */
+/* A value from JSON. Strings are not copied, so the JSON must outlive the rendering. */
 struct value v_from_json(struct render *r, const json_t *j, enum origin origin)
 {
     struct value v = v_none();

@@ -45,26 +45,28 @@ enum value_kind {
     V_JOINER,
 };
 
+/* One value. The kind says which member of the union is meant; kinds without one
+ * leave it zero. */
 struct value {
     enum value_kind kind;
     union {
-        bool              b;
-        int64_t           i;
-        struct big_int   *big;
-        double            f;
-        struct str       *s;
+        bool              b;         /* V_BOOL              */
+        int64_t           i;         /* V_INT               */
+        struct big_int   *big;       /* V_BIG               */
+        double            f;         /* V_FLOAT             */
+        struct str       *s;         /* V_STR               */
         struct list      *list;      /* V_LIST, V_TUPLE     */
         struct dict      *dict;      /* V_DICT, V_NAMESPACE */
-        struct range     *range;
-        struct view      *view;
-        struct iter      *iter;
+        struct range     *range;     /* V_RANGE             */
+        struct view      *view;      /* V_VIEW              */
+        struct iter      *iter;      /* V_ITER              */
         struct undefined *undefined; /* NULL: no reason     */
-        struct macro     *macro;
-        struct loop      *loop;
-        struct method    *method;
-        const struct builtin *function;
-        struct cycler    *cycler;
-        struct joiner    *joiner;
+        struct macro     *macro;     /* V_MACRO             */
+        struct loop      *loop;      /* V_LOOP              */
+        struct method    *method;    /* V_METHOD            */
+        const struct builtin *function; /* V_FUNCTION       */
+        struct cycler    *cycler;    /* V_CYCLER            */
+        struct joiner    *joiner;    /* V_JOINER            */
     } u;
 };
 
@@ -90,9 +92,10 @@ struct list {
     bool          group; /* a tuple of groupby: has .grouper and .list */
 };
 
+/* One entry of a mapping. */
 struct entry {
     struct value key, value;
-    uint64_t     hash;
+    uint64_t     hash; /* of the key */
 };
 
 /* Keeps the order of insertion, as Python. */
@@ -103,23 +106,26 @@ struct dict {
     size_t        index_size;
 };
 
+/* The numbers start, start + step, ... before stop, none of which is stored. */
 struct range {
     int64_t start, stop, step;
-    size_t  n;
+    size_t  n; /* how many numbers there are */
 };
 
 enum view_kind { VIEW_KEYS, VIEW_VALUES, VIEW_ITEMS };
 
+/* What d.keys(), d.values() and d.items() give. */
 struct view {
     enum view_kind kind;
-    struct dict   *dict;
+    struct dict   *dict; /* shared with the mapping, never a copy */
 };
 
 /* Why a value is undefined, for the message of the operation that minds. */
 struct undefined {
-    const char *text;
+    const char *text; /* ends in NUL */
 };
 
+/* One argument given by name. */
 struct keyword {
     struct str  *name;
     struct value value;
@@ -145,31 +151,34 @@ struct builtin {
 
 enum { TPL_MAX_PARAMS = 6 };
 
+/* A method bound to its object, as "abc".upper is before it is called. */
 struct method {
-    struct value          self;
-    const struct builtin *builtin;
+    struct value          self;    /* the object                       */
+    const struct builtin *builtin; /* an entry of the table of its type */
 };
 
+/* What cycler(...) gives. */
 struct cycler {
-    struct value *v; /* (n) */
-    size_t        n, pos;
+    struct value *v;      /* (n)                    */
+    size_t        n, pos; /* pos: whose turn it is  */
 };
 
+/* What joiner(sep) gives. */
 struct joiner {
     struct value sep;
-    bool         used;
+    bool         used; /* it has been called before */
 };
 
 enum iter_kind {
     ITER_ITEMS,    /* of anything that has a length, forwards   */
     ITER_REVERSED, /* the same backwards                         */
-    ITER_EMPTY,
+    ITER_EMPTY,    /* no items: what undefined values have      */
     ITER_FOR_IF,   /* {% for x in y if z %}                      */
-    ITER_MAP,
-    ITER_SELECT,
-    ITER_UNIQUE,
-    ITER_BATCH,
-    ITER_SLICES,
+    ITER_MAP,      /* the filter `map`                           */
+    ITER_SELECT,   /* select, reject, selectattr and rejectattr  */
+    ITER_UNIQUE,   /* the filter `unique`                        */
+    ITER_BATCH,    /* the filter `batch`                         */
+    ITER_SLICES,   /* the filter `slice`                         */
     ITER_PAIRS,    /* the filter `items`                         */
 };
 
@@ -177,10 +186,10 @@ enum iter_kind {
  * nothing happens, and nothing fails, before the first step. */
 struct iter {
     enum iter_kind       kind;
-    struct value         source;
+    struct value         source; /* what is walked                              */
     size_t               pos;    /* ITER_ITEMS, ITER_REVERSED: steps taken      */
     size_t               byte;   /* ITER_ITEMS over a string: offset            */
-    bool                 started, done;
+    bool                 started, done; /* done: it gives nothing any more      */
     struct iter         *inner;  /* of the lazy kinds, once started             */
     const struct args   *args;   /* of the filter                               */
     const struct builtin *filter; /* ITER_MAP: the filter to apply, or NULL     */
@@ -192,13 +201,14 @@ struct iter {
     const char          *error;  /* what is wrong with the arguments, or NULL   */
 };
 
-/* Bytes that grow in the arena. */
+/* Bytes that grow in the arena. They are UTF-8, with the origin of each noted, so
+ * that the tokenizer later knows which of them may be special tokens. */
 struct text {
-    struct render *r;
-    char          *data;
-    size_t         len, cap, chars;
+    struct render *r;       /* borrowed                    */
+    char          *data;    /* (cap); NULL while empty     */
+    size_t         len, cap, chars; /* chars: code points  */
     uint8_t       *from;    /* (cap) enum origin of every byte; NULL: all are of `origin` */
-    uint8_t        origin;
+    uint8_t        origin;  /* enum origin, while `from` is NULL */
 };
 
 /* One rendering. */
@@ -210,12 +220,12 @@ struct render {
     const struct template_options *opt; /* borrowed                     */
     struct activation     *act;     /* of the function that runs        */
     struct text           *out;     /* where output goes now            */
-    size_t                 steps, max_steps, max_output;
-    int                    depth;
+    size_t                 steps, max_steps, max_output; /* steps: charged so far */
+    int                    depth;   /* levels entered: see TPL_MAX_DEPTH */
     int                    line;    /* for messages                     */
-    struct tm              now;
-    struct err            *err;
-    jmp_buf                escape;
+    struct tm              now;     /* for strftime_now                 */
+    struct err            *err;     /* borrowed: where a failure is told */
+    jmp_buf                escape;  /* where a failure leaves to        */
 };
 
 /* Levels of evaluation (an operator in an operator, a body in a body, a macro in
@@ -223,18 +233,23 @@ struct render {
  * so that all fit a thread of 512 KiB. */
 enum { TPL_MAX_DEPTH = 400 };
 
+/* Ends the rendering because memory ran out, not the bound of a template. */
+_Noreturn void tpl_starve(struct render *r);
+
 /* Ends the rendering with "line N: ..." */
-_Noreturn void tpl_starve(struct render *r); /* memory ran out, not the bound of a template */
 _Noreturn void tpl_fail(struct render *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Ends the rendering with the text and the code "template_raised". */
 _Noreturn void tpl_raise(struct render *r, const struct str *message);
 
+/* Zeroed memory that lasts as long as the rendering; never NULL. */
 void *tpl_alloc(struct render *r, size_t n);
 
 /* Every loop over data pays for it here, so that max_steps bounds the time. */
 void tpl_charge(struct render *r, size_t steps);
 
+/* Functions that call themselves by way of the template's data or nodes stand
+ * between these two. A failure in between leaves by longjmp and needs no tpl_leave(). */
 static inline void tpl_enter(struct render *r)
 {
     if (++r->depth > TPL_MAX_DEPTH)
@@ -243,7 +258,8 @@ static inline void tpl_enter(struct render *r)
 
 static inline void tpl_leave(struct render *r) { r->depth--; }
 
-/* value.c: making values and asking them */
+/* value.c: making values and asking them. What a template sees of a value, such as
+ * its truth or its equality with another, is what Python says of it. */
 static inline struct value v_none(void) { return (struct value){ .kind = V_NONE }; }
 static inline struct value v_missing(void) { return (struct value){ .kind = V_MISSING }; }
 static inline struct value v_bool(bool b) { return (struct value){ .kind = V_BOOL, .u.b = b }; }
@@ -288,7 +304,9 @@ void          tpl_dict_set(struct render *r, struct dict *d, struct value key, s
 struct value *tpl_dict_get(struct render *r, const struct dict *d, struct value key); /* NULL: absent */
 struct value *tpl_dict_get_str(struct render *r, const struct dict *d, const struct str *key);
 
-/* text.c: bytes, and values as text */
+/* text.c: bytes, and values as text. Texts grow at their end alone; strings never
+ * change, and parts of a string share its bytes. Offsets are bytes unless the name
+ * says characters. */
 void text_init(struct text *t, struct render *r);
 void text_add(struct text *t, const char *data, size_t n);
 void text_cstr(struct text *t, const char *s);
@@ -319,7 +337,7 @@ ptrdiff_t   str_rfind(const struct str *s, size_t from, size_t to, const struct 
 struct str *str_strip(struct render *r, const struct str *s, const struct str *chars, bool left, bool right);
 struct str *str_replace(struct render *r, const struct str *s, const struct str *a, const struct str *b, int64_t count);
 
-/* iter.c */
+/* iter.c: walking values. tpl_next() gives false at the end. */
 struct iter *tpl_iter(struct render *r, struct value v);   /* fails if v cannot be walked     */
 bool         tpl_next(struct render *r, struct iter *it, struct value *out);
 struct iter *tpl_iter_new(struct render *r, enum iter_kind kind, struct value source);
@@ -335,12 +353,13 @@ struct value tpl_slice(struct render *r, struct value v, struct value start, str
 bool         tpl_own_attr(struct render *r, struct value v, const struct str *name, struct value *out);
 struct value tpl_path(struct render *r, struct value v, struct value path, struct value fallback);
 
-/* call.c */
+/* call.c: calling values and our own functions. Arguments are checked against the
+ * parameters of the entry before it is called. */
 struct value tpl_call(struct render *r, struct value callee, const struct args *args);
 struct value tpl_call_builtin(struct render *r, const struct builtin *b, struct value self, const struct args *args);
 const struct builtin *tpl_find_builtin(const struct builtin *table, const char *name, size_t len);
 
-/* operators.c */
+/* operators.c: arithmetic, and + * % of strings and lists. */
 struct value tpl_binary(struct render *r, int op, struct value a, struct value b); /* op: enum token_kind */
 struct value tpl_negate(struct render *r, struct value v);
 struct value tpl_positive(struct render *r, struct value v);
