@@ -9,8 +9,8 @@
 /* Writes the character of each byte: at most 2 * n bytes; returns how many. */
 size_t bytelevel_encode(char *out, const char *s, size_t n);
 
-/* The bytes of a token. Returns their number (at most n), or -1 when s has a
- * character that stands for no byte. */
+/* Writes the bytes of a token. Returns their number (at most n), or -1 when s has a character that stands for no
+ * byte. */
 long bytelevel_decode(char *out, const char *s, size_t n);
 
 #endif

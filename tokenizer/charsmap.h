@@ -8,7 +8,7 @@
 
 struct charsmap;
 
-/* `base64` as it stands in the file. NULL: it is not well formed. */
+/* Decodes the map, whose base64 is passed as it stands in the file. Returns NULL where it is not well formed. */
 struct charsmap *charsmap_new(const char *base64, size_t n, struct err *e);
 void             charsmap_free(struct charsmap *m);
 

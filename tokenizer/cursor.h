@@ -19,8 +19,8 @@ struct cursor {
 bool cursor_take(struct cursor *c, char want); /* skips white space, then this character if it is there */
 int  cursor_peek(struct cursor *c);            /* the next character behind white space; -1: the end    */
 
-/* A string: its bytes are in the text itself, or in tmp when it has escapes
- * (valid until tmp is used again). -1: not a well-formed string of valid UTF-8. */
+/* Reads a string. Its bytes are in the text itself, or in tmp when it has escapes (valid until tmp is used again).
+ * Returns -1 where there is no well-formed string of valid UTF-8. */
 int cursor_string(struct cursor *c, struct buf *tmp, const char **s, size_t *n);
 
 int cursor_integer(struct cursor *c, int64_t *out); /* -1: no whole number of up to 18 digits */

@@ -19,10 +19,10 @@ struct cut {
 
 struct cut cut_begin(const struct piece *p, enum behavior behavior, bool invert, struct text *out);
 
-/* The match from..to, and what is between the last one and it. */
+/* Takes the match from..to, and what is between the last one and it. Matches are given in order. */
 void cut_match(struct cut *c, size_t from, size_t to);
 
-/* The rest of the piece. -1: memory out. */
+/* Takes the rest of the piece. Returns -1 when the memory ran out here or before. */
 int cut_end(struct cut *c);
 
 #endif

@@ -9,7 +9,8 @@
 
 struct decoder;
 
-struct decoder *decoder_new(const json_t *spec, struct err *e); /* NULL on failure */
+/* Reads a decoder. `spec` is the JSON object, or NULL or null for none. Returns NULL on failure. */
+struct decoder *decoder_new(const json_t *spec, struct err *e);
 void            decoder_free(struct decoder *d);
 
 /* Appends the text of the tokens, which are the pieces of t (it is used up).
@@ -17,7 +18,7 @@ void            decoder_free(struct decoder *d);
  * that are no valid UTF-8 stay as they are. */
 int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf *out, struct err *e);
 
-/* See tokenizer_streams(). */
+/* Whether the text of a token never depends on its neighbours; see tokenizer_streams(). */
 bool decoder_streams(const struct decoder *d);
 
 #endif

@@ -12,10 +12,12 @@
 
 enum { PATH_MAX_LEN = 160 };
 
-/* "a" + "b" -> "a.b"; with index >= 0: "a.b[3]". Cut when too long. */
+/* Joins the places "a" and "b" to "a.b" or, with an index that is not negative, to "a.b[3]". Names that are too long
+ * are cut. */
 void path_join(char out[PATH_MAX_LEN], const char *where, const char *name, long index);
 
-/* Each returns 0, or -1 after naming the field. */
+/* Each reads the field `name` of o, which stands at `where` in the file. Returns 0, or -1 and a message that names the
+ * field. What is read is borrowed from o. */
 int field_object(const json_t *o, const char *where, const char *name, json_t **out, struct err *e);
 int field_array(const json_t *o, const char *where, const char *name, json_t **out, struct err *e);
 int field_string(const json_t *o, const char *where, const char *name, const char **s, size_t *n, struct err *e);
@@ -30,14 +32,14 @@ int field_bool_or(const json_t *o, const char *where, const char *name, bool *ou
 int field_string_or_null(const json_t *o, const char *where, const char *name, const char **s, size_t *n,
                          struct err *e);
 
-/* A string that is exactly one character. */
+/* Reads a string that is exactly one character. */
 int field_char(const json_t *o, const char *where, const char *name, uint32_t *cp, struct err *e);
 
-/* A string field that is one of the words; *out is the index of the word. */
+/* Reads a string that is one of the words; *out is the index of the word. */
 int field_word(const json_t *o, const char *where, const char *name, const char *const *words, int count, int *out,
                struct err *e);
 
-/* {"String": s} or {"Regex": s}, as Split and Replace have it in "pattern". */
+/* Reads the field "pattern" of Split and Replace, which is {"String": s} or {"Regex": s}. */
 int field_pattern(const json_t *o, const char *where, const char **s, size_t *n, bool *is_regex, struct err *e);
 
 #endif

@@ -22,7 +22,7 @@ struct model {
     struct cache *cache; /* owned; NULL: looking up is no slower than the model */
 };
 
-/* The model of a file. NULL and the place in the file on failure. */
+/* Loads the model of a file. On failure returns NULL and a message that names the place in the file. */
 struct model *model_new(const struct json_file *f, struct err *e);
 void          model_free(struct model *m);
 

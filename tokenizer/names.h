@@ -20,7 +20,8 @@ struct token_names {
     json_t *added;          /* owned array, as tokenizer.json's added_tokens; the ids mean nothing */
 };
 
-/* known: tokenizer.json's added_tokens, or NULL. -1 and a message that names file and field. */
+/* Reads the files of folder `dir`. `known` are tokenizer.json's added_tokens, or NULL. On failure returns -1 and a
+ * message that names file and field; *out is to be freed all the same. */
 int  token_names_read(struct token_names *out, const char *dir, const json_t *known, struct err *e);
 void token_names_free(struct token_names *n);
 

@@ -9,7 +9,7 @@
 
 struct normalizer;
 
-/* `spec`: the JSON object, or NULL or null for none. NULL on failure. */
+/* Reads a normalizer. `spec` is the JSON object, or NULL or null for none. Returns NULL on failure. */
 struct normalizer *normalizer_new(const json_t *spec, struct err *e);
 void               normalizer_free(struct normalizer *n);
 

@@ -9,7 +9,8 @@
 
 struct post;
 
-struct post *post_new(const json_t *spec, struct err *e); /* NULL on failure */
+/* Reads a post-processor. `spec` is the JSON object, or NULL or null for none. Returns NULL on failure. */
+struct post *post_new(const json_t *spec, struct err *e);
 void         post_free(struct post *p);
 
 /* Rewrites the ids from out->id[from] on. `special`: with the special tokens.

@@ -15,6 +15,7 @@
 struct regex;
 struct regex_match; /* the working memory of one search */
 
+/* Compiles a pattern of the file. Returns NULL and a message on failure. */
 struct regex *regex_compile(const char *pattern, size_t n, struct err *e);
 void          regex_free(struct regex *r);
 
@@ -29,7 +30,8 @@ void                regex_match_free(struct regex_match *m);
 int regex_find(const struct regex *r, struct regex_match *m, const char *s, size_t n, size_t from, size_t *start,
                size_t *end, struct err *e);
 
-/* Oniguruma's syntax to PCRE2's. -1: not supported. */
+/* Appends the pattern, which is in Oniguruma's syntax, in that of PCRE2. Returns -1 and a message where it cannot be
+ * said there. */
 int regex_translate(const char *pattern, size_t n, struct buf *out, struct err *e);
 
 #endif

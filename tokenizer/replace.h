@@ -29,7 +29,7 @@ struct search {
 int search_next(struct search *f, struct regex_match *m, const char *s, size_t n, size_t *start, size_t *end,
                 struct err *e);
 
-/* A pattern of the file, literal or regular expression. */
+/* A pattern of the file, literal or regular expression. pattern_free() may follow a failure of pattern_parse(). */
 struct pattern {
     struct regex *regex;  /* owned; NULL: the literal */
     char *literal;        /* owned                    */

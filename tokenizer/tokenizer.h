@@ -20,6 +20,7 @@
 
 struct tokenizer;
 
+/* A list of ids that grows; all zero is the empty list. */
 struct ids {
     int32_t *id;       /* owned, (n) */
     size_t   n, cap;

@@ -14,6 +14,7 @@ struct trie {
     int32_t root_child[256];      /* shortcut: child of the root by byte, -1 none */
 };
 
+/* A place in the trie, reached by the bytes of all nodes on the way to it. */
 struct trie_node {
     int32_t  value;  /* of the key that ends here; -1: none */
     uint32_t child;  /* index of the first child            */
@@ -21,6 +22,7 @@ struct trie_node {
     uint8_t  byte;   /* that leads here                     */
 };
 
+/* A key to be put in; its bytes are borrowed and not needed once the trie is built. */
 struct trie_key {
     const char *s;
     size_t      n;
