@@ -190,6 +190,8 @@ static struct value g_cycler(struct render *r, struct value self, const struct v
     return v;
 }
 
+/* c.next(): the item whose turn it is. It moves on, one of the few things that a
+ * template can change. */
 static struct value cycler_next(struct render *r, struct value self, const struct value *a, const struct args *args)
 {
     (void)r, (void)a, (void)args;

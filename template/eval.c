@@ -158,7 +158,8 @@ static OUT_OF_LINE struct value eval_filter(struct render *r, const struct node 
     return tpl_apply_filter(r, n->u.call, on);
 }
 
-/* ---- operators */
+/* ---- operators: the operands are computed here, from left to right; what they give
+ * is decided in operators.c and value.c */
 
 static OUT_OF_LINE struct value eval_binary(struct render *r, const struct node *n)
 {

@@ -182,11 +182,16 @@ static void put_float(struct text *out, const struct layout *l, double f)
     put_number(out, l, signbit(f) && !isnan(f), "", digits);
 }
 
-/* ---- % */
+/* ---- %
+ *
+ * "%(name)-08.3lf": an optional name in parentheses, flags, a width, a precision, a
+ * length letter and the type. Each field takes the next argument, or the one of its
+ * name. */
 
+/* A format of % on its way. */
 struct percent {
-    const struct str *f;
-    size_t            at;
+    const struct str *f;    /* the format                            */
+    size_t            at;   /* the byte that is read next            */
     struct value      args;
     size_t            used; /* of a tuple; for a single value 0 or 1 */
     bool              by_name;
@@ -372,10 +377,14 @@ struct value tpl_percent(struct render *r, const struct str *format, struct valu
     return v;
 }
 
-/* ---- str.format */
+/* ---- str.format
+ *
+ * "{0.name[key]!r:>8}": which argument, how to get from it to the value, an optional
+ * conversion and a specification. The specification may hold fields itself. */
 
+/* What the fields of str.format() draw from. */
 struct fields {
-    const struct args *args;
+    const struct args *args; /* borrowed: of the call */
     int64_t            next; /* automatic number; -1: numbers are given */
 };
 

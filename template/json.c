@@ -7,12 +7,13 @@
 #include "base/utf8.h"
 #include "template/syntax.h"
 
+/* One text of JSON while it is written. */
 struct json {
-    struct text       out;
-    const struct str *indent; /* NULL: on one line */
-    const struct str *comma, *colon;
-    bool              ascii, sort;
-    int               level;
+    struct text       out;           /* what has been written               */
+    const struct str *indent;        /* of one level; NULL: all on one line  */
+    const struct str *comma, *colon; /* what separates items, and key from value */
+    bool              ascii, sort;   /* escape other characters; sort keys   */
+    int               level;         /* of nesting, for the indention        */
 };
 
 /* May this byte be written as it is? */

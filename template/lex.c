@@ -11,11 +11,12 @@
 #include "template/big.h"
 #include "template/syntax.h"
 
+/* A source on its way into tokens. */
 struct lexer {
-    struct parser *p;
-    const char    *s;  /* (n), normalised */
-    size_t         n, at;
-    int            line;
+    struct parser *p;          /* takes the tokens, and the failures   */
+    const char    *s;          /* (n), normalised                      */
+    size_t         n, at;      /* at: what is read next                */
+    int            line;       /* of `at`, from 1                      */
     bool           line_start; /* the last thing read ended a line */
     char           open[256];  /* closing brackets awaited          */
     size_t         n_open;
@@ -172,7 +173,10 @@ static void raw(struct lexer *l)
         parse_fail(l->p, l->line, "missing end of raw directive");
 }
 
-/* ---- inside a tag */
+/* ---- inside a tag
+ *
+ * Numbers, names, strings and operators, in the notation of Python. Whitespace
+ * separates them and is dropped. */
 
 /* The end of the digits at `at`, with single underscores between them; `at` itself if
  * there are none. */

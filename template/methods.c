@@ -78,6 +78,7 @@ METHOD(dict_get)
     return a[1].kind == V_MISSING ? v_none() : a[1];
 }
 
+/* A new mapping with the same entries; the values are shared. */
 METHOD(dict_copy)
 {
     (void)a, (void)args;
@@ -98,6 +99,7 @@ METHOD(dict_fromkeys)
     return v_dict(d);
 }
 
+/* Has a float no fraction? Infinities and nans are no integers. */
 METHOD(number_is_integer)
 {
     (void)a, (void)args;

@@ -105,6 +105,7 @@ static bool small_integers(struct render *r, int op, int64_t a, int64_t b, int64
     }
 }
 
+/* The operator /, which gives a float also for integers. */
 static struct value divide(struct render *r, struct value a, struct value b)
 {
     if (!tpl_truth(r, b))
@@ -235,6 +236,7 @@ struct value tpl_binary(struct render *r, int op, struct value a, struct value b
     unsupported(r, op, a, b);
 }
 
+/* -v. The smallest 64-bit integer has no counterpart and becomes a big one. */
 struct value tpl_negate(struct render *r, struct value v)
 {
     if (v.kind == V_FLOAT)
@@ -246,6 +248,7 @@ struct value tpl_negate(struct render *r, struct value v)
     return v_int(v.kind == V_INT ? -v.u.i : -(int64_t)v.u.b);
 }
 
+/* +v, which makes a bool an integer. */
 struct value tpl_positive(struct render *r, struct value v)
 {
     if (!tpl_is_number(v))

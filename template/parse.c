@@ -161,7 +161,11 @@ struct token *parse_expect(struct parser *p, enum token_kind kind)
     return parse_next(p);
 }
 
-/* ---- operators, loosest last */
+/* ---- operators, loosest last
+ *
+ * Each function reads the operators of one level between operands of the level above
+ * it. Loops make them group to the left, so a long chain nests in the tree and not on
+ * the stack; parse_adopt() bounds its height. */
 
 /* A primary with its signs, subscripts and calls; with `filters` also the filters and
  * tests behind it. The operand of a sign takes no filters, so -x|f filters the negated
@@ -297,6 +301,7 @@ static struct node *compare(struct parser *p)
     return n;
 }
 
+/* `not`, as often as it stands there. Every one is a level of nesting. */
 static struct node *negation(struct parser *p)
 {
     if (!parse_is_name(p, "not"))

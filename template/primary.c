@@ -119,7 +119,8 @@ struct node *parse_primary(struct parser *p, bool with_namespace)
     }
 }
 
-/* ---- subscripts and calls */
+/* ---- subscripts and calls: each takes the node that it stands behind as `on` and
+ * returns the node that takes its place */
 
 /* A bound of a slice, or NULL if it is left out. */
 static struct node *slice_part(struct parser *p)

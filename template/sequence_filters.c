@@ -285,6 +285,7 @@ static struct args *rest_of(struct render *r, const struct args *args, int from)
     return rest;
 }
 
+/* The keyword argument of that name, or NULL. */
 static const struct value *keyword(const struct args *args, const char *name)
 {
     for (int i = 0; i < args->n_kw; i++)

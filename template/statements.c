@@ -281,6 +281,7 @@ static bool at_end(struct parser *p, const char *const *ends)
     return false;
 }
 
+/* Text between tags, as the lexer has trimmed it. */
 static struct node *text_node(struct parser *p)
 {
     struct token *t = parse_next(p);
@@ -289,6 +290,7 @@ static struct node *text_node(struct parser *p)
     return n;
 }
 
+/* {{ expression }}, which may be a tuple without parentheses. */
 static struct node *print_node(struct parser *p)
 {
     struct node *n = parse_new(p, N_PRINT, parse_next(p)->line);

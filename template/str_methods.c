@@ -29,7 +29,7 @@ static struct value same_kind(struct str *out, const struct str *as)
     return v_str(out);
 }
 
-/* ---- case and classes */
+/* ---- case and classes, which unicode.c knows */
 
 METHOD(m_upper) { (void)a, (void)args; return v_str(uni_to_upper(r, self.u.s)); }
 METHOD(m_lower) { (void)a, (void)args; return v_str(uni_to_lower(r, self.u.s)); }
@@ -62,6 +62,7 @@ METHOD(m_isspace) { (void)a, (void)args; return all_are(r, self.u.s, uni_space, 
 METHOD(m_isascii) { (void)a, (void)args; return all_are(r, self.u.s, ascii, true); }
 METHOD(m_isprintable) { (void)a, (void)args; return all_are(r, self.u.s, uni_printable, true); }
 
+/* Could the string be a name in Python? A name does not begin with a digit. */
 METHOD(m_isidentifier)
 {
     (void)a, (void)args;
@@ -108,7 +109,8 @@ METHOD(m_istitle)
     return v_bool(any);
 }
 
-/* ---- searching */
+/* ---- searching. Positions come in as characters, are turned into bytes for the
+ * search, and what is found is turned back. */
 
 struct window {
     size_t from, to; /* bytes */
@@ -208,7 +210,7 @@ static struct value starts_or_ends(struct render *r, const struct str *s, const 
 METHOD(m_startswith) { (void)args; return starts_or_ends(r, self.u.s, a, false); }
 METHOD(m_endswith) { (void)args; return starts_or_ends(r, self.u.s, a, true); }
 
-/* ---- cutting */
+/* ---- cutting: the results share the bytes of the string */
 
 static struct value strip(struct render *r, struct value self, const struct value *a, bool left, bool right)
 {
@@ -220,6 +222,7 @@ METHOD(m_strip) { (void)args; return strip(r, self, a, true, true); }
 METHOD(m_lstrip) { (void)args; return strip(r, self, a, true, false); }
 METHOD(m_rstrip) { (void)args; return strip(r, self, a, false, true); }
 
+/* The string without a prefix, or as it is if it does not begin with it. */
 METHOD(m_removeprefix)
 {
     (void)args;
@@ -228,6 +231,7 @@ METHOD(m_removeprefix)
     return v_str(str_sub(r, s, has ? what->len : 0, s->len));
 }
 
+/* The string without a suffix, or as it is if it does not end with it. */
 METHOD(m_removesuffix)
 {
     (void)args;
@@ -236,6 +240,8 @@ METHOD(m_removesuffix)
     return v_str(str_sub(r, s, 0, has ? s->len - what->len : s->len));
 }
 
+/* Replaces a text, everywhere or so many times. In safe HTML the replacement is
+ * escaped. */
 METHOD(m_replace)
 {
     (void)args;
@@ -426,7 +432,7 @@ METHOD(m_splitlines)
     return pieces_list(&p, false);
 }
 
-/* ---- building */
+/* ---- building: the results are new text, marked as safe HTML if the string is */
 
 /* The items of a sequence with this string between them. All must be strings, unless
  * this one is safe HTML, which prints and escapes them. */

@@ -143,7 +143,8 @@ static void merge(struct parser *p, struct symbols *s, struct symbols *const *br
     }
 }
 
-/* ---- collecting */
+/* ---- collecting: walks one scope and notes its names, without looking into the
+ * scopes inside of it */
 
 void scope_collect_all(struct parser *p, struct symbols *s, const struct nodes *list)
 {

@@ -52,6 +52,7 @@ void template_free(struct template *t)
     free(t);
 }
 
+/* The texts are tokens: what stands between tags, and strings within them. */
 void template_literals(const struct template *t, void (*take)(void *arg, const char *s, size_t n), void *arg)
 {
     for (size_t i = 0; i < t->n_tokens; i++)

@@ -10,7 +10,8 @@
 #include "template/big.h"
 #include "template/syntax.h"
 
-/* ---- growing text */
+/* ---- growing text: bytes are only ever added at the end, together with the number
+ * of characters and the origin of each byte */
 
 void text_init(struct text *t, struct render *r) { *t = (struct text){ .r = r }; }
 
@@ -135,7 +136,7 @@ struct str *text_take(struct text *t)
 
 struct value text_value(struct text *t) { return v_str(text_take(t)); }
 
-/* ---- strings */
+/* ---- strings: immutable, so parts share the bytes of the whole */
 
 /* A string over bytes that somebody else keeps until the rendering ends. */
 struct str *tpl_str_view(struct render *r, const char *data, size_t len)
@@ -148,6 +149,7 @@ struct str *tpl_str_view(struct render *r, const char *data, size_t len)
     return s;
 }
 
+/* A string that copies its bytes, so that they need not outlive the call. */
 struct str *tpl_str(struct render *r, const char *data, size_t len)
 {
     char *copy = tpl_alloc(r, len);
@@ -390,7 +392,7 @@ struct str *str_replace(struct render *r, const struct str *s, const struct str 
     return s->markup ? tpl_as_markup(r, out) : out;
 }
 
-/* ---- values as text */
+/* ---- values as text, which reaches the model and so must match Python to the byte */
 
 /* The shortest digits that read back as f, laid out as Python does. */
 void tpl_float_repr(char out[40], double f)

@@ -37,6 +37,7 @@ FILTER(f_forceescape)
     return v_str(tpl_escape_html(r, plain));
 }
 
+/* Without whitespace, or the given characters, at both ends. */
 FILTER(f_trim)
 {
     (void)args;
@@ -44,6 +45,7 @@ FILTER(f_trim)
     return v_str(str_strip(r, tpl_to_str(r, self), chars, true, true));
 }
 
+/* Replaces a text, everywhere or so many times. The result is never marked as safe. */
 FILTER(f_replace)
 {
     (void)args;
@@ -54,6 +56,7 @@ FILTER(f_replace)
     return v;
 }
 
+/* Centred in a width, which is 80 unless told otherwise. */
 FILTER(f_center)
 {
     (void)args;
@@ -185,12 +188,16 @@ FILTER(f_wordcount)
     return v_int(n);
 }
 
-/* ---- wordwrap: each line is cut into chunks, which fill lines greedily */
+/* ---- wordwrap
+ *
+ * Each line is cut into chunks, which are runs of spaces, words, or parts of words at
+ * hyphens. Lines are filled with as many chunks as fit, without looking ahead. */
 
+/* One line that is to be wrapped, and how. */
 struct wrap {
-    const struct str *s;
-    int64_t           width;
-    bool              break_words, break_hyphens;
+    const struct str *s;      /* the line                             */
+    int64_t           width;  /* of the lines to make, in characters  */
+    bool              break_words, break_hyphens; /* may words be cut anywhere, and at hyphens? */
 };
 
 /* The character at a byte, with its length; a space beyond the end. */
@@ -231,7 +238,7 @@ static void wrap_line(struct render *r, const struct wrap *w, struct text *out, 
     bool first = true;
     while (at < w->s->len) {
         text_init(&line, r);
-        size_t end_of_text = 0, chars_of_text = 0;
+        size_t end_of_text = 0, chars_of_text = 0; /* of the line without the spaces at its end */
         while (at < w->s->len) {
             size_t end = chunk_end(w, at);
             struct str *chunk = str_sub(r, w->s, at, end);

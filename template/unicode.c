@@ -94,7 +94,8 @@ bool uni_upper(uint32_t cp) { return category(cp) == UTF8PROC_CATEGORY_LU || oth
 bool uni_title(uint32_t cp) { return category(cp) == UTF8PROC_CATEGORY_LT; }
 bool uni_word(uint32_t cp) { return cp == '_' || uni_alpha(cp) || uni_numeric(cp); }
 
-/* ---- case */
+/* ---- case: a string is walked once, and each character is mapped by a plan that
+ * knows whether a letter stands before it */
 
 /* Characters whose upper (or, with 0x80 set in the flag, title) case is several. */
 static const struct special {

@@ -232,6 +232,7 @@ double tpl_number(struct value v)
     return v.kind == V_INT ? (double)v.u.i : (double)v.u.b;
 }
 
+/* A number as a double. An integer beyond all doubles ends the rendering. */
 double tpl_float_arg(struct render *r, struct value v)
 {
     double f = tpl_number(v);
@@ -254,6 +255,7 @@ int64_t tpl_int_arg(struct render *r, struct value v, const char *what)
     return integer_of(v);
 }
 
+/* An argument that has to be a string; `what` names it in the message. */
 struct str *tpl_str_arg(struct render *r, struct value v, const char *what)
 {
     if (v.kind != V_STR)
@@ -293,7 +295,7 @@ bool tpl_truth(struct render *r, struct value v)
     }
 }
 
-/* ---- equality and order */
+/* ---- equality and order: both recurse into what values hold */
 
 /* Exact also where a double cannot hold the integer: long double can. */
 static int number_order(struct value a, struct value b)
@@ -328,6 +330,8 @@ static bool dict_equal(struct render *r, const struct dict *a, const struct dict
     return true;
 }
 
+/* Equal lists have equal items in the same order. A list is equal to itself without a
+ * look at its items, even if one is a nan, as in Python. */
 static bool list_equal(struct render *r, const struct list *a, const struct list *b)
 {
     if (a == b)
@@ -486,7 +490,11 @@ bool tpl_in(struct render *r, struct value item, struct value container)
     return false;
 }
 
-/* ---- dictionaries */
+/* ---- dictionaries
+ *
+ * Entries lie in an array in the order of insertion. Beyond a few, a hash index with
+ * linear probing finds them. Nothing is ever removed, so the index needs no marks for
+ * what is gone. */
 
 static uint64_t mix(uint64_t a, uint64_t b) { return (a ^ b) * 0x9e3779b97f4a7c15ULL ^ (a >> 29); }
 
@@ -521,6 +529,8 @@ static uint64_t hash_of(struct render *r, struct value v)
     }
 }
 
+/* An empty mapping with room for as many entries as are expected; it grows when there
+ * are more. */
 struct dict *tpl_dict(struct render *r, size_t expected)
 {
     struct dict *d = tpl_alloc(r, sizeof *d);

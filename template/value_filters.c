@@ -177,7 +177,7 @@ FILTER(f_float)
     return a[0].kind == V_MISSING ? v_float(0) : a[0];
 }
 
-/* ---- round */
+/* ---- round: Python's round() on integers and floats, and Jinja's two directions */
 
 /* Rounds an integer of any size to a multiple of a power of ten, half to even. Digits
  * behind the point change nothing. */
@@ -318,6 +318,7 @@ static void pprint(struct text *out, struct value v, size_t column, size_t after
     tpl_leave(r);
 }
 
+/* Python's pprint.pformat(): what fits a line stays on it. */
 FILTER(f_pprint)
 {
     (void)a, (void)args;
@@ -348,6 +349,7 @@ const struct builtin tpl_value_filters[] = {
     { NULL, NULL, NULL },
 };
 
+/* The filter of that name in any of the three tables; NULL: there is none. */
 const struct builtin *tpl_find_filter(const struct str *name)
 {
     const struct builtin *const tables[] = { tpl_text_filters, tpl_sequence_filters, tpl_value_filters };
