@@ -254,7 +254,7 @@ static const char *reason_of(int status)
         { 200, "OK" }, { 204, "No Content" }, { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" },
         { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 413, "Content Too Large" }, { 414, "URI Too Long" },
         { 415, "Unsupported Media Type" }, { 422, "Unprocessable Content" }, { 429, "Too Many Requests" },
-        { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" }, { 501, "Not Implemented" },
+        { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
         { 503, "Service Unavailable" }, { 505, "HTTP Version Not Supported" },
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
