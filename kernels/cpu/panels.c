@@ -18,6 +18,7 @@ struct panel_packing {                 /* of one weight */
     uint8_t    *panels;
     float      *scale;
     _Atomic int bad;                   /* the first row that cannot be stored; `out`: none */
+    int         first;                 /* panel of the round */
 };
 
 static int panels_of(int out) { return (out + PANEL - 1) / PANEL; }
@@ -143,10 +144,11 @@ static void pack_four(struct panel_packing *p, uint8_t *panel, int first, int c,
         put_q4(panel, c + i, row[i], p->in);
 }
 
-/* Task: panel `index`. The pages of the file that it has read are given back. */
+/* Task: panel `index` of this round. */
 static void pack_panel(void *arg, int index, int worker)
 {
     struct panel_packing *p = arg;
+    index += p->first;
     uint8_t *panel = p->panels + (size_t)index * panel_bytes(p->want, p->in);
     uint8_t *records = xcalloc(FOUR, quant_row_bytes(p->want, p->in));
     (void)worker;
@@ -157,13 +159,33 @@ static void pack_panel(void *arg, int index, int worker)
         pack_four(p, panel, index * PANEL + c, c, records);
     }
     free(records);
-    for (int row = index * PANEL, last = row + PANEL < p->out ? row + PANEL : p->out; row < last;) {
-        int in_slab = row;
+}
+
+/* Rows from .. to of the weight have been read: their pages of the file go back. */
+static void forget(const struct panel_packing *p, int from, int to)
+{
+    while (from < to) {
+        int in_slab = from;
         const struct slab *s = slab_of(p->slabs, &in_slab);
-        int n = s->rows - in_slab < last - row ? s->rows - in_slab : last - row;
+        int left = s->rows - in_slab, n = left < to - from ? left : to - from;
         slab_forget(s, p->in, in_slab, n);
-        row += n;
+        from += n;
     }
+}
+
+/* Lays the panels out, a round of them at a time, so that a large weight is not in memory twice. (Giving pages back
+ * stops every processor for a moment. Once for each panel took half of a small model's start.) */
+static void pack_rounds(struct device *dev, struct panel_packing *p)
+{
+    enum { ROUND = 16 << 20 /* bytes of the weight */ };
+    int panels = panels_of(p->out), step = (int)(ROUND / panel_bytes(p->want, p->in)) + 1;
+    for (p->first = 0; p->first < panels; p->first += step) {
+        int left = panels - p->first;
+        cpu_run(dev, left < step ? left : step, pack_panel, p);
+        if (left > step)
+            forget(p, p->first * PANEL, (p->first + step) * PANEL);
+    }
+    forget(p, 0, p->out);               /* also what a neighbour's page fault brought back */
 }
 
 static int refuse(const struct panel_packing *p, struct err *e)
@@ -180,16 +202,14 @@ int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct w
                 int n, enum dtype want, struct err *e)
 {
     struct packed *packed = xcalloc(1, sizeof *packed + sizeof *packed->range);
-    struct panel_packing p = { slabs, n, w->out, w->in, want, host_alloc(dev, panels_bytes(w, want)), NULL, w->out };
+    struct panel_packing p = { slabs, n, w->out, w->in, want, host_alloc(dev, panels_bytes(w, want)), NULL, w->out, 0 };
     if (!p.panels) {
         free(packed);
         return err_set(e, "out of memory laying out a weight of %d x %d", w->out, w->in);
     }
     if (want == Q8)
         p.scale = (float *)(p.panels + (size_t)panels_of(w->out) * panel_bytes(want, w->in));
-    cpu_run(dev, panels_of(w->out), pack_panel, &p);
-    for (int s = 0; s < n; s++)
-        slab_forget(&slabs[s], w->in, 0, slabs[s].rows);   /* also what a neighbour's page fault brought back */
+    pack_rounds(dev, &p);
     if (p.bad < w->out) {
         host_free(dev, p.panels);
         free(packed);
