@@ -97,8 +97,8 @@ asan: ## build/asan/openautoglm with AddressSanitizer and UndefinedBehaviorSanit
 tsan: ## build/tsan/openautoglm with ThreadSanitizer
 	@$(MAKE) $(TSAN) all
 
-clean: ## remove what was built (the virtual environment stays)
-	find $(B) -mindepth 1 -maxdepth 1 ! -name venv -exec rm -rf {} +
+clean: ## remove what was built (the virtual environment and what bench-peers installed stay)
+	find $(B) -mindepth 1 -maxdepth 1 ! -name venv ! -name peers -exec rm -rf {} +
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

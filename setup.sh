@@ -8,6 +8,7 @@ build="gcc make libc6-dev pkg-config libjansson-dev libjpeg62-turbo-dev libpng-d
        libpcre2-dev libutf8proc-dev"
 demo="curl ca-certificates"
 test="check g++ python3 python3-venv curl ca-certificates haproxy"
+peers="cmake g++ python3 python3-venv ca-certificates"
 screens="fonts-roboto-unhinted fonts-noto-core fonts-open-sans fonts-dejavu-core fonts-dejavu-extra fonts-liberation
          fonts-noto-cjk fonts-wqy-zenhei"
 
@@ -15,6 +16,7 @@ packages=$build
 for goal in "$@"; do
     case $goal in
     demo) packages="$packages $demo" ;;
+    bench-peers) packages="$packages $peers" ;;
     test* | *-test | check | coverage) packages="$packages $test" ;;
     train | eval | golden | venv* | gpu-kit) packages="$packages $test $screens" ;;
     esac

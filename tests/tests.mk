@@ -53,6 +53,9 @@ format: ## how long lines are, white space at their ends, tabs
 bench: $O/tests/bench/ops_bench ## speed of the kernels as shares of this machine's peaks
 	$O/tests/bench/ops_bench
 
+bench-peers: all $(VENV)/tests ## our server beside llama.cpp and OpenVINO GenAI: ARGS="--rows text,decode --rounds 3"
+	@$(PYTHON) python/benchmark/run.py $(ARGS)
+
 # Two sets of Python packages in one virtual environment: for the tests, and on top of them for training.
 $(VENV)/tests: tests/requirements.txt
 	@echo "  VENV for the tests"
@@ -73,7 +76,7 @@ train: $(VENV)/training ## train the native model: MINUTES=120
 eval: all $(VENV)/tests ## ask the server about fresh screens: SCREENS=500 SEED=1
 	@PYTHONPATH=python $(PYTHON) -m openautoglm.evaluate --serve build/openautoglm --screens $(SCREENS) --seed $(SEED)
 
-.PHONY: test test-c test-api alloc-test asan-test tsan-test layers format bench venv train eval
+.PHONY: test test-c test-api alloc-test asan-test tsan-test layers format bench bench-peers venv train eval
 
 # The 16-lane loops on 8 lanes pass vectors by value: no business of the ABI, they are inlined.
 $O/tests/kernels/test_ops: CFLAGS += -Wno-psabi
