@@ -72,8 +72,6 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         return -1;
     mo->progress = opt->progress;
     mo->progress_arg = opt->progress_arg;
-    if (trace)
-        mo->backend = backend_trace(mo->backend, trace);
     if (o->gpu_memory && !mo->backend->discrete)
         return err_field(e, "gpu_memory", "a GPU's memory is planned with --device cuda, not on %s", mo->backend->name);
     struct device_options wanted = { .threads = o->threads, .varies = !o->deterministic };
@@ -94,6 +92,8 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         mo->backend->close(mo->device);
         mo->device = NULL;
     }
+    if (trace && mo->device)
+        trace_device(&mo->backend, &mo->device, trace);
     return rc;
 }
 

@@ -490,6 +490,57 @@ START_TEST(a_full_queue_is_told_with_429)
 }
 END_TEST
 
+/* What a traced engine has written by the time it is closed; free(). */
+static char *trace_text(const char *path)
+{
+    struct buf text;
+    buf_init(&text, (size_t)1 << 26);
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    char block[4096];
+    for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;)
+        buf_add(&text, block, n);
+    fclose(f);
+    unlink(path);
+    ck_assert_msg(text.len > 0, "%s is empty", path);
+    return buf_take(&text);
+}
+
+/* Opens n engines, asks all of them a question of their own at the same time, and returns what each has traced. */
+static void traces(const int *numbers, int n, char **out)
+{
+    struct engine *g[2];
+    struct request *r[2];
+    char path[2][64];
+    for (int i = 0; i < n; i++) {
+        snprintf(path[i], sizeof path[i], "/tmp/openautoglm-trace-%d-%d", (int)getpid(), i);
+        g[i] = open_engine(CONFIG(c.trace = path[i], c.max_num_seqs = 1));
+    }
+    for (int i = 0; i < n; i++)
+        r[i] = submit(g[i], numbers[i]);
+    for (int i = 0; i < n; i++)
+        free(collect(r[i]).text);
+    for (int i = 0; i < n; i++) {
+        engine_close(g[i]);
+        out[i] = trace_text(path[i]);
+    }
+}
+
+/* A trace is a device's: another engine of the process writes nothing into it and counts for itself. */
+START_TEST(engines_are_traced_apart)
+{
+    char *both[2], *one;
+    traces((int[]){ 0, 2 }, 2, both);
+    for (int i = 0; i < 2; i++) {
+        traces(&(int){ 2 * i }, 1, &one);
+        ck_assert_int_eq(strncmp(one, "000000 ", 7), 0);
+        ck_assert_msg(strcmp(one, both[i]) == 0, "trace %d differs beside another engine", i);
+        free(one);
+        free(both[i]);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("engine");
@@ -509,6 +560,7 @@ int main(void)
     tcase_add_test(t, bad_input_is_told);
     tcase_add_test(t, a_message_may_name_the_image_token);
     tcase_add_test(t, a_full_queue_is_told_with_429);
+    tcase_add_test(t, engines_are_traced_apart);
     suite_add_tcase(s, t);
     return suite_run(s);
 }
