@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/hex.h"
 #include "base/utf8.h"
 
 static const char big_name[] = "\xff";
@@ -83,13 +84,10 @@ static int read_hex(struct reader *r)
 {
     int v = 0;
     for (int i = 0; i < 4; i++, r->at++) {
-        char c = r->at < r->end ? *r->at : 0;
-        if (c >= '0' && c <= '9')
-            v = v * 16 + c - '0';
-        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-            v = v * 16 + (c | 32) - 'a' + 10;
-        else
+        int digit = r->at < r->end ? hex_digit(*r->at) : -1;
+        if (digit < 0)
             return wrong(r, "\\u needs four hexadecimal digits");
+        v = v * 16 + digit;
     }
     return v;
 }

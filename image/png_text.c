@@ -13,6 +13,8 @@
 
 #include <zlib.h>
 
+#include "base/hex.h"
+
 enum { MAX_TEXT = 1 << 20, INFLATE = 64 << 10 /* zlib's own */ };
 
 struct text {
@@ -92,13 +94,6 @@ static size_t expand(const struct text *t, uint8_t *to)
     return rc == Z_STREAM_END || rc == Z_BUF_ERROR || rc == Z_OK ? MAX_TEXT - z.avail_out : 0;
 }
 
-static int digit(uint8_t c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* The bytes of a raw profile, written in its place: three lines of head, then pairs of digits with white space between
  * them. ImageMagick writes EXIF like this. Reading never falls behind writing, since two digits become one byte. */
 static struct span unhex(uint8_t *p, size_t n)
@@ -110,7 +105,7 @@ static struct span unhex(uint8_t *p, size_t n)
         at = (size_t)(end - p) + 1;
     }
     while (at + 1 < n) {
-        int high = digit(p[at]), low = digit(p[at + 1]);
+        int high = hex_digit(p[at]), low = hex_digit(p[at + 1]);
         if (high >= 0 && low >= 0) p[k++] = (uint8_t)(high << 4 | low);
         else if (p[at] > ' ') break;
         at += high >= 0 && low >= 0 ? 2 : 1;

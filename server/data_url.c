@@ -8,19 +8,12 @@
 #include <string.h>
 
 #include "base/base64.h"
+#include "base/hex.h"
 
 /* What a URL parser removes wherever it stands. */
 static bool is_break(char c) { return c == '\t' || c == '\n' || c == '\r'; }
 
 static bool is_space(char c) { return c == ' ' || c == '\f' || is_break(c); }
-
-/* The value of a hexadecimal digit; -1: it is none. */
-static int hex(int c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return isxdigit(c) ? tolower(c) - 'a' + 10 : -1;
-}
 
 struct cursor { const char *p, *end; };
 
@@ -39,7 +32,7 @@ static int next_byte(struct cursor *c)
     if (first != '%')
         return first;
     struct cursor ahead = *c;
-    int high = hex(next_char(&ahead)), low = high < 0 ? -1 : hex(next_char(&ahead));
+    int high = hex_digit(next_char(&ahead)), low = high < 0 ? -1 : hex_digit(next_char(&ahead));
     if (low < 0)
         return '%';
     *c = ahead;

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/hex.h"
 #include "server/head.h"
 
 static int wrong(struct err *e, const char *text) { return head_wrong(e, 400, "invalid_framing", text); }
@@ -82,14 +83,12 @@ static bool are_extensions(const char *s)
  * 0 ends the body; trailers follow. */
 static int parse_size(struct framing *f, struct err *e)
 {
-    static const char digits[] = "0123456789abcdefABCDEF";
     uint64_t size = 0;
-    size_t   n = strspn(f->line, digits);
-    for (size_t i = 0; i < n; i++) {
+    size_t   n = 0;
+    for (int digit; (digit = hex_digit(f->line[n])) >= 0; n++) {
         if (size >> 59)
             return wrong(e, "the size of a chunk is beyond all numbers");
-        size_t digit = (size_t)(strchr(digits, f->line[i]) - digits);
-        size = size * 16 + (digit < 16 ? digit : digit - 6);
+        size = size * 16 + (uint64_t)digit;
     }
     if (n == 0 || !are_extensions(f->line + n))
         return wrong(e, "the size of a chunk must be a hexadecimal number");

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hex.h"
+
 /* Makes the error of a malformed head or body: its text is fixed at compile time, so that an answer never repeats
  * bytes that could not be understood. */
 int head_wrong(struct err *e, int status, const char *code, const char *text)
@@ -44,14 +46,6 @@ static bool is_host(const char *s, size_t n)
     while (i < n && (is_alnum((unsigned char)s[i]) || is_one_of("-._~%!$&'()*+,;=:[]", (unsigned char)s[i])))
         i++;
     return i == n;
-}
-
-static int hex_digit(unsigned char c)
-{
-    if (is_digit(c))
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* ---- where it ends ---- */
@@ -103,7 +97,7 @@ static int unescape(char *path, struct err *e)
     for (const char *in = path; *in; in++) {
         unsigned char c = (unsigned char)*in;
         if (c == '%') {
-            int high = hex_digit((unsigned char)in[1]), low = high < 0 ? -1 : hex_digit((unsigned char)in[2]);
+            int high = hex_digit(in[1]), low = high < 0 ? -1 : hex_digit(in[2]);
             if (low < 0)
                 return malformed(e, "the request's path holds a % without two hexadecimal digits");
             c = (unsigned char)(high * 16 + low);

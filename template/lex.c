@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "template/big.h"
 #include "template/syntax.h"
@@ -220,13 +221,8 @@ static size_t based_end(const struct lexer *l, size_t at, int base)
 {
     for (;;) {
         size_t k = at < l->n && l->s[at] == '_' ? at + 1 : at;
-        int c = k < l->n ? (unsigned char)l->s[k] : 0, low = c | 32;
-        int digit = 99;
-        if (isdigit(c))
-            digit = c - '0';
-        else if (low >= 'a' && low <= 'f')
-            digit = low - 'a' + 10;
-        if (digit >= base)
+        int digit = k < l->n ? hex_digit(l->s[k]) : -1;
+        if (digit < 0 || digit >= base)
             return at;
         at = k + 1;
     }
@@ -322,10 +318,10 @@ static int hex_digits(const char *s, const char *end, int want, uint32_t *cp)
 {
     *cp = 0;
     for (int i = 0; i < want; i++) {
-        if (s + i >= end || !isxdigit((unsigned char)s[i]))
+        int digit = s + i < end ? hex_digit(s[i]) : -1;
+        if (digit < 0)
             return -1;
-        int c = s[i];
-        *cp = *cp << 4 | (uint32_t)(isdigit(c) ? c - '0' : (c | 32) - 'a' + 10);
+        *cp = *cp << 4 | (uint32_t)digit;
     }
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/utf8.h"
 
 /* Passes over the white space that JSON allows between its parts. */
@@ -30,26 +31,15 @@ bool cursor_take(struct cursor *c, char want)
     return true;
 }
 
-/* The value of a hexadecimal digit, or -1. */
-static int hex_digit(char d)
-{
-    if (d >= '0' && d <= '9')
-        return d - '0';
-    if (d >= 'a' && d <= 'f')
-        return d - 'a' + 10;
-    return d >= 'A' && d <= 'F' ? d - 'A' + 10 : -1;
-}
-
 /* The number that the four hexadecimal digits at `at` make, or -1 where there are not four. */
 static int32_t hex4(const struct cursor *c, size_t at)
 {
     int32_t x = 0;
     for (size_t i = at; i < at + 4; i++) {
-        char d = i < c->n ? c->s[i] : 0;
-        int v = hex_digit(d);
-        if (v < 0)
+        int digit = i < c->n ? hex_digit(c->s[i]) : -1;
+        if (digit < 0)
             return -1;
-        x = x * 16 + v;
+        x = x * 16 + digit;
     }
     return x;
 }

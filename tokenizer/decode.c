@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "tokenizer/bytelevel.h"
@@ -98,25 +99,14 @@ static int bytelevel(struct run *r, const struct text *in, struct text *out)
     return rc;
 }
 
-/* The value of a hexadecimal digit, or -1. */
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* The byte of a token such as <0x41>, or -1 where it is none. The reference's parser takes a plus sign for a digit,
  * and so <0x+4> is the byte 4. */
 static int byte_token(const char *s, size_t n)
 {
     if (n != 6 || memcmp(s, "<0x", 3) || s[5] != '>')
         return -1;
-    if (s[3] == '+')
-        return hex(s[4]);
-    return hex(s[3]) < 0 || hex(s[4]) < 0 ? -1 : hex(s[3]) * 16 + hex(s[4]);
+    int high = s[3] == '+' ? 0 : hex_digit(s[3]), low = hex_digit(s[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
 /* Adds the text of a run of byte tokens and empties the run. Where the bytes are no valid UTF-8, each becomes one
