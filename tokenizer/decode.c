@@ -15,18 +15,17 @@
 #include "tokenizer/replace.h"
 
 enum step_type { STEP_BYTELEVEL, STEP_BYTEFALLBACK, STEP_FUSE, STEP_STRIP, STEP_REPLACE, STEP_METASPACE,
-                 STEP_WORDPIECE, STEP_BPE, STEP_CTC };
+                 STEP_BPE };
 
 /* One step, with the fields that its type uses. */
 struct step {
     enum step_type type;
     uint32_t cp;             /* Strip's character, Metaspace's replacement    */
     int64_t  start, stop;    /* Strip                                         */
-    bool     flag;           /* Metaspace: the first token loses its marks; WordPiece, CTC: clean up */
+    bool     flag;           /* Metaspace: the first token loses its marks */
     bool     fused;          /* everything is one string by now               */
-    char    *word;           /* owned; prefix, suffix or pad token            */
-    size_t   word_len;
-    char    *delimiter;      /* owned; CTC                                    */
+    char    *suffix;         /* owned; BPEDecoder's suffix                    */
+    size_t   suffix_len;
     struct replace *replace; /* owned                                         */
 };
 
@@ -191,39 +190,6 @@ static void substitute(struct buf *b, const char *what, size_t n, const char *wi
     *b = out;
 }
 
-/* Takes back the spaces that a tokenizer for English puts before punctuation and contractions: the reference's rules
- * in its order, as each may make work for those behind it. */
-static void clean_up(struct buf *b)
-{
-    static const char *const rule[][2] = {
-        { " .", "." },     { " ?", "?" },     { " !", "!" },           { " ,", "," },
-        { " ' ", "'" },    { " n't", "n't" }, { " 'm", "'m" },         { " do not", " don't" },
-        { " 's", "'s" },   { " 've", "'ve" }, { " 're", "'re" }
-    };
-    for (size_t i = 0; i < sizeof rule / sizeof *rule; i++)
-        substitute(b, rule[i][0], strlen(rule[i][0]), rule[i][1]);
-}
-
-/* WordPiece: a token with the prefix continues the word before it and loses the prefix; any other begins a word and
- * gets a space in front, but not the first one of a text. */
-static int wordpiece(const struct step *s, const char *p, size_t n, bool first, struct text *out)
-{
-    struct buf b;
-    buf_init(&b, TEXT_MAX);
-    if (!first && n >= s->word_len && !memcmp(p, s->word, s->word_len)) {
-        p += s->word_len;
-        n -= s->word_len;
-    } else if (!first) {
-        buf_byte(&b, ' ');
-    }
-    buf_add(&b, p, n);
-    if (s->flag)
-        clean_up(&b);
-    int rc = buf_ok(&b) ? add(out, b.data, b.len) : -1;
-    buf_free(&b);
-    return rc;
-}
-
 /* BPEDecoder: the suffix that ends a word becomes a space, or nothing in the last token. An empty suffix stands
  * between all characters, as in Rust's replace(). */
 static int bpe(const struct step *s, const char *p, size_t n, bool last, struct text *out)
@@ -231,9 +197,9 @@ static int bpe(const struct step *s, const char *p, size_t n, bool last, struct 
     struct buf b;
     int len;
     buf_init(&b, TEXT_MAX);
-    if (s->word_len) {
+    if (s->suffix_len) {
         buf_add(&b, p, n);
-        substitute(&b, s->word, s->word_len, last ? "" : " ");
+        substitute(&b, s->suffix, s->suffix_len, last ? "" : " ");
     } else {
         buf_str(&b, last ? "" : " ");
         for (size_t i = 0; i < n; i += (size_t)len) {
@@ -244,32 +210,6 @@ static int bpe(const struct step *s, const char *p, size_t n, bool last, struct 
     }
     int rc = buf_ok(&b) ? add(out, b.data, b.len) : -1;
     buf_free(&b);
-    return rc;
-}
-
-/* CTC: of equal tokens in a row only the first counts, the pad token vanishes wherever it stands and, with cleanup,
- * the delimiter of words becomes a space. Tokens of which nothing is left are left out. */
-static int ctc(const struct step *s, const struct text *in, struct text *out)
-{
-    int rc = 0;
-    for (size_t i = 0; i < in->n && rc == 0; i++) {
-        if (i && in->piece[i].len == in->piece[i - 1].len &&
-            !memcmp(bytes_of(in, i), bytes_of(in, i - 1), in->piece[i].len))
-            continue;
-        struct buf b;
-        buf_init(&b, TEXT_MAX);
-        buf_add(&b, bytes_of(in, i), in->piece[i].len);
-        substitute(&b, s->word, s->word_len, "");
-        if (s->flag) {
-            clean_up(&b);
-            substitute(&b, s->delimiter, strlen(s->delimiter), " ");
-        }
-        if (!buf_ok(&b))
-            rc = -1;
-        else if (b.len)
-            rc = add(out, b.data, b.len);
-        buf_free(&b);
-    }
     return rc;
 }
 
@@ -303,7 +243,6 @@ static int run_step(const struct step *s, struct run *r, const struct text *in, 
     case STEP_BYTELEVEL:    return bytelevel(r, in, out);
     case STEP_BYTEFALLBACK: return bytefallback(r, in, out);
     case STEP_FUSE:         return fuse(in, out);
-    case STEP_CTC:          return ctc(s, in, out);
     case STEP_REPLACE:      return replace(s, r, in, out);
     default: break;
     }
@@ -314,8 +253,6 @@ static int run_step(const struct step *s, struct run *r, const struct text *in, 
         bool first = i == 0 && !r->inner;
         if (s->type == STEP_METASPACE)
             rc = metaspace(s, p, n, first, out);
-        else if (s->type == STEP_WORDPIECE)
-            rc = wordpiece(s, p, n, first, out);
         else if (s->type == STEP_BPE)
             rc = bpe(s, p, n, i + 1 == in->n && !r->inner, out);
         else /* Strip; a token inside a text is not at the start or the end of it */
@@ -325,20 +262,6 @@ static int run_step(const struct step *s, struct run *r, const struct text *in, 
 }
 
 /* ---- parsing ---- */
-
-/* Copies a string field to *word, which the step then owns, and its length to *n unless that is NULL. */
-static int take_word(const json_t *o, const char *where, const char *name, char **word, size_t *n, struct err *e)
-{
-    const char *s;
-    size_t len;
-    if (field_string(o, where, name, &s, &len, e) < 0)
-        return -1;
-    *word = xmalloc(len + 1);
-    memcpy(*word, s, len + 1);
-    if (n)
-        *n = len;
-    return 0;
-}
 
 /* The fields of Metaspace. Files of older versions have add_prefix_space, and newer ones must not contradict it. */
 static int parse_metaspace(struct step *s, const json_t *o, const char *where, struct err *e)
@@ -356,6 +279,17 @@ static int parse_metaspace(struct step *s, const json_t *o, const char *where, s
     return 0;
 }
 
+/* BPEDecoder's suffix, of which the step keeps a copy. */
+static int parse_suffix(struct step *s, const json_t *o, const char *where, struct err *e)
+{
+    const char *suffix;
+    if (field_string(o, where, "suffix", &suffix, &s->suffix_len, e) < 0)
+        return -1;
+    s->suffix = xmalloc(s->suffix_len + 1);
+    memcpy(s->suffix, suffix, s->suffix_len + 1);
+    return 0;
+}
+
 /* Reads the fields that belong to the type of the step; types without fields are done. */
 static int parse_fields(struct step *s, const json_t *o, const char *where, struct err *e)
 {
@@ -368,15 +302,8 @@ static int parse_fields(struct step *s, const json_t *o, const char *where, stru
         return (s->replace = replace_new(o, where, e)) ? 0 : -1;
     case STEP_METASPACE:
         return parse_metaspace(s, o, where, e);
-    case STEP_WORDPIECE:
-        return take_word(o, where, "prefix", &s->word, &s->word_len, e) < 0 ||
-               field_bool(o, where, "cleanup", &s->flag, e) < 0 ? -1 : 0;
     case STEP_BPE:
-        return take_word(o, where, "suffix", &s->word, &s->word_len, e);
-    case STEP_CTC:
-        return take_word(o, where, "pad_token", &s->word, &s->word_len, e) < 0 ||
-               take_word(o, where, "word_delimiter_token", &s->delimiter, NULL, e) < 0 ||
-               field_bool(o, where, "cleanup", &s->flag, e) < 0 ? -1 : 0;
+        return parse_suffix(s, o, where, e);
     default:
         return 0;
     }
@@ -387,7 +314,8 @@ static int parse_fields(struct step *s, const json_t *o, const char *where, stru
 static int parse(struct decoder *d, const json_t *o, const char *where, int depth, struct err *e)
 {
     static const char *const words[] = { "ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace", "Metaspace",
-                                         "WordPiece", "BPEDecoder", "CTC", "Sequence" };
+                                         "BPEDecoder", "Sequence" };
+    enum { TYPES = sizeof words / sizeof *words };
     int type;
     json_t *list;
     char at[PATH_MAX_LEN];
@@ -395,9 +323,9 @@ static int parse(struct decoder *d, const json_t *o, const char *where, int dept
         return err_set(e, "%s: expected an object", where);
     if (depth > MAX_DEPTH || d->n > MAX_STEPS)
         return err_set(e, "%s: too many decoders", where);
-    if (field_word(o, where, "type", words, 10, &type, e) < 0)
+    if (field_word(o, where, "type", words, TYPES, &type, e) < 0)
         return -1;
-    if (type < 9) {
+    if (type < TYPES - 1) { /* all but Sequence */
         if (grow(&d->step, &d->cap, d->n + 1, sizeof *d->step) < 0)
             return err_memory(e);
         struct step *s = &d->step[d->n++];
@@ -424,7 +352,7 @@ static void examine(struct decoder *d)
     for (size_t i = 0; i < d->n; i++) {
         struct step *s = &d->step[i];
         s->fused = fused;
-        if (s->type == STEP_BPE || s->type == STEP_CTC)
+        if (s->type == STEP_BPE)
             d->streams = false;
         if (fused && s->type != STEP_FUSE && !(s->type == STEP_STRIP && s->stop == 0))
             d->streams = false;
@@ -450,8 +378,7 @@ void decoder_free(struct decoder *d)
     if (!d)
         return;
     for (size_t i = 0; i < d->n; i++) {
-        free(d->step[i].word);
-        free(d->step[i].delimiter);
+        free(d->step[i].suffix);
         replace_free(d->step[i].replace);
     }
     free(d->step);

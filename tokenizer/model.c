@@ -1,7 +1,7 @@
 /* tokenizer/model.c - see model.h.
  *
  * Here the kind of model is chosen, and its answers are kept for words that come again. The kinds themselves are in
- * bpe.c, unigram.c and wordpiece.c. */
+ * bpe.c, unigram.c and wordlevel.c. */
 #include "tokenizer/model.h"
 
 #include <stdio.h>
@@ -60,33 +60,38 @@ void vocab_byte_tokens(const struct vocab *v, int32_t id[256])
     }
 }
 
-/* The place in model_new() of the type of a file without a type. Files of early versions have none; the fields tell. */
-static int guess_type(const json_t *o)
+/* The place in model_new() of the type of a file without a type. Files of early versions have none; the fields tell.
+ * -1: they are those of WordPiece. */
+static int guess_type(const json_t *o, struct err *e)
 {
     if (json_object_get(o, "merges"))
         return 0;
     if (json_is_array(json_object_get(o, "vocab")))
         return 1;
-    return json_object_get(o, "continuing_subword_prefix") ? 2 : 3;
+    if (json_object_get(o, "continuing_subword_prefix"))
+        return err_set(e, "model: WordPiece, which models that write text do not use, is not supported");
+    return 2;
 }
 
 /* Loads the kind of model that the file names. WordLevel gets no cache, as its own look-up costs no more than the
  * cache's. */
 struct model *model_new(const struct json_file *f, struct err *e)
 {
-    static const char *const words[] = { "BPE", "Unigram", "WordPiece", "WordLevel" };
+    static const char *const words[] = { "BPE", "Unigram", "WordLevel" };
     static int (*const load[])(struct model *, const struct json_file *, const json_t *, struct err *) = {
-        bpe_load, unigram_load, wordpiece_load, wordlevel_load
+        bpe_load, unigram_load, wordlevel_load
     };
     const json_t *spec = json_object_get(f->root, "model");
-    int type;
+    int type, rc = 0;
     if (!json_is_object(spec)) {
         err_set(e, "model: expected an object");
         return NULL;
     }
     if (!json_object_get(spec, "type"))
-        type = guess_type(spec);
-    else if (field_word(spec, "model", "type", words, 4, &type, e) < 0)
+        rc = type = guess_type(spec, e);
+    else
+        rc = field_word(spec, "model", "type", words, 3, &type, e);
+    if (rc < 0)
         return NULL;
     struct model *m = xcalloc(1, sizeof *m);
     if (load[type](m, f, spec, e) < 0) {

@@ -32,7 +32,6 @@ int model_encode(const struct model *m, const char *s, size_t n, struct ids *out
 /* The kinds. Each fills vocab, data, encode and free. */
 int bpe_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
 int unigram_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
-int wordpiece_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
 int wordlevel_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
 
 /* Reads {"token": id, ...} into m->vocab. */

@@ -15,13 +15,13 @@
 #include "tokenizer/replace.h"
 #include "tokenizer/unicode.h"
 
-/* The first ones are in the order of the names in parse(); the last three are parts of BertNormalizer. */
+/* In the order of the names in parse(). */
 enum step_type {
     STEP_NFC, STEP_NFD, STEP_NFKC, STEP_NFKD, STEP_LOWERCASE, STEP_STRIP, STEP_STRIP_ACCENTS, STEP_REPLACE,
-    STEP_PREPEND, STEP_BYTELEVEL, STEP_NMT, STEP_PRECOMPILED, STEP_CLEAN, STEP_CHINESE, STEP_BERT_ACCENTS
+    STEP_PREPEND, STEP_BYTELEVEL, STEP_NMT, STEP_PRECOMPILED
 };
 
-/* One rewriting of the text. BertNormalizer becomes several. */
+/* One rewriting of the text. */
 struct step {
     enum step_type type;
     bool left, right;          /* Strip                   */
@@ -49,31 +49,6 @@ static struct step *add_step(struct normalizer *n, enum step_type type)
     return s;
 }
 
-/* BertNormalizer becomes up to five steps in the order of the reference. Without strip_accents, accents go where
- * letters are made small. */
-static int parse_bert(struct normalizer *n, const json_t *o, const char *where, struct err *e)
-{
-    bool clean = true, chinese = true, lower = true;
-    if (field_bool(o, where, "clean_text", &clean, e) < 0 ||
-        field_bool(o, where, "handle_chinese_chars", &chinese, e) < 0 ||
-        field_bool(o, where, "lowercase", &lower, e) < 0)
-        return -1;
-    bool accents = lower;
-    if (field_bool_or(o, where, "strip_accents", &accents, e) < 0)
-        return -1;
-    if (clean)
-        add_step(n, STEP_CLEAN);
-    if (chinese)
-        add_step(n, STEP_CHINESE);
-    if (accents) {
-        add_step(n, STEP_NFD);
-        add_step(n, STEP_BERT_ACCENTS);
-    }
-    if (lower)
-        add_step(n, STEP_LOWERCASE);
-    return 0;
-}
-
 static int parse(struct normalizer *n, const json_t *o, const char *where, int depth, struct err *e);
 
 /* A Sequence stands for its members, one after the other. */
@@ -96,8 +71,7 @@ static int parse_sequence(struct normalizer *n, const json_t *o, const char *whe
 static int parse(struct normalizer *n, const json_t *o, const char *where, int depth, struct err *e)
 {
     static const char *const words[] = { "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "Strip", "StripAccents", "Replace",
-                                         "Prepend", "ByteLevel", "Nmt", "Precompiled", "Sequence", "BertNormalizer",
-                                         "Bert" };
+                                         "Prepend", "ByteLevel", "Nmt", "Precompiled", "Sequence" };
     int type;
     const char *s;
     size_t len;
@@ -109,8 +83,6 @@ static int parse(struct normalizer *n, const json_t *o, const char *where, int d
         return -1;
     if (!strcmp(words[type], "Sequence"))
         return parse_sequence(n, o, where, depth, e);
-    if (!strncmp(words[type], "Bert", 4))
-        return parse_bert(n, o, where, e);
     struct step *step = add_step(n, (enum step_type)type);
     switch (step->type) {
     case STEP_STRIP:
@@ -211,26 +183,6 @@ static void each_char(const struct step *s, struct rewrite *w)
         case STEP_STRIP_ACCENTS:
             if (unicode_mark(c))
                 continue;
-            break;
-        case STEP_BERT_ACCENTS:
-            if (unicode_nonspacing(c))
-                continue;
-            break;
-        case STEP_CLEAN:
-            if (!c || c == 0xfffd || unicode_control(c))
-                continue;
-            if (unicode_space(c)) {
-                rewrite_char(w, ' ', at);
-                continue;
-            }
-            break;
-        case STEP_CHINESE:
-            if (unicode_chinese(c)) {
-                rewrite_char(w, ' ', at);
-                rewrite_char(w, c, at);
-                rewrite_char(w, ' ', at);
-                continue;
-            }
             break;
         case STEP_NMT:
             if (!c || nmt(c))

@@ -394,15 +394,6 @@ static int parse_delimiter(struct splitter *sp, const json_t *o, const char *whe
     return field_char(o, where, "delimiter", &add_chars(sp, NULL, CUT_REMOVED)->cp, e);
 }
 
-/* BertPreTokenizer: white space vanishes, and each punctuation character is a piece of its own. */
-static int parse_bert(struct splitter *sp, const json_t *o, const char *where, struct err *e)
-{
-    (void)o, (void)where, (void)e;
-    add_chars(sp, unicode_space, CUT_REMOVED);
-    add_chars(sp, unicode_punctuation, CUT_ISOLATED);
-    return 0;
-}
-
 /* WhitespaceSplit: white space vanishes, and nothing else is cut. */
 static int parse_white(struct splitter *sp, const json_t *o, const char *where, struct err *e)
 {
@@ -427,12 +418,12 @@ static int parse_scripts(struct splitter *sp, const json_t *o, const char *where
 
 /* The types of the file, and for each but the last, Sequence, what reads it. */
 static const char *const type_names[] = { "ByteLevel", "Metaspace", "Split", "Digits", "Punctuation", "FixedLength",
-                                          "CharDelimiterSplit", "Delimiter", "BertPreTokenizer", "WhitespaceSplit",
-                                          "Whitespace", "UnicodeScripts", "Sequence" };
+                                          "CharDelimiterSplit", "Delimiter", "WhitespaceSplit", "Whitespace",
+                                          "UnicodeScripts", "Sequence" };
 enum { TYPES = sizeof type_names / sizeof *type_names };
 static int (*const parsers[TYPES - 1])(struct splitter *, const json_t *, const char *, struct err *) = {
     parse_bytelevel, parse_metaspace, parse_split, parse_digits, parse_punctuation, parse_fixed,
-    parse_delimiter, parse_delimiter, parse_bert,  parse_white,  parse_words,       parse_scripts
+    parse_delimiter, parse_delimiter, parse_white, parse_words,  parse_scripts
 };
 
 /* Adds the stages of one pre-tokenizer of the file to sp. `depth` and the number of stages bound what a file may

@@ -45,28 +45,13 @@ bool unicode_space(uint32_t c)
 
 bool unicode_word(uint32_t c) { return in_table(table_word, COUNT(table_word), c); }
 bool unicode_punctuation(uint32_t c) { return in_table(table_punctuation, COUNT(table_punctuation), c); }
-bool unicode_control(uint32_t c) { return in_table(table_control, COUNT(table_control), c); }
 
 bool unicode_numeric(uint32_t c)
 {
     return c < 0x80 ? c >= '0' && c <= '9' : in_table(table_numeric, COUNT(table_numeric), c);
 }
 
-bool unicode_nonspacing(uint32_t c)
-{
-    return c >= 0x300 && in_table(table_nonspacing, COUNT(table_nonspacing), c);
-}
-
 bool unicode_mark(uint32_t c) { return c >= 0x300 && in_table(table_mark, COUNT(table_mark), c); }
-
-/* The blocks that BertNormalizer names; the Japanese and Korean scripts are not among them. */
-bool unicode_chinese(uint32_t c)
-{
-    static const struct range chinese[] = { { 0x3400, 0x4dbf },   { 0x4e00, 0x9fff },   { 0xf900, 0xfaff },
-                                            { 0x20000, 0x2a6df }, { 0x2a700, 0x2b81f }, { 0x2b920, 0x2ceaf },
-                                            { 0x2f800, 0x2fa1f } };
-    return c >= 0x3400 && in_table(chinese, COUNT(chinese), c);
-}
 
 /* A binary search as in in_table(), over ranges that have a script each. */
 int unicode_script(uint32_t c)

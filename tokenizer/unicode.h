@@ -12,10 +12,7 @@ bool unicode_space(uint32_t c);       /* White_Space                            
 bool unicode_word(uint32_t c);        /* \w of the reference's plain regular expressions     */
 bool unicode_punctuation(uint32_t c); /* ASCII punctuation and the categories P*             */
 bool unicode_numeric(uint32_t c);     /* Nd, Nl, No                                          */
-bool unicode_control(uint32_t c);     /* what BertNormalizer removes as control characters   */
-bool unicode_nonspacing(uint32_t c);  /* Mn, as BertNormalizer strips accents                */
 bool unicode_mark(uint32_t c);        /* Mn, Mc, Me, as StripAccents strips them             */
-bool unicode_chinese(uint32_t c);     /* what BertNormalizer puts spaces around              */
 int  unicode_script(uint32_t c);      /* of UnicodeScripts: equal numbers stay together; 0: any */
 
 /* Lower case of one character: 1 or 2 characters. */

@@ -127,9 +127,6 @@ def norms():
     yield "strip-left", N.Strip(left=True, right=False)
     yield "strip-right", N.Strip(left=False, right=True)
     yield "accents", N.Sequence([N.NFD(), N.StripAccents()])
-    yield "bert", N.BertNormalizer()
-    yield "bert-cased", N.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=None,
-                                         lowercase=False)
     yield "nmt", N.Nmt()
     yield "replace", N.Sequence([N.Replace(" ", "▁"), N.Replace(Regex(r"\d+"), "<n>"), N.Replace(Regex("x*"), "y")])
     yield "prepend", N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])
@@ -159,7 +156,6 @@ def pres():
     yield "metaspace-always", P.Metaspace()
     yield "metaspace-first", [P.Split(Regex("[,.]"), "isolated"), P.Metaspace(prepend_scheme="first", split=False)]
     yield "metaspace-never", P.Metaspace(prepend_scheme="never")
-    yield "bert-pre", P.BertPreTokenizer()
     yield "delimiter", P.CharDelimiterSplit("a")
     yield "scripts", P.UnicodeScripts()
     yield "fixed-length", P.FixedLength(3)
@@ -191,10 +187,7 @@ def decs():
     yield "replace-decoder", D.Replace(Regex("[ab]+"), "<>")
     yield "metaspace-decoder", D.Metaspace()
     yield "metaspace-decoder-never", D.Metaspace(prepend_scheme="never")
-    yield "wordpiece-decoder", D.WordPiece()
-    yield "wordpiece-decoder-raw", D.WordPiece(prefix="##", cleanup=False)
     yield "bpe-decoder", D.BPEDecoder()
-    yield "ctc-decoder", D.CTC()
     yield "bytelevel-decoder", D.ByteLevel()
     yield "no-decoder", None
 
@@ -267,11 +260,6 @@ def cases():
     j["model"]["vocab"] = j["model"]["vocab"][:250] + [[b, -20.0] for b in bytes_] + [["😀😀", -30.0], ["你好", -3]]
     j["model"]["byte_fallback"] = True
     yield "unigram-bytefallback", Tokenizer.from_str(json.dumps(j))
-    yield "wordpiece", train(models.WordPiece(unk_token="<unk>"), trainers.WordPieceTrainer(limit_alphabet=150, **bt),
-                             norm=N.BertNormalizer(), pre=P.BertPreTokenizer(), dec=D.WordPiece())
-    yield "wordpiece-short", train(models.WordPiece(unk_token="<unk>", max_input_chars_per_word=6),
-                                   trainers.WordPieceTrainer(limit_alphabet=150, **bt), pre=P.Whitespace(),
-                                   dec=D.WordPiece(cleanup=False))
     yield "wordlevel", train(models.WordLevel(unk_token="<unk>"), trainers.WordLevelTrainer(vocab_size=200,
                                                                                             special_tokens=special,
                              show_progress=False), pre=P.WhitespaceSplit())

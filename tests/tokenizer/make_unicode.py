@@ -58,11 +58,6 @@ def table(name, codes):
     print("};\n")
 
 
-def bert(**on):
-    flags = dict(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
-    return normalizers.BertNormalizer(**{**flags, **on})
-
-
 def scripts():
     """Runs of one script, as UnicodeScripts groups them; script 0 is "any"."""
     pre = pre_tokenizers.UnicodeScripts()
@@ -112,8 +107,6 @@ def main():
                          if pre_tokenizers.Whitespace().pre_tokenize_str("a" + chr(c))[0][0] == "a" + chr(c)])
     table("table_punctuation", alone(pre_tokenizers.Punctuation()))
     table("table_numeric", alone(pre_tokenizers.Digits(individual_digits=True)))
-    table("table_control", [c for c in removed(bert(clean_text=True)) if c != 0xFFFD])
-    table("table_nonspacing", removed(bert(strip_accents=True)))
     table("table_mark", removed(normalizers.StripAccents()))
     print("static const struct script_range table_script[] = {")
     line = "   "

@@ -205,7 +205,7 @@ static void *work(void *data)
 
 START_TEST(test_threads_share_a_tokenizer)
 {
-    static const char *const names[] = { "bpe-bytelevel", "unigram", "o200k", "wordpiece" };
+    static const char *const names[] = { "bpe-bytelevel", "unigram", "o200k", "wordlevel" };
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         struct tokenizer *t = open_fixture(names[k]);
         struct worker w[4];
@@ -225,7 +225,7 @@ END_TEST
 /* A megabyte of one letter, of marks, of spaces: seconds at most, also with sanitizers. */
 START_TEST(test_long_texts_do_not_hang)
 {
-    static const char *const names[] = { "bpe-bytelevel", "bpe-bytefallback", "unigram", "wordpiece", "o200k",
+    static const char *const names[] = { "bpe-bytelevel", "bpe-bytefallback", "unigram", "wordlevel", "o200k",
                                          "added", "nfkc", "precompiled" };
     static const char *const units[] = { "a", " ", "\xcc\x81\xcc\x96", "A", "\n ", "<|", "1" };
     enum { SIZE = 1 << 20 };
@@ -294,7 +294,9 @@ START_TEST(test_messages_name_the_place)
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":1},\"merges\":[[\"a\"]]}}", "model.merges[0]" },
         { "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",\"x\"]]}}", "model.vocab[0]" },
         { "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"a\",0]],\"unk_id\":1}}", "model.unk_id" },
-        { "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", "model.unk_token" },
+        { "{\"model\":{\"type\":\"WordLevel\",\"vocab\":{}}}", "model.unk_token" },
+        { "{\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", "model.type: \"WordPiece\" is not" },
+        { "{\"model\":{\"continuing_subword_prefix\":\"##\",\"vocab\":{}}}", "WordPiece" },
         { "{\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Nope\"}]}}",
           "normalizer.normalizers[0].type" },
         { "{\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"////\"}}", "normalizer: precompiled" },
