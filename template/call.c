@@ -73,6 +73,8 @@ static __attribute__((noinline)) void bind(struct render *r, const struct builti
 struct value tpl_call_builtin(struct render *r, const struct builtin *b, struct value self, const struct args *args)
 {
     struct value a[TPL_MAX_PARAMS] = { { .kind = V_MISSING } };
+    if (!b->call)
+        tpl_fail(r, "'%s' is not supported", b->name);
     if (b->params[0] != '*')
         bind(r, b, args, a);
     return b->call(r, self, a, args);

@@ -34,7 +34,6 @@ static struct value same_kind(struct str *out, const struct str *as)
 METHOD(m_upper) { (void)a, (void)args; return v_str(uni_to_upper(r, self.u.s)); }
 METHOD(m_lower) { (void)a, (void)args; return v_str(uni_to_lower(r, self.u.s)); }
 METHOD(m_casefold) { (void)a, (void)args; return v_str(uni_casefold(r, self.u.s)); }
-METHOD(m_swapcase) { (void)a, (void)args; return v_str(uni_swapcase(r, self.u.s)); }
 METHOD(m_capitalize) { (void)a, (void)args; return v_str(uni_capitalize(r, self.u.s)); }
 METHOD(m_title) { (void)a, (void)args; return v_str(uni_titlecase(r, self.u.s)); }
 
@@ -537,18 +536,12 @@ METHOD(m_format_map)
     return tpl_format(r, self.u.s, &named);
 }
 
-METHOD(m_unsupported)
-{
-    (void)self, (void)a, (void)args;
-    tpl_fail(r, "this method of str is not supported");
-}
-
 const struct builtin tpl_str_methods[] = {
     { "capitalize", "", m_capitalize },
     { "casefold", "", m_casefold },
     { "center", "/width fillchar=", m_center },
     { "count", "/sub start= end=", m_count },
-    { "encode", "*", m_unsupported },
+    { "encode", "*", NULL },
     { "endswith", "/suffix start= end=", m_endswith },
     { "expandtabs", "tabsize=", m_expandtabs },
     { "find", "/sub start= end=", m_find },
@@ -586,7 +579,7 @@ const struct builtin tpl_str_methods[] = {
     { "splitlines", "keepends=", m_splitlines },
     { "startswith", "/prefix start= end=", m_startswith },
     { "strip", "/chars=", m_strip },
-    { "swapcase", "", m_swapcase },
+    { "swapcase", "*", NULL },
     { "title", "", m_title },
     { "translate", "/table", tpl_translate },
     { "upper", "", m_upper },

@@ -185,20 +185,18 @@ static void map_char(struct text *t, const struct str *s, size_t at, uint32_t cp
 }
 
 /* How the character at a place is mapped, given whether a letter stands before it. */
-enum plan { PLAN_UPPER, PLAN_LOWER, PLAN_SWAP, PLAN_CAPITALIZE, PLAN_TITLE };
+enum plan { PLAN_UPPER, PLAN_LOWER, PLAN_CAPITALIZE, PLAN_TITLE };
 
-/* Which way a character goes under a plan; *keep says that it stays as it is. */
-static enum mapping mapping_for(enum plan plan, uint32_t cp, bool first, bool after_letter, bool *keep)
+/* Which way a character goes under a plan. */
+static enum mapping mapping_for(enum plan plan, bool first, bool after_letter)
 {
-    *keep = false;
     switch (plan) {
     case PLAN_UPPER:      return TO_UPPER;
     case PLAN_LOWER:      return TO_LOWER;
     case PLAN_CAPITALIZE: return first ? TO_TITLE : TO_LOWER;
     case PLAN_TITLE:      return after_letter ? TO_LOWER : TO_TITLE;
-    case PLAN_SWAP:       *keep = !uni_upper(cp) && !uni_lower(cp); break;
     }
-    return uni_upper(cp) ? TO_LOWER : TO_UPPER;
+    return TO_UPPER;
 }
 
 /* A string mapped by a plan. Every character keeps the origin of the one that it was
@@ -206,17 +204,13 @@ static enum mapping mapping_for(enum plan plan, uint32_t cp, bool first, bool af
 static struct str *map_all(struct render *r, const struct str *s, enum plan plan)
 {
     struct text t;
-    bool after_letter = false, keep;
+    bool after_letter = false;
     int len;
     text_init(&t, r);
     tpl_charge(r, 1 + s->len / 8);
     for (size_t i = 0; i < s->len; i += (size_t)len) {
         uint32_t cp = utf8_get(s->data + i, s->len - i, &len);
-        enum mapping to = mapping_for(plan, cp, i == 0, after_letter, &keep);
-        if (keep)
-            text_char_as(&t, cp, str_origin(s, i));
-        else
-            map_char(&t, s, i, cp, to);
+        map_char(&t, s, i, cp, mapping_for(plan, i == 0, after_letter));
         after_letter = cased(cp);
     }
     struct str *out = text_take(&t);
@@ -226,7 +220,6 @@ static struct str *map_all(struct render *r, const struct str *s, enum plan plan
 
 struct str *uni_to_upper(struct render *r, const struct str *s) { return map_all(r, s, PLAN_UPPER); }
 struct str *uni_to_lower(struct render *r, const struct str *s) { return map_all(r, s, PLAN_LOWER); }
-struct str *uni_swapcase(struct render *r, const struct str *s) { return map_all(r, s, PLAN_SWAP); }
 struct str *uni_capitalize(struct render *r, const struct str *s) { return map_all(r, s, PLAN_CAPITALIZE); }
 struct str *uni_titlecase(struct render *r, const struct str *s) { return map_all(r, s, PLAN_TITLE); }
 

@@ -143,7 +143,9 @@ struct render;
 
 /* A filter, method or function. `params` lists the parameters, blank between:
  * "name" must be given, "name=" may be left out, a leading "/" forbids keywords,
- * "*" takes anything (then only `args` is filled). a[i] is V_MISSING if left out. */
+ * "*" takes anything (then only `args` is filled). a[i] is V_MISSING if left out.
+ * Without `call` Jinja or Python has it and this engine does not: a template may
+ * name it, and what uses it ends with an error that says so. */
 struct builtin {
     const char *name, *params;
     struct value (*call)(struct render *r, struct value self, const struct value *a, const struct args *args);
@@ -393,7 +395,6 @@ bool        uni_word(uint32_t cp); /* \w of Python's re */
 struct str *uni_to_upper(struct render *r, const struct str *s);
 struct str *uni_to_lower(struct render *r, const struct str *s);
 struct str *uni_casefold(struct render *r, const struct str *s);
-struct str *uni_swapcase(struct render *r, const struct str *s);
 struct str *uni_capitalize(struct render *r, const struct str *s);
 struct str *uni_titlecase(struct render *r, const struct str *s);
 

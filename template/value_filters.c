@@ -238,96 +238,6 @@ FILTER(f_round)
 
 FILTER(f_tojson) { (void)args; return tpl_to_json(r, self, a); }
 
-/* ---- pprint: repr() with sorted keys, over several lines where it does not fit */
-
-enum { PPRINT_WIDTH = 80 };
-
-static struct value sort_keys(struct render *r, struct value v);
-
-static struct value sort_list(struct render *r, struct value v)
-{
-    struct value out = v_list(r, v.kind, v.u.list->v, v.u.list->n);
-    for (size_t i = 0; i < out.u.list->n; i++)
-        out.u.list->v[i] = sort_keys(r, out.u.list->v[i]);
-    return out;
-}
-
-/* A copy whose mappings are in the order of their keys (strings only; Python
- * compares others by their type's name). */
-static struct value sort_keys(struct render *r, struct value v)
-{
-    struct value out = v;
-    tpl_enter(r);
-    if (v.kind == V_LIST || v.kind == V_TUPLE) {
-        out = sort_list(r, v);
-    } else if (v.kind == V_DICT) {
-        struct value keys = tpl_list_of(r, v), all_str = v_bool(true);
-        for (size_t i = 0; i < keys.u.list->n; i++)
-            all_str.u.b &= keys.u.list->v[i].kind == V_STR;
-        if (all_str.u.b)
-            keys = tpl_compare_sort(r, keys, keys.u.list->v, false);
-        out = v_dict(tpl_dict(r, keys.u.list->n));
-        for (size_t i = 0; i < keys.u.list->n; i++)
-            tpl_dict_set(r, out.u.dict, keys.u.list->v[i], sort_keys(r, *tpl_dict_get(r, v.u.dict, keys.u.list->v[i])));
-    }
-    tpl_leave(r);
-    return out;
-}
-
-/* Writes a value on one line if it fits, else its items on lines of their own.
- * `column` is where the value begins, `after` how many characters must follow it. */
-static void pprint(struct text *out, struct value v, size_t column, size_t after)
-{
-    struct text line;
-    struct render *r = out->r;
-    tpl_enter(r);
-    text_init(&line, r);
-    text_repr(&line, v);
-    bool list = v.kind == V_LIST || v.kind == V_TUPLE;
-    const char *ends = "{}";
-    size_t n = 0;
-    if (list) {
-        n = v.u.list->n;
-        ends = v.kind == V_LIST ? "[]" : "()";
-    } else if (v.kind == V_DICT) {
-        n = v.u.dict->n;
-    }
-    if (line.chars + column + after <= PPRINT_WIDTH || !n) {
-        text_str(out, text_take(&line));
-        tpl_leave(r);
-        return;
-    }
-    text_char(out, (unsigned char)ends[0]);
-    for (size_t i = 0; i < n; i++) {
-        size_t start = column + 1, last = i + 1 == n;
-        if (i) {
-            text_cstr(out, ",\n");
-            text_repeat(out, ' ', (int64_t)start, FROM_TEMPLATE);
-        }
-        if (!list) {
-            struct text key;
-            text_init(&key, r);
-            text_repr(&key, v.u.dict->e[i].key);
-            start += key.chars + 2;
-            text_str(out, text_take(&key));
-            text_cstr(out, ": ");
-        }
-        pprint(out, list ? v.u.list->v[i] : v.u.dict->e[i].value, start, last ? after + 1 : 1);
-    }
-    text_cstr(out, v.kind == V_TUPLE && n == 1 ? ",)" : ends + 1);
-    tpl_leave(r);
-}
-
-/* Python's pprint.pformat(): what fits a line stays on it. */
-FILTER(f_pprint)
-{
-    (void)a, (void)args;
-    struct text t;
-    text_init(&t, r);
-    pprint(&t, sort_keys(r, self), 0, 0);
-    return text_value(&t);
-}
-
 /* Jinja has it; here it is an error, as the message says. */
 FILTER(f_random)
 {
@@ -342,7 +252,7 @@ const struct builtin tpl_value_filters[] = {
     { "default", "default_value= boolean=", f_default },
     { "float", "default=", f_float },
     { "int", "default= base=", f_int },
-    { "pprint", "", f_pprint },
+    { "pprint", "*", NULL },
     { "random", "", f_random },
     { "round", "precision= method=", f_round },
     { "tojson", "ensure_ascii= indent= separators= sort_keys=", f_tojson },

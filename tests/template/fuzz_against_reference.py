@@ -71,7 +71,7 @@ def atom(d):
                 "range(5, 0, -2)")
 
 
-STR_METHODS = [("upper",), ("lower",), ("title",), ("capitalize",), ("swapcase",), ("casefold",), ("strip", "?s"),
+STR_METHODS = [("upper",), ("lower",), ("title",), ("capitalize",), ("casefold",), ("strip", "?s"),
                ("lstrip", "?s"), ("rstrip", "?s"),
                ("split", "?s", "?i"), ("rsplit", "?s", "?i"), ("splitlines", "?b"), ("startswith", "s"),
                ("endswith", "s"), ("find", "s", "?i", "?i"),
@@ -86,21 +86,21 @@ OTHER_METHODS = [("items",), ("keys",), ("values",), ("get", "s", "?e"), ("index
                  ("append", "e"), ("pop",), ("update", "e")]
 FILTERS = [("abs",), ("attr", "s"), ("batch", "i", "?e"), ("capitalize",), ("center", "?i"), ("count",),
            ("default", "e", "?b"), ("dictsort",), ("dictsort", "b", "bk"),
-           ("e",), ("escape",), ("filesizeformat", "?b"), ("first",), ("float",), ("float", "e"), ("forceescape",),
+           ("e",), ("escape",), ("first",), ("float",), ("float", "e"), ("forceescape",),
            ("format", "?e", "?e"), ("groupby", "s"), ("indent", "?i", "?b", "?b"), ("int",),
            ("int", "e"), ("items",), ("join", "?s", "?s"), ("last",), ("length",), ("list",), ("lower",),
            ("map", "fn"), ("map(attribute='name')",),
-           ("map(attribute='n.k', default='-')",), ("max",), ("min",), ("pprint",), ("reject",), ("reject", "tn"),
+           ("map(attribute='n.k', default='-')",), ("max",), ("min",), ("reject",), ("reject", "tn"),
            ("rejectattr", "s"), ("replace", "s", "s", "?i"),
            ("reverse",), ("round",), ("round", "i", "?m"), ("safe",), ("select",), ("select", "tn"),
            ("selectattr", "s"), ("selectattr", "s", "tn2", "e"), ("slice", "i", "?e"),
            ("sort",), ("sort(attribute='age,name')",), ("sort", "b", "b"), ("sort(attribute='name', reverse=true)",),
-           ("string",), ("striptags",), ("sum",), ("sum(attribute='age')",), ("sum", "?s", "?e"), ("title",),
+           ("string",), ("sum",), ("sum(attribute='age')",), ("sum", "?s", "?e"), ("title",),
            ("tojson",),
            ("tojson(indent=2)",), ("tojson(sort_keys=true)",), ("tojson(ensure_ascii=true)",),
            ("tojson(separators=(',', ':'))",), ("trim",), ("trim", "s"),
            ("truncate", "i", "?b"), ("unique",), ("upper",), ("urlencode",), ("wordcount",), ("list",), ("list",),
-           ("list",), ("xmlattr",), ("max(attribute='age')",)]
+           ("list",), ("max(attribute='age')",)]
 TESTS = ["boolean", "callable", "defined", "divisibleby(2)", "divisibleby 3", "eq 1", "eq(s)", "== 7", "even", "false",
          "filter", "float", "ge 2", "gt 2", "in l", "in 'abc'", "integer", "iterable",
          "le 2", "lower", "lt 2", "mapping", "ne 1", "none", "number", "odd", "sequence", "string", "test", "true",

@@ -47,9 +47,9 @@ s.translate({72: "J", 101: none, 108: 76, 111: "00"}) | s.translate({}) | u.tran
 True is sameas true | 1 is sameas true | true is sameas 1 | t is sameas true | no is sameas false | 1 == true and 1 is sameas true | (1 == 1) is sameas true | (not no) is sameas true | nul is sameas none | missing is sameas none | 1 is sameas 1 | 1 is sameas 1.0 | 256 is sameas 256 | 257 is sameas 257 | 1.0 is sameas 1.0 | f is sameas f | f is sameas 2.5 | s is sameas s | s is sameas "Hello World" | "a" is sameas "a" | "é" is sameas "é" | "你" is sameas "你" | "" is sameas e | s[0] is sameas "H" | s[:] is sameas s | s.strip() is sameas s | s.replace("x", "y") is sameas s | (s + "") is sameas s | (s ~ "") is sameas s | s.upper() is sameas s.upper() | d.b is sameas d["b"] | [] is sameas [] | l|list is sameas l | users|first is sameas users[0]
 """.strip()
 
-# Errors here, where Python goes on: there are no bytes, and a prompt must not change by
-# itself.
-LIMITS = ["{{ \"x\".encode(\"utf8\") }}", "{{ s|random|default }}"]
+# Errors here, where Python goes on: there are no bytes, a prompt must not change by
+# itself, and no chat template has a use for the others.
+UNSUPPORTED = re.compile(r"\b(encode|random|swapcase|pprint|filesizeformat|striptags|wordwrap|xmlattr)\b")
 
 FILTERS = """
 -3|abs | f|abs | "a"|abs | d|attr("a") | d|attr("keys") is callable | s|attr("zz") | [1, 2, 3, 4, 5]|batch(2)|list | [1, 2, 3, 4, 5]|batch(2, "-")|list | [1, 2, 3, 4, 5]|slice(3)|list | [1, 2, 3, 4, 5]|slice(3, "-")|list | s|capitalize | "a"|center(5) ~ "|" | l|count | l|length | s|length | u|length | 5|length | nul|length | missing|length | missing|d("x") | ""|d("x") | ""|d("x", true) | none|default("x") | none|default("x", boolean=true) | missing|default | missing.a|default("x")
@@ -227,7 +227,8 @@ def main():
             cases.append({"family": name, "context": key})
     for case in cases:
         got = reference.render(case.get("template") or templates[case["family"]], contexts[case["context"]])
-        case.update({"text": got["text"]} if "text" in got and case.get("template") not in LIMITS else {"error": True})
+        refused = "text" not in got or UNSUPPORTED.search(case.get("template", ""))
+        case.update({"error": True} if refused else {"text": got["text"]})
 
     # What Python prints with an address is different each time.
     cases = [c for c in cases if not re.search(r"0x[0-9a-f]{12}|<method", c.get("text", ""))]

@@ -112,6 +112,11 @@ START_TEST(test_errors_name_the_line)
     ck_assert_str_eq(e.text, "line 1: {% import %} is not supported");
     ck_assert_ptr_null(render_with("{{ [1].append(2) }}", "{}", &e));
     ck_assert_str_eq(e.text, "line 1: access to attribute 'append' of 'list' object is unsafe.");
+    ck_assert_ptr_null(render_with("{{ 'a' }}\n{{ 'a b'|wordwrap(1) }}", "{}", &e));
+    ck_assert_str_eq(e.text, "line 2: 'wordwrap' is not supported");
+    char *text = render_with("{% if false %}{{ 'a b'|wordwrap(1) }}{% endif %}b", "{}", &e);
+    ck_assert_str_eq(text, "b");
+    free(text);
     ck_assert_ptr_null(template_parse("{{", 2, NULL));
 }
 END_TEST
