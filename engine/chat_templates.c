@@ -1,3 +1,5 @@
+/* engine/chat_templates.c - see chat_templates.h. First the texts of all templates are collected under their names,
+ * from the first source that has any; then those that will be used are parsed. */
 #include "engine/chat_templates.h"
 
 #include <dirent.h>
@@ -15,6 +17,7 @@ struct source {                /* what is being read */
     char    where[MAX_PATH];   /* the file that is being read                */
 };
 
+/* Sets s->where, which also names the file in messages. */
 static int path_of(struct source *s, const char *dir, const char *file, struct err *e)
 {
     if ((size_t)snprintf(s->where, sizeof s->where, "%s/%s", dir, file) >= sizeof s->where)
@@ -110,11 +113,14 @@ static int take_all(struct source *s, const char *dir, bool multimodal, struct e
     return 0;
 }
 
+/* Does the source of the template contain this text anywhere? */
 static bool holds(const json_t *text, const char *what)
 {
     return memmem(json_string_value(text), json_string_length(text), what, strlen(what)) != NULL;
 }
 
+/* The template of that name, if there is one. Whether it knows the role "developer" is seen from its source: one that
+ * does compares the role with that word. */
 static int parse(struct template **out, bool *developer, const struct source *s, const char *name, struct err *e)
 {
     const json_t *text = json_object_get(s->by_name, name);

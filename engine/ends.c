@@ -1,9 +1,13 @@
+/* engine/ends.c - see ends.h. Checkpoints do not always list all tokens that end an answer: fine-tuned ones often have
+ * a new end of turn and an old configuration. The template is the witness: what it writes after an answer is what the
+ * model has learnt to write there. */
 #include "engine/ends.h"
 
 #include <string.h>
 
 #include "base/log.h"
 
+/* There are a handful of them, so they are searched one by one. */
 bool ends_hold(const int32_t *list, int n, int32_t id)
 {
     for (int i = 0; i < n; i++)
@@ -18,6 +22,7 @@ void ends_add(int32_t *list, int *n, int32_t id)
         list[(*n)++] = id;
 }
 
+/* One message of the chat that the template is tried with. */
 static json_t *turn(const char *role, const char *text)
 {
     return json_pack("{s:s, s:[{s:s, s:s}]}", "role", role, "content", "type", "text", "text", text);

@@ -1,3 +1,6 @@
+/* engine/images.c - see images.h. Entries hang in one list by the time of their last use, and pages that nobody has lie
+ * on two stacks, one of each kind. There are as many entries as images fit into memory, a few hundred at the most, so
+ * that they are searched one after the other. */
 #include "engine/images.h"
 
 #include <assert.h>
@@ -5,6 +8,7 @@
 
 #include "base/mem.h"
 
+/* A stack of n free pages, of which page 0 is handed out first. */
 static void stack_init(struct free_stack *s, int n)
 {
     s->id = xmalloc((size_t)n * sizeof *s->id);
@@ -21,12 +25,15 @@ void images_init(struct images *c, int row_pages, int kv_pages)
     c->fill = xcalloc((size_t)kv_pages, sizeof *c->fill);
 }
 
+/* Takes the entry out of the list, whether or not it has neighbours: where it has none, its place is the head or the
+ * tail. */
 static void list_remove(struct images *c, struct image_entry *e)
 {
     *(e->prev ? &e->prev->next : &c->first) = e->next;
     *(e->next ? &e->next->prev : &c->last) = e->prev;
 }
 
+/* Puts the entry in front of all others: it was used last. */
 static void list_push(struct images *c, struct image_entry *e)
 {
     e->prev = NULL;
@@ -35,6 +42,7 @@ static void list_push(struct images *c, struct image_entry *e)
     c->first = e;
 }
 
+/* Forgets an image that nobody holds; its pages become free. */
 static void evict(struct images *c, struct image_entry *e)
 {
     assert(e->refs == 0);
@@ -46,6 +54,7 @@ static void evict(struct images *c, struct image_entry *e)
     free(e);
 }
 
+/* Whatever requests still held is gone with them. */
 void images_free(struct images *c)
 {
     for (struct image_entry *e = c->first; e; e = c->first) {
@@ -112,6 +121,8 @@ struct image_entry *images_acquire(struct images *c, struct hash key, const stru
 
 void images_hold(struct image_entry *e) { e->refs++; }
 
+/* An entry whose encoding never came to pass, for instance because its request was cancelled, would be found by the
+ * next request with this image and wrongly taken for one that is being encoded: it goes at once. */
 void images_release(struct images *c, struct image_entry *e)
 {
     assert(e->refs > 0);

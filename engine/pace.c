@@ -1,3 +1,6 @@
+/* engine/pace.c - see pace.h. Two numbers are kept: what a step of single tokens takes, which is mostly the time to
+ * read all weights once, and what each row of a prompt adds to it. The time of a step with n rows is taken to be their
+ * sum, which is true enough as long as n is small beside what keeps all cores busy. */
 #include "engine/pace.h"
 
 enum {
@@ -12,6 +15,9 @@ static void follow(double *mean, double seen)
     *mean = *mean == 0 || seen > *mean ? seen : 0.75 * *mean + 0.25 * seen;
 }
 
+/* From a step without prompts the first number is learnt. From one with enough rows of prompts the second: what it took
+ * beyond the first, shared among its rows. Where measuring gives less than nothing, since steps vary, a tenth of the
+ * whole is assumed. */
 void pace_learn(struct pace *p, int n_single, int n_rows, double seconds)
 {
     if (n_rows == 0)
@@ -22,6 +28,7 @@ void pace_learn(struct pace *p, int n_single, int n_rows, double seconds)
     follow(&p->row_seconds, (rest > 0 ? rest : 0.1 * seconds) / n_rows);
 }
 
+/* What max_pause leaves after a step of single tokens, in rows. The upper bound only keeps the number an int. */
 int pace_rows(const struct pace *p)
 {
     if (p->row_seconds <= 0)

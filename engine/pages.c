@@ -1,3 +1,6 @@
+/* engine/pages.c - see pages.h. The free list is doubly linked through the pages themselves, so that a page that is
+ * found by its hash can be taken out of the middle. Its first part, up to `blank`, are the pages without contents; they
+ * are handed out before any page that somebody may still ask for. */
 #include "engine/pages.h"
 
 #include <assert.h>
@@ -79,6 +82,8 @@ void pages_free(struct pages *p)
     p->bucket = NULL;
 }
 
+/* Takes a page out of the free list, wherever it stands. If it was the last one without contents, the one before it is
+ * now. */
 static void unlink_free(struct pages *p, int id)
 {
     struct page *g = &p->page[id];
@@ -88,6 +93,8 @@ static void unlink_free(struct pages *p, int id)
     p->n_free--;
 }
 
+/* From now on nobody finds the page by what it held. The chain of its bucket is followed from the head, because the
+ * chains are short and singly linked. */
 static void forget_hash(struct pages *p, int id)
 {
     struct page *g = &p->page[id];
@@ -100,6 +107,8 @@ static void forget_hash(struct pages *p, int id)
     g->hashed = false;
 }
 
+/* Asks for memory as long as too few pages are free. Pages with contents count as free here, but new ones come first
+ * when they are handed out, so the prefix cache grows as long as there is memory. */
 bool pages_provide(struct pages *p, int n)
 {
     while (p->n_free < n)
@@ -108,6 +117,8 @@ bool pages_provide(struct pages *p, int n)
     return true;
 }
 
+/* Before the contents of a page are given up, more memory is asked for. The page that is handed out is the head of the
+ * list: one without contents, or else the one that was freed longest ago. */
 int pages_alloc(struct pages *p)
 {
     if (p->blank < 0)
@@ -127,6 +138,8 @@ void pages_ref(struct pages *p, int id)
         unlink_free(p, id);
 }
 
+/* The last holder gives the page back. What it holds stays, and it goes to the end of the list: it is the last to be
+ * handed out again. Without a hash its contents cannot be found by anybody, and it is handed out first. */
 void pages_unref(struct pages *p, int id)
 {
     struct page *g = &p->page[id];
@@ -136,9 +149,11 @@ void pages_unref(struct pages *p, int id)
     if (g->hashed)
         link_free(p, id, p->tail);
     else
-        link_blank(p, id, false);          /* nobody will look for what is in it */
+        link_blank(p, id, false);          /* nobody can look for what is in it */
 }
 
+/* Two requests that begin with the same tokens meet here. The hashes are wide enough to be taken for the tokens
+ * themselves (base/hash.h). */
 int pages_find(const struct pages *p, struct hash h)
 {
     int id = p->bucket[h.lo & p->mask];

@@ -1,3 +1,6 @@
+/* engine/prompt.c - see prompt.h. It runs on the thread of the connection: many prompts are made at the same time, and
+ * only reading what never changes (model, tokenizer, template) needs no lock. What they share and what could run out,
+ * memory for decoding and for pixels, is behind budgets that make them wait for each other. */
 #include "engine/prompt.h"
 
 #include <stdio.h>
@@ -7,6 +10,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 
+/* Also what it took of the budget for pixels goes back, which may let another prompt go on. */
 void prompt_free(struct prompt *p)
 {
     if (!p)
@@ -28,6 +32,7 @@ void prompt_free(struct prompt *p)
 
 int prompt_tokens(const struct prompt *p) { return p->n; }
 
+/* Returns -1 with an error that clients know by its code, and that says how long the prompt may be. */
 static int too_long(size_t n, int max, const char *field, struct err *e)
 {
     err_field(e, field, "the prompt has %zu tokens, but at most %d fit into the context (one is left for the answer)",
@@ -140,6 +145,7 @@ static int plan_images(struct prompt *p, const struct model *m, const struct pro
     return 0;
 }
 
+/* How many placeholders the rendered chat has: that many images must have come with it. */
 static int image_places(const struct model *m, const struct ids *ids)
 {
     int n = 0;
@@ -214,6 +220,8 @@ static int ask_device(struct prompt_image *out, size_t room, struct err *e)
     return fits ? err_memory(e) : 0;
 }
 
+/* What an image is known by in the caches. The same pixels planned for another size are another image, since its
+ * features would be others. */
 static struct hash image_key(const struct prompt_image *image)
 {
     struct { struct hash pixels; int w, h, to_w, to_h, grid_h, grid_w; } id = {
@@ -254,6 +262,8 @@ static void take_pixels(struct prompt *p, const struct prompt_limits *limits)
     p->n_pixels = bytes ? budget_take(p->pixels, bytes) : 0;
 }
 
+/* Where each image is to be resized is decided first, because that decides how much memory its pixels take. -1: what
+ * was decoded so far goes with the prompt. */
 static int decode_images(struct prompt *p, const struct prompt_limits *limits, const struct chat *chat,
                          struct prompt_stats *stats, struct err *e)
 {
@@ -292,6 +302,7 @@ static int set_positions(struct prompt *p, const struct model *m, struct err *e)
     return 0;
 }
 
+/* A tokenizer that has more tokens than the model's embedding would make the model read beyond its rows. */
 static int check_ids(const struct model *m, const struct ids *ids, struct err *e)
 {
     for (size_t i = 0; i < ids->n; i++)

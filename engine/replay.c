@@ -1,6 +1,7 @@
-/* See replay.h. A key is made of the powers of two that a shape was rounded up to. */
+/* engine/replay.c - see replay.h. A key is made of the powers of two that a shape was rounded up to. */
 #include "engine/replay.h"
 
+/* The smallest k with 2^k >= n. */
 static int log2_up(int n)
 {
     int k = 0;
@@ -9,8 +10,11 @@ static int log2_up(int n)
     return k;
 }
 
+/* 2^k, but no more than there may be. */
 static int rounded(int k, int most) { return 1 << k < most ? 1 << k : most; }
 
+/* A chunk of a prompt may be one row too, but that may be an image's, which comes from the pool: a recorded step has
+ * no such rows. */
 bool replay_suits(const struct step *step)
 {
     for (int i = 0; i < step->n_seqs; i++) {
@@ -21,6 +25,8 @@ bool replay_suits(const struct step *step)
     return true;
 }
 
+/* The key names the powers of two and not the rounded numbers, which the largest shape may have cut. Rows that were
+ * added belong to nobody; staging_fill() lets them write nowhere and see nothing. */
 void replay_round(struct shape *s, const struct shape *largest)
 {
     int rows = log2_up(s->rows), pages = log2_up(s->pages), image_pages = log2_up(s->image_pages);

@@ -1,3 +1,7 @@
+/* engine/request.c - see request.h. From its submission to its end a request is written by the engine thread and
+ * read by its client's. They meet under `lock` in one place: the text and the logprobs that the client has not taken
+ * yet. The eventfd is readable whenever there is something to take, so that the client may wait for many requests at
+ * once. */
 #include "engine/request.h"
 
 #include <stdio.h>
@@ -11,6 +15,8 @@
 
 enum { MAX_PENDING_TEXT = 1 << 28 };
 
+/* The engine thread sleeps while no request runs. The flag makes sure that a wake-up which comes just before it falls
+ * asleep is not lost. */
 void wake_up(struct engine_wake *w)
 {
     pthread_mutex_lock(&w->lock);
@@ -19,6 +25,8 @@ void wake_up(struct engine_wake *w)
     pthread_mutex_unlock(&w->lock);
 }
 
+/* Memory for counting tokens, only for a request with a penalty: the table of the vocabulary has hundreds of kilobytes.
+ * -1: memory is out. */
 static int init_penalties(struct request *r, int vocab)
 {
     const struct params *p = &r->params;
@@ -29,6 +37,8 @@ static int init_penalties(struct request *r, int vocab)
     return r->seen && r->seen_at ? 0 : -1;
 }
 
+/* Stop strings are the client's and may go when the submission is over; the request keeps copies. -1: memory is out,
+ * and the copies made so far are freed with the request. */
 static int copy_stops(struct request *r, const struct params *from)
 {
     r->params.n_stop = 0;
@@ -106,12 +116,15 @@ static void free_work(struct request *r)
     r->seen = NULL;
 }
 
+/* Tells the tally what waits for the client now. Where all requests together hold too much, `crowded` is set: then this
+ * one is to end with an error, or a client that does not read could fill the memory of all. */
 static void count_events(struct request *r)
 {
     if (r->answers && !tally_set(r->answers, &r->n_counted, r->text.len + r->n_logprobs * sizeof *r->logprobs))
         r->crowded = true;
 }
 
+/* What the client has not taken is thrown away, and no longer counts. */
 static void drop_events(struct request *r)
 {
     buf_free(&r->text);
@@ -121,6 +134,8 @@ static void drop_events(struct request *r)
     count_events(r);
 }
 
+/* The one who drops the last of the two references frees the rest. Whether that is the client or the engine depends on
+ * who is done first. */
 void request_unref(struct request *r)
 {
     if (atomic_fetch_sub(&r->refs, 1) > 1)
@@ -141,6 +156,8 @@ void request_retire(struct request *r)
     request_unref(r);
 }
 
+/* `seen` lists every token once, in the order of its first appearance, as penalize() wants it. seen_at finds a token's
+ * place there without a search. */
 void request_count(struct request *r, int token, bool in_prompt)
 {
     if (!r->seen)
@@ -156,6 +173,7 @@ void request_count(struct request *r, int token, bool in_prompt)
         s->count++;
 }
 
+/* Makes the fd readable. It may be so already, which is as good. */
 static void signal_client(const struct request *r)
 {
     uint64_t one = 1;
@@ -199,7 +217,8 @@ static void give_place(struct request *r)
         r->params.ended(r->params.ended_arg);
 }
 
-/* With the lock held. */
+/* With the lock held. Writes the end that the client will take when it has taken all text. What went wrong while the
+ * answer was collected decides over `why`: the end is then an error. */
 static void finish(struct request *r, enum finish why, const char *stop, const struct buf *text)
 {
     double now = clock_seconds();
@@ -233,6 +252,8 @@ void request_finish(struct request *r, enum finish why, const char *stop, const 
     signal_client(r);
 }
 
+/* As request_finish() with FINISH_STOP. The client may have to be told which of its own stop tokens it was; an end of
+ * the model's is nobody's business. */
 void request_finish_at(struct request *r, int32_t id, const struct buf *text)
 {
     give_place(r);
@@ -244,6 +265,7 @@ void request_finish_at(struct request *r, int32_t id, const struct buf *text)
     signal_client(r);
 }
 
+/* Text that waits is not given any more: an answer that failed in its middle has no use. */
 void request_fail(struct request *r, const struct err *e)
 {
     give_place(r);
@@ -287,12 +309,14 @@ int request_next(struct request *r, struct event *out)
 
 int request_fd(const struct request *r) { return r->fd; }
 
+/* May be called at any time from any thread but the engine's, which looks at the flag between two steps. */
 void request_cancel(struct request *r)
 {
     atomic_store(&r->cancelled, true);
     wake_up(r->wake);
 }
 
+/* The client wants nothing more of it, whether or not it has ended. */
 void request_free(struct request *r)
 {
     if (!r)

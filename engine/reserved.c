@@ -1,3 +1,6 @@
+/* engine/reserved.c - see reserved.h. Tokens that build a chat are those that the checkpoint's files name (NAMED) or
+ * that its templates write (WRITTEN). The templates are not trusted to be readable: their texts are looked at, and they
+ * are rendered with a few small chats, since some put their tokens together only then. */
 #include "engine/reserved.h"
 
 #include <ctype.h>
@@ -16,6 +19,7 @@ struct look {
     unsigned char *seen;   /* owned, (tokenizer_size): NAMED, WRITTEN, by id */
 };
 
+/* Notes that a token was seen; only added tokens can be written by a client as text and be taken for structure. */
 static void see(struct look *l, int64_t id, int how)
 {
     if (id >= 0 && id < tokenizer_size(l->t) && tokenizer_is_added(l->t, (int32_t)id))
@@ -49,6 +53,7 @@ static void see_ids(struct look *l, json_t *object, int depth)
     }
 }
 
+/* All ids that a file of the checkpoint names, at any depth. */
 static void see_file(struct look *l, const char *dir, const char *name)
 {
     char path[4096];
@@ -60,6 +65,7 @@ static void see_file(struct look *l, const char *dir, const char *name)
     json_file_free(&f);
 }
 
+/* The tokens that tokenizer_config.json gives a name, such as bos_token. */
 static void see_names(struct look *l)
 {
     const char *key;
@@ -70,6 +76,7 @@ static void see_names(struct look *l)
 
 /* ---- what the templates write ---- */
 
+/* The tokens that a text of a template is made of. */
 static void see_text(void *arg, const char *s, size_t n)
 {
     struct look *l = arg;

@@ -1,3 +1,5 @@
+/* engine/runner.c - see runner.h. First the memory on the device, then how one image is encoded, then how a step is
+ * run. What the arrays of a step hold is in staging.c, which steps are recorded in replay.c. */
 #include "engine/runner.h"
 
 #include <stdlib.h>
@@ -24,12 +26,14 @@ size_t runner_staging_bytes(const struct runner_sizes *s)
     return staging_bytes(&largest);
 }
 
+/* The shape of a cache, without memory. */
 static struct kv kv_of(const struct kv_shape *s, int page, int n_pages, enum dtype dtype)
 {
     return (struct kv){ .dtype = dtype, .page = page, .n_pages = n_pages, .layers = s->layers, .n_kv = s->n_kv,
                         .dim = s->dim };
 }
 
+/* Bytes of one page in all layers, keys and values together. */
 static size_t kv_page_bytes(const struct kv_shape *s, int page, enum dtype dtype)
 {
     struct kv one = kv_of(s, page, 1, dtype);
@@ -68,6 +72,8 @@ static void *alloc(struct runner *r, size_t n, struct err *e)
     return p;
 }
 
+/* Memory for a cache. Keys and values are two blocks, each with layer after layer, so that a page of one layer is
+ * contiguous. A family without cross attention has an image KV of no layers, which still has an address. */
 static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape, int page, int n_pages, struct err *e)
 {
     *kv = kv_of(shape, page, n_pages, r->size.kv);
@@ -77,6 +83,8 @@ static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape
     return kv->v ? 0 : -1;
 }
 
+/* A page of one layer may be far smaller than a huge page of the machine. Taking one page of the cache at a time would
+ * then touch, and so take, many times as much. */
 int runner_chunk(const struct runner *r)
 {
     enum { HUGE = 2 << 20 };
@@ -136,6 +144,8 @@ void runner_close(struct runner *r)
 
 /* ---- one image ---------------------------------------------------------- */
 
+/* One pass of a resize on the device: the taps go up first. Its result is scratch of this image, in whole words,
+ * because that is how it is written. */
 static uint8_t *resample(struct run *run, const uint8_t *in, const struct pass *p)
 {
     const struct taps *t = p->taps;
@@ -147,6 +157,7 @@ static uint8_t *resample(struct run *run, const uint8_t *in, const struct pass *
     return out;
 }
 
+/* All passes of the image's resize, or none if the host has done it. rgb and the result are device addresses. */
 static const uint8_t *resize(struct run *run, const struct prompt_image *image, const uint8_t *rgb)
 {
     int w = image->px.width, h = image->px.height;
@@ -156,6 +167,8 @@ static const uint8_t *resize(struct run *run, const struct prompt_image *image, 
     return rgb;
 }
 
+/* What the image that is being encoded holds of the scratch stays below the new base. A step inside has nobody to call
+ * between its own operations. */
 struct run runner_nest(struct runner *r)
 {
     struct run outer = r->run;
@@ -221,6 +234,7 @@ static void sample(struct runner *r, struct tensor logits, const struct sampler 
     }
 }
 
+/* Sorts what came back from the device into one struct a row. */
 static void collect(const struct runner *r, struct sampled *out)
 {
     int top_n = r->staged.sampler.top_n;

@@ -1,8 +1,13 @@
+/* engine/scheduler.c - see scheduler.h for the rules. In the order of a step: rows for those that run (give_rows, with
+ * pages from need_pages), then who is let in (admit), then the image to encode. What a request holds changes in three
+ * places alone: it gets pages in need_pages() and take_prefix(), and gives back all of them in scheduler_release(). */
 #include "engine/scheduler.h"
 
 #include <assert.h>
 #include <string.h>
 
+/* A request that was put back returns to where its age belongs, which is nearly always the front of the waiting list; a
+ * new one goes to the end at once. */
 void list_push(struct request_list *l, struct request *r)
 {
     struct request *after = l->last;
@@ -41,6 +46,8 @@ static struct hash page_hash(const struct request *r, int i)
     return hash_chain(parent, &block, offsetof(__typeof__(block), image) + (size_t)n * sizeof block.image[0]);
 }
 
+/* The hashes of the first pages, as many as are full. Each one contains the one before it, and those that are there are
+ * never computed twice: the ids of a request only grow at the end. */
 static void hash_pages(struct request *r, int full_pages)
 {
     for (; r->n_hashed < full_pages; r->n_hashed++)
@@ -60,6 +67,7 @@ void scheduler_release(struct scheduler *s, struct request *r)
         }
 }
 
+/* Takes a request that is put back out of the step that is being planned, where it may already have got rows. */
 static void drop_from_step(struct step *out, const struct request *r)
 {
     for (int i = 0; i < out->n_seqs; i++)
@@ -92,6 +100,9 @@ static int need_pages(struct scheduler *s, struct step *out, struct request *r, 
     return 0;
 }
 
+/* Does image i have to be encoded before the rest of the prompt can be computed? Its rows are needed only if some of
+ * its placeholders are still to come. With cross attention every later token reads its keys and values, also when the
+ * placeholders themselves were found in the prefix cache. */
 static bool needs_encoding(const struct scheduler *s, const struct request *r, int i)
 {
     const struct prompt_image *img = &r->prompt->images[i];
@@ -129,6 +140,7 @@ static int give_rows(struct scheduler *s, struct step *out, struct request *r)
     return 0;
 }
 
+/* All but the newest token have been computed: what is missing is one row, and gives the next token. */
 static bool decoding(const struct request *r) { return r->n_ids - r->n_computed == 1; }
 
 /* give_rows() puts back only requests behind r, or r itself when it is the last: r->next stays right. */
@@ -219,6 +231,8 @@ static void admit(struct scheduler *s, struct step *out)
     }
 }
 
+/* Rule 4: the first image that anybody who runs is waiting for. The list is in order of age, so the oldest request goes
+ * first. */
 static void plan_encoding(const struct scheduler *s, struct step *out)
 {
     for (struct request *r = s->running.first; r; r = r->next)
@@ -230,6 +244,7 @@ static void plan_encoding(const struct scheduler *s, struct step *out)
             }
 }
 
+/* Rule 1 alone. It is also how scheduler_plan() begins, which is why it resets the whole step. */
 void scheduler_plan_single(struct scheduler *s, struct step *out)
 {
     out->n_seqs = out->n_rows = 0;
@@ -239,6 +254,8 @@ void scheduler_plan_single(struct scheduler *s, struct step *out)
     out->n_single = out->n_rows;
 }
 
+/* Where others get their next token in this step, prompts get fewer rows. After somebody was put back for want of pages
+ * nobody is let in at the same step: he would take the pages that were just given up. */
 void scheduler_plan(struct scheduler *s, struct step *out)
 {
     uint64_t before = s->preemptions;
@@ -251,6 +268,8 @@ void scheduler_plan(struct scheduler *s, struct step *out)
     plan_encoding(s, out);
 }
 
+/* The keys and values of n more tokens are in the request's pages. Pages that became full with them may now be shared
+ * by others that begin with the same tokens, even while this request still runs. */
 void scheduler_done(struct scheduler *s, struct request *r, int n)
 {
     int from = r->n_computed / KV_PAGE;

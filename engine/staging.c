@@ -1,5 +1,5 @@
-/* See staging.h. Every stage_ function first lays out its arrays, whose lengths follow from the shape alone. Where
- * there is no step, and so no memory behind the arrays, it ends there. */
+/* engine/staging.c - see staging.h. Every stage_ function first lays out its arrays, whose lengths follow from the
+ * shape alone. Where there is no step, and so no memory behind the arrays, it ends there. */
 #include "engine/staging.h"
 
 #include <assert.h>
@@ -8,6 +8,8 @@
 
 enum { ALIGN = 64 };           /* bytes at which every array begins */
 
+/* Room for n bytes at the end of what is taken so far; NULL while the room is only counted. It cannot run out: the
+ * block was sized by these same functions for the largest step. */
 static void *lay_out(struct staging *s, size_t n)
 {
     size_t at = s->used;
@@ -54,6 +56,8 @@ struct shape staging_shape(const struct step *step, int kv_images)
     return s;
 }
 
+/* Where a token stands on one axis of the rope. Those of the prompt have the positions that the family gave; an answer
+ * goes on from there, one step on all axes with each token. */
 static int position(const struct prompt *p, int token, int axis)
 {
     if (token >= p->n)
@@ -125,6 +129,8 @@ static void stage_image_rows(struct staging *st, const struct shape *shape, cons
  * its sequence's images. */
 struct cross_row { int row, from, end; };
 
+/* What one token of a request sees of its images. Its pages follow from the range of images, because the images of a
+ * request lie end to end in the table of pages. */
 static struct cross_row cross_row(const struct step_seq *q, int token, int row)
 {
     struct image_range sees = prompt_sees(q->r->prompt, token);
@@ -264,6 +270,7 @@ static void stage(struct staging *st, const struct shape *shape, const struct st
     stage_bans(st, shape, step, &out->sampler);
 }
 
+/* The layout and its contents: one function does both, so the size that was counted is the size that is used. */
 void staging_fill(struct staging *s, const struct shape *shape, const struct step *step, const struct images *images,
                   struct staged *out)
 {

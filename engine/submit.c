@@ -1,6 +1,6 @@
-/* What any thread may ask of an engine: to make a prompt, to submit a request, to turn text into tokens and back, and
- * for its figures. The heavy work on a prompt is done here, on the caller's thread; the engine's own gets what is ready
- * to compute. */
+/* engine/submit.c - what any thread may ask of an engine: to make a prompt, to submit a request, to turn text into
+ * tokens and back, and for its figures. The heavy work on a prompt is done here, on the caller's thread; the
+ * engine's own gets what is ready to compute. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -38,6 +38,8 @@ static int check_images(const struct engine *g, const struct prompt *p, struct e
     return 0;
 }
 
+/* Counts a request that is turned away, and fills in the error that its client gets. Returns -1. `text` is ours:
+ * nothing that a client sent may get into it. */
 static int reject(struct engine *g, struct err *e, int status, const char *code, const char *text)
 {
     stats_add(&g->stats, &g->stats.v.rejected, 1);
@@ -104,6 +106,8 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
     return r;
 }
 
+/* What holds where a request says nothing: the checkpoint's own way of sampling, where generation_config.json has one,
+ * else sampling as the model was trained. */
 void params_default(const struct engine *g, struct params *p)
 {
     const struct model *m = g->model;

@@ -1,3 +1,6 @@
+/* engine/text.c - see text.h. A chat becomes a prompt's text in three steps: its messages are brought into the form
+ * that the template knows (form_of), the template is rendered (render), and where the last message is to be continued,
+ * the end of the turn is cut off again. */
 #include "engine/text.h"
 
 #include <stdio.h>
@@ -11,6 +14,7 @@
 #include "engine/reserved.h"
 #include "template/prefill.h"
 
+/* The variables that every template is given, with null for what the request does not have, as in transformers. */
 static json_t *context_of(const struct chat *c, json_t *messages)
 {
     json_t *ctx = json_object();
@@ -68,6 +72,7 @@ fail:
     return -1;
 }
 
+/* May be called at any time after text_open() has begun, whatever had been opened. */
 void text_close(struct text *t)
 {
     tokenizer_close(t->tokenizer);

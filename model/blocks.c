@@ -6,6 +6,8 @@ struct stream stream_of(struct run *r, struct tensor x)
     return (struct stream){ .x = x, .h = nn_new(r, x.rows, x.cols) };
 }
 
+/* The common case is that whoever added to x last has guessed this norm and left it in h. If not, it is computed
+ * now. */
 struct tensor stream_norm(struct run *r, struct stream *s, const struct norm *norm)
 {
     if (s->normed != norm)
@@ -31,6 +33,7 @@ void stream_add(struct run *r, struct stream *s, struct tensor y, const struct w
     s->normed = next;
 }
 
+/* The norm in h is of an older x now. */
 void stream_add_rows(struct run *r, struct stream *s, struct tensor rows, const int *idx)
 {
     nn_scatter(r, s->x, rows, idx, true);
@@ -43,6 +46,8 @@ void blocks_chain(struct block *layer, int n)
         layer[i].next = &layer[i + 1].norm1;
 }
 
+/* Image tokens have an embedding like all others, which is computed and then written over: leaving them out would cost
+ * more than it saves. */
 struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in)
 {
     struct tensor x = nn_embed(r, w, in->batch.token, in->batch.n_rows);
@@ -82,6 +87,7 @@ void block_mlp(struct run *r, struct stream *s, const struct block *b)
     }
 }
 
+/* Only the rows that are asked for go through the head, which is the largest matrix of a small model. */
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                            const struct forward *in)
 {

@@ -1,4 +1,5 @@
-/* model/decoder.c - see decoder.h. */
+/* model/decoder.c - see decoder.h. Loading removes what differs between families, so that the forward pass at the end
+ * of the file is one for all. */
 #include "model/decoder.h"
 
 #include <math.h>
@@ -95,6 +96,7 @@ static void layer_load(struct loader *l, struct decoder *d, int i, const char *r
     }
 }
 
+/* Where something is wrong, the rest is left out, and load_end() tells of the first error. */
 void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
                   const struct decoder_kind *kind)
 {
@@ -106,6 +108,8 @@ void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, con
     blocks_chain(d->layer, d->n_layers);
 }
 
+/* Equation for equation what the papers draw: embedding, layers of attention and MLP around a residual stream, norm and
+ * head. All that differs between families lies in the weights and the heads' tables. */
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
 {
     struct stream s = stream_of(r, block_embed(r, &d->embed, in));

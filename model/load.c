@@ -28,6 +28,7 @@ struct loaded {
     enum dtype want;
 };
 
+/* Remembers p until the list is freed, and returns it. At start-up the memory for a list is not asked for politely. */
 static void *list_add(struct list *l, void *p)
 {
     if (grow(&l->at, &l->cap, l->n + 1, sizeof *l->at) != 0)
@@ -43,6 +44,8 @@ static void list_free(struct list *l)
     *l = (struct list){ 0 };
 }
 
+/* Only the first error is kept: those that follow are mostly its consequences. Afterwards the functions that fetch do
+ * nothing, and the family asks once, with load_end(). */
 int load_fail(struct loader *l, const char *fmt, ...)
 {
     char text[480];
@@ -64,6 +67,7 @@ void load_at(struct loader *l, const char *fmt, ...)
     va_end(ap);
 }
 
+/* A name that begins with / stands for itself; any other is below the prefix of load_at(). */
 static void full_name(const struct loader *l, char out[256], const char *name, const char *suffix)
 {
     if (*name == '/')
@@ -83,6 +87,8 @@ const char *load_root(const struct loader *l, const char *name, const char *cons
     return prefixes[0];
 }
 
+/* Counts the tensor as read. The selftest warns of those that nobody reads: a family that forgets one would be silently
+ * wrong. */
 static void mark(struct loader *l, const struct stored *t)
 {
     int n;
@@ -120,6 +126,7 @@ static void shape_text(char out[96], const int64_t *dims, int n)
         at += (size_t)snprintf(out + at, 96 - at, "%s%lld", i ? ", " : "", (long long)dims[i]);
 }
 
+/* The type of the floats in a file. Not 0: these are no floats that we read. */
 static int float_type(const struct stored *t, enum dtype *out)
 {
     if (!strcmp(t->dtype, "BF16"))
@@ -158,6 +165,7 @@ static const struct stored *fetch(struct loader *l, const int *shape, int n_dims
     return t;
 }
 
+/* Without alignment or a table: the compiler knows the type. */
 static float half_to_float(uint16_t h)
 {
     _Float16 f;
@@ -192,6 +200,8 @@ float *load_scratch(struct loader *l, size_t n)
     return l->failed ? NULL : list_add(&l->m->loaded->scratch, xcalloc(n, sizeof(float)));
 }
 
+/* A tensor of any float type as floats, in scratch that lives until load_end(). For what is computed with while
+ * loading, and for the small vectors. */
 static float *floats_of(struct loader *l, const int *shape, int n_dims, const char *full)
 {
     enum dtype type;
@@ -301,6 +311,8 @@ void load_embedding(struct loader *l, struct weight *out, int rows, int in, cons
     stack(l, out, in, PARTS({ name, rows }), NO_BIAS, TOKENS);
 }
 
+/* A matrix that the family has computed rather than found. It takes over w, which came from load_scratch(): the backend
+ * may go on reading it where it lies. */
 void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w,
                  const float *bias)
 {
@@ -316,6 +328,7 @@ void load_packed(struct loader *l, struct weight *out, enum layout layout, int r
     pack(l, out, &(struct slab){ w, F32, rows, NULL, false }, 1, bias, COMPUTED);
 }
 
+/* A table on the device. In a dry run only its size counts, and the pointer that is returned must not be read. */
 const void *load_bytes(struct loader *l, const void *host, size_t n)
 {
     struct model *m = l->m;
@@ -348,6 +361,7 @@ void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, d
     out->b = load_table(l, floats_of(l, (const int[]){ n }, 1, full), 1, n);
 }
 
+/* names: the fields of the configuration that may hold it, as in hparams_string(). */
 enum act load_act(struct hparams *h, const char *names, const char *def)
 {
     static const struct { const char *name; enum act act; } known[] = {
@@ -362,6 +376,8 @@ enum act load_act(struct hparams *h, const char *names, const char *def)
     return ACT_NONE;
 }
 
+/* To be asked when everything is fetched: was it all there, of the right shape, and did the configuration hold what is
+ * understood? What was computed meanwhile is worth nothing if not. */
 int load_end(struct loader *l)
 {
     if (!l->failed && hparams_end(&l->config) == 0 && hparams_end(&l->image) == 0)

@@ -82,6 +82,7 @@ static const struct ops none = {
     .pixels = none_pixels, .conv2d = none_conv, .dwconv2d = none_conv, .gather = none_gather, .scatter = none_scatter,
 };
 
+/* A pass without device and data. The caches have one page, because nobody looks at how many there are. */
 static void start(struct run *r, struct kv kv[2], struct arena *host, const struct model *m)
 {
     arena_init(host, SIZE_MAX);
@@ -92,6 +93,7 @@ static void start(struct run *r, struct kv kv[2], struct arena *host, const stru
     *r = (struct run){ .ops = &none, .backend = m->backend, .kv = kv, .measuring = true, .measured = host };
 }
 
+/* What the pass has taken at the most; its tables on the host are freed. */
 static struct pass_memory finish(const struct run *r, struct arena *host)
 {
     arena_free(host);

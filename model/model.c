@@ -8,6 +8,7 @@
 #include "model/load.h"
 #include "checkpoint/safetensors.h"
 
+/* NULL: no family reads checkpoints of this type. */
 static const struct family *family_find(const char *type)
 {
     for (const struct family *const *f = families; *f; f++)
@@ -17,6 +18,7 @@ static const struct family *family_find(const char *type)
     return NULL;
 }
 
+/* The error lists what is supported: the user may have taken the wrong folder or another version of a model. */
 static int unknown_type(const char *dir, const char *type, struct err *e)
 {
     char list[256] = "";
@@ -27,6 +29,8 @@ static int unknown_type(const char *dir, const char *type, struct err *e)
     return err_set(e, "%s: config.json: model_type \"%.60s\" is not supported (%s)", dir, type, list);
 }
 
+/* Weights that another tool has quantised have other tensors and another meaning. They would mostly fail later, with a
+ * message that nobody understands; -1 always. */
 static int quantised(struct hparams *config, const char *dir, struct err *e)
 {
     struct hparams q = hparams_object(config, "quantization_config");
@@ -75,6 +79,8 @@ static bool harmless(const char *name)
     return false;
 }
 
+/* Tensors that nobody read, and those that were read twice, for the selftest: both are signs of a family that does not
+ * match its checkpoint. */
 static void count_unused(struct model *m, const struct loader *l)
 {
     const struct stored *t = weights_all(m->file, &m->n_tensors);
@@ -87,6 +93,7 @@ static void count_unused(struct model *m, const struct loader *l)
     }
 }
 
+/* The family loads itself. Uploads may still be under way; what goes wrong with them is asked for here, once. */
 static int load(struct model *m, struct loader *l, struct err *e)
 {
     if (m->family->load(m, l) != 0 || load_end(l) != 0)
@@ -134,6 +141,7 @@ struct model *model_open(const char *dir, const struct model_options *opt, struc
     return NULL;
 }
 
+/* Takes a model of which only the first parts are there, and NULL. */
 void model_close(struct model *m)
 {
     if (!m)

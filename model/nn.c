@@ -19,6 +19,8 @@
 
 enum { ALIGN = 64 };
 
+/* The next bytes of the scratch. They are given back by NN_SCRATCH or with the end of the pass, never one by one. A
+ * measuring pass has no memory behind it and gets addresses that only count. */
 static void *take(struct run *r, size_t bytes)
 {
     size_t at = r->used;
@@ -37,6 +39,8 @@ struct tensor nn_new(struct run *r, int rows, int cols)
     return (struct tensor){ take(r, (size_t)rows * (size_t)cols * sizeof(float)), F32, rows, cols, cols };
 }
 
+/* The next bytes of the arena on the host. Here a measuring pass needs real memory, because the family fills its tables
+ * in as if they were used. */
 static void *take_host(struct run *r, size_t bytes)
 {
     size_t at = r->host_used;
@@ -54,6 +58,7 @@ int *nn_host(struct run *r, int n) { return take_host(r, (size_t)n * sizeof(int)
 
 float *nn_host_floats(struct run *r, int n) { return take_host(r, (size_t)n * sizeof(float)); }
 
+/* A copy on the device, in scratch, of what the host has computed. The host may change its own at once. */
 static const void *upload(struct run *r, const void *host, size_t bytes)
 {
     void *p = take(r, bytes);
@@ -81,6 +86,7 @@ struct tensor nn_cols(struct tensor t, int from, int n)
     return t;
 }
 
+/* The same numbers in the same order as another shape; a view, so that it costs nothing. */
 struct tensor nn_reshape(struct tensor t, int rows, int cols)
 {
     CHECK(t.stride == t.cols && (size_t)rows * (size_t)cols == (size_t)t.rows * (size_t)t.cols,
@@ -97,6 +103,7 @@ struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, in
     return out;
 }
 
+/* All shapes in a chain of norms are those of x, or of one row of it. Empty tensors stand for what is left out. */
 static void check_norms(struct tensor x, const struct norms *s)
 {
     const struct tensor *out = &s->out, *add = &s->add, *then = &s->then_out;
@@ -109,6 +116,7 @@ static void check_norms(struct tensor x, const struct norms *s)
           "then (%d, %d) = norm %d of (%d, %d)", then->rows, then->cols, s->then->w.cols, x.rows, x.cols);
 }
 
+/* A gated product has the gate and the value stacked, so the result is half as wide as the weight. */
 static void check_linear(struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
 {
     int n = e.glu ? w->out / 2 : w->out;
@@ -134,6 +142,7 @@ static struct tensor rows_of(struct tensor t, int from, int n)
 /* Of `left` rows, how many go at a time. */
 static int part_of(const struct run *r, int left) { return r->between && left > PART_ROWS ? PART_ROWS : left; }
 
+/* Between two parts of an operation: whoever waits for the device may run a step now. */
 static void let_others(const struct run *r)
 {
     if (r->between)
@@ -194,6 +203,7 @@ struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct te
     return out;
 }
 
+/* Is this cache made for heads of this shape, and does it have the layer? */
 static bool cache_fits(const struct kv *kv, const struct heads *h, int layer)
 {
     return kv->n_kv == h->n_kv && kv->dim == h->dim && layer < kv->layers;
@@ -219,6 +229,8 @@ struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struc
     return out;
 }
 
+/* Cross-attention. The keys and values were stored by nn_store_image() when the image was encoded; which of them a row
+ * sees stands in view 1. */
 struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b)
 {
     CHECK(q.cols == h->n * h->dim && q.rows == b->n_rows && cache_fits(&r->kv[1], h, layer),

@@ -48,6 +48,8 @@ int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, co
     return load_end(l);
 }
 
+/* The tensors of a layer have the same names in all these families. q, k and v come stacked as the forward pass wants
+ * them. */
 struct block *vlm_load_layer(struct loader *l, struct vlm *v, int i, const struct vision_kind *k, const char *root)
 {
     struct block *b = &v->vision[i];

@@ -31,6 +31,8 @@ static const double SMALL = 50e3;
 
 /* ---- device ---- */
 
+/* The inner loops for this machine: the first in the list, best first, that works here, or those that the environment
+ * names. Two machines with different ones may give different bits, never one machine at two times. */
 static const struct kernels *choose(const char *name, struct err *e)
 {
     static const struct kernels *const all[] = { &kernels_amx,     &kernels_avx512vnni, &kernels_avx512,
@@ -77,6 +79,7 @@ static int cpu_open(struct device **out, const struct device_options *options, s
     return 0;
 }
 
+/* Operations are done when they return, and none of them can fail. */
 static const char *cpu_sync(struct device *dev)
 {
     (void)dev;
@@ -91,6 +94,7 @@ void cpu_run(struct device *dev, int count, void (*body)(void *arg, int index, i
     pool_run(dev->pool, count, body, arg);
 }
 
+/* Waking the threads takes microseconds, in which one core does tens of thousands of multiplications. */
 void cpu_run_work(struct device *dev, int count, double work, void (*body)(void *arg, int index, int worker), void *arg)
 {
     if (work > SMALL)
@@ -158,6 +162,7 @@ static void norm_body(void *arg, int task, int worker)
     rows_body(c, ((const struct norm_job *)c->job)->x.rows, task, worker, norm_one);
 }
 
+/* Rows so many at a time that a task has some thousand numbers to do. */
 void cpu_norm(struct device *dev, struct tensor x, const struct norms *norms)
 {
     struct norm_job job = { x, norms };
@@ -211,6 +216,8 @@ static int attend_groups(const struct attend_job *job, int seq)
     return divide_up(pairs, job->pairs);
 }
 
+/* Finds out which sequence, kv head and group of pairs a task is: tasks are numbered through all sequences, and within
+ * one head after head. Pairs of the same kv head share its keys and values, which is why they go together. */
 static void attend_body(void *arg, int task, int worker)
 {
     struct call *c = arg;

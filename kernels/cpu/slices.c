@@ -15,6 +15,7 @@ struct sliced {                        /* one operation and its arguments */
     void         *to, *to2;
 };
 
+/* Rows from .. from + n - 1 of a tensor. */
 static struct tensor cut(struct tensor t, int from, int n)
 {
     t.data = (char *)t.data + (size_t)from * (size_t)t.stride * dtype_size(t.dtype);
@@ -22,8 +23,10 @@ static struct tensor cut(struct tensor t, int from, int n)
     return t;
 }
 
+/* The same of a tensor that may be one row for all. */
 static struct tensor cut_or_one(struct tensor t, int from, int n) { return t.rows == 1 ? t : cut(t, from, n); }
 
+/* The task of the pool: slice `index`, of which the last one may be shorter. */
 static void run_slice(void *arg, int index, int worker)
 {
     const struct sliced *c = arg;

@@ -41,6 +41,7 @@ struct pool {
     _Atomic bool    quit;
 };
 
+/* Tells the processor that this thread spins, so that its sibling on the same core gets on. */
 static void relax(void)
 {
 #if defined(__x86_64__)
@@ -50,6 +51,7 @@ static void relax(void)
 #endif
 }
 
+/* Takes indices until none is left. Everybody in a run does just this. */
 static void work(struct pool *p, int worker)
 {
     for (int i; (i = atomic_fetch_add(&p->next, 1)) < p->count;)
@@ -106,6 +108,7 @@ static void *helper_main(void *arg)
     return NULL;
 }
 
+/* Where the system refuses a thread, the pool has those that it got. */
 struct pool *pool_open(int threads)
 {
     struct pool *p = xcalloc(1, sizeof *p);
@@ -128,6 +131,8 @@ struct pool *pool_open(int threads)
     return p;
 }
 
+/* Wakes the helpers that sleep. The lock makes sure that a helper which has looked at the state, and found no run, is
+ * already waiting. */
 static void wake_all(struct pool *p)
 {
     pthread_mutex_lock(&p->lock);
@@ -135,6 +140,7 @@ static void wake_all(struct pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* No run may be under way. */
 void pool_close(struct pool *p)
 {
     if (!p)
@@ -152,6 +158,9 @@ void pool_close(struct pool *p)
 
 int pool_size(const struct pool *p) { return p->n_helpers + 1; }
 
+/* Opens a run, works on it like the helpers, closes it, and waits for those that are still in it: first awake, because
+ * they are nearly always done within microseconds. That all helpers may come too late for a run, and find it closed, is
+ * usual for short ones. */
 void pool_run(struct pool *p, int count, void (*body)(void *arg, int index, int worker), void *arg)
 {
     if (count <= 1 || p->n_helpers == 0) {
