@@ -3,12 +3,6 @@
 
 #include <math.h>
 
-const struct decoder_kind qwen2_vl_text = {
-    .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
-    .rope = { .theta = 1e6, .partial = 1, .mrope = MROPE_SECTIONS, .section = { 16, 24, 24 } },
-};
-const char *const qwen2_vl_text_roots[] = { "model.", "model.language_model.", NULL };
-const char *const qwen2_vl_vision_roots[] = { "visual.", "model.visual.", NULL };
 const struct patches_default qwen_vl_patches = { 14, 56 * 56, 28 * 28 * 1280, pixel_clip_mean, pixel_clip_std };
 
 /* The text is loaded first, because the sizes of the tower are checked against its hidden size. At the end every
@@ -29,6 +23,30 @@ int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind)
         return -1;
     blocks_chain(v->vision, v->n_vision);
     return 0;
+}
+
+int vlm_load_qwen2(struct model *m, struct loader *l,
+                   void (*load_vision)(struct loader *, struct vlm *, struct hparams *, const char *root))
+{
+    static const char *const text_roots[] = { "model.", "model.language_model.", NULL };
+    static const char *const vision_roots[] = { "visual.", "model.visual.", NULL };
+    return vlm_load(m, l, &(struct vlm_kind){
+        .text = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
+                  .rope = { .theta = 1e6, .partial = 1, .mrope = MROPE_SECTIONS, .section = { 16, 24, 24 } } },
+        .patches = qwen_vl_patches, .text_roots = text_roots, .vision_roots = vision_roots,
+        .image_token = QWEN_VL_IMAGE, .load_vision = load_vision });
+}
+
+int vlm_begin_qwen2(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_kind *k,
+                    const char *out_name, const char *root, struct merger *merger)
+{
+    static const char *const names[] = { "merger.ln_q", "merger.mlp.0", "merger.mlp.2" };
+    if (vlm_begin_vision(l, v, config, k, out_name, 32) != 0)
+        return -1;
+    load_at(l, "%s", root);
+    patches_load_embed(l, &v->patches, k->width, NO_BIAS, "patch_embed.proj");
+    vlm_load_merger(l, merger, k, k->width, k->width * v->patches.merge * v->patches.merge, root, names);
+    return load_end(l);
 }
 
 /* Everything that can be checked before a tensor is touched; the family goes on only if all of it was right. */

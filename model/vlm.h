@@ -41,14 +41,19 @@ struct vlm_kind {                    /* what a family's code fixes       */
     void (*load_vision)(struct loader *l, struct vlm *v, struct hparams *config, const char *root);
 };
 
-extern const struct decoder_kind    qwen2_vl_text;        /* of Qwen2-VL and Qwen2.5-VL */
-extern const char *const            qwen2_vl_text_roots[], *const qwen2_vl_vision_roots[];
 extern const struct patches_default qwen_vl_patches;      /* of all three, but for the patch of Qwen3-VL */
 enum { QWEN_VL_IMAGE = 151655 };     /* their image_token_id */
 #define QWEN_VL_EPS 1e-6             /* of all norms of their towers; no configuration has it */
 
 /* family.load: m->impl is there and begins with a struct vlm. */
 int vlm_load(struct model *m, struct loader *l, const struct vlm_kind *kind);
+
+/* The same for Qwen2-VL and Qwen2.5-VL, which differ in their towers' layers alone; and their load_vision up to these
+ * layers: vlm_begin_vision(), the embedding of patches, the merger. -1: an error is noted. */
+int vlm_load_qwen2(struct model *m, struct loader *l,
+                   void (*load_vision)(struct loader *, struct vlm *, struct hparams *, const char *root));
+int vlm_begin_qwen2(struct loader *l, struct vlm *v, struct hparams *config, const struct vision_kind *k,
+                    const char *out_name, const char *root, struct merger *merger);
 
 /* Checks the sizes (out_name: the field that `out` came from), reads the number of layers and the rope and makes room
  * for the layers. -1: an error is noted. */

@@ -198,6 +198,8 @@ static int refuse(const struct panel_packing *p, struct err *e)
     return rc;
 }
 
+/* Entry `pack` of the kernels that read panels: the slabs, one behind the other, in the layout that those kernels read,
+ * made on all threads. -1: no memory, or a row with a number that cannot be quantised, which the error names. */
 int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct weight *w, const struct slab *slabs,
                 int n, enum dtype want, struct err *e)
 {

@@ -28,6 +28,7 @@ void cuda_conv2d(struct device *dev, struct tensor out, struct tensor x, const s
         plain_launch(dev, patch_rows{ x, *v, out_width(v) }, out.rows, w, f);
 }
 
+/* One thread per number of the result: a channel has so few weights that there is nothing to share. */
 static __global__ void __launch_bounds__(THREADS)
 dwconv_kernel(struct tensor out, struct tensor x, struct weight w, struct conv v, int out_w)
 {

@@ -82,6 +82,8 @@ static __device__ __forceinline__ uint32_t signed_bytes(uint32_t v)
     return ((v & 0x7f7f7f7fu) ^ sign * 0xff) + sign;     /* no byte carries: there is no -0 */
 }
 
+/* One step of K of a warp's part: fragments of both operands from shared memory, then integer products, which are exact
+ * in any order. */
 template <class T> static __device__ __forceinline__ void
 multiply_bytes(int (&sum)[T::mt][T::nt][4], const unsigned char *x, const unsigned char *w, int wm, int wn, int lane)
 {
@@ -108,6 +110,8 @@ multiply_bytes(int (&sum)[T::mt][T::nt][4], const unsigned char *x, const unsign
 
 struct int8_factor { enum { scaled = 1 }; };             /* for store_one(): rows of W have scales */
 
+/* One block per tile of the result. While the tensor cores multiply one step of K, the next stages - 1 are on their way
+ * into shared memory; the sums stay in registers and get their scales when they are stored. */
 template <class T> static __global__ void __launch_bounds__(T::threads, 1) linear_int8_kernel(struct rounded s)
 {
     extern __shared__ __align__(16) unsigned char smem_raw[];

@@ -35,7 +35,6 @@ static void read_windows(struct qwen2_5_vl *q, struct hparams *config)
 /* As Qwen2-VL, with RMSNorm and gated MLPs. */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
-    static const char *const names[] = { "merger.ln_q", "merger.mlp.0", "merger.mlp.2" };
     struct qwen2_5_vl *q = (struct qwen2_5_vl *)v;
     struct vision_kind k = {
         .width = (int)hparams_int(config, "hidden_size", 1280, 1, 1 << 14),
@@ -46,11 +45,8 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
         .inner = (int)hparams_int(config, "intermediate_size", 3420, 1, 1 << 18),
     };
     read_windows(q, config);
-    if (vlm_begin_vision(l, v, config, &k, "out_hidden_size", 32) != 0)
+    if (vlm_begin_qwen2(l, v, config, &k, "out_hidden_size", root, &q->merger) != 0)
         return;
-    load_at(l, "%s", root);
-    patches_load_embed(l, &v->patches, k.width, NO_BIAS, "patch_embed.proj");
-    vlm_load_merger(l, &q->merger, &k, k.width, k.width * v->patches.merge * v->patches.merge, root, names);
     for (int i = 0; i < v->n_vision && !l->failed; i++) {
         struct block *b = vlm_load_layer(l, v, i, &k, root);
         load_stack(l, &b->up, k.width, PARTS({ "mlp.gate_proj", k.inner }, { "mlp.up_proj", k.inner }), WITH_BIAS);
@@ -62,10 +58,7 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
 static int qwen2_5_vl_load(struct model *m, struct loader *l)
 {
     m->impl = xcalloc(1, sizeof(struct qwen2_5_vl));
-    return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches,
-                                              .text_roots = qwen2_vl_text_roots,
-                                              .vision_roots = qwen2_vl_vision_roots, .image_token = QWEN_VL_IMAGE,
-                                              .load_vision = load_vision });
+    return vlm_load_qwen2(m, l, load_vision);
 }
 
 struct windows {                     /* host arrays, the run's                                    */

@@ -13,7 +13,6 @@ struct qwen2_vl {
 /* embed_dim is the tower's width here, and hidden_size the text's, to which the merger leads. */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
-    static const char *const names[] = { "merger.ln_q", "merger.mlp.0", "merger.mlp.2" };
     struct qwen2_vl *q = (struct qwen2_vl *)v;
     struct vision_kind k = {
         .width = (int)hparams_int(config, "embed_dim", 1280, 1, 1 << 14),
@@ -23,11 +22,8 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
         .act = load_act(config, "hidden_act", "quick_gelu"),
     };
     k.inner = (int)(k.width * hparams_number(config, "mlp_ratio", 4, 0.1, 64));
-    if (vlm_begin_vision(l, v, config, &k, "hidden_size", 32) != 0)
+    if (vlm_begin_qwen2(l, v, config, &k, "hidden_size", root, &q->merger) != 0)
         return;
-    load_at(l, "%s", root);
-    patches_load_embed(l, &v->patches, k.width, NO_BIAS, "patch_embed.proj");
-    vlm_load_merger(l, &q->merger, &k, k.width, k.width * v->patches.merge * v->patches.merge, root, names);
     for (int i = 0; i < v->n_vision && !l->failed; i++) {
         struct block *b = vlm_load_layer(l, v, i, &k, root);
         load_linear(l, &b->up, k.inner, k.width, WITH_BIAS, "mlp.fc1");
@@ -38,10 +34,7 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
 static int qwen2_vl_load(struct model *m, struct loader *l)
 {
     m->impl = xcalloc(1, sizeof(struct qwen2_vl));
-    return vlm_load(m, l, &(struct vlm_kind){ .text = qwen2_vl_text, .patches = qwen_vl_patches,
-                                              .text_roots = qwen2_vl_text_roots,
-                                              .vision_roots = qwen2_vl_vision_roots, .image_token = QWEN_VL_IMAGE,
-                                              .load_vision = load_vision });
+    return vlm_load_qwen2(m, l, load_vision);
 }
 
 /* All patches of the image see each other. Four patches of a block lie side by side in memory, so merging them is a
