@@ -32,6 +32,7 @@ uint8_t f8_put(float x)
 /* To the nearest whole number, ties to even, for |x| < 2^22. */
 static inline float nearest(float x) { return x + 0x1.8p23f - 0x1.8p23f; }
 
+/* x, or the bound that it lies beyond. */
 static inline float between(float x, float low, float high)
 {
     if (x < low)

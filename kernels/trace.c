@@ -1,4 +1,9 @@
-/* kernels/trace.c - see trace.h. */
+/* kernels/trace.c - see trace.h.
+ *
+ * A traced device is a backend and a device in one: the table of functions belongs to this device alone. Functions t_x
+ * of the table call x of the backend inside with the device inside, and those of operations read the result back and
+ * write a line. Functions of memory and time pass everything on, so that the addresses that the caller holds are the
+ * inner device's own. */
 #include "kernels/trace.h"
 
 #include <math.h>
@@ -250,6 +255,9 @@ static void t_close(struct device *t)
     free(t);
 }
 
+/* What the inner backend does not have must be missing in the table too: its callers look for NULL. prep_attend is
+ * missing so that the two operations have a line each, which is why a trace of one backend can be compared with any
+ * other's. */
 void trace_device(const struct backend **backend, struct device **dev, FILE *to)
 {
     const struct backend *inner = *backend;

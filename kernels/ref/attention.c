@@ -28,11 +28,13 @@ static long entry_at(const struct entries *s, int e)
     return s->fill && i >= s->fill[page] ? -1 : (long)page * s->page + i;
 }
 
+/* One head of the entry that lies at `at`. */
 static const void *head_at(const void *from, size_t stride, long at, const struct entries *s, int kv_head)
 {
     return (const char *)from + (size_t)at * stride + (size_t)kv_head * s->head;
 }
 
+/* q k' times the scale, and with a softcap bent so that it stays within it (Gemma 2, 2024). */
 static float score(const struct entries *s, long at, int kv_head, const float *q, const struct heads *h)
 {
     const void *k = head_at(s->k, s->k_stride, at, s, kv_head);
@@ -66,6 +68,7 @@ static void attend_head(float *out, const float *q, const struct entries *s, int
         out[i] /= total;
 }
 
+/* Several query heads share a head of keys and values where there are more of them (Ainslie et al. 2023). */
 static void attend_row(struct tensor out, struct tensor q, int r, const struct entries *s, const struct heads *h)
 {
     for (int g = 0; g < h->n; g++)
@@ -89,6 +92,7 @@ void ref_attend(struct device *dev, struct tensor out, struct tensor q, const st
         }
 }
 
+/* Every row of a segment sees all of that segment, and nothing of the others. */
 void ref_attend_ragged(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                        const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
 {
@@ -104,7 +108,8 @@ void ref_attend_ragged(struct device *dev, struct tensor out, struct tensor q, s
         }
 }
 
-/* Rotates the leading part of one head of row r. */
+/* Rotates the leading part of one head of row r (Su et al. 2021). Which position an angle counts is up to `axis`: for
+ * images the time, the row or the column. */
 static void rotate(float *x, const struct rope *rope, const int *pos, int rows, int r)
 {
     int half = rope->rot_dim / 2;
@@ -118,6 +123,7 @@ static void rotate(float *x, const struct rope *rope, const int *pos, int rows, 
     }
 }
 
+/* Each head of each row: its norm first, where the model has one, then the rotation. */
 static void norm_and_rotate(struct tensor x, int n, const struct norm *norm, const struct heads *h, const int *pos)
 {
     for (int r = 0; x.data && r < x.rows; r++)
@@ -143,6 +149,7 @@ static void store(void *cache, const struct kv *kv, int layer, struct tensor x, 
     }
 }
 
+/* In this order, so that the cache holds keys that are ready to be used. Values are neither normed nor rotated. */
 void ref_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
               const int *pos, const struct kv *kv, int layer, const int *slot)
 {

@@ -15,6 +15,7 @@ static float weight_get(const struct weight *w, int o, int i)
     return half_load(w->dtype, w->data, (size_t)o * (size_t)w->in + (size_t)i);
 }
 
+/* Row ids[r] of the table, as floats. */
 void ref_embed(struct device *dev, struct tensor out, const struct weight *w, const int *ids)
 {
     (void)dev;
@@ -23,6 +24,8 @@ void ref_embed(struct device *dev, struct tensor out, const struct weight *w, co
             tensor_row(out, r)[c] = weight_get(w, ids[r], c);
 }
 
+/* GELU: Hendrycks & Gimpel 2016, whole, with their approximation by tanh, and their sigmoid with 1.702 ("quick"). SiLU:
+ * the same paper, and as "swish" Ramachandran et al. 2017. ReLU6: Howard et al. 2017. */
 float ref_act1(enum act act, float x)
 {
     switch (act) {
@@ -66,7 +69,8 @@ void ref_linear(struct device *dev, struct tensor out, struct tensor x, const st
         ref_norm(dev, out, ep->after);
 }
 
-/* out may be x or add. */
+/* LayerNorm (Ba et al. 2016) with `center`, else RMSNorm (Zhang & Sennrich 2019). The variance is taken around the
+ * mean that was found, not from sums of squares, which would lose digits. out may be x or add. */
 void ref_norm1(float *out, const float *x, int n, const struct norm *norm, const float *add)
 {
     float mean = 0, square = 0;
@@ -88,6 +92,7 @@ void ref_norm1(float *out, const float *x, int n, const struct norm *norm, const
     }
 }
 
+/* The second norm reads what the first one has stored, residual included. */
 void ref_norm(struct device *dev, struct tensor x, const struct norms *n)
 {
     (void)dev;
@@ -98,6 +103,7 @@ void ref_norm(struct device *dev, struct tensor x, const struct norms *n)
     }
 }
 
+/* Gated (Shazeer 2020): the first half of the columns goes through the activation and multiplies the second. */
 void ref_act(struct device *dev, struct tensor out, struct tensor x, enum act act, bool glu)
 {
     (void)dev;
@@ -108,6 +114,7 @@ void ref_act(struct device *dev, struct tensor out, struct tensor x, enum act ac
         }
 }
 
+/* A b of one row is added to every row of a. */
 void ref_add(struct device *dev, struct tensor out, struct tensor a, struct tensor b)
 {
     (void)dev;
@@ -116,6 +123,7 @@ void ref_add(struct device *dev, struct tensor out, struct tensor a, struct tens
             tensor_row(out, r)[c] = tensor_row(a, r)[c] + tensor_row(b, b.rows == 1 ? 0 : r)[c];
 }
 
+/* Between types of floats; to a shorter one numbers are rounded to nearest, ties to even. */
 void ref_copy(struct device *dev, struct tensor out, struct tensor x)
 {
     (void)dev;
@@ -125,6 +133,7 @@ void ref_copy(struct device *dev, struct tensor out, struct tensor x)
                        half_load(x.dtype, x.data, (size_t)r * (size_t)x.stride + (size_t)c));
 }
 
+/* A softmax over two logits, with the larger taken off so that neither exponential overflows. */
 void ref_fuse(struct device *dev, struct tensor out, struct tensor a, struct tensor b, struct tensor logits)
 {
     (void)dev;

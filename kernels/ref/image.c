@@ -4,6 +4,7 @@
 #include "kernels/half.h"
 #include "kernels/ref/ref.h"
 
+/* Rescaling and normalising are one product and one sum, as in the references' fast image processors. */
 void ref_pixels(struct device *dev, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift)
 {
     (void)dev;
@@ -53,6 +54,8 @@ void ref_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const 
         }
 }
 
+/* A sum over `taps` rows, weighted: an interpolation. Without weights it is a copy, and a row of zeros where idx says
+ * so. */
 void ref_gather(struct device *dev, struct tensor out, struct tensor x, int taps, const int *idx, const float *w)
 {
     (void)dev;
@@ -67,6 +70,7 @@ void ref_gather(struct device *dev, struct tensor out, struct tensor x, int taps
     }
 }
 
+/* The order of the rows does not matter, because no two go to the same place. */
 void ref_scatter(struct device *dev, struct tensor out, struct tensor x, const int *idx, bool add)
 {
     (void)dev;

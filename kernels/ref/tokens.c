@@ -16,6 +16,7 @@
 #include "kernels/random.h"
 #include "kernels/ref/ref.h"
 
+/* Bit i of a row belongs to token i, from the lowest bit of the first word on. */
 void ref_mask(struct device *dev, struct tensor logits, const uint32_t *allowed)
 {
     (void)dev;
@@ -25,6 +26,8 @@ void ref_mask(struct device *dev, struct tensor logits, const uint32_t *allowed)
                 tensor_row(logits, r)[i] = -INFINITY;
 }
 
+/* The repetition penalty (Keskar et al. 2019) moves a logit towards minus infinity whatever its sign, and counts the
+ * prompt. Those for frequency and presence are of the OpenAI API, and count what was generated alone. */
 void ref_penalize(struct device *dev, struct tensor logits, const struct seen *seen, const int *first,
                   const struct penalty *penalty)
 {
@@ -54,6 +57,7 @@ static uint32_t order_of(float logit)
 /* The kept tokens: those above `order`, and of those equal to it the first `ties` by id. */
 struct cut { uint32_t order; int ties; };
 
+/* To be asked of every token in the order of ids: `ties_left` counts those on the border down. */
 static bool kept(const struct cut *c, uint32_t order, int *ties_left)
 {
     return order > c->order || (order == c->order && (*ties_left)-- > 0);
@@ -141,6 +145,7 @@ static int draw(const struct row *s, const struct cut *c, double min_p, double u
     return last;
 }
 
+/* The lowest id of the largest logit. */
 static int largest(const float *logits, int n)
 {
     int best = 0;
@@ -150,6 +155,8 @@ static int largest(const float *logits, int n)
     return best;
 }
 
+/* top_k, then top_p (Holtzman et al. 2020) among what that left, then min_p (Nguyen et al. 2024) while drawing. The
+ * order is part of what a request means, so it is the same in every backend. */
 static int sample_row(const float *logits, int n, const struct sampling *p)
 {
     int best = largest(logits, n);

@@ -84,6 +84,7 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
     }
 }
 
+/* The text is GLM-4's, with a rope in sections; patches and their limits are the processor's own. */
 static int glm4v_load(struct model *m, struct loader *l)
 {
     static const char *const text_roots[] = { "model.language_model.", "model.", "language_model.model.", NULL };
@@ -118,6 +119,7 @@ static int glm4v_plan_image(const struct model *m, int width, int height, const 
     return patches_resize(p, (int)w, (int)h, p->frames, min, max, out, e);
 }
 
+/* Limits count all frames of a still image, of which there are two that are the same. */
 static void glm4v_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
                           struct image_plan *out)
 {
@@ -145,6 +147,7 @@ static int sample_at(int i, int n, int side, double *t)
     return (int)floorf(x) - 1;
 }
 
+/* i, or the end of 0 .. n - 1 that it lies beyond: the border is repeated. */
 static int clamp(int i, int n)
 {
     if (i < 0)

@@ -79,6 +79,7 @@ static void load_conv(struct loader *l, struct weight *w, int out, int in, int k
     load_packed(l, w, LAYOUT_LINEAR, out, in * k * k, to, bias);
 }
 
+/* NAME (channels, 1, 3, 3), which lies as it is wanted already. */
 static void load_depthwise(struct loader *l, struct weight *w, int channels, const char *name)
 {
     char full[64];
@@ -178,6 +179,8 @@ static void load_route(struct loader *l, struct cross *c, int out, int hidden)
     load_packed(l, &c->route_image, LAYOUT_LINEAR, out, hidden, image, NULL);
 }
 
+/* The cross-modal block of one layer. Its keys and values come from the image's fine features, which are `width`
+ * wide. */
 static void load_cross(struct loader *l, struct autoglm *g, struct cross *c, int hidden, int width, double eps)
 {
     int inner = g->cross_heads.n * g->cross_heads.dim;
@@ -192,6 +195,7 @@ static void load_cross(struct loader *l, struct autoglm *g, struct cross *c, int
         load_route(l, c, g->fusion == FUSION_DYNAMIC ? 2 : hidden, hidden);
 }
 
+/* How text and image are mixed: by a learned weight for each row, half and half, or by a product with both. */
 static enum fusion read_fusion(struct hparams *h)
 {
     const char *s = hparams_string(h, "fusion", "dynamic");
@@ -506,6 +510,7 @@ static void cross_modal(struct run *r, struct stream *s, const struct autoglm *g
     }
 }
 
+/* The cross-modal block adds to the rows of text that see an image, between the two halves of a layer. */
 static struct tensor autoglm_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct autoglm *g = m->impl;

@@ -21,6 +21,8 @@ struct qwen3_vl {
     int           deep_layer[MAX_DEEP], n_deep;
 };
 
+/* After which vision layers features are taken for the text: three of them where the configuration does not say. They
+ * must rise, because the encoder meets them in that order. */
 static void read_deepstack(struct qwen3_vl *q, struct hparams *config)
 {
     static const int usual[] = { 8, 16, 24 };
@@ -35,6 +37,7 @@ static void read_deepstack(struct qwen3_vl *q, struct hparams *config)
         hparams_fail(config, "deepstack_visual_indexes", "has more entries than the text has layers");
 }
 
+/* The last merger norms patches, those of deepstack norm four of them side by side, so their norms are wider. */
 static void load_mergers(struct loader *l, struct qwen3_vl *q, const struct vision_kind *k, const char *root)
 {
     static const char *const names[] = { "norm", "linear_fc1", "linear_fc2" };
@@ -127,6 +130,7 @@ static void add_positions(struct run *r, struct tensor x, const struct qwen3_vl 
     }
 }
 
+/* Merges x and writes the result into columns of the image's rows of the pool. */
 static void merge(struct run *r, struct tensor to, const struct merger *g, struct tensor x, const int *rows)
 {
     nn_scatter(r, to, vlm_merge(r, g, x), rows, false);
@@ -167,6 +171,7 @@ static void add_features(struct run *r, struct stream *s, const struct model *m,
     }
 }
 
+/* A step of text alone has no rows to add features to, and is then the plain decoder. */
 static struct tensor qwen3_vl_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct qwen3_vl *q = m->impl;
