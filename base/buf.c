@@ -27,6 +27,7 @@ void buf_clear(struct buf *b)
         b->data[0] = 0;
 }
 
+/* As buf_clear(), but a large block goes back: one long answer must not be paid for by all that follow. */
 void buf_reuse(struct buf *b, size_t most)
 {
     if (b->cap > most)
@@ -59,6 +60,7 @@ static bool reserve(struct buf *b, size_t n)
     return true;
 }
 
+/* After each addition a NUL stands behind the bytes, so that text can be used as a string. */
 void buf_add(struct buf *b, const void *data, size_t n)
 {
     if (!reserve(b, n))

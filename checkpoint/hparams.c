@@ -40,6 +40,7 @@ int hparams_open(struct hparams *h, const char *dir, const char *file, bool requ
     return 0;
 }
 
+/* A section has nothing of its own: only the root's object is given back. */
 void hparams_close(struct hparams *h)
 {
     if (!h->root)
@@ -111,6 +112,7 @@ struct hparams hparams_section(struct hparams *h, const char *name)
     return same;
 }
 
+/* A nested object that must not be flat. Where it is missing, every field in it takes its default. */
 struct hparams hparams_object(struct hparams *h, const char *names)
 {
     json_t *v = get(h, names);
@@ -133,6 +135,7 @@ static int64_t check_int(struct hparams *h, const char *names, json_t *v, int64_
     return n;
 }
 
+/* Missing and HP_REQUIRED: an error is noted, and the smallest legal value lets the caller go on. */
 int64_t hparams_int(struct hparams *h, const char *names, int64_t def, int64_t min, int64_t max)
 {
     json_t *v = get(h, names);
@@ -192,6 +195,7 @@ int hparams_ints(struct hparams *h, const char *names, int *out, int max, int64_
     return (int)json_array_size(v);
 }
 
+/* Returns how many there are; 0 also after an error. */
 int hparams_numbers(struct hparams *h, const char *names, double *out, int max)
 {
     json_t *v = get(h, names);

@@ -42,6 +42,7 @@ static const struct option_row table[] = {
 
 enum { NAME_BYTES = 64 };
 
+/* Is the value of this option a number, so that the row's bounds mean something? */
 static bool is_number(const struct option_row *r)
 {
     return r->type == T_INT || r->type == T_LONG || r->type == T_SIZE || r->type == T_REAL;
@@ -95,6 +96,7 @@ static void list_add(struct string_list *l, const char *s, size_t n)
     l->item[l->n++] = copy;
 }
 
+/* Forgets what a weaker source has put into the list. */
 static void list_clear(struct string_list *l)
 {
     while (l->n > 0)

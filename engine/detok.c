@@ -1,3 +1,7 @@
+/* engine/detok.c - see detok.h. New bytes are collected in `held` and leave it when it is certain that they belong to
+ * the answer: when they end no character in its middle, and when they cannot be the beginning of a stop string. Most
+ * tokenizers give a token's bytes whatever stands beside it; for the others the last tokens are decoded together each
+ * time. */
 #include "engine/detok.h"
 
 #include <stdlib.h>
@@ -7,6 +11,7 @@
 
 enum { MAX_TEXT = 1 << 26, TAIL = 24 };
 
+/* -1: memory is out. Everything may be freed all the same. */
 int detok_init(struct detok *d, const struct tokenizer *t, const struct params *p)
 {
     *d = (struct detok){ .t = t, .stop = p->stop, .n_stop = p->n_stop, .keep_special = p->keep_special_tokens,
@@ -47,6 +52,7 @@ static void show_tail(struct detok *d, bool all)
     buf_free(&after);
 }
 
+/* Remembers one more token of the text, and shows what it has made certain. */
 static void add_in_context(struct detok *d, int32_t id)
 {
     if (d->n_tail == TAIL) {           /* forget the older half; nothing there can still be waiting */
@@ -130,6 +136,8 @@ const char *detok_add(struct detok *d, int32_t id, struct buf *out)
     return NULL;
 }
 
+/* Nothing more will come: what was held back for a stop string is text after all, and an unfinished character becomes
+ * U+FFFD. */
 void detok_end(struct detok *d, struct buf *out)
 {
     if (d->tail && d->n_shown < d->n_tail)

@@ -1,4 +1,4 @@
-/* The one thread: inbox -> schedule -> run -> deliver. It owns the scheduler,
+/* engine/engine.c - the one thread: inbox -> schedule -> run -> deliver. It owns the scheduler,
  * the pages, the image cache, the model and the device; other threads hand it
  * requests through the inbox and see it only through their request's events.
  *
@@ -27,6 +27,7 @@ static void retire(struct engine *g, struct request *r, struct request_list *fro
     request_retire(r);
 }
 
+/* Ends every request of the list with the same error. */
 static void fail_all(struct engine *g, struct request_list *list, const struct err *why)
 {
     while (list->first) {
@@ -35,6 +36,7 @@ static void fail_all(struct engine *g, struct request_list *list, const struct e
     }
 }
 
+/* Their clients have gone: what they hold is free before the next step is planned. */
 static void drop_cancelled(struct engine *g, struct request_list *list)
 {
     for (struct request *r = list->first, *next; r; r = next) {
@@ -130,6 +132,8 @@ static void deliver(struct engine *g, const struct step_seq *q, const struct sam
     }
 }
 
+/* Tells the texts that may_be_late() has let wait. A request that has ended meanwhile has taken itself out of the
+ * list. */
 static void tell_late(struct engine *g)
 {
     for (int i = 0; i < g->n_late; i++)
@@ -150,6 +154,7 @@ static void empty_inbox(struct engine *g)
     g->n_queued = g->sched.waiting.n;
 }
 
+/* Takes what has come in without waiting for anything. */
 static void look_into_inbox(struct engine *g)
 {
     pthread_mutex_lock(&g->wake.lock);

@@ -1,3 +1,5 @@
+/* engine/stats.c - see stats.h. The bounds are those of all latencies alike, from a step of a tiny model to an answer
+ * of half an hour, so that one histogram can be read beside another. */
 #include "engine/stats.h"
 
 const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS] = {
@@ -10,6 +12,7 @@ void stats_add(struct stats *s, uint64_t *counter, uint64_t n)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* A bucket counts all that took no longer than its bound, as Prometheus has it. counter may be NULL. */
 void stats_time(struct stats *s, uint64_t *counter, struct histogram *h, double seconds)
 {
     pthread_mutex_lock(&s->lock);

@@ -42,6 +42,7 @@ static int read_numbers(const char *path, long long *to, int n)
     return got;
 }
 
+/* The number that a file in a folder begins with; not 1: there is none. */
 static int read_number_in(const char *dir, const char *file, long long *to)
 {
     char path[1400];
@@ -123,6 +124,7 @@ static void limit_threads(const char *dir, void *arg)
         *n = (int)((q[0] + q[1] - 1) / q[1]);
 }
 
+/* Cores that this process may run on, hyperthreads left out, and no more than its control groups give it time for. */
 int machine_threads(void)
 {
     cpu_set_t set;
@@ -135,6 +137,7 @@ int machine_threads(void)
     return n > 0 ? n : 1;
 }
 
+/* The limit of one group, whose file has another name in each version. False: it has none. */
 static bool memory_limit(const char *dir, size_t *limit)
 {
     long long n;
@@ -186,6 +189,7 @@ size_t machine_free(void)
     return bytes;
 }
 
+/* What this process holds in memory that is nobody else's: resident pages less those of files. */
 size_t machine_own(void)
 {
     long long pages[3];

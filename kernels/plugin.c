@@ -62,12 +62,14 @@ static int file_of(const char *name, char file[FILE_BYTES])
     return 0;
 }
 
+/* Is there such a library? It is not opened: that may take a second, and bind to a driver. */
 bool plugin_built(const char *name)
 {
     char file[FILE_BYTES], path[PATH_MAX + FILE_BYTES];
     return file_of(name, file) == 0 && find_library(file, path);
 }
 
+/* NULL and e: there is none, or it is not of these sources. The message for cuda says how it is made. */
 const struct backend *plugin_load(const char *name, struct err *e)
 {
     char file[FILE_BYTES], path[PATH_MAX + FILE_BYTES];

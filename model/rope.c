@@ -7,6 +7,7 @@
 
 enum { MAX_ROT = 1024 };
 
+/* theta^(-2i/d) of Su et al. 2021, with the quotient rounded to float first, as the reference has it. */
 static void base_frequencies(float *freq, int rot_dim, double theta)
 {
     for (int i = 0; i < rot_dim / 2; i++)
@@ -31,6 +32,7 @@ static void llama3(float *freq, int n, struct hparams *s, int max_positions)
     }
 }
 
+/* By how much the cosines and sines grow with a context that is `factor` times as long. */
 static double mscale_of(double factor, double m) { return factor <= 1 ? 1 : 0.1 * m * log(factor) + 1; }
 
 /* The dimension that turns `rotations` times within the original context. */
@@ -84,6 +86,8 @@ static double frequencies(float *freq, int rot_dim, double theta, struct hparams
     return 1;
 }
 
+/* Which of the three positions, t, h or w, angle i counts: in blocks one after the other, or in turn until an axis has
+ * all that its section gives it, and t for the rest. */
 static void axes(uint8_t *axis, int n, enum mrope mrope, const int section[3])
 {
     memset(axis, 0, (size_t)n);
@@ -95,6 +99,7 @@ static void axes(uint8_t *axis, int n, enum mrope mrope, const int section[3])
             axis[i] = (uint8_t)(i % 3 && i < 3 * section[i % 3] ? i % 3 : 0);
 }
 
+/* The tables go to the device once: every layer and every step reads the same. */
 static void to_device(struct loader *l, struct rope *out, const float *freq, const uint8_t *axis)
 {
     size_t n = (size_t)out->rot_dim / 2;

@@ -1,4 +1,5 @@
-/* tokenizer/fields.c - see fields.h. */
+/* tokenizer/fields.c - see fields.h. Each function reads one field and says in one message where in the file it is,
+ * what was expected and what was found, so that whoever has edited a tokenizer.json finds the place. */
 #include "tokenizer/fields.h"
 
 #include <stdio.h>
@@ -52,6 +53,7 @@ int field_string(const json_t *o, const char *where, const char *name, const cha
     return 0;
 }
 
+/* A field that is missing or null gives NULL, which is not the empty string. */
 int field_string_or_null(const json_t *o, const char *where, const char *name, const char **s, size_t *n,
                          struct err *e)
 {
@@ -84,6 +86,7 @@ int field_bool(const json_t *o, const char *where, const char *name, bool *out, 
     return 0;
 }
 
+/* Where the field is missing or null *out keeps the default that the caller has put there. */
 int field_bool_or(const json_t *o, const char *where, const char *name, bool *out, struct err *e)
 {
     const json_t *v = json_object_get(o, name);

@@ -1,4 +1,5 @@
-/* tokenizer/vocab.c - see vocab.h. */
+/* tokenizer/vocab.c - see vocab.h. All strings lie end to end in one block, by id; a table with open addressing
+ * finds the id of a string. Half a hash in every slot spares nearly all comparisons that would fail. */
 #include "tokenizer/vocab.h"
 
 #include <stdlib.h>
@@ -105,6 +106,7 @@ int32_t vocab_find(const struct vocab *v, const char *s, size_t n)
     return (int32_t)v->slot[find_slot(v, s, n, bytes_hash(s, n))].id1 - 1;
 }
 
+/* NULL: the id is beyond the vocabulary, or is one of the gaps that some vocabularies have. */
 const char *vocab_text(const struct vocab *v, int32_t id, size_t *n)
 {
     if (id < 0 || (size_t)id >= v->ids || v->text[id].at == UINT32_MAX)

@@ -101,6 +101,8 @@ void blas_close(struct device *dev)
 
 struct parts { cublasLtMatmulDesc_t op; cublasLtMatrixLayout_t a, b, c, d; };
 
+/* The library's descriptions of one product: W is transposed, since its rows are what x is multiplied by. False: one of
+ * them could not be made, and parts_free() frees the others. */
 static bool parts_make(struct blas *b, struct parts *p, const struct shape *s, const float *bias)
 {
     cublasOperation_t transposed = CUBLAS_OP_T;
@@ -125,6 +127,7 @@ static void parts_free(struct blas *b, struct parts *p)
         b->MatmulDescDestroy(p->op);
 }
 
+/* Would the library choose the same way for both? */
 static bool same(const struct shape &a, const struct shape &b)
 {
     return a.m == b.m && a.n == b.n && a.k == b.k && a.lda == b.lda && a.ldb == b.ldb && a.ldc == b.ldc &&

@@ -87,6 +87,7 @@ __device__ __forceinline__ float *row_of(const struct tensor &t, int r)
     return (float *)t.data + (size_t)r * (size_t)t.stride;
 }
 
+/* Number i of an array of floats of any type. */
 __device__ __forceinline__ float load_as(enum dtype t, const void *p, size_t i)
 {
     if (t == F32)
@@ -167,6 +168,7 @@ mma_split(float (&d)[4], const uint32_t (&high)[4], const uint32_t (&low)[4], ui
     mma(d, low, b0, b1, H());
 }
 
+/* The sum over the 32 lanes, which every lane gets: always in the same order. */
 __device__ __forceinline__ float warp_sum(float x)
 {
     for (int i = 16; i > 0; i >>= 1)
@@ -189,6 +191,7 @@ __device__ __forceinline__ bool last_block(unsigned *arrived, unsigned blocks)
     return last;
 }
 
+/* As ref_act1() of kernels/ref, formula by formula; sources stand there. */
 __device__ __forceinline__ float activate(enum act act, float x)
 {
     switch (act) {

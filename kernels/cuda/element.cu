@@ -5,6 +5,7 @@
 
 enum { THREADS = 128, MAX_Y = 32768 };
 
+/* A grid has a limit in y; rows beyond it are taken by the same blocks in turn. */
 static dim3 grid_of(const struct tensor &t)
 {
     return dim3(blocks_for((size_t)t.cols, THREADS), (unsigned)(t.rows < MAX_Y ? t.rows : MAX_Y));
@@ -36,6 +37,7 @@ static __global__ void __launch_bounds__(THREADS) copy_kernel(struct tensor out,
                  load_as(x.dtype, x.data, (size_t)r * (size_t)x.stride + (size_t)c));
 }
 
+/* Each thread computes the softmax of its row again: two exponentials cost less than sharing them. */
 static __global__ void __launch_bounds__(THREADS) fuse_kernel(struct tensor out, struct tensor a, struct tensor b,
                                                               struct tensor logits)
 {

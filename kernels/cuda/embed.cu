@@ -12,6 +12,7 @@ static __global__ void __launch_bounds__(THREADS) embed_kernel(struct tensor out
         row_of(out, r)[c] = load_as(type, w, from + (size_t)c);
 }
 
+/* n: rows of the table, by which packed.cuh finds the scales. */
 static __global__ void __launch_bounds__(THREADS) embed_quantised_kernel(struct tensor out, const void *w,
                                                                          enum dtype type, int n, const int *ids)
 {

@@ -26,6 +26,7 @@ __device__ __forceinline__ int finish_weight_row(const struct finish &f, int n0,
     return j / group % 2 ? c + f.n : c;
 }
 
+/* In the order of struct epilogue. y is a column's sum, or with glu its gate, and `up` the sum that goes with it. */
 __device__ __forceinline__ void finish_store(const struct finish &f, int r, int c, float y, float up)
 {
     y = activate(f.act, f.bias ? y + f.bias[c] : y);

@@ -12,6 +12,7 @@
 
 struct graph { int key; cudaGraphExec_t exec; };
 
+/* From here on launches are captured and not run. A device with an error records nothing, since it computes nothing. */
 void cuda_record(struct device *dev, int key)
 {
     if (dev->error != cudaSuccess)
@@ -50,6 +51,8 @@ static void end_recording(struct device *dev)
     dev->graphs[dev->n_graphs++] = { dev->recorded_key, exec };
 }
 
+/* There are few recorded shapes, so the one with this key is searched for. After an error the key still counts as
+ * known: the caller must not compute what a working device would have replayed. */
 bool cuda_replay(struct device *dev, int key)
 {
     if (dev->recording)
@@ -64,6 +67,7 @@ bool cuda_replay(struct device *dev, int key)
     return false;
 }
 
+/* Gives the instances back with the device. */
 void device_forget_graphs(struct device *dev)
 {
     for (int i = 0; i < dev->n_graphs; i++)

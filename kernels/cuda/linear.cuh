@@ -85,6 +85,7 @@ static __device__ __forceinline__ struct eight load_eight(const struct product &
     return out;
 }
 
+/* A thread's part of the next tile of x, on its way in registers while the tile before is multiplied. */
 template <class T> static __device__ __forceinline__ void load_x(eight (&regs)[T::chunks], const struct product &p,
                                                                  int m0, int k0)
 {
@@ -95,6 +96,7 @@ template <class T> static __device__ __forceinline__ void load_x(eight (&regs)[T
     }
 }
 
+/* The two halves that x was split into lie in two tiles, one behind the other. */
 template <class T> static __device__ __forceinline__ void store_x(bf16 *a, const eight (&regs)[T::chunks])
 {
 #pragma unroll
@@ -106,6 +108,7 @@ template <class T> static __device__ __forceinline__ void store_x(bf16 *a, const
     }
 }
 
+/* Starts the copy of a tile of W. What lies outside becomes zeros, which add nothing to a sum. */
 template <class T, class W> static __device__ __forceinline__ void load_w(unsigned char *b, const struct product &p,
                                                                           int n0, int k0)
 {
@@ -156,6 +159,8 @@ multiply_group(float (&sum)[T::nt][4], const uint32_t (&x)[4][4], const uint32_t
     }
 }
 
+/* The same for a W whose factors need no scale on the way, or one for the whole row, which multiplies the sums in the
+ * end. */
 template <class T> static __device__ __forceinline__ void
 multiply_plain(float (&sum)[T::nt][4], const uint32_t (&x)[4][4], const uint32_t (&b)[T::nt][4])
 {
@@ -339,6 +344,7 @@ template <class T, class W> static __global__ void __launch_bounds__(T::threads,
                 norm_both<T::threads>(p.after, r, (float *)smem_raw);
 }
 
+/* One block per tile of the output. */
 template <class T, class W> static void linear_launch(struct device *dev, const struct product &p)
 {
     dim3 grid(blocks_for((size_t)p.f.n, p.f.glu ? T::n / 2 : T::n), blocks_for((size_t)p.m, T::m));

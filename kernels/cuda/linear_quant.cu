@@ -16,6 +16,7 @@
 #include "kernels/cuda/linear.cuh"
 #include "kernels/cuda/packed.cuh"
 
+/* Two bfloat16 in a register less, or times, two others. Results are exact where they are used. */
 static __device__ __forceinline__ uint32_t pair_minus(uint32_t a, uint32_t b)
 {
     __nv_bfloat162 x, y;
@@ -85,6 +86,9 @@ struct int4_weight {
     }
 };
 
+/* The more rows, the larger the tiles. Few rows are bound by the bytes of W, for which many small tiles keep all
+ * processors loading; many rows by the multiplications, for which each byte of W should serve as many rows as
+ * possible. */
 template <class W, int STAGES> static void by_rows(struct device *dev, const struct product &p)
 {
     if (p.m <= 8)

@@ -3,6 +3,7 @@
 
 enum { THREADS = 128 };
 
+/* Threads take columns in turn, so that neighbours read neighbouring numbers of a row. */
 static __global__ void __launch_bounds__(THREADS) gather_kernel(struct tensor out, struct tensor x, int taps,
                                                                 const int *idx, const float *w)
 {

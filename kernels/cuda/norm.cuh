@@ -65,6 +65,7 @@ struct row_norms {
     struct norm   norm, then;
 };
 
+/* Row r: the first norm, and where there is one the second, which reads what the first has stored. */
 template <int THREADS> static __device__ __forceinline__ void norm_both(const struct row_norms &s, int r, float *part)
 {
     norm_row<THREADS>(row_of(s.out, r), row_of(s.x, r), s.x.cols, s.norm, s.add.data ? row_of(s.add, r) : NULL, part);
@@ -72,6 +73,7 @@ template <int THREADS> static __device__ __forceinline__ void norm_both(const st
         norm_row<THREADS>(row_of(s.then_out, r), row_of(s.out, r), s.x.cols, s.then, NULL, part);
 }
 
+/* On the host: kernels get copies of the norms, since pointers of the host mean nothing to them. */
 static inline struct row_norms row_norms_of(struct tensor x, const struct norms *n)
 {
     struct row_norms s = { n->out, x, n->add, {}, *n->norm, {} };

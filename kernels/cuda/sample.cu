@@ -26,6 +26,7 @@ static __device__ __forceinline__ uint32_t order_of(float logit)
     return u >> 31 ? ~u : u | 0x80000000;
 }
 
+/* Asked of this thread's tokens in the order of their ids, with `left` counted down from cut.left. */
 static __device__ __forceinline__ bool kept(const struct cut &c, uint32_t order, int *left)
 {
     return order > c.order || (order == c.order && (*left)-- > 0);
@@ -48,6 +49,7 @@ static __device__ __forceinline__ void find_left(struct cut *c, const struct row
     c->left = before >= (u64)c->ties ? 0 : (int)((u64)c->ties - before);
 }
 
+/* The weights of all kept tokens, which every thread gets. */
 static __device__ __forceinline__ u64 total(const struct row &s, const struct cut &c, struct shared *m)
 {
     u64 sum = 0, all;
