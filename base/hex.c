@@ -1,3 +1,4 @@
+/* base/hex.c - see hex.h. */
 #include "base/hex.h"
 
 int hex_digit(int c)

@@ -1,3 +1,5 @@
+/* engine/device.c - see device.h. The device and the plan belong together: one is opened, asked for its memory, and
+ * given back if the plan does not fit. A trace is put around the device last, when everything has been decided. */
 #include "engine/device.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* engine/plan.c - see plan.h. */
 #include "engine/plan.h"
 
 #include <stdio.h>

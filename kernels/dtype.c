@@ -1,3 +1,4 @@
+/* kernels/dtype.c - see dtype.h. */
 #include "kernels/dtype.h"
 
 #include <string.h>
