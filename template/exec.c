@@ -1,8 +1,8 @@
-/* template/exec.c - statements: scopes, loops, macros and blocks.
+/* template/exec.c - statements: scopes, loops and blocks.
  *
  * tpl_exec() calls itself through nested bodies, so what a statement needs on the
  * stack is kept out of the common frame (OUT_OF_LINE), as in eval.c. Output goes
- * to r->out, which macros, recursive loops and blocks replace for a while. */
+ * to r->out, which macros (macro.c), recursive loops and blocks replace for a while. */
 #include <string.h>
 
 #include "template/syntax.h"
@@ -110,22 +110,17 @@ void tpl_assign(struct render *r, const struct node *target, struct value v)
 
 /* ---- captured output */
 
-struct capture {
-    struct text  text;
-    struct text *before;
-};
-
-/* Sends the output to a text of its own until capture_end(), which gives that text and
+/* Sends the output to a text of its own until tpl_capture_end(), which gives that text and
  * restores the output before. A rendering that fails in between leaves by longjmp and
  * never writes again, so nothing needs to be restored then. */
-static void capture_begin(struct render *r, struct capture *c)
+void tpl_capture_begin(struct render *r, struct capture *c)
 {
     text_init(&c->text, r);
     c->before = r->out;
     r->out = &c->text;
 }
 
-static struct value capture_end(struct render *r, struct capture *c)
+struct value tpl_capture_end(struct render *r, struct capture *c)
 {
     r->out = c->before;
     return text_value(&c->text);
@@ -312,12 +307,12 @@ static struct value recurse(struct render *r, const struct for_node *f, struct a
     struct capture c;
     struct activation *before = r->act;
     tpl_enter(r);
-    capture_begin(r, &c);
+    tpl_capture_begin(r, &c);
     r->act = tpl_activate(r, &f->function, outer);
     run_loop(r, f, outer, iterable, depth0);
     r->act = before;
     tpl_leave(r);
-    return capture_end(r, &c);
+    return tpl_capture_end(r, &c);
 }
 
 /* `loop(iterable)` inside a recursive loop: the text of the same loop over other items,
@@ -340,120 +335,14 @@ static void exec_for(struct render *r, const struct node *n)
         run_loop(r, f, r->act, iterable, 0);
 }
 
-/* ---- macros */
-
-/* Takes the argument called `name` out of args, so that what remains at the end is what
- * the macro does not know. False: it was not given. */
-static bool take_keyword(struct args *args, const struct str *name, struct value *out)
-{
-    for (int i = 0; i < args->n_kw; i++)
-        if (str_order(args->kw[i].name, name) == 0) {
-            *out = args->kw[i].value;
-            memmove(&args->kw[i], &args->kw[i + 1], (size_t)(args->n_kw - i - 1) * sizeof *args->kw);
-            args->n_kw--;
-            return true;
-        }
-    return false;
-}
-
-static struct value keywords_as_dict(struct render *r, const struct args *args)
-{
-    struct dict *d = tpl_dict(r, (size_t)args->n_kw);
-    for (int i = 0; i < args->n_kw; i++)
-        tpl_dict_set(r, d, v_str(args->kw[i].name), args->kw[i].value);
-    return v_dict(d);
-}
-
-/* Fills the slots of the parameters; defaults see the parameters before them. */
-static OUT_OF_LINE void bind_macro(struct render *r, const struct macro_node *m, const struct args *given)
-{
-    struct args rest = *given;
-    rest.kw = tpl_alloc(r, (size_t)given->n_kw * sizeof *rest.kw);
-    if (given->n_kw)
-        memcpy(rest.kw, given->kw, (size_t)given->n_kw * sizeof *rest.kw);
-    for (int i = 0; i < m->params.n; i++) {
-        struct value v = v_missing();
-        if (i < given->n)
-            v = given->v[i];
-        else
-            take_keyword(&rest, m->params.v[i]->u.name.name, &v);
-        *tpl_slot(r, m->params.v[i]->u.name.place) = v;
-    }
-    if (m->uses_caller && !m->caller_is_param) {
-        struct str name = { .data = "caller", .len = 6, .chars = 6 };
-        struct value v = v_missing();
-        if (!take_keyword(&rest, &name, &v) || v.kind == V_NONE)
-            v = v_undefined(r, "No caller defined");
-        r->act->slot[m->caller_slot] = v;
-    }
-    if (m->uses_kwargs)
-        r->act->slot[m->kwargs_slot] = keywords_as_dict(r, &rest);
-    else if (rest.n_kw)
-        tpl_fail(r, "macro '%.60s' takes no keyword argument '%.*s'", m->name ? m->name->data : "caller",
-                 (int)(rest.kw[0].name->len < 100 ? rest.kw[0].name->len : 100), rest.kw[0].name->data);
-    int extra = given->n > m->params.n ? given->n - m->params.n : 0;
-    if (m->uses_varargs)
-        r->act->slot[m->varargs_slot] = v_list(r, V_TUPLE, given->v + (given->n - extra), (size_t)extra);
-    else if (extra)
-        tpl_fail(r, "macro '%.60s' takes not more than %d argument(s)", m->name ? m->name->data : "caller",
-                 m->params.n);
-}
-
-/* Gives the parameters that the call left out their defaults, in order and inside the
- * scope of the macro, so that a default may name an earlier parameter. One without a
- * default becomes undefined. */
-static OUT_OF_LINE void default_params(struct render *r, const struct macro_node *m)
-{
-    int first = m->params.n - m->defaults.n;
-    for (int i = 0; i < m->params.n; i++) {
-        struct value *slot = tpl_slot(r, m->params.v[i]->u.name.place);
-        if (slot->kind != V_MISSING)
-            continue;
-        struct value v;
-        if (i >= first)
-            v = tpl_eval(r, m->defaults.v[i - first]);
-        else
-            v = v_undefined(r, "parameter '%.60s' was not provided", m->params.v[i]->u.name.name->data);
-        *slot = v;
-    }
-}
-
-/* Calls a macro and gives its output as text. The body runs in an activation whose
- * outer one is where the macro was defined. The nesting counts, so that a macro which
- * calls itself ends in an error and not in a full stack. */
-struct value tpl_call_macro(struct render *r, struct macro *m, const struct args *args)
-{
-    struct capture c;
-    struct activation *before = r->act;
-    tpl_enter(r);
-    r->act = tpl_activate(r, &m->node->function, m->outer);
-    bind_macro(r, m->node, args);
-    tpl_enter_scope(r, &m->node->scope);
-    default_params(r, m->node);
-    capture_begin(r, &c);
-    tpl_exec(r, &m->node->body);
-    struct value out = capture_end(r, &c);
-    r->act = before;
-    tpl_leave(r);
-    return out;
-}
-
-/* The value of a macro statement: its node together with the activation that runs now,
- * which it will see when it is called. */
-static struct value new_macro(struct render *r, const struct macro_node *node)
-{
-    struct value v = { .kind = V_MACRO };
-    v.u.macro = tpl_alloc(r, sizeof *v.u.macro);
-    *v.u.macro = (struct macro){ node, r->act };
-    return v;
-}
+/* ---- macros and blocks */
 
 /* Runs `{% call f(...) %}`: calls f with the body as the extra keyword argument
  * `caller`, and prints what f gives. The tag `generation`, which only marks text for
  * training, has no call and prints its body. */
 static OUT_OF_LINE void exec_call_block(struct render *r, const struct node *n)
 {
-    struct value caller = new_macro(r, n->u.macro.m), callee;
+    struct value caller = tpl_new_macro(r, n->u.macro.m), callee;
     struct args args = { 0 };
     if (!n->u.macro.call) { /* {% generation %} */
         text_str(r->out, tpl_call_macro(r, caller.u.macro, &args).u.s);
@@ -470,8 +359,6 @@ static OUT_OF_LINE void exec_call_block(struct render *r, const struct node *n)
     r->line = n->line;
     text_print(r->out, tpl_call(r, callee, &args));
 }
-
-/* ---- blocks */
 
 /* A chain of filters has what it is applied to at its innermost end. */
 static struct value filter_text(struct render *r, const struct node *filter, struct value text)
@@ -490,9 +377,9 @@ static OUT_OF_LINE enum flow exec_block(struct render *r, const struct node *n)
 {
     struct capture c;
     tpl_enter_scope(r, &n->u.block.scope);
-    capture_begin(r, &c);
+    tpl_capture_begin(r, &c);
     enum flow flow = tpl_exec(r, &n->u.block.body);
-    struct value text = capture_end(r, &c);
+    struct value text = tpl_capture_end(r, &c);
     if (flow == FLOW_NEXT) {
         struct value v = filter_text(r, n->u.block.filter, text);
         if (n->kind == N_FILTER_BLOCK)
@@ -564,7 +451,7 @@ static enum flow exec_one(struct render *r, const struct node *n)
         check_output(r);
         return FLOW_NEXT;
     case N_MACRO:
-        *tpl_slot(r, n->u.macro.place) = new_macro(r, n->u.macro.m);
+        *tpl_slot(r, n->u.macro.place) = tpl_new_macro(r, n->u.macro.m);
         return FLOW_NEXT;
     case N_CALL_BLOCK:
         exec_call_block(r, n);

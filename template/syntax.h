@@ -208,7 +208,7 @@ void parse_template(struct parser *p, struct template *t);
 /* scope.c: gives every name its slot and every scope its loads. */
 void tpl_resolve(struct parser *p, struct template *t);
 
-/* eval.c, exec.c: running */
+/* eval.c, exec.c, macro.c: running */
 
 /* The variables of one call of a function. */
 struct activation {
@@ -240,6 +240,12 @@ struct loop {
     struct value           changed; /* the arguments of the last changed()   */
 };
 
+/* Output on its way into a text of its own. */
+struct capture {
+    struct text  text;
+    struct text *before; /* where the output goes again afterwards */
+};
+
 /* What a statement says to the bodies around it. */
 enum flow { FLOW_NEXT, FLOW_BREAK, FLOW_CONTINUE };
 
@@ -249,6 +255,9 @@ struct value *tpl_slot(struct render *r, struct place p);
 void          tpl_assign(struct render *r, const struct node *target, struct value v);
 enum flow     tpl_exec(struct render *r, const struct nodes *body);
 struct value  tpl_call_macro(struct render *r, struct macro *m, const struct args *args);
+struct value  tpl_new_macro(struct render *r, const struct macro_node *node);
+void          tpl_capture_begin(struct render *r, struct capture *c);
+struct value  tpl_capture_end(struct render *r, struct capture *c);
 bool          tpl_for_if(struct render *r, struct for_if *f, struct value item);
 struct value  tpl_loop_recurse(struct render *r, struct loop *outer, struct value iterable);
 bool          tpl_loop_attr(struct render *r, struct loop *l, const struct str *name, struct value *out);
