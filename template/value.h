@@ -301,6 +301,7 @@ double      tpl_float_arg(struct render *r, struct value v);
 int64_t     tpl_int_arg(struct render *r, struct value v, const char *what);  /* bool or int, else fails */
 struct str *tpl_str_arg(struct render *r, struct value v, const char *what);
 
+/* dict.c */
 struct dict  *tpl_dict(struct render *r, size_t expected);
 void          tpl_dict_set(struct render *r, struct dict *d, struct value key, struct value v);
 struct value *tpl_dict_get(struct render *r, const struct dict *d, struct value key); /* NULL: absent */
@@ -372,6 +373,7 @@ extern const struct builtin tpl_str_methods[], tpl_list_methods[], tpl_tuple_met
 const struct builtin *tpl_find_filter(const struct str *name);
 const struct builtin *tpl_find_test(const struct str *name);
 extern const struct builtin tpl_text_filters[], tpl_sequence_filters[], tpl_value_filters[];
+/* percent.c, format.c */
 struct value tpl_percent(struct render *r, const struct str *format, struct value args);          /* format % args  */
 struct value tpl_format(struct render *r, const struct str *format, const struct args *args);     /* str.format     */
 /* of str */
