@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 
 own='kernels/[a-z_]*\.h'           # headers that all backends share
 doors='template/(template|prefill)\.h|selftest/check\.h'   # what the engine sees of these rooms
+seen='grammar/(grammar|tokens|matcher)\.h'
 
 allowed() { # FILE -> an extended pattern of what it may include of ours
     case $1 in
@@ -15,6 +16,7 @@ allowed() { # FILE -> an extended pattern of what it may include of ours
     checkpoint/*) echo 'base/|checkpoint/' ;;
     template/*) echo 'base/|template/' ;;
     tokenizer/*) echo 'base/|tokenizer/' ;;
+    grammar/*) echo 'base/|grammar/' ;;
     kernels/ref/*) echo "base/|$own|kernels/ref/" ;;
     kernels/cpu/*) echo "base/|$own|kernels/cpu/|kernels/ref/ref\.h" ;;
     kernels/cuda/*) echo "base/|$own|kernels/cuda/" ;;
@@ -22,13 +24,13 @@ allowed() { # FILE -> an extended pattern of what it may include of ours
     model/families/*) echo "base/|$own|image/|checkpoint/|model/" ;;
     model/*) echo "base/|$own|image/|checkpoint/|model/[a-z_]*\.h" ;;
     selftest/*) echo "base/|$own|image/|checkpoint/|model/[a-z_]*\.h|selftest/" ;;
-    engine/*) echo "base/|$own|config/|image/|model/[a-z_]*\.h|tokenizer/|$doors|engine/" ;;
-    server/*) echo 'base/|config/|engine/engine\.h|server/' ;;
+    engine/*) echo "$seen|base/|$own|config/|image/|model/[a-z_]*\.h|tokenizer/|$doors|engine/" ;;
+    server/*) echo 'base/|config/|engine/engine\.h|grammar/grammar\.h|server/' ;;
     cli/*) echo '[a-z]*/' ;;
     esac
 }
 
-rooms="base config image checkpoint template tokenizer kernels model selftest engine server cli"
+rooms="base config image checkpoint template tokenizer grammar kernels model selftest engine server cli"
 
 only() { # HEADER FILES: this header is included by these files alone
     grep -rlE "#include <$1>" --include='*.[ch]' $rooms | grep -vxE "$2" | sed "s|$| includes <$1>|"

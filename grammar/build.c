@@ -1,0 +1,241 @@
+/* The tree of expressions. What every function promises stands in build.h. */
+#include "grammar/build.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/utf8.h"
+
+/* Steps of work that one source may cause: less than a second. */
+enum { FUEL = 60000000 };
+
+void build_init(struct build *b)
+{
+    *b = (struct build){ .fuel = FUEL };
+    if (grow(&b->expr, &b->cap_exprs, 64, sizeof *b->expr) < 0) {
+        build_starve(b);
+        return;
+    }
+    b->expr[b->n_exprs++] = (struct expr){ .kind = EXPR_FAIL };
+}
+
+void build_free(struct build *b)
+{
+    for (size_t i = 0; i < b->n_langs; i++)
+        dfa_free(b->lang[i]);
+    free(b->expr);
+    free(b->kid);
+    free(b->range);
+    free(b->text);
+    free(b->rule);
+    free(b->lang);
+    *b = (struct build){ 0 };
+}
+
+int32_t build_fail(struct build *b, const char *fmt, ...)
+{
+    char text[400];
+    va_list ap;
+    if (b->failed)
+        return EXPR_NONE;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    err_set(&b->e, "%s", text);
+    b->e.status = 400;
+    b->failed = true;
+    return EXPR_NONE;
+}
+
+int32_t build_starve(struct build *b)
+{
+    if (!b->failed)
+        err_memory(&b->e);
+    b->failed = true;
+    return EXPR_NONE;
+}
+
+bool build_spend(struct build *b, size_t steps)
+{
+    b->fuel -= (int64_t)steps;
+    if (b->fuel < 0)
+        build_fail(b, "is too complex: compiling it takes more than the %d steps that are allowed", FUEL);
+    return !b->failed;
+}
+
+/* Every function that makes an expression ends here. */
+static int32_t add(struct build *b, struct expr x)
+{
+    if (!build_spend(b, 1))
+        return EXPR_NONE;
+    if (grow(&b->expr, &b->cap_exprs, b->n_exprs + 1, sizeof *b->expr) < 0)
+        return build_starve(b);
+    b->expr[b->n_exprs] = x;
+    return (int32_t)b->n_exprs++;
+}
+
+static int32_t add_kids(struct build *b, struct expr x, const int32_t *kid, size_t n)
+{
+    if (!build_spend(b, n))
+        return EXPR_NONE;
+    if (grow(&b->kid, &b->cap_kids, b->n_kids + n, sizeof *b->kid) < 0)
+        return build_starve(b);
+    x.at = (int32_t)b->n_kids;
+    x.n = (int32_t)n;
+    if (n)
+        memcpy(b->kid + b->n_kids, kid, n * sizeof *kid);
+    b->n_kids += n;
+    return add(b, x);
+}
+
+static int32_t add_text(struct build *b, enum expr_kind kind, const char *s, size_t n)
+{
+    if (n == 0)
+        return expr_empty(b);
+    if (!build_spend(b, n))
+        return EXPR_NONE;
+    if (grow(&b->text, &b->cap_text, b->n_text + n, 1) < 0)
+        return build_starve(b);
+    memcpy(b->text + b->n_text, s, n);
+    b->n_text += n;
+    return add(b, (struct expr){ .kind = kind, .at = (int32_t)(b->n_text - n), .n = (int32_t)n });
+}
+
+int32_t expr_empty(struct build *b) { return add(b, (struct expr){ .kind = EXPR_EMPTY }); }
+int32_t expr_bytes(struct build *b, const char *s, size_t n) { return add_text(b, EXPR_BYTES, s, n); }
+int32_t expr_str(struct build *b, const char *s) { return expr_bytes(b, s, strlen(s)); }
+int32_t expr_marked(struct build *b, const char *s, size_t n) { return add_text(b, EXPR_MARKED, s, n); }
+
+static int by_lo(const void *x, const void *y)
+{
+    const struct range *a = x, *b = y;
+    return (a->lo > b->lo) - (a->lo < b->lo);
+}
+
+size_t ranges_join(struct range *r, size_t n)
+{
+    size_t out = 0;
+    if (n > 1)
+        qsort(r, n, sizeof *r, by_lo);
+    for (size_t i = 0; i < n; i++) {
+        if (out && r[i].lo <= r[out - 1].hi + 1)
+            r[out - 1].hi = r[i].hi > r[out - 1].hi ? r[i].hi : r[out - 1].hi;
+        else
+            r[out++] = r[i];
+    }
+    return out;
+}
+
+size_t ranges_invert(const struct range *r, size_t n, struct range *out)
+{
+    uint32_t from = 0;
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (r[i].lo > from)
+            out[k++] = (struct range){ from, r[i].lo - 1 };
+        from = r[i].hi + 1;
+    }
+    if (from <= 0x10FFFF)
+        out[k++] = (struct range){ from, 0x10FFFF };
+    return k;
+}
+
+int32_t expr_class(struct build *b, const struct range *r, size_t n, enum writing w)
+{
+    if (n == 0 || !build_spend(b, n))
+        return EXPR_NONE;
+    if (grow(&b->range, &b->cap_ranges, b->n_ranges + n, sizeof *r) < 0)
+        return build_starve(b);
+    struct range *own = b->range + b->n_ranges;
+    memcpy(own, r, n * sizeof *r);
+    n = ranges_join(own, n);
+    b->n_ranges += n;
+    return add(b, (struct expr){ .kind = EXPR_CLASS, .writing = w, .at = (int32_t)(b->n_ranges - n), .n = (int32_t)n });
+}
+
+int32_t expr_any_char(struct build *b, enum writing w)
+{
+    return expr_class(b, &(struct range){ 0, 0x10FFFF }, 1, w);
+}
+
+/* A sequence of one is that one; of none, the empty text. */
+int32_t expr_seq(struct build *b, const int32_t *kid, size_t n)
+{
+    if (n == 1)
+        return kid[0];
+    return n == 0 ? expr_empty(b) : add_kids(b, (struct expr){ .kind = EXPR_SEQ }, kid, n);
+}
+
+/* An alternative of none is no text at all. */
+int32_t expr_alt(struct build *b, const int32_t *kid, size_t n)
+{
+    if (n == 1)
+        return kid[0];
+    return n == 0 ? EXPR_NONE : add_kids(b, (struct expr){ .kind = EXPR_ALT }, kid, n);
+}
+
+int32_t expr_pair(struct build *b, int32_t first, int32_t then)
+{
+    return expr_seq(b, (int32_t[]){ first, then }, 2);
+}
+
+int32_t expr_or(struct build *b, int32_t one, int32_t other) { return expr_alt(b, (int32_t[]){ one, other }, 2); }
+
+int32_t expr_repeat(struct build *b, int32_t kid, int32_t min, int32_t max)
+{
+    if (min == 1 && max == 1)
+        return kid;
+    if (max == 0)
+        return expr_empty(b);
+    return add_kids(b, (struct expr){ .kind = EXPR_REPEAT, .min = min, .max = max }, &kid, 1);
+}
+
+int32_t expr_optional(struct build *b, int32_t kid) { return expr_repeat(b, kid, 0, 1); }
+
+int32_t expr_lang(struct build *b, struct dfa *lang, enum writing w)
+{
+    if (!lang)
+        return b->failed ? EXPR_NONE : build_starve(b);
+    if (b->failed || grow(&b->lang, &b->cap_langs, b->n_langs + 1, sizeof(struct dfa *)) < 0) {
+        dfa_free(lang);
+        return b->failed ? EXPR_NONE : build_starve(b);
+    }
+    b->lang[b->n_langs++] = lang;
+    return add(b, (struct expr){ .kind = EXPR_LANG, .writing = w, .at = (int32_t)(b->n_langs - 1) });
+}
+
+int32_t expr_until(struct build *b, const int32_t *kid, size_t n, size_t which)
+{
+    return add_kids(b, (struct expr){ .kind = EXPR_UNTIL, .min = (int32_t)which }, kid, n);
+}
+
+int32_t expr_free(struct build *b, const int32_t *kid, size_t n)
+{
+    return add_kids(b, (struct expr){ .kind = EXPR_FREE }, kid, n);
+}
+
+int32_t expr_counted(struct build *b, int32_t class_, int32_t min, int32_t max, int32_t tail)
+{
+    return add_kids(b, (struct expr){ .kind = EXPR_COUNTED, .min = min, .max = max }, (int32_t[]){ class_, tail }, 2);
+}
+
+int32_t rule_new(struct build *b)
+{
+    if (b->failed)
+        return 0;
+    if (grow(&b->rule, &b->cap_rules, b->n_rules + 1, sizeof *b->rule) < 0)
+        return build_starve(b);
+    b->rule[b->n_rules] = (struct rule){ 0 };
+    return (int32_t)b->n_rules++;
+}
+
+void rule_set(struct build *b, int32_t rule, int32_t body)
+{
+    if (!b->failed)
+        b->rule[rule].body = body;
+}
+
+int32_t expr_rule(struct build *b, int32_t rule) { return add(b, (struct expr){ .kind = EXPR_RULE, .at = rule }); }

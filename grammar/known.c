@@ -1,0 +1,163 @@
+/* Walking the tree of tokens with a single automaton, and a hash table of what came out. */
+#include "grammar/known.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { BUCKETS = 4096, FEW = 600 };
+
+struct known {
+    struct known_place *bucket[BUCKETS];       /* each owned */
+    size_t bytes;
+};
+
+struct known *known_new(void) { return calloc(1, sizeof(struct known)); }
+
+static void free_place(struct known_place *p)
+{
+    free(p->id);
+    free(p->bits);
+    free(p->exit);
+    free(p);
+}
+
+static void forget_all(struct known *k)
+{
+    for (int i = 0; i < BUCKETS; i++)
+        while (k->bucket[i]) {
+            struct known_place *p = k->bucket[i];
+            k->bucket[i] = p->next;
+            free_place(p);
+        }
+    k->bytes = 0;
+}
+
+void known_free(struct known *k)
+{
+    if (!k)
+        return;
+    forget_all(k);
+    free(k);
+}
+
+void tokens_allow(const struct tokens *t, int32_t token, uint32_t *mask)
+{
+    for (; token >= 0; token = t->same[token])
+        mask[token / 32] |= 1u << token % 32;
+}
+
+struct walk {
+    const struct tokens *t;
+    const struct grammar *g;
+    int32_t first;             /* the rule's first place                    */
+    bool enough;               /* its late places may be entered            */
+    struct known_place *out;
+    size_t cap_ids, cap_exits;
+    bool failed;
+};
+
+static void note(struct walk *w, int32_t node, int32_t place)
+{
+    struct known_place *o = w->out;
+    const struct trie_node *n = &w->t->node[node];
+    const struct place *p = &w->g->place[place];
+    for (int32_t id = n->token; id >= 0; id = w->t->same[id]) {
+        if (grow(&o->id, &w->cap_ids, (size_t)o->n_ids + 1, sizeof *o->id) < 0)
+            w->failed = true;
+        else
+            o->id[o->n_ids++] = id;
+    }
+    if (n->end == node + 1 || !(p->accept || p->n_jumps))
+        return;
+    if (grow(&o->exit, &w->cap_exits, (size_t)o->n_exits + 1, sizeof *o->exit) < 0)
+        w->failed = true;
+    else
+        o->exit[o->n_exits++] = (struct known_exit){ node, place - w->first };
+}
+
+/* The children of a node and the steps of a place are both in the order of their bytes. */
+static void walk(struct walk *w, int32_t node, int32_t place)
+{
+    const struct trie_node *n = w->t->node;
+    const struct place *p = &w->g->place[place];
+    const struct step *s = w->g->step + p->step, *end = s + p->n_steps;
+    for (int32_t child = node + 1; child < n[node].end && !w->failed; child = n[child].end) {
+        w->out->work++;
+        while (s < end && s->hi < n[child].byte)
+            s++;
+        if (s == end)
+            return;
+        if (s->lo > n[child].byte || (w->g->place[s->to].late && !w->enough))
+            continue;
+        note(w, child, s->to);
+        if (n[child].end > child + 1)
+            walk(w, child, s->to);
+    }
+}
+
+static int by_place(const void *x, const void *y)
+{
+    const struct known_exit *a = x, *b = y;
+    if (a->place != b->place)
+        return (a->place > b->place) - (a->place < b->place);
+    return (a->node > b->node) - (a->node < b->node);
+}
+
+/* Many tokens are kept as a mask, few as a list. */
+static int pack(struct walk *w)
+{
+    struct known_place *o = w->out;
+    size_t words = tokens_mask_words(w->t->n);
+    if (o->n_exits > 1)
+        qsort(o->exit, (size_t)o->n_exits, sizeof *o->exit, by_place);
+    if (o->n_ids <= FEW)
+        return 0;
+    o->bits = calloc(words, sizeof *o->bits);
+    for (int32_t i = 0; o->bits && i < o->n_ids; i++)
+        o->bits[o->id[i] / 32] |= 1u << o->id[i] % 32;
+    free(o->id);
+    o->id = NULL;
+    o->n_ids = 0;
+    return o->bits ? 0 : -1;
+}
+
+static struct known_place *make(struct tokens *t, const struct grammar *g, int32_t place, bool enough, struct hash key)
+{
+    struct walk w = { .t = t, .g = g, .first = g->part[g->place[place].rule].start, .enough = enough };
+    w.out = calloc(1, sizeof *w.out);
+    if (!w.out)
+        return NULL;
+    w.out->key = key;
+    walk(&w, 0, place);
+    if (w.failed || pack(&w) < 0) {
+        free_place(w.out);
+        return NULL;
+    }
+    return w.out;
+}
+
+const struct known_place *known_of(struct tokens *t, const struct grammar *g, int32_t place, bool enough,
+                                   int64_t *work)
+{
+    struct known *k = t->known;
+    const struct part *part = &g->part[g->place[place].rule];
+    int32_t which[2] = { place - part->start, enough };
+    struct hash key = hash_chain(part->print, which, sizeof which);
+    struct known_place **bucket = &k->bucket[key.lo % BUCKETS];
+    for (struct known_place *p = *bucket; p; p = p->next)
+        if (hash_equal(p->key, key))
+            return p;
+    if (k->bytes > KNOWN_BYTES)
+        forget_all(k);
+    struct known_place *p = make(t, g, place, enough, key);
+    if (!p)
+        return NULL;
+    p->next = *bucket;
+    *bucket = p;
+    k->bytes += sizeof *p + (p->id ? (size_t)p->n_ids * sizeof *p->id : 0) +
+                (p->bits ? 4 * tokens_mask_words(t->n) : 0) + (size_t)p->n_exits * sizeof *p->exit;
+    *work += p->work;
+    return p;
+}
