@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/json_watch.h"
 #include "cli/command.h"
+#include "cli/compare.h"
 #include "cli/mark.h"
 #include "cli/preprocess.h"
 #include "cli/render.h"
@@ -29,6 +30,7 @@ static const struct command {
     { "render", command_render, "chat templates on standard input to text" },
     { "preprocess", command_preprocess, "what becomes of an image: sizes, tokens, a hash of the pixel values" },
     { "selftest", command_selftest, "is this checkpoint, and this program, right? A verdict per stage" },
+    { "compare", command_compare, "how far the predictions of two models, or of two precisions of one, are apart" },
     { "defaults", command_defaults, "every option's default as a file for --config" },
     { "version", command_version, "the program's version" },
     { "help", command_help, "this list" },

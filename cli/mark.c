@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "cli/point.h"
 #include "image/image.h"
 
 enum { MAX_FILE = 64 << 20, USAGE = 2 };
@@ -27,14 +28,11 @@ static int read_all(const char *path, struct buf *out, struct err *e)
     return buf_ok(out) ? 0 : err_set(e, "%s: larger than %d bytes", path, MAX_FILE);
 }
 
-/* The points of `name=[x,y]` in an action, 0..999 across the screen. */
+/* A point of the action, in the middle of what its whole numbers stand for. */
 static int find_point(const char *action, const char *name, const struct pixels *px, struct point *out)
 {
-    char pattern[32];
     int x, y;
-    snprintf(pattern, sizeof pattern, "%s=[", name);
-    const char *at = strstr(action, pattern);
-    if (!at || sscanf(at + strlen(pattern), "%d,%d]", &x, &y) != 2)
+    if (point_find(action, name, &x, &y) != 0)
         return -1;
     out->x = (x + 0.5) / 1000 * px->width;
     out->y = (y + 0.5) / 1000 * px->height;

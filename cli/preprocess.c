@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "cli/npy.h"
 #include "selftest/values.h"
 
 enum { MAX_FILE = 64 << 20, USAGE = 2 };
@@ -73,18 +74,10 @@ static int read_image(const char *path, struct pixels *out, struct err *e)
     return rc == 0 ? 0 : err_prefix(e, "%s", path);
 }
 
-/* NumPy's format 1.0: magic, length, a Python dictionary padded to 64 bytes, the data. */
 static int write_npy(const char *path, const float *data, size_t n, const char *shape, struct err *e)
 {
-    char header[256];
-    int len = snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': (%s), }", shape);
-    int padded = (10 + len + 1 + 63) / 64 * 64 - 10;
-    memset(header + len, ' ', (size_t)(padded - len));
-    header[padded - 1] = '\n';
-    const uint8_t magic[10] = { 0x93, 'N', 'U', 'M', 'P', 'Y', 1, 0, (uint8_t)padded, (uint8_t)(padded >> 8) };
     FILE *f = fopen(path, "wb");
-    bool ok = f && fwrite(magic, 1, 10, f) == 10 && fwrite(header, 1, (size_t)padded, f) == (size_t)padded &&
-              fwrite(data, sizeof *data, n, f) == n;
+    bool ok = f && npy_begin(f) && fwrite(data, sizeof *data, n, f) == n && npy_end(f, shape);
     if (f && fclose(f) != 0)
         ok = false;
     return ok ? 0 : err_set(e, "%s: cannot be written", path);

@@ -20,9 +20,7 @@ int weights_option(const struct engine_config *o, struct model_options *out, str
     return 0;
 }
 
-/* int8 needs a quantised matrix on the other side of the product: int8, or on the CPU int4 too. */
-static int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b,
-                              struct err *e)
+int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b, struct err *e)
 {
     const char *name = o->activations, *weights = o->weights;
     bool int8 = strcmp(weights, "int8") == 0, int4 = strcmp(weights, "int4") == 0;

@@ -172,17 +172,10 @@ static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
 
 struct filled { int n_image, n_cross; };
 
-/* A prompt, or a prompt and its continuation, with what the family says of every token. */
-struct tokens {
-    const int32_t *ids, *pos;            /* (n), (3, n)                              */
-    const struct image_range *sees;      /* (n); NULL: the family sees no images     */
-    int n;
-};
-
 /* Fills the arrays for rows start .. start + n of the tokens, where start is what has been computed before. It walks
  * over the earlier tokens as well, to know within which image the step begins. A row of an image takes its features
  * from the pool; a row of text takes its token; either may see cells of images through cross-attention. */
-static struct filled step_fill(const struct step *s, const struct trial *t, const struct tokens *in, int n)
+static struct filled step_fill(const struct step *s, const struct trial *t, const struct reading *in, int n)
 {
     const int32_t *ids = in->ids;
     int start = t->n_done, image = -1, at = 0;
@@ -195,7 +188,7 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
         if (k >= 0) {
             s->token[k] = is_image ? 0 : ids[i];
             for (int a = 0; a < 3; a++)
-                s->pos[a * n + k] = in->pos[a * in->n + i];
+                s->pos[a * n + k] = in->pos[a * in->room + i];
             s->slot[k] = t->text_pages[i / TRIAL_PAGE] * TRIAL_PAGE + i % TRIAL_PAGE;
             s->limit[k] = i + 1;
             s->out[k] = k;
@@ -219,11 +212,11 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
     return f;
 }
 
-/* Computes the next n of the tokens, those from t->n_done on, and gives their logits (n, vocab); logits NULL: none are
- * wanted. The arrays are laid out three times over one block: to find its length, on the host to fill it, and on the
- * device to name the places there. */
-static int trial_rows(struct trial *t, const struct tokens *tokens, int n, float *logits, struct err *e)
+/* The arrays are laid out three times over one block: to find its length, on the host to fill it, and on the device to
+ * name the places there. */
+int reading_next(struct reading *tokens, int n, float *logits, struct err *e)
 {
+    struct trial *t = tokens->t;
     const struct backend *b = t->m->backend;
     struct step s;
     size_t ints = step_lay_out(&s, NULL, t, n);
@@ -284,21 +277,57 @@ static struct image_range *image_ranges(const struct trial *t, const int32_t *id
     return sees;
 }
 
+void reading_open(struct reading *r, struct trial *t, const int32_t *ids, int n, int more)
+{
+    size_t room = (size_t)n + (size_t)more;
+    *r = (struct reading){ .t = t, .n = n, .room = n + more };
+    r->ids = xcalloc(room, sizeof *r->ids);
+    r->pos = xcalloc(room * 3, sizeof *r->pos);
+    memcpy(r->ids, ids, (size_t)n * sizeof *ids);
+    int32_t *pos = trial_positions(t, ids, n, &t->next_pos);
+    for (size_t a = 0; a < 3; a++)
+        memcpy(r->pos + a * room, pos + a * (size_t)n, (size_t)n * sizeof *pos);
+    free(pos);
+    struct image_range *sees = image_ranges(t, ids, n, &t->next_sees);
+    if (sees) {
+        r->sees = xcalloc(room, sizeof *sees);
+        memcpy(r->sees, sees, (size_t)n * sizeof *sees);
+    }
+    r->prompt = n;
+    free(sees);
+}
+
+void reading_add(struct reading *r, int32_t id)
+{
+    assert(r->n < r->room);
+    r->ids[r->n] = id;
+    for (int a = 0; a < 3; a++)
+        r->pos[a * r->room + r->n] = r->t->next_pos + r->n - r->prompt;
+    if (r->sees)
+        r->sees[r->n] = r->t->next_sees;
+    r->n++;
+}
+
+void reading_close(struct reading *r)
+{
+    free(r->ids);
+    free(r->pos);
+    free(r->sees);
+}
+
 /* Computes the whole prompt, `chunk` rows a step. `every`: logits (n, vocab) are those of all rows; otherwise those of
  * the last step alone, whose rows they hold from the beginning. */
 static int prompt_rows(struct trial *t, const int32_t *ids, int n, int chunk, bool every, float *logits, struct err *e)
 {
     int rc = 0;
-    int32_t *pos = trial_positions(t, ids, n, &t->next_pos);
-    struct image_range *sees = image_ranges(t, ids, n, &t->next_sees);
-    struct tokens in = { ids, pos, sees, n };
+    struct reading in;
+    reading_open(&in, t, ids, n, 0);
     for (int i = 0; i < n && rc == 0; i += chunk) {
         bool last = i + chunk >= n;
         float *out = every ? logits + (size_t)i * (size_t)t->m->vocab : logits;
-        rc = trial_rows(t, &in, last ? n - i : chunk, every || last ? out : NULL, e);
+        rc = reading_next(&in, last ? n - i : chunk, every || last ? out : NULL, e);
     }
-    free(pos);
-    free(sees);
+    reading_close(&in);
     return rc;
 }
 
@@ -313,25 +342,18 @@ int trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk, 
     return prompt_rows(t, ids, n, chunk, false, logits, e);
 }
 
-/* Token by token, as an answer is computed. Earlier tokens are in the cache; the arrays still hold all of them,
+/* Token by token, as an answer is computed. Earlier tokens are in the cache; the reading still holds all of them,
  * because positions and images are looked up by index. */
 int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next, int n_next, float *logits,
                  struct err *e)
 {
-    int total = n + n_next, rc = 0;
-    int32_t *all = xcalloc((size_t)total, sizeof *all), *pos = xcalloc((size_t)total * 3, sizeof *pos);
-    struct image_range *sees = xcalloc((size_t)total, sizeof *sees);
-    struct tokens in = { all, pos, sees, total };
-    memcpy(all, ids, (size_t)n * sizeof *ids);
-    memcpy(all + n, next, (size_t)n_next * sizeof *next);
+    int rc = 0;
+    struct reading in;
+    reading_open(&in, t, ids, n, n_next);
     for (int i = 0; i < n_next && rc == 0; i++) {
-        for (int a = 0; a < 3; a++)
-            pos[a * total + n + i] = t->next_pos + i;
-        sees[n + i] = t->next_sees;
-        rc = trial_rows(t, &in, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
+        reading_add(&in, next[i]);
+        rc = reading_next(&in, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
     }
-    free(all);
-    free(pos);
-    free(sees);
+    reading_close(&in);
     return rc;
 }

@@ -33,6 +33,14 @@ struct trial {
     int   *text_pages, *image_pages, *fill;    /* owned, host                          */
 };
 
+/* Tokens that a trial reads from the first to the last, a few at a time, with what the family says of each. */
+struct reading {
+    struct trial *t;                 /* borrowed                                       */
+    int32_t *ids, *pos;              /* owned, (room), (3, room)                       */
+    struct image_range *sees;        /* owned, (room); NULL: the family has no cross-attention */
+    int n, room, prompt;             /* tokens; most of them; those that it began with */
+};
+
 /* How far features and logits may be from the reference's: on every backend, with caches of float32. */
 #define TRIAL_LIMIT 2e-3f
 
@@ -46,6 +54,13 @@ struct run trial_run(struct trial *t, struct pass_memory memory);
 void trial_release(struct trial *t, struct run *r);
 /* pos (3, n) of a prompt with the trial's images; free(). */
 int32_t *trial_positions(const struct trial *t, const int32_t *ids, int n, int *next);
+/* The prompt `ids` with the trial's images, to which up to `more` tokens may be added one by one. What the trial has
+ * computed before stays computed. */
+void reading_open(struct reading *r, struct trial *t, const int32_t *ids, int n, int more);
+void reading_add(struct reading *r, int32_t id);
+void reading_close(struct reading *r);
+/* Computes the next n of the tokens; their logits (n, vocab); NULL: none are wanted. */
+int  reading_next(struct reading *r, int n, float *logits, struct err *e);
 /* `chunk` rows a step; quietly: only the last step gives logits, those of its rows. */
 int  trial_prompt(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e);
 int  trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e);
