@@ -29,112 +29,131 @@ uint8_t f8_put(float x)
     return (uint8_t)((u + 0x7ffff + (u >> 20 & 1)) >> 20 | (signbit(x) ? 0x80 : 0));
 }
 
-/* To the nearest whole number, ties to even, for |x| < 2^22. */
-static inline float nearest(float x) { return x + 0x1.8p23f - 0x1.8p23f; }
+typedef uint32_t words __attribute__((vector_size(16)));
+typedef float floats __attribute__((vector_size(16)));
+enum { WORDS = 4, GROUP_VECTORS = QUANT_GROUP / WORDS };
 
-/* x, or the bound that it lies beyond. */
-static inline float between(float x, float low, float high)
+union group { float x[QUANT_GROUP]; words bits[GROUP_VECTORS]; floats v[GROUP_VECTORS]; };
+
+/* A whole group of bfloat16: the sixteen bits become the upper half of a float's. */
+static void widen_group(union group *g, const uint8_t *from)
 {
-    if (x < low)
-        return low;
-    return x > high ? high : x;
+    typedef uint16_t halves __attribute__((vector_size(8), aligned(1), may_alias));
+    for (int v = 0; v < GROUP_VECTORS; v++)
+        g->bits[v] = __builtin_convertvector(*(const halves *)(from + 2 * WORDS * v), words) << 16;
 }
 
 /* Columns i .. i + 32 of a row, zeros past its end. */
-static void load_group(float x[QUANT_GROUP], enum dtype from, const void *row, int i, int in)
+static void load_group(union group *g, enum dtype from, const void *row, int i, int in)
 {
     int n = in - i < QUANT_GROUP ? in - i : QUANT_GROUP;
-    half_load_n(from, row, (size_t)i, n, x);
+    if (from == BF16 && n == QUANT_GROUP) {
+        widen_group(g, (const uint8_t *)row + 2 * (size_t)i);
+        return;
+    }
+    half_load_n(from, row, (size_t)i, n, g->x);
     for (int k = n; k < QUANT_GROUP; k++)
-        x[k] = 0;
+        g->x[k] = 0;
 }
 
-/* The largest magnitude. Eight at a time, as in the loops below: that is what the compiler makes vectors of. */
-static float largest(const float x[QUANT_GROUP])
+/* The largest magnitude; not finite where one of the numbers is not. Without their signs, floats are in the order of
+ * their bits as whole numbers, infinity and NaN last. */
+static float largest(const union group *g)
 {
-    float most[8] = { 0 };
-    for (int k = 0; k < QUANT_GROUP; k += 8)
-        for (int j = 0; j < 8; j++)
-            most[j] = fabsf(x[k + j]) > most[j] ? fabsf(x[k + j]) : most[j];
-    for (int j = 1; j < 8; j++)
-        most[0] = most[j] > most[0] ? most[j] : most[0];
-    return most[0];
+    union { words bits; uint32_t bit[WORDS]; float x[WORDS]; } most = { { 0 } };
+    for (int v = 0; v < GROUP_VECTORS; v++) {
+        words bits = g->bits[v] & 0x7fffffff, more = (words)(bits > most.bits);
+        most.bits = (bits & more) | (most.bits & ~more);
+    }
+    int at = 0;
+    for (int k = 1; k < WORDS; k++)
+        at = most.bit[k] > most.bit[at] ? k : at;
+    return most.x[at];
 }
 
-/* -1, or the first that is not finite: a difference with itself is NaN then. */
-static int not_finite(const float x[QUANT_GROUP])
+static int first_not_finite(const union group *g)
 {
-    float sum[8] = { 0 }, all = 0;
     int k = 0;
-    for (int i = 0; i < QUANT_GROUP; i += 8)
-        for (int j = 0; j < 8; j++)
-            sum[j] += x[i + j] - x[i + j];
-    for (int j = 0; j < 8; j++)
-        all += sum[j];
-    if (all == 0)
-        return -1;
-    while (isfinite(x[k]))
+    while (isfinite(g->x[k]))
         k++;
     return k;
+}
+
+/* Rounds numbers of magnitudes up to about 127 to whole ones, ties to even, and keeps those: adding 1.5 * 2^23 leaves
+ * them in the last bits of a float. */
+static void round_to_bytes(uint8_t q[QUANT_GROUP], const union group *g, float factor)
+{
+    typedef uint8_t bytes __attribute__((vector_size(4), aligned(1), may_alias));
+    for (int v = 0; v < GROUP_VECTORS; v++) {
+        words sum = (words)(g->v[v] * factor + 0x1.8p23f);
+        *(bytes *)(q + WORDS * v) = __builtin_convertvector(sum, bytes);
+    }
 }
 
 /* Q8 and F8: `in` columns with one scale. */
 static int pack_channel(enum dtype t, uint8_t *record, enum dtype from, const void *row, int in)
 {
-    float x[QUANT_GROUP], most = 0;
+    union group g;
+    float most = 0;
     for (int i = 0; i < in; i += QUANT_GROUP) {
-        load_group(x, from, row, i, in);
-        int bad = not_finite(x);
-        if (bad >= 0)
-            return i + bad;
-        most = fmaxf(most, largest(x));
+        load_group(&g, from, row, i, in);
+        float here = largest(&g);
+        if (!isfinite(here))
+            return i + first_not_finite(&g);
+        most = here > most ? here : most;
     }
     float scale = most < TINY ? 0 : most / (t == Q8 ? 127 : 448), inverse = most < TINY ? 0 : 1 / scale;
     memcpy(record, &scale, sizeof scale);
     for (int i = 0; i < in; i += QUANT_GROUP) {
         uint8_t *q = record + QUANT_HEAD + i;
-        load_group(x, from, row, i, in);
-        for (int k = 0; k < QUANT_GROUP && t == Q8; k++)
-            q[k] = (uint8_t)(int8_t)between(nearest(x[k] * inverse), -127, 127);
+        load_group(&g, from, row, i, in);
+        if (t == Q8)
+            round_to_bytes(q, &g, inverse);
         for (int k = 0; k < QUANT_GROUP && t == F8; k++)
-            q[k] = f8_put(x[k] * inverse);
+            q[k] = f8_put(g.x[k] * inverse);
     }
     return -1;
 }
 
-/* q of a group with this scale; returns the sum of the squared errors. */
-static float round_group(float q[QUANT_GROUP], const float x[QUANT_GROUP], float scale)
+/* q + 8 of a group with this scale, one in each word; returns the sum of the squared errors, which is made of eight
+ * sums. */
+static float round_group(words q[GROUP_VECTORS], const union group *g, float scale)
 {
-    float inverse = 1 / scale, error[8] = { 0 };
-    for (int k = 0; k < QUANT_GROUP; k += 8)
-        for (int j = 0; j < 8; j++) {
-            float v = nearest(x[k + j] * inverse);       /* -8 .. 8 */
-            q[k + j] = v = v > 7 ? 7 : v;
-            float d = x[k + j] - v * scale;
-            error[j] += d * d;
-        }
-    for (int j = 1; j < 8; j++)
-        error[0] += error[j];
-    return error[0];
+    float inverse = 1 / scale;
+    union { floats v[2]; float x[2 * WORDS]; } error = { { { 0 } } };
+    for (int v = 0; v < GROUP_VECTORS; v++) {
+        floats near = g->v[v] * inverse + 0x1.8p23f - 0x1.8p23f;     /* to the nearest, ties to even: -8 .. 8 */
+        words high = (words)(near > 7);
+        near = (floats)(((words)near & ~high) | ((words)(floats){ 7, 7, 7, 7 } & high));
+        floats d = g->v[v] - near * scale;
+        error.v[v % 2] += d * d;
+        q[v] = ((words)(near + (0x1.8p23f + 8))) & 15;
+    }
+    for (int j = 1; j < 2 * WORDS; j++)
+        error.x[0] += error.x[j];
+    return error.x[0];
 }
 
 /* A group of 32 numbers as 4 bits each and a scale. Two scales are tried, one that makes the number of largest
  * magnitude 7 or -7, and one that makes it -8, whichever its sign; the one whose squared error is less is taken. */
-static void pack_group(uint8_t *to, const float x[QUANT_GROUP])
+static void pack_group(uint8_t *to, const union group *g, float most)
 {
-    float q[2][QUANT_GROUP] = { { 0 } };
-    float most = largest(x);
+    typedef uint8_t bytes __attribute__((vector_size(4), aligned(1), may_alias));
+    words q[2][GROUP_VECTORS];
     int best = 0, at = 0;
-    while (fabsf(x[at]) != most)
+    while (fabsf(g->x[at]) != most)
         at++;
-    uint16_t scale[2] = { bf16_put(most / 7), bf16_put(x[at] / -8) };
-    if (most < TINY)
+    uint16_t scale[2] = { bf16_put(most / 7), bf16_put(g->x[at] / -8) };
+    if (most < TINY) {
         scale[0] = 0;
-    else
-        best = round_group(q[1], x, bf16_get(scale[1])) < round_group(q[0], x, bf16_get(scale[0]));
+        for (int v = 0; v < GROUP_VECTORS; v++)
+            q[0][v] = (words){ 8, 8, 8, 8 };
+    } else
+        best = round_group(q[1], g, bf16_get(scale[1])) < round_group(q[0], g, bf16_get(scale[0]));
     memcpy(to, &scale[best], sizeof *scale);
-    for (int k = 0; k < QUANT_GROUP / 2; k++)
-        to[2 + k] = (uint8_t)(((int)q[best][k] + 8) | ((int)q[best][QUANT_GROUP / 2 + k] + 8) << 4);
+    for (int v = 0; v < GROUP_VECTORS / 2; v++)
+        *(bytes *)(to + 2 + WORDS * v) =
+            __builtin_convertvector(q[best][v] | q[best][GROUP_VECTORS / 2 + v] << 4, bytes);
 }
 
 /* Packs one row of a matrix. -1, or the column of the first number that is not finite, which no scale could hold. */
@@ -144,12 +163,12 @@ int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row,
     if (t != Q4)
         return pack_channel(t, record, from, row, in);
     for (int i = 0; i < in; i += QUANT_GROUP) {
-        float x[QUANT_GROUP];
-        load_group(x, from, row, i, in);
-        int bad = not_finite(x);
-        if (bad >= 0)
-            return i + bad;
-        pack_group((uint8_t *)record + (size_t)(i / QUANT_GROUP) * QUANT_Q4_BYTES, x);
+        union group g;
+        load_group(&g, from, row, i, in);
+        float most = largest(&g);
+        if (!isfinite(most))
+            return i + first_not_finite(&g);
+        pack_group((uint8_t *)record + (size_t)(i / QUANT_GROUP) * QUANT_Q4_BYTES, &g, most);
     }
     return -1;
 }
