@@ -30,7 +30,7 @@ struct prompt;
 struct request;
 
 enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_STOP_BYTES = 4096, ENGINE_MAX_STOP_IDS = 64, ENGINE_MAX_TOP_LOGPROBS = 20,
-       ENGINE_LATENCY_BUCKETS = 20 };
+       ENGINE_MAX_BIAS = 1024, ENGINE_MAX_BAD_WORDS = 64, ENGINE_LATENCY_BUCKETS = 20 };
 
 struct engine_options {
     struct engine_config config;  /* the user's; its strings are borrowed until engine_open() returns        */
@@ -87,6 +87,8 @@ struct chat {                  /* a validated request body; everything borrowed 
     bool    no_generation_prompt, continue_final_message;
 };
 
+struct token_bias { int32_t id; float bias; };
+
 struct params {                /* how to generate; params_default() first */
     /* Called once, and soon back: the engine is done with the request, and its place is free, whatever its client has
      * taken. From the engine's thread, before the client can hear of the end; not if the submission fails. NULL:
@@ -103,6 +105,13 @@ struct params {                /* how to generate; params_default() first */
     int32_t  stop_ids[ENGINE_MAX_STOP_IDS];   /* tokens that end the answer, beside the model's own; those outside the
                                                   vocabulary have no effect */
     int      n_stop_ids;
+    const struct token_bias *bias;   /* (n_bias) borrowed until engine_submit() returns: is added to these tokens' logits
+                                        before the temperature; ids of the vocabulary, none twice                   */
+    int      n_bias;
+    const int32_t *allowed;    /* (n_allowed) likewise: the only tokens that may come; none: all may */
+    int      n_allowed;
+    const char *bad_word[ENGINE_MAX_BAD_WORDS];   /* likewise: texts that the answer never gets to hold, none empty */
+    int      n_bad_words;
     int      min_tokens;       /* none of all these ends it before so many */
     bool     include_stop;     /* the text has what ended it, too        */
     bool     ignore_eos, logprobs, keep_special_tokens;

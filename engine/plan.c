@@ -208,7 +208,7 @@ static int size_caches(struct setup *s, const struct model *m, struct err *e)
     size_t host = p->image_peak + p->pixels + p->requests + PROGRAM_BYTES + s->sizes.host;
     size_t fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
     size_image_cache(s, m, p->available > fixed ? p->available - fixed : 0);
-    size_t staging = runner_staging_bytes(&s->sizes);
+    size_t staging = runner_staging_bytes(&s->sizes, m->vocab);
     fixed = p->weights + s->sizes.scratch + p->image_cache + (p->discrete ? staging : host + 2 * staging);
     return size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e);
 }
@@ -261,7 +261,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     if (size_caches(s, m, e) < 0)
         return -1;
     s->sizes.max_len = o->max_model_len;           /* it may have become shorter */
-    s->sizes.staging = runner_staging_bytes(&s->sizes);
+    s->sizes.staging = runner_staging_bytes(&s->sizes, m->vocab);
     p->program = PROGRAM_BYTES + s->sizes.host + (p->discrete ? s->sizes.staging : 0);
     p->scratch = s->sizes.scratch - p->logits + (p->discrete ? 1 : 2) * s->sizes.staging;
     add_up(p);

@@ -54,10 +54,11 @@ static int copy_stops(struct request *r, const struct params *from)
 /* Everything whose size is known now is allocated here. Later only what the client has not taken yet grows. The prompt
  * is the request's from the first line on, also where this fails. */
 struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens, int vocab,
-                            const struct tokenizer *t, struct engine_wake *wake)
+                            const struct tokenizer *t, struct engine_wake *wake, struct err *e)
 {
     struct request *r = calloc(1, sizeof *r);
     if (!r) {
+        err_memory(e);
         prompt_free(p);
         return NULL;
     }
@@ -76,8 +77,12 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     r->hash = malloc(pages * sizeof *r->hash);
     r->images = calloc((size_t)p->n_images + 1, sizeof *r->images);
     bool ok = copy_stops(r, params) == 0 && init_penalties(r, vocab) == 0 &&
-              detok_init(&r->detok, t, &r->params) == 0;
-    if (!ok || r->fd < 0 || !r->ids || !r->pages || !r->hash || !r->images) {
+              detok_init(&r->detok, t, &r->params) == 0 && r->fd >= 0 && r->ids && r->pages && r->hash && r->images;
+    int rc = ok ? steer_init(&r->steer, params, t, vocab, e) : err_memory(e);
+    r->params.bias = NULL;             /* these three were the caller's */
+    r->params.allowed = NULL;
+    r->params.n_bad_words = 0;
+    if (rc < 0) {
         request_unref(r);
         return NULL;
     }
@@ -109,6 +114,7 @@ static void free_work(struct request *r)
     free(r->images);
     free(r->seen);
     free(r->seen_at);
+    steer_free(&r->steer);
     r->prompt = NULL;
     r->ids = r->pages = r->seen_at = NULL;
     r->hash = NULL;

@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "engine/images.h"
 #include "engine/prompt.h"
+#include "engine/steer.h"
 #include "kernels/ops.h"
 
 struct request {
@@ -42,6 +43,7 @@ struct request {
     struct params  params;         /* stop strings owned */
     int32_t ends[ENDS_MAX + ENGINE_MAX_STOP_IDS];   /* tokens that end it: the model's ends, then its own stop_ids */
     int     n_ends, n_model_ends;
+    struct steer steer;            /* owned */
     int    max_len;                /* prompt and answer never exceed this         */
 
     /* the engine thread's */
@@ -69,9 +71,10 @@ struct engine_wake {               /* how other threads reach the engine thread 
 };
 void wake_up(struct engine_wake *w);
 
-/* The prompt becomes the request's. NULL: memory is out. */
+/* The prompt becomes the request's. NULL: memory is out (503), or what the parameters say of words cannot be done
+ * (400). */
 struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens, int vocab,
-                            const struct tokenizer *t, struct engine_wake *wake);
+                            const struct tokenizer *t, struct engine_wake *wake, struct err *e);
 void request_unref(struct request *r);
 void request_retire(struct request *r);    /* the same by the engine, which will not touch it any more */
 
@@ -93,6 +96,12 @@ void request_fail(struct request *r, const struct err *e);
 static inline bool request_too_short(const struct request *r)
 {
     return r->n_ids - r->prompt->n < r->params.min_tokens;
+}
+
+/* The most tokens that may be forbidden for its next one. */
+static inline int request_most_bans(const struct request *r)
+{
+    return (request_too_short(r) ? r->n_ends : 0) + r->steer.n_words;
 }
 
 static inline int request_answer_len(const struct request *r) { return r->n_ids - r->prompt->n; }

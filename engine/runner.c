@@ -11,18 +11,19 @@
 enum { TOP = ENGINE_MAX_TOP_LOGPROBS };
 
 /* The largest step that may come. */
-static struct shape largest_shape(const struct runner_sizes *s)
+static struct shape largest_shape(const struct runner_sizes *s, int vocab)
 {
     size_t out = (size_t)s->max_out;
     return (struct shape){ .rows = s->max_rows, .seqs = s->max_seqs, .pages = (s->max_len + KV_PAGE - 1) / KV_PAGE,
                            .image_pages = s->image_kv_pages, .kv_images = s->image_kv_pages, .image_rows = s->max_rows,
-                           .out = s->max_out, .seen = out * (size_t)s->max_len,
-                           .banned = out * (ENDS_MAX + ENGINE_MAX_STOP_IDS) };
+                           .out = s->max_out, .seen = out * (size_t)s->max_len, .biased = out * ENGINE_MAX_BIAS,
+                           .banned = out * (ENDS_MAX + ENGINE_MAX_STOP_IDS + STEER_MAX_BANS),
+                           .mask_words = (vocab + 31) / 32 };
 }
 
-size_t runner_staging_bytes(const struct runner_sizes *s)
+size_t runner_staging_bytes(const struct runner_sizes *s, int vocab)
 {
-    struct shape largest = largest_shape(s);
+    struct shape largest = largest_shape(s, vocab);
     return staging_bytes(&largest);
 }
 
@@ -107,7 +108,7 @@ void runner_take_pages(struct runner *r, int from, int n)
 int runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,
                 struct err *e)
 {
-    *r = (struct runner){ .m = m, .size = *size, .largest = largest_shape(size) };
+    *r = (struct runner){ .m = m, .size = *size, .largest = largest_shape(size, m->vocab) };
     r->run = (struct run){ .ops = ops, .backend = m->backend, .dev = m->device, .kv = r->kv, .size = size->scratch,
                             .host = xmalloc(size->host), .host_size = size->host };
     size_t out = (size_t)size->max_out;
@@ -207,8 +208,14 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
 
 /* ---- one step ----------------------------------------------------------- */
 
+static void adjust(struct run *run, struct tensor logits, const struct adjustment *a)
+{
+    if (a->any)
+        run->ops->penalize(run->dev, logits, a->tokens, a->first, a->penalty);
+}
+
 /* Draws a token from every row of logits, with its logprobs where anybody wants them; the host has both after the
- * device was waited for. Logprobs are the model's own, so they come from a copy that no penalty has touched. */
+ * device was waited for. Logprobs are the model's own, so they come from a copy that no wish has touched. */
 static void sample(struct runner *r, struct tensor logits, const struct sampler *s)
 {
     struct run *run = &r->run;
@@ -221,10 +228,11 @@ static void sample(struct runner *r, struct tensor logits, const struct sampler 
         raw = nn_new(run, n, logits.cols);
         op->copy(run->dev, raw, logits);
     }
-    if (s->penalties)
-        op->penalize(run->dev, logits, s->seen, s->seen_first, s->penalty);
-    if (s->bans)
-        op->penalize(run->dev, logits, s->banned, s->banned_first, s->ban);
+    adjust(run, logits, &s->seen);
+    adjust(run, logits, &s->biased);
+    adjust(run, logits, &s->banned);
+    if (s->allowed)
+        op->mask(run->dev, logits, s->allowed);
     op->sample(run->dev, ids, logits, s->sampling);
     run->backend->download(run->dev, r->result_ids, ids, (size_t)n * sizeof *ids);
     if (s->top_n >= 0) {
@@ -253,7 +261,7 @@ void runner_start(struct runner *r, const struct step *step, const struct images
 {
     const struct backend *be = r->run.backend;
     struct staged *staged = &r->staged;
-    struct shape shape = staging_shape(step, r->largest.kv_images);
+    struct shape shape = staging_shape(step, r->largest.kv_images, r->m->vocab);
     if (be->replay && !r->size.no_graphs && replay_suits(step))
         replay_round(&shape, &r->largest);
     staging_fill(&r->staging, &shape, step, images, staged);

@@ -46,7 +46,7 @@ struct runner {
 };
 
 /* Bytes that the staging block needs, in the host and on the device. */
-size_t runner_staging_bytes(const struct runner_sizes *s);
+size_t runner_staging_bytes(const struct runner_sizes *s, int vocab);
 
 /* Bytes of one page of the text KV, of the image KV, and of the pool. */
 size_t runner_kv_page_bytes(const struct model *m, enum dtype kv);

@@ -40,7 +40,7 @@ static int image_pages(const struct request *r, int n)
 }
 
 /* Every maximum is over the requests of the step, every sum over the rows that yield something. */
-struct shape staging_shape(const struct step *step, int kv_images)
+struct shape staging_shape(const struct step *step, int kv_images, int vocab)
 {
     struct shape s = { .rows = step->n_rows, .seqs = step->n_seqs, .pages = 1, .image_rows = step->n_rows, .key = -1 };
     for (int i = 0; i < step->n_seqs; i++) {
@@ -50,7 +50,9 @@ struct shape staging_shape(const struct step *step, int kv_images)
         s.image_pages = pages > s.image_pages ? pages : s.image_pages;
         s.out += out;
         s.seen += (size_t)(out * r->n_seen);
-        s.banned += request_too_short(r) ? (size_t)(out * r->n_ends) : 0;
+        s.banned += (size_t)(out * request_most_bans(r));
+        s.biased += (size_t)(out * r->steer.n_bias);
+        s.mask_words = out && r->steer.allowed ? (vocab + 31) / 32 : s.mask_words;
     }
     s.kv_images = s.image_pages ? kv_images : 0;
     return s;
@@ -196,6 +198,21 @@ static void stage_out_rows(struct staging *st, const struct shape *shape, const 
     f->out_rows = on_device(st, rows);
 }
 
+/* Adds n tokens to a list of `*count` that is laid out already. */
+static void add_tokens(struct seen *list, int *count, const struct seen *tokens, int n)
+{
+    if (n)
+        memcpy(list + *count, tokens, (size_t)n * sizeof *list);
+    *count += n;
+}
+
+static struct adjustment adjustment(const struct staging *st, const struct penalty *penalty, const struct seen *tokens,
+                                    const int *first, int n)
+{
+    return (struct adjustment){ .penalty = on_device(st, penalty), .tokens = on_device(st, tokens),
+                                .first = on_device(st, first), .any = n > 0 };
+}
+
 /* How every row is to be sampled, and the tokens that its request has a penalty on: all that it has seen. */
 static void stage_sampling(struct staging *st, const struct shape *shape, const struct step *step, struct sampler *out)
 {
@@ -215,23 +232,37 @@ static void stage_sampling(struct staging *st, const struct shape *shape, const 
                                              .step = (uint64_t)(request_answer_len(q) + k) };
             penalty[n] = (struct penalty){ p->repetition_penalty, p->frequency_penalty, p->presence_penalty };
             first[n++] = n_seen;
-            if (q->n_seen)
-                memcpy(seen + n_seen, q->seen, (size_t)q->n_seen * sizeof *seen);
-            n_seen += q->n_seen;
+            add_tokens(seen, &n_seen, q->seen, q->n_seen);
             if (p->logprobs && p->top_logprobs > out->top_n)
                 out->top_n = p->top_logprobs;
         }
     }
     first[n] = n_seen;
     out->n = n;
-    out->penalties = n_seen > 0;
     out->sampling = on_device(st, sampling);
-    out->penalty = on_device(st, penalty);
-    out->seen = on_device(st, seen);
-    out->seen_first = on_device(st, first);
+    out->seen = adjustment(st, penalty, seen, first, n_seen);
 }
 
-/* While an answer is too short to end, the tokens that would end it get a penalty that nothing outweighs. */
+/* What requests add to the logits of some tokens; no penalty has a part in it. */
+static void stage_bias(struct staging *st, const struct shape *shape, const struct step *step, struct sampler *out)
+{
+    struct penalty *none = lay_out(st, (size_t)shape->out * sizeof *none);
+    struct seen *biased = lay_out(st, shape->biased * sizeof *biased);
+    int *first = lay_out_ints(st, shape->out + 1), n = 0, row = 0;
+    if (!step)
+        return;
+    for (int s = 0; s < step->n_seqs; s++)
+        for (int k = 0; k < step->seq[s].yield.rows; k++) {
+            const struct steer *steer = &step->seq[s].r->steer;
+            none[row] = (struct penalty){ .repetition = 1 };
+            first[row++] = n;
+            add_tokens(biased, &n, steer->bias, steer->n_bias);
+        }
+    first[row] = n;
+    out->biased = adjustment(st, none, biased, first, n);
+}
+
+/* Tokens that may not come now get a penalty that nothing outweighs. */
 static void stage_bans(struct staging *st, const struct shape *shape, const struct step *step, struct sampler *out)
 {
     struct penalty *ban = lay_out(st, (size_t)shape->out * sizeof *ban);
@@ -246,13 +277,29 @@ static void stage_bans(struct staging *st, const struct shape *shape, const stru
             first[row++] = n;
             for (int i = 0; i < q->n_ends && request_too_short(q); i++)
                 banned[n++] = (struct seen){ .token = q->ends[i], .count = 1 };
+            n += steer_bans(&q->steer, q->ids + q->prompt->n, request_answer_len(q), banned + n);
         }
     }
     first[row] = n;
-    out->bans = n > 0;
-    out->ban = on_device(st, ban);
-    out->banned = on_device(st, banned);
-    out->banned_first = on_device(st, first);
+    out->banned = adjustment(st, ban, banned, first, n);
+}
+
+/* One bit for each token of the vocabulary and each row, where any request leaves only some of them. */
+static void stage_masks(struct staging *st, const struct shape *shape, const struct step *step, struct sampler *out)
+{
+    size_t words = (size_t)shape->mask_words, row = 0;
+    uint32_t *allowed = lay_out(st, (size_t)shape->out * words * sizeof *allowed);
+    if (!step || !words)
+        return;
+    for (int s = 0; s < step->n_seqs; s++)
+        for (int k = 0; k < step->seq[s].yield.rows; k++, row++) {
+            const uint32_t *own = step->seq[s].r->steer.allowed;
+            if (own)
+                memcpy(allowed + row * words, own, words * sizeof *allowed);
+            else
+                memset(allowed + row * words, 0xff, words * sizeof *allowed);
+        }
+    out->allowed = on_device(st, allowed);
 }
 
 /* step NULL: only the layout. */
@@ -267,7 +314,9 @@ static void stage(struct staging *st, const struct shape *shape, const struct st
         stage_cross(st, shape, step, images, out);
     stage_out_rows(st, shape, step, &out->forward);
     stage_sampling(st, shape, step, &out->sampler);
+    stage_bias(st, shape, step, &out->sampler);
     stage_bans(st, shape, step, &out->sampler);
+    stage_masks(st, shape, step, &out->sampler);
 }
 
 /* The layout and its contents: one function does both, so the size that was counted is the size that is used. */

@@ -18,7 +18,8 @@ struct shape {                 /* how long the arrays of a step are */
     int kv_images;             /* pages of the whole image KV; 0 like image_pages                  */
     int image_rows;            /* rows that may be places of images                                */
     int out;                   /* rows whose logits the model gives                                */
-    size_t seen, banned;       /* tokens with a penalty, of all these rows together                */
+    size_t seen, banned, biased;   /* tokens with a penalty, a ban, a bias, of all these rows together */
+    int mask_words;            /* of each row's bits, one for each token; 0: every token of every row may come */
     int key;                   /* name of this shape in `struct replay`; -1: compute this step, never replay it */
 };
 
@@ -27,17 +28,21 @@ struct staging {               /* the block, and how much of it the step has tak
     size_t size, used;
 };
 
+struct adjustment {            /* of logits: the arguments of ops.penalize, on the device */
+    const struct penalty *penalty;     /* (n)     */
+    const struct seen    *tokens;      /* of row r from first[r] on */
+    const int *first;                  /* (n + 1) */
+    bool any;                          /* does any row have a token */
+};
+
 struct sampler {               /* of the rows that yield a token, all arrays on the device */
     int n;                     /* these rows: fewer than shape.out where that was rounded up */
     const struct sampling *sampling;   /* (n) */
-    const struct penalty  *penalty;    /* (n): what the request asks for ... */
-    const struct seen     *seen;
-    const int *seen_first;             /* (n + 1) ... and for which tokens   */
-    bool penalties;                    /* any row has them                   */
-    const struct penalty *ban;         /* (n): keeps an answer that is too short from ending ... */
-    const struct seen    *banned;
-    const int *banned_first;           /* (n + 1) ... by these tokens        */
-    bool bans;
+    const uint32_t *allowed;   /* (n, shape.mask_words) bits of the tokens that may come; NULL: all */
+    struct adjustment seen;    /* what the request's penalties make of tokens that have been seen    */
+    struct adjustment biased;  /* what it adds to some tokens                                        */
+    struct adjustment banned;  /* tokens that may not come now: the ends while the answer is too short for them, and
+                                  those that would complete a bad word                               */
     int  top_n;                        /* the most top logprobs that any row wants; -1: nobody wants logprobs */
 };
 
@@ -48,7 +53,7 @@ struct staged {                /* a step, ready for the model and the sampler; t
 };
 
 /* What a step needs. kv_images: pages of the image KV; 0: the family has no cross-attention. */
-struct shape staging_shape(const struct step *step, int kv_images);
+struct shape staging_shape(const struct step *step, int kv_images, int vocab);
 
 /* Lays out and fills the arrays of a step. The block's contents have to be copied to the device before `out` is
  * used. */

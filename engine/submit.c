@@ -92,9 +92,9 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
         max_len = p->n + own.max_tokens;
     if (!own.has_seed && getrandom(&own.seed, sizeof own.seed, 0) != (ssize_t)sizeof own.seed)
         own.seed = (uint64_t)(clock_seconds() * 1e9);
-    struct request *r = request_new(p, &own, max_len, KV_PAGE, g->model->vocab, g->text.tokenizer, &g->wake);
+    struct request *r = request_new(p, &own, max_len, KV_PAGE, g->model->vocab, g->text.tokenizer, &g->wake, e);
     if (!r) {
-        reject(g, e, 503, "out_of_memory", "out of memory for this request");
+        stats_add(&g->stats, &g->stats.v.rejected, 1);
         return NULL;
     }
     r->answers = g->answers;

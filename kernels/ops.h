@@ -136,7 +136,11 @@ struct sampling {      /* of one row */
 };
 
 struct penalty { float repetition, frequency, presence; };     /* 1, 0, 0: off */
-struct seen    { int token, count; bool in_prompt; };          /* count: times generated */
+struct seen {
+    int   token, count;       /* count: times generated */
+    bool  in_prompt;
+    float bias;               /* is added to the logit, after the penalties */
+};
 
 struct ops {
     /* dense layers; out (rows, w->out), x (rows, w->in) */

@@ -92,20 +92,22 @@ static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
     return 0;
 }
 
-/* How much the model should think is something that only its template can tell it. OpenAI's reasoning_effort therefore
- * becomes two variables of the template, unless the request gives those itself. */
+/* How much the model should think and say is something that only its template can tell it. OpenAI's reasoning_effort
+ * therefore becomes two variables of the template, and its verbosity one, unless the request gives those itself. */
 static int take_effort(struct chat *c, json_t *in, struct err *e)
 {
-    json_t *effort = json_object_get(in, "reasoning_effort");
-    if (!effort || json_is_null(effort))
-        return 0;
-    if (!json_is_string(effort))
-        return fields_wrong(e, "invalid_type", "", "reasoning_effort", "must be a string");
-    if (!c->template_kwargs)
+    const json_t *effort = NULL, *verbosity = NULL;
+    if (member_text(in, "", "reasoning_effort", &effort, e) != 0 || member_text(in, "", "verbosity", &verbosity, e) != 0)
+        return -1;
+    if ((effort || verbosity) && !c->template_kwargs)
         json_object_set_new(in, "chat_template_kwargs", c->template_kwargs = json_object());
+    if (verbosity && !json_object_get(c->template_kwargs, "verbosity"))
+        json_object_set(c->template_kwargs, "verbosity", (json_t *)verbosity);
+    if (!effort)
+        return 0;
     bool thinks = strcmp(json_string_value(effort), "none") != 0;
     if (!json_object_get(c->template_kwargs, "reasoning_effort"))
-        json_object_set(c->template_kwargs, "reasoning_effort", effort);
+        json_object_set(c->template_kwargs, "reasoning_effort", (json_t *)effort);
     if (!json_object_get(c->template_kwargs, "enable_thinking"))
         json_object_set_new(c->template_kwargs, "enable_thinking", json_boolean(thinks));
     return 0;
@@ -159,7 +161,7 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, stru
     q->root = fields_parse(x->body, x->n_body, e);
     if (!q->root)
         return -1;
-    params_default(g, &q->sampling.params);
+    sampling_init(&q->sampling, g);
     bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
               sampling_parse(&q->sampling, q->root, true, e) == 0 && parse_template_fields(&q->chat, q->root, e) == 0;
     if (json_starved())
@@ -216,6 +218,7 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
     else
         x->broken = true;
     messages_free(&q.messages);
+    sampling_free(&q.sampling);
     json_decref(q.root);
     app_parsing_leave(a, x);
     return made;

@@ -31,7 +31,7 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
     const json_t      *text = NULL;
     json_t            *root = NULL;
     bool               special = true;
-    params_default(g, &s.params);
+    sampling_init(&s, g);
     if (!app_parsing_enter(a, x))
         x->broken = true;
     else if ((root = fields_parse(x->body, x->n_body, &e)) != NULL && check_model(a, root, &e) == 0 &&
@@ -47,6 +47,7 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
         made = generation_new(a, g, x, p, &s, false);
     else if (!x->broken)
         reply_error(x, &e);
+    sampling_free(&s);
     json_decref(root);
     app_parsing_leave(a, x);
     return made;

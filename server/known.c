@@ -11,35 +11,64 @@
  * (mirostat_tau, dry_base, grammar_triggers, ...) need not be here. */
 const struct known_field known_of_request[] = {
     /* what the answer may hold */
-    { "suffix", "\"\"" }, { "bad_words", "[]" }, { "allowed_token_ids", "[]" }, { "logits_processors", "[]" },
-    { "structured_outputs", "{}" }, { "structural_tag", "\"\"" }, { "guided_json", "\"\"" },
+    { "suffix", "\"\"" }, { "logits_processors", "[]" }, { "structured_outputs", "{}" },
+    { "structural_tag", "\"\"" }, { "guided_json", "\"\"" },
     { "guided_regex", "\"\"" }, { "guided_choice", "[]" }, { "guided_grammar", "\"\"" }, { "regex", "\"\"" },
     { "ebnf", "\"\"" }, { "grammar", "\"\"" }, { "json_schema", "\"\" {}" }, { "stop_regex", "\"\" []" },
     { "custom_logit_processor", "\"\" []" }, { "repetition_detection", "" }, { "thinking_token_budget", "-1" },
     { "reasoning_budget_tokens", "-1" }, { "t_max_predict_ms", "<0 0" }, { "n_indent", "0" },
-    { "watermarking", "false" }, { "verbosity", "medium" },
+    { "watermarking", "false" },
     /* how it is sampled */
     { "use_beam_search", "false" }, { "length_penalty", "1" }, { "early_stopping", "false" }, { "n_cmpl", "1" },
     { "typical_p", "1" }, { "typ_p", "1" }, { "tfs_z", "1" }, { "top_n_sigma", "<0 0" }, { "xtc_probability", "0" },
     { "dynatemp_range", "0" }, { "dry_multiplier", "0" }, { "mirostat", "0" }, { "adaptive_target", "<0" },
     { "min_keep", "0 1" }, { "samplers", "\"\" []" },
     /* the model, the prompt */
-    { "lora", "[]" }, { "lora_path", "\"\" []" }, { "chat_template", "\"\"" }, { "truncate_prompt_tokens", "" },
+    { "lora", "[]" }, { "lora_path", "\"\" []" }, { "chat_template", "\"\"" },
     { "prompt_embeds", "[]" }, { "input_ids", "[]" }, { "image_data", "[]" }, { "images_config", "{}" },
     { "media_io_kwargs", "{}" }, { "max_dynamic_patch", "" }, { "min_dynamic_patch", "" },
-    { "use_audio_in_video", "false" }, { "cache_salt", "" }, { "session_params", "{}" },
+    { "use_audio_in_video", "false" }, { "session_params", "{}" },
     { "kv_transfer_params", "{}" }, { "ec_transfer_params", "{}" }, { "functions", "[]" },
     { "function_call", "none auto" }, { "web_search_options", "" }, { "modalities", "[text]" }, { "audio", "{}" },
     { "reasoning", "{}" },
     /* what is told beside it */
     { "prompt_logprobs", "" }, { "logprob_token_ids", "[]" }, { "n_probs", "0" }, { "post_sampling_probs", "false" },
-    { "return_token_ids", "false" }, { "return_tokens", "false" }, { "return_tokens_as_token_ids", "false" },
+    { "return_tokens", "false" }, { "return_tokens_as_token_ids", "false" },
     { "return_prompt_text", "false" }, { "return_prompt_token_ids", "false" }, { "return_hidden_states", "false" },
     { "return_routed_experts", "false" }, { "return_cached_tokens_details", "false" },
-    { "return_meta_info", "false" }, { "return_progress", "false" }, { "timings_per_token", "false" },
+    { "return_meta_info", "false" }, { "return_progress", "false" },
     { "verbose", "false" }, { "response_fields", "[]" }, { "include_reasoning", "true" },
     { "reasoning_format", "none auto" }, { 0 }
 };
+
+enum json_kind { KIND_STRING, KIND_BOOL, KIND_OBJECT };
+
+/* From OpenAI's API, vLLM and SGLang: what they are for has no part in an answer of this server. */
+static const struct { const char *name; enum json_kind kind; } ignored[] = {
+    { "user", KIND_STRING }, { "safety_identifier", KIND_STRING }, { "prompt_cache_key", KIND_STRING },
+    { "prompt_cache_retention", KIND_STRING }, { "service_tier", KIND_STRING }, { "store", KIND_BOOL },
+    { "metadata", KIND_OBJECT }, { "prediction", KIND_OBJECT }, { "cache_prompt", KIND_BOOL },
+    { "spaces_between_special_tokens", KIND_BOOL }, { "stream_reasoning", KIND_BOOL },
+};
+
+int ignored_check(const json_t *in, struct err *e)
+{
+    for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {
+        const char *name = ignored[i].name;
+        const json_t *text = NULL;
+        json_t     *object = NULL;
+        bool        flag = false;
+        int         rc = 0;
+        switch (ignored[i].kind) {
+        case KIND_STRING: rc = member_text(in, "", name, &text, e); break;
+        case KIND_BOOL:   rc = member_bool(in, "", name, &flag, e); break;
+        case KIND_OBJECT: rc = member_object(in, "", name, &object, e); break;
+        }
+        if (rc != 0)
+            return -1;
+    }
+    return 0;
+}
 
 /* Fields of an image part that stand beside its image_url or within it. */
 const struct known_field known_of_image[] = {

@@ -22,6 +22,9 @@ struct known_field {
  * `at` is the path of the object `in`, as in fields.h. */
 int known_check(const struct known_field *table, const json_t *in, const char *at, struct err *e);
 
+/* Fields that have no influence on an answer here, such as `user` or `store`: they need only have their type. */
+int ignored_check(const json_t *in, struct err *e);
+
 extern const struct known_field known_of_request[], known_of_image[], known_of_processor[],
     known_of_size[];
 

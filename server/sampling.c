@@ -4,10 +4,12 @@
 
 #include <float.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/fields.h"
 #include "server/known.h"
+#include "server/token_fields.h"
 
 /* Numbers with a range. */
 static const struct {
@@ -190,20 +192,25 @@ static int check_window(const struct params *p, const json_t *in, struct err *e)
     return fields_wrong(e, "unsupported_parameter", "", "repeat_last_n", "is not supported but for -1");
 }
 
-/* What would change the answer and that we cannot do is refused, not ignored. */
-static int refuse_unsupported(const json_t *in, struct err *e)
+void sampling_init(struct sampling *s, const struct engine *g)
 {
-    json_t *bias = NULL;
+    struct engine_info info;
+    engine_info(g, &info);
+    *s = (struct sampling){ .vocab = info.vocab };
+    params_default(g, &s->params);
+}
+
+/* What would change the answer and that we cannot do is refused, not ignored. */
+static int refuse_unsupported(const json_t *in, bool chat, struct err *e)
+{
     int64_t best_of = 1;
     bool    echo = false;
-    if (known_check(known_of_request, in, "", e) != 0 || member_object(in, "", "logit_bias", &bias, e) != 0 ||
+    if (known_check(known_of_request, in, "", e) != 0 || ignored_check(in, e) != 0 ||
         member_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || member_bool(in, "", "echo", &echo, e) != 0)
         return -1;
-    if (json_object_size(bias) > 0)
-        return fields_wrong(e, "unsupported_parameter", "", "logit_bias", "is not supported");
     if (best_of > 1)
         return fields_wrong(e, "unsupported_value", "", "best_of", "must be 1");
-    if (echo)
+    if (echo && !chat)
         return fields_wrong(e, "unsupported_value", "", "echo", "is not supported");
     return 0;
 }
@@ -217,8 +224,8 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
     json_t *options = NULL;
     bool    skip_special = true, no_trim = false;
     if (parse_reals(p, in, e) != 0 || parse_integers(p, in, e) != 0 || parse_stop(p, in, e) != 0 ||
-        parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, e) != 0 ||
-        check_format(in, e) != 0 || check_window(p, in, e) != 0)
+        parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, chat, e) != 0 ||
+        check_format(in, e) != 0 || check_window(p, in, e) != 0 || token_fields_parse(s, in, e) != 0)
         return -1;
     if (member_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||
         member_bool(in, "", "skip_special_tokens", &skip_special, e) != 0 ||
@@ -232,4 +239,11 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
     p->keep_special_tokens = !skip_special;
     p->include_stop |= no_trim;
     return 0;
+}
+
+void sampling_free(struct sampling *s)
+{
+    free(s->bias);
+    free(s->allowed);
+    *s = (struct sampling){ 0 };
 }

@@ -9,12 +9,18 @@
 #include "engine/engine.h"
 
 struct sampling {
-    struct params params;      /* stop strings borrowed from the request */
+    struct params params;      /* stop strings and bad words borrowed from the request, tokens from below */
+    struct token_bias *bias;   /* owned; NULL: none */
+    int32_t *allowed;          /* owned; NULL: all tokens */
+    int  vocab;                /* ids of tokens are below it */
     bool stream, include_usage;
     bool continuous_usage;     /* every chunk has the usage so far */
 };
 
-/* `s->params` holds the defaults already. */
-int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *e);
+/* The model's defaults, and how many tokens it has. */
+void sampling_init(struct sampling *s, const struct engine *g);
+/* After that; sampling_free() is to be called in any case. */
+int  sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *e);
+void sampling_free(struct sampling *s);
 
 #endif

@@ -30,7 +30,7 @@ penalize_kernel(struct tensor logits, const struct seen *seen, const int *first,
             x = x > 0 ? x / penalty[r].repetition : x * penalty[r].repetition;
         if (count > 0)
             x -= penalty[r].frequency * (float)count + penalty[r].presence;
-        *at = x;
+        *at = x + seen[i].bias;
     }
 }
 

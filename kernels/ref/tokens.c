@@ -39,6 +39,7 @@ void ref_penalize(struct device *dev, struct tensor logits, const struct seen *s
                 *x = *x > 0 ? *x / penalty[r].repetition : *x * penalty[r].repetition;
             if (seen[i].count > 0)
                 *x -= penalty[r].frequency * (float)seen[i].count + penalty[r].presence;
+            *x += seen[i].bias;
         }
 }
 

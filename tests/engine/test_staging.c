@@ -113,7 +113,7 @@ START_TEST(rows_of_a_step)
     b.r.n_ids = 36;
     b.r.n_pages = 2;
     add(&w, &a, 31, 3, 0), add(&w, &b, 35, 1, 1), add(&w, &c, 5, 5, 3);
-    w.shape = staging_shape(&w.step, 0);
+    w.shape = staging_shape(&w.step, 0, 70);
     fill(&w);
     const struct forward *f = &w.staged.forward;
     const struct batch *batch = &f->batch;
@@ -151,7 +151,7 @@ START_TEST(images_that_rows_see)
         a.sees[i] = i < 5 ? none : i < 8 ? one : i < 12 ? none : last;
     a.r.n_ids = 21;
     add(&w, &b, 0, 4, 0), add(&w, &a, 4, 17, 1);
-    w.shape = staging_shape(&w.step, KV_IMAGES);
+    w.shape = staging_shape(&w.step, KV_IMAGES, 70);
     fill(&w);
     const struct forward *f = &w.staged.forward;
     const struct view *v = &f->cross.views[1];
@@ -193,17 +193,27 @@ START_TEST(what_the_sampler_is_told)
     a[2].r.params.min_tokens = 5;
     a[2].r.n_ends = ENDS;
     a[2].r.ends[1] = 99;
-    w.shape = staging_shape(&w.step, 0);
+    /* a bad word whose first token the answer has, one that it has not begun, and one without a beginning but beyond */
+    a[0].r.steer = (struct steer){ .word = (int32_t[]){ 1008, 55, 1007, 56, 1, 1, 1 }, .end = { 2, 4, 7 },
+                                   .n_words = 3 };
+    a[1].r.steer = (struct steer){ .bias = (struct seen[]){ { .token = 65 }, { .token = 66, .bias = -2.5f } },
+                                   .n_bias = 2, .allowed = (uint32_t[]){ 1, 2, 4 } };
+    w.shape = staging_shape(&w.step, 0, 70);
     fill(&w);
     const struct sampler *s = &w.staged.sampler;
-    ck_assert(s->penalties && s->bans);
+    ck_assert(s->seen.any && s->banned.any && s->biased.any);
     ck_assert_int_eq(s->n, 3);
     ck_assert_int_eq(s->top_n, 4);
-    same("seen", s->seen_first, (int[]){ 0, 2, 2, 5 }, 4);
-    same("banned", s->banned_first, (int[]){ 0, 0, 0, 2 }, 4);
-    ck_assert_int_eq(s->seen[1].token, 77);
-    ck_assert_int_eq(s->banned[1].token, 99);
-    ck_assert(isinf(s->ban[2].presence));
+    same("seen", s->seen.first, (int[]){ 0, 2, 2, 5 }, 4);
+    same("biased", s->biased.first, (int[]){ 0, 0, 2, 2 }, 4);
+    same("banned", s->banned.first, (int[]){ 0, 1, 1, 3 }, 4);
+    ck_assert_int_eq(s->seen.tokens[1].token, 77);
+    ck_assert_int_eq(s->banned.tokens[0].token, 55);
+    ck_assert_int_eq(s->banned.tokens[2].token, 99);
+    ck_assert(isinf(s->banned.penalty[2].presence));
+    ck_assert_int_eq(s->biased.tokens[1].token, 66);
+    ck_assert(s->biased.tokens[1].bias == -2.5f && s->biased.penalty[1].repetition == 1);
+    ck_assert_mem_eq(s->allowed, ((uint32_t[]){ -1u, -1u, -1u, 1, 2, 4, -1u, -1u, -1u }), 9 * sizeof(uint32_t));
     for (int i = 0; i < 3; i++) {
         ck_assert_uint_eq(s->sampling[i].seed, (uint64_t)(50 + i));
         ck_assert_uint_eq(s->sampling[i].step, 1);
@@ -228,7 +238,7 @@ START_TEST(a_shape_that_is_rounded_up)
     add_image(&a[1], 2, 3, 3, 5);
     a[1].p.next_sees = (struct image_range){ 0, 1 };
     ck_assert(replay_suits(&w.step));
-    w.shape = staging_shape(&w.step, KV_IMAGES);
+    w.shape = staging_shape(&w.step, KV_IMAGES, 70);
     replay_round(&w.shape, &largest);
     fill(&w);
     const struct forward *f = &w.staged.forward;
@@ -244,7 +254,7 @@ START_TEST(a_shape_that_is_rounded_up)
     same("wanted rows", f->out_rows, (int[]){ 0, 1, 2, 3 }, 4);
     int key = w.shape.key;
     w.step.n_seqs = w.step.n_rows = 2;
-    w.shape = staging_shape(&w.step, KV_IMAGES);
+    w.shape = staging_shape(&w.step, KV_IMAGES, 70);
     replay_round(&w.shape, &largest);
     ck_assert_int_ne(w.shape.key, key);
     w.seq[1].yield.rows = 2;
@@ -260,7 +270,9 @@ START_TEST(the_largest_step_is_what_is_counted)
 {
     static const struct shape largest = { .rows = ROWS, .seqs = SEQS, .pages = PAGES, .image_pages = KV_IMAGES,
                                           .kv_images = KV_IMAGES, .image_rows = ROWS, .out = SEQS, .seen = SEQS * SEEN,
-                                          .banned = SEQS * ENDS };
+                                          .banned = SEQS * ENDS, .biased = SEQS, .mask_words = 3 };
+    struct seen bias = { .token = 1 };
+    uint32_t allowed[] = { 1, 2, 4 };
     struct world w;
     struct asked a[SEQS];
     world_init(&w);
@@ -271,9 +283,10 @@ START_TEST(the_largest_step_is_what_is_counted)
         a[i].r.n_seen = SEEN;
         a[i].r.n_ends = ENDS;
         a[i].r.params.min_tokens = 10;
+        a[i].r.steer = (struct steer){ .bias = &bias, .n_bias = 1, .allowed = allowed };
         add(&w, &a[i], LEN - ROWS / SEQS, ROWS / SEQS, 1);
         add_image(&a[i], 0, 1, KV_IMAGES, KV_IMAGES - 1);
-        w.shape = staging_shape(&w.step, KV_IMAGES);
+        w.shape = staging_shape(&w.step, KV_IMAGES, 70);
         ck_assert_uint_le(staging_bytes(&w.shape), staging_bytes(&largest));
     }
     ck_assert_uint_eq(staging_bytes(&w.shape), staging_bytes(&largest));
