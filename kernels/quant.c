@@ -115,45 +115,76 @@ static int pack_channel(enum dtype t, uint8_t *record, enum dtype from, const vo
     return -1;
 }
 
-/* q + 8 of a group with this scale, one in each word; returns the sum of the squared errors, which is made of eight
- * sums. */
-static float round_group(words q[GROUP_VECTORS], const union group *g, float scale)
+typedef float   eight __attribute__((vector_size(32)));
+typedef int32_t eight_bits __attribute__((vector_size(32)));
+enum { EIGHTS = QUANT_GROUP / 8 };
+
+/* Most of the time of packing int4 goes into fit_levels(). It has the same numbers whatever it is compiled for. A
+ * sanitizer is not ready yet when a program chooses between clones. */
+#if defined __x86_64__ && defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+#define CLONED __attribute__((target_clones("avx2", "default")))
+#else
+#define CLONED
+#endif
+
+/* A group's numbers as levels of Q4, and what a scale for them follows from. */
+struct fit { eight_bits q[EIGHTS]; float product, square; };
+
+static float sum_of(const float x[8]) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])); }
+
+/* The nearest level of every x * inverse: |q| counts the middles between two levels, k (8 + k) and (k + 1) (9 + k),
+ * that it is beyond. product: the sum of x * inverse * level; square: that of the squared levels. */
+CLONED static void fit_levels(struct fit *f, const eight x[EIGHTS], float inverse)
 {
-    float inverse = 1 / scale;
-    union { floats v[2]; float x[2 * WORDS]; } error = { { { 0 } } };
-    for (int v = 0; v < GROUP_VECTORS; v++) {
-        floats near = g->v[v] * inverse + 0x1.8p23f - 0x1.8p23f;     /* to the nearest, ties to even: -8 .. 8 */
-        words high = (words)(near > 7);
-        near = (floats)(((words)near & ~high) | ((words)(floats){ 7, 7, 7, 7 } & high));
-        floats d = g->v[v] - near * scale;
-        error.v[v % 2] += d * d;
-        q[v] = ((words)(near + (0x1.8p23f + 8))) & 15;
+    union { eight v; float x[8]; } product = { { 0 } }, square = { { 0 } };
+#pragma GCC unroll 4
+    for (int i = 0; i < EIGHTS; i++) {
+        eight t = x[i] * inverse;
+        eight_bits sign = (eight_bits)t >> 31, n = { 0 };
+        eight size = (eight)((eight_bits)t & 0x7fffffff);
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++)
+            n -= size >= (float)(k * k + 9 * k) + 4.5f;
+        n += (n == 8) & ~sign;                           /* there is no +8 */
+        eight level = __builtin_convertvector(n, eight);
+        level *= level + 8;
+        level = (eight)((eight_bits)level ^ (sign & INT32_MIN));
+        product.v += t * level;
+        square.v += level * level;
+        f->q[i] = (n ^ sign) - sign;
     }
-    for (int j = 1; j < 2 * WORDS; j++)
-        error.x[0] += error.x[j];
-    return error.x[0];
+    f->product = sum_of(product.x);
+    f->square = sum_of(square.x);
 }
 
-/* A group of 32 numbers as 4 bits each and a scale. Two scales are tried, one that makes the number of largest
- * magnitude 7 or -7, and one that makes it -8, whichever its sign; the one whose squared error is less is taken. */
+/* A group of 32 numbers as 4 bits each and a scale. Of some scales at which the number of the largest magnitude is near
+ * an end of the levels, the one is taken whose levels leave the least squared error once the scale is fitted to them:
+ * product^2 / square is what they take away from the sum of the squares. Then the numbers are rounded again. */
 static void pack_group(uint8_t *to, const union group *g, float most)
 {
-    typedef uint8_t bytes __attribute__((vector_size(4), aligned(1), may_alias));
-    words q[2][GROUP_VECTORS];
-    int best = 0, at = 0;
+    typedef uint8_t bytes __attribute__((vector_size(8), aligned(1), may_alias));
+    static const float ends[] = { -128, -140, 110 };
+    eight x[EIGHTS];
+    float gain = -1, scale = 0;
+    struct fit f = { 0 };
+    int at = 0;
+    memcpy(x, g->x, sizeof x);
     while (fabsf(g->x[at]) != most)
         at++;
-    uint16_t scale[2] = { bf16_put(most / 7), bf16_put(g->x[at] / -8) };
-    if (most < TINY) {
-        scale[0] = 0;
-        for (int v = 0; v < GROUP_VECTORS; v++)
-            q[0][v] = (words){ 8, 8, 8, 8 };
-    } else
-        best = round_group(q[1], g, bf16_get(scale[1])) < round_group(q[0], g, bf16_get(scale[0]));
-    memcpy(to, &scale[best], sizeof *scale);
-    for (int v = 0; v < GROUP_VECTORS / 2; v++)
-        *(bytes *)(to + 2 + WORDS * v) =
-            __builtin_convertvector(q[best][v] | q[best][GROUP_VECTORS / 2 + v] << 4, bytes);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends && most >= TINY; i++) {
+        fit_levels(&f, x, ends[i] / g->x[at]);
+        float product = f.product / ends[i], better = product * product / f.square;
+        if (better > gain) {
+            gain = better;
+            scale = f.product / f.square * (g->x[at] / ends[i]);
+        }
+    }
+    uint16_t h = bf16_put(scale);
+    if (most >= TINY)
+        fit_levels(&f, x, 1 / bf16_get(h));
+    memcpy(to, &h, sizeof h);
+    for (int i = 0; i < EIGHTS / 2; i++)
+        *(bytes *)(to + 2 + 8 * i) = __builtin_convertvector((f.q[i] + 8) | (f.q[EIGHTS / 2 + i] + 8) << 4, bytes);
 }
 
 /* Packs one row of a matrix. -1, or the column of the first number that is not finite, which no scale could hold. */
@@ -184,7 +215,7 @@ float quant_get(enum dtype t, const void *record, int i)
         int k = i % QUANT_GROUP, half = QUANT_GROUP / 2;
         p += (size_t)(i / QUANT_GROUP) * QUANT_Q4_BYTES;
         memcpy(&h, p, sizeof h);
-        return (float)((p[2 + k % half] >> (k < half ? 0 : 4) & 15) - 8) * bf16_get(h);
+        return (float)quant_level(p[2 + k % half] >> (k < half ? 0 : 4) & 15) * bf16_get(h);
     }
     memcpy(&scale, p, sizeof scale);
     return (t == Q8 ? (float)(int8_t)p[QUANT_HEAD + i] : f8_get(p[QUANT_HEAD + i])) * scale;

@@ -1,8 +1,8 @@
 /* kernels/quant.h - quantised weights, defined once for all backends.
  *
  * A row of `in` numbers (one output channel) becomes a record of bytes without
- * padding between records. Symmetric: a stored number q stands for q * scale,
- * there is no zero point, and 0 stays 0. All words are little-endian. A row is
+ * padding between records. A stored number q stands for q * scale, with Q4 for
+ * q (8 + |q|) * scale; there is no zero point, and 0 stays 0. All words are little-endian. A row is
  * filled with zeros up to a multiple of QUANT_GROUP columns.
  *
  *   Q8  int8, one scale per row
@@ -13,18 +13,25 @@
  *   Q4  int4, one scale per group of 32 columns; a group is
  *         bytes 0..1     scale, bfloat16, may be negative
  *         byte  2 + i    q[i] + 8 in the low, q[16 + i] + 8 in the high half;
- *                        q is -8..7
+ *                        q is -8..7 and stands for one of sixteen levels,
+ *                        -128 -105 -84 -65 -48 -33 -20 -9 0 9 20 33 48 65 84 105
  *
  *   bytes per row of K columns, K a multiple of 32: 4 + K, 4 + K, K * 18 / 32
  *
- * Packing rounds to nearest. Scales are max|x| / 127, max|x| / 448 and, for Q4,
- * the better by square error of max|x| / 7 and x / -8 with x the number of the
- * largest magnitude: the latter uses all sixteen levels, but cuts off what is
- * nearly as large with the other sign. So |q * scale - x| is at most half a
- * scale for Q8; for Q4 one scale, and in the root mean square of a group half
- * of max|x| / 7; for F8 a sixteenth of |x|, or 2^-10 of the scale where that is
- * more (each but for the rounding of the scale itself). Where max|x| is below
- * 2^-100 all are 0. NaN and infinity cannot be stored: packing refuses. */
+ * Weights are denser near 0 than far from it, and so are the levels of Q4: with
+ * equal steps the root mean square error of trained matrices is a tenth to a
+ * seventh larger. A level fits into a byte, so that products of whole numbers
+ * take it like a number of Q8.
+ *
+ * Packing rounds to the nearest number that can be stored. Scales are
+ * max|x| / 127 and max|x| / 448. For Q4 three are tried that make the number of
+ * the largest magnitude, whichever its sign, -128, -140 or 110, the latter two
+ * cut off; the levels that fit best decide, and the scale becomes that of the
+ * least squared error to them. So |q * scale - x| is at most half a scale for
+ * Q8; for F8 a sixteenth of |x|, or 2^-10 of the scale where that is more; for
+ * Q4 in the root mean square of a group less than max|x| / 14 (each but for the
+ * rounding of the scale itself). Where max|x| is below 2^-100 all are 0. NaN and
+ * infinity cannot be stored: packing refuses. */
 #ifndef KERNELS_QUANT_H
 #define KERNELS_QUANT_H
 #include "kernels/ops.h"
@@ -36,6 +43,9 @@ enum {
 };
 
 static inline bool quantised(enum dtype t) { return t == Q8 || t == Q4 || t == F8; }
+
+/* What a half byte 0..15 of Q4 stands for, in scales. */
+static inline int quant_level(int half) { return (half - 8) * (8 + (half < 8 ? 8 - half : half - 8)); }
 
 /* Bytes of a row of `in` numbers; also of the plain types. */
 size_t quant_row_bytes(enum dtype t, int in);

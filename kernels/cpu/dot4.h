@@ -7,8 +7,9 @@
  *                            sign of w, whose two products stay below 2^15
  *   others                   the compiler's vectors
  *
- * w is an unsigned byte that stands for w - zero, x a signed byte. A sum starts
- * at dot4_start(zero, sum of x) and then is that of (w - zero) * x. */
+ * w comes from dot4_bytes() or dot4_levels(), x is a signed byte. A sum starts
+ * at dot4_start(sum of x), because the first kind of instruction takes numbers
+ * that are too large by DOT4_ZERO. */
 #ifndef KERNELS_CPU_DOT4_H
 #define KERNELS_CPU_DOT4_H
 #include "kernels/cpu/panels.h"
@@ -28,16 +29,16 @@ INLINE vi dot4_spread(const int8_t *x)
 
 #if LANES == 16 && defined(__AVX512VNNI__)
 #define DOT4_UNSIGNED 1
-INLINE vi dot4_instruction(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x); }
+INLINE vi dot4(vi sum, vi w, vi x) { return (vi)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x); }
 #elif LANES == 8 && defined(__AVXVNNI__)
 #define DOT4_UNSIGNED 1
-INLINE vi dot4_instruction(vi sum, vi w, vi x)
+INLINE vi dot4(vi sum, vi w, vi x)
 {
     return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x);
 }
 #elif LANES == 16 && defined(__AVX512BW__)
 #define DOT4_UNSIGNED 0
-INLINE vi dot4_instruction(vi sum, vi w, vi x)
+INLINE vi dot4(vi sum, vi w, vi x)
 {
     __m512i s = (__m512i)w,
             signed_x = _mm512_mask_sub_epi8((__m512i)x, _mm512_movepi8_mask(s), _mm512_setzero_si512(), (__m512i)x);
@@ -46,14 +47,14 @@ INLINE vi dot4_instruction(vi sum, vi w, vi x)
 }
 #elif LANES == 8 && defined(__AVX2__)
 #define DOT4_UNSIGNED 0
-INLINE vi dot4_instruction(vi sum, vi w, vi x)
+INLINE vi dot4(vi sum, vi w, vi x)
 {
     __m256i s = (__m256i)w, pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(s), _mm256_sign_epi8((__m256i)x, s));
     return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 #else
 #define DOT4_UNSIGNED 1
-INLINE vi dot4_instruction(vi sum, vi w, vi x)
+INLINE vi dot4(vi sum, vi w, vi x)
 {
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++)
@@ -62,17 +63,33 @@ INLINE vi dot4_instruction(vi sum, vi w, vi x)
 }
 #endif
 
-/* zero is a constant where this is called: 8 (w up to 15, any instruction takes it as it is) or 128. */
-INLINE vi dot4(int zero, vi sum, vi w, vi x)
+enum { DOT4_ZERO = DOT4_UNSIGNED ? 128 : 0 };
+
+/* Bytes of int8 in panels, which are too large by Q8_ZERO. */
+INLINE vi dot4_bytes(vi w) { return w ^ (int32_t)(DOT4_UNSIGNED ? 0 : 0x80808080); }
+
+/* Half bytes of int4, each in a byte of its own, become their levels (kernels/quant.h). */
+INLINE vi dot4_levels(vi w)
 {
-    if (zero == Q8_ZERO && !DOT4_UNSIGNED)
-        w ^= (int32_t)0x80808080;      /* back to a signed byte */
-    return dot4_instruction(sum, w, x);
+#define L(half) (char)((half - 8) * (8 + (half < 8 ? 8 - half : half - 8)) + DOT4_ZERO)
+    typedef char v16c __attribute__((vector_size(16)));
+    static const v16c levels = { L(0), L(1), L(2), L(3), L(4), L(5), L(6), L(7), L(8), L(9), L(10), L(11), L(12), L(13),
+                                 L(14), L(15) };
+#undef L
+#if LANES == 16 && defined(__AVX512BW__)
+    return (vi)_mm512_shuffle_epi8(_mm512_broadcast_i32x4((__m128i)levels), (__m512i)w);
+#elif LANES == 8 && defined(__AVX2__)
+    return (vi)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256((__m128i)levels), (__m256i)w);
+#else
+    v16c part[LANES / 4];
+    memcpy(part, &w, sizeof w);
+    for (int i = 0; i < LANES / 4; i++)
+        part[i] = __builtin_shuffle(levels, part[i]);
+    memcpy(&w, part, sizeof w);
+    return w;
+#endif
 }
 
-INLINE int32_t dot4_start(int zero, int32_t sum_of_x)
-{
-    return zero == Q8_ZERO && !DOT4_UNSIGNED ? 0 : -zero * sum_of_x;
-}
+INLINE int32_t dot4_start(int32_t sum_of_x) { return -DOT4_ZERO * sum_of_x; }
 
 #endif

@@ -245,7 +245,7 @@ void panels_row(const struct weight *w, int o, float *to)
         else {
             memcpy(&word, group + (half * PANEL + c) * 2, sizeof word);
             int both = group[Q4_SCALE_BYTES + word_at(c, (half * 4 + step % 4) * 4, 4) + (size_t)(at % 4)];
-            to[k] = (float)((both >> (step < 4 ? 0 : 4) & 15) - Q4_ZERO) * bf16_get(word);
+            to[k] = (float)quant_level(both >> (step < 4 ? 0 : 4) & 15) * bf16_get(word);
         }
     }
 }

@@ -22,7 +22,7 @@ enum {
     PANEL = 16,          /* output channels                                            */
     GROUP = 64,          /* columns                                                    */
     Q8_ZERO = 128,       /* what is added to a stored number to make it unsigned       */
-    Q4_ZERO = 8,
+    Q4_ZERO = 8,         /* the half byte that stands for 0                            */
     BF16_GROUP_BYTES = PANEL * GROUP * 2,
     Q8_GROUP_BYTES = PANEL * GROUP,
     Q4_SCALE_BYTES = 2 * PANEL * 2,

@@ -2,7 +2,7 @@
  * device's memory: the numbers of all rows, then all scales.
  *
  *   Q8, F8  a byte per number, then `out` float32 scales
- *   Q4      half a byte per number (q + 8), then bfloat16 scales (groups, out)
+ *   Q4      half a byte per number (q + 8, for the level q (8 + |q|)), then bfloat16 scales (groups, out)
  *
  * A row holds whole groups of 32 columns. Within a group the numbers are put so
  * that lane 4 g + t of a warp, which multiplies columns 2t, 2t + 1, 2t + 8 and
@@ -38,7 +38,8 @@ static __device__ __forceinline__ float packed_get(enum dtype t, const void *dat
     if (t == Q4) {
         int group = k / QUANT_GROUP, n = packed_nibble(k % QUANT_GROUP), both = p[group * (QUANT_GROUP / 2) + n / 2];
         float scale = __bfloat162float(((const bf16 *)scales)[(size_t)group * (size_t)out + (size_t)r]);
-        return (float)((both >> n % 2 * 4 & 15) - 8) * scale;
+        int q = (both >> n % 2 * 4 & 15) - 8;
+        return (float)(q * (8 + (q < 0 ? -q : q))) * scale;
     }
     int b = p[k / QUANT_GROUP * QUANT_GROUP + packed_byte(k % QUANT_GROUP)];
     float q = t == F8 ? e4m3_of((uint32_t)b) : (float)(b & 0x80 ? -(b & 0x7f) : b);

@@ -34,23 +34,52 @@ START_TEST(test_int8_bytes)
 }
 END_TEST
 
+/* Levels that are all met exactly show the scale; every level and both signs of a scale come up. */
 START_TEST(test_int4_bytes)
 {
-    float x[66] = { [0] = -8, [1] = 7, [16] = 3, [32] = 7, [33] = -7, [64] = 8 };
+    float x[66] = { [0] = -128, [1] = 105, [16] = 33, [32] = 128, [33] = -9, [34] = 64, [64] = -3 };
     uint8_t row[54], want[54];
     memset(want, 0x88, sizeof want);
-    /* scale 1 = -8 / -8: -8, 7 and, above the first, 3 */
+    /* scale 1: q -8, 7 and, above the first, 3 */
     memcpy(want, (uint8_t[]){ 0x80, 0x3f, 0xb0, 0x8f }, 4);
-    /* scale 1 = 7 / 7: 7, -7; 7 / -8 would cut off -7   */
-    memcpy(want + 18, (uint8_t[]){ 0x80, 0x3f, 0x8f, 0x81 }, 4);
-    /* scale -1 = 8 / -8: 8 is stored as -8               */
-    memcpy(want + 36, (uint8_t[]){ 0x80, 0xbf, 0x80 }, 3);
+    /* 128 is at the long end, so the scale is negative; 64 is nearest to 65 there, and the scale follows:
+     * (128 * 128 + 9 * 9 + 64 * 65) / (128 * 128 + 9 * 9 + 65 * 65) rounds to 0.996 */
+    memcpy(want + 18, (uint8_t[]){ 0x7f, 0xbf, 0x80, 0x89, 0x83 }, 5);
+    /* a number alone is exact with any of the scales; the first is taken */
+    memcpy(want + 36, (uint8_t[]){ 0xc0, 0x3c, 0x80 }, 3);
     ck_assert_uint_eq(quant_row_bytes(Q4, 66), 54);
     ck_assert_int_eq(quant_pack_row(Q4, row, F32, x, 66), -1);
     expect_bytes(row, want, sizeof row);
     for (int i = 0; i < 66; i++)
-        ck_assert_msg(quant_get(Q4, row, i) == x[i], "column %d is %g, not %g", i, (double)quant_get(Q4, row, i),
-                      (double)x[i]);
+        ck_assert_msg(fabsf(quant_get(Q4, row, i) - x[i]) <= 1, "column %d is %g, not %g", i,
+                      (double)quant_get(Q4, row, i), (double)x[i]);
+    static const int levels[16] = { -128, -105, -84, -65, -48, -33, -20, -9, 0, 9, 20, 33, 48, 65, 84, 105 };
+    for (int q = 0; q < 16; q++)
+        ck_assert_int_eq(quant_level(q), levels[q]);
+}
+END_TEST
+
+/* With the scale that is stored, every number has the level that is nearest to it. */
+START_TEST(test_int4_takes_the_nearest)
+{
+    uint32_t seed = 3;
+    for (int round = 0; round < 200; round++) {
+        float x[QUANT_GROUP], y[QUANT_GROUP];
+        uint8_t row[QUANT_Q4_BYTES];
+        for (int i = 0; i < QUANT_GROUP; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            x[i] = (float)(int32_t)seed * 0x1p-31f;
+            x[i] *= fabsf(x[i]);
+        }
+        ck_assert_int_eq(quant_pack_row(Q4, row, F32, x, QUANT_GROUP), -1);
+        quant_unpack_row(Q4, row, QUANT_GROUP, y);
+        uint16_t h;
+        memcpy(&h, row, 2);
+        for (int i = 0; i < QUANT_GROUP; i++)
+            for (int q = 0; q < 16; q++)
+                ck_assert_msg(fabsf(x[i] - y[i]) <= fabsf(x[i] - (float)quant_level(q) * bf16_get(h)) * 1.0001f + 1e-6f,
+                              "%g is nearer to level %d", (double)x[i], q);
+    }
 }
 END_TEST
 
@@ -101,7 +130,7 @@ static void check_group(const float *x, const float *y, int n)
                       (double)most);
         square += (double)(x[i] - y[i]) * (double)(x[i] - y[i]) / (double)most / (double)most;
     }
-    ck_assert_double_le(sqrt(square / QUANT_GROUP), 1 / 7.0 / 2 * (1 + 1 / 256.0));
+    ck_assert_double_le(sqrt(square / QUANT_GROUP), 1 / 14.0 * (1 + 1 / 256.0));
 }
 
 START_TEST(test_bounds)
@@ -262,6 +291,7 @@ int main(void)
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_int8_bytes);
     tcase_add_test(t, test_int4_bytes);
+    tcase_add_test(t, test_int4_takes_the_nearest);
     tcase_add_test(t, test_fp8);
     tcase_add_test(t, test_bounds);
     tcase_add_test(t, test_edges);
