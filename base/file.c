@@ -68,3 +68,9 @@ int file_read(const char *path, struct buf *out, struct err *e)
         return err_set(e, "%s: cannot be read", path);
     return buf_ok(out) ? 0 : err_set(e, "%s: larger than %zu bytes", path, out->max);
 }
+
+int file_must_read(const char *path, struct buf *out, struct err *e)
+{
+    int rc = file_read(path, out, e);
+    return rc == 1 ? err_set(e, "%s: No such file or directory", path) : rc;
+}

@@ -17,4 +17,7 @@ int file_open(const char *path, struct err *e);
 /* Appends the file to `out`. 0; 1: there is no such file; -1: larger than the buffer's maximum, or cannot be read. */
 int file_read(const char *path, struct buf *out, struct err *e);
 
+/* The same of a file that must be there: -1 and a message also where there is none. */
+int file_must_read(const char *path, struct buf *out, struct err *e);
+
 #endif

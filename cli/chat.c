@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "cli/command.h"
 
@@ -16,25 +16,20 @@ struct pictures {
     int n;
 };
 
-/* Reads a file whole and adds it to the pictures, whose data the caller frees. Pipes and folders are refused: their
- * size is not known before they are read. */
+/* Adds a file to the pictures, whose data the caller frees. */
 static int read_picture(struct pictures *p, const char *path, size_t max, struct err *e)
 {
-    struct stat st;
-    FILE *f = fopen(path, "rb");
-    if (!f || fstat(fileno(f), &st) != 0 || !S_ISREG(st.st_mode)) {
-        if (f)
-            fclose(f);
-        return err_field(e, path, "%s cannot be read", path);
-    }
-    size_t n = (size_t)st.st_size;
-    void  *data = n <= max ? malloc(n + 1) : NULL;
-    if (!data || fread(data, 1, n, f) != n) {
-        free(data);
-        fclose(f);
-        return err_field(e, path, n > max ? "%s is larger than --max-image-bytes" : "%s cannot be read", path);
-    }
-    fclose(f);
+    struct buf file;
+    buf_init(&file, max);
+    int rc = file_must_read(path, &file, e);
+    bool too_large = rc < 0 && !buf_ok(&file) && !file.starved;
+    size_t n = file.len;
+    char *data = rc == 0 ? buf_take(&file) : NULL;
+    buf_free(&file);
+    if (too_large)
+        return err_field(e, path, "%s is larger than --max-image-bytes", path);
+    if (!data)
+        return rc < 0 ? -1 : err_memory(e);
     p->image[p->n++] = (struct chat_image){ .data = data, .n = n, .field = path };
     return 0;
 }

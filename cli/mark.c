@@ -6,27 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
+#include "base/file.h"
 #include "cli/point.h"
 #include "image/image.h"
 
 enum { MAX_FILE = 64 << 20, USAGE = 2 };
 
 struct point { double x, y; };     /* pixels */
-
-/* The whole file, up to the buffer's maximum. */
-static int read_all(const char *path, struct buf *out, struct err *e)
-{
-    char part[65536];
-    size_t n;
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return err_set(e, "%s: cannot be opened", path);
-    while ((n = fread(part, 1, sizeof part, f)) > 0)
-        buf_add(out, part, n);
-    fclose(f);
-    return buf_ok(out) ? 0 : err_set(e, "%s: larger than %d bytes", path, MAX_FILE);
-}
 
 /* A point of the action, in the middle of what its whole numbers stand for. */
 static int find_point(const char *action, const char *name, const struct pixels *px, struct point *out)
@@ -71,7 +57,7 @@ static int mark(const char *in, const char *action, const char *out, struct err 
     int points = 0, rc = -1;
     buf_init(&file, MAX_FILE);
     buf_init(&png, (size_t)MAX_FILE * 4);
-    if (read_all(in, &file, e) < 0)
+    if (file_must_read(in, &file, e) < 0)
         goto out;
     if (image_decode(file.data, file.len, &limits, NULL, &px, e) < 0) {
         err_prefix(e, "%s", in);
@@ -105,6 +91,7 @@ out:
     return rc;
 }
 
+/* `openautoglm mark`: two files and the action between them; what is wrong is told in one line. */
 int command_mark(int argc, char **argv)
 {
     struct err e = { 0 };

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buf.h"
+#include "base/file.h"
 #include "cli/npy.h"
 #include "selftest/values.h"
 
@@ -59,19 +59,12 @@ static int read_image(const char *path, struct pixels *out, struct err *e)
 {
     struct image_limits limits = { .max_bytes = MAX_FILE, .max_pixels = (size_t)1 << 28 };
     struct buf file;
-    char part[65536];
-    size_t n;
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return err_set(e, "%s: cannot be opened", path);
     buf_init(&file, MAX_FILE);
-    while ((n = fread(part, 1, sizeof part, f)) > 0)
-        buf_add(&file, part, n);
-    fclose(f);
-    int rc = buf_ok(&file) ? image_decode(file.data, file.len, &limits, NULL, out, e)
-                           : err_set(e, "larger than %d bytes", MAX_FILE);
+    int rc = file_must_read(path, &file, e);
+    if (rc == 0 && image_decode(file.data, file.len, &limits, NULL, out, e) != 0)
+        rc = err_prefix(e, "%s", path);
     buf_free(&file);
-    return rc == 0 ? 0 : err_prefix(e, "%s", path);
+    return rc;
 }
 
 static int write_npy(const char *path, const float *data, size_t n, const char *shape, struct err *e)

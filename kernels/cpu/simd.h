@@ -54,6 +54,7 @@ INLINE vf v_load_n(const float *p, int n)
     return x;
 }
 
+/* Writes the first n lanes and nothing behind them. */
 INLINE void v_store_n(float *p, vf x, int n)
 {
     if (n >= LANES)
@@ -112,6 +113,7 @@ INLINE v4 v_sum4(vf a, vf b, vf c, vf d)
     return __builtin_shufflevector(pq, rs, 0, 1, 4, 5) + __builtin_shufflevector(pq, rs, 2, 3, 6, 7);
 }
 
+/* The order is that of v_fold(), whatever the instruction set has for it. */
 INLINE float v_sum(vf x)
 {
     v4 p = v_fold(x);
@@ -130,6 +132,7 @@ INLINE float v_largest(vf x)
 #endif
 }
 
+/* LANES numbers of 16 bits, each in 32. */
 INLINE vu v_widen(const void *p)
 {
 #if LANES == 8 && defined(__AVX2__)
@@ -172,6 +175,7 @@ INLINE vf v_get(enum dtype t, const void *p)
 #endif
 }
 
+/* The first n numbers, the others zero; nothing behind them is read. */
 INLINE vf v_get_n(enum dtype t, const void *p, int n)
 {
     char part[LANES * 4] = { 0 };

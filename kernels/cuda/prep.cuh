@@ -44,6 +44,7 @@ static __device__ __forceinline__ float2 turn_of(const struct rope &rope, const 
     return make_float2(cosf(angle) * rope.mscale, sinf(angle) * rope.mscale);
 }
 
+/* Turns the pair of numbers that angle i belongs to. */
 static __device__ __forceinline__ void rotate_pair(float *head, const struct rope &rope, int i, float2 turn)
 {
     int a = rope.interleaved ? 2 * i : i, b = rope.interleaved ? a + 1 : a + rope.rot_dim / 2;

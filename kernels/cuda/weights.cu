@@ -12,11 +12,13 @@ extern "C" {
 #include "kernels/slab.h"
 }
 
+/* Bytes of one row on the device. */
 static size_t row_bytes(const struct weight *w, enum dtype want)
 {
     return quantised(want) ? packed_row_bytes(want, w->in) : (size_t)packed_stride(w) * dtype_size(want);
 }
 
+/* Bytes of all scales, which lie behind the rows; 0 where the type has none. */
 static size_t scale_bytes(const struct weight *w, enum dtype want)
 {
     if (want == Q4)

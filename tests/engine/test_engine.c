@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/mem.h"
 #include "engine/engine.h"
 #include "image/image.h"
@@ -494,13 +495,9 @@ END_TEST
 static char *trace_text(const char *path)
 {
     struct buf text;
+    struct err e;
     buf_init(&text, (size_t)1 << 26);
-    FILE *f = fopen(path, "r");
-    ck_assert_ptr_nonnull(f);
-    char block[4096];
-    for (size_t n; (n = fread(block, 1, sizeof block, f)) > 0;)
-        buf_add(&text, block, n);
-    fclose(f);
+    ck_assert_msg(file_must_read(path, &text, &e) == 0, "%s", e.text);
     unlink(path);
     ck_assert_msg(text.len > 0, "%s is empty", path);
     return buf_take(&text);
