@@ -3,7 +3,6 @@
 #include "cli/mark.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"

@@ -56,6 +56,18 @@ def test_a_configuration_file_that_is_none(tmp_path):
     assert r.returncode == 2 and f"{empty}: line 1" in r.stderr and "line -1" not in r.stderr
 
 
+@pytest.mark.parametrize("command", [("chat", "--image", "PICTURE", "hi"),
+                                     ("mark", "PICTURE", "do(action=\"Tap\", element=[5,5])", "out.png"),
+                                     ("preprocess", "--model", MODEL, "--image", "PICTURE")])
+def test_a_picture_that_is_none(command, tmp_path):
+    (tmp_path / "pointer.png").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    for name, why in [("absent.png", "No such file or directory"), (".", "not a regular file"),
+                      ("pointer.png", "Git LFS")]:
+        r = run(*[tmp_path / name if a == "PICTURE" else a for a in command], cwd=tmp_path)
+        assert r.returncode != 0 and str(tmp_path / name) in r.stderr and why in r.stderr, r
+        assert len(r.stderr.splitlines()) == 1, r
+
+
 @pytest.mark.parametrize("args, status", [(("--max-model-len", "2048", "--memory-bytes", "30M"), 1),
                                           (("--device", "cuda"), 2), (("--activations", "int8"), 2)])
 def test_nobody_is_listened_to_before_the_model_can_be_used(args, status):
