@@ -223,7 +223,7 @@ END_TEST
 START_TEST(test_penalize)
 {
     float x[] = { 2, -2, 1, 4 };
-    static const struct seen seen[] = { { 0, 0, true }, { 1, 2, false }, { 3, 1, true } };
+    static const struct seen seen[] = { { 0, 0, true, 0 }, { 1, 2, false, 0 }, { 3, 1, true, 0 } };
     static const struct penalty p = { 2, 0.25f, 0.5f };
     OPS.penalize(NULL, mat(x, 1, 4), seen, (int[]){ 0, 3 }, &p);
     expect(x, (float[]){ 1, -5, 1, 1.25f }, 4, 0);
