@@ -244,7 +244,7 @@ static void run_attend(struct device *dev, struct attend_job *job)
     if (rows == 0)
         return;
     job->pairs = divide_up(rows * h->n, 2 * threads);
-    job->pairs = at_most(divide_up(job->pairs, 6) * 6, most);
+    job->pairs = at_most(divide_up(job->pairs, 12) * 12, most / 12 * 12);
     struct call c = { dev, job, 0 };
     for (int s = 0; s < job->n_seqs; s++)
         c.n += attend_groups(job, s) * h->n_kv;

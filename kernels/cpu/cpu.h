@@ -19,8 +19,8 @@ enum {
     TILED_ROWS = 32, /* AMX kernel: rows of a block                             */
     PANEL_COLS = 48, /*                    and rows of w in one go              */
     ENTRIES   = 32,  /* attention: entries of one block                         */
-    PAIRS     = 64,  /* attention: (row, query head) pairs of a task, at most,  */
-    PAIR_DIMS = 8192 /*            and their dimensions in all                  */
+    PAIRS     = 192, /* attention: (row, query head) pairs of a task, at most,  */
+    PAIR_DIMS = 128 * PAIRS /*     and their dimensions in all                  */
 };
 
 struct attend_job {

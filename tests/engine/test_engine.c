@@ -251,16 +251,18 @@ START_TEST(after_being_put_back)
     ck_assert_int_eq(engine_plan(&opt, &plan, NULL), 0);
     opt.config.kv_bytes = plan.kv / (size_t)plan.kv_tokens * 256;
     struct engine *g = open_with(opt);
-    struct request *r[8];
-    for (int i = 0; i < 8; i++)
-        r[i] = submit(g, i);
-    for (int i = 0; i < 8; i++) {
-        struct answer a = collect(r[i]);
-        assert_same(&a, &alone[i], i);
-        free(a.text);
+    struct engine_stats s = { 0 };
+    for (int round = 0; round < 8 && !s.preemptions; round++) {    /* the images of the first come one by one */
+        struct request *r[8];
+        for (int i = 0; i < 8; i++)
+            r[i] = submit(g, i);
+        for (int i = 0; i < 8; i++) {
+            struct answer a = collect(r[i]);
+            assert_same(&a, &alone[i], i);
+            free(a.text);
+        }
+        engine_stats(g, &s);
     }
-    struct engine_stats s;
-    engine_stats(g, &s);
     ck_assert_uint_gt(s.preemptions, 0);
     engine_close(g);
 }
