@@ -74,8 +74,8 @@ def measure(key, chosen, size, seed, keep, results):
                 keep(row, function(lab))
             except (RuntimeError, OSError) as e:
                 peers.say(f"{key}, {row}: {e}")
-        keep("later", servers.resident(pid))
         results["prompts"].setdefault(key, {}).update(lab.prompts)
+        keep("later", servers.resident(pid))
 
 
 def main():
@@ -87,18 +87,19 @@ def main():
     if a.install:
         return
     results = load(a.results, a.size) if a.add or a.report else load("", a.size)
+    if not a.report:
+        results["machine"] = report.machine()
     for n in range(0 if a.report else a.rounds):
         for key in a.servers:
             def keep(row, number):
                 results["values"].setdefault(key, {}).setdefault(row, []).append(number)
                 peers.say(f"round {n + 1}, {key}, {row}: {number:.3f}")
+                save(a.results, results)
             try:
                 measure(key, a.rows, a.size, f"{n} {len(results['values'].get(key, {}).get('ready', []))}", keep,
                         results)
             except RuntimeError as e:
                 peers.say(e)
-            results["machine"] = report.machine()
-            save(a.results, results)
     print(report.table(results))
     if a.chart:
         report.save_chart(results, a.chart)
