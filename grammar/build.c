@@ -193,6 +193,21 @@ int32_t expr_repeat(struct build *b, int32_t kid, int32_t min, int32_t max)
     return add_kids(b, (struct expr){ .kind = EXPR_REPEAT, .min = min, .max = max }, &kid, 1);
 }
 
+int32_t expr_chain(struct build *b, int32_t comma, int32_t other, const int32_t *item, size_t n, int32_t min,
+                   int32_t max)
+{
+    int32_t *kid = malloc((2 * n + 2) * sizeof *kid);
+    if (!kid)
+        return build_starve(b);
+    kid[0] = comma;
+    kid[1] = other;
+    if (n)
+        memcpy(kid + 2, item, 2 * n * sizeof *kid);
+    int32_t x = add_kids(b, (struct expr){ .kind = EXPR_CHAIN, .min = min, .max = max }, kid, 2 * n + 2);
+    free(kid);
+    return x;
+}
+
 int32_t expr_optional(struct build *b, int32_t kid) { return expr_repeat(b, kid, 0, 1); }
 
 int32_t expr_lang(struct build *b, struct dfa *lang, enum writing w)

@@ -22,6 +22,7 @@ enum expr_kind {
     EXPR_SEQ, EXPR_ALT,        /* of all kids                                                           */
     EXPR_REPEAT,               /* its kid, min to max times                                             */
     EXPR_COUNTED,              /* likewise a class, then some bytes of which it cannot begin the first  */
+    EXPR_CHAIN,                /* some of its items in their order, see expr_chain()                    */
     EXPR_RULE,                 /* what a rule's body is                                                 */
     EXPR_LANG,                 /* what an automaton over code points accepts                            */
     EXPR_UNTIL,                /* any bytes up to and with the first place where one of its kids stands, all of them
@@ -86,6 +87,10 @@ int32_t expr_repeat(struct build *b, int32_t kid, int32_t min, int32_t max);
  * automaton does not grow with max. */
 int32_t expr_counted(struct build *b, int32_t class_, int32_t min, int32_t max, int32_t tail);
 int32_t expr_optional(struct build *b, int32_t kid);
+/* min to max (at least 1) of n items in their order, then of others as often as one likes, with a comma between two.
+ * item holds pairs: an expression, and whether it may not be missing. other: EXPR_NONE: there are none. */
+int32_t expr_chain(struct build *b, int32_t comma, int32_t other, const int32_t *item, size_t n, int32_t min,
+                   int32_t max);
 int32_t expr_lang(struct build *b, struct dfa *lang, enum writing w);    /* lang becomes the builder's */
 int32_t expr_until(struct build *b, const int32_t *kid, size_t n, size_t which);
 int32_t expr_free(struct build *b, const int32_t *kid, size_t n);

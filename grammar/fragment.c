@@ -81,6 +81,17 @@ static int32_t measure_kids(struct assembly *m, const struct expr *x, int depth)
     return sum;
 }
 
+/* States of a chain: every item once for each number of items that may be there before it. */
+static int32_t chain_counts(const struct expr *x) { return x->max != NO_MAX ? x->max : x->min; }
+
+static int32_t measure_chain(struct assembly *m, const struct expr *x, int depth)
+{
+    int32_t sum = plus(measure(m, m->b->kid[x->at], depth), measure(m, m->b->kid[x->at + 1], depth));
+    for (int32_t i = 2; i < x->n; i += 2)
+        sum = plus(sum, plus(2, measure(m, m->b->kid[x->at + i], depth)));
+    return times(sum, chain_counts(x));
+}
+
 static int32_t measure(struct assembly *m, int32_t e, int depth)
 {
     const struct expr x = m->b->expr[e];
@@ -95,6 +106,7 @@ static int32_t measure(struct assembly *m, int32_t e, int depth)
     case EXPR_CLASS:                            size = plus(x.n, x.writing == WRITE_JSON ? 12 : 2); break;
     case EXPR_SEQ: case EXPR_ALT:               size = measure_kids(m, &x, depth + 1); break;
     case EXPR_UNTIL: case EXPR_FREE:            size = measure_kids(m, &x, depth + 1); break;
+    case EXPR_CHAIN:                            size = measure_chain(m, &x, depth + 1); break;
     case EXPR_LANG:                             size = times((int64_t)m->b->lang[x.at]->n_edges, 6) + 1; break;
     case EXPR_COUNTED:                          size = 2; break;
     case EXPR_RULE:                             size = measure_rule(m, x.at, depth + 1); break;
@@ -213,6 +225,60 @@ static void edges_repeat(struct assembly *m, int32_t e, int32_t from, int32_t to
         edges_loop(m, kid, from, to);
     else
         nfa_free_edge(&m->nfa, from, to);
+}
+
+/* Of a chain that was followed up to some item: the state in which none of its items was there, and those in which
+ * 1, 2, ... were; in[c]: the next item is about to be the c-th. */
+struct links { int32_t none, *some, *in; };
+
+/* One more item, between in[c] and some[c] of `next`. */
+static void edges_item(struct assembly *m, const struct expr *x, int32_t item, const struct links *now,
+                       const struct links *next)
+{
+    int32_t n = chain_counts(x);
+    for (int32_t c = 1; c <= n && !m->b->failed; c++) {
+        now->in[c] = nfa_state(&m->nfa);
+        edges(m, item, now->in[c], next->some[c]);
+    }
+    nfa_free_edge(&m->nfa, now->none, now->in[1]);
+    for (int32_t c = 1; c <= n && !m->b->failed; c++)
+        if (c < n || x->max == NO_MAX)
+            edges(m, m->b->kid[x->at], now->some[c], now->in[c < n ? c + 1 : n]);
+}
+
+static void new_links(struct assembly *m, const struct expr *x, struct links *l)
+{
+    l->none = nfa_state(&m->nfa);
+    for (int32_t c = 1; c <= chain_counts(x); c++)
+        l->some[c] = nfa_state(&m->nfa);
+}
+
+static void edges_chain(struct assembly *m, const struct expr *x, int32_t from, int32_t to)
+{
+    int32_t n = chain_counts(x);
+    int32_t *room = calloc(4 * ((size_t)n + 1), sizeof *room);
+    if (!room) {
+        build_starve(m->b);
+        return;
+    }
+    struct links now = { .some = room, .in = room + n + 1 };
+    struct links next = { .some = room + 2 * (n + 1), .in = room + 3 * (n + 1) };
+    new_links(m, x, &now);
+    nfa_free_edge(&m->nfa, from, now.none);
+    for (int32_t i = 2; i < x->n && !m->b->failed; i += 2) {
+        new_links(m, x, &next);
+        edges_item(m, x, m->b->kid[x->at + i], &now, &next);
+        for (int32_t c = 0; c <= n && !m->b->kid[x->at + i + 1] && !m->b->failed; c++)
+            nfa_free_edge(&m->nfa, c ? now.some[c] : now.none, c ? next.some[c] : next.none);
+        struct links swap = now;
+        now = next;
+        next = swap;
+    }
+    if (m->b->kid[x->at + 1] != EXPR_NONE)
+        edges_item(m, x, m->b->kid[x->at + 1], &now, &now);
+    for (int32_t c = x->min; c <= n && !m->b->failed; c++)
+        nfa_free_edge(&m->nfa, now.some[c], to);
+    free(room);
 }
 
 /* The code points that lead from a state of a language to the same next one are a class. */
@@ -346,6 +412,7 @@ static void edges(struct assembly *m, int32_t e, int32_t from, int32_t to)
         for (int32_t i = 0; i < x.n && !m->b->failed; i++)
             edges(m, m->b->kid[x.at + i], from, to);
         break;
+    case EXPR_CHAIN:  edges_chain(m, &x, from, to); break;
     case EXPR_REPEAT: edges_repeat(m, e, from, to); break;
     case EXPR_COUNTED: {
         int32_t rule = counting(m, e, m->b->kid[x.at], x.min, x.max, m->b->kid[x.at + 1]);

@@ -47,6 +47,8 @@ struct grammar_source {
     enum grammar_kind kind;
     const char *field;         /* whose fault an error is, as the client named it; NULL: that of the whole */
     const json_t *json;        /* GRAMMAR_SCHEMA, GRAMMAR_CHOICE                                        */
+    bool closed;               /* GRAMMAR_SCHEMA: an object whose properties are named has no others unless its schema
+                                  says so, as with "strict" in OpenAI's API                             */
     const char *text;          /* GRAMMAR_REGEX, _EBNF, _LITERAL: `n` bytes                             */
     size_t n;
     const struct grammar_source *part;     /* (n_parts) */

@@ -52,13 +52,13 @@ struct walk {
     const struct tokens *t;
     const struct grammar *g;
     int32_t first;             /* the rule's first place                    */
-    bool enough;               /* its late places may be entered            */
+    int32_t need, room;        /* ticks that there must be yet, and may be: */
     struct known_place *out;
     size_t cap_ids, cap_exits;
     bool failed;
 };
 
-static void note(struct walk *w, int32_t node, int32_t place)
+static void note(struct walk *w, int32_t node, int32_t place, int32_t ticks)
 {
     struct known_place *o = w->out;
     const struct trie_node *n = &w->t->node[node];
@@ -69,7 +69,7 @@ static void note(struct walk *w, int32_t node, int32_t place)
         else
             o->id[o->n_ids++] = id;
     }
-    if (n->end == node + 1 || !(p->accept || p->n_jumps))
+    if (n->end == node + 1 || !((p->accept && ticks >= w->need) || p->n_jumps))
         return;
     if (grow(&o->exit, &w->cap_exits, (size_t)o->n_exits + 1, sizeof *o->exit) < 0)
         w->failed = true;
@@ -78,7 +78,7 @@ static void note(struct walk *w, int32_t node, int32_t place)
 }
 
 /* The children of a node and the steps of a place are both in the order of their bytes. */
-static void walk(struct walk *w, int32_t node, int32_t place)
+static void walk(struct walk *w, int32_t node, int32_t place, int32_t ticks)
 {
     const struct trie_node *n = w->t->node;
     const struct place *p = &w->g->place[place];
@@ -89,11 +89,12 @@ static void walk(struct walk *w, int32_t node, int32_t place)
             s++;
         if (s == end)
             return;
-        if (s->lo > n[child].byte || (w->g->place[s->to].late && !w->enough))
+        const struct place *to = &w->g->place[s->to];
+        if (s->lo > n[child].byte || (to->late && ticks < w->need) || (to->tick && ticks == w->room))
             continue;
-        note(w, child, s->to);
+        note(w, child, s->to, ticks + to->tick);
         if (n[child].end > child + 1)
-            walk(w, child, s->to);
+            walk(w, child, s->to, ticks + to->tick);
     }
 }
 
@@ -123,14 +124,15 @@ static int pack(struct walk *w)
     return o->bits ? 0 : -1;
 }
 
-static struct known_place *make(struct tokens *t, const struct grammar *g, int32_t place, bool enough, struct hash key)
+static struct known_place *make(struct tokens *t, const struct grammar *g, int32_t place, int32_t need, int32_t room,
+                                struct hash key)
 {
-    struct walk w = { .t = t, .g = g, .first = g->part[g->place[place].rule].start, .enough = enough };
+    struct walk w = { .t = t, .g = g, .first = g->part[g->place[place].rule].start, .need = need, .room = room };
     w.out = calloc(1, sizeof *w.out);
     if (!w.out)
         return NULL;
     w.out->key = key;
-    walk(&w, 0, place);
+    walk(&w, 0, place, 0);
     if (w.failed || pack(&w) < 0) {
         free_place(w.out);
         return NULL;
@@ -138,12 +140,14 @@ static struct known_place *make(struct tokens *t, const struct grammar *g, int32
     return w.out;
 }
 
-const struct known_place *known_of(struct tokens *t, const struct grammar *g, int32_t place, bool enough,
+/* A token has at most t->longest ticks: bounds beyond that make no difference to what is known. */
+const struct known_place *known_of(struct tokens *t, const struct grammar *g, int32_t place, int32_t ticks,
                                    int64_t *work)
 {
     struct known *k = t->known;
     const struct part *part = &g->part[g->place[place].rule];
-    int32_t which[2] = { place - part->start, enough };
+    int32_t need = part->min > ticks ? part->min - ticks : 0, room = part->max - ticks, beyond = t->longest + 1;
+    int32_t which[3] = { place - part->start, need < beyond ? need : beyond, room < beyond ? room : beyond };
     struct hash key = hash_chain(part->print, which, sizeof which);
     struct known_place **bucket = &k->bucket[key.lo % BUCKETS];
     for (struct known_place *p = *bucket; p; p = p->next)
@@ -151,7 +155,7 @@ const struct known_place *known_of(struct tokens *t, const struct grammar *g, in
             return p;
     if (k->bytes > KNOWN_BYTES)
         forget_all(k);
-    struct known_place *p = make(t, g, place, enough, key);
+    struct known_place *p = make(t, g, place, which[1], which[2], key);
     if (!p)
         return NULL;
     p->next = *bucket;

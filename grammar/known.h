@@ -30,9 +30,9 @@ struct known_place {
 struct known *known_new(void);
 void          known_free(struct known *k);
 
-/* What the place knows. `enough`: in a rule that counts, whether there have been enough ticks. NULL: memory. What was
- * given is valid until the next call. *work: counts the nodes that were looked at. */
-const struct known_place *known_of(struct tokens *t, const struct grammar *g, int32_t place, bool enough,
+/* What the place knows after so many ticks, if its rule counts. NULL: memory. What was given is valid until the next
+ * call. *work: counts the nodes that were looked at. */
+const struct known_place *known_of(struct tokens *t, const struct grammar *g, int32_t place, int32_t ticks,
                                    int64_t *work);
 
 /* Marks a token, and those with the same bytes. */

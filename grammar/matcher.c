@@ -259,17 +259,6 @@ static void walk_exits(struct matcher *m, const struct known_place *k, const str
     }
 }
 
-/* Does what the place knows hold, with the way's count and depth? A token has at most t->longest ticks. */
-static bool is_plain(const struct matcher *m, const struct way *w, bool *enough)
-{
-    const struct part *r = &m->g->part[m->g->place[w->place].rule];
-    *enough = w->ticks >= r->min;
-    if (m->frame[w->frame].depth + m->g->tallest > GRAMMAR_MAX_DEPTH)
-        return false;
-    return !r->counts || ((r->max == INT32_MAX || r->max - w->ticks >= m->t->longest) &&
-                          (*enough || r->min - w->ticks > m->t->longest));
-}
-
 static void allow_known(const struct matcher *m, const struct known_place *k)
 {
     for (int32_t i = 0; i < k->n_ids; i++)
@@ -283,22 +272,20 @@ static int mask_of(struct matcher *m, size_t i)
 {
     struct way w = m->way[i];
     const struct place *p = &m->g->place[w.place];
-    bool enough;
     if (p->n_steps == 0)
         return 0;
-    if (!is_plain(m, &w, &enough)) {
-        walk(m, 0, i, i + 1);
+    if (m->frame[w.frame].depth + m->g->tallest > GRAMMAR_MAX_DEPTH) {
+        walk(m, 0, i, i + 1);          /* not everything that is known is deep enough from the end */
         return 0;
     }
     int64_t work = 0;
-    const struct known_place *k = known_of(m->t, m->g, w.place, enough, &work);
+    const struct known_place *k = known_of(m->t, m->g, w.place, w.ticks, &work);
     if (!k)
         return -1;
     m->credit -= work;
     m->work += work;
     allow_known(m, k);
-    if (enough)
-        walk_exits(m, k, &w, m->g->part[p->rule].start);
+    walk_exits(m, k, &w, m->g->part[p->rule].start);
     return 0;
 }
 

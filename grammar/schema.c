@@ -1,6 +1,397 @@
+/* Sets of schemas, and what every type has in common. */
+#include "grammar/schema.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "grammar/grammar.h"
+#include "grammar/json.h"
+#include "grammar/scan.h"
 #include "grammar/sources.h"
-int32_t schema_expr(struct build *b, const json_t *s)
+
+/* Keywords of the specification that would narrow what a value may be, and that are not done. */
+static const char *const refused[] = {
+    "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependentRequired", "dependentSchemas",
+    "dependencies", "unevaluatedItems", "$dynamicRef", "$recursiveRef", "contentSchema",
+};
+
+/* ---- references ---- */
+
+/* Reads one part of a JSON pointer, with its escapes, and goes past it. */
+static bool pointer_part(const char **p, char *out, size_t size)
 {
-    (void)s;
-    return build_fail(b,"is a JSON Schema, which is not supported yet");
+    size_t n = 0;
+    const char *s = *p;
+    for (; *s && *s != '/'; s++) {
+        char c = *s;
+        if (c == '~' && (s[1] == '0' || s[1] == '1')) {
+            c = *++s == '0' ? '~' : '/';
+        } else if (c == '%' && s[1] && s[2]) {
+            char hex[3] = { s[1], s[2], 0 };
+            c = (char)strtol(hex, NULL, 16);
+            s += 2;
+        }
+        if (n + 1 == size)
+            return false;
+        out[n++] = c;
+    }
+    out[n] = 0;
+    *p = s;
+    return true;
+}
+
+static const json_t *follow_pointer(const json_t *v, const char *p)
+{
+    char part[256];
+    while (v && *p == '/') {
+        p++;
+        if (!pointer_part(&p, part, sizeof part))
+            return NULL;
+        v = json_is_array(v) ? json_array_get(v, (size_t)atoi(part)) : json_object_get(v, part);
+    }
+    return *p ? NULL : v;
+}
+
+static const json_t *find_anchor(struct schema *k, const json_t *v, const char *name, int depth)
+{
+    const char *key;
+    json_t *member;
+    const json_t *anchor = json_object_get(v, "$anchor"), *found = NULL;
+    if (depth > SCHEMA_DEPTH || !build_spend(k->b, 1))
+        return NULL;
+    if (anchor && json_is_string(anchor) && strcmp(json_string_value(anchor), name) == 0)
+        return v;
+    for (size_t i = 0; json_is_array(v) && i < json_array_size(v) && !found; i++)
+        found = find_anchor(k, json_array_get(v, i), name, depth + 1);
+    json_object_foreach((json_t *)v, key, member)
+        if (!found)
+            found = find_anchor(k, member, name, depth + 1);
+    return found;
+}
+
+static const json_t *resolve(struct schema *k, const json_t *ref)
+{
+    const char *s = json_string_value(ref);
+    if (!s || *s != '#') {
+        build_fail(k->b, "has a $ref to another document, which is not supported: %.100s", s ? s : "no string");
+        return NULL;
+    }
+    const json_t *v = s[1] && s[1] != '/' ? find_anchor(k, k->root, s + 1, 0) : follow_pointer(k->root, s + 1);
+    if (!v)
+        build_fail(k->b, "has a $ref to what is not there: %.100s", s);
+    return v;
+}
+
+/* ---- sets ---- */
+
+static void check_keywords(struct schema *k, const json_t *schema)
+{
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
+        if (json_object_get(schema, refused[i]))
+            build_fail(k->b, "uses the keyword \"%s\", which is not supported", refused[i]);
+    if (json_is_true(json_object_get(schema, "uniqueItems")))
+        build_fail(k->b, "uses the keyword \"uniqueItems\", which is not supported");
+}
+
+void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
+{
+    if (json_is_true(schema) || (json_is_object(schema) && json_object_size(schema) == 0) || k->b->failed)
+        return;
+    if (json_is_false(schema)) {
+        s->never = true;
+        return;
+    }
+    if (!json_is_dict(schema)) {
+        build_fail(k->b, "is no JSON Schema: a schema must be an object or a boolean");
+        return;
+    }
+    for (int i = 0; i < s->n; i++)
+        if (s->m[i].schema == schema)
+            return;
+    if (s->n == SCHEMA_SET) {
+        build_fail(k->b, "has more than %d schemas that must hold for one value", SCHEMA_SET);
+        return;
+    }
+    check_keywords(k, schema);
+    s->m[s->n++] = (struct member){ .schema = schema };
+    const json_t *ref = json_object_get(schema, "$ref"), *all = json_object_get(schema, "allOf");
+    if (ref)
+        schemas_add(k, s, resolve(k, ref));
+    if (all && !json_is_array(all))
+        build_fail(k->b, "is no JSON Schema: allOf must be an array");
+    for (size_t i = 0; i < json_array_size(all) && build_spend(k->b, 1); i++)
+        schemas_add(k, s, json_array_get(all, i));
+}
+
+static int by_schema(const void *x, const void *y)
+{
+    const struct member *a = x, *b = y;
+    if (a->schema != b->schema)
+        return (uintptr_t)a->schema < (uintptr_t)b->schema ? -1 : 1;
+    return a->chose - b->chose;
+}
+
+static bool same_set(const struct schemas *a, const struct schemas *b)
+{
+    bool same = a->n == b->n;
+    for (int i = 0; same && i < a->n; i++)
+        same = a->m[i].schema == b->m[i].schema && a->m[i].chose == b->m[i].chose;
+    return same;
+}
+
+static size_t place_of(const struct schema *k, const struct schemas *s)
+{
+    struct hash h = { 0, 0 };
+    for (int i = 0; i < s->n; i++) {
+        uintptr_t word[2] = { (uintptr_t)s->m[i].schema, (uintptr_t)s->m[i].chose };
+        h = hash_chain(h, word, sizeof word);
+    }
+    size_t at = h.lo & (k->n_slots - 1);
+    while (k->slot[at] && !same_set(&k->memo[k->slot[at] - 1].set, s))
+        at = (at + 1) & (k->n_slots - 1);
+    return at;
+}
+
+static int widen(struct schema *k)
+{
+    size_t n = k->n_slots ? 2 * k->n_slots : 64;
+    int32_t *slot = calloc(n, sizeof *slot);
+    if (!slot)
+        return -1;
+    free(k->slot);
+    k->slot = slot;
+    k->n_slots = n;
+    for (size_t i = 0; i < k->n_memos; i++)
+        slot[place_of(k, &k->memo[i].set)] = (int32_t)i + 1;
+    return 0;
+}
+
+/* ---- types ---- */
+
+static int type_bit(struct schema *k, const json_t *v)
+{
+    static const struct { const char *name; int types; } known[] = {
+        { "null", TYPE_NULL }, { "boolean", TYPE_BOOL }, { "integer", TYPE_INT }, { "number", TYPE_INT | TYPE_NUMBER },
+        { "string", TYPE_STRING }, { "array", TYPE_ARRAY }, { "object", TYPE_OBJECT } };
+    for (size_t i = 0; json_is_string(v) && i < sizeof known / sizeof *known; i++)
+        if (strcmp(json_string_value(v), known[i].name) == 0)
+            return known[i].types;
+    build_fail(k->b, "is no JSON Schema: the type %.40s is unknown", json_is_string(v) ? json_string_value(v) : "given");
+    return 0;
+}
+
+int schema_types(struct schema *k, const struct schemas *s)
+{
+    int types = TYPE_ALL;
+    for (int i = 0; i < s->n; i++) {
+        const json_t *v = json_object_get(s->m[i].schema, "type");
+        int mine = v && !json_is_array(v) ? type_bit(k, v) : 0;
+        for (size_t j = 0; j < json_array_size(v); j++)
+            mine |= type_bit(k, json_array_get(v, j));
+        types &= v ? mine : TYPE_ALL;
+        if (json_is_true(json_object_get(s->m[i].schema, "nullable")) && v)
+            types |= TYPE_NULL;                     /* OpenAPI 3.0 */
+    }
+    return types;
+}
+
+static int64_t bound(struct schema *k, const json_t *schema, const char *name)
+{
+    const json_t *v = json_object_get(schema, name);
+    int64_t n = -1;
+    if (!v)
+        return -1;
+    enum json_whole is = json_whole(v, &n);
+    if (is == JSON_TOO_LARGE)
+        return INT64_MAX;
+    if (is != JSON_WHOLE || n < 0)
+        build_fail(k->b, "is no JSON Schema: %s must be a number of at least 0", name);
+    return n;
+}
+
+int64_t schema_most_of(struct schema *k, const struct schemas *s, const char *name)
+{
+    int64_t most = -1;
+    for (int i = 0; i < s->n; i++) {
+        int64_t v = bound(k, s->m[i].schema, name);
+        most = v > most ? v : most;
+    }
+    return most;
+}
+
+int64_t schema_least_of(struct schema *k, const struct schemas *s, const char *name)
+{
+    int64_t least = -1;
+    for (int i = 0; i < s->n; i++) {
+        int64_t v = bound(k, s->m[i].schema, name);
+        least = v >= 0 && (least < 0 || v < least) ? v : least;
+    }
+    return least;
+}
+
+/* ---- values ---- */
+
+/* One value as JSON writes it, with the space that may stand in it. */
+int32_t schema_json(struct build *b, const json_t *v, int depth)
+{
+    struct exprs l = { 0 };
+    const char *key;
+    json_t *member;
+    char *text;
+    if (depth > GRAMMAR_MAX_NESTING)
+        return build_fail(b, "has a constant that is nested more than %d deep", GRAMMAR_MAX_NESTING);
+    if (json_is_string(v))
+        return json_text(b, json_string_value(v), json_string_length(v));
+    if (json_is_dict(v) || json_is_array(v)) {
+        bool object = json_is_object(v);
+        for (size_t i = 0; i < json_array_size(v); i++) {
+            if (l.n)
+                exprs_add(b, &l, json_comma(b));
+            exprs_add(b, &l, schema_json(b, json_array_get(v, i), depth + 1));
+        }
+        json_object_foreach((json_t *)v, key, member) {
+            if (l.n)
+                exprs_add(b, &l, json_comma(b));
+            exprs_add(b, &l, json_text(b, key, strlen(key)));
+            exprs_add(b, &l, json_colon(b));
+            exprs_add(b, &l, schema_json(b, member, depth + 1));
+        }
+        if (l.n == 0)
+            return expr_str(b, object ? "{}" : "[]");
+        return json_brackets(b, object ? "{" : "[", exprs_seq(b, &l), object ? "}" : "]");
+    }
+    size_t n;
+    const char *big = json_big(v, &n);
+    if (big)
+        return expr_bytes(b, big, n);
+    if (!(text = json_dumps(v, JSON_ENCODE_ANY)))
+        return build_starve(b);
+    int32_t x = expr_str(b, text);
+    free(text);
+    int64_t whole;
+    if (json_is_real(v) && json_whole(v, &whole) == JSON_WHOLE) {       /* 2.0 is 2 */
+        char digits[32];
+        snprintf(digits, sizeof digits, "%lld", (long long)whole);
+        x = expr_or(b, x, expr_str(b, digits));
+    }
+    return x;
+}
+
+/* The constants that one of the schemas lists, as far as the others hold for them. */
+static int32_t constants(struct schema *k, const struct schemas *s, const json_t *one, const json_t *list)
+{
+    struct exprs l = { 0 };
+    size_t n = one ? 1 : json_array_size(list);
+    if (!one && (!json_is_array(list) || n == 0))
+        return build_fail(k->b, "is no JSON Schema: enum must be an array that is not empty");
+    for (size_t i = 0; i < n && build_spend(k->b, 1); i++) {
+        const json_t *v = one ? one : json_array_get(list, i);
+        if (schema_holds(k, s, v, 0))
+            exprs_add(k->b, &l, schema_json(k->b, v, 0));
+    }
+    return exprs_alt(k->b, &l);
+}
+
+/* Every alternative together with the rest of the set. */
+static int32_t alternatives(struct schema *k, const struct schemas *s, int i, const char *name, int flag)
+{
+    const json_t *list = json_object_get(s->m[i].schema, name);
+    struct exprs l = { 0 };
+    if (!json_is_array(list) || json_array_size(list) == 0)
+        return build_fail(k->b, "is no JSON Schema: %s must be an array that is not empty", name);
+    size_t n = json_array_size(list);
+    for (size_t x = 0; flag == CHOSE_ONE && x < n; x++)
+        for (size_t y = x + 1; y < n && build_spend(k->b, 10); y++) {
+            struct schemas one = { .n = 0 }, other = { .n = 0 };
+            schemas_add(k, &one, json_array_get(list, x));
+            schemas_add(k, &other, json_array_get(list, y));
+            if (!schema_apart(k, &one, &other, 0))
+                return build_fail(k->b, "uses \"oneOf\" with alternatives that one value may satisfy together (numbers "
+                                  "%zu and %zu), which is not supported; with \"anyOf\" it is", x, y);
+        }
+    for (size_t x = 0; x < n && build_spend(k->b, 1); x++) {
+        struct schemas one = *s;
+        one.m[i].chose |= flag;
+        schemas_add(k, &one, json_array_get(list, x));
+        exprs_add(k->b, &l, schema_value(k, &one));
+    }
+    return exprs_alt(k->b, &l);
+}
+
+static int32_t by_type(struct schema *k, const struct schemas *s)
+{
+    struct exprs l = { 0 };
+    int types = schema_types(k, s);
+    if (types & TYPE_OBJECT)
+        exprs_add(k->b, &l, schema_object(k, s));
+    if (types & TYPE_ARRAY)
+        exprs_add(k->b, &l, schema_array(k, s));
+    if (types & TYPE_STRING)
+        exprs_add(k->b, &l, schema_string(k, s));
+    if (types & (TYPE_INT | TYPE_NUMBER))
+        exprs_add(k->b, &l, schema_number(k, s, !(types & TYPE_NUMBER)));
+    if (types & TYPE_BOOL)
+        exprs_add(k->b, &l, expr_or(k->b, expr_str(k->b, "true"), expr_str(k->b, "false")));
+    if (types & TYPE_NULL)
+        exprs_add(k->b, &l, expr_str(k->b, "null"));
+    return exprs_alt(k->b, &l);
+}
+
+static int32_t value_of(struct schema *k, const struct schemas *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        const json_t *schema = s->m[i].schema;
+        if (json_object_get(schema, "anyOf") && !(s->m[i].chose & CHOSE_ANY))
+            return alternatives(k, s, i, "anyOf", CHOSE_ANY);
+        if (json_object_get(schema, "oneOf") && !(s->m[i].chose & CHOSE_ONE))
+            return alternatives(k, s, i, "oneOf", CHOSE_ONE);
+    }
+    for (int i = 0; i < s->n; i++) {
+        const json_t *one = json_object_get(s->m[i].schema, "const"), *list = json_object_get(s->m[i].schema, "enum");
+        if (one || list)
+            return constants(k, s, one, list);
+    }
+    return by_type(k, s);
+}
+
+/* The rule of a set; it is there before its body, which may refer to it. */
+int32_t schema_value(struct schema *k, const struct schemas *s)
+{
+    struct schemas sorted = *s;
+    if (k->b->failed || s->never)
+        return EXPR_NONE;
+    if (s->n == 0)
+        return json_expr(k->b, JSON_ANY_VALUE);
+    if (k->depth > SCHEMA_DEPTH)
+        return build_fail(k->b, "has schemas that are nested more than %d deep", SCHEMA_DEPTH);
+    qsort(sorted.m, (size_t)sorted.n, sizeof *sorted.m, by_schema);
+    if (2 * k->n_memos >= k->n_slots && widen(k) < 0)
+        return build_starve(k->b);
+    size_t at = place_of(k, &sorted);
+    if (k->slot[at])
+        return expr_rule(k->b, k->memo[k->slot[at] - 1].rule);
+    int32_t rule = rule_new(k->b);
+    if (k->b->failed || grow(&k->memo, &k->cap_memos, k->n_memos + 1, sizeof *k->memo) < 0)
+        return build_starve(k->b);
+    k->memo[k->n_memos] = (struct memo){ sorted, rule };
+    k->slot[at] = (int32_t)++k->n_memos;
+    k->depth++;
+    rule_set(k->b, rule, value_of(k, s));
+    k->depth--;
+    return expr_rule(k->b, rule);
+}
+
+int32_t schema_expr(struct build *b, const json_t *schema, bool closed)
+{
+    struct schema k = { .b = b, .root = schema, .closed = closed };
+    struct schemas s = { .n = 0 };
+    schemas_add(&k, &s, schema);
+    int32_t x = schema_value(&k, &s);
+    free(k.memo);
+    free(k.slot);
+    return x;
 }

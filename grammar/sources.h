@@ -12,7 +12,7 @@ int32_t actions_expr(struct build *b);
 int32_t ebnf_expr(struct build *b, const char *s, size_t n);       /* GBNF or Lark: sees which it is */
 int32_t gbnf_expr(struct build *b, const char *s, size_t n);
 int32_t lark_expr(struct build *b, const char *s, size_t n);
-int32_t schema_expr(struct build *b, const json_t *schema);        /* a text of JSON                 */
+int32_t schema_expr(struct build *b, const json_t *schema, bool closed);   /* a text of JSON        */
 int32_t json_object_expr(struct build *b);                         /* any JSON object                */
 
 #endif

@@ -1,0 +1,318 @@
+/* Does a value satisfy schemas, and can one satisfy two of them? The first is asked for constants, which are listed
+ * only as far as the other schemas allow them; the second for the alternatives of a oneOf, of which exactly one may
+ * hold. */
+#include <math.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/utf8.h"
+#include "grammar/language.h"
+#include "grammar/regex.h"
+#include "grammar/schema.h"
+
+enum { APART_DEPTH = 6 };
+
+static int type_of(const json_t *v)
+{
+    int64_t n;
+    if (json_big(v, NULL))
+        return TYPE_NUMBER;
+    switch (json_typeof(v)) {
+    case JSON_NULL:    return TYPE_NULL;
+    case JSON_TRUE: case JSON_FALSE: return TYPE_BOOL;
+    case JSON_STRING:  return TYPE_STRING;
+    case JSON_ARRAY:   return TYPE_ARRAY;
+    case JSON_OBJECT:  return TYPE_OBJECT;
+    case JSON_INTEGER: return TYPE_INT;
+    case JSON_REAL:    return json_whole(v, &n) == JSON_NOT_WHOLE ? TYPE_NUMBER : TYPE_INT;
+    }
+    return 0;
+}
+
+/* As JSON Schema has it: 1 and 1.0 are equal. */
+static bool equal(const json_t *a, const json_t *b)
+{
+    if (json_is_number(a) && json_is_number(b))
+        return json_number_value(a) == json_number_value(b);
+    return json_equal(a, b);
+}
+
+static bool holds_one(struct schema *k, const json_t *schema, const json_t *v, int depth)
+{
+    struct schemas s = { .n = 0 };
+    schemas_add(k, &s, schema);
+    return !s.never && schema_holds(k, &s, v, depth + 1);
+}
+
+static int count_holding(struct schema *k, const json_t *list, const json_t *v, int depth)
+{
+    int n = 0;
+    for (size_t i = 0; i < json_array_size(list); i++)
+        n += holds_one(k, json_array_get(list, i), v, depth);
+    return n;
+}
+
+static bool is_listed(const json_t *schema, const json_t *v)
+{
+    const json_t *one = json_object_get(schema, "const"), *list = json_object_get(schema, "enum");
+    bool found = !list;
+    for (size_t i = 0; i < json_array_size(list) && !found; i++)
+        found = equal(json_array_get(list, i), v);
+    return found && (!one || equal(one, v));
+}
+
+static double bound(const json_t *schema, const char *name, double otherwise)
+{
+    const json_t *v = json_object_get(schema, name);
+    return json_is_number(v) ? json_number_value(v) : otherwise;
+}
+
+static bool number_holds(const json_t *schema, double v)
+{
+    double step = bound(schema, "multipleOf", 0), quotient = step > 0 ? v / step : 0;
+    bool above = json_is_true(json_object_get(schema, "exclusiveMinimum"));
+    bool below = json_is_true(json_object_get(schema, "exclusiveMaximum"));
+    double min = bound(schema, "minimum", -INFINITY), max = bound(schema, "maximum", INFINITY);
+    return v >= min && v <= max && !(above && v == min) && !(below && v == max) &&
+           v > bound(schema, "exclusiveMinimum", -INFINITY) && v < bound(schema, "exclusiveMaximum", INFINITY) &&
+           fabs(quotient - round(quotient)) < 1e-9;
+}
+
+static double length(const char *s, size_t n)
+{
+    double chars = 0;
+    for (size_t i = 0; i < n; chars++) {
+        int len = 1;
+        utf8_get(s + i, n - i, &len);
+        i += (size_t)len;
+    }
+    return chars;
+}
+
+static bool array_holds(struct schema *k, const json_t *schema, const json_t *v, int depth)
+{
+    const json_t *first = json_object_get(schema, "prefixItems"), *rest = json_object_get(schema, "items");
+    size_t n = json_array_size(v);
+    if (!first && json_is_array(rest)) {
+        first = rest;
+        rest = json_object_get(schema, "additionalItems");
+    }
+    bool ok = (double)n >= bound(schema, "minItems", 0) && (double)n <= bound(schema, "maxItems", INFINITY);
+    for (size_t i = 0; i < n && ok; i++) {
+        const json_t *mine = i < json_array_size(first) ? json_array_get(first, i) : rest;
+        ok = !mine || holds_one(k, mine, json_array_get(v, i), depth);
+    }
+    return ok;
+}
+
+/* Does a regular expression match a string? */
+static bool text_fits(struct schema *k, const char *regex, size_t n, bool whole, const char *s, size_t n_s)
+{
+    struct dfa *d = regex_language(k->b, regex, n, whole);
+    bool ok = d && language_has(d, s, n_s);
+    dfa_free(d);
+    return ok;
+}
+
+static bool object_holds(struct schema *k, const json_t *schema, const json_t *v, int depth)
+{
+    const char *name, *regex;
+    json_t *member, *pattern;
+    const json_t *required = json_object_get(schema, "required");
+    double n = (double)json_object_size(v);
+    bool ok = n >= bound(schema, "minProperties", 0) && n <= bound(schema, "maxProperties", INFINITY);
+    for (size_t i = 0; i < json_array_size(required) && ok; i++)
+        ok = json_object_get(v, json_string_value(json_array_get(required, i))) != NULL;
+    json_object_foreach((json_t *)v, name, member) {
+        const json_t *own = json_object_get(json_object_get(schema, "properties"), name);
+        const json_t *others = json_object_get(schema, "additionalProperties");
+        const json_t *names = json_object_get(schema, "propertyNames");
+        bool said = own != NULL;
+        ok = ok && (!own || holds_one(k, own, member, depth));
+        json_object_foreach(json_object_get(schema, "patternProperties"), regex, pattern) {
+            if (!ok || !text_fits(k, regex, strlen(regex), false, name, strlen(name)))
+                continue;
+            said = true;
+            ok = holds_one(k, pattern, member, depth);
+        }
+        ok = ok && (said || !others || holds_one(k, others, member, depth));
+        if (ok && names) {
+            json_t *text = json_string(name);
+            ok = text && holds_one(k, names, text, depth);
+            json_decref(text);
+        }
+    }
+    return ok;
+}
+
+static bool string_holds(struct schema *k, const json_t *schema, const json_t *v)
+{
+    const char *s = json_string_value(v);
+    size_t n = json_string_length(v);
+    const json_t *pattern = json_object_get(schema, "pattern"), *format = json_object_get(schema, "format");
+    const char *regex = json_is_string(format) ? schema_format(json_string_value(format)) : NULL;
+    double chars = length(s, n);
+    return chars >= bound(schema, "minLength", 0) && chars <= bound(schema, "maxLength", INFINITY) &&
+           (!json_is_string(pattern) ||
+            text_fits(k, json_string_value(pattern), json_string_length(pattern), false, s, n)) &&
+           (!regex || text_fits(k, regex, strlen(regex), true, s, n));
+}
+
+bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, int depth)
+{
+    int type = type_of(v);
+    if (depth > SCHEMA_DEPTH / 2 || !build_spend(k->b, 1))
+        return false;
+    bool ok = !s->never && (schema_types(k, s) & type);
+    for (int i = 0; i < s->n && ok && !k->b->failed; i++) {
+        const json_t *schema = s->m[i].schema, *any = json_object_get(schema, "anyOf");
+        const json_t *one = json_object_get(schema, "oneOf");
+        ok = is_listed(schema, v) && (!any || count_holding(k, any, v, depth) > 0) &&
+             (!one || count_holding(k, one, v, depth) == 1);
+        if (ok && (type & (TYPE_INT | TYPE_NUMBER)) && json_is_number(v))
+            ok = number_holds(schema, json_number_value(v));
+        else if (ok && type == TYPE_STRING)
+            ok = string_holds(k, schema, v);
+        else if (ok && type == TYPE_ARRAY)
+            ok = array_holds(k, schema, v, depth);
+        else if (ok && type == TYPE_OBJECT)
+            ok = object_holds(k, schema, v, depth);
+    }
+    return ok && !k->b->failed;
+}
+
+/* ---- apart ---- */
+
+/* All values of x, if it lists them. */
+static bool listed_apart(struct schema *k, const struct schemas *x, const struct schemas *y)
+{
+    for (int i = 0; i < x->n; i++) {
+        const json_t *one = json_object_get(x->m[i].schema, "const"), *list = json_object_get(x->m[i].schema, "enum");
+        bool apart = one || list;
+        if (one)
+            apart = !schema_holds(k, y, one, 0);
+        for (size_t j = 0; !one && j < json_array_size(list) && apart; j++)
+            apart = !schema_holds(k, y, json_array_get(list, j), 0);
+        if (apart)
+            return true;
+    }
+    return false;
+}
+
+static bool requires(const struct schemas *s, const char *name)
+{
+    for (int i = 0; i < s->n; i++) {
+        const json_t *list = json_object_get(s->m[i].schema, "required");
+        for (size_t j = 0; j < json_array_size(list); j++)
+            if (json_is_string(json_array_get(list, j)) &&
+                strcmp(json_string_value(json_array_get(list, j)), name) == 0)
+                return true;
+    }
+    return false;
+}
+
+/* What the schemas say of a property by its name, or by saying that there are no others. */
+static void property_of(struct schema *k, const struct schemas *s, const char *name, struct schemas *out)
+{
+    *out = (struct schemas){ .n = 0 };
+    for (int i = 0; i < s->n; i++) {
+        const json_t *schema = s->m[i].schema, *v = json_object_get(json_object_get(schema, "properties"), name);
+        bool closed = k->closed && json_object_size(json_object_get(schema, "properties")) > 0 &&
+                      !json_object_get(schema, "additionalProperties");
+        if (!v && !json_object_get(schema, "patternProperties"))
+            v = closed ? json_false() : json_object_get(schema, "additionalProperties");
+        if (v)
+            schemas_add(k, out, v);
+    }
+}
+
+/* A property that one requires, and that the other requires too or does not allow, tells them apart. */
+static bool objects_apart(struct schema *k, const struct schemas *x, const struct schemas *y, int depth)
+{
+    for (int i = 0; i < x->n; i++) {
+        const json_t *list = json_object_get(x->m[i].schema, "required");
+        for (size_t j = 0; j < json_array_size(list) && build_spend(k->b, 1); j++) {
+            const char *name = json_string_value(json_array_get(list, j));
+            struct schemas in_x, in_y;
+            if (!name)
+                continue;
+            property_of(k, x, name, &in_x);
+            property_of(k, y, name, &in_y);
+            if (in_y.never || (requires(y, name) && schema_apart(k, &in_x, &in_y, depth + 1)))
+                return true;
+        }
+    }
+    return false;
+}
+
+static bool numbers_apart(const struct schemas *x, const struct schemas *y)
+{
+    double lo = -INFINITY, hi = INFINITY;
+    bool strict = false;
+    for (int i = 0; i < x->n + y->n; i++) {
+        const json_t *s = i < x->n ? x->m[i].schema : y->m[i - x->n].schema;
+        double min = bound(s, "minimum", -INFINITY), max = bound(s, "maximum", INFINITY);
+        double above = bound(s, "exclusiveMinimum", -INFINITY), below = bound(s, "exclusiveMaximum", INFINITY);
+        lo = fmax(lo, fmax(min, above));
+        hi = fmin(hi, fmin(max, below));
+        strict |= above == lo || below == hi;
+    }
+    return lo > hi || (lo == hi && strict);
+}
+
+static bool counts_apart(struct schema *k, const struct schemas *x, const struct schemas *y, const char *min,
+                         const char *max)
+{
+    int64_t x_max = schema_least_of(k, x, max), y_max = schema_least_of(k, y, max);
+    return (x_max >= 0 && schema_most_of(k, y, min) > x_max) || (y_max >= 0 && schema_most_of(k, x, min) > y_max);
+}
+
+static bool strings_apart(struct schema *k, const struct schemas *x, const struct schemas *y)
+{
+    struct dfa *a = schema_string_language(k, x), *b = a ? schema_string_language(k, y) : NULL;
+    struct dfa *both = b ? language_both(k->b, a, b) : NULL;
+    bool apart = both && language_empty(both);
+    dfa_free(a);
+    dfa_free(b);
+    dfa_free(both);
+    return apart || counts_apart(k, x, y, "minLength", "maxLength");
+}
+
+/* Alternatives of x, all of which have to be apart from y. */
+static bool alternatives_apart(struct schema *k, const struct schemas *x, const struct schemas *y, int depth)
+{
+    for (int i = 0; i < x->n; i++) {
+        const json_t *list = json_object_get(x->m[i].schema, "anyOf");
+        list = list ? list : json_object_get(x->m[i].schema, "oneOf");
+        bool apart = json_array_size(list) > 0;
+        for (size_t j = 0; j < json_array_size(list) && apart; j++) {
+            struct schemas one = { .n = 0 };
+            schemas_add(k, &one, json_array_get(list, j));
+            apart = schema_apart(k, &one, y, depth + 1);
+        }
+        if (apart)
+            return true;
+    }
+    return false;
+}
+
+bool schema_apart(struct schema *k, const struct schemas *x, const struct schemas *y, int depth)
+{
+    if (x->never || y->never)
+        return true;
+    if (depth > APART_DEPTH || !build_spend(k->b, 20))
+        return false;
+    int types = schema_types(k, x) & schema_types(k, y);
+    if (!types || listed_apart(k, x, y) || listed_apart(k, y, x))
+        return true;
+    bool apart = !(types & (TYPE_NULL | TYPE_BOOL));
+    if (types & TYPE_OBJECT)
+        apart = apart && (objects_apart(k, x, y, depth) || objects_apart(k, y, x, depth));
+    if (types & TYPE_ARRAY)
+        apart = apart && counts_apart(k, x, y, "minItems", "maxItems");
+    if (types & TYPE_STRING)
+        apart = apart && strings_apart(k, x, y);
+    if (types & (TYPE_INT | TYPE_NUMBER))
+        apart = apart && numbers_apart(x, y);
+    return apart || alternatives_apart(k, x, y, depth) || alternatives_apart(k, y, x, depth);
+}

@@ -1,0 +1,195 @@
+/* Strings: lengths, patterns and formats. The usual cases become expressions whose automata stay small: no condition,
+ * lengths alone, one pattern alone. Otherwise languages are intersected. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "grammar/json.h"
+#include "grammar/language.h"
+#include "grammar/regex.h"
+#include "grammar/scan.h"
+#include "grammar/schema.h"
+
+#define OCTET  "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+#define LEAP   "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
+#define DATE   "([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)-((0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])" \
+               "|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|" LEAP "-02-29"
+#define TIME   "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
+#define LABEL  "[A-Za-z0-9](-?[A-Za-z0-9]){0,31}"     /* of at most 63 characters; none that Punycode could claim */
+#define H16    "[0-9A-Fa-f]{1,4}"
+#define IPV6   "(" H16 ":){7}" H16 "|(" H16 ":){6}" OCTET "(\\." OCTET "){3}|(" H16 ":){1,7}:|(" H16 ":){1,6}:" H16 \
+               "|(" H16 ":){1,5}(:" H16 "){1,2}|(" H16 ":){1,4}(:" H16 "){1,3}|(" H16 ":){1,3}(:" H16 "){1,4}" \
+               "|(" H16 ":){1,2}(:" H16 "){1,5}|" H16 ":(:" H16 "){1,6}|:((:" H16 "){1,7}|:)" \
+               "|(::(" H16 ":){0,5}|" H16 "::(" H16 ":){0,4}|(" H16 ":){1,2}:(" H16 ":){0,3})" OCTET "(\\." OCTET "){3}"
+#define PCHAR  "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
+#define QUERY  "(" PCHAR "|[/?])*"
+#define HOST   "(([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\\[(" IPV6 ")\\])"
+#define AFTER  "(//(([A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?" HOST "(:[0-9]*)?(/" PCHAR "*)*" \
+               "|/(" PCHAR "+(/" PCHAR "*)*)?|" PCHAR "+(/" PCHAR "*)*)?(\\?" QUERY ")?(#" QUERY ")?"
+
+/* RFC 3339, 4122, 5321 (without quoted names), 2673, 4291, 3986, 1123, 6901. */
+static const struct { const char *name, *regex; } formats[] = {
+    { "date", DATE }, { "time", TIME }, { "date-time", "(" DATE ")T" TIME },
+    { "duration", "P([0-9]+W|([0-9]+Y([0-9]+M([0-9]+D)?)?|[0-9]+M([0-9]+D)?|[0-9]+D)"
+                  "(T([0-9]+H([0-9]+M([0-9]+S)?)?|[0-9]+M([0-9]+S)?|[0-9]+S))?"
+                  "|T([0-9]+H([0-9]+M([0-9]+S)?)?|[0-9]+M([0-9]+S)?|[0-9]+S))" },
+    { "uuid", "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}" },
+    { "email", "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@" LABEL "(\\." LABEL ")+" },
+    { "ipv4", OCTET "(\\." OCTET "){3}" }, { "ipv6", IPV6 }, { "hostname", LABEL "(\\." LABEL "){0,3}" },
+    { "uri", "[A-Za-z][A-Za-z0-9+.-]*:" AFTER },
+    { "json-pointer", "(/([^~/]|~[01])*)*" },
+};
+
+/* Formats of OpenAPI that narrow nothing that is not narrowed by the type. */
+static const char *const remarks[] = { "int32", "int64", "float", "double", "password", "binary", "byte", "text",
+                                       "textarea", "string", "decimal" };
+
+const char *schema_format(const char *name)
+{
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
+        if (strcmp(formats[i].name, name) == 0)
+            return formats[i].regex;
+    return NULL;
+}
+
+static const json_t *text_of(struct schema *k, const json_t *schema, const char *name)
+{
+    const json_t *v = json_object_get(schema, name);
+    if (v && !json_is_string(v))
+        build_fail(k->b, "is no JSON Schema: %s must be a string", name);
+    return v && json_is_string(v) ? v : NULL;
+}
+
+/* The regular expression of a schema's format; NULL: it has none that says anything. */
+static const char *format_of(struct schema *k, const json_t *schema)
+{
+    const json_t *v = text_of(k, schema, "format");
+    const char *regex = v ? schema_format(json_string_value(v)) : NULL;
+    bool remark = !v;
+    for (size_t i = 0; v && i < sizeof remarks / sizeof *remarks; i++)
+        remark |= strcmp(json_string_value(v), remarks[i]) == 0;
+    if (!regex && !remark)
+        build_fail(k->b, "uses the format \"%.60s\", which is not supported", json_string_value(v));
+    return regex;
+}
+
+/* x becomes what is in both; it is freed. */
+static struct dfa *narrowed(struct build *b, struct dfa *x, struct dfa *by)
+{
+    if (!x)
+        return by;
+    struct dfa *both = language_both(b, x, by);
+    dfa_free(x);
+    dfa_free(by);
+    return both;
+}
+
+struct dfa *schema_string_language(struct schema *k, const struct schemas *s)
+{
+    struct dfa *x = NULL;
+    for (int i = 0; i < s->n && !k->b->failed; i++) {
+        const json_t *pattern = text_of(k, s->m[i].schema, "pattern");
+        const char *format = format_of(k, s->m[i].schema);
+        if (pattern)
+            x = narrowed(k->b, x, regex_language(k->b, json_string_value(pattern), json_string_length(pattern), false));
+        if (format && !k->b->failed)
+            x = narrowed(k->b, x, regex_language(k->b, format, strlen(format), true));
+    }
+    if (k->b->failed) {
+        dfa_free(x);
+        return NULL;
+    }
+    return x;
+}
+
+/* The bounds of a language's texts may be those that are asked for anyway. */
+static struct dfa *within(struct schema *k, struct dfa *x, int64_t min, int64_t max)
+{
+    int64_t least, most;
+    if (!x || language_empty(x) || (min <= 0 && max < 0))
+        return x;
+    language_lengths(k->b, x, &least, &most);
+    if (least >= min && (max < 0 || (most >= 0 && most <= max)))
+        return x;
+    struct dfa *sized = language_sized(k->b, x, min, max);
+    dfa_free(x);
+    return sized;
+}
+
+/* Patterns and formats of the whole set; *one: the only one, if it is alone. */
+static int count(struct schema *k, const struct schemas *s, int32_t *one)
+{
+    int n = 0;
+    for (int i = 0; i < s->n; i++) {
+        const json_t *pattern = text_of(k, s->m[i].schema, "pattern");
+        const char *format = format_of(k, s->m[i].schema);
+        n += (pattern != NULL) + (format != NULL);
+        if (n != 1)
+            continue;
+        if (pattern)
+            *one = regex_expr(k->b, json_string_value(pattern), json_string_length(pattern), false, WRITE_JSON);
+        if (format)
+            *one = regex_expr(k->b, format, strlen(format), true, WRITE_JSON);
+    }
+    return n;
+}
+
+/* One constant string as a language; the empty language for another value. */
+static int32_t word(struct build *b, const json_t *v)
+{
+    struct exprs l = { 0 };
+    const char *s = json_string_value(v);
+    for (size_t i = 0, n = json_string_length(v); i < n;) {
+        int len = 1;
+        uint32_t c = utf8_get(s + i, n - i, &len);
+        exprs_add(b, &l, expr_class(b, &(struct range){ c, c }, 1, WRITE_UTF8));
+        i += (size_t)len;
+    }
+    return json_is_string(v) ? exprs_seq(b, &l) : EXPR_NONE;
+}
+
+struct dfa *schema_names(struct schema *k, const struct schemas *s)
+{
+    struct build *b = k->b;
+    int64_t min = schema_most_of(k, s, "minLength"), max = schema_least_of(k, s, "maxLength");
+    struct dfa *x = schema_string_language(k, s);
+    for (int i = 0; i < s->n && !b->failed; i++) {
+        const json_t *one = json_object_get(s->m[i].schema, "const"), *list = json_object_get(s->m[i].schema, "enum");
+        struct exprs l = { 0 };
+        for (size_t j = 0; j < json_array_size(list); j++)
+            exprs_add(b, &l, word(b, json_array_get(list, j)));
+        if (one)
+            exprs_add(b, &l, word(b, one));
+        int32_t words = exprs_alt(b, &l);
+        if (one || list)
+            x = narrowed(b, x, language_make(b, words));
+    }
+    if (!(schema_types(k, s) & TYPE_STRING) && !b->failed)
+        x = narrowed(b, x, language_make(b, EXPR_NONE));
+    if (!x && (min > 0 || max >= 0) && !b->failed)
+        x = language_all(b);
+    return within(k, x, min, max);
+}
+
+int32_t schema_string(struct schema *k, const struct schemas *s)
+{
+    struct build *b = k->b;
+    int64_t min = schema_most_of(k, s, "minLength"), max = schema_least_of(k, s, "maxLength");
+    int32_t one = EXPR_NONE;
+    int n = count(k, s, &one);
+    if (max >= 0 && max < min)
+        return EXPR_NONE;
+    if (n == 0 && min <= 0 && max < 0)
+        return json_expr(b, JSON_ANY_STRING);
+    if (n == 1 && min <= 0 && max < 0)
+        return json_quoted(b, one);
+    if (n == 0) {
+        if (max == 0)
+            return expr_str(b, "\"\"");
+        int32_t most = max < 0 || max >= NO_MAX ? NO_MAX : (int32_t)max;
+        int32_t least = min < 0 ? 0 : (int32_t)(min < NO_MAX ? min : NO_MAX - 1);
+        int32_t text = expr_counted(b, expr_any_char(b, WRITE_JSON), least, most, expr_str(b, "\""));
+        return expr_pair(b, expr_str(b, "\""), text);
+    }
+    return json_quoted(b, expr_lang(b, within(k, schema_string_language(k, s), min, max), WRITE_JSON));
+}
