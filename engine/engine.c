@@ -109,9 +109,35 @@ static bool may_be_late(const struct engine *g, const struct request *r, int id)
     return g->model->backend->async && !first && !ends && r->params.n_stop == 0 && r->n_ids < r->max_len;
 }
 
+/* Goes on in the request's grammar. false: it has no next token, or all that it has were forbidden otherwise. */
+static bool follows(struct request *r, int32_t id)
+{
+    if (!r->matcher || r->stuck || ends_hold(r->ends, r->n_ends, id))
+        return !r->stuck;
+    if (!matcher_accept(r->matcher, id))
+        err_set(&r->stuck_error, "what else the request forbids leaves no token that its grammar allows");
+    return !r->stuck_error.text[0];
+}
+
+/* Ends a request whose grammar has no next token, whatever was drawn. */
+static void end_stuck(struct engine *g, struct request *r)
+{
+    buf_clear(&g->delta);
+    if (r->stuck_at_end) {
+        detok_end(&r->detok, &g->delta);
+        request_finish(r, FINISH_STOP, NULL, &g->delta);
+    } else
+        request_fail(r, &r->stuck_error);
+    retire(g, r, &g->sched.running, r->stuck_at_end ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
+}
+
 /* false: it was r's last token, and r is gone. */
 static bool deliver_token(struct engine *g, struct request *r, const struct sampled *s)
 {
+    if (!follows(r, s->id)) {
+        end_stuck(g, r);
+        return false;
+    }
     take_token(g, r, s);
     if (!may_be_late(g, r, s->id))
         return tell(g, r, s);

@@ -26,6 +26,7 @@
 #include "config/options.h"
 
 struct engine;
+struct grammar;
 struct prompt;
 struct request;
 
@@ -116,6 +117,8 @@ struct params {                /* how to generate; params_default() first */
     bool     include_stop;     /* the text has what ended it, too        */
     bool     ignore_eos, logprobs, keep_special_tokens;
     int      top_logprobs;
+    struct grammar *grammar;   /* borrowed: what the answer has to be; NULL: anything. Logprobs are those that the model
+                                  gives without it                                                               */
 };
 void params_default(const struct engine *g, struct params *p);   /* the checkpoint's generation_config.json */
 

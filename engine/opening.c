@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "engine/masks.h"
 #include "engine/parts.h"
 #include "selftest/check.h"
 
@@ -106,6 +107,8 @@ static void free_parts(struct engine *g)
         be->close(g->device);
     if (g->trace)
         fclose(g->trace);
+    tokens_free(g->tokens);
+    pthread_mutex_destroy(&g->tokens_lock);
     free(g->model_dir);
     free(g);
 }
@@ -137,6 +140,7 @@ static void open_pages(struct engine *g, const struct engine_options *opt)
 struct engine *engine_open(const struct engine_options *opt, struct err *e)
 {
     struct engine *g = xcalloc(1, sizeof *g);
+    pthread_mutex_init(&g->tokens_lock, NULL);
     struct engine_options own = *opt;
     g->answers = opt->answers;
     g->model_dir = xstrdup(opt->config.model);

@@ -41,6 +41,8 @@ struct engine {
     pthread_t      thread;
     struct budget  decoding;           /* bytes for uploads while they become pixels ... */
     struct budget  pixels;             /* ... and for these, until their requests end; see plan.c */
+    pthread_mutex_t tokens_lock;       /* for the first one who needs them          */
+    struct tokens *tokens;             /* owned: the vocabulary for grammars; NULL: nobody has needed it yet */
     struct tally  *answers;            /* borrowed; what waits to be taken; NULL: nobody counts */
 
     /* shared */

@@ -115,6 +115,8 @@ static void free_work(struct request *r)
     free(r->seen);
     free(r->seen_at);
     steer_free(&r->steer);
+    matcher_free(r->matcher);
+    r->matcher = NULL;
     r->prompt = NULL;
     r->ids = r->pages = r->seen_at = NULL;
     r->hash = NULL;

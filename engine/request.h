@@ -19,6 +19,7 @@
 #include "engine/images.h"
 #include "engine/prompt.h"
 #include "engine/steer.h"
+#include "grammar/matcher.h"
 #include "kernels/ops.h"
 
 struct request {
@@ -61,6 +62,9 @@ struct request {
     int  n_seen;
     int *seen_at;                  /* owned, (vocab): index into seen + 1         */
     struct detok detok;
+    struct matcher *matcher;       /* owned; NULL: the answer is free                  */
+    bool stuck, stuck_at_end;      /* nothing may follow: because the text is over, or ... */
+    struct err stuck_error;        /* ... because of this                              */
 };
 
 struct engine_wake {               /* how other threads reach the engine thread */

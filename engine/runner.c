@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "engine/masks.h"
 #include "kernels/kv.h"
 
 enum { TOP = ENGINE_MAX_TOP_LOGPROBS };
@@ -256,7 +257,8 @@ static void collect(const struct runner *r, struct sampled *out)
     }
 }
 
-/* The arrays, one upload, the model, the sampler. An asynchronous device only has them queued when this is done. */
+/* The arrays, one upload, the model, the masks of grammars, the sampler. An asynchronous device only has them queued
+ * when this is done; it computes while the masks are made. */
 void runner_start(struct runner *r, const struct step *step, const struct images *images)
 {
     const struct backend *be = r->run.backend;
@@ -266,9 +268,14 @@ void runner_start(struct runner *r, const struct step *step, const struct images
         replay_round(&shape, &r->largest);
     staging_fill(&r->staging, &shape, step, images, staged);
     staged->forward.pool = r->pool;
-    be->upload(r->run.dev, r->staging.dev, r->staging.host, r->staging.used);
+    be->upload(r->run.dev, r->staging.dev, r->staging.host, staged->early);
     struct tensor logits = replay_forward(&r->replay, r->m, &r->run, &staged->forward, shape.key);
     logits.rows = staged->sampler.n;
+    if (staged->sampler.late) {
+        masks_fill(step, staged->sampler.late, r->m->vocab);
+        be->upload(r->run.dev, r->staging.dev + staged->early, r->staging.host + staged->early,
+                   r->staging.used - staged->early);
+    }
     if (logits.rows)
         sample(r, logits, &staged->sampler);
 }

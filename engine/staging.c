@@ -52,7 +52,7 @@ struct shape staging_shape(const struct step *step, int kv_images, int vocab)
         s.seen += (size_t)(out * r->n_seen);
         s.banned += (size_t)(out * request_most_bans(r));
         s.biased += (size_t)(out * r->steer.n_bias);
-        s.mask_words = out && r->steer.allowed ? (vocab + 31) / 32 : s.mask_words;
+        s.mask_words = out && (r->steer.allowed || r->matcher) ? (vocab + 31) / 32 : s.mask_words;
     }
     s.kv_images = s.image_pages ? kv_images : 0;
     return s;
@@ -275,7 +275,7 @@ static void stage_bans(struct staging *st, const struct shape *shape, const stru
         for (int k = 0; k < step->seq[s].yield.rows; k++) {
             ban[row] = (struct penalty){ .repetition = 1, .presence = INFINITY };
             first[row++] = n;
-            for (int i = 0; i < q->n_ends && request_too_short(q); i++)
+            for (int i = 0; i < q->n_ends && request_too_short(q) && !q->matcher; i++)
                 banned[n++] = (struct seen){ .token = q->ends[i], .count = 1 };
             n += steer_bans(&q->steer, q->ids + q->prompt->n, request_answer_len(q), banned + n);
         }
@@ -284,22 +284,29 @@ static void stage_bans(struct staging *st, const struct shape *shape, const stru
     out->banned = adjustment(st, ban, banned, first, n);
 }
 
-/* One bit for each token of the vocabulary and each row, where any request leaves only some of them. */
-static void stage_masks(struct staging *st, const struct shape *shape, const struct step *step, struct sampler *out)
+/* One bit for each token of the vocabulary and each row, where any request leaves only some of them. They come last:
+ * where grammars have a part in them, they are not complete before everything else is on its way. */
+static void stage_masks(struct staging *st, const struct shape *shape, const struct step *step, struct staged *staged)
 {
-    size_t words = (size_t)shape->mask_words, row = 0;
+    struct sampler *out = &staged->sampler;
+    size_t words = (size_t)shape->mask_words, row = 0, early = st->used;
+    bool late = false;
     uint32_t *allowed = lay_out(st, (size_t)shape->out * words * sizeof *allowed);
+    staged->early = st->used;
     if (!step || !words)
         return;
     for (int s = 0; s < step->n_seqs; s++)
         for (int k = 0; k < step->seq[s].yield.rows; k++, row++) {
             const uint32_t *own = step->seq[s].r->steer.allowed;
+            late |= step->seq[s].r->matcher != NULL;
             if (own)
                 memcpy(allowed + row * words, own, words * sizeof *allowed);
             else
                 memset(allowed + row * words, 0xff, words * sizeof *allowed);
         }
     out->allowed = on_device(st, allowed);
+    out->late = late ? allowed : NULL;
+    staged->early = late ? early : st->used;
 }
 
 /* step NULL: only the layout. */
@@ -316,7 +323,7 @@ static void stage(struct staging *st, const struct shape *shape, const struct st
     stage_sampling(st, shape, step, &out->sampler);
     stage_bias(st, shape, step, &out->sampler);
     stage_bans(st, shape, step, &out->sampler);
-    stage_masks(st, shape, step, &out->sampler);
+    stage_masks(st, shape, step, out);
 }
 
 /* The layout and its contents: one function does both, so the size that was counted is the size that is used. */

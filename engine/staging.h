@@ -39,6 +39,8 @@ struct sampler {               /* of the rows that yield a token, all arrays on 
     int n;                     /* these rows: fewer than shape.out where that was rounded up */
     const struct sampling *sampling;   /* (n) */
     const uint32_t *allowed;   /* (n, shape.mask_words) bits of the tokens that may come; NULL: all */
+    uint32_t *late;            /* host: the same, where grammars have a part in it: it is filled and copied when the
+                                  model is at work; NULL: it is complete */
     struct adjustment seen;    /* what the request's penalties make of tokens that have been seen    */
     struct adjustment biased;  /* what it adds to some tokens                                        */
     struct adjustment banned;  /* tokens that may not come now: the ends while the answer is too short for them, and
@@ -50,6 +52,7 @@ struct staged {                /* a step, ready for the model and the sampler; t
     struct view    views[2];
     struct forward forward;    /* without the pool */
     struct sampler sampler;
+    size_t early;              /* bytes of the block that go to the device at once: all but masks that come late */
 };
 
 /* What a step needs. kv_images: pages of the image KV; 0: the family has no cross-attention. */

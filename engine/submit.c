@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "engine/masks.h"
 #include "engine/parts.h"
 
 struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e)
@@ -78,6 +79,18 @@ static int enqueue(struct engine *g, struct request *r, struct err *e)
     return 0;
 }
 
+/* The vocabulary is read when the first grammar comes: that takes a tenth of a second, on the thread of its request. */
+static int give_matcher(struct engine *g, struct request *r, struct grammar *grammar, struct err *e)
+{
+    pthread_mutex_lock(&g->tokens_lock);
+    if (!g->tokens)
+        g->tokens = masks_tokens(&g->text, g->model->vocab, e);
+    struct tokens *tokens = g->tokens;
+    pthread_mutex_unlock(&g->tokens_lock);
+    r->matcher = tokens ? matcher_new(grammar, tokens, e) : NULL;
+    return r->matcher ? 0 : -1;
+}
+
 /* Fills in what the request left open: how long it may become, a seed, the tokens that end it. The prompt is freed or
  * is the request's, whatever comes out. */
 struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e)
@@ -99,7 +112,7 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
     }
     r->answers = g->answers;
     request_set_ends(r, &g->ends, g->model->vocab);
-    if (enqueue(g, r, e) < 0) {
+    if ((own.grammar && give_matcher(g, r, own.grammar, e) < 0) || enqueue(g, r, e) < 0) {
         request_unref(r);
         return NULL;
     }
