@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine/room.h"
+#include "grammar/tokens.h"
 #include "model/measure.h"
 
 enum { MIB = 1 << 20, MAX_ROWS = 512, MIN_GPU_ROWS = 32, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
@@ -200,12 +201,15 @@ static void size_scratch(struct setup *s, const struct model *m)
     s->sizes.scratch = (step > encode ? step : encode) + s->plan.logits;
 }
 
+/* The program itself, and the vocabulary as grammars see it. */
+static size_t program_bytes(const struct model *m) { return PROGRAM_BYTES + tokens_bytes(m->vocab); }
+
 /* What the weights, the scratch and the host's part leave goes to the caches: first to the images', then to the
  * text's. */
 static int size_caches(struct setup *s, const struct model *m, struct err *e)
 {
     struct engine_plan *p = &s->plan;
-    size_t host = p->image_peak + p->pixels + p->requests + PROGRAM_BYTES + s->sizes.host;
+    size_t host = p->image_peak + p->pixels + p->requests + program_bytes(m) + s->sizes.host;
     size_t fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
     size_image_cache(s, m, p->available > fixed ? p->available - fixed : 0);
     size_t staging = runner_staging_bytes(&s->sizes, m->vocab);
@@ -262,7 +266,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
         return -1;
     s->sizes.max_len = o->max_model_len;           /* it may have become shorter */
     s->sizes.staging = runner_staging_bytes(&s->sizes, m->vocab);
-    p->program = PROGRAM_BYTES + s->sizes.host + (p->discrete ? s->sizes.staging : 0);
+    p->program = program_bytes(m) + s->sizes.host + (p->discrete ? s->sizes.staging : 0);
     p->scratch = s->sizes.scratch - p->logits + (p->discrete ? 1 : 2) * s->sizes.staging;
     add_up(p);
     describe(s, m);

@@ -232,9 +232,10 @@ int32_t expr_free(struct build *b, const int32_t *kid, size_t n)
     return add_kids(b, (struct expr){ .kind = EXPR_FREE }, kid, n);
 }
 
-int32_t expr_counted(struct build *b, int32_t class_, int32_t min, int32_t max, int32_t tail)
+int32_t expr_counted(struct build *b, int32_t class_, int32_t min, int32_t max, char tail)
 {
-    return add_kids(b, (struct expr){ .kind = EXPR_COUNTED, .min = min, .max = max }, (int32_t[]){ class_, tail }, 2);
+    int32_t kid[2] = { class_, expr_bytes(b, &tail, 1) };
+    return add_kids(b, (struct expr){ .kind = EXPR_COUNTED, .min = min, .max = max }, kid, 2);
 }
 
 int32_t rule_new(struct build *b)

@@ -21,7 +21,7 @@ enum expr_kind {
     EXPR_CLASS,                /* one code point of a set                                               */
     EXPR_SEQ, EXPR_ALT,        /* of all kids                                                           */
     EXPR_REPEAT,               /* its kid, min to max times                                             */
-    EXPR_COUNTED,              /* likewise a class, then some bytes of which it cannot begin the first  */
+    EXPR_COUNTED,              /* likewise a class, then a byte with which it cannot begin             */
     EXPR_CHAIN,                /* some of its items in their order, see expr_chain()                    */
     EXPR_RULE,                 /* what a rule's body is                                                 */
     EXPR_LANG,                 /* what an automaton over code points accepts                            */
@@ -83,9 +83,9 @@ int32_t expr_alt(struct build *b, const int32_t *kid, size_t n);
 int32_t expr_pair(struct build *b, int32_t first, int32_t then);     /* a sequence of two     */
 int32_t expr_or(struct build *b, int32_t one, int32_t other);
 int32_t expr_repeat(struct build *b, int32_t kid, int32_t min, int32_t max);
-/* A class, min to max times, then the bytes `tail`, with whose first one no code point of the class begins. Its
- * automaton does not grow with max. */
-int32_t expr_counted(struct build *b, int32_t class_, int32_t min, int32_t max, int32_t tail);
+/* A class, min to max times, then the byte `tail`, with which no code point of the class begins. Its automaton does not
+ * grow with max. */
+int32_t expr_counted(struct build *b, int32_t class_, int32_t min, int32_t max, char tail);
 int32_t expr_optional(struct build *b, int32_t kid);
 /* min to max (at least 1) of n items in their order, then of others as often as one likes, with a comma between two.
  * item holds pairs: an expression, and whether it may not be missing. other: EXPR_NONE: there are none. */

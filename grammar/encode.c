@@ -187,10 +187,3 @@ void encode_class(struct nfa *a, int32_t from, int32_t to, const struct range *r
     for (size_t i = 0; i < n; i++)
         utf8_range(a, from, to, r[i]);
 }
-
-bool encode_begins(const struct range *r, size_t n, enum writing w, uint8_t byte)
-{
-    if (w == WRITE_JSON && (byte == '"' || byte == '\\' || byte < 0x20))
-        return byte == '\\';
-    return byte >= 0x80 || holds(r, n, byte);
-}

@@ -9,7 +9,4 @@
 /* Ranges are joined. Surrogates are no code points: they are left out. */
 void encode_class(struct nfa *a, int32_t from, int32_t to, const struct range *r, size_t n, enum writing w);
 
-/* Can the bytes of one of these code points begin with this byte? */
-bool encode_begins(const struct range *r, size_t n, enum writing w, uint8_t byte);
-
 #endif

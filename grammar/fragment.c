@@ -164,13 +164,11 @@ static int32_t counting(struct assembly *m, int32_t e, int32_t class_, int32_t m
         nfa_free_edge(a, f.tick, f.accept);
         f.nullable = min == 0;
     } else {
-        struct expr t = b->expr[tail];
-        f.late = t.n == 1 ? f.accept : nfa_state(a);
-        nfa_symbol(a, f.tick, f.late, (uint8_t)b->text[t.at], (uint8_t)b->text[t.at]);
+        uint8_t byte = (uint8_t)b->text[b->expr[tail].at];
+        f.late = f.accept;
+        nfa_symbol(a, f.tick, f.accept, byte, byte);
         if (min == 0)
             nfa_free_edge(a, f.start, f.tick);
-        struct expr rest = { .kind = EXPR_BYTES, .at = t.at + 1, .n = t.n - 1 };
-        edges_bytes(m, &rest, f.late, f.accept);
     }
     return m->own[e] = new_fragment(m, f);
 }
@@ -400,6 +398,7 @@ static void edges(struct assembly *m, int32_t e, int32_t from, int32_t to)
     const struct expr x = m->b->expr[e];
     if (!build_spend(m->b, 1))
         return;
+    m->depth++;
     switch (x.kind) {
     case EXPR_FAIL:   break;
     case EXPR_EMPTY:  nfa_free_edge(&m->nfa, from, to); break;
@@ -422,11 +421,14 @@ static void edges(struct assembly *m, int32_t e, int32_t from, int32_t to)
     case EXPR_LANG:   edges_lang(m, &x, from, to); break;
     case EXPR_UNTIL: case EXPR_FREE:     edges_free_text(m, &x, from, to); break;
     case EXPR_RULE:
+        if (m->depth > DEEP)
+            keep_rule(m, x.at);
         if (m->rule[x.at].fragment >= 0)
             nfa_call(&m->nfa, from, to, (struct call){ m->rule[x.at].fragment, 1, 1 });
         else
             edges(m, m->b->rule[x.at].body, from, to);
     }
+    m->depth--;
 }
 
 static void count_uses(struct assembly *m)
@@ -454,10 +456,10 @@ void assembly_make(struct assembly *m, struct build *b, int32_t root)
     memset(m->own, 0xFF, b->n_exprs * sizeof *m->own);
     count_uses(m);
     new_fragment(m, (struct fragment){ .tick = -1, .late = -1, .body = root, .max = NO_MAX });
-    measure(m, root, 0);
     for (size_t i = 0; i < m->n_fragments && !b->failed; i++) {
         if (m->fragment[i].counts)
             continue;
+        measure(m, m->fragment[i].body, 0);
         int32_t start = nfa_state(&m->nfa), accept = nfa_state(&m->nfa);
         m->fragment[i].start = start;
         m->fragment[i].accept = accept;

@@ -30,6 +30,7 @@ struct assembly {
     int32_t *own;              /* owned, (b->n_exprs) fragment of an expression; -1   */
     struct fragment *fragment; /* owned; [0] is the root              */
     size_t n_fragments, cap_fragments;
+    int depth;                 /* of expressions that are being written out */
 };
 
 void assembly_make(struct assembly *m, struct build *b, int32_t root);     /* b->failed tells how it went */

@@ -73,14 +73,17 @@ struct grammar_tag {
 /* What a compiled grammar may be at most. */
 enum {
     GRAMMAR_MAX_TEXT = 2 << 20,    /* bytes of a source                                                           */
-    GRAMMAR_MAX_STATES = 400000,   /* of all its automata                                                         */
+    GRAMMAR_MAX_STATES = 200000,   /* of all its automata                                                         */
     GRAMMAR_MAX_DEPTH = 256,       /* of rules within one another while an answer is made; deeper is not offered  */
     GRAMMAR_MAX_NESTING = 100,     /* of brackets within one another in a source                                  */
+    GRAMMAR_BYTES = 80 << 20,      /* memory of those that are kept, and of the one that is being compiled        */
 };
 
 /* NULL: the source is wrong, asks for what is not supported, or goes beyond a limit (status 400), or memory is out
  * (503). */
 struct grammar *grammar_compile(const struct grammar_source *source, struct err *e);
+/* The same, or one that was compiled of an equal source lately. */
+struct grammar *grammar_cached(const struct grammar_source *source, struct err *e);
 struct grammar *grammar_ref(struct grammar *g);        /* one more owner; returns g            */
 void            grammar_unref(struct grammar *g);      /* the last one frees it; NULL is fine  */
 size_t          grammar_bytes(const struct grammar *g);

@@ -14,7 +14,24 @@ static int32_t seq3(struct build *b, int32_t x, int32_t y, int32_t z)
     return expr_seq(b, (int32_t[]){ x, y, z }, 3);
 }
 
-int32_t json_quoted(struct build *b, int32_t inner) { return seq3(b, expr_str(b, "\""), inner, expr_str(b, "\"")); }
+/* An expression and the quote behind it. Where it ends with a class that is repeated often, the quote becomes a part of
+ * the rule that counts: so what may follow is known without asking who has called that. */
+static int32_t closed(struct build *b, int32_t x)
+{
+    enum { MAX_KIDS = 64, MANY = 24 };
+    struct expr e = b->expr[x];
+    int32_t kid[MAX_KIDS];
+    if (e.kind == EXPR_REPEAT && b->expr[b->kid[e.at]].kind == EXPR_CLASS &&
+        b->expr[b->kid[e.at]].writing == WRITE_JSON && (e.min > MANY || (e.max > MANY && e.max != NO_MAX)))
+        return expr_counted(b, b->kid[e.at], e.min, e.max, '"');
+    if (e.kind != EXPR_SEQ || e.n > MAX_KIDS)
+        return expr_pair(b, x, expr_str(b, "\""));
+    memcpy(kid, b->kid + e.at, (size_t)e.n * sizeof *kid);
+    kid[e.n - 1] = closed(b, kid[e.n - 1]);
+    return expr_seq(b, kid, (size_t)e.n);
+}
+
+int32_t json_quoted(struct build *b, int32_t inner) { return expr_pair(b, expr_str(b, "\""), closed(b, inner)); }
 
 int32_t json_comma(struct build *b) { return expr_pair(b, expr_str(b, ","), json_expr(b, JSON_SPACE)); }
 int32_t json_colon(struct build *b) { return expr_pair(b, expr_str(b, ":"), json_expr(b, JSON_SPACE)); }

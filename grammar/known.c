@@ -13,6 +13,12 @@ struct known {
     size_t bytes;
 };
 
+/* For all that is kept; beyond, everything is forgotten and made anew. */
+static size_t known_most(int vocab) { return (1 << 20) + (size_t)vocab * 256; }
+
+/* The tree has some six nodes of twelve bytes for a token of a large vocabulary. */
+size_t tokens_bytes(int vocab) { return known_most(vocab) + sizeof(struct known) + (size_t)vocab * 100; }
+
 struct known *known_new(void) { return calloc(1, sizeof(struct known)); }
 
 static void free_place(struct known_place *p)
@@ -90,7 +96,7 @@ static void walk(struct walk *w, int32_t node, int32_t place, int32_t ticks)
         if (s == end)
             return;
         const struct place *to = &w->g->place[s->to];
-        if (s->lo > n[child].byte || (to->late && ticks < w->need) || (to->tick && ticks == w->room))
+        if (s->lo > n[child].byte || (to->late && ticks < w->need) || (!to->late && ticks == w->room))
             continue;
         note(w, child, s->to, ticks + to->tick);
         if (n[child].end > child + 1)
@@ -153,7 +159,7 @@ const struct known_place *known_of(struct tokens *t, const struct grammar *g, in
     for (struct known_place *p = *bucket; p; p = p->next)
         if (hash_equal(p->key, key))
             return p;
-    if (k->bytes > KNOWN_BYTES)
+    if (k->bytes > known_most(t->n))
         forget_all(k);
     struct known_place *p = make(t, g, place, which[1], which[2], key);
     if (!p)

@@ -10,7 +10,6 @@
 #include "grammar/program.h"
 #include "grammar/trie.h"
 
-enum { KNOWN_BYTES = 48 << 20 };       /* for all that is kept; beyond, everything is forgotten and made anew */
 
 struct known_exit {                 /* a place that is reached by a node of the tree, which has children */
     int32_t node, place;       /* place: counted from the first one of the rule */

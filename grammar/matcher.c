@@ -158,8 +158,8 @@ static void step_into(struct matcher *m, int32_t place, int32_t ticks, int32_t f
     const struct place *p = &m->g->place[place];
     const struct part *r = &m->g->part[p->rule];
     if (r->counts) {
-        if (p->tick && ticks >= r->max)
-            return;
+        if (!p->late && ticks >= r->max)
+            return;                    /* not even a part of one more */
         if (p->late && ticks < r->min)
             return;
         bool capped = r->max == INT32_MAX && ticks >= r->min;

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/utf8.h"
 #include "grammar/grammar.h"
 #include "grammar/language.h"
@@ -88,22 +89,14 @@ static void invert(struct set *set)
     memcpy(set->r, out, set->n * sizeof *out);
 }
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 32;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* n hexadecimal digits; n 0: in braces. */
 static uint32_t hex(struct parser *p, int n)
 {
     uint32_t v = 0;
     int i = 0;
     bool braces = n == 0 && skip(p, "{");
-    for (; (braces ? i < 7 : i < n) && hex_value(peek(p)) >= 0; i++, p->at++)
-        v = v * 16 + (uint32_t)hex_value(p->s[p->at]);
+    for (; (braces ? i < 7 : i < n) && hex_digit(peek(p)) >= 0; i++, p->at++)
+        v = v * 16 + (uint32_t)hex_digit(p->s[p->at]);
     if ((braces && (!skip(p, "}") || i == 0)) || (!braces && i != n) || v > 0x10FFFF)
         wrong(p, "an escape has no code point");
     return v;

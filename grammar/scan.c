@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/hex.h"
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "grammar/grammar.h"
@@ -79,14 +80,6 @@ int32_t scan_number(struct scan *p)
 
 /* ---- literals ---- */
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 32;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static uint32_t next_char(struct scan *p)
 {
     int len = 1;
@@ -113,9 +106,9 @@ static uint32_t escape(struct scan *p)
     uint32_t v = 0;
     p->at++;
     for (int i = 0; i < digits; i++, p->at++) {
-        if (hex_value(scan_peek(p)) < 0)
+        if (hex_digit(scan_peek(p)) < 0)
             scan_wrong(p, "an escape has too few digits");
-        v = v * 16 + (uint32_t)(hex_value(scan_peek(p)) & 15);
+        v = v * 16 + (uint32_t)(hex_digit(scan_peek(p)) & 15);
     }
     return v;
 }

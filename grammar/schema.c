@@ -180,7 +180,8 @@ static int type_bit(struct schema *k, const json_t *v)
     for (size_t i = 0; json_is_string(v) && i < sizeof known / sizeof *known; i++)
         if (strcmp(json_string_value(v), known[i].name) == 0)
             return known[i].types;
-    build_fail(k->b, "is no JSON Schema: the type %.40s is unknown", json_is_string(v) ? json_string_value(v) : "given");
+    build_fail(k->b, "is no JSON Schema: the type %.40s is unknown",
+               json_is_string(v) ? json_string_value(v) : "given");
     return 0;
 }
 

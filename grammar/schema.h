@@ -11,7 +11,7 @@
 #include "grammar/build.h"
 #include "grammar/dfa.h"
 
-enum { SCHEMA_SET = 48, SCHEMA_DEPTH = 200 };
+enum { SCHEMA_SET = 24, SCHEMA_DEPTH = 100 };
 
 enum { CHOSE_ANY = 1, CHOSE_ONE = 2 };     /* its anyOf, its oneOf is represented in the set by an alternative of it */
 

@@ -54,7 +54,8 @@ int32_t schema_array(struct schema *k, const struct schemas *s)
                                    max == NO_MAX ? NO_MAX : (int32_t)max - 1);
         list = expr_pair(b, others, more);
     } else if (left > 0)
-        list = expr_repeat(b, expr_pair(b, json_comma(b), others), (int32_t)least, max == NO_MAX ? NO_MAX : (int32_t)left);
+        list = expr_repeat(b, expr_pair(b, json_comma(b), others), (int32_t)least,
+                           max == NO_MAX ? NO_MAX : (int32_t)left);
     for (size_t i = n; i-- > 0 && !b->failed;) {
         if ((int64_t)i >= max) {
             list = expr_empty(b);

@@ -16,6 +16,7 @@
                "|(0[469]|11)-(0[1-9]|[12][0-9]|30)|02-(0[1-9]|1[0-9]|2[0-8]))|" LEAP "-02-29"
 #define TIME   "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 #define LABEL  "[A-Za-z0-9](-?[A-Za-z0-9]){0,31}"     /* of at most 63 characters; none that Punycode could claim */
+#define NAME   "[A-Za-z0-9]+(-[A-Za-z0-9]+)*"           /* a label of any length: its automaton is small */
 #define H16    "[0-9A-Fa-f]{1,4}"
 #define IPV6   "(" H16 ":){7}" H16 "|(" H16 ":){6}" OCTET "(\\." OCTET "){3}|(" H16 ":){1,7}:|(" H16 ":){1,6}:" H16 \
                "|(" H16 ":){1,5}(:" H16 "){1,2}|(" H16 ":){1,4}(:" H16 "){1,3}|(" H16 ":){1,3}(:" H16 "){1,4}" \
@@ -34,7 +35,7 @@ static const struct { const char *name, *regex; } formats[] = {
                   "(T([0-9]+H([0-9]+M([0-9]+S)?)?|[0-9]+M([0-9]+S)?|[0-9]+S))?"
                   "|T([0-9]+H([0-9]+M([0-9]+S)?)?|[0-9]+M([0-9]+S)?|[0-9]+S))" },
     { "uuid", "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}" },
-    { "email", "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@" LABEL "(\\." LABEL ")+" },
+    { "email", "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@" NAME "(\\." NAME ")+" },
     { "ipv4", OCTET "(\\." OCTET "){3}" }, { "ipv6", IPV6 }, { "hostname", LABEL "(\\." LABEL "){0,3}" },
     { "uri", "[A-Za-z][A-Za-z0-9+.-]*:" AFTER },
     { "json-pointer", "(/([^~/]|~[01])*)*" },
@@ -188,7 +189,7 @@ int32_t schema_string(struct schema *k, const struct schemas *s)
             return expr_str(b, "\"\"");
         int32_t most = max < 0 || max >= NO_MAX ? NO_MAX : (int32_t)max;
         int32_t least = min < 0 ? 0 : (int32_t)(min < NO_MAX ? min : NO_MAX - 1);
-        int32_t text = expr_counted(b, expr_any_char(b, WRITE_JSON), least, most, expr_str(b, "\""));
+        int32_t text = expr_counted(b, expr_any_char(b, WRITE_JSON), least, most, '"');
         return expr_pair(b, expr_str(b, "\""), text);
     }
     return json_quoted(b, expr_lang(b, within(k, schema_string_language(k, s), min, max), WRITE_JSON));

@@ -21,8 +21,6 @@ void tokens_free(struct tokens *t)
     free(t);
 }
 
-int tokens_count(const struct tokens *t) { return t->n; }
-
 /* Bytes that occur in no UTF-8. */
 static bool is_text(const char *s, size_t n)
 {

@@ -5,7 +5,7 @@
  * TOKENS_LONGEST, or with bytes that no UTF-8 has are never allowed.
  *
  * The tree also keeps what rules know of all tokens in advance (matcher.c); so it belongs to the one thread that makes
- * masks. Memory: about 6 bytes for each byte of the vocabulary, and KNOWN_BYTES for the knowledge. */
+ * masks. */
 #ifndef GRAMMAR_TOKENS_H
 #define GRAMMAR_TOKENS_H
 #include <stdbool.h>
@@ -29,7 +29,8 @@ struct token_source {
 /* NULL: memory is out. */
 struct tokens *tokens_new(const struct token_source *source, struct err *e);
 void           tokens_free(struct tokens *t);
-int            tokens_count(const struct tokens *t);
+/* Memory that a vocabulary of so many tokens takes, with all that becomes known of it. */
+size_t         tokens_bytes(int vocab);
 
 /* Words of 32 bits that a mask of the vocabulary takes. */
 static inline size_t tokens_mask_words(int n) { return ((size_t)n + 31) / 32; }

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "grammar/grammar.h"
 #include "server/fields.h"
 
 /* Processors of this machine; 1 if nobody can say. */
@@ -45,7 +46,7 @@ void app_init(struct app *a, const struct config *cfg)
  * for answers that wait. `plan` reports the total as what requests may take at most. */
 size_t app_bytes(const struct config *cfg)
 {
-    return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total;
+    return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total + GRAMMAR_BYTES;
 }
 
 void app_free(struct app *a)

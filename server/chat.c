@@ -162,6 +162,7 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, stru
     if (!q->root)
         return -1;
     sampling_init(&q->sampling, g);
+    q->sampling.action_grammar = a->cfg->action_grammar;
     bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
               sampling_parse(&q->sampling, q->root, true, e) == 0 && parse_template_fields(&q->chat, q->root, e) == 0;
     if (json_starved())

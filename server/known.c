@@ -11,10 +11,8 @@
  * (mirostat_tau, dry_base, grammar_triggers, ...) need not be here. */
 const struct known_field known_of_request[] = {
     /* what the answer may hold */
-    { "suffix", "\"\"" }, { "logits_processors", "[]" }, { "structured_outputs", "{}" },
-    { "structural_tag", "\"\"" }, { "guided_json", "\"\"" },
-    { "guided_regex", "\"\"" }, { "guided_choice", "[]" }, { "guided_grammar", "\"\"" }, { "regex", "\"\"" },
-    { "ebnf", "\"\"" }, { "grammar", "\"\"" }, { "json_schema", "\"\" {}" }, { "stop_regex", "\"\" []" },
+    { "suffix", "\"\"" }, { "logits_processors", "[]" }, { "stop_regex", "\"\" []" },
+    { "guided_whitespace_pattern", "\"\"" },
     { "custom_logit_processor", "\"\" []" }, { "repetition_detection", "" }, { "thinking_token_budget", "-1" },
     { "reasoning_budget_tokens", "-1" }, { "t_max_predict_ms", "<0 0" }, { "n_indent", "0" },
     { "watermarking", "false" },
@@ -69,6 +67,11 @@ int ignored_check(const json_t *in, struct err *e)
     }
     return 0;
 }
+
+/* Members of structured_outputs. */
+const struct known_field known_of_structured[] = {
+    { "disable_any_whitespace", "false" }, { "whitespace_pattern", "\"\"" }, { 0 }
+};
 
 /* Fields of an image part that stand beside its image_url or within it. */
 const struct known_field known_of_image[] = {

@@ -26,6 +26,6 @@ int known_check(const struct known_field *table, const json_t *in, const char *a
 int ignored_check(const json_t *in, struct err *e);
 
 extern const struct known_field known_of_request[], known_of_image[], known_of_processor[],
-    known_of_size[];
+    known_of_size[], known_of_structured[];
 
 #endif

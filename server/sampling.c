@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "grammar/grammar.h"
+#include "server/constraint.h"
 #include "server/fields.h"
 #include "server/known.h"
 #include "server/token_fields.h"
@@ -157,29 +159,6 @@ static int parse_logprobs(struct params *p, const json_t *in, bool chat, struct 
     return 0;
 }
 
-/* A wish for JSON is accepted, as clients send it to models that need no constraint to keep to it. */
-static int check_format(const json_t *in, struct err *e)
-{
-    json_t *format = NULL, *wrapper = NULL, *schema = NULL;
-    const char *type = "text";
-    if (member_object(in, "", "response_format", &format, e) != 0)
-        return -1;
-    if (!format)
-        return 0;
-    if (member_string(format, "response_format", "type", &type, e) != 0)
-        return -1;
-    if (strcmp(type, "text") == 0 || strcmp(type, "json_object") == 0)
-        return 0;
-    if (strcmp(type, "json_schema") != 0)
-        return fields_wrong(e, "invalid_value", "response_format", "type", "must be text, json_object or json_schema");
-    if (member_object(format, "response_format", "json_schema", &wrapper, e) != 0 ||
-        member_object(wrapper, "response_format.json_schema", "schema", &schema, e) != 0)
-        return -1;
-    if (!wrapper)
-        return fields_wrong(e, "missing_field", "response_format", "json_schema", "is missing");
-    return schema ? 0 : fields_wrong(e, "missing_field", "response_format.json_schema", "schema", "is missing");
-}
-
 /* llama.cpp's window of the penalties; here they look at the whole text. */
 static int check_window(const struct params *p, const json_t *in, struct err *e)
 {
@@ -225,7 +204,7 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
     bool    skip_special = true, no_trim = false;
     if (parse_reals(p, in, e) != 0 || parse_integers(p, in, e) != 0 || parse_stop(p, in, e) != 0 ||
         parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, chat, e) != 0 ||
-        check_format(in, e) != 0 || check_window(p, in, e) != 0 || token_fields_parse(s, in, e) != 0)
+        constraint_parse(s, in, e) != 0 || check_window(p, in, e) != 0 || token_fields_parse(s, in, e) != 0)
         return -1;
     if (member_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||
         member_bool(in, "", "skip_special_tokens", &skip_special, e) != 0 ||
@@ -245,5 +224,6 @@ void sampling_free(struct sampling *s)
 {
     free(s->bias);
     free(s->allowed);
+    grammar_unref(s->grammar);
     *s = (struct sampling){ 0 };
 }

@@ -12,6 +12,8 @@ struct sampling {
     struct params params;      /* stop strings and bad words borrowed from the request, tokens from below */
     struct token_bias *bias;   /* owned; NULL: none */
     int32_t *allowed;          /* owned; NULL: all tokens */
+    struct grammar *grammar;   /* owned reference; NULL: any text */
+    const char *action_grammar;    /* borrowed: which one a request has that asks for no grammar; NULL: none */
     int  vocab;                /* ids of tokens are below it */
     bool stream, include_usage;
     bool continuous_usage;     /* every chunk has the usage so far */

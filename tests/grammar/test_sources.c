@@ -6,7 +6,8 @@ START_TEST(regular_expressions)
     check_texts(GRAMMAR_REGEX, "[0-9]+", "0\0" "42\0", "\1\0" "4a\0" "a\0");
     check_texts(GRAMMAR_REGEX, "^(ab|c)*d?$", "\1\0" "abcab\0" "d\0" "cd\0", "b\0" "dd\0");
     check_texts(GRAMMAR_REGEX, "a{2}b{1,}c{0,2}d{,1}", "aab\0" "aabbbccd\0", "ab\0" "aa\0" "aabccc\0");
-    check_texts(GRAMMAR_REGEX, "\\d\\w\\s\\.\\x41\\u00e9\\u{1F600}", "1_ .A\u00e9\U0001F600\0", "1_ xA\u00e9\U0001F600\0");
+    check_texts(GRAMMAR_REGEX, "\\d\\w\\s\\.\\x41\\u00e9\\u{1F600}", "1_ .A\u00e9\U0001F600\0",
+                "1_ xA\u00e9\U0001F600\0");
     check_texts(GRAMMAR_REGEX, "[^a-z\\d]", "A\0" "\u4f60\0" "\n\0", "a\0" "5\0" "AA\0");
     check_texts(GRAMMAR_REGEX, "[]a\\-z-]+", "]\0" "-az\0", "b\0");
     check_texts(GRAMMAR_REGEX, "(?:x|(?P<name>y)|(?<other>z))+?", "xyz\0", "w\0");
@@ -46,11 +47,13 @@ START_TEST(gbnf)
     check_texts(GRAMMAR_EBNF, "root ::= (\"x\" |\n \"y\")+ end?\nend ::= \"\\x21\"", "xyx!\0" "y\0", "!\0" "\1\0");
     check_texts(GRAMMAR_EBNF, "root ::= \"(\" root \")\" | \"\"", "\1\0" "()\0" "((()))\0", "(()\0" ")(\0");
     check_texts(GRAMMAR_EBNF,
-                "root ::= expr\nexpr ::= expr \"+\" term | term\nterm ::= term \"*\" f | f\nf ::= [a-z] | \"(\" expr \")\"",
+                "root ::= expr\nexpr ::= expr \"+\" term | term\nterm ::= term \"*\" f | f\n"
+                "f ::= [a-z] | \"(\" expr \")\"",
                 "a\0" "a+b*c+d\0" "(a+b)*c\0", "a+\0" "+a\0" "(a\0");
     check_texts(GRAMMAR_EBNF, "root ::= a\na ::= b \"x\" | \"1\"\nb ::= a \"y\" | \"2\"", "1\0" "2x\0" "1yx\0" "2xyx\0",
                 "1y\0" "1x\0");
-    check_texts(GRAMMAR_EBNF, "root ::= a \"!\"\na ::= e a \"x\" | \"z\"\ne ::= \"\" | \"-\"", "z!\0" "zx!\0" "-zx!\0" "-zxx!\0",
+    check_texts(GRAMMAR_EBNF, "root ::= a \"!\"\na ::= e a \"x\" | \"z\"\ne ::= \"\" | \"-\"", "z!\0" "zx!\0"
+                "-zx!\0" "-zxx!\0",
                 "-z!\0" "x!\0");
     check_texts(GRAMMAR_EBNF, "root ::= word{2,40} \".\"\nword ::= [a-z]+ \" \"", "a b .\0", "a .\0" "a b\0");
     check_texts(GRAMMAR_EBNF, "root ::= item{2,3000} \".\"\nitem ::= \"[\" root? \"]\"", "[][].\0" "[[][].][].\0",
@@ -77,8 +80,10 @@ START_TEST(lark)
                 "column: \"a\" | \"b\" -> bee\n%import common.CNAME\n", "SELECT a\0" "SELECT a, b FROM t_1\0",
                 "SELECT\0" "SELECT a,b\0" "SELECT a FROM 1\0");
     check_texts(GRAMMAR_EBNF, "?start: sum\n?sum: product\n  | sum \"+\" product -> add\n?product: NUMBER\n"
-                "  | product \"*\" NUMBER\nNUMBER: /[0-9]+/\n%ignore \" \"\n", "1\0" "1 + 2*3\0" " 1+2 \0", "1 2\0" "+\0");
-    check_texts(GRAMMAR_EBNF, "// comment\nstart: A ~ 2..3 \"x\"i\nA.2: \"a\"..\"c\"\n", "abx\0" "abcX\0", "ax\0" "abcdx\0");
+                "  | product \"*\" NUMBER\nNUMBER: /[0-9]+/\n%ignore \" \"\n", "1\0" "1 + 2*3\0" " 1+2 \0",
+                "1 2\0" "+\0");
+    check_texts(GRAMMAR_EBNF, "// comment\nstart: A ~ 2..3 \"x\"i\nA.2: \"a\"..\"c\"\n", "abx\0" "abcX\0",
+                "ax\0" "abcdx\0");
     check_texts(GRAMMAR_EBNF, "%import common (INT, WS)\n%import common.ESCAPED_STRING -> STR\n%ignore WS\n"
                 "start: value\nvalue: STR | INT | \"[\" [value (\",\" value)*] \"]\"\n",
                 "[1, \"a\\\"b\", []]\0" "[ ]\0", "[1,]\0" "\"a\0");
@@ -99,7 +104,8 @@ END_TEST
 
 START_TEST(choices)
 {
-    check_texts(GRAMMAR_CHOICE, "[\"yes\", \"no\", \"yes, but\", \"\u00e9\"]", "yes\0" "yes, but\0" "\u00e9\0", "\1\0" "ye\0");
+    check_texts(GRAMMAR_CHOICE, "[\"yes\", \"no\", \"yes, but\", \"\u00e9\"]", "yes\0" "yes, but\0" "\u00e9\0",
+                "\1\0" "ye\0");
     check_refused(GRAMMAR_CHOICE, "[]", "at least one");
     check_refused(GRAMMAR_CHOICE, "[1]", "strings");
 }
@@ -109,7 +115,8 @@ START_TEST(json_objects)
 {
     check_texts(GRAMMAR_JSON, "", "{}\0" "{\"a\": [1, -2.5e3, true, null, \"x\\n\\u00e9\\ud83d\\ude00\"]}\0"
                 "{\n  \"a\": {\n    \"b\": []\n  }\n}\0" "{\"a\":{\"b\":{\"c\":[[]]}}}\0",
-                "[]\0" "1\0" "{\"a\": 01}\0" "{\"a\": \"\\ud83d\"}\0" "{\"a\": tru}\0" "{,}\0" "{\"a\": 1,}\0" "{\"a\": \"\n\"}\0");
+                "[]\0" "1\0" "{\"a\": 01}\0" "{\"a\": \"\\ud83d\"}\0" "{\"a\": tru}\0" "{,}\0" "{\"a\": 1,}\0"
+                "{\"a\": \"\n\"}\0");
 }
 END_TEST
 
@@ -150,7 +157,8 @@ END_TEST
 START_TEST(tags_alone)
 {
     struct grammar_tag tag[] = { { "<t>", "</t>", digits } };
-    struct grammar_source s = { .kind = GRAMMAR_TAGS, .tag = tag, .n_tags = 1, .separator = "\n", .at_least_one = true };
+    struct grammar_source s = { .kind = GRAMMAR_TAGS, .tag = tag, .n_tags = 1, .separator = "\n"
+                "", .at_least_one = true };
     struct grammar *g = grammar_compile(&s, &e);
     ck_assert(matches(g, "<t>1</t>"));
     ck_assert(matches(g, "<t>1</t>\n<t>2</t>"));
@@ -196,7 +204,8 @@ START_TEST(actions)
     check_texts(GRAMMAR_ACTIONS, "",
                 "do(action=\"Tap\", element=[0,999])\0"
                 "I think. \xff<answer>do(action=\"Tap\", element=[12, 5], message=\"pay\")\0"
-                "do(action=\"Type\", text=\"\u4f60\u597d, \\\"x\\\"\")\0" "do(action=\"Swipe\", start=[1,2], end=[3,4])\0"
+                "do(action=\"Type\", text=\"\u4f60\u597d, \\\"x\\\"\")\0"
+                "do(action=\"Swipe\", start=[1,2], end=[3,4])\0"
                 "do(action=\"Long Press\", element=[1,2])\0" "do(action=\"Back\")\0"
                 "do(action=\"Wait\", duration=\"3 seconds\")\0" "do(action=\"Take_over\", message=\"log in\")\0"
                 "do(action=\"Launch\", app=\"Maps\")\0" "do(action=\"Note\", message=\"True\")\0"

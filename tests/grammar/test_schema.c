@@ -1,0 +1,70 @@
+/* JSON Schema, keyword by keyword: which texts a schema takes, which it does not, and what is refused. The cases lie in
+ * schema_cases.json: a schema, values that it holds for, values that it does not hold for (each is written in three
+ * ways), texts that it takes or not as they are, or a piece of the message with which it is refused. */
+#include "base/json.h"
+#include "tests/grammar/rig.h"
+
+static json_t *cases;
+
+static void check_value(struct grammar *g, const char *name, const json_t *v, bool holds)
+{
+    static const size_t flags[] = { JSON_ENCODE_ANY, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII,
+                                    JSON_ENCODE_ANY | JSON_INDENT(2) };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        char *text = json_dumps(v, flags[i] | JSON_REAL_PRECISION(15));
+        ck_assert_msg(matches(g, text) == holds, "%s %s %s", name, holds ? "does not take" : "takes", text);
+        free(text);
+    }
+}
+
+static void check_case(const json_t *c)
+{
+    struct grammar_source s = { .kind = GRAMMAR_SCHEMA, .field = "field", .json = json_object_get(c, "schema"),
+                                .closed = json_is_true(json_object_get(c, "closed")) };
+    const char *refused = json_string_value(json_object_get(c, "refused"));
+    char *name = json_dumps(s.json, JSON_ENCODE_ANY);
+    struct grammar *g = grammar_compile(&s, &e);
+    size_t i;
+    json_t *v;
+    if (refused) {
+        ck_assert_msg(!g && strstr(e.text, refused) && e.status == 400, "%s: %s", name, g ? "not refused" : e.text);
+    } else {
+        ck_assert_msg(g != NULL, "%s: %s", name, e.text);
+        json_array_foreach(json_object_get(c, "yes"), i, v)
+            check_value(g, name, v, true);
+        json_array_foreach(json_object_get(c, "no"), i, v)
+            check_value(g, name, v, false);
+        json_array_foreach(json_object_get(c, "takes"), i, v)
+            ck_assert_msg(matches(g, json_string_value(v)), "%s does not take %s", name, json_string_value(v));
+        json_array_foreach(json_object_get(c, "leaves"), i, v)
+            ck_assert_msg(!matches(g, json_string_value(v)), "%s takes %s", name, json_string_value(v));
+    }
+    grammar_unref(g);
+    free(name);
+}
+
+START_TEST(keywords)
+{
+    size_t i;
+    json_t *c;
+    json_array_foreach(cases, i, c)
+        check_case(c);
+}
+END_TEST
+
+int main(void)
+{
+    json_error_t why;
+    cases = json_load_file("tests/grammar/schema_cases.json", 0, &why);
+    if (!cases) {
+        fprintf(stderr, "tests/grammar/schema_cases.json: line %d: %s\n", why.line, why.text);
+        return EXIT_FAILURE;
+    }
+    Suite *s = suite_create("grammar schema");
+    TCase *t = tcase_create("all");
+    tcase_add_test(t, keywords);
+    suite_add_tcase(s, t);
+    int rc = suite_run(s);
+    json_decref(cases);
+    return rc;
+}
