@@ -10,7 +10,7 @@
 #include "base/utf8.h"
 
 /* Steps of work that one source may cause: less than a second. */
-enum { FUEL = 60000000 };
+enum { FUEL = 30000000 };
 
 void build_init(struct build *b)
 {

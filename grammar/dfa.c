@@ -23,7 +23,7 @@ void nfa_free(struct nfa *a)
 }
 
 /* What a source may make of automata before they are deterministic; a state or an edge takes up to 24 bytes. */
-enum { MAX_PARTS = 1000000 };
+enum { MAX_PARTS = 700000 };
 
 static bool has_room(struct nfa *a)
 {

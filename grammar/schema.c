@@ -282,16 +282,18 @@ int32_t schema_json(struct build *b, const json_t *v, int depth)
     return x;
 }
 
-/* The constants that one of the schemas lists, as far as the others hold for them. */
-static int32_t constants(struct schema *k, const struct schemas *s, const json_t *one, const json_t *list)
+/* The constants that schema i of the set lists, as far as the others hold for them. */
+static int32_t constants(struct schema *k, const struct schemas *s, int i, const json_t *one, const json_t *list)
 {
     struct exprs l = { 0 };
+    struct schemas others = *s;
+    others.m[i].chose |= CHOSE_LISTED;
     size_t n = one ? 1 : json_array_size(list);
     if (!one && (!json_is_array(list) || n == 0))
         return build_fail(k->b, "is no JSON Schema: enum must be an array that is not empty");
-    for (size_t i = 0; i < n && build_spend(k->b, 1); i++) {
-        const json_t *v = one ? one : json_array_get(list, i);
-        if (schema_holds(k, s, v, 0))
+    for (size_t j = 0; j < n && build_spend(k->b, 1); j++) {
+        const json_t *v = one ? one : json_array_get(list, j);
+        if (schema_holds(k, &others, v, 0))
             exprs_add(k->b, &l, schema_json(k->b, v, 0));
     }
     return exprs_alt(k->b, &l);
@@ -354,7 +356,7 @@ static int32_t value_of(struct schema *k, const struct schemas *s)
     for (int i = 0; i < s->n; i++) {
         const json_t *one = json_object_get(s->m[i].schema, "const"), *list = json_object_get(s->m[i].schema, "enum");
         if (one || list)
-            return constants(k, s, one, list);
+            return constants(k, s, i, one, list);
     }
     return by_type(k, s);
 }

@@ -13,7 +13,8 @@
 
 enum { SCHEMA_SET = 24, SCHEMA_DEPTH = 100 };
 
-enum { CHOSE_ANY = 1, CHOSE_ONE = 2 };     /* its anyOf, its oneOf is represented in the set by an alternative of it */
+/* Its anyOf, its oneOf, its enum or const is represented by an alternative of it. */
+enum { CHOSE_ANY = 1, CHOSE_ONE = 2, CHOSE_LISTED = 4 };
 
 struct member { const json_t *schema; int chose; };
 

@@ -52,11 +52,11 @@ static int count_holding(struct schema *k, const json_t *list, const json_t *v, 
     return n;
 }
 
-static bool is_listed(const json_t *schema, const json_t *v)
+static bool is_listed(struct schema *k, const json_t *schema, const json_t *v)
 {
     const json_t *one = json_object_get(schema, "const"), *list = json_object_get(schema, "enum");
     bool found = !list;
-    for (size_t i = 0; i < json_array_size(list) && !found; i++)
+    for (size_t i = 0; i < json_array_size(list) && !found && build_spend(k->b, 4); i++)
         found = equal(json_array_get(list, i), v);
     return found && (!one || equal(one, v));
 }
@@ -167,7 +167,7 @@ bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, in
     for (int i = 0; i < s->n && ok && !k->b->failed; i++) {
         const json_t *schema = s->m[i].schema, *any = json_object_get(schema, "anyOf");
         const json_t *one = json_object_get(schema, "oneOf");
-        ok = is_listed(schema, v) && (!any || count_holding(k, any, v, depth) > 0) &&
+        ok = (s->m[i].chose & CHOSE_LISTED || is_listed(k, schema, v)) && (!any || count_holding(k, any, v, depth) > 0) &&
              (!one || count_holding(k, one, v, depth) == 1);
         if (ok && (type & (TYPE_INT | TYPE_NUMBER)) && json_is_number(v))
             ok = number_holds(schema, json_number_value(v));

@@ -196,6 +196,11 @@ START_TEST(hostile_sources)
     ck_assert(!survives(GRAMMAR_EBNF, repeat("start: ", "(", 100000, "")));
     survives(GRAMMAR_EBNF, repeat("root ::= \"\" ", "(\"\"? )* ", 5000, ""));
     survives(GRAMMAR_SCHEMA, repeat("{\"type\": \"string\", \"enum\": [\"a\"", ",\"abcdefghijklmnop\"", 50000, "]}"));
+    char *names = malloc(2 << 20), *at = names + sprintf(names, "{\"enum\": [0");
+    for (int i = 0; i < 60000; i++)
+        at += sprintf(at, ", \"v%d\"", i);
+    strcpy(at, "]}");
+    survives(GRAMMAR_SCHEMA, names);
     char deep[40000] = "";
     for (int i = 0; i < 400; i++)
         strcat(deep, "{\"type\": \"array\", \"items\": ");
