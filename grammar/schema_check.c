@@ -167,8 +167,8 @@ bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, in
     for (int i = 0; i < s->n && ok && !k->b->failed; i++) {
         const json_t *schema = s->m[i].schema, *any = json_object_get(schema, "anyOf");
         const json_t *one = json_object_get(schema, "oneOf");
-        ok = (s->m[i].chose & CHOSE_LISTED || is_listed(k, schema, v)) && (!any || count_holding(k, any, v, depth) > 0) &&
-             (!one || count_holding(k, one, v, depth) == 1);
+        ok = (s->m[i].chose & CHOSE_LISTED || is_listed(k, schema, v)) &&
+             (!any || count_holding(k, any, v, depth) > 0) && (!one || count_holding(k, one, v, depth) == 1);
         if (ok && (type & (TYPE_INT | TYPE_NUMBER)) && json_is_number(v))
             ok = number_holds(schema, json_number_value(v));
         else if (ok && type == TYPE_STRING)

@@ -1,4 +1,5 @@
 /* Regular expressions, GBNF, Lark, choices, tags and actions: which texts they take, and what is refused. */
+#include "base/utf8.h"
 #include "tests/grammar/rig.h"
 
 START_TEST(regular_expressions)
@@ -37,6 +38,39 @@ START_TEST(regular_expressions_that_are_refused)
     check_refused(GRAMMAR_REGEX, "a{200000}", "more than 100000 times");
     check_refused(GRAMMAR_REGEX, "[]", "a [ has no ]");
     check_refused(GRAMMAR_REGEX, "a$b", "describes no text");
+}
+END_TEST
+
+/* Written as UTF-8, and in JSON also as escapes: every code point is one character, and nothing else is. */
+START_TEST(code_points)
+{
+    struct grammar *any = compile_text(GRAMMAR_REGEX, "[\\s\\S]");
+    struct grammar *string = compile_text(GRAMMAR_SCHEMA, "{\"type\": \"string\", \"minLength\": 1, \"maxLength\": 1}");
+    struct grammar *some = compile_text(GRAMMAR_REGEX, "[\\u00e0-\\u0900\\u2028-\\u{10428}]");
+    for (uint32_t c = 1; c <= 0x10FFFF; c += c < 0x3000 || (c > 0xD700 && c < 0x10500) ? 1 : 61) {
+        char text[8] = "", json[16], escape[32];
+        bool surrogate = c >= 0xD800 && c < 0xE000;
+        int n = utf8_put(text, c);
+        if (surrogate) {                        /* three bytes, but no UTF-8 */
+            text[0] = (char)0xED, text[1] = (char)(0x80 | (c >> 6 & 63)), text[2] = (char)(0x80 | (c & 63));
+            n = 3;
+        }
+        ck_assert_msg(matches_n(any, text, (size_t)n) == !surrogate, "U+%X", c);
+        bool in = (c >= 0xE0 && c <= 0x900) || (c >= 0x2028 && c <= 0x10428);
+        ck_assert_msg(matches_n(some, text, (size_t)n) == (in && !surrogate), "U+%X of a class", c);
+        snprintf(json, sizeof json, "\"%.*s\"", n, text);
+        bool plain = c >= 0x20 && c != '"' && c != '\\' && !surrogate;
+        ck_assert_msg(matches(string, json) == plain, "U+%X in JSON", c);
+        if (c > 0xFFFF)
+            snprintf(escape, sizeof escape, "\"\\u%04x\\u%04X\"", 0xD800 + ((c - 0x10000) >> 10), 0xDC00 + (c & 0x3FF));
+        else
+            snprintf(escape, sizeof escape, "\"\\u%04X\"", c);
+        bool escaped = (c < 0x20 || c > 0x7E) && !surrogate;
+        ck_assert_msg(matches(string, escape) == escaped, "%s", escape);
+    }
+    grammar_unref(any);
+    grammar_unref(string);
+    grammar_unref(some);
 }
 END_TEST
 
@@ -223,6 +257,7 @@ int main(void)
     TCase *t = tcase_create("all");
     tcase_add_test(t, regular_expressions);
     tcase_add_test(t, regular_expressions_that_are_refused);
+    tcase_add_test(t, code_points);
     tcase_add_test(t, gbnf);
     tcase_add_test(t, gbnf_that_is_refused);
     tcase_add_test(t, lark);
