@@ -291,7 +291,8 @@ static bool has_work(const struct engine *g)
     return g->wake.pending || g->inbox || g->stopping || g->sched.running.n || g->sched.waiting.n;
 }
 
-/* Nothing is to be done, with the lock held: after a while without work the heap gives back what requests have left. */
+/* Nothing is to be done, with the lock held: after a while without work the heap gives back what requests have left,
+ * and the scratch what steps and images have used. */
 static void rest(struct engine *g)
 {
     enum { IDLE_SECONDS = 1 };
@@ -307,6 +308,7 @@ static void rest(struct engine *g)
         return;
     pthread_mutex_unlock(&g->wake.lock);
     heap_trim();
+    runner_rest(&g->runner);
     pthread_mutex_lock(&g->wake.lock);
     while (!has_work(g))
         pthread_cond_wait(&g->wake.cond, &g->wake.lock);

@@ -144,6 +144,14 @@ void runner_close(struct runner *r)
     *r = (struct runner){ 0 };
 }
 
+void runner_rest(struct runner *r)
+{
+    enum { KEPT = 16 << 20 };
+    const struct backend *be = r->run.backend;
+    if (be->give_back && r->run.size > KEPT)
+        be->give_back(r->run.dev, (char *)r->run.scratch + KEPT, r->run.size - KEPT);
+}
+
 /* ---- one image ---------------------------------------------------------- */
 
 /* One pass of a resize on the device: the taps go up first. Its result is scratch of this image, in whole words,

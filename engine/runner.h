@@ -71,6 +71,10 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
 struct run  runner_nest(struct runner *r);
 void        runner_unnest(struct runner *r, const struct run *outer);
 
+/* Nothing runs: what steps and images have used of the scratch goes back to the machine, but for a part that is soon
+ * used again. */
+void        runner_rest(struct runner *r);
+
 /* Runs a step. Where the device is asynchronous it computes from runner_start() on, while the caller does something
  * else. runner_finish() waits, and fills out with what the step's rows yield, request by request in the step's order:
  * max_out places suffice. NULL, or what the device said. */

@@ -65,6 +65,16 @@ void host_take(struct device *dev, void *p, size_t n)
         at[n - 1] = at[n - 1];
 }
 
+/* Whole pages alone: the first and last may have a neighbour's. */
+void host_give_back(struct device *dev, void *p, size_t n)
+{
+    (void)dev;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) / page * page,
+              to = ((uintptr_t)p + n) / page * page;
+    if (from < to)
+        madvise((void *)from, to - from, MADV_DONTNEED);       /* advice: may fail */
+}
+
 size_t host_memory(struct device *dev) { return (void)dev, machine_memory(); }
 
 void host_copy(struct device *dev, void *dst, const void *src, size_t n)

@@ -226,6 +226,9 @@ struct backend {       /* memory and time; one const per backend */
     void   (*download)(struct device *, void *dst, const void *src, size_t);   /* valid after sync()           */
     /* Has the machine put memory behind a part of a block now, not when it is first used. NULL: alloc() has done it. */
     void   (*take)(struct device *, void *, size_t);
+    /* What lies in a part of a block is needed no longer: the machine may have the memory until it is written to
+     * again. NULL: it is kept. */
+    void   (*give_back)(struct device *, void *, size_t);
     /* Fills out->data and out->bias from n slabs stacked by rows (out->out rows of out->in in all; out, in, layout are
      * set by the caller) in `want`; bias (host, out floats) may be NULL. CPU: a slab that is already `want` stays where
      * it lies. A number that is not finite cannot be quantised: an error that names the slab. */

@@ -306,6 +306,6 @@ const struct backend backend_cpu = {
         .mask = cpu_mask, .penalize = ref_penalize, .sample = cpu_sample, .logprobs = cpu_logprobs,
     },
     .open = cpu_open, .close = cpu_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,
-    .take = host_take, .upload = host_copy, .download = host_copy, .pack = cpu_pack, .release = cpu_release,
-    .packed_bytes = cpu_packed_bytes, .sync = cpu_sync,
+    .take = host_take, .give_back = host_give_back, .upload = host_copy, .download = host_copy, .pack = cpu_pack,
+    .release = cpu_release, .packed_bytes = cpu_packed_bytes, .sync = cpu_sync,
 };

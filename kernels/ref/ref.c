@@ -79,6 +79,6 @@ const struct backend backend_ref = {
         .mask = ref_mask, .penalize = ref_penalize, .sample = ref_sample, .logprobs = ref_logprobs,
     },
     .open = ref_open, .close = ref_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,
-    .take = host_take, .upload = host_copy, .download = host_copy, .pack = ref_pack, .release = ref_release,
-    .packed_bytes = ref_packed_bytes, .sync = ref_sync,
+    .take = host_take, .give_back = host_give_back, .upload = host_copy, .download = host_copy, .pack = ref_pack,
+    .release = ref_release, .packed_bytes = ref_packed_bytes, .sync = ref_sync,
 };

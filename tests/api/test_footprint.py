@@ -78,3 +78,14 @@ def test_the_plan_is_the_ceiling_under_load(start):
         assert status == 200 or (status == 503 and answer["error"]["code"] == "overloaded"), answer
     assert [status for status, _ in told].count(200) >= 8
     assert memory(s)["VmHWM"] <= plan(*limits)["total_bytes"]
+
+
+def test_scratch_of_a_large_image_goes_back(start):
+    s = start("--max-pixels", "600000")
+    before = memory(s)["RssAnon"]
+    assert s.post("/v1/chat/completions", question(noise(1, 1600)))[0] == 200
+    assert memory(s)["VmHWM"] > before + 160 * MIB           # what encoding 585 tokens takes
+    end = time.monotonic() + PATIENCE
+    while memory(s)["RssAnon"] > before + 80 * MIB:
+        assert time.monotonic() < end, f"{(memory(s)['RssAnon'] - before) / MIB:.0f} MiB are kept"
+        time.sleep(0.1)
