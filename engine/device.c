@@ -87,6 +87,7 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         memory.device = o->gpu_memory ? left_on_card(o->gpu_memory) : mo->backend->memory(mo->device);
         rc = setup_make(&out->setup, opt, dry, &memory, e);
     }
+    out->image_token = dry->image_token;
     model_close(dry);
     if (rc != 0 && mo->device) {
         mo->backend->close(mo->device);

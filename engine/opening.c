@@ -1,5 +1,6 @@
 /* How an engine comes to be and ends: the plan, the device, the weights, the quick part of the selftest, and everything
  * that is allocated once. When its thread has started, all memory that it will ever use is there or is promised. */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,12 +61,44 @@ static int selftest(const struct engine *g, const struct engine_options *opt, st
     return 0;
 }
 
-/* Opens the device and what the plan says, in this order: plan, weights, selftest, text, caches. */
+struct reading {               /* of tokenizer and templates, on a thread of its own */
+    pthread_t thread;
+    struct text *text;                    /* borrowed: what is filled */
+    const struct engine_config *config;   /* borrowed                 */
+    int image_token, rc;
+    struct err err;
+};
+
+static void *read_text(void *arg)
+{
+    struct reading *r = arg;
+    const struct engine_config *o = r->config;
+    r->rc = text_open(r->text, o->model, *o->chat_template ? o->chat_template : NULL, o->chat_template_content_format,
+                      r->image_token, &r->err);
+    return NULL;
+}
+
+/* Loads the weights, and meanwhile the text's files, which may take as long where the weights were prepared. Of two
+ * errors the weights' is told. */
+static int load(struct engine *g, const struct engine_config *o, const struct chosen *c, struct err *e)
+{
+    struct reading r = { .text = &g->text, .config = o, .image_token = c->image_token };
+    bool started = pthread_create(&r.thread, NULL, read_text, &r) == 0;
+    g->model = model_open(o->model, &c->model, e);
+    if (started)
+        pthread_join(r.thread, NULL);
+    else
+        read_text(&r);
+    if (g->model && r.rc < 0)
+        *e = r.err;
+    return g->model && r.rc == 0 ? 0 : -1;
+}
+
+/* Opens the device and what the plan says, in this order: plan, weights and text, selftest, caches. */
 static int open_parts(struct engine *g, const struct engine_options *opt, struct err *e)
 {
     struct chosen c;
     const struct engine_config *o = &opt->config;
-    const char *own_template = *o->chat_template ? o->chat_template : NULL;
     if (*o->trace && !(g->trace = fopen(o->trace, "w")))
         return err_field(e, "trace", "%s cannot be written", o->trace);
     if (device_choose(&c, opt, g->trace, e) < 0)
@@ -77,12 +110,10 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
         setup_refusal(&g->setup, e);
         rc = -1;
     }
-    if (rc == 0 && !(g->model = model_open(o->model, &c.model, e)))
-        rc = -1;
+    if (rc == 0)
+        rc = load(g, o, &c, e);
     if (rc == 0)
         rc = selftest(g, opt, e);
-    if (rc == 0)
-        rc = text_open(&g->text, o->model, own_template, o->chat_template_content_format, g->model->image_token, e);
     g->text.trust_special_tokens = o->trust_special_tokens;
     if (rc == 0)
         ends_find(&g->ends, g->model, &g->text);
