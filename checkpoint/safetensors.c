@@ -34,8 +34,7 @@ struct weights_file {
     json_t        *index;   /* owned object: name -> place in `all`    */
 };
 
-/* Bytes of one element; 0: a type that we do not know. */
-static size_t element_size(const char *dtype)
+size_t weights_element_size(const char *dtype)
 {
     static const struct { const char *name; size_t size; } types[] = {
         { "F64", 8 }, { "F32", 4 }, { "F16", 2 }, { "BF16", 2 }, { "F8_E4M3", 1 }, { "F8_E5M2", 1 }, { "I64", 8 },
@@ -88,7 +87,7 @@ static int map_file(struct shard *s, const char *path, struct err *e)
 /* shape: [..] of non-negative integers; *n_bytes gets the size of the tensor. */
 static int read_shape(struct stored *t, json_t *shape, size_t *n_bytes)
 {
-    size_t n = element_size(t->dtype);
+    size_t n = weights_element_size(t->dtype);
     if (!json_is_array(shape) || json_array_size(shape) > STORED_MAX_DIMS)
         return -1;
     t->n_dims = (int)json_array_size(shape);
@@ -113,7 +112,7 @@ static int read_entry(struct stored *t, json_t *v, const uint8_t *data, size_t s
     if (!dtype || strlen(dtype) >= sizeof t->dtype)
         return err_set(e, "tensor %.80s: no dtype", t->name);
     strcpy(t->dtype, dtype);
-    if (!element_size(dtype))
+    if (!weights_element_size(dtype))
         return err_set(e, "tensor %.80s: unknown dtype %s", t->name, dtype);
     if (read_shape(t, json_object_get(v, "shape"), &want) != 0)
         return err_set(e, "tensor %.80s: bad shape", t->name);
@@ -361,3 +360,15 @@ const struct stored *weights_all(const struct weights_file *f, int *n)
 }
 
 const char *weights_file_name(const struct weights_file *f, const struct stored *t) { return f->shards[t->file].name; }
+
+const char *weights_note(const struct weights_file *f, int file, const char *key)
+{
+    json_t *header = json_array_get(f->headers, (size_t)file);
+    return json_string_value(json_object_get(json_object_get(header, "__metadata__"), key));
+}
+
+void weights_read_ahead(const struct weights_file *f)
+{
+    for (size_t i = 0; i < f->n_shards; i++)
+        madvise((void *)(uintptr_t)f->shards[i].map, f->shards[i].size, MADV_WILLNEED);    /* advice: may fail */
+}

@@ -40,6 +40,12 @@ const struct stored *weights_find(const struct weights_file *f, const char *name
 const struct stored *weights_all(const struct weights_file *f, int *n);
 /* What a file with other weights is, by its first n bytes ("a GGUF file"); NULL: nothing that we know. */
 const char          *weights_kind(const void *start, size_t n);
+/* An entry of the metadata of file `file`, NULL: there is none. */
+const char          *weights_note(const struct weights_file *f, int file, const char *key);
+/* Bytes of one element; 0: a type that we do not know. */
+size_t               weights_element_size(const char *dtype);
+/* Tells the system that a file will be read as a whole, soon. */
+void                 weights_read_ahead(const struct weights_file *f);
 /* The file that holds a tensor, without its folder; for messages. */
 const char          *weights_file_name(const struct weights_file *f, const struct stored *t);
 

@@ -144,7 +144,7 @@ static int side_open(struct side *s, int generate, struct err *e)
     struct model_options opt = { .backend = s->backend = backend_find(s->config.device, e) };
     struct device_options wanted = { .threads = s->config.threads };
     if (!opt.backend || weights_option(&s->config, &opt, e) < 0 ||
-        activations_option(&wanted.activations, &s->config, opt.backend, e) < 0 ||
+        activations_option(&wanted.activations, &s->config, opt.backend, s->config.weights, e) < 0 ||
         opt.backend->open(&s->device, &wanted, e) != 0)
         return -1;
     opt.device = s->device;

@@ -8,6 +8,7 @@
 #include "cli/compare.h"
 #include "cli/mark.h"
 #include "cli/preprocess.h"
+#include "cli/quantize.h"
 #include "cli/render.h"
 #include "cli/selftest.h"
 #include "cli/tokenize.h"
@@ -24,6 +25,7 @@ static const struct command {
     { "serve", command_serve, "the HTTP server" },
     { "chat", command_chat, "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
     { "plan", command_plan, "what a model needs of the memory, before it is loaded" },
+    { "quantize", command_quantize, "a checkpoint whose weights are made smaller once, and then start at once" },
     { "mark", command_mark, "a copy of a screenshot with the point of an action on it" },
     { "tokenize", command_tokenize, "strings on standard input to token ids" },
     { "detokenize", command_detokenize, "and back" },

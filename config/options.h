@@ -24,8 +24,8 @@
 #include "base/err.h"
 
 enum option_group {
-    OPT_ENGINE = 1, OPT_SERVER = 2, OPT_CHAT = 4, OPT_PLAN = 8,
-    OPT_ALL = 15,
+    OPT_ENGINE = 1, OPT_SERVER = 2, OPT_CHAT = 4, OPT_PLAN = 8, OPT_QUANTIZE = 32,
+    OPT_ALL = 47,
     OPT_GPU = 16,                 /* beside another: a CPU has no use for it */
 };
 

@@ -20,9 +20,10 @@ int weights_option(const struct engine_config *o, struct model_options *out, str
     return 0;
 }
 
-int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b, struct err *e)
+int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b,
+                       const char *weights, struct err *e)
 {
-    const char *name = o->activations, *weights = o->weights;
+    const char *name = o->activations;
     bool int8 = strcmp(weights, "int8") == 0, int4 = strcmp(weights, "int4") == 0;
     *out = ACTIVATIONS_AUTO;
     if (strcmp(name, "float") == 0)
@@ -75,14 +76,15 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
     if (o->gpu_memory && !mo->backend->discrete)
         return err_field(e, "gpu_memory", "a GPU's memory is planned with --device cuda, not on %s", mo->backend->name);
     struct device_options wanted = { .threads = o->threads, .varies = !o->deterministic };
-    if (activations_option(&wanted.activations, o, mo->backend, e) < 0)
-        return -1;
     struct model *dry = model_open(o->model, mo, e);
     if (!dry)
         return -1;
+    const char *weights = dry->prepared ? dtype_name(dry->prepared_as) : o->weights;
     struct room room = { .free = opt->free_memory, .arg = opt->free_memory_arg };
     struct memory memory = { .host = backend_cpu.memory(NULL), .free = room_free(&room) };
-    int rc = o->gpu_memory ? 0 : open_device(mo, &wanted, e);
+    int rc = activations_option(&wanted.activations, o, mo->backend, weights, e);
+    if (rc == 0 && !o->gpu_memory)
+        rc = open_device(mo, &wanted, e);
     if (rc == 0) {
         memory.device = o->gpu_memory ? left_on_card(o->gpu_memory) : mo->backend->memory(mo->device);
         rc = setup_make(&out->setup, opt, dry, &memory, e);

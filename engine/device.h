@@ -18,9 +18,10 @@ struct chosen {
 /* --weights of o into out->convert and out->weights; -1: no such precision. */
 int weights_option(const struct engine_config *o, struct model_options *out, struct err *e);
 
-/* --activations of o. -1: int8 needs a quantised matrix on the other side of the product: int8, or on the CPU int4
- * too. */
-int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b, struct err *e);
+/* --activations of o, for weights of the type of this name. -1: int8 needs a quantised matrix on the other side of the
+ * product: int8, or on the CPU int4 too. */
+int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b,
+                       const char *weights, struct err *e);
 
 /* trace: where every operation is to be logged, or NULL. -1: out->model.device is NULL. */
 int device_choose(struct chosen *out, const struct engine_options *opt, FILE *trace, struct err *e);

@@ -230,7 +230,8 @@ static void describe(struct setup *s, const struct model *m)
     p->n_params = m->n_params;
     snprintf(p->model_type, sizeof p->model_type, "%s", m->type);
     snprintf(p->device, sizeof p->device, "%s", m->backend->name);
-    snprintf(p->weights_dtype, sizeof p->weights_dtype, "%s", o->weights);
+    snprintf(p->weights_dtype, sizeof p->weights_dtype, "%s",
+             m->prepared ? dtype_name(m->prepared_as) : o->weights);
 }
 
 /* From what is fixed to what can give way: the model's weights, the options' limits, scratch for the largest step and

@@ -46,12 +46,20 @@ struct weight {        /* y = x W' + b, laid out by pack() */
     float      *bias;  /* (out) or NULL; owned likewise   */
 };
 
-struct slab {          /* host memory that becomes rows of a weight: HF's matrix as it lies in the file */
+enum form {
+    FORM_ROWS,         /* one row after the other; quantised ones as kernels/quant.h has them      */
+    FORM_PANELS        /* kernels/panels.h                                                         */
+};
+
+struct slab {          /* host memory that becomes rows of a weight: HF's matrix as it lies in the file, or a part of a
+                          prepared checkpoint */
     const void *data;  /* borrowed; a backend may keep reading it until release() */
-    enum dtype  dtype; /* F32, F16 or BF16                                         */
+    enum dtype  dtype; /* F32, F16 or BF16; of a prepared checkpoint any that a weight may have   */
     int         rows;
     const char *name;  /* borrowed; for messages, may be NULL                      */
     bool        mapped; /* data lies in a mapped file: its pages can be given back */
+    enum form   form;
+    const float *scale; /* panels of Q8: of the channels, filled up to whole panels; else NULL */
 };
 
 struct norm {          /* w (1, n), b (1, n) or empty */
@@ -231,10 +239,14 @@ struct backend {       /* memory and time; one const per backend */
     void   (*give_back)(struct device *, void *, size_t);
     /* Fills out->data and out->bias from n slabs stacked by rows (out->out rows of out->in in all; out, in, layout are
      * set by the caller) in `want`; bias (host, out floats) may be NULL. CPU: a slab that is already `want` stays where
-     * it lies. A number that is not finite cannot be quantised: an error that names the slab. */
+     * it lies, and so do panels. A quantised slab can only become what it is. A number that is not finite cannot be
+     * quantised: an error that names the slab. */
     int    (*pack)(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
                    struct err *e);
     void   (*release)(struct device *, struct weight *);
+    /* The slabs that pack() could make the same weight of without converting anything: returns how many. They lie in
+     * the weight, until release(). NULL: the host cannot read this backend's weights. */
+    int    (*slabs)(const struct weight *, struct slab *out, int most);
     /* Bytes that pack() will take, with the pages of the file where they stay in use. */
     size_t (*packed_bytes)(const struct weight *shape, enum dtype want);
     const char *(*sync)(struct device *);                /* wait; NULL or the first error (borrowed) */

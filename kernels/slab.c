@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "kernels/half.h"
+#include "kernels/panels.h"
 #include "kernels/quant.h"
 
 static bool plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
@@ -16,8 +17,10 @@ int slab_check(const struct weight *out, const struct slab *slabs, int n, enum d
     if (!plain(want) && !(quantised(want) && out->layout == LAYOUT_LINEAR))
         return err_set(e, "a weight cannot be stored as this type");
     for (int i = 0; i < n; i++) {
-        if (!plain(slabs[i].dtype))
-            return err_set(e, "weights are read as float32, float16 or bfloat16 only");
+        if (slabs[i].dtype != want && (!plain(slabs[i].dtype) || slabs[i].form != FORM_ROWS))
+            return err_set(e, "tensor %s: a weight that was prepared as %s cannot become %s",
+                           slabs[i].name ? slabs[i].name : "without a name", dtype_name(slabs[i].dtype),
+                           dtype_name(want));
         rows += slabs[i].rows;
     }
     if (rows != out->out)
@@ -27,19 +30,24 @@ int slab_check(const struct weight *out, const struct slab *slabs, int n, enum d
 
 static const char *row_of(const struct slab *s, int r, int in)
 {
-    return (const char *)s->data + (size_t)r * (size_t)in * dtype_size(s->dtype);
+    return (const char *)s->data + (size_t)r * quant_row_bytes(s->dtype, in);
 }
 
 int slab_row(const struct slab *s, int r, int in, enum dtype want, void *to)
 {
+    if (s->form == FORM_PANELS) {
+        panels_record(s->dtype, s->data, s->scale, in, r, to);
+        return -1;
+    }
     const char *row = row_of(s, r, in);
+    if (s->dtype == want) {
+        memcpy(to, row, quant_row_bytes(want, in));
+        return -1;
+    }
     if (quantised(want))
         return quant_pack_row(want, to, s->dtype, row, in);
-    if (s->dtype == want)
-        memcpy(to, row, (size_t)in * dtype_size(want));
-    else
-        for (int i = 0; i < in; i++)
-            half_store(want, to, (size_t)i, half_load(s->dtype, row, (size_t)i));
+    for (int i = 0; i < in; i++)
+        half_store(want, to, (size_t)i, half_load(s->dtype, row, (size_t)i));
     return -1;
 }
 
@@ -49,13 +57,22 @@ int slab_refuse(const struct slab *s, int r, int column, enum dtype want, struct
                    s->name ? s->name : "without a name", r, column, dtype_name(want));
 }
 
+/* Behind the first `rows` rows; of panels, behind those that hold nothing else. */
+static const char *end_of(const struct slab *s, int rows, int in)
+{
+    if (s->form == FORM_ROWS)
+        return row_of(s, rows, in);
+    int panels = rows == s->rows ? panels_of(rows) : rows / PANEL;
+    return (const char *)s->data + (size_t)panels * panel_bytes(s->dtype, in);
+}
+
 void slab_forget(const struct slab *s, int in, int from, int n)
 {
     if (!s->mapped || n <= 0)
         return;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t a = ((uintptr_t)row_of(s, from, in) + page - 1) / page * page,
-        b = (uintptr_t)row_of(s, from + n, in) / page * page;
+    uintptr_t a = ((uintptr_t)end_of(s, from, in) + page - 1) / page * page,
+        b = (uintptr_t)end_of(s, from + n, in) / page * page;
     if (a < b)
         madvise((void *)a, b - a, MADV_DONTNEED);      /* advice: may fail */
 }

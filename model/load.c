@@ -9,7 +9,10 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "checkpoint/folder.h"
+#include "checkpoint/prepared.h"
 #include "checkpoint/safetensors.h"
+#include "kernels/panels.h"
+#include "kernels/quant.h"
 
 enum { MAX_PARTS = 8 };
 
@@ -136,6 +139,16 @@ static int float_type(const struct stored *t, enum dtype *out)
     return *out = F32, strcmp(t->dtype, "F32");
 }
 
+/* Of a prepared checkpoint: does its checksum agree? Looking at headers alone does not ask for it. */
+static bool is_sound(struct loader *l, const struct stored *t)
+{
+    if (!l->m->prepared || !l->m->device || prepared_verify(l->m->file, t, l->e) == 0)
+        return true;
+    err_prefix(l->e, "%s", l->dir);
+    l->failed = true;
+    return false;
+}
+
 /* Finds, checks shape and dtype, counts. NULL after an error. */
 static const struct stored *fetch(struct loader *l, const int *shape, int n_dims, const char *name, enum dtype *type)
 {
@@ -162,7 +175,7 @@ static const struct stored *fetch(struct loader *l, const int *shape, int n_dims
                          t->dtype), NULL;
     mark(l, t);
     l->m->n_params += t->bytes / dtype_size(*type);
-    return t;
+    return is_sound(l, t) ? t : NULL;
 }
 
 /* Without alignment or a table: the compiler knows the type. */
@@ -200,13 +213,19 @@ float *load_scratch(struct loader *l, size_t n)
     return l->failed ? NULL : list_add(&l->m->loaded->scratch, xcalloc(n, sizeof(float)));
 }
 
-/* A tensor of any float type as floats, in scratch that lives until load_end(). For what is computed with while
- * loading, and for the small vectors. */
+static int show_tensor(struct loader *l, const struct stored *t)
+{
+    const struct model_store *s = l->opt->store;
+    if (s && s->tensor(s->arg, t, l->e) != 0)
+        l->failed = true;
+    return l->failed ? -1 : 0;
+}
+
 static float *floats_of(struct loader *l, const int *shape, int n_dims, const char *full)
 {
     enum dtype type;
     const struct stored *t = fetch(l, shape, n_dims, full, &type);
-    if (!t)
+    if (!t || show_tensor(l, t) != 0)
         return NULL;
     size_t n = t->bytes / dtype_size(type);
     float *out = load_scratch(l, n);
@@ -240,10 +259,9 @@ static enum dtype packed_as(const struct loaded *d, const struct weight *w, cons
 
 /* Packs, or only counts. */
 static void pack(struct loader *l, struct weight *out, const struct slab *slabs, int n, const float *bias,
-                 enum role role)
+                 enum dtype want)
 {
     struct loaded *d = l->m->loaded;
-    enum dtype want = packed_as(d, out, slabs, n, role);
     if (l->failed)
         return;
     out->dtype = want;
@@ -262,6 +280,100 @@ static void pack(struct loader *l, struct weight *out, const struct slab *slabs,
         l->opt->progress(l->opt->progress_arg, l->done, l->all);
 }
 
+/* For model/store.c; the weight is not needed any longer then. */
+static void show_weight(struct loader *l, struct weight *w, const char *name)
+{
+    const struct model_store *s = l->opt->store;
+    struct loaded *d = l->m->loaded;
+    if (!s || l->failed)
+        return;
+    if (s->weight(s->arg, name, w, l->e) != 0)
+        l->failed = true;
+    if (l->m->device)
+        l->m->backend->release(l->m->device, &d->weights[--d->n_weights]);
+}
+
+void load_stored_shape(struct stored_shape *out, int rows, int in, enum dtype type, enum form form)
+{
+    *out = (struct stored_shape){ .type = "U8", .n_dims = 2, .dims = { rows, in }, .align = 1 };
+    if (form == FORM_PANELS) {
+        out->n_dims = 3;
+        out->dims[0] = panels_of(rows);
+        out->dims[1] = panel_groups(in);
+        out->dims[2] = (int64_t)panel_bytes(type, GROUP);
+        out->scales = type == Q8 ? (int64_t)panels_of(rows) * PANEL : 0;
+    } else if (quantised(type)) {
+        out->dims[1] = (int64_t)quant_row_bytes(type, in);
+    } else {
+        static const char *const name[] = { [F32] = "F32", [F16] = "F16", [BF16] = "BF16" };
+        out->type = name[type];
+        out->align = (int)dtype_size(type);
+    }
+}
+
+/* Has the tensor exactly this type and shape? */
+static int check_stored(struct loader *l, const struct stored *t, const char *type, const int64_t *dims, int n_dims)
+{
+    char have[96], want[96];
+    bool same = !strcmp(t->dtype, type) && t->n_dims == n_dims;
+    for (int i = 0; i < n_dims; i++)
+        same = same && t->dims[i] == dims[i];
+    if (same)
+        return 0;
+    shape_text(have, t->dims, t->n_dims);
+    shape_text(want, dims, n_dims);
+    return load_fail(l, "%s: tensor %s is %s of shape (%s), not %s of shape (%s)", weights_file_name(l->m->file, t),
+                     t->name, t->dtype, have, type, want);
+}
+
+/* What the metadata says of a weight: type and form. */
+static int read_note(struct loader *l, const struct stored *t, struct slab *s)
+{
+    struct prepared_note note;
+    if (prepared_note(l->m->file, t, &note, l->e) != 0) {
+        err_prefix(l->e, "%s", l->dir);
+        l->failed = true;
+        return -1;
+    }
+    bool panels = !strcmp(note.form, "panels");
+    s->form = panels ? FORM_PANELS : FORM_ROWS;
+    if (dtype_named(note.type, &s->dtype) && (is_plain(s->dtype) || quantised(s->dtype)) &&
+        (!panels || s->dtype == BF16 || s->dtype == Q8 || s->dtype == Q4) && (panels || !strcmp(note.form, "rows")))
+        return 0;
+    return load_fail(l, "%s: tensor %s: there are no weights of type %s in %s", weights_file_name(l->m->file, t),
+                     t->name, note.type, note.form);
+}
+
+/* The one slab that all parts of a weight have become, which lies under the first one's name. -1: it cannot be used. */
+static int prepared_slab(struct loader *l, struct slab *s, int rows, int in, const char *name)
+{
+    char full[256], scale[272];
+    struct stored_shape shape;
+    full_name(l, full, name, ".weight");
+    const struct stored *t = l->failed ? NULL : weights_find(l->m->file, full);
+    if (!t)
+        return load_fail(l, "%s: tensor %s is missing", l->dir, full);
+    *s = (struct slab){ .data = t->data, .rows = rows, .name = t->name, .mapped = true };
+    if (read_note(l, t, s) != 0)
+        return -1;
+    load_stored_shape(&shape, rows, in, s->dtype, s->form);
+    if (check_stored(l, t, shape.type, shape.dims, shape.n_dims) != 0 || !is_sound(l, t))
+        return -1;
+    mark(l, t);
+    l->m->n_params += (size_t)rows * (size_t)in;
+    if (!shape.scales)
+        return 0;
+    snprintf(scale, sizeof scale, "%s" SCALE_SUFFIX, full);
+    const struct stored *u = weights_find(l->m->file, scale);
+    if (!u)
+        return load_fail(l, "%s: tensor %s is missing", l->dir, scale);
+    if (check_stored(l, u, "F32", &shape.scales, 1) != 0 || !is_sound(l, u))
+        return -1;
+    mark(l, u);
+    s->scale = u->data;
+    return 0;
+}
+
 /* Finds the tensors of all parts, checks their shapes, and packs them as one weight whose rows are those of the parts
  * in order. The matrices themselves are packed from the mapped file; only biases are copied together first. */
 static void stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias,
@@ -269,6 +381,7 @@ static void stack(struct loader *l, struct weight *out, int in, const struct loa
 {
     char full[256];
     struct slab slabs[MAX_PARTS];
+    bool prepared = l->m->prepared;
     int rows = 0;
     if (n > MAX_PARTS)
         abort();
@@ -280,10 +393,12 @@ static void stack(struct loader *l, struct weight *out, int in, const struct loa
     for (int i = 0; i < n; i++) {
         enum dtype type;
         full_name(l, full, parts[i].name, ".weight");
-        const struct stored *t = fetch(l, (const int[]){ parts[i].rows, in }, 2, full, &type);
-        if (!t)
+        const struct stored *t = prepared ? NULL : fetch(l, (const int[]){ parts[i].rows, in }, 2, full, &type);
+        if (!t && !prepared)
             return;
-        slabs[i] = (struct slab){ t->data, type, parts[i].rows, t->name, true };
+        if (t)
+            slabs[i] = (struct slab){ .data = t->data, .dtype = type, .rows = parts[i].rows, .name = t->name,
+                                      .mapped = true };
         if (b) {
             full_name(l, full, parts[i].name, ".bias");
             const float *one = floats_of(l, (const int[]){ parts[i].rows }, 1, full);
@@ -293,7 +408,11 @@ static void stack(struct loader *l, struct weight *out, int in, const struct loa
         }
         rows += parts[i].rows;
     }
-    pack(l, out, slabs, n, b, role);
+    if (prepared && prepared_slab(l, slabs, out->out, in, parts[0].name) != 0)
+        return;
+    pack(l, out, slabs, prepared ? 1 : n, b, prepared ? slabs->dtype : packed_as(l->m->loaded, out, slabs, n, role));
+    full_name(l, full, parts[0].name, ".weight");
+    show_weight(l, out, full);
 }
 
 void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias)
@@ -325,7 +444,8 @@ void load_packed(struct loader *l, struct weight *out, enum layout layout, int r
             list_add(&d->kept, w);
             d->scratch.at[i] = NULL;
         }
-    pack(l, out, &(struct slab){ w, F32, rows, NULL, false }, 1, bias, COMPUTED);
+    const struct slab slab = { .data = w, .dtype = F32, .rows = rows };
+    pack(l, out, &slab, 1, bias, packed_as(d, out, &slab, 1, COMPUTED));
 }
 
 /* A table on the device. In a dry run only its size counts, and the pointer that is returned must not be read. */
@@ -385,6 +505,30 @@ int load_end(struct loader *l)
     return -1;
 }
 
+/* Is the checkpoint a prepared one, and can it be used as is asked for? Its weights stay what they are. */
+static int begin_prepared(struct loader *l)
+{
+    struct model *m = l->m;
+    const char *as = prepared_weights(m->file);
+    if (prepared_check(m->file, PANELS_VERSION, l->e) != 0)
+        return err_prefix(l->e, "%s", l->dir);
+    if (!as)
+        return 0;
+    if (!dtype_named(as, &m->prepared_as) || !(m->prepared_as == BF16 || quantised(m->prepared_as)))
+        return load_fail(l, "%s: prepared as '%.20s', which is no type of weights", l->dir, as);
+    if (l->opt->store)
+        return load_fail(l, "%s: these weights are prepared already; give the checkpoint that they were made of",
+                         l->dir);
+    if (m->loaded->convert && m->loaded->want != m->prepared_as)
+        return load_fail(l, "%s: the weights were prepared as %s and cannot become %s; leave out --weights, or give "
+                            "the checkpoint that they were made of", l->dir, as, dtype_name(m->loaded->want));
+    m->prepared = m->loaded->convert = true;
+    m->loaded->want = m->prepared_as;
+    if (m->device)
+        weights_read_ahead(m->file);
+    return 0;
+}
+
 /* Reads what a family asks for before its tensors: config.json, the image processor's settings (which newer
  * checkpoints keep inside processor_config.json), and the index of the tensor files. After an error loader_close()
  * still has to be called. */
@@ -416,7 +560,7 @@ int loader_open(struct loader *l, struct model *m, const char *dir, const struct
     for (int i = 0; i < n; i++)
         l->all += t[i].bytes;
     l->used = xcalloc((size_t)n, 1);
-    return 0;
+    return begin_prepared(l);
 }
 
 void loader_close(struct loader *l)

@@ -71,6 +71,16 @@ void load_packed(struct loader *l, struct weight *out, enum layout layout, int r
 struct tensor load_table(struct loader *l, const float *host, int rows, int cols);
 const void   *load_bytes(struct loader *l, const void *host, size_t n);
 
+/* How a weight lies in the file of a prepared checkpoint, see docs/quantisation.md. */
+#define SCALE_SUFFIX ".scale"
+struct stored_shape {
+    const char *type;                /* safetensors' name                                    */
+    int64_t     dims[3];
+    int         n_dims, align;       /* align: bytes, of one element                         */
+    int64_t     scales;              /* floats of the tensor NAME SCALE_SUFFIX; 0: there is none */
+};
+void load_stored_shape(struct stored_shape *out, int rows, int in, enum dtype type, enum form form);
+
 /* An activation by transformers' name. */
 enum act load_act(struct hparams *h, const char *names, const char *def);
 

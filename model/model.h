@@ -24,8 +24,17 @@ struct loader; /* model/load.h        */
 struct loaded; /* model/load.h        */
 struct weights_file; /* checkpoint/safetensors.h */
 struct model;
+struct stored; /* checkpoint/safetensors.h */
 
 enum { MODEL_MAX_EOS = 16 };
+
+struct model_store {           /* is shown all that is loaded, for model/store.c; -1 ends the loading */
+    /* A matrix of the checkpoint when it is packed, by its first part's name; it is released afterwards. Dry: its
+     * shape and type alone. */
+    int  (*weight)(void *arg, const char *name, const struct weight *w, struct err *e);
+    int  (*tensor)(void *arg, const struct stored *t, struct err *e);     /* a tensor that is read as numbers */
+    void  *arg;
+};
 
 struct model_options {
     const struct backend *backend;
@@ -35,6 +44,7 @@ struct model_options {
     /* Told how many bytes of the files are packed; at the end, also after an error, all of them. NULL: nobody waits. */
     void (*progress)(void *arg, size_t done, size_t all);
     void      *progress_arg;
+    const struct model_store *store;       /* NULL: the model is to be used */
 };
 
 struct kv_shape { int layers, n_kv, dim; };   /* layers 0: none */
@@ -112,6 +122,8 @@ struct model {
     struct weights_file  *file;          /* owned: the mapped safetensors files (slabs point into it) */
     struct loaded        *loaded;        /* owned: all memory of the packed weights and tables */
     char   type[48];                     /* model_type */
+    bool       prepared;                 /* the weights lie in the file as they are used, ... */
+    enum dtype prepared_as;              /* ... made with --weights of this type              */
     int    vocab, hidden, context;       /* context: max_position_embeddings after scaling */
     int    image_token;                  /* placeholder id; -1: takes no images */
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */

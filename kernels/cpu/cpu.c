@@ -307,5 +307,5 @@ const struct backend backend_cpu = {
     },
     .open = cpu_open, .close = cpu_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,
     .take = host_take, .give_back = host_give_back, .upload = host_copy, .download = host_copy, .pack = cpu_pack,
-    .release = cpu_release, .packed_bytes = cpu_packed_bytes, .sync = cpu_sync,
+    .release = cpu_release, .slabs = cpu_slabs, .packed_bytes = cpu_packed_bytes, .sync = cpu_sync,
 };

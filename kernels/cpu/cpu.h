@@ -106,6 +106,7 @@ void cpu_conv2d(struct device *, struct tensor out, struct tensor x, const struc
 int cpu_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
              struct err *);
 void   cpu_release(struct device *, struct weight *);
+int    cpu_slabs(const struct weight *, struct slab *out, int most);
 size_t cpu_packed_bytes(const struct weight *shape, enum dtype want);
 
 /* slices.c */

@@ -21,8 +21,6 @@ struct panel_packing {                 /* of one weight */
     int         first;                 /* panel of the round */
 };
 
-static int panels_of(int out) { return (out + PANEL - 1) / PANEL; }
-
 size_t panels_bytes(const struct weight *shape, enum dtype want)
 {
     size_t scales = want == Q8 ? (size_t)panels_of(shape->out) * PANEL * sizeof(float) : 0;
@@ -118,7 +116,7 @@ static const uint8_t *row_as(struct panel_packing *p, int r, uint8_t *record)
     if (r >= p->out)
         return record;
     const struct slab *s = slab_of(p->slabs, &in_slab);
-    if (s->dtype == p->want)
+    if (s->dtype == p->want && s->form == FORM_ROWS)
         return (const uint8_t *)s->data + (size_t)in_slab * quant_row_bytes(p->want, p->in);
     if (slab_row(s, in_slab, p->in, p->want, record) >= 0)
         note_bad(p, r);
@@ -198,12 +196,23 @@ static int refuse(const struct panel_packing *p, struct err *e)
     return rc;
 }
 
-/* Entry `pack` of the kernels that read panels: the slabs, one behind the other, in the layout that those kernels read,
- * made on all threads. -1: no memory, or a row with a number that cannot be quantised, which the error names. */
+/* Panels that lie in a prepared checkpoint are used there. */
+static bool are_panels(const struct slab *slabs, int n, enum dtype want)
+{
+    return n == 1 && slabs->form == FORM_PANELS && slabs->dtype == want && (uintptr_t)slabs->data % 64 == 0 &&
+           (uintptr_t)slabs->scale % sizeof *slabs->scale == 0;
+}
+
 int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct weight *w, const struct slab *slabs,
                 int n, enum dtype want, struct err *e)
 {
     struct packed *packed = xcalloc(1, sizeof *packed + sizeof *packed->range);
+    if (are_panels(slabs, n, want)) {
+        *packed = (struct packed){ .kernel = kernel, .scale = slabs->scale, .n = 1 };
+        packed->range[0] = (struct range){ slabs->data, 0 };
+        w->data = packed;
+        return 0;
+    }
     struct panel_packing p = { slabs, n, w->out, w->in, want, host_alloc(dev, panels_bytes(w, want)), NULL, w->out, 0 };
     if (!p.panels) {
         free(packed);
@@ -223,9 +232,6 @@ int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct w
     return 0;
 }
 
-/* Where the word of column k of channel c begins in a group whose words have `each` columns. */
-static size_t word_at(int c, int k, int each) { return (size_t)(k / each * PANEL + c) * 4; }
-
 /* Entry `row` of the kernels that read panels, for embed: gathers one channel's words from all groups of its panel. */
 void panels_row(const struct weight *w, int o, float *to)
 {
@@ -238,13 +244,13 @@ void panels_row(const struct weight *w, int o, float *to)
         if (k > 0 && at == 0)
             group += panel_bytes(w->dtype, GROUP);
         if (w->dtype == BF16) {
-            memcpy(&word, group + word_at(c, at, 2) + 2 * (at % 2), sizeof word);
+            memcpy(&word, group + panel_word(c, at, 2) + 2 * (at % 2), sizeof word);
             to[k] = bf16_get(word);
         } else if (w->dtype == Q8)
-            to[k] = (float)(group[word_at(c, at, 4) + (size_t)(at % 4)] - Q8_ZERO) * scale[o];
+            to[k] = (float)(group[panel_word(c, at, 4) + (size_t)(at % 4)] - Q8_ZERO) * scale[o];
         else {
             memcpy(&word, group + (half * PANEL + c) * 2, sizeof word);
-            int both = group[Q4_SCALE_BYTES + word_at(c, (half * 4 + step % 4) * 4, 4) + (size_t)(at % 4)];
+            int both = group[Q4_SCALE_BYTES + panel_word(c, (half * 4 + step % 4) * 4, 4) + (size_t)(at % 4)];
             to[k] = (float)quant_level(both >> (step < 4 ? 0 : 4) & 15) * bf16_get(word);
         }
     }

@@ -49,7 +49,7 @@ static void pack_part(void *arg, int index, int worker)
 
 static int pack_slab(struct device *dev, const struct slab *s, int in, enum dtype want, char *to, struct err *e)
 {
-    size_t row = (size_t)in * dtype_size(s->dtype);
+    size_t row = quant_row_bytes(s->dtype, in);
     int step = row < PART ? (int)(PART / (row + 1)) + 1 : 1;
     struct packing p = { s, in, step, want, to, s->rows };
     cpu_run(dev, (s->rows + step - 1) / step, pack_part, &p);
@@ -61,7 +61,8 @@ static int pack_slab(struct device *dev, const struct slab *s, int in, enum dtyp
 
 static bool stays(const struct slab *s, enum dtype want)
 {
-    return s->dtype == want && (uintptr_t)s->data % dtype_size(want) == 0;
+    return s->dtype == want && s->form == FORM_ROWS &&
+           (quantised(want) || (uintptr_t)s->data % dtype_size(want) == 0);
 }
 
 static void free_packed(struct device *dev, struct packed *p)
@@ -145,9 +146,22 @@ void cpu_release(struct device *dev, struct weight *w)
     w->bias = NULL;
 }
 
+/* Entry `slabs` of struct backend: the ranges of rows, or all panels in one. Not for depthwise weights. */
+int cpu_slabs(const struct weight *w, struct slab *out, int most)
+{
+    const struct packed *p = w->data;
+    bool panels = p->kernel->pack == panels_pack;
+    for (int i = 0; i < p->n && i < most; i++) {
+        int end = i + 1 < p->n ? p->range[i + 1].first : w->out;
+        out[i] = (struct slab){ .data = p->range[i].data, .dtype = w->dtype, .rows = end - p->range[i].first,
+                                .form = panels ? FORM_PANELS : FORM_ROWS, .scale = p->scale };
+    }
+    return p->n;
+}
+
 size_t cpu_packed_bytes(const struct weight *shape, enum dtype want)
 {
-    if (shape->layout == LAYOUT_LINEAR && panels_suit(shape, want))
+    if (panels_suit(shape, want))
         return panels_bytes(shape, want);          /* rows of them take no more */
     return (size_t)shape->out * quant_row_bytes(shape->layout == LAYOUT_DEPTHWISE ? F32 : want, shape->in);
 }

@@ -24,7 +24,8 @@ $(eval $(call NVCC_RULE,kernels/cuda))
 $B/cuda/cuda.o: NVDEFS := $(OPS_INTERFACE)
 
 # What a backend in a library of its own shares with the program, in C.
-PLUGIN_C := $(addprefix $B/plugin/,kernels/dtype.o kernels/half.o kernels/quant.o kernels/slab.o base/err.o)
+PLUGIN_C := $(addprefix $B/plugin/,kernels/dtype.o kernels/half.o kernels/panels.o kernels/quant.o kernels/slab.o \
+                         base/err.o)
 $B/plugin/%.o: %.c
 	@mkdir -p $(@D)
 	@$(CC) -std=gnu11 -O2 -g -MMD -MP -fPIC -fvisibility=hidden -ffp-contract=off $(WARN) -I. -D_GNU_SOURCE -c -o $@ $<

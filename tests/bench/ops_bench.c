@@ -166,7 +166,8 @@ static void linear(int m, int n, int k, const enum dtype *types, int n_types)
         file[i] = (uint16_t)(0x3c00 + i * 2654435761u % 512);
     for (int t = 0; t < n_types; t++) {
         b[t] = (struct bench){ .out = matrix(m, n), .x = matrix(m, k), .w = { .out = n, .in = k } };
-        backend_cpu.pack(dev, &b[t].w, &(struct slab){ file, BF16, n, NULL, false }, 1, NULL, types[t], NULL);
+        struct slab slab = { .data = file, .dtype = BF16, .rows = n };
+        backend_cpu.pack(dev, &b[t].w, &slab, 1, NULL, types[t], NULL);
         least[t] = 1e9;
     }
     end = now() + 0.4 * n_types;
@@ -257,8 +258,8 @@ static void conv(int h, int w, int c, int out, int stride)
                        .conv = { h, w, 3, stride, 1, ACT_RELU6 } };
     b.w = (struct weight){ .out = out ? out : c, .in = out ? 9 * c : 9,
                            .layout = out ? LAYOUT_LINEAR : LAYOUT_DEPTHWISE };
-    backend_cpu.pack(dev, &b.w, &(struct slab){ numbers((size_t)b.w.out * (size_t)b.w.in), F32, b.w.out, NULL, false },
-                     1, NULL, F32, NULL);
+    struct slab slab = { .data = numbers((size_t)b.w.out * (size_t)b.w.in), .dtype = F32, .rows = b.w.out };
+    backend_cpu.pack(dev, &b.w, &slab, 1, NULL, F32, NULL);
     snprintf(name, sizeof name, "%s 3x3/%d %dx%d, %d channels", out ? "conv2d" : "dwconv2d", stride, h, w, c);
     row(name, out ? do_conv : do_dwconv, &b, 2.0 * b.out.rows * b.w.out * b.w.in,
         4.0 * (h * w * c + b.out.rows * b.w.out));

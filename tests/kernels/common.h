@@ -152,7 +152,7 @@ static inline struct weight weight_of(struct run *r, enum layout layout, int in,
         void *file = keep(r, count * dtype_size(have));
         for (size_t i = 0; i < count; i++)
             half_store(have, file, i, x[i]);
-        slabs[s] = (struct slab){ file, have, rows[s], NULL, false };
+        slabs[s] = (struct slab){ .data = file, .dtype = have, .rows = rows[s] };
         w.out += rows[s];
     }
     MUST(r->b->pack(r->dev, &w, slabs, n, bias ? noise(r, (size_t)w.out, seed + 99, 1) : NULL, want, &e) == 0, "%s",

@@ -74,9 +74,9 @@ START_TEST(test_in_place)
     static const uint16_t half[12];
     static const float full[6];
     static char odd[64] __attribute__((aligned(16)));
-    struct slab a = { half, BF16, 2, NULL, false }, b = { half + 6, BF16, 2, NULL, false },
-        c = { full, F32, 2, NULL, false };
-    struct slab same[] = { a, b }, mixed[] = { a, c }, unaligned = { odd + 1, F32, 2, NULL, false };
+    struct slab a = { .data = half, .dtype = BF16, .rows = 2 }, b = { .data = half + 6, .dtype = BF16, .rows = 2 },
+        c = { .data = full, .dtype = F32, .rows = 2 };
+    struct slab same[] = { a, b }, mixed[] = { a, c }, unaligned = { .data = odd + 1, .dtype = F32, .rows = 2 };
     struct weight w = { .out = 4, .in = 3 }, small = { .out = 2, .in = 3 };
     ck_assert_int_eq(backend_cpu.open(&dev, &(struct device_options){ .threads = 2 }, &e), 0);
     ck_assert_int_eq(backend_cpu.pack(dev, &w, same, 2, NULL, BF16, &e), 0);

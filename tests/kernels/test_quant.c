@@ -205,7 +205,8 @@ START_TEST(test_refuses)
     float *x = xcalloc(ROWS * IN, sizeof *x), good[IN] = { 1 };
     x[2000 * IN + 7] = NAN;
     x[2999 * IN + 1] = INFINITY;
-    struct slab slabs[] = { { good, F32, 1, "good.weight", false }, { x, F32, ROWS, "layer.7.weight", false } };
+    struct slab slabs[] = { { .data = good, .dtype = F32, .rows = 1, .name = "good.weight" },
+                            { .data = x, .dtype = F32, .rows = ROWS, .name = "layer.7.weight" } };
     struct weight w = { .out = ROWS + 1, .in = IN }, depth = { .out = 1, .in = IN, .layout = LAYOUT_DEPTHWISE };
     ck_assert_int_eq(b->open(&dev, &(struct device_options){ .threads = 3 }, &e), 0);
     for (int t = 0; t < 3; t++) {
@@ -265,7 +266,8 @@ START_TEST(test_gives_pages_back)
         puts("skip: no /proc/self/smaps");
     else
         ck_assert_int_ge(resident(map), (long)(bytes >> 10));
-    struct slab from_file = { map, BF16, ROWS, "x", true }, from_memory = { data, BF16, ROWS, "x", false };
+    struct slab from_file = { .data = map, .dtype = BF16, .rows = ROWS, .name = "x", .mapped = true },
+                from_memory = { .data = data, .dtype = BF16, .rows = ROWS, .name = "x" };
     struct weight w[2] = { { .out = ROWS, .in = IN }, { .out = ROWS, .in = IN } };
     ck_assert_int_eq(b->open(&dev, &(struct device_options){ .threads = 2 }, &e), 0);
     ck_assert_int_eq(b->pack(dev, &w[0], &from_file, 1, NULL, Q8, &e), 0);

@@ -67,7 +67,7 @@ END_TEST
 START_TEST(test_linear)
 {
     static const float w1[] = { 1, 2, 3, 4 }, w2[] = { 0, 1, 1, 0 }, bias[] = { 1, 0, 0, 1 };
-    struct slab slabs[] = { { w1, F32, 2, NULL, false }, { w2, F32, 2, NULL, false } };
+    struct slab slabs[] = { { .data = w1, .dtype = F32, .rows = 2 }, { .data = w2, .dtype = F32, .rows = 2 } };
     struct weight w = { .out = 4, .in = 2 };
     float x[] = { 1, 10 }, y[4], mul[] = { 2, 3 }, add[] = { 1, 1 };
     ck_assert_int_eq(backend_ref.pack(NULL, &w, slabs, 2, bias, F32, NULL), 0);
@@ -193,8 +193,9 @@ START_TEST(test_conv)
     static const float dw[18] = { 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     float x[8] = { 1, 1, 2, 1, 3, 1, 4, 1 }, y[8];
     struct weight full = { .out = 1, .in = 18 }, depth = { .out = 2, .in = 9, .layout = LAYOUT_DEPTHWISE };
-    backend_ref.pack(NULL, &full, &(struct slab){ w, F32, 1, NULL, false }, 1, (float[]){ 0.5f }, F32, NULL);
-    backend_ref.pack(NULL, &depth, &(struct slab){ dw, F32, 2, NULL, false }, 1, NULL, F32, NULL);
+    const struct slab one = { .data = w, .dtype = F32, .rows = 1 };
+    backend_ref.pack(NULL, &full, &one, 1, (float[]){ 0.5f }, F32, NULL);
+    backend_ref.pack(NULL, &depth, &(struct slab){ .data = dw, .dtype = F32, .rows = 2 }, 1, NULL, F32, NULL);
     OPS.conv2d(NULL, mat(y, 4, 1), mat(x, 4, 2), &full, &(struct conv){ 2, 2, 3, 1, 1, ACT_NONE });
     expect(y, (float[]){ 50.5f, 50.5f, 50.5f, 50.5f }, 4, 0);
     OPS.conv2d(NULL, mat(y, 1, 1), mat(x, 4, 2), &full, &(struct conv){ 2, 2, 3, 2, 1, ACT_RELU6 });

@@ -37,7 +37,8 @@ static void linear(struct traced *t, float *y, float *x)
     static const float w[] = { 1, 0, 0, 1, 1, 1 };
     struct weight weight = { .out = 3, .in = 2 };
     struct err e;
-    ck_assert_int_eq(t->backend->pack(t->dev, &weight, &(struct slab){ w, F32, 3, NULL, false }, 1, NULL, F32, &e), 0);
+    struct slab slab = { .data = w, .dtype = F32, .rows = 3 };
+    ck_assert_int_eq(t->backend->pack(t->dev, &weight, &slab, 1, NULL, F32, &e), 0);
     t->backend->ops.linear(t->dev, (struct tensor){ y, F32, 2, 3, 3 }, (struct tensor){ x, F32, 2, 2, 3 }, &weight,
                            &(struct epilogue){ 0 });
     t->backend->release(t->dev, &weight);
