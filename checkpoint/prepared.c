@@ -2,6 +2,8 @@
 #include "checkpoint/prepared.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -31,13 +33,53 @@ int prepared_note(const struct weights_file *f, const struct stored *t, struct p
     return 0;
 }
 
-int prepared_verify(const struct weights_file *f, const struct stored *t, struct err *e)
+/* ---- checksums ---- */
+
+struct verifying {                     /* shared by the threads */
+    const struct weights_file *file;
+    const struct stored *all;          /* (n) */
+    int n;
+    _Atomic int next, bad;             /* bad: the first tensor that is not as it was written; n: none */
+};
+
+static bool is_sound(const struct weights_file *f, const struct stored *t)
 {
     struct prepared_note note;
+    return prepared_note(f, t, &note, NULL) == 0 && sum_bytes(t->data, t->bytes) == note.sum;
+}
+
+/* Takes one tensor after the other; those behind a bad one need not be looked at. */
+static void *verify_some(void *arg)
+{
+    struct verifying *v = arg;
+    for (int i; (i = atomic_fetch_add(&v->next, 1)) < v->n && i < atomic_load(&v->bad);) {
+        int first = atomic_load(&v->bad);
+        if (!is_sound(v->file, &v->all[i]))
+            while (i < first && !atomic_compare_exchange_weak(&v->bad, &first, i))
+                ;
+    }
+    return NULL;
+}
+
+int prepared_verify(const struct weights_file *f, int threads, struct err *e)
+{
+    enum { MAX_THREADS = 16 };
+    struct verifying v = { .file = f };
+    struct prepared_note note;
+    pthread_t helper[MAX_THREADS];
+    int n = 0;
+    v.all = weights_all(f, &v.n);
+    v.bad = v.n;
+    while (n < threads - 1 && n < MAX_THREADS && pthread_create(&helper[n], NULL, verify_some, &v) == 0)
+        n++;
+    verify_some(&v);
+    while (n > 0)
+        pthread_join(helper[--n], NULL);
+    if (v.bad == v.n)
+        return 0;
+    const struct stored *t = &v.all[v.bad];
     if (prepared_note(f, t, &note, e) != 0)
         return -1;
-    if (sum_bytes(t->data, t->bytes) != note.sum)
-        return err_set(e, "%s: tensor %.120s is damaged: its checksum is not the one that was stored",
-                       weights_file_name(f, t), t->name);
-    return 0;
+    return err_set(e, "%s: tensor %.120s is damaged: its checksum is not the one that was stored",
+                   weights_file_name(f, t), t->name);
 }

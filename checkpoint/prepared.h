@@ -23,7 +23,7 @@ const char *prepared_weights(const struct weights_file *f);
 int prepared_check(const struct weights_file *f, int version, struct err *e);
 /* -1: there is no such note, or it makes no sense. */
 int prepared_note(const struct weights_file *f, const struct stored *t, struct prepared_note *out, struct err *e);
-/* Reads all of the tensor. -1: its bytes are not those that were written. */
-int prepared_verify(const struct weights_file *f, const struct stored *t, struct err *e);
+/* Reads all tensors, on so many threads. -1: the bytes of one are not those that were written. */
+int prepared_verify(const struct weights_file *f, int threads, struct err *e);
 
 #endif

@@ -11,6 +11,7 @@
 #include "checkpoint/folder.h"
 #include "checkpoint/prepared.h"
 #include "checkpoint/safetensors.h"
+#include "kernels/machine.h"
 #include "kernels/panels.h"
 #include "kernels/quant.h"
 
@@ -139,16 +140,6 @@ static int float_type(const struct stored *t, enum dtype *out)
     return *out = F32, strcmp(t->dtype, "F32");
 }
 
-/* Of a prepared checkpoint: does its checksum agree? Looking at headers alone does not ask for it. */
-static bool is_sound(struct loader *l, const struct stored *t)
-{
-    if (!l->m->prepared || !l->m->device || prepared_verify(l->m->file, t, l->e) == 0)
-        return true;
-    err_prefix(l->e, "%s", l->dir);
-    l->failed = true;
-    return false;
-}
-
 /* Finds, checks shape and dtype, counts. NULL after an error. */
 static const struct stored *fetch(struct loader *l, const int *shape, int n_dims, const char *name, enum dtype *type)
 {
@@ -175,7 +166,7 @@ static const struct stored *fetch(struct loader *l, const int *shape, int n_dims
                          t->dtype), NULL;
     mark(l, t);
     l->m->n_params += t->bytes / dtype_size(*type);
-    return is_sound(l, t) ? t : NULL;
+    return t;
 }
 
 /* Without alignment or a table: the compiler knows the type. */
@@ -357,7 +348,7 @@ static int prepared_slab(struct loader *l, struct slab *s, int rows, int in, con
     if (read_note(l, t, s) != 0)
         return -1;
     load_stored_shape(&shape, rows, in, s->dtype, s->form);
-    if (check_stored(l, t, shape.type, shape.dims, shape.n_dims) != 0 || !is_sound(l, t))
+    if (check_stored(l, t, shape.type, shape.dims, shape.n_dims) != 0)
         return -1;
     mark(l, t);
     l->m->n_params += (size_t)rows * (size_t)in;
@@ -367,7 +358,7 @@ static int prepared_slab(struct loader *l, struct slab *s, int rows, int in, con
     const struct stored *u = weights_find(l->m->file, scale);
     if (!u)
         return load_fail(l, "%s: tensor %s is missing", l->dir, scale);
-    if (check_stored(l, u, "F32", &shape.scales, 1) != 0 || !is_sound(l, u))
+    if (check_stored(l, u, "F32", &shape.scales, 1) != 0)
         return -1;
     mark(l, u);
     s->scale = u->data;
@@ -505,7 +496,8 @@ int load_end(struct loader *l)
     return -1;
 }
 
-/* Is the checkpoint a prepared one, and can it be used as is asked for? Its weights stay what they are. */
+/* Is the checkpoint a prepared one, and can it be used as is asked for? Its weights stay what they are. Looking at
+ * headers alone does not ask for checksums. */
 static int begin_prepared(struct loader *l)
 {
     struct model *m = l->m;
@@ -524,9 +516,10 @@ static int begin_prepared(struct loader *l)
                             "the checkpoint that they were made of", l->dir, as, dtype_name(m->loaded->want));
     m->prepared = m->loaded->convert = true;
     m->loaded->want = m->prepared_as;
-    if (m->device)
-        weights_read_ahead(m->file);
-    return 0;
+    if (!m->device)
+        return 0;
+    weights_read_ahead(m->file);
+    return prepared_verify(m->file, machine_threads(), l->e) == 0 ? 0 : err_prefix(l->e, "%s", l->dir);
 }
 
 /* Reads what a family asks for before its tensors: config.json, the image processor's settings (which newer

@@ -229,7 +229,7 @@ START_TEST(test_wrong_headers)
         { "q_proj.weight\":\"int8 rows", "q_proj.weight\":\"int8 pans", "pans", "q_proj.weight" },
         { "q_proj.weight\":\"int8 rows", "q_proj.weight\":\"i32  rows", "i32", "q_proj.weight" },
         { "q_proj.weight\":\"int8 rows", "q_proj.weighs\":\"int8 rows", "metadata", "q_proj.weight" },
-        { "o_proj.weight\":{", "o_proj.height\":{", "o_proj.weight is missing", dir },
+        { "o_proj.weight\":{", "o_proj.height\":{", "o_proj.height", "metadata" },
     };
     size_t n;
     prepare("tests/model/llama/yarn", Q8);
