@@ -127,6 +127,17 @@ static size_t usual_kv(const struct setup *s, size_t page, size_t left)
     return want < left ? want : left;
 }
 
+/* So many pages, or a few less, that every layer's begin with a huge page of the machine's: memory is taken by huge pages,
+ * and each layer's first would be two of them, once for keys and once for values. */
+static size_t whole_huge_pages(const struct setup *s, size_t pages, size_t least, size_t layer_page)
+{
+    const size_t huge = (size_t)2 << 20;
+    if (s->plan.discrete || huge % layer_page != 0)
+        return pages;
+    size_t whole = pages - pages % (huge / layer_page);
+    return whole >= least ? whole : pages;
+}
+
 /* At most max_num_seqs full contexts, at least one. */
 static int size_kv(struct setup *s, const struct model *m, size_t left, struct err *e)
 {
@@ -146,6 +157,8 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
             o->max_model_len = len > least ? len : least;
         pages = (size_t)pages_of(o->max_model_len);
     }
+    pages = whole_huge_pages(s, pages, (size_t)pages_of(o->max_model_len),
+                             page / 2 / (size_t)(m->text_kv.layers ? m->text_kv.layers : 1));
     s->sizes.kv_pages = (int)pages;
     s->plan.kv = pages * page;
     size_t whole = (size_t)pages_of(o->max_model_len);

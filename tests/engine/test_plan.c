@@ -116,6 +116,21 @@ START_TEST(test_free)
 }
 END_TEST
 
+/* Every layer's pages begin with a huge page of the machine's, of which 256 of this model's pages of 8 KiB are one; one
+ * whole context is kept in any case. */
+START_TEST(test_huge_pages)
+{
+    struct model *m = open_dry("models/open-autoglm-v1");
+    size_t machine = (size_t)64 << 30;
+    struct engine_plan p = plan_of(m, CONFIG(), machine);
+    size_t page = p.kv / (size_t)p.kv_tokens * 32;
+    ck_assert_int_eq(plan_of(m, CONFIG(c.kv_bytes = 600 * page), machine).kv_tokens, 512 * 32);
+    ck_assert_int_eq(plan_of(m, CONFIG(c.kv_bytes = 512 * page), machine).kv_tokens, 512 * 32);
+    ck_assert_int_eq(plan_of(m, CONFIG(c.kv_bytes = 200 * page), machine).kv_tokens, 200 * 32);
+    model_close(m);
+}
+END_TEST
+
 static size_t free_now(void *arg) { return *(size_t *)arg; }
 
 /* Pages leave the margin, and what else is promised. */
@@ -204,6 +219,7 @@ int main(void)
     tcase_add_test(t, test_asked_for);
     tcase_add_test(t, test_uploads);
     tcase_add_test(t, test_free);
+    tcase_add_test(t, test_huge_pages);
     tcase_add_test(t, test_room);
     tcase_add_test(t, test_types);
     suite_add_tcase(s, t);
