@@ -19,7 +19,7 @@ LDFLAGS += $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now,-z,noexecstack
 # Sanitizer builds live in folders of their own: build/asan, build/tsan.
 O      := $(B)$(if $(NAME),/$(NAME))
 ROOMS  := base config image checkpoint tokenizer template grammar kernels kernels/ref kernels/cpu model model/families \
-          engine server selftest cli
+          output engine server selftest cli
 SRC    := $(wildcard $(ROOMS:%=%/*.c))
 OBJ    := $(SRC:%.c=$O/%.o)
 LIB    := $(filter-out $O/cli/main.o,$(OBJ))
