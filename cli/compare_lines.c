@@ -80,7 +80,7 @@ static int prompt_of(struct lines *l, const json_t *root, struct line *out, stru
     if (!json_is_dict(root) || !json_is_string(text))
         return err_set(e, "neither {\"text\": \"...\"} nor {\"messages\": [...]}");
     out->prompt = prompt_from_text(l->m, &l->text, &l->limits, json_string_value(text), json_string_length(text), true,
-                                   e);
+                                   0, e);
     return out->prompt ? 0 : -1;
 }
 

@@ -16,6 +16,11 @@ int detok_init(struct detok *d, const struct tokenizer *t, const struct params *
 {
     *d = (struct detok){ .t = t, .stop = p->stop, .n_stop = p->n_stop, .keep_special = p->keep_special_tokens,
                          .include_stop = p->include_stop, .least = p->min_tokens };
+    for (int i = 0; i < ENGINE_MAX_SHOWN && p->shown[i]; i++) {
+        int32_t id = tokenizer_id(t, p->shown[i]);
+        if (id >= 0)
+            d->shown[d->n_shown_ids++] = id;
+    }
     buf_init(&d->held, MAX_TEXT);
     if (!tokenizer_streams(t))
         d->tail = malloc(TAIL * sizeof *d->tail);
@@ -29,6 +34,16 @@ void detok_free(struct detok *d)
     d->tail = NULL;
 }
 
+static bool is_hidden(const struct detok *d, int32_t id)
+{
+    if (d->keep_special || !tokenizer_is_special(d->t, id))
+        return false;
+    for (int i = 0; i < d->n_shown_ids; i++)
+        if (d->shown[i] == id)
+            return false;
+    return true;
+}
+
 /* Where the text of a token depends on its neighbours: the text of the last few tokens minus the text of those that are
  * shown already. An unfinished sequence at its end (U+FFFD) waits for more, unless `all`. */
 static void show_tail(struct detok *d, bool all)
@@ -38,8 +53,8 @@ static void show_tail(struct detok *d, bool all)
     struct err e = { 0 };
     buf_init(&before, MAX_TEXT);
     buf_init(&after, MAX_TEXT);
-    if (tokenizer_decode(d->t, d->tail, (size_t)d->n_shown, !d->keep_special, &before, &e) < 0 ||
-        tokenizer_decode(d->t, d->tail, (size_t)d->n_tail, !d->keep_special, &after, &e) < 0) {
+    if (tokenizer_decode(d->t, d->tail, (size_t)d->n_shown, false, &before, &e) < 0 ||
+        tokenizer_decode(d->t, d->tail, (size_t)d->n_tail, false, &after, &e) < 0) {
         d->held.failed = true;
         d->held.starved |= e.status == 503;
     }
@@ -115,9 +130,9 @@ static void send(struct detok *d, size_t n, struct buf *out)
 const char *detok_add(struct detok *d, int32_t id, struct buf *out)
 {
     if (!d->tail) {
-        if (d->keep_special || !tokenizer_is_special(d->t, id))
+        if (!is_hidden(d, id))
             tokenizer_piece(d->t, id, &d->held);
-    } else
+    } else if (!is_hidden(d, id))
         add_in_context(d, id);
     if (!buf_ok(&d->held)) {
         buf_fail(out, &d->held);

@@ -15,6 +15,8 @@ struct detok {
     const char *const *stop;       /* borrowed, (n_stop), none empty */
     int  n_stop;
     bool keep_special, include_stop;
+    int32_t shown[ENGINE_MAX_SHOWN];   /* special tokens that are in the text all the same */
+    int  n_shown_ids;
     int  least;                    /* so many tokens are added without looking for stop strings     */
     struct buf held;               /* bytes that cannot be sent yet  */
     int32_t *tail;                 /* owned; the last ids, where text depends on its neighbours */

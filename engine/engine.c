@@ -23,6 +23,7 @@ static void retire(struct engine *g, struct request *r, struct request_list *fro
             g->late[i].r = NULL;
     list_remove(from, r);
     scheduler_release(&g->sched, r);
+    request_lead(r);
     stats_time(&g->stats, count, &g->stats.v.e2e, clock_seconds() - r->submitted);
     request_retire(r);
 }
@@ -73,6 +74,14 @@ static void take_token(struct engine *g, struct request *r, const struct sampled
     request_count(r, s->id, false);
 }
 
+static struct token_logprob told(const struct sampled *s, int n_top)
+{
+    struct token_logprob lp = { .id = s->id, .logprob = s->logprob, .n_top = n_top };
+    memcpy(lp.top_id, s->top_id, sizeof lp.top_id);
+    memcpy(lp.top, s->top, sizeof lp.top);
+    return lp;
+}
+
 /* The text of r's last token goes out, and the request ends if the token says so, or if its length or memory does: then
  * r is gone, and this is false. */
 static bool tell(struct engine *g, struct request *r, const struct sampled *s)
@@ -86,14 +95,12 @@ static bool tell(struct engine *g, struct request *r, const struct sampled *s)
         retire(g, r, &g->sched.running, &g->stats.v.finished_stop);
         return false;
     }
-    struct token_logprob lp = { .id = s->id, .logprob = s->logprob, .n_top = r->params.top_logprobs };
-    memcpy(lp.top_id, s->top_id, sizeof lp.top_id);
-    memcpy(lp.top, s->top, sizeof lp.top);
+    struct token_logprob lp = told(s, r->params.top_logprobs);
     const char *stop = detok_add(&r->detok, s->id, &g->delta);
     bool full = r->n_ids == r->max_len;
     if (full && !stop)
         detok_end(&r->detok, &g->delta);
-    bool lost = request_push(r, &g->delta, r->params.logprobs ? &lp : NULL) < 0;
+    bool lost = request_push(r, s->id, &g->delta, r->params.logprobs ? &lp : NULL) < 0;
     if (!stop && !full && !lost)
         return true;
     uint64_t *count = stop ? &g->stats.v.finished_stop : &g->stats.v.finished_length;
@@ -145,6 +152,17 @@ static bool deliver_token(struct engine *g, struct request *r, const struct samp
     return true;
 }
 
+/* The logprob of a token that was known. false: there is no room for it, and r is gone. */
+static bool tell_prompt(struct engine *g, struct request *r, const struct sampled *s)
+{
+    struct token_logprob lp = told(s, r->params.top_prompt_logprobs);
+    if (request_tell_prompt(r, &lp) == 0)
+        return true;
+    request_finish(r, FINISH_LENGTH, NULL, NULL);
+    retire(g, r, &g->sched.running, &g->stats.v.finished_error);
+    return false;
+}
+
 /* Gives q's request what its part of the step yields, which begins at `sampled`. */
 static void deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled)
 {
@@ -153,7 +171,8 @@ static void deliver(struct engine *g, const struct step_seq *q, const struct sam
     case YIELD_NOTHING:
         return;
     case YIELD_TOKENS:
-        while (k < q->yield.rows && deliver_token(g, q->r, &sampled[k]))
+        while (k < q->yield.rows && (step_known_token(q, k) >= 0 ? tell_prompt(g, q->r, &sampled[k])
+                                                                : deliver_token(g, q->r, &sampled[k])))
             k++;
     }
 }
@@ -226,7 +245,9 @@ static const char *encode_image(struct engine *g)
     failed = failed ? failed : g->between_failed;
     entry->encoded = !failed;
     images_release(&g->images, entry);
-    stats_time(&g->stats, NULL, &g->stats.v.image_encode, clock_seconds() - began);
+    double seconds = clock_seconds() - began;
+    r->encode_seconds += seconds;
+    stats_time(&g->stats, NULL, &g->stats.v.image_encode, seconds);
     return failed;
 }
 

@@ -31,7 +31,7 @@ struct prompt;
 struct request;
 
 enum { ENGINE_MAX_STOP = 16, ENGINE_MAX_STOP_BYTES = 4096, ENGINE_MAX_STOP_IDS = 64, ENGINE_MAX_TOP_LOGPROBS = 20,
-       ENGINE_MAX_BIAS = 1024, ENGINE_MAX_BAD_WORDS = 64, ENGINE_LATENCY_BUCKETS = 20 };
+       ENGINE_MAX_BIAS = 1024, ENGINE_MAX_BAD_WORDS = 64, ENGINE_MAX_SHOWN = 16, ENGINE_LATENCY_BUCKETS = 20 };
 
 struct engine_options {
     struct engine_config config;  /* the user's; its strings are borrowed until engine_open() returns        */
@@ -86,6 +86,8 @@ struct chat {                  /* a validated request body; everything borrowed 
     const struct chat_image *images;
     int     n_images;
     bool    no_generation_prompt, continue_final_message;
+    bool    special_tokens;    /* what the tokenizer adds to a text comes to what the template has written */
+    int     keep_tokens;       /* only the last so many tokens of the prompt count; 0: all; -1: those that fit */
 };
 
 struct token_bias { int32_t id; float bias; };
@@ -106,8 +108,14 @@ struct params {                /* how to generate; params_default() first */
     int32_t  stop_ids[ENGINE_MAX_STOP_IDS];   /* tokens that end the answer, beside the model's own; those outside the
                                                   vocabulary have no effect */
     int      n_stop_ids;
-    const struct token_bias *bias;   /* (n_bias) borrowed until engine_submit() returns: is added to these tokens' logits
-                                        before the temperature; ids of the vocabulary, none twice                   */
+    int      priority;         /* lower ones go first; among equals, those that came first                          */
+    bool     return_ids;       /* events have the token ids                                                         */
+    const char *cache_salt;    /* (n_cache_salt) likewise: computed beginnings of prompts and encoded images are shared
+                                  only with requests of the same salt; NULL: with all that have none                */
+    size_t   n_cache_salt;
+    const char *shown[ENGINE_MAX_SHOWN];   /* likewise: special tokens that the text has all the same; NULL: no more */
+    const struct token_bias *bias;   /* (n_bias) borrowed until engine_submit() returns: is added to these tokens'
+                                        logits before the temperature; ids of the vocabulary, none twice            */
     int      n_bias;
     const int32_t *allowed;    /* (n_allowed) likewise: the only tokens that may come; none: all may */
     int      n_allowed;
@@ -117,6 +125,8 @@ struct params {                /* how to generate; params_default() first */
     bool     include_stop;     /* the text has what ended it, too        */
     bool     ignore_eos, logprobs, keep_special_tokens;
     int      top_logprobs;
+    bool     prompt_logprobs;  /* those of the prompt's tokens from the second on are told, too ... */
+    int      top_prompt_logprobs;      /* ... with so many of the likeliest in the place of each    */
     struct grammar *grammar;   /* borrowed: what the answer has to be; NULL: anything. Logprobs are those that the model
                                   gives without it                                                               */
 };
@@ -125,12 +135,22 @@ void params_default(const struct engine *g, struct params *p);   /* the checkpoi
 /* Renders, tokenises, decodes and resizes. Errors carry field, code and status (400). */
 struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e);
 /* From text without a template and without images (POST /v1/completions); special: bos and the like are added. */
-struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, struct err *e);
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, int keep_tokens,
+                                  struct err *e);      /* keep_tokens: as in struct chat */
 int            prompt_tokens(const struct prompt *p);
+int            prompt_image_tokens(const struct prompt *p);    /* of these, places of images  */
+const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (prompt_tokens()) */
+bool           prompt_ends_with(const struct prompt *p, const char *text);     /* but for white space; up to 32 bytes */
+
 void           prompt_free(struct prompt *p);
 
 /* NULL: all places are taken (status 429), context too short (400, code context_length_exceeded), engine down (503). */
 struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e);
+/* n answers to one prompt, which is computed once: all of them are submitted or none (-1). The seed of answer i is that
+ * of `params` plus i, and it is the answer that a request of its own with that seed would get. params->ended is called
+ * for each. */
+int engine_submit_many(struct engine *g, struct prompt *p, const struct params *params, int n, struct request **out,
+                       struct err *e);
 
 enum event_kind { EVENT_DELTA, EVENT_END, EVENT_ERROR };
 enum finish     { FINISH_STOP, FINISH_LENGTH, FINISH_CANCELLED };
@@ -143,13 +163,26 @@ struct token_logprob {
     float   top[ENGINE_MAX_TOP_LOGPROBS];
 };
 
+struct timings {               /* seconds that a request has taken so far, by what they went to */
+    double queue;              /* from its submission until its first step     */
+    double image_decode, image_resize;     /* before the submission; resize: on the host */
+    double image_encode;       /* images that were not in the cache            */
+    double prefill;            /* from its first step to its first token, without image_encode */
+    double decode;             /* from its first token to its last             */
+};
+
 struct event {
     enum event_kind kind;
     char  *text;                       /* owned: new text, whole UTF-8 sequences; NULL: none        */
     size_t n_text;
     struct token_logprob *logprobs;    /* owned: of the tokens since the last event, when asked for */
     int    n_logprobs;
+    struct token_logprob *prompt_logprobs;     /* owned: of the prompt, once, before its answer, when asked for */
+    int    n_prompt_logprobs;
     int    n_tokens;                   /* tokens since the last event                               */
+    int32_t *ids;                      /* owned: these tokens, when asked for                       */
+    int    n_ids;
+    struct timings time;               /* so far                                                    */
     enum finish finish;                /* EVENT_END                                                 */
     const char *stop;                  /* EVENT_END: the stop string that ended it, or NULL         */
     bool   by_stop_id;                 /* EVENT_END: one of stop_ids ended it, ...                  */
@@ -163,6 +196,9 @@ int  request_fd(const struct request *r);
 void request_cancel(struct request *r);                    /* EVENT_END with FINISH_CANCELLED follows */
 void request_free(struct request *r);
 void event_free(struct event *ev);
+
+/* Does the chat template write these words anywhere, by itself? Says in which form the model has learnt to answer. */
+bool engine_template_writes(const struct engine *g, const char *words);
 
 /* The text of one token as bytes (may be part of a UTF-8 sequence). */
 void engine_piece(const struct engine *g, int32_t id, struct buf *out);

@@ -48,7 +48,7 @@ void masks_fill(const struct step *step, uint32_t *allowed, int vocab)
     for (int i = 0; i < step->n_seqs; i++) {
         struct request *r = step->seq[i].r;
         for (int k = 0; k < step->seq[i].yield.rows; k++, allowed += words)
-            if (r->matcher)
+            if (r->matcher && step_known_token(&step->seq[i], k) < 0)
                 fill_row(r, allowed, words);
     }
 }

@@ -186,7 +186,8 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     images_init(&g->images, z->image_row_pages, z->image_kv_pages);
     g->pace = (struct pace){ .max_pause = opt->config.max_pause };
     g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs,
-                                   .max_rows = z->max_rows, .image_kv = g->model->image_kv.layers > 0,
+                                   .max_out = z->max_out, .max_rows = z->max_rows,
+                                   .image_kv = g->model->image_kv.layers > 0,
                                    .prefix_cache = opt->config.prefix_cache };
     g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);

@@ -13,7 +13,7 @@
 /* Also what it took of the budget for pixels goes back, which may let another prompt go on. */
 void prompt_free(struct prompt *p)
 {
-    if (!p)
+    if (!p || atomic_fetch_sub(&p->refs, 1) > 1)
         return;
     for (int i = 0; i < p->n_images; i++) {
         pixels_free(&p->images[i].px);
@@ -30,7 +30,38 @@ void prompt_free(struct prompt *p)
     free(p);
 }
 
+static struct prompt *prompt_new(void)
+{
+    struct prompt *p = calloc(1, sizeof *p);
+    if (p)
+        atomic_init(&p->refs, 1);
+    return p;
+}
+
 int prompt_tokens(const struct prompt *p) { return p->n; }
+const int32_t *prompt_ids(const struct prompt *p) { return p->ids; }
+
+int prompt_image_tokens(const struct prompt *p)
+{
+    int n = 0;
+    for (int i = 0; i < p->n_images; i++)
+        n += p->images[i].plan.n_tokens;
+    return n;
+}
+
+static void keep_tail(struct prompt *p, const char *text, size_t n)
+{
+    while (n > 0 && strchr(" \t\r\n", text[n - 1]) && text[n - 1])
+        n--;
+    p->n_tail = n < PROMPT_TAIL ? (int)n : PROMPT_TAIL;
+    memcpy(p->tail, text + n - (size_t)p->n_tail, (size_t)p->n_tail);
+}
+
+bool prompt_ends_with(const struct prompt *p, const char *text)
+{
+    int n = (int)strlen(text);
+    return n <= p->n_tail && memcmp(p->tail + p->n_tail - n, text, (size_t)n) == 0;
+}
 
 /* Returns -1 with an error that clients know by its code, and that says how long the prompt may be. */
 static int too_long(size_t n, int max, const char *field, struct err *e)
@@ -154,9 +185,35 @@ static int image_places(const struct model *m, const struct ids *ids)
     return n;
 }
 
-/* Replaces the i-th placeholder by the i-th image's places. `field` is where the text came from. */
+/* Leaves only the last `keep` tokens of the prompt, and the images that are among them. An image that only a part of
+ * would be left of is an error. */
+static int cut_front(struct prompt *p, int keep, struct err *e)
+{
+    int cut = p->n - keep, gone = 0;
+    if (cut <= 0)
+        return 0;
+    for (int i = 0; i < p->n_images; i++) {
+        struct prompt_image *image = &p->images[i];
+        if (image->start >= cut)
+            image->start -= cut;
+        else if (image->start + image->plan.n_tokens <= cut)
+            gone++;
+        else
+            return err_field(e, "truncate_prompt_tokens",
+                             "truncate_prompt_tokens: the prompt would begin within image %d", i + 1);
+    }
+    memmove(p->images, p->images + gone, (size_t)(p->n_images - gone) * sizeof *p->images);
+    p->n_images -= gone;
+    p->n_gone = gone;
+    memmove(p->ids, p->ids + cut, (size_t)keep * sizeof *p->ids);
+    p->n = keep;
+    return 0;
+}
+
+/* Replaces the i-th placeholder by the i-th image's places. `field` is where the text came from; `keep`: only the last
+ * so many tokens are to be left, 0: all. */
 static int expand(struct prompt *p, const struct model *m, const struct ids *ids, int n_images, int max_len,
-                  const char *field, struct err *e)
+                  int keep, const char *field, struct err *e)
 {
     size_t total = ids->n;
     int places = image_places(m, ids);
@@ -168,8 +225,11 @@ static int expand(struct prompt *p, const struct model *m, const struct ids *ids
         total += (size_t)p->images[i].plan.n_tokens - 1;
     if (total == 0)
         return err_field(e, field, "the prompt is empty");
-    if (total > (size_t)max_len)
-        return too_long(total, max_len, field, e);
+    if (keep < 0)
+        keep = max_len;
+    size_t left = keep > 0 && (size_t)keep < total ? (size_t)keep : total;
+    if (left > (size_t)max_len)
+        return too_long(left, max_len, field, e);
     p->ids = malloc(total * sizeof *p->ids);
     if (!p->ids)
         return err_memory(e);
@@ -183,7 +243,7 @@ static int expand(struct prompt *p, const struct model *m, const struct ids *ids
         for (int k = 0; k < repeat; k++)
             p->ids[p->n++] = ids->id[i];
     }
-    return 0;
+    return keep > 0 ? cut_front(p, keep, e) : 0;
 }
 
 /* Device memory that resizing an image there takes: the picture, tables and what every pass gives. */
@@ -233,12 +293,12 @@ static struct hash image_key(const struct prompt_image *image)
 
 /* Decodes one image to its planned size; or, where that is left to the device, as it was sent. */
 static int decode_image(struct prompt_image *out, const struct prompt_limits *limits, const struct chat_image *img,
-                        struct prompt_stats *stats, struct err *e)
+                        struct prompt_stats *stats, double *resize_seconds, struct err *e)
 {
     struct resize_to size = size_of(&out->plan), *to = out->passes ? NULL : &size;
     size_t taken = budget_take(limits->decoding, image_bytes(&out->info, to));
     double began = clock_seconds();
-    int rc = image_decode(img->data, img->n, &limits->upload, to, &out->px, e);
+    int rc = image_decode_timed(img->data, img->n, &limits->upload, to, &out->px, resize_seconds, e);
     budget_give(limits->decoding, taken);
     if (rc < 0)
         return -1;
@@ -267,13 +327,15 @@ static void take_pixels(struct prompt *p, const struct prompt_limits *limits)
 static int decode_images(struct prompt *p, const struct prompt_limits *limits, const struct chat *chat,
                          struct prompt_stats *stats, struct err *e)
 {
-    for (int i = 0; i < chat->n_images; i++)
+    int gone = p->n_gone;
+    for (int i = 0; i < p->n_images; i++)
         if (limits->device_resize && ask_device(&p->images[i], limits->device_resize, e) < 0)
-            return blame_image(chat, i, e);
+            return blame_image(chat, gone + i, e);
     take_pixels(p, limits);
-    for (int i = 0; i < chat->n_images; i++)
-        if (decode_image(&p->images[i], limits, &chat->images[i], stats, e) < 0)
-            return blame_image(chat, i, e);
+    for (int i = 0; i < p->n_images; i++)
+        if (decode_image(&p->images[i], limits, &chat->images[gone + i], stats, &p->resize_seconds, e) < 0)
+            return blame_image(chat, gone + i, e);
+    p->decode_seconds = stats->decode_seconds;
     return 0;
 }
 
@@ -313,14 +375,14 @@ static int check_ids(const struct model *m, const struct ids *ids, struct err *e
 
 /* Multimodal processors tokenise the rendered text like any other, so the post-processor applies, unless the template
  * has written bos already; a text model's template writes its special tokens itself. */
-static int encode_chat(const struct model *m, const struct text *t, const struct rendering *r, struct ids *ids,
-                       struct err *e)
+static int encode_chat(const struct model *m, const struct text *t, const struct rendering *r, bool asked,
+                       struct ids *ids, struct err *e)
 {
     const char *bos = tokenizer_bos(t->tokenizer);
     size_t n = bos ? strlen(bos) : 0;
     bool starts_with_bos = n && n <= r->n && memcmp(r->text, bos, n) == 0 &&
                            (!r->from || origin_most(r->from, n) == FROM_TEMPLATE);
-    bool special = m->image_token >= 0 && !starts_with_bos;
+    bool special = asked || (m->image_token >= 0 && !starts_with_bos);
     if (tokenizer_encode_chat(t->tokenizer, r->text, r->from, r->n, special, ids, e) < 0)
         return -1;
     return check_ids(m, ids, e);
@@ -333,7 +395,7 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
 {
     struct ids ids = { 0 };
     struct rendering text = { 0 };
-    struct prompt *p = calloc(1, sizeof *p);
+    struct prompt *p = prompt_new();
     if (!p) {
         err_memory(e);
         return NULL;
@@ -341,10 +403,11 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
     if (plan_images(p, m, limits, chat, e) < 0)
         goto fail;
     p->n_images = chat->n_images;
-    if (text_render(t, chat, &text, e) < 0 || encode_chat(m, t, &text, &ids, e) < 0 ||
-        expand(p, m, &ids, chat->n_images, limits->max_len, "messages", e) < 0 ||
+    if (text_render(t, chat, &text, e) < 0 || encode_chat(m, t, &text, chat->special_tokens, &ids, e) < 0 ||
+        expand(p, m, &ids, chat->n_images, limits->max_len, chat->keep_tokens, "messages", e) < 0 ||
         decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
         goto fail;
+    keep_tail(p, text.text, text.n);
     ids_free(&ids);
     rendering_free(&text);
     return p;
@@ -357,10 +420,10 @@ fail:
 
 /* The text comes from one writer, so the tokens that build a chat count in it; an image's place would have no image. */
 struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
-                                const char *text, size_t n, bool special, struct err *e)
+                                const char *text, size_t n, bool special, int keep_tokens, struct err *e)
 {
     struct ids ids = { 0 };
-    struct prompt *p = calloc(1, sizeof *p);
+    struct prompt *p = prompt_new();
     if (!p) {
         err_memory(e);
         return NULL;
@@ -371,7 +434,7 @@ struct prompt *prompt_from_text(const struct model *m, const struct text *t, con
     if (rc == 0 && image_places(m, &ids) > 0)
         rc = err_field(e, "prompt", "the prompt holds the image token, but no images come with it");
     if (rc == 0)
-        rc = expand(p, m, &ids, 0, limits->max_len, "prompt", e);
+        rc = expand(p, m, &ids, 0, limits->max_len, keep_tokens, "prompt", e);
     if (rc == 0)
         rc = set_positions(p, m, e);
     if (rc < 0) {

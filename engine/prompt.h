@@ -3,6 +3,8 @@
  * read-only afterwards. */
 #ifndef ENGINE_PROMPT_H
 #define ENGINE_PROMPT_H
+#include <stdatomic.h>
+
 #include "base/budget.h"
 #include "base/hash.h"
 #include "engine/engine.h"
@@ -19,7 +21,13 @@ struct prompt_image {
     struct image_info info;    /* of the file                         */
 };
 
+enum { PROMPT_TAIL = 32 };
+
 struct prompt {
+    atomic_int refs;           /* answers to the same prompt share it          */
+    char tail[PROMPT_TAIL];    /* the last bytes of its text ...               */
+    int  n_tail;               /* ... as many as there are                     */
+    double decode_seconds, resize_seconds;     /* that its images took; resize: a part of the other */
     int32_t *ids;              /* owned, (n)                                   */
     int32_t *pos;              /* owned, (3, n); NULL: 0, 1, 2, ...            */
     int n;
@@ -28,6 +36,7 @@ struct prompt {
     struct image_range next_sees;  /* likewise from every token of the answer      */
     struct prompt_image *images;   /* owned */
     int n_images;
+    int n_gone;                /* images of the request before these, of which nothing was left */
     struct budget *pixels;         /* borrowed: what the images' pixels were taken from ... */
     size_t n_pixels;               /* ... and how many bytes they are; 0: none yet          */
 };
@@ -54,6 +63,6 @@ struct prompt_stats { int decoded; double decode_seconds; };
 struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const struct chat *chat, struct prompt_stats *stats, struct err *e);
 struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
-                                const char *text, size_t n, bool special, struct err *e);
+                                const char *text, size_t n, bool special, int keep_tokens, struct err *e);
 
 #endif

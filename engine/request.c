@@ -4,6 +4,7 @@
  * once. */
 #include "engine/request.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,8 +80,10 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     bool ok = copy_stops(r, params) == 0 && init_penalties(r, vocab) == 0 &&
               detok_init(&r->detok, t, &r->params) == 0 && r->fd >= 0 && r->ids && r->pages && r->hash && r->images;
     int rc = ok ? steer_init(&r->steer, params, t, vocab, e) : err_memory(e);
-    r->params.bias = NULL;             /* these three were the caller's */
+    r->params.bias = NULL;             /* these were the caller's */
     r->params.allowed = NULL;
+    r->params.cache_salt = NULL;
+    r->params.shown[0] = NULL;
     r->params.n_bad_words = 0;
     if (rc < 0) {
         request_unref(r);
@@ -103,11 +106,31 @@ void request_set_ends(struct request *r, const struct ends *model, int vocab)
             ends_add(r->ends, &r->n_ends, r->params.stop_ids[i]);
 }
 
+void request_join(struct request *r, struct group *g)
+{
+    atomic_fetch_add(&g->refs, 1);
+    r->group = g;
+}
+
+void request_lead(struct request *r)
+{
+    if (r->group && r->group->leader == r)
+        r->group->computed = true;
+}
+
+static void group_unref(struct group *g)
+{
+    if (g && atomic_fetch_sub(&g->refs, 1) == 1)
+        free(g);
+}
+
 /* The work is done, or will not be: what is left is what the client has not taken. */
 static void free_work(struct request *r)
 {
     detok_free(&r->detok);
     prompt_free(r->prompt);
+    group_unref(r->group);
+    r->group = NULL;
     free(r->ids);
     free(r->pages);
     free(r->hash);
@@ -128,7 +151,10 @@ static void free_work(struct request *r)
  * one is to end with an error, or a client that does not read could fill the memory of all. */
 static void count_events(struct request *r)
 {
-    if (r->answers && !tally_set(r->answers, &r->n_counted, r->text.len + r->n_logprobs * sizeof *r->logprobs))
+    if (r->answers && !tally_set(r->answers, &r->n_counted,
+                                  r->text.len + r->n_logprobs * sizeof *r->logprobs +
+                                      r->n_prompt_logprobs * sizeof *r->prompt_logprobs +
+                                      r->n_new_ids * sizeof *r->new_ids))
         r->crowded = true;
 }
 
@@ -139,6 +165,12 @@ static void drop_events(struct request *r)
     free(r->logprobs);
     r->logprobs = NULL;
     r->n_logprobs = r->cap_logprobs = 0;
+    free(r->prompt_logprobs);
+    r->prompt_logprobs = NULL;
+    r->n_prompt_logprobs = r->cap_prompt_logprobs = 0;
+    free(r->new_ids);
+    r->new_ids = NULL;
+    r->n_new_ids = r->cap_new_ids = 0;
     count_events(r);
 }
 
@@ -204,10 +236,52 @@ static void append(struct request *r, const struct buf *text, const struct token
     count_events(r);
 }
 
-int request_push(struct request *r, const struct buf *text, const struct token_logprob *lp)
+int request_tell_prompt(struct request *r, const struct token_logprob *lp)
 {
     pthread_mutex_lock(&r->lock);
+    size_t n = r->n_prompt_logprobs;
+    if (grow(&r->prompt_logprobs, &r->cap_prompt_logprobs, n + 1, sizeof *lp) < 0) {
+        r->text.failed = r->text.starved = true;
+    } else {
+        r->prompt_logprobs[r->n_prompt_logprobs++] = *lp;
+        r->n_told++;
+    }
+    count_events(r);
+    int rc = buf_ok(&r->text) && !r->crowded ? 0 : -1;
+    pthread_mutex_unlock(&r->lock);
+    return rc;
+}
+
+/* With the lock held. */
+static void append_id(struct request *r, int32_t id)
+{
+    if (!r->params.return_ids)
+        return;
+    if (grow(&r->new_ids, &r->cap_new_ids, r->n_new_ids + 1, sizeof id) < 0)
+        r->text.failed = r->text.starved = true;
+    else
+        r->new_ids[r->n_new_ids++] = id;
+}
+
+/* With the lock held. */
+static void take_time(struct request *r)
+{
+    r->time = (struct timings){ .image_decode = r->prompt->decode_seconds - r->prompt->resize_seconds,
+                                .image_resize = r->prompt->resize_seconds, .image_encode = r->encode_seconds };
+    if (r->started > 0)
+        r->time.queue = r->started - r->submitted;
+    if (r->first_token > 0) {
+        r->time.prefill = fmax(0, r->first_token - r->started - r->encode_seconds);
+        r->time.decode = r->last_token - r->first_token;
+    }
+}
+
+int request_push(struct request *r, int32_t id, const struct buf *text, const struct token_logprob *lp)
+{
+    pthread_mutex_lock(&r->lock);
+    append_id(r, id);
     append(r, text, lp);
+    take_time(r);
     r->n_tokens++;
     int rc = buf_ok(&r->text) && !r->crowded ? 0 : -1;
     pthread_mutex_unlock(&r->lock);
@@ -231,8 +305,10 @@ static void finish(struct request *r, enum finish why, const char *stop, const s
 {
     double now = clock_seconds();
     append(r, text, NULL);
+    take_time(r);
     r->ended = true;
-    r->end = (struct event){ .kind = EVENT_END, .finish = why, .stop = stop, .prompt_tokens = r->prompt->n,
+    r->end = (struct event){ .kind = EVENT_END, .time = r->time, .finish = why, .stop = stop,
+                             .prompt_tokens = r->prompt->n,
                              .cached_tokens = r->n_cached > 0 ? r->n_cached : 0,
                              .completion_tokens = request_answer_len(r),
                              .ttft = r->first_token > 0 ? r->first_token - r->submitted : 0,
@@ -266,6 +342,7 @@ void request_finish_at(struct request *r, int32_t id, const struct buf *text)
 {
     give_place(r);
     pthread_mutex_lock(&r->lock);
+    append_id(r, id);
     finish(r, FINISH_STOP, NULL, text);
     r->end.by_stop_id = !ends_hold(r->ends, r->n_model_ends, id);
     r->end.stop_id = id;
@@ -291,7 +368,7 @@ int request_next(struct request *r, struct event *out)
     uint64_t drained;
     *out = (struct event){ 0 };
     pthread_mutex_lock(&r->lock);
-    int have = buf_ok(&r->text) && (r->n_tokens || r->text.len || r->n_logprobs);
+    int have = buf_ok(&r->text) && (r->n_tokens || r->text.len || r->n_logprobs || r->n_new_ids);
     if (have && !(r->ended && r->end.kind == EVENT_ERROR)) {
         out->kind = EVENT_DELTA;
         out->n_text = r->text.len;
@@ -299,6 +376,15 @@ int request_next(struct request *r, struct event *out)
         out->logprobs = r->logprobs;
         out->n_logprobs = (int)r->n_logprobs;
         out->n_tokens = r->n_tokens;
+        out->prompt_logprobs = r->prompt_logprobs;
+        out->n_prompt_logprobs = (int)r->n_prompt_logprobs;
+        r->prompt_logprobs = NULL;
+        r->n_prompt_logprobs = r->cap_prompt_logprobs = 0;
+        out->ids = r->new_ids;
+        out->n_ids = (int)r->n_new_ids;
+        out->time = r->time;
+        r->new_ids = NULL;
+        r->n_new_ids = r->cap_new_ids = 0;
         r->logprobs = NULL;
         r->n_logprobs = r->cap_logprobs = 0;
         r->n_tokens = 0;
@@ -341,6 +427,10 @@ void event_free(struct event *ev)
 {
     free(ev->text);
     free(ev->logprobs);
+    free(ev->ids);
+    free(ev->prompt_logprobs);
+    ev->prompt_logprobs = NULL;
     ev->text = NULL;
     ev->logprobs = NULL;
+    ev->ids = NULL;
 }

@@ -22,6 +22,13 @@
 #include "grammar/matcher.h"
 #include "kernels/ops.h"
 
+/* Answers to one prompt. The first of them computes it; the others wait until its pages are there to be shared. */
+struct group {
+    atomic_int refs;
+    const struct request *leader;  /* for comparison only                              */
+    bool computed;                 /* by the engine's thread: nobody has to wait any more */
+};
+
 struct request {
     /* both threads */
     pthread_mutex_t lock;
@@ -31,6 +38,11 @@ struct request {
     struct buf  text;              /* not taken yet                               */
     struct token_logprob *logprobs;    /* likewise                                */
     size_t n_logprobs, cap_logprobs;
+    struct token_logprob *prompt_logprobs;     /* likewise: of the prompt's tokens 1 .. n_prompt_logprobs */
+    size_t n_prompt_logprobs, cap_prompt_logprobs;
+    int32_t *new_ids;              /* likewise, when asked for                    */
+    size_t n_new_ids, cap_new_ids;
+    struct timings time;           /* so far                                      */
     int    n_tokens;               /* likewise                                    */
     struct tally *answers;         /* borrowed: where text and logprobs that wait are counted; NULL: nowhere */
     size_t n_counted;              /* bytes of them                               */
@@ -40,7 +52,9 @@ struct request {
     struct engine_wake *wake;      /* borrowed: tells the engine of a cancel      */
 
     /* constant after submission */
-    struct prompt *prompt;         /* owned */
+    struct prompt *prompt;         /* shared, refcounted */
+    struct group  *group;          /* shared, refcounted: of the answers to one prompt; NULL: it is the only one */
+    struct hash    salt;           /* what the hashes of its pages begin with */
     struct params  params;         /* stop strings owned */
     int32_t ends[ENDS_MAX + ENGINE_MAX_STOP_IDS];   /* tokens that end it: the model's ends, then its own stop_ids */
     int     n_ends, n_model_ends;
@@ -51,8 +65,10 @@ struct request {
     struct request *prev, *next;   /* waiting or running list                     */
     uint64_t number;               /* order of arrival: older ones go first       */
     double submitted, started, first_token, last_token;    /* clock_seconds(); 0: not yet */
+    double encode_seconds;         /* that its images took on the device          */
     int32_t *ids;                  /* owned, (max_len): prompt, then the answer   */
     int  n_ids, n_computed;        /* computed: their keys and values are in pages */
+    int  n_told;                   /* rows of the prompt whose logprobs, of the token after, are known */
     int  n_cached;                 /* of the prompt, found in the prefix cache at first admission; -1 before */
     int *pages, n_pages;           /* owned, (pages of max_len)                   */
     struct hash *hash;             /* owned, likewise: of all tokens up to the end of each full page */
@@ -82,15 +98,29 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
 void request_unref(struct request *r);
 void request_retire(struct request *r);    /* the same by the engine, which will not touch it any more */
 
+/* Before the submission: r is an answer to the same prompt as others. */
+void request_join(struct request *r, struct group *g);
+/* Engine's side: the others of its group need not wait for it any more. */
+void request_lead(struct request *r);
+
 /* Before the submission: which tokens end it, of a vocabulary of so many. */
 void request_set_ends(struct request *r, const struct ends *model, int vocab);
 
 /* Engine's side: counts a token for the penalties. */
 void request_count(struct request *r, int token, bool in_prompt);
 
+/* How many rows of its prompt have to give logprobs of the token that follows: the first so many. */
+static inline int request_telling_rows(const struct request *r)
+{
+    return r->params.prompt_logprobs ? r->prompt->n - 1 : 0;
+}
+
+/* Engine's side: the logprob of the prompt's next token. -1: as request_push(). */
+int  request_tell_prompt(struct request *r, const struct token_logprob *lp);
+
 /* Engine's side: one more token of the answer; `text` may be empty. -1: there is no room for it, and the request must
  * be finished now. A finish after that tells the client of the failure, whatever `why` says. */
-int  request_push(struct request *r, const struct buf *text, const struct token_logprob *lp);
+int  request_push(struct request *r, int32_t id, const struct buf *text, const struct token_logprob *lp);
 void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text);
 /* The same for an answer that one of its `ends` ended. */
 void request_finish_at(struct request *r, int32_t id, const struct buf *text);

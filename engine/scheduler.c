@@ -6,12 +6,19 @@
 #include <assert.h>
 #include <string.h>
 
+static bool goes_before(const struct request *a, const struct request *b)
+{
+    if (a->params.priority != b->params.priority)
+        return a->params.priority < b->params.priority;
+    return a->number < b->number;
+}
+
 /* A request that was put back returns to where its age belongs, which is nearly always the front of the waiting list; a
  * new one goes to the end at once. */
 void list_push(struct request_list *l, struct request *r)
 {
     struct request *after = l->last;
-    while (after && after->number > r->number)
+    while (after && goes_before(r, after))
         after = after->prev;
     r->prev = after;
     r->next = after ? after->next : l->first;
@@ -42,7 +49,7 @@ static struct hash page_hash(const struct request *r, int i)
             block.image[n++].offset = img->start - begin;
         }
     }
-    struct hash parent = i ? r->hash[i - 1] : (struct hash){ 0 };
+    struct hash parent = i ? r->hash[i - 1] : r->salt;
     return hash_chain(parent, &block, offsetof(__typeof__(block), image) + (size_t)n * sizeof block.image[0]);
 }
 
@@ -73,6 +80,7 @@ static void drop_from_step(struct step *out, const struct request *r)
     for (int i = 0; i < out->n_seqs; i++)
         if (out->seq[i].r == r) {
             out->n_rows -= out->seq[i].n;
+            out->n_out -= out->seq[i].yield.rows;
             memmove(&out->seq[i], &out->seq[i + 1], (size_t)(out->n_seqs - i - 1) * sizeof out->seq[0]);
             out->n_seqs--;
             return;
@@ -120,23 +128,39 @@ static int computable(const struct scheduler *s, const struct request *r)
     return r->n_ids;
 }
 
-/* A request has its next token when the last one that is known has been computed. */
-static struct yield yield_of(const struct request *r, int computed)
+int step_known_token(const struct step_seq *q, int k)
 {
-    return computed == r->n_ids ? (struct yield){ YIELD_TOKENS, 1 } : (struct yield){ YIELD_NOTHING, 0 };
+    int row = q->start + q->n - q->yield.rows + k;
+    return row < request_telling_rows(q->r) ? q->r->ids[row + 1] : -1;
 }
 
-/* Gives r as many rows as the budget, its images and the pages allow. -1: it was put back. */
+/* A request has its next token when the last one that is known has been computed; before that its rows yield something
+ * only if the logprobs of its prompt are asked for, and are not told yet. */
+static struct yield yield_of(const struct request *r, int n)
+{
+    int end = r->n_computed + n, telling = request_telling_rows(r), first = end - (end == r->n_ids);
+    if (r->n_told < telling)
+        first = r->n_computed > r->n_told ? r->n_computed : r->n_told;
+    int rows = first < end ? end - first : 0;
+    return rows ? (struct yield){ YIELD_TOKENS, rows } : (struct yield){ YIELD_NOTHING, 0 };
+}
+
+/* Gives r as many rows as the budget, its images and the pages allow, and no more than can yield what they have to. -1:
+ * it was put back. */
 static int give_rows(struct scheduler *s, struct step *out, struct request *r)
 {
     int n = computable(s, r) - r->n_computed, left = out->most_rows - out->n_rows;
     n = n < left ? n : left;
+    int over = yield_of(r, n).rows - (s->max_out - out->n_out);
+    n -= n > 0 && over > 0 ? over : 0;
     if (n <= 0)
         return 0;
     if (need_pages(s, out, r, r->n_computed + n) < 0)
         return -1;
-    out->seq[out->n_seqs++] = (struct step_seq){ r, r->n_computed, n, yield_of(r, r->n_computed + n) };
+    struct yield yield = yield_of(r, n);
+    out->seq[out->n_seqs++] = (struct step_seq){ r, r->n_computed, n, yield };
     out->n_rows += n;
+    out->n_out += yield.rows;
     return 0;
 }
 
@@ -172,10 +196,14 @@ static void count_images(struct scheduler *s, const struct request *r)
         s->images->hits += r->images[i]->encoded;
 }
 
-/* At least the last token is left to compute. */
+/* Without a prefix cache the answers to one prompt share its pages all the same: their salt is theirs alone then. */
+static bool shares(const struct scheduler *s, const struct request *r) { return s->prefix_cache || r->group; }
+
+/* At least the last token is left to compute, and all rows that have to yield something. */
 static int most_cached(const struct scheduler *s, const struct request *r)
 {
-    return s->prefix_cache ? (r->n_ids - 1) / KV_PAGE : 0;
+    int most = r->n_told < request_telling_rows(r) ? r->n_told : r->n_ids - 1;
+    return shares(s, r) ? most / KV_PAGE : 0;
 }
 
 void scheduler_prepare(struct scheduler *s)
@@ -205,28 +233,43 @@ static void take_prefix(struct scheduler *s, struct request *r)
     }
 }
 
+/* Another answer to the same prompt is computing it. */
+static bool waits_for_leader(const struct request *r)
+{
+    return r->group && r->group->leader != r && !r->group->computed;
+}
+
+/* Lets r in, unless there is no room for it. */
+static int let_in(struct scheduler *s, struct step *out, struct request *r)
+{
+    if (acquire_images(s, r) < 0) {
+        out->starved = s->images->starved ? r : NULL;
+        return -1;
+    }
+    if (r->n_cached < 0)
+        count_images(s, r);
+    take_prefix(s, r);
+    int missing = (r->n_ids + KV_PAGE - 1) / KV_PAGE - r->n_pages;
+    if (!pages_provide(s->pages, missing)) {       /* it would only be put back again */
+        scheduler_release(s, r);
+        out->starved = s->running.n == 0 ? r : NULL;
+        return -1;
+    }
+    list_remove(&s->waiting, r);
+    list_push(&s->running, r);
+    return give_rows(s, out, r);
+}
+
 /* Rule 3. Whoever is let in has all its images in the cache, the pages of its known prefix, and can get pages for the
- * rest: the first in line for whom that cannot be had stops the others too, so that nobody is passed for ever. */
+ * rest: the first in line for whom that cannot be had stops the others too, so that nobody is passed for ever. Those
+ * that wait for another one to compute their prompt are passed: that one is before them, in a list or running. */
 static void admit(struct scheduler *s, struct step *out)
 {
-    while (s->waiting.first && s->running.n < s->max_seqs && out->n_rows < out->most_rows) {
-        struct request *r = s->waiting.first;
-        if (acquire_images(s, r) < 0) {
-            out->starved = s->images->starved ? r : NULL;
+    for (struct request *r = s->waiting.first, *next; r; r = next) {
+        next = r->next;
+        if (s->running.n == s->max_seqs || out->n_rows >= out->most_rows)
             return;
-        }
-        if (r->n_cached < 0)
-            count_images(s, r);
-        take_prefix(s, r);
-        int missing = (r->n_ids + KV_PAGE - 1) / KV_PAGE - r->n_pages;
-        if (!pages_provide(s->pages, missing)) {       /* it would only be put back again */
-            scheduler_release(s, r);
-            out->starved = s->running.n == 0 ? r : NULL;
-            return;
-        }
-        list_remove(&s->waiting, r);
-        list_push(&s->running, r);
-        if (give_rows(s, out, r) < 0)
+        if (!waits_for_leader(r) && let_in(s, out, r) < 0)
             return;
     }
 }
@@ -247,7 +290,7 @@ static void plan_encoding(const struct scheduler *s, struct step *out)
 /* Rule 1 alone. It is also how scheduler_plan() begins, which is why it resets the whole step. */
 void scheduler_plan_single(struct scheduler *s, struct step *out)
 {
-    out->n_seqs = out->n_rows = 0;
+    out->n_seqs = out->n_rows = out->n_out = 0;
     out->most_rows = s->max_rows;
     out->encode = out->starved = NULL;
     plan_running(s, out, true);
@@ -275,10 +318,12 @@ void scheduler_done(struct scheduler *s, struct request *r, int n)
     int from = r->n_computed / KV_PAGE;
     r->n_computed += n;
     assert(r->n_computed <= r->n_ids && r->n_computed <= r->n_pages * KV_PAGE);
-    if (!s->prefix_cache)
+    if (!shares(s, r))
         return;
     int full = r->n_computed / KV_PAGE;
     hash_pages(r, full);
     for (int i = from; i < full; i++)
         pages_publish(s->pages, r->pages[i], r->hash[i]);
+    if (r->n_computed >= r->prompt->n)
+        request_lead(r);
 }

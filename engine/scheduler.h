@@ -8,7 +8,9 @@
  *      requests first; a chunk stops before an image that is not encoded yet.
  *      Where rule 1 gave anybody a token, the budget is smaller (beside_rows), so
  *      that these do not wait long for their next.
- *   3. Waiting requests are admitted in order while there is room.
+ *   3. Waiting requests are admitted in order while there is room: by their
+ *      priority, then by age. Of the answers to one prompt the first computes it,
+ *      and the others are passed until its pages are there to be shared.
  *   4. One image is encoded per step, for the oldest request that needs one.
  * When pages run out the youngest running request is put back: its pages are
  * given up and it starts again later from its ids (prompt and answer so far),
@@ -26,18 +28,19 @@ enum { KV_PAGE = 32 };             /* tokens in a page of the KV cache */
 struct request_list { struct request *first, *last; int n; };
 
 struct scheduler {
-    struct request_list waiting, running;    /* both by age, oldest first */
+    struct request_list waiting, running;    /* both by priority, then by age, oldest first */
     struct pages  *pages;          /* borrowed */
     struct images *images;         /* borrowed */
     int  max_seqs, max_rows;
+    int  max_out;                  /* rows of a step that may yield something: at least max_seqs   */
     int  beside_rows;              /* of prompts in a step that has others' next tokens in it; see pace.h */
     bool image_kv;                 /* tokens after an image need its KV: it is encoded even if the prefix is cached */
     bool prefix_cache;
     uint64_t preemptions, prefix_queries, prefix_hits;    /* prefix: tokens */
 };
 
-/* What a step gives a request, beside the keys and values of its tokens. One that asks for logprobs of its prompt,
- * guesses several tokens or wants a hidden state would be one more kind, or more rows. */
+/* What a step gives a request, beside the keys and values of its tokens: of each of so many rows what comes behind it.
+ * Behind most rows of a prompt stands a token that is known; where its logprob is asked for, they yield it. */
 enum yield_kind { YIELD_NOTHING, YIELD_TOKENS };
 
 struct yield {
@@ -54,6 +57,7 @@ struct step_seq {
 struct step {
     struct step_seq *seq;          /* owned by the engine, (max_seqs) */
     int n_seqs, n_rows;
+    int n_out;                     /* rows that yield something       */
     int most_rows;                 /* that this step may have         */
     int n_single;                  /* rows that are somebody's next token, not a prompt's */
     struct request *encode;        /* borrowed; NULL: no image to encode */
@@ -61,6 +65,10 @@ struct step {
     struct request *starved;       /* borrowed; waits for memory that nobody is there to give back, or that its images'
                                       entries need; the engine refuses it. NULL: none */
 };
+
+/* The token that stands behind a row that yields something (the k-th of its request's), if it is the prompt's; -1: it
+ * is to be drawn. */
+int step_known_token(const struct step_seq *q, int k);
 
 void list_push(struct request_list *l, struct request *r);      /* in order of age */
 void list_remove(struct request_list *l, struct request *r);

@@ -52,7 +52,8 @@ struct shape staging_shape(const struct step *step, int kv_images, int vocab)
         s.seen += (size_t)(out * r->n_seen);
         s.banned += (size_t)(out * request_most_bans(r));
         s.biased += (size_t)(out * r->steer.n_bias);
-        s.mask_words = out && (r->steer.allowed || r->matcher) ? (vocab + 31) / 32 : s.mask_words;
+        bool masks = out && (r->steer.allowed || r->matcher || step_known_token(&step->seq[i], 0) >= 0);
+        s.mask_words = masks ? (vocab + 31) / 32 : s.mask_words;
     }
     s.kv_images = s.image_pages ? kv_images : 0;
     return s;
@@ -229,12 +230,15 @@ static void stage_sampling(struct staging *st, const struct shape *shape, const 
         for (int k = 0; k < step->seq[s].yield.rows; k++) {
             sampling[n] = (struct sampling){ .temperature = p->temperature, .top_p = p->top_p, .min_p = p->min_p,
                                              .top_k = p->top_k, .seed = p->seed,
-                                             .step = (uint64_t)(request_answer_len(q) + k) };
+                                             .step = (uint64_t)request_answer_len(q) };
             penalty[n] = (struct penalty){ p->repetition_penalty, p->frequency_penalty, p->presence_penalty };
             first[n++] = n_seen;
-            add_tokens(seen, &n_seen, q->seen, q->n_seen);
-            if (p->logprobs && p->top_logprobs > out->top_n)
-                out->top_n = p->top_logprobs;
+            if (step_known_token(&step->seq[s], k) < 0)
+                add_tokens(seen, &n_seen, q->seen, q->n_seen);
+            bool known = step_known_token(&step->seq[s], k) >= 0;
+            int  top = known ? p->top_prompt_logprobs : p->top_logprobs;
+            if ((known || p->logprobs) && top > out->top_n)
+                out->top_n = top;
         }
     }
     first[n] = n_seen;
@@ -256,7 +260,8 @@ static void stage_bias(struct staging *st, const struct shape *shape, const stru
             const struct steer *steer = &step->seq[s].r->steer;
             none[row] = (struct penalty){ .repetition = 1 };
             first[row++] = n;
-            add_tokens(biased, &n, steer->bias, steer->n_bias);
+            if (step_known_token(&step->seq[s], k) < 0)
+                add_tokens(biased, &n, steer->bias, steer->n_bias);
         }
     first[row] = n;
     out->biased = adjustment(st, none, biased, first, n);
@@ -275,6 +280,8 @@ static void stage_bans(struct staging *st, const struct shape *shape, const stru
         for (int k = 0; k < step->seq[s].yield.rows; k++) {
             ban[row] = (struct penalty){ .repetition = 1, .presence = INFINITY };
             first[row++] = n;
+            if (step_known_token(&step->seq[s], k) >= 0)
+                continue;
             for (int i = 0; i < q->n_ends && request_too_short(q) && !q->matcher; i++)
                 banned[n++] = (struct seen){ .token = q->ends[i], .count = 1 };
             n += steer_bans(&q->steer, q->ids + q->prompt->n, request_answer_len(q), banned + n);
@@ -284,8 +291,9 @@ static void stage_bans(struct staging *st, const struct shape *shape, const stru
     out->banned = adjustment(st, ban, banned, first, n);
 }
 
-/* One bit for each token of the vocabulary and each row, where any request leaves only some of them. They come last:
- * where grammars have a part in them, they are not complete before everything else is on its way. */
+/* One bit for each token of the vocabulary and each row, where any request leaves only some of them. Behind a row whose
+ * token is known, that one alone may come: so it is "drawn", and its logprob is told like any other's. The bits come
+ * last: where grammars have a part in them, they are not complete before everything else is on its way. */
 static void stage_masks(struct staging *st, const struct shape *shape, const struct step *step, struct staged *staged)
 {
     struct sampler *out = &staged->sampler;
@@ -298,8 +306,12 @@ static void stage_masks(struct staging *st, const struct shape *shape, const str
     for (int s = 0; s < step->n_seqs; s++)
         for (int k = 0; k < step->seq[s].yield.rows; k++, row++) {
             const uint32_t *own = step->seq[s].r->steer.allowed;
-            late |= step->seq[s].r->matcher != NULL;
-            if (own)
+            int known = step_known_token(&step->seq[s], k);
+            late |= step->seq[s].r->matcher != NULL && known < 0;
+            if (known >= 0) {
+                memset(allowed + row * words, 0, words * sizeof *allowed);
+                allowed[row * words + (size_t)known / 32] = 1u << (known % 32);
+            } else if (own)
                 memcpy(allowed + row * words, own, words * sizeof *allowed);
             else
                 memset(allowed + row * words, 0xff, words * sizeof *allowed);

@@ -2,6 +2,7 @@
  * tokens and back, and for its figures. The heavy work on a prompt is done here, on the caller's thread; the
  * engine's own gets what is ready to compute. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -20,9 +21,10 @@ struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct e
     return p;
 }
 
-struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, struct err *e)
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, int keep_tokens,
+                                  struct err *e)
 {
-    return prompt_from_text(g->model, &g->text, &g->limits, text, n, special, e);
+    return prompt_from_text(g->model, &g->text, &g->limits, text, n, special, keep_tokens, e);
 }
 
 /* Images that could never all be there at once would wait for ever. */
@@ -52,30 +54,57 @@ static int reject(struct engine *g, struct err *e, int status, const char *code,
     return -1;
 }
 
-/* Puts r into the inbox and wakes the engine's thread, which has a reference of its own from then on. -1: the engine
- * closes, or all places are taken; r is still the caller's alone. */
-static int enqueue(struct engine *g, struct request *r, struct err *e)
+/* Puts n requests into the inbox and wakes the engine's thread, which has a reference of its own to each from then on.
+ * -1: the engine closes, or all places are taken; they are still the caller's alone. */
+static int enqueue(struct engine *g, struct request *const *r, int n, struct err *e)
 {
-    int n = r->prompt->n;               /* the engine may be done with it, and have freed it, before this function is */
+    int tokens = r[0]->prompt->n;       /* the engine may be done with it, and have freed it, before this function is */
     pthread_mutex_lock(&g->wake.lock);
-    bool stopping = g->stopping, full = g->wake.live >= g->setup.config.max_num_seqs + g->setup.config.max_queue;
-    if (!stopping && !full) {
-        atomic_fetch_add(&r->refs, 1);
-        r->number = ++g->next_number;
-        r->submitted = clock_seconds();
-        r->next = NULL;
-        *(g->inbox_last ? &g->inbox_last->next : &g->inbox) = r;
-        g->inbox_last = r;
+    bool stopping = g->stopping, full = g->wake.live + n > g->setup.config.max_num_seqs + g->setup.config.max_queue;
+    for (int i = 0; i < n && !stopping && !full; i++) {
+        atomic_fetch_add(&r[i]->refs, 1);
+        r[i]->number = ++g->next_number;
+        r[i]->submitted = clock_seconds();
+        r[i]->next = NULL;
+        *(g->inbox_last ? &g->inbox_last->next : &g->inbox) = r[i];
+        g->inbox_last = r[i];
         g->n_queued++;
         g->wake.live++;
-        pthread_cond_signal(&g->wake.cond);
     }
+    pthread_cond_signal(&g->wake.cond);
     pthread_mutex_unlock(&g->wake.lock);
     if (stopping)
         return reject(g, e, 503, "shutting_down", "the server is shutting down");
     if (full)
         return reject(g, e, 429, "queue_full", "too many requests are waiting; try again later");
-    stats_add(&g->stats, &g->stats.v.prompt_tokens, (uint64_t)n);
+    stats_add(&g->stats, &g->stats.v.prompt_tokens, (uint64_t)tokens * (uint64_t)n);
+    return 0;
+}
+
+/* What a request's pages and images are shared by. Images know their salt in their keys, pages in the first hash. */
+static void add_salt(struct prompt *p, const struct params *params, struct hash *salt)
+{
+    *salt = (struct hash){ 0 };
+    if (!params->cache_salt)
+        return;
+    *salt = hash_bytes(params->cache_salt, params->n_cache_salt);
+    for (int i = 0; i < p->n_images; i++)
+        p->images[i].key = hash_chain(*salt, &p->images[i].key, sizeof p->images[i].key);
+}
+
+/* The group of n answers. Where there is no prefix cache, their pages are nobody else's. */
+static int form_group(const struct engine *g, struct request **r, int n, struct err *e)
+{
+    struct group *group = n > 1 ? calloc(1, sizeof *group) : NULL;
+    if (n > 1 && !group)
+        return err_memory(e);
+    uint64_t own[2] = { r[0]->params.seed, (uint64_t)(uintptr_t)group };
+    struct hash salt = g->setup.config.prefix_cache ? r[0]->salt : hash_chain(r[0]->salt, own, sizeof own);
+    for (int i = 0; i < n && group; i++) {
+        group->leader = r[0];
+        request_join(r[i], group);
+        r[i]->salt = salt;
+    }
     return 0;
 }
 
@@ -92,31 +121,49 @@ static int give_matcher(struct engine *g, struct request *r, struct grammar *gra
 }
 
 /* Fills in what the request left open: how long it may become, a seed, the tokens that end it. The prompt is freed or
- * is the request's, whatever comes out. */
-struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e)
+ * is the requests', whatever comes out. */
+int engine_submit_many(struct engine *g, struct prompt *p, const struct params *params, int n, struct request **out,
+                       struct err *e)
 {
     struct params own = *params;
-    int max_len = g->setup.config.max_model_len;
-    if (check_images(g, p, e) < 0) {
-        prompt_free(p);
-        return NULL;
-    }
+    int max_len = g->setup.config.max_model_len, made = 0, rc = check_images(g, p, e);
+    struct hash salt;
     if (own.max_tokens > 0 && own.max_tokens < max_len - p->n)
         max_len = p->n + own.max_tokens;
     if (!own.has_seed && getrandom(&own.seed, sizeof own.seed, 0) != (ssize_t)sizeof own.seed)
         own.seed = (uint64_t)(clock_seconds() * 1e9);
-    struct request *r = request_new(p, &own, max_len, KV_PAGE, g->model->vocab, g->text.tokenizer, &g->wake, e);
-    if (!r) {
-        stats_add(&g->stats, &g->stats.v.rejected, 1);
-        return NULL;
+    add_salt(p, params, &salt);
+    for (; made < n && rc == 0; made += rc == 0, own.seed++) {
+        atomic_fetch_add(&p->refs, 1);
+        own.prompt_logprobs &= made == 0;
+        out[made] = request_new(p, &own, max_len, KV_PAGE, g->model->vocab, g->text.tokenizer, &g->wake, e);
+        if (!out[made]) {
+            stats_add(&g->stats, &g->stats.v.rejected, 1);
+            rc = -1;
+            continue;
+        }
+        out[made]->answers = g->answers;
+        out[made]->salt = salt;
+        request_set_ends(out[made], &g->ends, g->model->vocab);
+        if (own.grammar && give_matcher(g, out[made], own.grammar, e) < 0) {
+            request_unref(out[made]);
+            rc = -1;
+        }
     }
-    r->answers = g->answers;
-    request_set_ends(r, &g->ends, g->model->vocab);
-    if ((own.grammar && give_matcher(g, r, own.grammar, e) < 0) || enqueue(g, r, e) < 0) {
-        request_unref(r);
-        return NULL;
-    }
-    return r;
+    prompt_free(p);                    /* what is left are the requests' references */
+    if (rc == 0)
+        rc = form_group(g, out, n, e);
+    if (rc == 0)
+        rc = enqueue(g, out, n, e);
+    while (rc < 0 && made > 0)
+        request_unref(out[--made]);
+    return rc;
+}
+
+struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e)
+{
+    struct request *r = NULL;
+    return engine_submit_many(g, p, params, 1, &r, e) < 0 ? NULL : r;
 }
 
 /* What holds where a request says nothing: the checkpoint's own way of sampling, where generation_config.json has one,
@@ -127,6 +174,24 @@ void params_default(const struct engine *g, struct params *p)
     *p = (struct params){ .temperature = m->temperature >= 0 ? m->temperature : 1,
                           .top_p = m->top_p >= 0 ? m->top_p : 1, .top_k = m->top_k > 0 ? m->top_k : 0,
                           .repetition_penalty = m->repetition_penalty > 0 ? m->repetition_penalty : 1 };
+}
+
+struct search { const char *words; bool found; };
+
+static void search_literal(void *arg, const char *s, size_t n)
+{
+    struct search *search = arg;
+    search->found |= memmem(s, n, search->words, strlen(search->words)) != NULL;
+}
+
+bool engine_template_writes(const struct engine *g, const char *words)
+{
+    struct search search = { .words = words };
+    const struct template *all[] = { g->text.templates.plain, g->text.templates.tools };
+    for (int i = 0; i < 2; i++)
+        if (all[i])
+            template_literals(all[i], search_literal, &search);
+    return search.found;
 }
 
 void engine_piece(const struct engine *g, int32_t id, struct buf *out) { tokenizer_piece(g->text.tokenizer, id, out); }

@@ -3,6 +3,7 @@
  *
  * Conventions where the reference splits in two: alpha is put over white, gamma
  * and colour profiles are ignored, an animation is its first frame. */
+#include "base/clock.h"
 #include "image/formats.h"
 #include "image/resize.h"
 
@@ -77,11 +78,28 @@ static int decode_whole(const uint8_t *p, size_t n, const struct image_info *inf
     return formats[info->format].decode(p, n, info, &w.sink, e);
 }
 
+/* Passes rows on to a resize and takes the time. */
+struct timed { struct sink sink; struct sink *inner; double seconds; };
+
+static uint8_t *timed_room(struct sink *sink)
+{
+    struct sink *inner = ((struct timed *)sink)->inner;
+    return inner->room(inner);
+}
+
+static void timed_take(struct sink *sink)
+{
+    struct timed *t = (struct timed *)sink;
+    double began = clock_seconds();
+    t->inner->take(t->inner);
+    t->seconds += clock_seconds() - began;
+}
+
 /* The weights are made for the upright picture and then turned to fit the picture as it is stored, so that rows can be
  * resized in the order in which the decoder gives them; the small result is turned upright at the end by the caller.
  * Turning the large picture first would give the same bytes and need all of it in memory. */
 static int decode_resized(const uint8_t *p, size_t n, const struct image_info *info, const struct resize_to *to,
-                          struct pixels *out, struct err *e)
+                          struct pixels *out, double *resize_seconds, struct err *e)
 {
     bool turned = info->orientation >= 5;
     struct passes passes = { 0 };
@@ -93,7 +111,9 @@ static int decode_resized(const uint8_t *p, size_t n, const struct image_info *i
         passes_turn(&passes, info->orientation, info->width, info->height);
         rc = resize_init(&s, &passes, info->width, info->height, out);
     }
-    rc = rc ? image_no_memory(e, 0) : formats[info->format].decode(p, n, info, &s.sink, e);
+    struct timed timed = { { timed_room, timed_take }, &s.sink, 0 };
+    rc = rc ? image_no_memory(e, 0) : formats[info->format].decode(p, n, info, &timed.sink, e);
+    *resize_seconds += timed.seconds;
     resize_free(&s);
     passes_free(&passes);
     return rc;
@@ -101,18 +121,26 @@ static int decode_resized(const uint8_t *p, size_t n, const struct image_info *i
 
 /* Checks the limits again by itself, because callers may come with bytes that nobody has probed. After an error `out`
  * is empty and the text begins with the name of the format. */
-int image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
-                 struct pixels *out, struct err *e)
+int image_decode_timed(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
+                       struct pixels *out, double *resize_seconds, struct err *e)
 {
     *out = (struct pixels){ 0 };
     if (n > limits->max_bytes)
         return err_set(e, "the image has %zu bytes, more than %zu", n, limits->max_bytes);
     struct image_info info;
     if (image_probe(bytes, n, &info, e) || image_check(&info, limits, e)) return -1;
-    int rc = to ? decode_resized(bytes, n, &info, to, out, e) : decode_whole(bytes, n, &info, out, e);
+    int rc = to ? decode_resized(bytes, n, &info, to, out, resize_seconds, e)
+                : decode_whole(bytes, n, &info, out, e);
     if (!rc && !(rc = pixels_upright(out, info.orientation, e))) return 0;
     pixels_free(out);
     return err_prefix(e, "%s", formats[info.format].name);
+}
+
+int image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
+                 struct pixels *out, struct err *e)
+{
+    double unused = 0;
+    return image_decode_timed(bytes, n, limits, to, out, &unused, e);
 }
 
 /* An upper bound, found without decoding. A picture that has to be turned exists twice for a moment. */

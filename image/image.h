@@ -61,6 +61,9 @@ int  image_probe(const void *bytes, size_t n, struct image_info *info, struct er
 int  image_check(const struct image_info *info, const struct image_limits *limits, struct err *e);
 int  image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
                   struct pixels *out, struct err *e);
+/* The same, and adds to *resize_seconds what of its time went to the resize. */
+int  image_decode_timed(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
+                        struct pixels *out, double *resize_seconds, struct err *e);
 void pixels_free(struct pixels *p);
 
 /* Bytes that image_decode holds at most at one time, its result included. */

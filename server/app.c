@@ -109,6 +109,7 @@ bool app_loaded(struct app *a, struct engine *g)
 {
     uint64_t one = 1;
     int      loading = APP_LOADING;
+    formats_choose(&a->formats, a->cfg, g);
     atomic_store(&a->engine, g);
     if (!atomic_compare_exchange_strong(&a->state, &loading, APP_READY))
         return false;

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "config/options.h"
 #include "engine/engine.h"
+#include "server/formats.h"
 #include "server/http.h"
 #include "server/pace.h"
 
@@ -33,6 +34,7 @@ struct app {
     const struct config      *cfg;        /* borrowed                                              */
     _Atomic(struct http *)    http;       /* borrowed; NULL before it listens, as its threads may see */
     _Atomic(struct engine *)  engine;     /* NULL while it loads                                   */
+    struct formats            formats;    /* constant once there is an engine                      */
     _Atomic int               state;
     int                       loaded_fd;  /* eventfd, readable once the model is loaded; -1: there was none */
     _Atomic int               inflight;   /* generations that have a place: until the engine is done with them */

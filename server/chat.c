@@ -13,12 +13,15 @@
 #include "server/known.h"
 #include "server/messages.h"
 #include "server/reply.h"
+#include "server/tool_fields.h"
 
 struct chat_request {
     json_t         *root;      /* owned                     */
     struct messages messages;  /* owned                     */
     struct sampling sampling;  /* strings borrowed of root  */
+    struct tool_fields tools;  /* borrowed of root          */
     struct chat     chat;      /* borrowed of the others    */
+    bool split_thoughts, hide_thoughts, echo;
 };
 
 /* `documents` are handed to the template as they are; a template expects objects. */
@@ -30,74 +33,13 @@ static int check_documents(const json_t *list, struct err *e)
     return 0;
 }
 
-/* Checks what every template takes for granted: each tool is an object, and its function, if there is one, is an
- * object with a name that is a string. Everything else in a tool is for the template to read, so it is not looked
- * at. */
-static int check_tools(const json_t *tools, struct err *e)
-{
-    for (size_t i = 0; tools && i < json_array_size(tools); i++) {
-        char          at[32], inner[48];
-        json_t       *tool = json_array_get(tools, i), *function = NULL;
-        const json_t *name = NULL;
-        snprintf(at, sizeof at, "tools[%zu]", i);
-        snprintf(inner, sizeof inner, "%s.function", at);
-        if (!json_is_dict(tool))
-            return fields_wrong(e, "invalid_type", at, "", "must be an object");
-        if (member_object(tool, at, "function", &function, e) != 0 ||
-            (function && member_text(function, inner, "name", &name, e) != 0))
-            return -1;
-    }
-    return 0;
-}
-
-/* {"type": "function", "function": {"name": ...}}: one of the tools. */
-static int check_named_tool(const json_t *choice, const json_t *tools, struct err *e)
-{
-    const char *type = "function";
-    json_t     *function = NULL;
-    const json_t *name = NULL;
-    if (member_string(choice, "tool_choice", "type", &type, e) != 0)
-        return -1;
-    if (strcmp(type, "function") != 0)
-        return fields_wrong(e, "unsupported_parameter", "tool_choice", "type", "must be function");
-    if (member_object(choice, "tool_choice", "function", &function, e) != 0 ||
-        member_text(function, "tool_choice.function", "name", &name, e) != 0)
-        return -1;
-    if (!name)
-        return fields_wrong(e, "missing_field", "tool_choice.function", "name", "is missing");
-    for (size_t i = 0; i < json_array_size(tools); i++)
-        if (json_equal(name, json_object_get(json_object_get(json_array_get(tools, i), "function"), "name")))
-            return 0;
-    return fields_wrong(e, "invalid_value", "tool_choice.function", "name", "is none of the tools");
-}
-
-/* The template sees the tools, unless they are not to be used; the answer is
- * text, whatever the choice. */
-static int check_tool_choice(const json_t *in, json_t **tools, struct err *e)
-{
-    const json_t *v = json_object_get(in, "tool_choice");
-    if (!v || json_is_null(v))
-        return 0;
-    if (json_is_dict(v))
-        return check_named_tool(v, *tools, e);
-    if (!json_is_string(v))
-        return fields_wrong(e, "invalid_type", "", "tool_choice", "must be a string or an object");
-    const char *s = json_string_value(v);
-    if (strcmp(s, "required") == 0 && json_array_size(*tools) == 0)
-        return fields_wrong(e, "invalid_value", "", "tool_choice", "is required, but there are no tools");
-    if (strcmp(s, "none") == 0)
-        *tools = NULL;
-    else if (strcmp(s, "auto") != 0 && strcmp(s, "required") != 0)
-        return fields_wrong(e, "invalid_value", "", "tool_choice", "must be none, auto, required or an object");
-    return 0;
-}
-
 /* How much the model should think and say is something that only its template can tell it. OpenAI's reasoning_effort
  * therefore becomes two variables of the template, and its verbosity one, unless the request gives those itself. */
 static int take_effort(struct chat *c, json_t *in, struct err *e)
 {
     const json_t *effort = NULL, *verbosity = NULL;
-    if (member_text(in, "", "reasoning_effort", &effort, e) != 0 || member_text(in, "", "verbosity", &verbosity, e) != 0)
+    if (member_text(in, "", "reasoning_effort", &effort, e) != 0 ||
+        member_text(in, "", "verbosity", &verbosity, e) != 0)
         return -1;
     if ((effort || verbosity) && !c->template_kwargs)
         json_object_set_new(in, "chat_template_kwargs", c->template_kwargs = json_object());
@@ -122,32 +64,47 @@ static int check_processor(const json_t *kwargs, struct err *e)
                : 0;
 }
 
-/* Reads the fields that only the chat template sees: tools, documents, its variables, and how the prompt ends. The
- * fields are checked in the order in which a person would correct them, and the first fault is reported.
- * `continue_final_message` lets the model go on with the last message of the chat; then no new turn may begin, so
- * asking for both is an error. An empty list of tools counts as none, because templates only ask whether it is
- * there. */
+/* Reads the fields that only the chat template sees: documents, its variables, and how the prompt ends. The fields are
+ * checked in the order in which a person would correct them, and the first fault is reported. `continue_final_message`
+ * lets the model go on with the last message of the chat; then no new turn may begin, so asking for both is an
+ * error. */
 static int parse_template_fields(struct chat *c, json_t *in, struct err *e)
 {
-    bool generation_prompt = true, special = false;
-    if (member_array(in, "", "tools", &c->tools, e) != 0 || check_tools(c->tools, e) != 0 ||
-        check_tool_choice(in, &c->tools, e) != 0 ||
-        member_array(in, "", "documents", &c->documents, e) != 0 || check_documents(c->documents, e) != 0 ||
+    bool generation_prompt = true;
+    if (member_array(in, "", "documents", &c->documents, e) != 0 || check_documents(c->documents, e) != 0 ||
         member_object(in, "", "chat_template_kwargs", &c->template_kwargs, e) != 0 ||
         take_effort(c, in, e) != 0 ||
         member_object(in, "", "mm_processor_kwargs", &c->mm_kwargs, e) != 0 || check_processor(c->mm_kwargs, e) != 0 ||
-        member_bool(in, "", "add_special_tokens", &special, e) != 0 ||
+        member_bool(in, "", "add_special_tokens", &c->special_tokens, e) != 0 ||
         member_bool(in, "", "add_generation_prompt", &generation_prompt, e) != 0 ||
         member_bool(in, "", "continue_final_message", &c->continue_final_message, e) != 0)
         return -1;
-    if (special)       /* the template writes them, or the model's processor adds them */
-        return fields_wrong(e, "unsupported_parameter", "", "add_special_tokens", "is not supported in a chat");
-    if (json_array_size(c->tools) == 0)
-        c->tools = NULL;
     const json_t *asked = json_object_get(in, "add_generation_prompt");
     if (c->continue_final_message && json_is_true(asked))
         return fields_wrong(e, "invalid_value", "", "continue_final_message", "excludes add_generation_prompt");
     c->no_generation_prompt = !generation_prompt || c->continue_final_message;
+    return 0;
+}
+
+/* What is to become of the model's thoughts, in the words of three other servers: vLLM's include_reasoning drops them,
+ * SGLang's separate_reasoning and llama.cpp's reasoning_format leave them in the content. Where the server splits
+ * nothing, none of these changes anything. */
+static int parse_thoughts(struct chat_request *q, const json_t *in, struct err *e)
+{
+    static const char *const forms[] = { "none", "auto", "deepseek", "deepseek-legacy" };
+    const char *form = "auto";
+    bool include = true, separate = true;
+    size_t i = 0, n = sizeof forms / sizeof *forms;
+    if (member_bool(in, "", "include_reasoning", &include, e) != 0 ||
+        member_bool(in, "", "separate_reasoning", &separate, e) != 0 ||
+        member_string(in, "", "reasoning_format", &form, e) != 0)
+        return -1;
+    while (i < n && strcmp(form, forms[i]) != 0)
+        i++;
+    if (i == n)
+        return fields_wrong(e, "invalid_value", "", "reasoning_format", "must be none, auto or deepseek");
+    q->split_thoughts = separate && i > 0;
+    q->hide_thoughts = !include;
     return 0;
 }
 
@@ -164,7 +121,11 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, stru
     sampling_init(&q->sampling, g);
     q->sampling.action_grammar = a->cfg->action_grammar;
     bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
-              sampling_parse(&q->sampling, q->root, true, e) == 0 && parse_template_fields(&q->chat, q->root, e) == 0;
+              sampling_parse(&q->sampling, q->root, true, e) == 0 && tool_fields_parse(&q->tools, q->root, e) == 0 &&
+              parse_template_fields(&q->chat, q->root, e) == 0 && parse_thoughts(q, q->root, e) == 0 &&
+              member_bool(q->root, "", "echo", &q->echo, e) == 0;
+    q->chat.tools = q->tools.tools;
+    q->chat.keep_tokens = q->sampling.keep_tokens;
     if (json_starved())
         return err_memory(e);          /* what looked wrong may just not have been there */
     return ok ? 0 : -1;
@@ -200,6 +161,55 @@ static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchan
     return p;
 }
 
+/* vLLM's echo: the text of the last message, if it is the assistant's. Parts are joined as they follow one another.
+ * `room` is what they are joined in. */
+static void find_echo(const struct chat_request *q, struct answering *how, struct buf *room)
+{
+    const json_t *list = q->messages.list, *last = json_array_get(list, json_array_size(list) - 1);
+    const char   *role = json_string_value(json_object_get(last, "role"));
+    const json_t *content = json_object_get(last, "content"), *part;
+    size_t i;
+    if (!q->echo || !role || strcmp(role, "assistant") != 0)
+        return;
+    if (json_is_string(content))
+        buf_add(room, json_string_value(content), json_string_length(content));
+    json_array_foreach((json_t *)content, i, part) {
+        const json_t *text = json_object_get(part, "text");
+        if (json_is_string(text))
+            buf_add(room, json_string_value(text), json_string_length(text));
+    }
+    how->echo = room->data;
+    how->n_echo = room->len;
+}
+
+/* How the answer is to be read and told. Calls are looked for only where some may come. */
+static struct generation *generate(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
+                                   struct chat_request *q)
+{
+    struct answering how = { .sampling = &q->sampling, .chat = true, .tools = q->chat.tools,
+                             .tool_format = q->chat.tools ? a->formats.tools : NULL,
+                             .reasoning_format = q->split_thoughts ? a->formats.reasoning : NULL,
+                             .hide_thoughts = q->hide_thoughts, .single_call = q->tools.single,
+                             .functions = q->tools.functions };
+    struct generation *made = NULL;
+    struct buf echo;
+    struct err e;
+    buf_init(&echo, a->cfg->max_body_bytes);
+    find_echo(q, &how, &echo);
+    if (how.reasoning_format)
+        how.thoughts_begun = prompt_ends_with(p, reasoning_format_opening(how.reasoning_format));
+    formats_show(&q->sampling.params, how.tool_format, how.reasoning_format);
+    if (buf_ok(&echo)) {
+        made = generation_new(a, g, x, p, &how);
+    } else {
+        prompt_free(p);
+        buf_error(&echo, &e, "the last message is too long");
+        reply_error(x, &e);
+    }
+    buf_free(&echo);
+    return made;
+}
+
 /* From the body to the engine, and then everything that the request held is freed, before anybody waits for the
  * answer: a chat with a screenshot would otherwise keep megabytes for as long as the model writes. Whatever happens,
  * both turns (input and parsing) are left exactly once. NULL: an error was answered, or the client is gone. */
@@ -213,7 +223,7 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
         p = make_prompt(a, g, x, &q, &e);
     app_input_leave(a, x);
     if (p)
-        made = generation_new(a, g, x, p, &q.sampling, true);
+        made = generate(a, g, x, p, &q);
     else if (e.text[0])
         reply_error(x, &e);
     else

@@ -38,13 +38,13 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
              sampling_parse(&s, root, false, &e) == 0 &&
              member_bool(root, "", "add_special_tokens", &special, &e) == 0 &&
              (text = prompt_of(root, &e)) != NULL)
-        p = engine_prompt_text(g, json_string_value(text), json_string_length(text), special, &e);
+        p = engine_prompt_text(g, json_string_value(text), json_string_length(text), special, s.keep_tokens, &e);
     app_input_leave(a, x);
     exchange_drop_body(x);
     if (!s.params.max_tokens)
         s.params.max_tokens = 16;      /* OpenAI's default of this endpoint */
     if (p)
-        made = generation_new(a, g, x, p, &s, false);
+        made = generation_new(a, g, x, p, &(struct answering){ .sampling = &s });
     else if (!x->broken)
         reply_error(x, &e);
     sampling_free(&s);

@@ -1,22 +1,26 @@
 /* server/generation.c - collects the events of one request into an answer, or
  * turns them into a stream of server-sent events.
  *
- * Errors before the first event are HTTP errors; so a stream's head is sent
- * when its first event is there, or after a while without one (then comments
- * keep the connection alive while the prompt waits or is read). Events that
- * pile up because the client reads slowly go out as one chunk; they count with
- * all answers that wait for their clients, but take no place: that is free as
- * soon as the engine is done. A client that goes away cancels its request:
- * freeing the generation does. */
+ * A request may have several answers, its choices: they share the prompt, and
+ * each comes in its own time. Errors before the first event are HTTP errors; so
+ * a stream's head is sent when its first event is there, or after a while
+ * without one (then comments keep the connection alive while the prompt waits or
+ * is read). Events that pile up because the client reads slowly go out as one
+ * chunk; they count with all answers that wait for their clients, but take no
+ * place: that is free as soon as the engine is done. A client that goes away
+ * cancels its request: freeing the generation does. */
 #include "server/generation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/choice.h"
 #include "server/reply.h"
 #include "server/sse.h"
 
@@ -26,31 +30,44 @@ struct generation {
     struct app      *app;          /* borrowed                                        */
     struct engine   *engine;       /* borrowed                                        */
     struct exchange *x;            /* borrowed; outlives this                         */
-    struct request  *request;      /* owned                                           */
     struct answer_head head;
     bool   stream;                 /* answer with events, not at the end              */
-    bool   logprobs;               /* log probabilities were asked for                */
-    struct chunk_usage usage;      /* so far, and whether chunks have it              */
-    struct buf text;               /* not sent yet                                    */
-    struct answer_logprobs probs;  /* not sent yet                                    */
-    struct event end;              /* the last event, once `ended`                    */
-    bool   ended;                  /* the engine has nothing more to say              */
-    bool   role_sent;              /* the stream's first chunk is out                 */
+    struct choice_wants wants;
+    enum usage_kind usage;         /* what chunks say of it                           */
+    bool   timings;                /* every chunk has them so far                     */
+    int    n_prompt, n_image;      /* tokens of the prompt; of these, places of images */
+    struct buf prompt_ids;         /* they were asked for, and not sent yet           */
+    struct tool_names names;       /* of the tools that the answer may call           */
+    struct choice *choice;         /* owned, (n)                                      */
+    int    n;
+    int    next;                   /* the choice whose turn is next in a stream       */
+    int    fd;                     /* readable while an event of any choice waits     */
+    bool   own_fd;                 /* owned; else it is the only request's            */
     double wait;                   /* seconds between comments                        */
 };
 
-/* Ends the request whatever its state. Freeing it while the engine still computes cancels it; that is how a client
- * that has gone stops costing anything. */
+static bool all_ended(const struct generation *q)
+{
+    bool all = true;
+    for (int i = 0; i < q->n; i++)
+        all &= q->choice[i].ended;
+    return all;
+}
+
+/* Ends the request whatever its state. Freeing a choice while the engine still computes it cancels it; that is how a
+ * client that has gone stops costing anything. */
 static void generation_free(void *state)
 {
     struct generation *q = state;
-    if (!q->ended)
+    if (!all_ended(q))
         log_debug("request %s: cancelled after %.2f s", q->head.id, clock_seconds() - q->x->started);
-    else
-        event_free(&q->end);
-    request_free(q->request);
-    buf_free(&q->text);
-    logprobs_free(&q->probs);
+    if (q->own_fd)
+        close(q->fd);
+    for (int i = 0; i < q->n; i++)
+        choice_free(&q->choice[i]);
+    tool_names_free(&q->names);
+    buf_free(&q->prompt_ids);
+    free(q->choice);
     free(q);
 }
 
@@ -64,17 +81,23 @@ static const char *finish_name(enum finish finish)
     return "";
 }
 
-/* One line for each request, at --log-level debug; failures are warnings. It ties the id in the answer to the id that
+/* One line for each answer, at --log-level debug; failures are warnings. It ties the id in the answer to the id that
  * the client sent in X-Request-Id. */
-static void log_end(const struct generation *q)
+static void log_end(const struct generation *q, const struct choice *c)
 {
-    const struct event *end = &q->end;
+    const struct event *end = &c->end;
     if (end->kind == EVENT_ERROR) {
         log_warn("request %s: %s", q->head.id, end->err.text);
         return;
     }
     log_debug("request %s (%s): %d + %d tokens, %s", q->head.id, q->x->request_id, end->prompt_tokens,
               end->completion_tokens, finish_name(end->finish));
+}
+
+static void fail_all(struct generation *q, const struct err *why)
+{
+    for (int i = 0; i < q->n; i++)
+        choice_fail(&q->choice[i], why);
 }
 
 /* What a client hears when the answers that wait for slow readers take too much memory together. */
@@ -88,41 +111,28 @@ static void overloaded_error(struct err *e)
 /* Counts what was taken and not sent yet among all answers. Where they are too many, this one ends with an error. */
 static void count_answer(struct generation *q)
 {
-    if (exchange_hold(q->x, q->text.len + logprobs_bytes(&q->probs)))
+    struct err e;
+    size_t bytes = q->prompt_ids.len;
+    for (int i = 0; i < q->n; i++)
+        bytes += choice_bytes(&q->choice[i]);
+    if (exchange_hold(q->x, bytes))
         return;
-    if (q->ended)
-        event_free(&q->end);
-    buf_free(&q->text);
-    logprobs_free(&q->probs);
+    overloaded_error(&e);
+    fail_all(q, &e);
     exchange_hold(q->x, 0);
-    q->ended = true;
-    q->end = (struct event){ .kind = EVENT_ERROR };
-    overloaded_error(&q->end.err);
-    log_end(q);
+    log_end(q, &q->choice[0]);
 }
 
-/* Takes all events that wait, without blocking, and adds their text and log probabilities to what was not sent yet.
- * The last event carries the final counts, which replace those that were summed. Returns how many events there were; 0
- * means "nothing new". */
+/* Takes all events that wait, without blocking. Returns how many there were; 0 means "nothing new". */
 static int take_events(struct generation *q)
 {
-    struct event ev;
     int n = 0;
-    while (!q->ended && request_next(q->request, &ev)) {
-        n++;
-        buf_add(&q->text, ev.text ? ev.text : "", ev.text ? ev.n_text : 0);
-        if (q->logprobs)
-            logprobs_add(&q->probs, q->engine, ev.logprobs, ev.n_logprobs, q->head.chat);
-        q->usage.completion += ev.n_tokens;
-        if (ev.kind == EVENT_DELTA) {
-            event_free(&ev);
-            continue;
-        }
-        q->end = ev;
-        q->ended = true;
-        q->usage.completion = ev.completion_tokens;
-        q->usage.cached = ev.cached_tokens;
-        log_end(q);
+    for (int i = 0; i < q->n; i++) {
+        struct choice *c = &q->choice[i];
+        bool ended = c->ended;
+        n += choice_take(c, q->engine, &q->wants);
+        if (c->ended && !ended)
+            log_end(q, c);
     }
     if (n > 0)
         count_answer(q);
@@ -137,7 +147,7 @@ static enum wait_result await_events(struct generation *q, double seconds)
         return EXCHANGE_READABLE;
     double until = clock_seconds() + seconds;
     for (;;) {
-        enum wait_result w = exchange_wait(q->x, request_fd(q->request), until - clock_seconds());
+        enum wait_result w = exchange_wait(q->x, q->fd, until - clock_seconds());
         if (w != EXCHANGE_READABLE || take_events(q) > 0)
             return w;
     }
@@ -150,24 +160,26 @@ static void stopped_error(struct err *e)
     snprintf(e->code, sizeof e->code, "shutting_down");
 }
 
-/* The error that ended the generation, or NULL if it is still going or ended well. Cancelled counts as "shutting
- * down", because this function is never asked after the client has gone. An answer whose text did not fit or had no
- * memory is a failure, too, even if the engine was content. */
+/* The first error that ended one of the answers: then there is none. */
 static const struct err *failure(const struct generation *q, struct err *room)
 {
-    if (!q->ended)
-        return NULL;
-    if (q->end.kind == EVENT_END && q->end.finish != FINISH_CANCELLED && buf_ok(&q->text))
-        return NULL;
-    if (q->end.kind == EVENT_ERROR)
-        *room = q->end.err;
-    else if (!buf_ok(&q->text))
-        buf_error(&q->text, room, "the answer is too long");
-    else
-        stopped_error(room);
-    if (room->status == 0)
-        room->status = 500;
-    return room;
+    for (int i = 0; i < q->n; i++)
+        if (choice_failure(&q->choice[i], room))
+            return room;
+    return NULL;
+}
+
+/* The sums over the choices that have come so far. */
+static struct totals totals_of(const struct generation *q)
+{
+    struct totals t = { .prompt = q->n_prompt, .image = q->n_image, .time = q->choice[0].time };
+    for (int i = 0; i < q->n; i++) {
+        const struct choice *c = &q->choice[i];
+        t.completion += c->tokens;
+        t.time.decode = c->time.decode > t.time.decode ? c->time.decode : t.time.decode;
+    }
+    t.cached = q->choice[0].ended ? q->choice[0].end.cached_tokens : 0;
+    return t;
 }
 
 /* ---- the whole answer ---- */
@@ -177,17 +189,17 @@ static void write_answer(struct generation *q)
 {
     struct exchange *x = q->x;
     struct err       e;
+    struct totals    totals = totals_of(q);
     pthread_mutex_lock(&q->app->reply_lock);
     if (exchange_hold(x, 2 * x->answer_held)) {
         x->status = 200;
-        reply_answer(&x->reply, &q->head, q->text.data ? q->text.data : "", q->text.len, q->logprobs ? &q->probs : NULL,
-                     &q->end);
+        reply_answer(&x->reply, &q->head, q->choice, q->n, &q->wants, &q->prompt_ids, &totals);
     } else {
         overloaded_error(&e);
         reply_error(x, &e);
     }
-    buf_free(&q->text);
-    logprobs_free(&q->probs);
+    for (int i = 0; i < q->n; i++)
+        choice_sent(&q->choice[i]);
     exchange_hold(x, x->reply.len < x->answer_held ? x->reply.len : x->answer_held);
     pthread_mutex_unlock(&q->app->reply_lock);
 }
@@ -198,7 +210,7 @@ static void answer(struct generation *q)
 {
     struct exchange *x = q->x;
     struct err       e;
-    while (!q->ended) {
+    while (!all_ended(q) && !failure(q, &e)) {
         enum wait_result w = await_events(q, 3600);
         if (w == EXCHANGE_GONE)
             return;
@@ -218,22 +230,6 @@ static void answer(struct generation *q)
 
 /* ---- the stream ---- */
 
-/* Sends everything that has been collected as one chunk, so a client that reads slowly gets few large chunks instead
- * of a growing queue of small ones. */
-static void write_text_chunk(struct generation *q, struct buf *out)
-{
-    if (!buf_ok(&q->text)) {
-        buf_fail(out, &q->text);
-        return;
-    }
-    sse_begin(out);
-    reply_chunk_text(out, &q->head, q->text.data, q->text.len, q->logprobs ? &q->probs : NULL,
-                     q->ended ? &q->end : NULL, q->usage);
-    sse_end(out);
-    buf_clear(&q->text);
-    logprobs_clear(&q->probs);
-}
-
 static void write_error(struct buf *out, const struct err *e)
 {
     sse_begin(out);
@@ -241,42 +237,78 @@ static void write_error(struct buf *out, const struct err *e)
     sse_end(out);
 }
 
-/* The last piece of a stream: the rest of the text with the reason why it ended, then the usage if it was asked for,
- * then [DONE]. After a failure an error event takes the place of both. */
-static int write_end(struct generation *q, struct buf *out)
+/* The next choice, in turn, that has something to be sent; NULL: none has. */
+static struct choice *next_choice(struct generation *q)
 {
-    struct err        room;
-    const struct err *bad = failure(q, &room);
-    if (bad) {
-        write_error(out, bad);
-    } else {
-        write_text_chunk(q, out);
-        if (q->usage.kind != USAGE_ABSENT) {
-            sse_begin(out);
-            reply_chunk_usage(out, &q->head, &q->end);
-            sse_end(out);
+    for (int i = 0; i < q->n; i++) {
+        struct choice *c = &q->choice[(q->next + i) % q->n];
+        if (choice_has_news(c)) {
+            q->next = (c->index + 1) % q->n;
+            return c;
         }
+    }
+    return NULL;
+}
+
+static bool all_sent(const struct generation *q)
+{
+    bool all = true;
+    for (int i = 0; i < q->n; i++)
+        all &= q->choice[i].end_sent;
+    return all;
+}
+
+/* Everything that a choice has to say goes out as one chunk, so a client that reads slowly gets few large chunks
+ * instead of a growing queue of small ones. The role goes out alone as the first one of a chat, as OpenAI's clients
+ * expect. Behind the last chunk of all come the usage, if it was asked for, and [DONE]. Returns as `more` of struct
+ * stream does. */
+static int write_choice(struct generation *q, struct choice *c, struct buf *out)
+{
+    struct totals totals = totals_of(q);
+    struct chunk  chunk = { .usage = q->usage, .totals = &totals, .timings = q->timings, .wants = &q->wants,
+                            .prompt_ids = q->prompt_ids.len ? &q->prompt_ids : NULL };
+    if (q->head.chat && !c->role_sent) {
+        c->role_sent = true;
+        sse_begin(out);
+        reply_chunk_role(out, &q->head, c, &chunk);
+        sse_end(out);
+        buf_free(&q->prompt_ids);
+        return 1;
+    }
+    c->end_sent = c->ended;
+    bool last = all_sent(q), separate = q->usage != USAGE_ABSENT;
+    chunk.timings |= last && !separate;
+    sse_begin(out);
+    reply_chunk(out, &q->head, c, &chunk);
+    sse_end(out);
+    buf_free(&q->prompt_ids);
+    choice_sent(c);
+    if (!last)
+        return 1;
+    if (separate) {
+        sse_begin(out);
+        reply_chunk_usage(out, &q->head, &totals);
+        sse_end(out);
     }
     sse_done(out);
     return 0;
 }
 
 /* The next piece of the stream, at least one whole event. Until there is news it sends a comment every keep-alive
- * period, so that proxies do not cut a connection whose prompt is still being read. The role goes out alone as the
- * first event of a chat, as OpenAI's clients expect. Returns as `more` of struct stream does; a piece that did not fit
- * into `out` is noticed by the caller. */
+ * period, so that proxies do not cut a connection whose prompt is still being read. A piece that did not fit into `out`
+ * is noticed by the caller. */
 static int next_piece(struct generation *q, struct buf *out)
 {
-    /* The role goes out with the first event; before that there are comments. */
-    bool has_news = q->ended || q->text.len > 0 || q->probs.n > 0;
-    while (!has_news) {
+    struct choice *c = NULL;
+    struct err     e;
+    take_events(q);
+    while (!failure(q, &e) && !(c = next_choice(q))) {
         switch (await_events(q, q->wait)) {
         case EXCHANGE_GONE:
             return -1;
         case EXCHANGE_STOPPED:
-            q->ended = true;
-            q->end = (struct event){ .kind = EVENT_ERROR };
-            stopped_error(&q->end.err);
+            stopped_error(&e);
+            fail_all(q, &e);
             break;
         case EXCHANGE_TIMEOUT:
             sse_comment(out, "keep-alive");
@@ -284,21 +316,12 @@ static int next_piece(struct generation *q, struct buf *out)
         case EXCHANGE_READABLE:
             break;
         }
-        has_news = q->ended || q->text.len > 0 || q->probs.n > 0;
     }
-    if (q->head.chat && !q->role_sent && !(q->ended && q->end.kind == EVENT_ERROR)) {
-        sse_begin(out);
-        reply_chunk_role(out, &q->head, q->usage);
-        sse_end(out);
-        q->role_sent = true;
-        return 1;
-    }
-    if (!q->ended)
-        take_events(q);
-    if (q->ended)
-        return write_end(q, out);
-    write_text_chunk(q, out);
-    return 1;
+    if (!failure(q, &e))
+        return write_choice(q, c, out);
+    write_error(out, &e);
+    sse_done(out);
+    return 0;
 }
 
 /* Where a piece cannot be built the stream ends as after any other failure: with an event that says why. */
@@ -325,10 +348,13 @@ static bool start_stream(struct generation *q)
 {
     struct exchange *x = q->x;
     struct err       e;
-    enum wait_result w = await_events(q, q->wait);
+    enum wait_result w = failure(q, &e) ? EXCHANGE_READABLE : await_events(q, q->wait);
     if (w == EXCHANGE_GONE)
         return false;
-    if (w == EXCHANGE_STOPPED || (q->ended && q->end.kind == EVENT_ERROR)) {
+    bool failed = false;
+    for (int i = 0; i < q->n; i++)
+        failed |= q->choice[i].ended && q->choice[i].end.kind == EVENT_ERROR;
+    if (w == EXCHANGE_STOPPED || failed) {
         if (w == EXCHANGE_STOPPED)
             stopped_error(&e);
         else
@@ -357,46 +383,111 @@ static void make_id(char *out, size_t size, const char *prefix)
     snprintf(out, size, "%s-%s", prefix, digits);
 }
 
-/* Fills in what the whole life of the generation needs, because the request's JSON will be gone. engine_submit() takes
- * the prompt in any case. From its success on the place in the app is the engine's to give back, through params.ended;
- * before that it is the caller's. */
+/* The whole prompt as token ids, which is gone once it was submitted. */
+static void keep_prompt_ids(struct buf *out, const struct prompt *p)
+{
+    int n = prompt_tokens(p);
+    const int32_t *ids = prompt_ids(p);
+    for (int i = 0; i < n; i++)
+        buf_printf(out, i ? ",%d" : "%d", ids[i]);
+}
+
+/* One descriptor for the events of all choices: that of the only one, or one of our own which watches all. */
+static int watch(struct generation *q, struct err *e)
+{
+    q->fd = request_fd(q->choice[0].request);
+    if (q->n == 1)
+        return 0;
+    q->fd = epoll_create1(EPOLL_CLOEXEC);
+    q->own_fd = q->fd >= 0;
+    for (int i = 0; i < q->n && q->own_fd; i++) {
+        struct epoll_event ev = { .events = EPOLLIN };
+        if (epoll_ctl(q->fd, EPOLL_CTL_ADD, request_fd(q->choice[i].request), &ev) != 0)
+            return err_memory(e);
+    }
+    return q->own_fd ? 0 : err_memory(e);
+}
+
+/* Everything that the whole life of the generation needs, because the request's JSON will be gone. */
+static int fill(struct generation *q, const struct answering *how, const struct prompt *p, struct err *e)
+{
+    const struct sampling *s = how->sampling;
+    q->stream = s->stream;
+    q->n_prompt = prompt_tokens(p);
+    q->n_image = prompt_image_tokens(p);
+    if (s->include_usage)
+        q->usage = s->continuous_usage ? USAGE_SO_FAR : USAGE_NULL;
+    q->timings = s->timings_per_token;
+    q->wants = (struct choice_wants){ .logprobs = s->params.logprobs, .ids = s->params.return_ids,
+                                       .prompt_logprobs = s->params.prompt_logprobs, .chat = how->chat };
+    q->wait = q->app->cfg->keepalive_seconds;
+    q->head.created = time(NULL);
+    q->head.model = app_model_name(q->app);
+    q->head.chat = how->chat;
+    q->head.functions = how->functions;
+    make_id(q->head.id, sizeof q->head.id, how->chat ? "chatcmpl" : "cmpl");
+    buf_init(&q->prompt_ids, TEXT_BYTES);
+    if (s->params.return_ids)
+        keep_prompt_ids(&q->prompt_ids, p);
+    q->choice = calloc((size_t)s->n, sizeof *q->choice);
+    if (!buf_ok(&q->prompt_ids) || !q->choice)
+        return err_memory(e);
+    return how->tools ? tool_names_init(&q->names, how->tools, e) : 0;
+}
+
+/* The choices, as yet without their requests. */
+static int make_choices(struct generation *q, const struct answering *how, struct err *e)
+{
+    struct output_options options = { .tools = how->tool_format, .reasoning = how->reasoning_format,
+                                      .names = how->tools ? &q->names : NULL, .begun = how->thoughts_begun,
+                                      .hidden = how->hide_thoughts, .whole = !q->stream, .single = how->single_call,
+                                      .max_bytes = TEXT_BYTES };
+    for (int i = 0; i < how->sampling->n; i++) {
+        struct choice *c = &q->choice[q->n++];
+        if (choice_init(c, i, &options, e) != 0)
+            return -1;
+        if (how->echo)
+            output_echo(&c->output, how->echo, how->n_echo);
+    }
+    return 0;
+}
+
+/* engine_submit_many() takes the prompt in any case. From its success on the places in the app are the engine's to give
+ * back, through params.ended; before that the first one is the caller's, and the others are given back here. */
 struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
-                                  const struct sampling *s, bool chat)
+                                  const struct answering *how)
 {
     struct generation *q = calloc(1, sizeof *q);
     struct err         e;
-    struct request    *r = NULL;
-    struct params      params = s->params;
-    int                n_prompt = prompt_tokens(p);
+    struct params      params = how->sampling->params;
+    struct request    *r[SAMPLING_MAX_N] = { NULL };
+    int                n = how->sampling->n, places = 1, rc = q ? 0 : err_memory(&e);
+    if (q) {
+        q->app = a;
+        q->engine = g;
+        q->x = x;
+        rc = fill(q, how, p, &e) == 0 ? make_choices(q, how, &e) : -1;
+    }
+    while (rc == 0 && places < n && (rc = app_enter(a, &e)) == 0)
+        places++;
     params.ended = app_ended;
     params.ended_arg = a;
-    if (q) {
-        r = engine_submit(g, p, &params, &e);
-    } else {
+    if (rc == 0)
+        rc = engine_submit_many(g, p, &params, n, r, &e);
+    else
         prompt_free(p);
-        err_memory(&e);
-    }
-    if (!r) {
-        free(q);
+    if (rc != 0) {
+        while (--places > 0)
+            app_leave(a);
+        if (q)
+            generation_free(q);
         reply_error(x, &e);
         return NULL;
     }
-    q->app = a;
-    q->engine = g;
-    q->x = x;
-    q->request = r;
-    q->stream = s->stream;
-    q->usage.prompt = n_prompt;
-    if (s->include_usage)
-        q->usage.kind = s->continuous_usage ? USAGE_SO_FAR : USAGE_NULL;
-    q->logprobs = s->params.logprobs;
-    q->wait = a->cfg->keepalive_seconds;
-    q->head.created = time(NULL);
-    q->head.model = app_model_name(a);
-    q->head.chat = chat;
-    make_id(q->head.id, sizeof q->head.id, chat ? "chatcmpl" : "cmpl");
-    buf_init(&q->text, TEXT_BYTES);
-    logprobs_init(&q->probs);
+    for (int i = 0; i < n; i++)
+        q->choice[i].request = r[i];
+    if (watch(q, &e) != 0)
+        fail_all(q, &e);
     return q;
 }
 

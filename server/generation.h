@@ -2,17 +2,31 @@
  * chats and completions have in common. */
 #ifndef SERVER_GENERATION_H
 #define SERVER_GENERATION_H
+#include "output/output.h"
 #include "server/app.h"
 #include "server/sampling.h"
 
 struct generation;
 
-/* Submits the prompt, which becomes the engine's. Nothing of `s` is needed
- * afterwards, so the request's JSON need not wait for the answer. The caller
- * has entered the app (app_enter); that place is now the engine's to give back. NULL
- * after answering x with an error: the place is still the caller's. */
+struct answering {             /* how an answer is made and told; everything borrowed until generation_new() returns */
+    const struct sampling *sampling;
+    bool   chat;               /* else the form of /v1/completions                       */
+    const json_t *tools;       /* that the answer may call; NULL: none                   */
+    const struct tool_format      *tool_format;        /* NULL: calls are not looked for */
+    const struct reasoning_format *reasoning_format;   /* NULL: thoughts are content     */
+    bool   thoughts_begun;     /* the prompt ends with what opens them                   */
+    bool   hide_thoughts;      /* they are split off and not told                        */
+    bool   single_call;        /* no more than one                                       */
+    bool   functions;          /* a call is told in its older form                       */
+    const char *echo;          /* (n_echo) comes before the answer; NULL: nothing        */
+    size_t n_echo;
+};
+
+/* Submits the prompt, which becomes the engine's. Nothing of `how` is needed afterwards, so the request's JSON need not
+ * wait for the answer. The caller has entered the app (app_enter); that place, and those of the other choices, are now
+ * the engine's to give back. NULL after answering x with an error: the place is still the caller's. */
 struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
-                                  const struct sampling *s, bool chat);
+                                  const struct answering *how);
 
 /* A generating request from its start to its end: takes a place, lets `submit` make a generation of the body, and
  * answers with the whole text or a stream. `submit` returns NULL after answering x with an error, or when the client is

@@ -26,17 +26,16 @@ const struct known_field known_of_request[] = {
     { "prompt_embeds", "[]" }, { "input_ids", "[]" }, { "image_data", "[]" }, { "images_config", "{}" },
     { "media_io_kwargs", "{}" }, { "max_dynamic_patch", "" }, { "min_dynamic_patch", "" },
     { "use_audio_in_video", "false" }, { "session_params", "{}" },
-    { "kv_transfer_params", "{}" }, { "ec_transfer_params", "{}" }, { "functions", "[]" },
-    { "function_call", "none auto" }, { "web_search_options", "" }, { "modalities", "[text]" }, { "audio", "{}" },
+    { "kv_transfer_params", "{}" }, { "ec_transfer_params", "{}" }, { "web_search_options", "" },
+    { "modalities", "[text]" }, { "audio", "{}" },
     { "reasoning", "{}" },
     /* what is told beside it */
-    { "prompt_logprobs", "" }, { "logprob_token_ids", "[]" }, { "n_probs", "0" }, { "post_sampling_probs", "false" },
+    { "logprob_token_ids", "[]" }, { "n_probs", "0" }, { "post_sampling_probs", "false" },
     { "return_tokens", "false" }, { "return_tokens_as_token_ids", "false" },
     { "return_prompt_text", "false" }, { "return_prompt_token_ids", "false" }, { "return_hidden_states", "false" },
     { "return_routed_experts", "false" }, { "return_cached_tokens_details", "false" },
     { "return_meta_info", "false" }, { "return_progress", "false" },
-    { "verbose", "false" }, { "response_fields", "[]" }, { "include_reasoning", "true" },
-    { "reasoning_format", "none auto" }, { 0 }
+    { "verbose", "false" }, { "response_fields", "[]" }, { 0 }
 };
 
 enum json_kind { KIND_STRING, KIND_BOOL, KIND_OBJECT };

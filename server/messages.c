@@ -208,10 +208,22 @@ static int parse_content(struct parser *p, json_t *message, const json_t *in, co
     return 0;
 }
 
+/* What templates know of the older form of calls: nothing. So a function_call becomes one of the tool_calls, and the
+ * answer of a function that of a tool. */
+static void take_older_call(json_t *message, const char *role)
+{
+    json_t *call = json_object_get(message, "function_call");
+    if (json_is_dict(call) && !json_object_get(message, "tool_calls"))
+        json_object_set_new(message, "tool_calls",
+                            json_pack("[{s:s, s:o}]", "type", "function", "function", json_deep_copy(call)));
+    json_object_del(message, "function_call");
+    if (strcmp(role, "function") == 0)
+        json_object_set_new(message, "role", json_string("tool"));
+}
+
 /* Checks one message and appends its copy to the list. null members are left out, since templates ask whether a member
  * is there. Members are shared with the request, except for tool_calls, whose arguments are rewritten and which are
- * therefore copied deeply. `reasoning`, vLLM's name, is also given as `reasoning_content`, the name that templates
- * use. */
+ * therefore copied deeply. Thoughts have two names; templates get both. */
 static int parse_message(struct parser *p, const json_t *in, size_t index)
 {
     static const char *const roles[] = {
@@ -244,8 +256,11 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
         if (!json_is_null(v))
             json_object_setn_new_nocheck(message, key, n_key,
                                          strcmp(key, "tool_calls") == 0 ? json_deep_copy(v) : json_incref(v));
-    if ((v = json_object_get(message, "reasoning")) != NULL && !json_object_get(message, "reasoning_content"))
-        json_object_set(message, "reasoning_content", v);
+    static const char *const thoughts[] = { "reasoning", "reasoning_content" };
+    for (int i = 0; i < 2; i++)
+        if ((v = json_object_get(message, thoughts[i])) != NULL && !json_object_get(message, thoughts[!i]))
+            json_object_set(message, thoughts[!i], v);
+    take_older_call(message, role);
     if (parse_content(p, message, in, role, at) != 0)
         return -1;
     return parse_tool_calls(p, message, at);

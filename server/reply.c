@@ -5,42 +5,7 @@
 #include "server/reply.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
-
-#include "base/utf8.h"
-
-enum { LOGPROBS_BYTES = 192 << 20, KEPT_BYTES = 64 << 10 /* between two pieces of a stream */, TOKEN_BYTES = 4096 };
-
-/* Copies runs of plain bytes whole, and looks at every byte to find where a run ends. Text that is not UTF-8 must not
- * leave the server, because clients' JSON parsers refuse the whole answer for it: every malformed byte becomes
- * U+FFFD. */
-void json_write_string(struct buf *out, const char *s, size_t n)
-{
-    buf_byte(out, '"');
-    size_t plain = 0;      /* bytes before s + i that can be copied as they are */
-    for (size_t i = 0; i < n;) {
-        unsigned char c = (unsigned char)s[i];
-        int           len = 1;
-        bool          bad = c >= 0x80 && utf8_get(s + i, n - i, &len) == 0xFFFD && len == 1;
-        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && !bad) {
-            i += (size_t)len;
-            continue;
-        }
-        buf_add(out, s + plain, i - plain);
-        if (bad)
-            buf_str(out, "\xEF\xBF\xBD");
-        else if (c == '"' || c == '\\')
-            buf_printf(out, "\\%c", c);
-        else if (c == '\n')
-            buf_str(out, "\\n");
-        else
-            buf_printf(out, "\\u%04x", c);
-        plain = ++i;
-    }
-    buf_add(out, s + plain, n - plain);
-    buf_byte(out, '"');
-}
 
 /* ---- errors ---- */
 
@@ -100,159 +65,12 @@ void reply_error(struct exchange *x, const struct err *e)
         exchange_retry_later(x);
 }
 
-/* ---- log probabilities ---- */
+/* ---- what answers and chunks have in common ---- */
 
-void logprobs_init(struct answer_logprobs *l)
+static void write_text(struct buf *out, const struct buf *text)
 {
-    memset(l, 0, sizeof *l);
-    for (int i = 0; i < 4; i++)
-        buf_init(&l->list[i], LOGPROBS_BYTES);
+    json_write_string(out, text->data ? text->data : "", text->len);
 }
-
-void logprobs_free(struct answer_logprobs *l)
-{
-    for (int i = 0; i < 4; i++)
-        buf_free(&l->list[i]);
-}
-
-/* Empty again for the next chunk. The memory is kept up to a little, so that a stream does not allocate for every
- * token, and one large chunk does not stay for ever. */
-void logprobs_clear(struct answer_logprobs *l)
-{
-    for (int i = 0; i < 4; i++)
-        buf_reuse(&l->list[i], KEPT_BYTES);
-    l->n = 0;
-}
-
-/* What has been collected and not sent, for the sum of all answers. */
-size_t logprobs_bytes(const struct answer_logprobs *l)
-{
-    return l->list[0].len + l->list[1].len + l->list[2].len + l->list[3].len;
-}
-
-/* JSON has no infinity; OpenAI writes -9999 for "impossible". */
-static void write_logprob(struct buf *out, float v) { buf_printf(out, "%.9g", isfinite(v) ? (double)v : -9999.0); }
-
-/* Characters that begin in these bytes; a token may end within one. */
-static size_t characters(const char *s, size_t n)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += (s[i] & 0xC0) != 0x80;
-    return count;
-}
-
-/* The text of a token as a JSON string. *length, if wanted, becomes its length in characters. */
-static void write_token(struct buf *out, const struct engine *g, int32_t id, size_t *length)
-{
-    struct buf piece;
-    buf_init(&piece, TOKEN_BYTES);
-    engine_piece(g, id, &piece);
-    json_write_string(out, piece.data ? piece.data : "", piece.len);
-    if (!buf_ok(&piece))
-        buf_fail(out, &piece);
-    if (length)
-        *length = characters(piece.data, piece.len);
-    buf_free(&piece);
-}
-
-/* "token":...,"logprob":...,"bytes":[...] */
-static void write_token_members(struct buf *out, const struct engine *g, int32_t id, float logprob)
-{
-    struct buf piece;
-    buf_init(&piece, TOKEN_BYTES);
-    engine_piece(g, id, &piece);
-    buf_str(out, "\"token\":");
-    json_write_string(out, piece.data ? piece.data : "", piece.len);
-    buf_str(out, ",\"logprob\":");
-    write_logprob(out, logprob);
-    buf_str(out, ",\"bytes\":[");
-    for (size_t i = 0; i < piece.len; i++)
-        buf_printf(out, i ? ",%d" : "%d", (unsigned char)piece.data[i]);
-    buf_byte(out, ']');
-    if (!buf_ok(&piece))
-        buf_fail(out, &piece);
-    buf_free(&piece);
-}
-
-/* One token in the form of chats: an object, with the alternatives as a list of the same objects. */
-static void add_chat(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t)
-{
-    struct buf *out = &l->list[0];
-    buf_str(out, l->n ? ",{" : "{");
-    write_token_members(out, g, t->id, t->logprob);
-    buf_str(out, ",\"top_logprobs\":[");
-    for (int i = 0; i < t->n_top; i++) {
-        buf_str(out, i ? ",{" : "{");
-        write_token_members(out, g, t->top_id[i], t->top[i]);
-        buf_byte(out, '}');
-    }
-    buf_str(out, "]}");
-}
-
-/* One token in the older form of completions: the same position in four lists, the alternatives being an object from
- * text to log probability. text_offset counts characters from the beginning of the answer. */
-static void add_completion(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t)
-{
-    size_t length = 0;
-    for (int i = 0; i < 4 && l->n; i++)
-        buf_byte(&l->list[i], ',');
-    write_token(&l->list[0], g, t->id, &length);
-    write_logprob(&l->list[1], t->logprob);
-    buf_byte(&l->list[2], '{');
-    for (int i = 0; i < t->n_top; i++) {
-        buf_str(&l->list[2], i ? "," : "");
-        write_token(&l->list[2], g, t->top_id[i], NULL);
-        buf_byte(&l->list[2], ':');
-        write_logprob(&l->list[2], t->top[i]);
-    }
-    buf_byte(&l->list[2], '}');
-    buf_printf(&l->list[3], "%zu", l->text_offset);
-    l->text_offset += length;
-}
-
-void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t, int n, bool chat)
-{
-    for (int i = 0; i < n; i++) {
-        if (chat)
-            add_chat(l, g, t + i);
-        else
-            add_completion(l, g, t + i);
-        l->n++;
-    }
-}
-
-/* A list that was collected as JSON text. If it could not be collected whole, the answer fails, too: half a list would
- * look like an answer. */
-static void write_list(struct buf *out, const char *name, const struct buf *list)
-{
-    buf_printf(out, "\"%s\":[", name);
-    buf_add(out, list->data ? list->data : "", list->len);
-    buf_byte(out, ']');
-    if (!buf_ok(list))
-        buf_fail(out, list);
-}
-
-/* null if they were not asked for; clients expect the member in any case. */
-static void write_logprobs(struct buf *out, const struct answer_logprobs *l, bool chat)
-{
-    buf_str(out, ",\"logprobs\":");
-    if (!l) {
-        buf_str(out, "null");
-        return;
-    }
-    static const char *const name[] = { "tokens", "token_logprobs", "top_logprobs", "text_offset" };
-    buf_byte(out, '{');
-    if (chat)
-        write_list(out, "content", &l->list[0]);
-    for (int i = 0; i < 4 && !chat; i++) {
-        buf_str(out, i ? "," : "");
-        write_list(out, name[i], &l->list[i]);
-    }
-    buf_str(out, chat ? ",\"refusal\":null}" : "}");
-}
-
-/* ---- answers ---- */
 
 static void write_head(struct buf *out, const struct answer_head *head, const char *object)
 {
@@ -261,15 +79,17 @@ static void write_head(struct buf *out, const struct answer_head *head, const ch
     buf_str(out, ",\"system_fingerprint\":\"openautoglm-" VERSION "\"");
 }
 
-/* Why the answer ended. OpenAI knows "stop" and "length"; `stop_reason` is vLLM's and says which stop string or token
- * it was. */
-static void write_finish(struct buf *out, const struct event *end)
+/* Why the answer ended. `stop_reason` is vLLM's and says which stop string or token it was. */
+static void write_finish(struct buf *out, const struct answer_head *head, const struct choice *c)
 {
-    if (!end) {
+    const struct event *end = &c->end;
+    if (!c->ended) {
         buf_str(out, ",\"finish_reason\":null");
         return;
     }
-    buf_printf(out, ",\"finish_reason\":\"%s\"", end->finish == FINISH_LENGTH ? "length" : "stop");
+    const char *calls = head->functions ? "function_call" : "tool_calls";
+    const char *why = end->finish == FINISH_LENGTH ? "length" : "stop";
+    buf_printf(out, ",\"finish_reason\":\"%s\"", c->output.made > 0 && end->finish == FINISH_STOP ? calls : why);
     if (end->stop) {
         buf_str(out, ",\"stop_reason\":");
         json_write_string(out, end->stop, strlen(end->stop));
@@ -278,35 +98,167 @@ static void write_finish(struct buf *out, const struct event *end)
     }
 }
 
-static void write_usage(struct buf *out, struct chunk_usage u)
+static void write_usage(struct buf *out, const struct totals *t)
 {
     buf_printf(out,
                ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%d}}",
-               u.prompt, u.completion, u.prompt + u.completion, u.cached);
+               "\"prompt_tokens_details\":{\"cached_tokens\":%d,\"image_tokens\":%d}}",
+               t->prompt, t->completion, t->prompt + t->completion, t->cached, t->image);
 }
 
-/* The final counts, as the engine's last event has them. */
-static struct chunk_usage usage_of(const struct event *end)
+/* a / b, or 0 where that is no number. */
+static double per(double a, double b) { return b > 0 ? a / b : 0; }
+
+/* The names up to predicted_per_second are llama.cpp's; what the prompt took is told in parts behind them. */
+static void write_timings(struct buf *out, const struct totals *t)
 {
-    return (struct chunk_usage){ .prompt = end->prompt_tokens, .completion = end->completion_tokens,
-                                 .cached = end->cached_tokens };
+    const struct timings *s = &t->time;
+    int    fresh = t->prompt - t->cached;
+    double prompt = 1e3 * (s->image_encode + s->prefill), predicted = 1e3 * s->decode;
+    buf_printf(out,
+               ",\"timings\":{\"cache_n\":%d,\"prompt_n\":%d,\"prompt_ms\":%.3f,\"prompt_per_token_ms\":%.3f,"
+               "\"prompt_per_second\":%.3f,\"predicted_n\":%d,\"predicted_ms\":%.3f,"
+               "\"predicted_per_token_ms\":%.3f,\"predicted_per_second\":%.3f,",
+               t->cached, fresh, prompt, per(prompt, fresh), per(1e3 * fresh, prompt), t->completion, predicted,
+               per(predicted, t->completion), per(1e3 * t->completion, predicted));
+    buf_printf(out,
+               "\"queue_ms\":%.3f,\"image_decode_ms\":%.3f,\"image_resize_ms\":%.3f,\"image_encode_ms\":%.3f,"
+               "\"prefill_ms\":%.3f,\"decode_ms\":%.3f}",
+               1e3 * s->queue, 1e3 * s->image_decode, 1e3 * s->image_resize, 1e3 * s->image_encode, 1e3 * s->prefill,
+               predicted);
 }
 
-void reply_answer(struct buf *out, const struct answer_head *head, const char *text, size_t n,
-                  const struct answer_logprobs *logprobs, const struct event *end)
+static void write_ids(struct buf *out, const char *name, const struct buf *ids)
 {
-    write_head(out, head, head->chat ? "chat.completion" : "text_completion");
-    buf_str(out, ",\"choices\":[{\"index\":0,");
-    buf_str(out, head->chat ? "\"message\":{\"role\":\"assistant\",\"content\":" : "\"text\":");
-    json_write_string(out, text, n);
-    buf_str(out, head->chat ? ",\"refusal\":null}" : "");
-    write_logprobs(out, logprobs, head->chat);
-    write_finish(out, end);
-    buf_str(out, "}]");
-    write_usage(out, usage_of(end));
+    buf_byte(out, ',');
+    json_write_list(out, name, ids);
+}
+
+/* A prompt of one token has none but that of the first, which is null. */
+static void write_prompt_probs(struct buf *out, const struct buf *probs)
+{
+    buf_byte(out, ',');
+    if (probs->len == 0 && buf_ok(probs))
+        buf_str(out, "\"prompt_logprobs\":[null]");
+    else
+        json_write_list(out, "prompt_logprobs", probs);
+}
+
+/* ---- the message ---- */
+
+/* One call. Its id is the answer's own number and the places of choice and call, so that no two of a server are alike.
+ * Of a call that was told already only more of the arguments is written. */
+static void write_call(struct buf *out, const struct answer_head *head, const struct choice *c,
+                       const struct output_call *call, bool indexed)
+{
+    buf_byte(out, '{');
+    if (indexed)
+        buf_printf(out, "\"index\":%d,", call->index);
+    if (!call->told)
+        buf_printf(out, "\"id\":\"call_%s_%d_%d\",\"type\":\"function\",", strchr(head->id, '-') + 1, c->index,
+                   call->index);
+    buf_str(out, "\"function\":{");
+    if (!call->told) {
+        buf_str(out, "\"name\":");
+        json_write_string(out, call->name, strlen(call->name));
+        buf_byte(out, ',');
+    }
+    buf_str(out, "\"arguments\":");
+    write_text(out, &call->arguments);
+    buf_str(out, "}}");
+}
+
+/* The older form of calls: one, without an id. */
+static void write_function_call(struct buf *out, const struct output_call *call)
+{
+    buf_str(out, ",\"function_call\":{");
+    if (!call->told) {
+        buf_str(out, "\"name\":");
+        json_write_string(out, call->name, strlen(call->name));
+        buf_byte(out, ',');
+    }
+    buf_str(out, "\"arguments\":");
+    write_text(out, &call->arguments);
     buf_byte(out, '}');
 }
+
+/* Thoughts and calls, each member with a comma before it. Thoughts have two names: vLLM's today's and the one that it
+ * had, as SGLang and llama.cpp have it. */
+static void write_parts(struct buf *out, const struct answer_head *head, const struct choice *c, bool indexed)
+{
+    const struct output *o = &c->output;
+    if (o->reasoning.len > 0) {
+        buf_str(out, ",\"reasoning\":");
+        write_text(out, &o->reasoning);
+        buf_str(out, ",\"reasoning_content\":");
+        write_text(out, &o->reasoning);
+    }
+    if (head->functions && o->n_calls > 0) {
+        write_function_call(out, &o->call[0]);
+        return;
+    }
+    for (int i = 0; i < o->n_calls; i++) {
+        buf_str(out, i ? "," : ",\"tool_calls\":[");
+        write_call(out, head, c, &o->call[i], indexed);
+    }
+    buf_str(out, o->n_calls > 0 ? "]" : "");
+}
+
+/* The content is null where the answer has calls or thoughts and nothing else. */
+static void write_message(struct buf *out, const struct answer_head *head, const struct choice *c)
+{
+    const struct output *o = &c->output;
+    buf_str(out, "\"message\":{\"role\":\"assistant\",\"content\":");
+    if (o->content.len == 0 && (o->n_calls > 0 || o->reasoning.len > 0))
+        buf_str(out, "null");
+    else
+        write_text(out, &o->content);
+    buf_str(out, ",\"refusal\":null");
+    write_parts(out, head, c, false);
+    buf_byte(out, '}');
+}
+
+/* ---- the whole answer ---- */
+
+static void write_choice(struct buf *out, const struct answer_head *head, const struct choice *c,
+                         const struct choice_wants *wants, const struct buf *prompt_ids)
+{
+    buf_printf(out, c->index ? ",{\"index\":%d," : "{\"index\":%d,", c->index);
+    if (head->chat) {
+        write_message(out, head, c);
+    } else {
+        buf_str(out, "\"text\":");
+        write_text(out, &c->output.content);
+    }
+    logprobs_write(out, wants->logprobs ? &c->probs : NULL, head->chat);
+    write_finish(out, head, c);
+    if (wants->ids)
+        write_ids(out, "token_ids", &c->ids);
+    if (wants->ids && !head->chat)
+        write_ids(out, "prompt_token_ids", prompt_ids);
+    if (wants->prompt_logprobs && !head->chat)
+        write_prompt_probs(out, &c->prompt_probs);
+    buf_byte(out, '}');
+}
+
+void reply_answer(struct buf *out, const struct answer_head *head, const struct choice *choices, int n,
+                  const struct choice_wants *wants, const struct buf *prompt_ids, const struct totals *totals)
+{
+    write_head(out, head, head->chat ? "chat.completion" : "text_completion");
+    buf_str(out, ",\"choices\":[");
+    for (int i = 0; i < n; i++)
+        write_choice(out, head, &choices[i], wants, prompt_ids);
+    buf_byte(out, ']');
+    write_usage(out, totals);
+    write_timings(out, totals);
+    if (wants->ids && head->chat)
+        write_ids(out, "prompt_token_ids", prompt_ids);
+    if (wants->prompt_logprobs && head->chat)
+        write_prompt_probs(out, &choices[0].prompt_probs);
+    buf_byte(out, '}');
+}
+
+/* ---- chunks ---- */
 
 /* The beginning of a chunk up to its list of choices. */
 static void begin_chunk(struct buf *out, const struct answer_head *head)
@@ -317,47 +269,68 @@ static void begin_chunk(struct buf *out, const struct answer_head *head)
 
 /* Closes the list of choices and writes the usage in the form that was asked for: not at all, null until the end, or
  * so far. */
-static void end_chunk(struct buf *out, struct chunk_usage usage)
+static void end_chunk(struct buf *out, const struct answer_head *head, const struct chunk *chunk)
 {
-    buf_str(out, usage.kind == USAGE_NULL ? "],\"usage\":null" : "]");
-    if (usage.kind == USAGE_SO_FAR)
-        write_usage(out, usage);
+    buf_str(out, chunk->usage == USAGE_NULL ? "],\"usage\":null" : "]");
+    if (chunk->usage == USAGE_SO_FAR)
+        write_usage(out, chunk->totals);
+    if (chunk->timings)
+        write_timings(out, chunk->totals);
+    if (chunk->prompt_ids && head->chat)
+        write_ids(out, "prompt_token_ids", chunk->prompt_ids);
     buf_byte(out, '}');
 }
 
-/* The first chunk of a chat has the role and an empty text; OpenAI's clients build the message from it. */
-void reply_chunk_role(struct buf *out, const struct answer_head *head, struct chunk_usage usage)
+void reply_chunk_role(struct buf *out, const struct answer_head *head, const struct choice *c,
+                      const struct chunk *chunk)
 {
     begin_chunk(out, head);
-    buf_str(
-        out,
-        "{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\"finish_reason\":null}");
-    end_chunk(out, usage);
+    buf_printf(out,
+               "{\"index\":%d,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,"
+               "\"finish_reason\":null}", c->index);
+    end_chunk(out, head, chunk);
 }
 
-/* A chunk without text carries an empty delta and, if it is the last one, the reason. For completions the text is
- * always there, because their form has no delta. */
-void reply_chunk_text(struct buf *out, const struct answer_head *head, const char *text, size_t n,
-                      const struct answer_logprobs *logprobs, const struct event *end, struct chunk_usage usage)
+/* A delta without text is empty, apart from thoughts and calls; for completions the text is always there, because
+ * their form has no delta. */
+void reply_chunk(struct buf *out, const struct answer_head *head, const struct choice *c, const struct chunk *chunk)
 {
+    const struct output *o = &c->output;
     begin_chunk(out, head);
-    buf_str(out, head->chat ? "{\"index\":0,\"delta\":{" : "{\"index\":0,\"text\":");
-    if (head->chat && n > 0)
-        buf_str(out, "\"content\":");
-    if (!head->chat || n > 0)
-        json_write_string(out, text ? text : "", n);
-    buf_str(out, head->chat ? "}" : "");
-    write_logprobs(out, logprobs, head->chat);
-    write_finish(out, end);
+    buf_printf(out, "{\"index\":%d,", c->index);
+    if (head->chat) {
+        struct buf parts;
+        buf_init(&parts, (size_t)1 << 30);
+        if (o->content.len > 0) {
+            buf_str(&parts, ",\"content\":");
+            write_text(&parts, &o->content);
+        }
+        write_parts(&parts, head, c, true);
+        buf_str(out, "\"delta\":{");
+        buf_add(out, parts.len ? parts.data + 1 : "", parts.len ? parts.len - 1 : 0);
+        buf_byte(out, '}');
+        if (!buf_ok(&parts))
+            buf_fail(out, &parts);
+        buf_free(&parts);
+    } else {
+        buf_str(out, "\"text\":");
+        write_text(out, &o->content);
+    }
+    logprobs_write(out, chunk->wants->logprobs ? &c->probs : NULL, head->chat);
+    write_finish(out, head, c);
+    if (chunk->wants->ids)
+        write_ids(out, "token_ids", &c->ids);
+    if (chunk->prompt_ids && !head->chat)
+        write_ids(out, "prompt_token_ids", chunk->prompt_ids);
     buf_byte(out, '}');
-    end_chunk(out, usage);
+    end_chunk(out, head, chunk);
 }
 
-/* The chunk after the last one, with an empty list of choices, as OpenAI sends the usage of a stream. */
-void reply_chunk_usage(struct buf *out, const struct answer_head *head, const struct event *end)
+void reply_chunk_usage(struct buf *out, const struct answer_head *head, const struct totals *totals)
 {
     begin_chunk(out, head);
     buf_byte(out, ']');
-    write_usage(out, usage_of(end));
+    write_usage(out, totals);
+    write_timings(out, totals);
     buf_byte(out, '}');
 }

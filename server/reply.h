@@ -7,10 +7,9 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "engine/engine.h"
+#include "server/choice.h"
 #include "server/http.h"
-
-/* s as a JSON string with its quotes; malformed UTF-8 becomes U+FFFD. */
-void json_write_string(struct buf *out, const char *s, size_t n);
+#include "server/json_write.h"
 
 /* {"error":{"message","type","param","code"}}; a prompt that is too long is
  * told with the numbers, as clients cut by them. */
@@ -24,33 +23,35 @@ struct answer_head {           /* what all chunks of an answer share */
     long        created;       /* Unix seconds                       */
     const char *model;         /* borrowed                           */
     bool        chat;          /* else the form of /v1/completions   */
+    bool        functions;     /* calls are told in their older form: one `function_call` */
 };
 
-/* Log probabilities as they are collected, already JSON. A chat's are a list
- * of objects (list[0]); a completion's are four lists side by side. */
-struct answer_logprobs {
-    struct buf list[4];        /* token objects | tokens, token_logprobs, top_logprobs, text_offset */
-    size_t     n, text_offset; /* in characters, where the next token begins                        */
+struct totals {                /* of all choices, so far             */
+    int prompt, image, cached, completion;     /* tokens; image: those of the prompt that are places of images */
+    struct timings time;
 };
-void logprobs_init(struct answer_logprobs *l);
-void logprobs_free(struct answer_logprobs *l);
-void logprobs_clear(struct answer_logprobs *l);
-size_t logprobs_bytes(const struct answer_logprobs *l);
-void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t, int n, bool chat);
 
-/* The whole answer. logprobs: NULL if not asked for. `end` is the EVENT_END. */
-void reply_answer(struct buf *out, const struct answer_head *head, const char *text, size_t n,
-                  const struct answer_logprobs *logprobs, const struct event *end);
+/* The whole answer. prompt_ids: the prompt's, as JSON without brackets, if the token ids are wanted. */
+void reply_answer(struct buf *out, const struct answer_head *head, const struct choice *choices, int n,
+                  const struct choice_wants *wants, const struct buf *prompt_ids, const struct totals *totals);
 
-/* The pieces of a streamed answer, without the framing. */
-struct chunk_usage {
-    enum { USAGE_ABSENT, USAGE_NULL, USAGE_SO_FAR } kind;
-    int prompt, completion, cached;    /* tokens so far */
+enum usage_kind { USAGE_ABSENT, USAGE_NULL, USAGE_SO_FAR };
+
+struct chunk {                 /* what a chunk has beside its choice's news; everything borrowed */
+    enum usage_kind usage;
+    const struct totals *totals;
+    bool timings;              /* it has them, so far                              */
+    const struct choice_wants *wants;
+    const struct buf *prompt_ids;      /* NULL: not in this chunk                  */
 };
-void reply_chunk_role(struct buf *out, const struct answer_head *head, struct chunk_usage usage);
-void reply_chunk_text(struct buf *out, const struct answer_head *head, const char *text, size_t n,
-                      const struct answer_logprobs *logprobs, const struct event *end /* or NULL */,
-                      struct chunk_usage usage);
-void reply_chunk_usage(struct buf *out, const struct answer_head *head, const struct event *end);
+
+/* The pieces of a streamed answer, without the framing. The first one of a chat has the role and an empty text;
+ * OpenAI's clients build the message from it. */
+void reply_chunk_role(struct buf *out, const struct answer_head *head, const struct choice *c,
+                      const struct chunk *chunk);
+/* What of a choice was not sent yet, and how it ended, if it has. */
+void reply_chunk(struct buf *out, const struct answer_head *head, const struct choice *c, const struct chunk *chunk);
+/* The chunk after the last one, with an empty list of choices, as OpenAI sends the usage of a stream. */
+void reply_chunk_usage(struct buf *out, const struct answer_head *head, const struct totals *totals);
 
 #endif

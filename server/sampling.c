@@ -67,17 +67,18 @@ static int parse_lengths(struct params *p, const json_t *in, struct err *e)
     return 0;
 }
 
-/* `n` is accepted as 1 only; -1 and 0 for top_k both mean "all tokens". A seed is any 64-bit number, also a negative
- * one. */
-static int parse_integers(struct params *p, const json_t *in, struct err *e)
+/* -1 and 0 for top_k both mean "all tokens". A seed is any 64-bit number, also a negative one. */
+static int parse_integers(struct sampling *s, const json_t *in, struct err *e)
 {
-    int64_t top_k = p->top_k, seed = 0, n = 1;
+    struct params *p = &s->params;
+    int64_t top_k = p->top_k, seed = 0, n = 1, priority = 0;
     if (member_int(in, "", "top_k", -1, INT32_MAX, &top_k, e) != 0 ||
         member_int(in, "", "seed", INT64_MIN, INT64_MAX, &seed, e) != 0 ||
-        member_int(in, "", "n", 1, 128, &n, e) != 0)
+        member_int(in, "", "n", 1, SAMPLING_MAX_N, &n, e) != 0 ||
+        member_int(in, "", "priority", INT32_MIN, INT32_MAX, &priority, e) != 0)
         return -1;
-    if (n != 1)
-        return fields_wrong(e, "unsupported_value", "", "n", "must be 1: one answer per request");
+    s->n = (int)n;
+    p->priority = (int)priority;
     p->top_k = top_k < 0 ? 0 : (int)top_k;
     p->seed = (uint64_t)seed;
     p->has_seed = json_is_number(json_object_get(in, "seed"));
@@ -175,22 +176,49 @@ void sampling_init(struct sampling *s, const struct engine *g)
 {
     struct engine_info info;
     engine_info(g, &info);
-    *s = (struct sampling){ .vocab = info.vocab };
+    *s = (struct sampling){ .vocab = info.vocab, .n = 1 };
     params_default(g, &s->params);
 }
 
 /* What would change the answer and that we cannot do is refused, not ignored. */
-static int refuse_unsupported(const json_t *in, bool chat, struct err *e)
+static int refuse_unsupported(const json_t *in, int n, bool chat, struct err *e)
 {
     int64_t best_of = 1;
     bool    echo = false;
     if (known_check(known_of_request, in, "", e) != 0 || ignored_check(in, e) != 0 ||
         member_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || member_bool(in, "", "echo", &echo, e) != 0)
         return -1;
-    if (best_of > 1)
-        return fields_wrong(e, "unsupported_value", "", "best_of", "must be 1");
+    if (best_of > 1 && best_of != n)
+        return fields_wrong(e, "unsupported_value", "", "best_of", "must be n: every answer that is made is given");
     if (echo && !chat)
         return fields_wrong(e, "unsupported_value", "", "echo", "is not supported");
+    return 0;
+}
+
+/* What is told beside the text, and what of the prompt counts. */
+static int parse_prompt_fields(struct sampling *s, const json_t *in, struct err *e)
+{
+    const json_t *salt = NULL;
+    int64_t keep = 0;
+    if (member_bool(in, "", "return_token_ids", &s->params.return_ids, e) != 0 ||
+        member_bool(in, "", "timings_per_token", &s->timings_per_token, e) != 0 ||
+        member_text(in, "", "cache_salt", &salt, e) != 0 ||
+        member_int(in, "", "truncate_prompt_tokens", -1, INT32_MAX, &keep, e) != 0)
+        return -1;
+    if (salt && json_string_length(salt) == 0)
+        return fields_wrong(e, "invalid_value", "", "cache_salt", "must not be empty");
+    if (keep == 0 && json_is_number(json_object_get(in, "truncate_prompt_tokens")))
+        return fields_wrong(e, "invalid_value", "", "truncate_prompt_tokens", "must be -1 or at least 1");
+    int64_t told = -1;
+    if (member_int(in, "", "prompt_logprobs", 0, ENGINE_MAX_TOP_LOGPROBS, &told, e) != 0)
+        return -1;
+    if (told >= 0 && json_is_true(json_object_get(in, "stream")))
+        return fields_wrong(e, "invalid_value", "", "prompt_logprobs", "is not told in a stream");
+    s->params.prompt_logprobs = told >= 0;
+    s->params.top_prompt_logprobs = told > 0 ? (int)told : 0;
+    s->params.cache_salt = salt ? json_string_value(salt) : NULL;
+    s->params.n_cache_salt = salt ? json_string_length(salt) : 0;
+    s->keep_tokens = (int)keep;
     return 0;
 }
 
@@ -202,9 +230,10 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
     struct params *p = &s->params;
     json_t *options = NULL;
     bool    skip_special = true, no_trim = false;
-    if (parse_reals(p, in, e) != 0 || parse_integers(p, in, e) != 0 || parse_stop(p, in, e) != 0 ||
-        parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 || refuse_unsupported(in, chat, e) != 0 ||
-        constraint_parse(s, in, e) != 0 || check_window(p, in, e) != 0 || token_fields_parse(s, in, e) != 0)
+    if (parse_reals(p, in, e) != 0 || parse_integers(s, in, e) != 0 || parse_stop(p, in, e) != 0 ||
+        parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 ||
+        refuse_unsupported(in, s->n, chat, e) != 0 || constraint_parse(s, in, e) != 0 || check_window(p, in, e) != 0 ||
+        token_fields_parse(s, in, e) != 0 || parse_prompt_fields(s, in, e) != 0)
         return -1;
     if (member_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||
         member_bool(in, "", "skip_special_tokens", &skip_special, e) != 0 ||

@@ -8,6 +8,8 @@
 #include "base/err.h"
 #include "engine/engine.h"
 
+enum { SAMPLING_MAX_N = 16 };          /* answers to one request */
+
 struct sampling {
     struct params params;      /* stop strings and bad words borrowed from the request, tokens from below */
     struct token_bias *bias;   /* owned; NULL: none */
@@ -15,6 +17,9 @@ struct sampling {
     struct grammar *grammar;   /* owned reference; NULL: any text */
     const char *action_grammar;    /* borrowed: which one a request has that asks for no grammar; NULL: none */
     int  vocab;                /* ids of tokens are below it */
+    int  n;                    /* answers                    */
+    int  keep_tokens;          /* of the prompt, as in struct chat */
+    bool timings_per_token;    /* every chunk has the timings so far */
     bool stream, include_usage;
     bool continuous_usage;     /* every chunk has the usage so far */
 };

@@ -64,7 +64,7 @@ static struct request *submit(struct engine *g, int number, bool images)
     p.frequency_penalty = number == 2 ? 0.3f : 0;
     p.seed = 5;
     struct prompt *prompt = images ? prompt_of_images(g, number, text[number], &e)
-                                   : engine_prompt_text(g, text[number], strlen(text[number]), true, &e);
+                                   : engine_prompt_text(g, text[number], strlen(text[number]), true, 0, &e);
     ck_assert_msg(prompt != NULL, "%s", e.text);
     struct request *r = engine_submit(g, prompt, &p, &e);
     ck_assert_msg(r != NULL, "%s", e.text);

@@ -446,7 +446,7 @@ START_TEST(bad_input_is_told)
     json_decref(messages);
     free(text);
 
-    ck_assert_ptr_null(engine_prompt_text(g, "look <|image|>", 14, true, &e));
+    ck_assert_ptr_null(engine_prompt_text(g, "look <|image|>", 14, true, 0, &e));
     ck_assert_ptr_nonnull(strstr(e.text, "the prompt holds the image token"));
     ck_assert_str_eq(e.field, "prompt");
     engine_close(g);

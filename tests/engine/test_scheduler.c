@@ -21,7 +21,8 @@ static void world_init(struct world *w, int n_pages, int max_rows)
     memset(w, 0, sizeof *w);
     pages_init(&w->pages, n_pages);
     images_init(&w->images, 64, 64);
-    w->s = (struct scheduler){ .pages = &w->pages, .images = &w->images, .max_seqs = SEQS, .max_rows = max_rows,
+    w->s = (struct scheduler){ .pages = &w->pages, .images = &w->images, .max_seqs = SEQS, .max_out = SEQS,
+                               .max_rows = max_rows,
                                .beside_rows = max_rows, .image_kv = true, .prefix_cache = true };
     w->step.seq = xcalloc(SEQS, sizeof *w->step.seq);
 }

@@ -106,13 +106,21 @@ struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct e
     const char *text = json_string_value(json_object_get(last, "content"));
     return new_prompt(10 + chat->n_images, text && strcmp(text, "fail") == 0);
 }
-struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, struct err *e)
+struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, int keep, struct err *e)
 {
-    (void)g, (void)text, (void)special, (void)e;
+    (void)g, (void)text, (void)special, (void)keep, (void)e;
     return new_prompt((int)n, false);
 }
 int prompt_tokens(const struct prompt *p) { return p->n; }
 void prompt_free(struct prompt *p) { free(p); }
+int  prompt_image_tokens(const struct prompt *p) { return p->n > 10 ? p->n - 10 : 0; }
+bool prompt_ends_with(const struct prompt *p, const char *text) { return p->n < 0 && !text; }
+bool engine_template_writes(const struct engine *g, const char *words) { return !g && !words; }
+const int32_t *prompt_ids(const struct prompt *p)
+{
+    static const int32_t ids[1 << 16];
+    return p->n < 1 << 16 ? ids : NULL;
+}
 
 struct request *engine_submit(struct engine *g, struct prompt *p, const struct params *params, struct err *e)
 {
@@ -140,6 +148,22 @@ struct request *engine_submit(struct engine *g, struct prompt *p, const struct p
     pthread_create(&r->thread, &small, generate, r);
     pthread_attr_destroy(&small);
     return r;
+}
+
+int engine_submit_many(struct engine *g, struct prompt *p, const struct params *params, int n, struct request **out,
+                       struct err *e)
+{
+    struct prompt like = *p;
+    prompt_free(p);
+    for (int i = 0; i < n; i++) {
+        out[i] = engine_submit(g, new_prompt(like.n, like.fail), params, e);
+        if (!out[i]) {
+            while (i > 0)
+                request_free(out[--i]);
+            return -1;
+        }
+    }
+    return 0;
 }
 
 int request_next(struct request *r, struct event *out)

@@ -1,0 +1,114 @@
+/* server/choice.c - one of the answers to a request. What each function promises stands in choice.h. */
+#include "server/choice.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { IDS_BYTES = 64 << 20, KEPT_BYTES = 64 << 10 };
+
+int choice_init(struct choice *c, int index, const struct output_options *options, struct err *e)
+{
+    *c = (struct choice){ .index = index };
+    logprobs_init(&c->probs);
+    buf_init(&c->ids, IDS_BYTES);
+    buf_init(&c->prompt_probs, IDS_BYTES);
+    return output_init(&c->output, options, e);
+}
+
+void choice_free(struct choice *c)
+{
+    if (c->ended)
+        event_free(&c->end);
+    request_free(c->request);
+    output_free(&c->output);
+    logprobs_free(&c->probs);
+    buf_free(&c->ids);
+    buf_free(&c->prompt_probs);
+    c->request = NULL;
+}
+
+static void add_ids(struct choice *c, const struct event *ev)
+{
+    for (int i = 0; i < ev->n_ids; i++)
+        buf_printf(&c->ids, c->ids.len ? ",%d" : "%d", ev->ids[i]);
+}
+
+/* The last event carries the final counts, which replace those that were summed. */
+int choice_take(struct choice *c, const struct engine *g, const struct choice_wants *wants)
+{
+    struct event ev;
+    int n = 0;
+    while (!c->ended && request_next(c->request, &ev)) {
+        n++;
+        if (ev.text)
+            output_add(&c->output, ev.text, ev.n_text);
+        if (wants->logprobs)
+            logprobs_add(&c->probs, g, ev.logprobs, ev.n_logprobs, wants->chat);
+        if (wants->ids)
+            add_ids(c, &ev);
+        if (ev.n_prompt_logprobs > 0)
+            logprobs_of_prompt(&c->prompt_probs, g, ev.prompt_logprobs, ev.n_prompt_logprobs);
+        c->tokens += ev.n_tokens;
+        c->time = ev.time;
+        if (ev.kind == EVENT_DELTA) {
+            event_free(&ev);
+            continue;
+        }
+        c->end = ev;
+        c->ended = true;
+        c->tokens = ev.completion_tokens;
+        output_end(&c->output);
+    }
+    return n;
+}
+
+bool choice_has_news(const struct choice *c)
+{
+    return (c->ended && !c->end_sent) || output_has_news(&c->output) || !output_ok(&c->output) || c->probs.n > 0 ||
+           c->ids.len > 0;
+}
+
+size_t choice_bytes(const struct choice *c)
+{
+    return output_bytes(&c->output) + logprobs_bytes(&c->probs) + c->ids.len + c->prompt_probs.len;
+}
+
+void choice_sent(struct choice *c)
+{
+    output_sent(&c->output);
+    logprobs_clear(&c->probs);
+    buf_reuse(&c->ids, KEPT_BYTES);
+    buf_reuse(&c->prompt_probs, KEPT_BYTES);
+}
+
+void choice_fail(struct choice *c, const struct err *why)
+{
+    if (c->ended)
+        event_free(&c->end);
+    choice_sent(c);
+    c->ended = true;
+    c->end = (struct event){ .kind = EVENT_ERROR, .err = *why };
+}
+
+const struct err *choice_failure(const struct choice *c, struct err *room)
+{
+    if (!c->ended)
+        return NULL;
+    if (c->end.kind == EVENT_END && c->end.finish != FINISH_CANCELLED && output_ok(&c->output) && buf_ok(&c->ids) &&
+        buf_ok(&c->prompt_probs))
+        return NULL;
+    if (c->end.kind == EVENT_ERROR) {
+        *room = c->end.err;
+    } else if (!output_ok(&c->output)) {
+        output_error(&c->output, room);
+    } else if (!buf_ok(&c->ids) || !buf_ok(&c->prompt_probs)) {
+        buf_error(buf_ok(&c->ids) ? &c->prompt_probs : &c->ids, room, "the answer has too many tokens");
+    } else {
+        err_set(room, "the server is shutting down");
+        room->status = 503;
+        snprintf(room->code, sizeof room->code, "shutting_down");
+    }
+    if (room->status == 0)
+        room->status = 500;
+    return room;
+}

@@ -1,0 +1,43 @@
+/* server/json_write.c - strings and lists of the JSON that leaves the server. */
+#include "server/json_write.h"
+
+#include "base/utf8.h"
+
+/* Copies runs of plain bytes whole, and looks at every byte to find where a run ends. Text that is not UTF-8 must not
+ * leave the server, because clients' JSON parsers refuse the whole answer for it: every malformed byte becomes
+ * U+FFFD. */
+void json_write_string(struct buf *out, const char *s, size_t n)
+{
+    buf_byte(out, '"');
+    size_t plain = 0;      /* bytes before s + i that can be copied as they are */
+    for (size_t i = 0; i < n;) {
+        unsigned char c = (unsigned char)s[i];
+        int           len = 1;
+        bool          bad = c >= 0x80 && utf8_get(s + i, n - i, &len) == 0xFFFD && len == 1;
+        if (c >= 0x20 && c != '"' && c != '\\' && c != 0x7f && !bad) {
+            i += (size_t)len;
+            continue;
+        }
+        buf_add(out, s + plain, i - plain);
+        if (bad)
+            buf_str(out, "\xEF\xBF\xBD");
+        else if (c == '"' || c == '\\')
+            buf_printf(out, "\\%c", c);
+        else if (c == '\n')
+            buf_str(out, "\\n");
+        else
+            buf_printf(out, "\\u%04x", c);
+        plain = ++i;
+    }
+    buf_add(out, s + plain, n - plain);
+    buf_byte(out, '"');
+}
+
+void json_write_list(struct buf *out, const char *name, const struct buf *list)
+{
+    buf_printf(out, "\"%s\":[", name);
+    buf_add(out, list->data ? list->data : "", list->len);
+    buf_byte(out, ']');
+    if (!buf_ok(list))
+        buf_fail(out, list);
+}

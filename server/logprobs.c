@@ -1,0 +1,180 @@
+/* server/logprobs.c - log probabilities, written as JSON when they come. What each function promises stands in
+ * logprobs.h. */
+#include "server/logprobs.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "server/json_write.h"
+
+enum { LOGPROBS_BYTES = 192 << 20, KEPT_BYTES = 64 << 10 /* between two pieces of a stream */, TOKEN_BYTES = 4096 };
+
+void logprobs_init(struct answer_logprobs *l)
+{
+    memset(l, 0, sizeof *l);
+    for (int i = 0; i < 4; i++)
+        buf_init(&l->list[i], LOGPROBS_BYTES);
+}
+
+void logprobs_free(struct answer_logprobs *l)
+{
+    for (int i = 0; i < 4; i++)
+        buf_free(&l->list[i]);
+}
+
+/* Empty again for the next chunk. The memory is kept up to a little, so that a stream does not allocate for every
+ * token, and one large chunk does not stay for ever. */
+void logprobs_clear(struct answer_logprobs *l)
+{
+    for (int i = 0; i < 4; i++)
+        buf_reuse(&l->list[i], KEPT_BYTES);
+    l->n = 0;
+}
+
+/* What has been collected and not sent, for the sum of all answers. */
+size_t logprobs_bytes(const struct answer_logprobs *l)
+{
+    return l->list[0].len + l->list[1].len + l->list[2].len + l->list[3].len;
+}
+
+/* JSON has no infinity; OpenAI writes -9999 for "impossible". */
+static void write_logprob(struct buf *out, float v) { buf_printf(out, "%.9g", isfinite(v) ? (double)v : -9999.0); }
+
+/* Characters that begin in these bytes; a token may end within one. */
+static size_t characters(const char *s, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        count += (s[i] & 0xC0) != 0x80;
+    return count;
+}
+
+/* The text of a token as a JSON string. *length, if wanted, becomes its length in characters. */
+static void write_token(struct buf *out, const struct engine *g, int32_t id, size_t *length)
+{
+    struct buf piece;
+    buf_init(&piece, TOKEN_BYTES);
+    engine_piece(g, id, &piece);
+    json_write_string(out, piece.data ? piece.data : "", piece.len);
+    if (!buf_ok(&piece))
+        buf_fail(out, &piece);
+    if (length)
+        *length = characters(piece.data, piece.len);
+    buf_free(&piece);
+}
+
+/* "token":...,"logprob":...,"bytes":[...] */
+static void write_token_members(struct buf *out, const struct engine *g, int32_t id, float logprob)
+{
+    struct buf piece;
+    buf_init(&piece, TOKEN_BYTES);
+    engine_piece(g, id, &piece);
+    buf_str(out, "\"token\":");
+    json_write_string(out, piece.data ? piece.data : "", piece.len);
+    buf_str(out, ",\"logprob\":");
+    write_logprob(out, logprob);
+    buf_str(out, ",\"bytes\":[");
+    for (size_t i = 0; i < piece.len; i++)
+        buf_printf(out, i ? ",%d" : "%d", (unsigned char)piece.data[i]);
+    buf_byte(out, ']');
+    if (!buf_ok(&piece))
+        buf_fail(out, &piece);
+    buf_free(&piece);
+}
+
+/* One token in the form of chats: an object, with the alternatives as a list of the same objects. */
+static void add_chat(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t)
+{
+    struct buf *out = &l->list[0];
+    buf_str(out, l->n ? ",{" : "{");
+    write_token_members(out, g, t->id, t->logprob);
+    buf_str(out, ",\"top_logprobs\":[");
+    for (int i = 0; i < t->n_top; i++) {
+        buf_str(out, i ? ",{" : "{");
+        write_token_members(out, g, t->top_id[i], t->top[i]);
+        buf_byte(out, '}');
+    }
+    buf_str(out, "]}");
+}
+
+/* One token in the older form of completions: the same position in four lists, the alternatives being an object from
+ * text to log probability. text_offset counts characters from the beginning of the answer. */
+static void add_completion(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t)
+{
+    size_t length = 0;
+    for (int i = 0; i < 4 && l->n; i++)
+        buf_byte(&l->list[i], ',');
+    write_token(&l->list[0], g, t->id, &length);
+    write_logprob(&l->list[1], t->logprob);
+    buf_byte(&l->list[2], '{');
+    for (int i = 0; i < t->n_top; i++) {
+        buf_str(&l->list[2], i ? "," : "");
+        write_token(&l->list[2], g, t->top_id[i], NULL);
+        buf_byte(&l->list[2], ':');
+        write_logprob(&l->list[2], t->top[i]);
+    }
+    buf_byte(&l->list[2], '}');
+    buf_printf(&l->list[3], "%zu", l->text_offset);
+    l->text_offset += length;
+}
+
+void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t, int n, bool chat)
+{
+    for (int i = 0; i < n; i++) {
+        if (chat)
+            add_chat(l, g, t + i);
+        else
+            add_completion(l, g, t + i);
+        l->n++;
+    }
+}
+
+void logprobs_write(struct buf *out, const struct answer_logprobs *l, bool chat)
+{
+    buf_str(out, ",\"logprobs\":");
+    if (!l) {
+        buf_str(out, "null");
+        return;
+    }
+    static const char *const name[] = { "tokens", "token_logprobs", "top_logprobs", "text_offset" };
+    buf_byte(out, '{');
+    if (chat)
+        json_write_list(out, "content", &l->list[0]);
+    for (int i = 0; i < 4 && !chat; i++) {
+        buf_str(out, i ? "," : "");
+        json_write_list(out, name[i], &l->list[i]);
+    }
+    buf_str(out, chat ? ",\"refusal\":null}" : "}");
+}
+
+/* rank 0: it is not known, since the token is not among the likeliest that were asked for. */
+static void write_prompt_token(struct buf *out, const struct engine *g, int32_t id, float logprob, int rank)
+{
+    buf_printf(out, "\"%d\":{\"logprob\":", id);
+    write_logprob(out, logprob);
+    if (rank)
+        buf_printf(out, ",\"rank\":%d,\"decoded_token\":", rank);
+    else
+        buf_str(out, ",\"rank\":null,\"decoded_token\":");
+    write_token(out, g, id, NULL);
+    buf_byte(out, '}');
+}
+
+void logprobs_of_prompt(struct buf *out, const struct engine *g, const struct token_logprob *t, int n)
+{
+    buf_str(out, out->len ? "" : "null");
+    for (int i = 0; i < n; i++) {
+        bool found = false;
+        buf_str(out, ",{");
+        for (int k = 0; k < t[i].n_top; k++) {
+            buf_str(out, k ? "," : "");
+            write_prompt_token(out, g, t[i].top_id[k], t[i].top[k], k + 1);
+            found |= t[i].top_id[k] == t[i].id;
+        }
+        if (!found) {
+            buf_str(out, t[i].n_top ? "," : "");
+            write_prompt_token(out, g, t[i].id, t[i].logprob, 0);
+        }
+        buf_byte(out, '}');
+    }
+}

@@ -1,0 +1,135 @@
+/* server/tool_fields.c - reads what a chat says of tools. The template sees the tools unless they are not to be used;
+ * what it does with them, and what is in their schemas, is between it and the model. */
+#include "server/tool_fields.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "server/fields.h"
+
+/* Checks what every template takes for granted: each tool is an object, and its function, if there is one, is an
+ * object with a name that is a string. Everything else in a tool is for the template to read, so it is not looked
+ * at. */
+static int check_tools(const json_t *tools, struct err *e)
+{
+    for (size_t i = 0; tools && i < json_array_size(tools); i++) {
+        char          at[32], inner[48];
+        json_t       *tool = json_array_get(tools, i), *function = NULL;
+        const json_t *name = NULL;
+        snprintf(at, sizeof at, "tools[%zu]", i);
+        snprintf(inner, sizeof inner, "%s.function", at);
+        if (!json_is_dict(tool))
+            return fields_wrong(e, "invalid_type", at, "", "must be an object");
+        if (member_object(tool, at, "function", &function, e) != 0 ||
+            (function && member_text(function, inner, "name", &name, e) != 0))
+            return -1;
+    }
+    return 0;
+}
+
+/* The older form of tools becomes today's. */
+static int take_functions(struct tool_fields *t, json_t *in, struct err *e)
+{
+    json_t *functions = NULL;
+    if (member_array(in, "", "functions", &functions, e) != 0)
+        return -1;
+    if (json_array_size(functions) == 0)
+        return 0;
+    if (t->tools)
+        return fields_wrong(e, "invalid_value", "", "functions", "excludes tools, which are the newer form of it");
+    json_t *tools = json_array();
+    for (size_t i = 0; i < json_array_size(functions); i++) {
+        char    at[32];
+        json_t *function = json_array_get(functions, i);
+        const json_t *name = NULL;
+        snprintf(at, sizeof at, "functions[%zu]", i);
+        int rc = json_is_dict(function) ? member_text(function, at, "name", &name, e)
+                                        : fields_wrong(e, "invalid_type", at, "", "must be an object");
+        if (rc == 0 && !name)
+            rc = fields_wrong(e, "missing_field", at, "name", "is missing");
+        if (rc != 0) {
+            json_decref(tools);
+            return -1;
+        }
+        json_array_append_new(tools, json_pack("{s:s, s:O}", "type", "function", "function", function));
+    }
+    t->functions = true;
+    t->tools = tools;
+    return json_object_set_new(in, "tools", tools) == 0 ? 0 : err_memory(e);
+}
+
+/* An answer cannot be made to be a call: that needs a grammar of every format of calls, and there are none yet. */
+static int cannot_force(const char *field, struct err *e)
+{
+    return fields_wrong(e, "unsupported_value", "", field, "may be none or auto: a call cannot be forced");
+}
+
+/* {"name": ...}: one of the tools. */
+static int check_name(const json_t *choice, const char *at, const json_t *tools, struct err *e)
+{
+    const json_t *name = NULL;
+    if (member_text(choice, at, "name", &name, e) != 0)
+        return -1;
+    if (!name)
+        return fields_wrong(e, "missing_field", at, "name", "is missing");
+    for (size_t i = 0; i < json_array_size(tools); i++)
+        if (json_equal(name, json_object_get(json_object_get(json_array_get(tools, i), "function"), "name")))
+            return 0;
+    return fields_wrong(e, "invalid_value", at, "name", "is none of the tools");
+}
+
+/* {"type": "function", "function": {"name": ...}} */
+static int check_named_tool(const json_t *choice, const json_t *tools, struct err *e)
+{
+    const char *type = "function";
+    json_t     *function = NULL;
+    if (member_string(choice, "tool_choice", "type", &type, e) != 0)
+        return -1;
+    if (strcmp(type, "function") != 0)
+        return fields_wrong(e, "unsupported_parameter", "tool_choice", "type", "must be function");
+    if (member_object(choice, "tool_choice", "function", &function, e) != 0)
+        return -1;
+    return check_name(function, "tool_choice.function", tools, e) != 0 ? -1 : cannot_force("tool_choice", e);
+}
+
+/* `field` is tool_choice or, in the older form, function_call, which knows no "required". */
+static int take_choice(struct tool_fields *t, const json_t *in, const char *field, struct err *e)
+{
+    const json_t *v = json_object_get(in, field);
+    bool older = strcmp(field, "function_call") == 0;
+    if (!v || json_is_null(v))
+        return 0;
+    if (json_is_dict(v) && older)
+        return check_name(v, field, t->tools, e) != 0 ? -1 : cannot_force(field, e);
+    if (json_is_dict(v))
+        return check_named_tool(v, t->tools, e);
+    if (!json_is_string(v))
+        return fields_wrong(e, "invalid_type", "", field, "must be a string or an object");
+    const char *s = json_string_value(v);
+    if (strcmp(s, "required") == 0 && !older)
+        return t->tools ? cannot_force(field, e)
+                        : fields_wrong(e, "invalid_value", "", field, "is required, but there are no tools");
+    if (strcmp(s, "none") == 0)
+        t->tools = NULL;
+    else if (strcmp(s, "auto") != 0)
+        return fields_wrong(e, "invalid_value", "", field,
+                            older ? "must be none, auto or an object" : "must be none, auto, required or an object");
+    return 0;
+}
+
+/* An empty list of tools counts as none, because templates only ask whether it is there. */
+int tool_fields_parse(struct tool_fields *t, json_t *in, struct err *e)
+{
+    bool parallel = true;
+    *t = (struct tool_fields){ 0 };
+    if (member_array(in, "", "tools", &t->tools, e) != 0 || check_tools(t->tools, e) != 0)
+        return -1;
+    if (json_array_size(t->tools) == 0)
+        t->tools = NULL;
+    if (take_functions(t, in, e) != 0 || take_choice(t, in, "tool_choice", e) != 0 ||
+        take_choice(t, in, "function_call", e) != 0 ||
+        member_bool(in, "", "parallel_tool_calls", &parallel, e) != 0)
+        return -1;
+    t->single = !parallel || t->functions;
+    return 0;
+}
