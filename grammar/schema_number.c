@@ -261,7 +261,7 @@ int32_t schema_number(struct schema *k, const struct schemas *s, bool integer)
     }
     if (!shape && !lo.set && !hi.set && !integer)
         return json_expr(b, JSON_ANY_NUMBER);
-    shape = shape ? (integer ? narrowed(b, shape, plain(b, true)) : shape) : plain(b, integer);
+    shape = shape ? narrowed(b, shape, plain(b, integer)) : plain(b, integer);
     struct limit zero = { true, false, 0 }, above = { true, true, 0 };
     int32_t plus = EXPR_NONE, minus = EXPR_NONE;
     if (!hi.set || hi.v > 0 || (hi.v == 0 && !hi.strict))
