@@ -76,7 +76,7 @@ enum {
     GRAMMAR_MAX_STATES = 200000,   /* of all its automata                                                         */
     GRAMMAR_MAX_DEPTH = 256,       /* of rules within one another while an answer is made; deeper is not offered  */
     GRAMMAR_MAX_NESTING = 100,     /* of brackets within one another in a source                                  */
-    GRAMMAR_BYTES = 80 << 20,      /* memory of those that are kept, and of the one that is being compiled        */
+    GRAMMAR_BYTES = 112 << 20,      /* memory of those that are kept, and of the one that is being compiled        */
 };
 
 /* NULL: the source is wrong, asks for what is not supported, or goes beyond a limit (status 400), or memory is out

@@ -18,8 +18,10 @@ enum {
     BOTTOM = 0,                /* the list of no open calls                                */
     BUCKETS = 256,
     MAX_FRAMES = 200000,
-    WORK_AT_ONCE = 12000000,   /* nodes and ways that a mask may look at: some 0.1 s       */
-    WORK_PER_TOKEN = 300000,   /* that every token adds                                    */
+    WORK_AT_ONCE = 1500000,    /* steps of some 50 ns that a mask may take                 */
+    WORK_PER_TOKEN = 200000,   /* that every token adds                                    */
+    CHEAP = 4,                 /* so many nodes that become known cost as much as a step   */
+    SEEN = 16,                 /* likewise ways that are compared with a new one           */
 };
 
 struct frame {                 /* an open call */
@@ -133,7 +135,7 @@ static void expand(struct matcher *m, int32_t place, int32_t ticks, int32_t fram
 static void enter(struct matcher *m, int32_t place, int32_t ticks, int32_t frame)
 {
     const struct place *p = &m->g->place[place];
-    m->credit--;
+    m->credit -= 1 + (int64_t)(m->n_ways - m->since) / SEEN;
     m->work++;
     if (m->frame[frame].depth + p->height > GRAMMAR_MAX_DEPTH)
         return;
@@ -282,7 +284,7 @@ static int mask_of(struct matcher *m, size_t i)
     const struct known_place *k = known_of(m->t, m->g, w.place, w.ticks, &work);
     if (!k)
         return -1;
-    m->credit -= work;
+    m->credit -= work / CHEAP;
     m->work += work;
     allow_known(m, k);
     walk_exits(m, k, &w, m->g->part[p->rule].start);

@@ -3,7 +3,8 @@ expressions of ECMAScript) in the form that test_schema.c reads. The suite is un
 
     python3 tests/grammar/suite/make_suite.py CHECKOUT > tests/grammar/suite/suite.json
 
-Each case has its name, its schema, the texts of instances that are valid ("takes") and of those that are not ("leaves").
+Each case has its name, its schema, the texts of instances that are valid ("takes") and of those that are not
+("leaves").
 Members of objects stand in the order in which the schema names them, as answers have them. Formats count as conditions,
 so the cases in which they do not are left out; so are those that are about other parts of a validator."""
 import json
