@@ -1,5 +1,5 @@
-/* cli/compare.c - `openautoglm compare --model A --against B --data F`: what is lost between two checkpoints, or between
- * two precisions of one.
+/* cli/compare.c - `openautoglm compare --model A --against B --data F`: what is lost between two checkpoints, or
+ * between two precisions of one.
  *
  * Both models read every line of the data, and at each token their predictions are compared (selftest/compare.h): A is
  * what counts as right. Rows of images are left out, because nothing is predicted there. With --generate both also

@@ -127,8 +127,8 @@ static size_t usual_kv(const struct setup *s, size_t page, size_t left)
     return want < left ? want : left;
 }
 
-/* So many pages, or a few less, that every layer's begin with a huge page of the machine's: memory is taken by huge pages,
- * and each layer's first would be two of them, once for keys and once for values. */
+/* So many pages, or a few less, that every layer's begin with a huge page of the machine's: memory is taken by huge
+ * pages, and each layer's first would be two of them, once for keys and once for values. */
 static size_t whole_huge_pages(const struct setup *s, size_t pages, size_t least, size_t layer_page)
 {
     const size_t huge = (size_t)2 << 20;
