@@ -4,7 +4,7 @@ CC     ?= cc
 VENV   := $(B)/venv
 PYTEST := $(VENV)/bin/python -m pytest
 
-PKGS   := jansson libjpeg libpng zlib libwebp libpcre2-8 libutf8proc
+PKGS   := jansson libcurl libjpeg libpng zlib libwebp libpcre2-8 libutf8proc
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-psabi
 X86    := $(filter x86_64%,$(shell $(CC) -dumpmachine))
 HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2 -fstack-clash-protection $(if $(X86),-fcf-protection)
@@ -19,7 +19,7 @@ LDFLAGS += $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now,-z,noexecstack
 # Sanitizer builds live in folders of their own: build/asan, build/tsan.
 O      := $(B)$(if $(NAME),/$(NAME))
 ROOMS  := base config image checkpoint tokenizer template grammar kernels kernels/ref kernels/cpu model model/families \
-          output engine server selftest cli
+          output engine fetch server selftest cli
 SRC    := $(wildcard $(ROOMS:%=%/*.c))
 OBJ    := $(SRC:%.c=$O/%.o)
 LIB    := $(filter-out $O/cli/main.o,$(OBJ))

@@ -23,17 +23,25 @@ void progress_hide(void)
         log_bytes(clear, sizeof clear - 1);
 }
 
+/* "8.9 MB", "18.2 GB" */
+static void write_size(char out[24], size_t bytes)
+{
+    bool giga = bytes >= 1000000000;
+    snprintf(out, 24, "%.1f %s", (double)bytes / (giga ? 1e9 : 1e6), giga ? "GB" : "MB");
+}
+
 /* Writes the bar over the one before: \r goes to the beginning of the line, and the escape sequence clears what is
  * left of a longer one. */
 static void draw(const struct progress *p, size_t done, size_t all, double seconds)
 {
-    char bar[WIDTH + 1], line[200];
+    char bar[WIDTH + 1], line[200], size[24];
     double share = (double)done / (double)all;
     memset(bar, ' ', WIDTH);
     memset(bar, '#', (size_t)(share * WIDTH));
     bar[WIDTH] = '\0';
-    int n = snprintf(line, sizeof line, "\r%s [%s] %3.0f %% of %.1f GB, %.0f s left\033[K", p->what, bar, 100 * share,
-                     (double)all / 1e9, share > 0 ? seconds / share - seconds : 0);
+    write_size(size, all);
+    int n = snprintf(line, sizeof line, "\r%s [%s] %3.0f %% of %s, %.0f s left\033[K", p->what, bar, 100 * share, size,
+                     share > 0 ? seconds / share - seconds : 0);
     log_bytes(line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
     atomic_store(&on_line, true);
 }
@@ -56,8 +64,11 @@ void progress_bytes(void *arg, size_t done, size_t all)
     if (now - p->began < QUIET || now - last < (terminal ? REDRAW : LINE))
         return;
     p->shown = now;
-    if (terminal)
+    if (terminal) {
         draw(p, done, all, now - p->began);
-    else
-        log_info("%s: %.0f %% of %.1f GB", p->what, 100 * (double)done / (double)all, (double)all / 1e9);
+        return;
+    }
+    char size[24];
+    write_size(size, all);
+    log_info("%s: %.0f %% of %s", p->what, 100 * (double)done / (double)all, size);
 }

@@ -1,5 +1,5 @@
-/* base/sha256.c - SHA-256 as FIPS 180-4 writes it, without any instructions made for it: it only hashes the pictures
- * and values of the self-test. */
+/* base/sha256.c - SHA-256 as FIPS 180-4 writes it, without any instructions made for it: it hashes the pictures and
+ * values of the self-test, and files that arrive no faster than a network brings them. */
 #include "base/sha256.h"
 
 #include <stdint.h>
@@ -47,23 +47,54 @@ static void block(uint32_t h[8], const uint8_t *p)
         h[i] += s[i];
 }
 
+void sha256_begin(struct sha256 *s)
+{
+    *s = (struct sha256){
+        .h = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 },
+    };
+}
+
+/* Fills up a block that was begun, then takes whole blocks from where they are, and keeps the rest. */
+void sha256_add(struct sha256 *s, const void *data, size_t n)
+{
+    const uint8_t *p = data;
+    size_t have = s->n % 64;
+    s->n += n;
+    if (have) {
+        size_t more = n < 64 - have ? n : 64 - have;
+        memcpy(s->rest + have, p, more);
+        if (have + more < 64)
+            return;
+        block(s->h, s->rest);
+        p += more;
+        n -= more;
+    }
+    for (; n >= 64; p += 64, n -= 64)
+        block(s->h, p);
+    if (n)
+        memcpy(s->rest, p, n);
+}
+
 /* The text is padded with a one bit, zeros, and its length in bits; whether that needs one block more depends on the
  * rest, which is why `last` has room for two. */
-void sha256_hex(char out[65], const void *data, size_t n)
+void sha256_end(struct sha256 *s, char out[65])
 {
-    uint32_t h[8] = { 0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19 };
     uint8_t last[128] = { 0 };
-    const uint8_t *p = data;
-    size_t rest = n % 64, end = rest < 56 ? 64 : 128;
-    for (size_t i = 0; i + 64 <= n; i += 64)
-        block(h, p + i);
-    if (rest)
-        memcpy(last, p + n - rest, rest);
+    size_t rest = s->n % 64, end = rest < 56 ? 64 : 128;
+    memcpy(last, s->rest, rest);
     last[rest] = 0x80;
     for (int i = 0; i < 8; i++)
-        last[end - 1 - (size_t)i] = (uint8_t)((uint64_t)n * 8 >> (8 * i));
+        last[end - 1 - (size_t)i] = (uint8_t)(s->n * 8 >> (8 * i));
     for (size_t i = 0; i < end; i += 64)
-        block(h, last + i);
+        block(s->h, last + i);
     for (int i = 0; i < 8; i++)
-        snprintf(out + 8 * i, 9, "%08x", h[i]);
+        snprintf(out + 8 * i, 9, "%08x", s->h[i]);
+}
+
+void sha256_hex(char out[65], const void *data, size_t n)
+{
+    struct sha256 s;
+    sha256_begin(&s);
+    sha256_add(&s, data, n);
+    sha256_end(&s, out);
 }

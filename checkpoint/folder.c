@@ -68,10 +68,8 @@ static int absent(const char *path, int why, struct err *e)
     snprintf(owner, sizeof owner, "%.*s", (int)strcspn(path, "/"), path);
     if (why != ENOENT || !name || is_folder(owner))
         return err_set(e, "%.400s: %s", path, strerror(why));
-    const char *last = strchr(name, '/') + 1;
-    return err_set(e, "%.100s: there is no such folder; it looks like a name on the Hugging Face hub, and nothing is "
-                      "downloaded here: run `hf download %.100s --local-dir %.60s`, then give --model %.60s",
-                   path, name, last, last);
+    return err_set(e, "%.100s: there is no such folder; it looks like a name on the Hugging Face hub: run "
+                      "`openautoglm pull %.100s`, then give the folder that it prints", path, name);
 }
 
 /* ---- a file ---- */

@@ -121,7 +121,7 @@ int command_chat(int argc, char **argv)
     for (int i = 0; i < c.image.n && rc == 0; i++)
         rc = read_picture(&pictures, c.image.item[i], c.engine.max_image_bytes, &e);
     if (rc == 0)
-        rc = command_find_model(&c, &e);
+        rc = command_find_model(&c, true, &e);
     rc = rc == 0 ? ask(&c, &pictures, &e) : EXIT_USAGE;
     if (rc != 0)
         command_fail(rc, &e);

@@ -5,10 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/log.h"
-#include "base/mem.h"
 #include "base/progress.h"
 
 /* Through the log's writer, so that it stays in order with lines of the log. */
@@ -29,8 +27,8 @@ static void set_log_level(const char *name)
             log_set_level((enum log_level)i);
 }
 
-/* Ends the command in three cases: help was asked for, an option is wrong, or there is an argument that the command
- * does not take. `usage` is the first line of the help. */
+/* Ends the command in three cases: help was asked for, an option is wrong, or there are arguments that the command
+ * does not take. The question of `chat` is its own; the other commands take a model. `usage` is the first line of the help. */
 int command_options(struct config *c, unsigned groups, const char *usage, int argc, char **argv)
 {
     struct err e;
@@ -41,39 +39,14 @@ int command_options(struct config *c, unsigned groups, const char *usage, int ar
         options_free(c);
         return 0;
     }
-    if (rc == 0 && c->rest.n > 0 && !(groups & OPT_CHAT))
-        rc = err_set(&e, "%s takes no argument '%s'", argv[0], c->rest.item[0]);
+    if (rc == 0 && !(groups & OPT_CHAT) && command_model_argument(c, &e) != 0)
+        rc = err_prefix(&e, "%s", argv[0]);
     if (rc != 0) {
         options_free(c);
         return command_fail(EXIT_USAGE, &e);
     }
     set_log_level(c->log_level);
     return -1;
-}
-
-/* Looks for the native model in the current folder, beside the folder of the program (as `make` builds it, and as a
- * sanitizer build lies one deeper) and where a package installs it. */
-int command_find_model(struct config *c, struct err *e)
-{
-    static const char name[] = "models/open-autoglm-v1";
-    if (*c->engine.model)
-        return 0;
-    char    program[512], beside[600], above[600];
-    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
-    program[n < 0 ? 0 : n] = '\0';
-    char *slash = strrchr(program, '/');
-    if (slash)
-        *slash = '\0';
-    snprintf(beside, sizeof beside, "%s/../%s", program, name);
-    snprintf(above, sizeof above, "%s/../../%s", program, name);   /* build/asan/openautoglm */
-    const char *const places[] = { name, beside, above, "/usr/share/openautoglm/models/open-autoglm-v1" };
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if (access(places[i], R_OK) == 0) {
-            free(c->engine.model);
-            c->engine.model = xstrdup(places[i]);
-            return 0;
-        }
-    return err_field(e, "model", "there is no %s here; say where a model is with --model DIR", name);
 }
 
 /* The struct for the progress bar is static because loading may outlive the caller's frame. */

@@ -6,6 +6,7 @@
 #include "base/json_watch.h"
 #include "cli/command.h"
 #include "cli/compare.h"
+#include "cli/hub.h"
 #include "cli/mark.h"
 #include "cli/preprocess.h"
 #include "cli/quantize.h"
@@ -26,6 +27,9 @@ static const struct command {
     { "chat", command_chat, "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
     { "plan", command_plan, "what a model needs of the memory, before it is loaded" },
     { "quantize", command_quantize, "a checkpoint whose weights are made smaller once, and then start at once" },
+    { "pull", command_pull, "fetch a model by its name on a hub: pull ORG/NAME[@REVISION]" },
+    { "list", command_list, "the models that were fetched" },
+    { "rm", command_rm, "remove one of them" },
     { "mark", command_mark, "a copy of a screenshot with the point of an action on it" },
     { "tokenize", command_tokenize, "strings on standard input to token ids" },
     { "detokenize", command_detokenize, "and back" },

@@ -71,10 +71,10 @@ int command_plan(int argc, char **argv)
     struct err            e;
     struct engine_options opt;
     struct engine_plan    p;
-    int rc = command_options(&c, OPT_ENGINE | OPT_PLAN, "plan [--model DIR] [OPTION...]", argc, argv);
+    int rc = command_options(&c, OPT_ENGINE | OPT_PLAN, "plan [MODEL] [OPTION...]", argc, argv);
     if (rc >= 0)
         return rc;
-    rc = command_find_model(&c, &e);
+    rc = command_find_model(&c, false, &e);
     if (rc == 0) {
         command_size_bodies(&c);
         opt = command_engine_options(&c);

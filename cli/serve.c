@@ -296,10 +296,10 @@ int command_serve(int argc, char **argv)
     static struct server s;    /* the signal thread may outlive this call */
     struct config cfg;
     struct err    e;
-    int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [--model DIR] [OPTION...]", argc, argv);
+    int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [MODEL] [OPTION...]", argc, argv);
     if (rc >= 0)
         return rc;
-    if (command_find_model(&cfg, &e) != 0 || read_key_file(&cfg, &e) != 0 || cors_check(&cfg.allow_origin, &e) != 0) {
+    if (command_find_model(&cfg, true, &e) != 0 || read_key_file(&cfg, &e) != 0 || cors_check(&cfg.allow_origin, &e) != 0) {
         rc = EXIT_USAGE;
     } else {
         name_model(&cfg);

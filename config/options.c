@@ -299,7 +299,7 @@ static int read_environment(struct config *c, struct err *e)
 /* An unset variable in a script must not mean another model, or a server without a key. */
 static bool may_be_empty(const struct option_row *r)
 {
-    static const char *const never[] = { "DIR", "FILE", "KEY" };
+    static const char *const never[] = { "MODEL", "DIR", "FILE", "KEY" };
     for (size_t i = 0; i < sizeof never / sizeof *never; i++)
         if (r->type == T_TEXT && strcmp(r->arg, never[i]) == 0)
             return false;

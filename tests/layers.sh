@@ -26,12 +26,13 @@ allowed() { # FILE -> an extended pattern of what it may include of ours
     model/*) echo "base/|$own|image/|checkpoint/|model/[a-z_]*\.h" ;;
     selftest/*) echo "base/|$own|image/|checkpoint/|model/[a-z_]*\.h|selftest/" ;;
     engine/*) echo "$seen|base/|$own|config/|image/|model/[a-z_]*\.h|tokenizer/|$doors|engine/" ;;
+    fetch/*) echo 'base/|fetch/' ;;
     server/*) echo 'base/|config/|engine/engine\.h|grammar/grammar\.h|output/output\.h|server/' ;;
     cli/*) echo '[a-z]*/' ;;
     esac
 }
 
-rooms="base config image checkpoint template tokenizer grammar output kernels model selftest engine server cli"
+rooms="base config image checkpoint template tokenizer grammar output kernels model selftest engine fetch server cli"
 
 only() { # HEADER FILES: this header is included by these files alone
     grep -rlE "#include <$1>" --include='*.[ch]' $rooms | grep -vxE "$2" | sed "s|$| includes <$1>|"
@@ -42,6 +43,7 @@ broken=$(
         grep -oE '^#include "[^"]+"' "$f" | sed 's/#include "//; s/"//' |
             grep -vE "^($(allowed "$f"))" | sed "s|^|$f includes |"
     done
+    only 'curl/.*\.h' 'fetch/transfer\.c'
     only 'jpeglib\.h' 'image/jpeg\.c'
     only 'png\.h' 'image/png\.c'
     only 'zlib\.h' 'image/png_text\.c'

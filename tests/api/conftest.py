@@ -56,11 +56,11 @@ def ask(text, *images):
 class Server:
     """A running `openautoglm serve`."""
 
-    def __init__(self, *options, env=None, ready=True, preexec_fn=None):
+    def __init__(self, *options, env=None, ready=True, preexec_fn=None, model=MODEL):
         environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAUTOGLM_")} | (env or {})
         self.lines = []
         self.process = subprocess.Popen(
-            [BIN, "serve", "--model", str(MODEL), "--port", "0", *options],
+            [BIN, "serve", *(["--model", str(model)] if model else []), "--port", "0", *options],
             cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
             preexec_fn=preexec_fn)
         self.port = None
