@@ -28,7 +28,8 @@ static void set_log_level(const char *name)
 }
 
 /* Ends the command in three cases: help was asked for, an option is wrong, or there are arguments that the command
- * does not take. The question of `chat` is its own; the other commands take a model. `usage` is the first line of the help. */
+ * does not take. The question of `chat` is its own; the other commands take a model. `usage` is the first line of
+ * the help. */
 int command_options(struct config *c, unsigned groups, const char *usage, int argc, char **argv)
 {
     struct err e;

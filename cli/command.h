@@ -16,9 +16,9 @@ int command_plan(int argc, char **argv);
  * go on, else the exit status. */
 int command_options(struct config *c, unsigned groups, const char *usage, int argc, char **argv);
 
-/* Makes c->engine.model a folder. Without a model that is the shipped one: ./models/open-autoglm-v1, the same beside the
- * program's folder, or below share/. A name on a hub becomes its folder in the cache; `fetch`: if it is not there, it is
- * fetched first. What else was given stays. -1: there is none. */
+/* Makes c->engine.model a folder. Without a model that is the shipped one: ./models/open-autoglm-v1, the same beside
+ * the program's folder, or below share/. A name on a hub becomes its folder in the cache; `fetch`: if it is not
+ * there, it is fetched first. What else was given stays. -1: there is none. */
 int command_find_model(struct config *c, bool fetch, struct err *e);
 
 /* A model may also be given as the only argument that is no option. */

@@ -51,7 +51,8 @@ static bool asks(const json_t *messages)
 
 static int chat_prompt(struct lines *l, const json_t *root, struct line *out, struct err *e)
 {
-    struct message_limits most = { l->limits.max_images, l->limits.upload.max_bytes };
+    struct message_limits most = { .max_images = l->limits.max_images,
+                                   .max_image_bytes = l->limits.upload.max_bytes };
     struct messages m;
     struct prompt_stats stats = { 0 };
     struct chat_image images[TRIAL_MAX_IMAGES];

@@ -59,7 +59,8 @@ int command_list(int argc, char **argv)
     struct err e;
     if (argc != 1) {
         bool help = strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
-        fputs("usage: openautoglm list\n\nThe models that were fetched from a hub, in HF_HOME.\n", help ? stdout : stderr);
+        fputs("usage: openautoglm list\n\nThe models that were fetched from a hub, in HF_HOME.\n",
+              help ? stdout : stderr);
         return help ? 0 : EXIT_USAGE;
     }
     if (hub_open(&h, &e) != 0)

@@ -192,7 +192,7 @@ int command_quantize(int argc, char **argv)
     else if (!dtype_named(c.engine.weights, &weights) || weights == F32)
         rc = err_field(&e, "weights", "--weights is needed: int8, int4, fp8 or bf16");
     else
-        rc = command_find_model(&c, &e);
+        rc = command_find_model(&c, true, &e);
     if (rc != 0)
         rc = command_fail(EXIT_USAGE, &e);
     else if (quantize(&c, weights, &e) != 0)

@@ -289,6 +289,17 @@ static int serve(struct server *s, struct err *e)
     return rc < 0 ? 0 : rc;
 }
 
+/* Everything that can be wrong with the settings is found before anything starts. *images is to be closed in any
+ * case. */
+static int check_settings(struct config *c, struct remote_source **images, struct err *e)
+{
+    if (command_find_model(c, true, e) != 0 || read_key_file(c, e) != 0 || cors_check(&c->allow_origin, e) != 0)
+        return -1;
+    name_model(c);
+    command_size_bodies(c);
+    return app_remote_source(c, images, e);
+}
+
 /* Settings first, since wrong ones are told before anything starts; then signals are blocked before the first thread
  * is made, so that all threads inherit that. */
 int command_serve(int argc, char **argv)
@@ -296,22 +307,23 @@ int command_serve(int argc, char **argv)
     static struct server s;    /* the signal thread may outlive this call */
     struct config cfg;
     struct err    e;
+    struct remote_source *images = NULL;
     int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [MODEL] [OPTION...]", argc, argv);
     if (rc >= 0)
         return rc;
-    if (command_find_model(&cfg, true, &e) != 0 || read_key_file(&cfg, &e) != 0 || cors_check(&cfg.allow_origin, &e) != 0) {
+    if (check_settings(&cfg, &images, &e) != 0) {
         rc = EXIT_USAGE;
     } else {
-        name_model(&cfg);
-        command_size_bodies(&cfg);
         prepare_process();
         app_init(&s.app, &cfg);
+        s.app.images = images;
         start_signal_thread(&s);
         log_start();
         raise_limits(&cfg);
         rc = serve(&s, &e);
         app_free(&s.app);
     }
+    remote_close(images);
     if (rc != 0)
         command_fail(rc, &e);
     log_stop(LOG_SECONDS);

@@ -1,7 +1,7 @@
 /* fetch/blob.c - the states of a file on its way. See blob.h.
  *
- * A break is no error as long as the file grows: after each one the hub itself is asked again, since the address that it
- * gave the last time may be good for one use or some minutes alone. Five tries without a byte more end it. */
+ * A break is no error as long as the file grows: after each one the hub itself is asked again, since the address
+ * that it gave the last time may be good for one use or some minutes alone. Five tries without a byte more end it. */
 #include "fetch/blob.h"
 
 #include <errno.h>
@@ -28,7 +28,8 @@ static void set_url(struct blob *b)
 {
     const struct fetching *s = b->shared;
     struct transfer *t = &b->t;
-    size_t n = (size_t)snprintf(t->url, sizeof t->url, "%s/%s/resolve/%s/", s->hub->endpoint, s->name->model, s->commit);
+    size_t n = (size_t)snprintf(t->url, sizeof t->url, "%s/%s/resolve/%s/", s->hub->endpoint, s->name->model,
+                                s->commit);
     for (const char *p = b->file; *p; p++)
         n += (size_t)sprintf(t->url + n, strchr(" %?#\"<>[]{}|^`", *p) || *p & 0x80 ? "%%%02X" : "%c",
                              (unsigned char)*p);
@@ -148,8 +149,8 @@ static bool goes_on(const struct blob *b)
     return *end == '-' && from == b->have;
 }
 
-/* A server that knows no ranges sends the whole file again, with status 200: then what is here goes. One that sends some
- * other part is not to be trusted. */
+/* A server that knows no ranges sends the whole file again, with status 200: then what is here goes. One that sends
+ * some other part is not to be trusted. */
 static int on_body(void *ctx, const void *data, size_t n)
 {
     struct blob *b = ctx;
@@ -200,8 +201,8 @@ static bool is_right(struct blob *b)
     return b->check == CHECK_SIZE || strcmp(hex, b->etag) == 0;
 }
 
-/* All bytes are there: checks them, and gives the file its name. What was begun by somebody else, or before a crash, may
- * be wrong in its first part, and is fetched once more from the beginning. */
+/* All bytes are there: checks them, and gives the file its name. What was begun by somebody else, or before a crash,
+ * may be wrong in its first part, and is fetched once more from the beginning. */
 static enum transfer_next finish(struct blob *b)
 {
     const struct fetching *s = b->shared;

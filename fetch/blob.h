@@ -44,8 +44,8 @@ void blob_free(struct blob *b);
 
 /* Asks the hub about all of them. */
 int blobs_look(struct blob *b, int n, struct err *e);
-/* Fetches those that are not here, four at a time, and links all into the snapshot. Refuses before the first byte if the
- * disk has no room for them. */
+/* Fetches those that are not here, four at a time, and links all into the snapshot. Refuses before the first byte if
+ * the disk has no room for them. */
 int blobs_fetch(struct blob *b, int n, struct err *e);
 
 #endif

@@ -93,8 +93,8 @@ enum cache_state cache_look(const struct hub *h, const char *model, const char *
 {
     char folder[CACHE_PATH], absent[CACHE_PATH];
     bool whole = true;
-    if (cache_snapshot(h, model, commit, folder, NULL) != 0 || below(h, model, ".no_exist", commit, absent, NULL) != 0 ||
-        !has_weights(folder))
+    if (cache_snapshot(h, model, commit, folder, NULL) != 0 ||
+        below(h, model, ".no_exist", commit, absent, NULL) != 0 || !has_weights(folder))
         return CACHE_NOTHING;
     for (int i = 0; wanted_files[i]; i++) {
         bool there = has(folder, wanted_files[i]);

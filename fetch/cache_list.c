@@ -137,7 +137,8 @@ static bool is_used(const char *snapshots, const char *etag)
     FTS *tree = open_tree(snapshots);
     for (FTSENT *f; tree && !used && (f = fts_read(tree)) != NULL;) {
         char to[CACHE_PATH];
-        ssize_t n = f->fts_info == FTS_SL || f->fts_info == FTS_SLNONE ? readlink(f->fts_accpath, to, sizeof to - 1) : -1;
+        bool    link = f->fts_info == FTS_SL || f->fts_info == FTS_SLNONE;
+        ssize_t n = link ? readlink(f->fts_accpath, to, sizeof to - 1) : -1;
         if (n <= 0)
             continue;
         to[n] = '\0';

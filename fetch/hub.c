@@ -73,7 +73,8 @@ static int read_token(struct hub *h, const char *home, struct err *e)
     const char *s = text.data ? text.data : "";
     s += strspn(s, " \t\r\n");
     size_t n = strcspn(s, " \t\r\n");
-    bool   good = buf_ok(&text) && n == strspn(s, DIGITS LETTERS "-_.~+/=") && strspn(s + n, " \t\r\n") == strlen(s + n);
+    bool   good = buf_ok(&text) && n == strspn(s, DIGITS LETTERS "-_.~+/=") &&
+                  strspn(s + n, " \t\r\n") == strlen(s + n);
     if (good)
         snprintf(h->token, sizeof h->token, "%.*s", (int)n, s);
     buf_free(&text);

@@ -70,11 +70,11 @@ int hub_refusal(const struct transfer *t, const struct hub *h, const struct hub_
     if (t->end == TRANSFER_NO_TRUST)
         return err_set(e, "%s: the connection is not safe: %.200s", h->endpoint, t->why);
     if (t->end != TRANSFER_ANSWERED)
-        return err_set(e, "%s cannot be reached: %.200s. Is there a network? HF_ENDPOINT names another hub", h->endpoint,
-                       t->why);
+        return err_set(e, "%s cannot be reached: %.200s. Is there a network? HF_ENDPOINT names another hub",
+                       h->endpoint, t->why);
     if (t->status == 401 && *h->token && strcmp(code, "RepoNotFound") != 0 && strcmp(code, "GatedRepo") != 0)
-        return err_field(e, "HF_TOKEN", "%s refuses the token (HF_TOKEN, or the file token in HF_HOME)%s%s", h->endpoint,
-                         sep, told);
+        return err_field(e, "HF_TOKEN", "%s refuses the token (HF_TOKEN, or the file token in HF_HOME)%s%s",
+                         h->endpoint, sep, told);
     if (t->status == 401)
         return err_field(e, "model", "%s shows %s to nobody without the right: there is no such model, or a token is "
                                      "needed (HF_TOKEN)%s%s", h->endpoint, name->model, sep, told);

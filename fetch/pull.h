@@ -17,9 +17,9 @@ struct pull {
     bool    unreachable;               /* it failed because the hub could not be asked, and not by its answer   */
 };
 
-/* Asks the hub which commit the revision is, and fetches those of its files that are needed and not here yet. Nothing of
- * the snapshot can be loaded before it is whole, and the revision stands for the earlier commit until then. What came of
- * a file before a break is kept, and the next try goes on from there. */
+/* Asks the hub which commit the revision is, and fetches those of its files that are needed and not here yet.
+ * Nothing of the snapshot can be loaded before it is whole, and the revision stands for the earlier commit until
+ * then. What came of a file before a break is kept, and the next try goes on from there. */
 int pull_model(struct pull *p, struct err *e);
 
 #endif

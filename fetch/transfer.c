@@ -36,7 +36,7 @@ struct transfer_state {
 
 /* ---- once for the process ---- */
 
-static const char *authorities;        /* file with the certificates that are trusted; NULL: what libcurl was built for */
+static const char *authorities;        /* file with the certificates that are trusted; NULL: libcurl's own choice */
 
 /* Distributions keep the file in different places, and a library that was built on one of them knows only its own. The
  * variables are those that OpenSSL and curl's own program heed. */

@@ -42,11 +42,39 @@ void app_init(struct app *a, const struct config *cfg)
     a->answers.size = cfg->max_body_total;
 }
 
-/* The two sums that app_init() makes for JSON, and max_body_total twice: once for bodies that are being read and once
- * for answers that wait. `plan` reports the total as what requests may take at most. */
+/* Remote images may take as much as bodies that are being read; a quarter of that is kept for the next turn of a
+ * chat. */
+static struct remote_policy remote_policy(const struct config *cfg)
+{
+    return (struct remote_policy){
+        .hosts = cfg->allow_image_hosts.item,
+        .n_hosts = cfg->allow_image_hosts.n,
+        .folder = cfg->allow_local_images,
+        .proxy = cfg->image_proxy,
+        .max_bytes = cfg->engine.max_image_bytes,
+        .held = cfg->max_body_total,
+        .kept = cfg->max_body_total / 4,
+    };
+}
+
+/* The two sums that app_init() makes for JSON, and max_body_total twice: once for bodies that are being read and
+ * once for answers that wait; and remote images, if any are allowed. `plan` reports the total as what requests may
+ * take at most. */
 size_t app_bytes(const struct config *cfg)
 {
-    return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total + GRAMMAR_BYTES;
+    struct remote_policy p = remote_policy(cfg);
+    size_t images = p.n_hosts > 0 || *p.folder ? p.held + p.kept + REMOTE_OWN : 0;
+    return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total + GRAMMAR_BYTES + images;
+}
+
+int app_remote_source(const struct config *cfg, struct remote_source **images, struct err *e)
+{
+    struct remote_policy p = remote_policy(cfg);
+    *images = NULL;
+    if (p.n_hosts == 0 && !*p.folder)
+        return 0;
+    *images = remote_open(&p, e);
+    return *images ? 0 : -1;
 }
 
 void app_free(struct app *a)

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "config/options.h"
 #include "engine/engine.h"
+#include "fetch/remote.h"
 #include "server/formats.h"
 #include "server/http.h"
 #include "server/pace.h"
@@ -47,6 +48,7 @@ struct app {
     int                       input_free; /* requests whose images may be decoded now              */
     struct tally              short_json; /* bytes of the JSON of short bodies                     */
     struct budget             json;       /* bytes of the JSON and decoded files of all other bodies */
+    struct remote_source      *images;     /* borrowed: fetches remote images; NULL: none is allowed */
     struct tally              answers;    /* bytes of answers, as far as they were not sent        */
     pthread_mutex_t           reply_lock; /* whoever holds it may hold its answer twice            */
     _Atomic uint64_t          http_requests[APP_ROUTES][APP_STATUSES];   /* see metrics.c          */
@@ -91,8 +93,11 @@ void app_input_leave(struct app *a, struct exchange *x);     /* if it has entere
 bool app_parsing_enter(struct app *a, struct exchange *x);
 void app_parsing_leave(struct app *a, struct exchange *x);
 
-/* Bytes that requests and answers may take in all, beside images. */
+/* Bytes that requests and answers may take in all, beside images that were sent. */
 size_t app_bytes(const struct config *cfg);
+
+/* What remote images may be fetched, by the settings. *images: NULL if none may. -1: a setting is wrong. */
+int  app_remote_source(const struct config *cfg, struct remote_source **images, struct err *e);
 
 const char *app_model_name(const struct app *a);                     /* the one that replies carry */
 bool        app_knows_model(const struct app *a, const char *name);

@@ -22,6 +22,8 @@ struct chat_request {
     struct tool_fields tools;  /* borrowed of root          */
     struct chat     chat;      /* borrowed of the others    */
     bool split_thoughts, hide_thoughts, echo;
+    struct remote_image *remote;   /* owned: the images that the request names, in the order of the others; or NULL */
+    int             n_remote;
 };
 
 /* `documents` are handed to the template as they are; a template expects objects. */
@@ -114,7 +116,8 @@ static int parse_thoughts(struct chat_request *q, const json_t *in, struct err *
 static int parse(struct app *a, const struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
 {
     struct message_limits limits = { .max_images = a->cfg->engine.max_images,
-                                     .max_image_bytes = a->cfg->engine.max_image_bytes };
+                                     .max_image_bytes = a->cfg->engine.max_image_bytes,
+                                     .source = a->images };
     q->root = fields_parse(x->body, x->n_body, e);
     if (!q->root)
         return -1;
@@ -131,6 +134,41 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, stru
     return ok ? 0 : -1;
 }
 
+static bool is_there(void *x) { return exchange_wait(x, -1, 0) == EXCHANGE_TIMEOUT; }
+
+/* Fetches the images that the request only names. That may take seconds, so the turn for heavy work goes to others
+ * meanwhile. -1 with e->text empty: the client is gone. */
+static int fetch_images(struct app *a, struct exchange *x, struct chat_request *q, struct err *e)
+{
+    const struct messages *m = &q->messages;
+    int n = 0;
+    for (int i = 0; i < m->n_images; i++)
+        n += m->image[i].remote;
+    if (n == 0)
+        return 0;
+    if (!(q->remote = calloc((size_t)n, sizeof *q->remote)))
+        return err_memory(e);
+    for (int i = 0; i < m->n_images; i++)
+        if (m->image[i].remote)
+            q->remote[q->n_remote++] = (struct remote_image){ .url = json_string_value(m->image[i].url),
+                                                              .field = m->image[i].field };
+    app_input_leave(a, x);
+    return remote_fetch(a->images, q->remote, n, is_there, x, e);
+}
+
+/* The file of every image, wherever it came from, as the engine takes them. */
+static void list_images(const struct chat_request *q, struct chat_image *out)
+{
+    const struct remote_image *remote = q->remote;
+    for (int i = 0; i < q->messages.n_images; i++) {
+        const struct message_image *m = &q->messages.image[i];
+        out[i] = (struct chat_image){ .data = m->remote ? remote->data : m->data, .n = m->remote ? remote->n : m->n,
+                                      .field = m->field, .detail = m->detail, .max_pixels = m->max_pixels,
+                                      .min_pixels = m->min_pixels };
+        remote += m->remote;
+    }
+}
+
 /* Decodes the images and lets the engine read the chat, while the exchange holds its turn for heavy work. The raw body
  * is dropped first: the parsed JSON and the decoded files are enough, and both at once with the body would take three
  * times the upload. NULL with e->text empty: the client is gone; NULL with a text: the request is at fault, or
@@ -139,7 +177,7 @@ static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchan
                                   struct err *e)
 {
     int n = q->messages.n_images;
-    if (n > 0 && !app_input_enter(a, x))
+    if (fetch_images(a, x, q, e) != 0 || (n > 0 && !app_input_enter(a, x)))
         return NULL;
     struct prompt     *p = NULL;
     struct chat_image *images = calloc((size_t)n + 1, sizeof *images);
@@ -147,11 +185,7 @@ static struct prompt *make_prompt(struct app *a, struct engine *g, struct exchan
     if (!images) {
         err_memory(e);
     } else if (messages_decode(&q->messages, e) == 0) {
-        for (int i = 0; i < n; i++) {
-            const struct message_image *m = &q->messages.image[i];
-            images[i] = (struct chat_image){ .data = m->data, .n = m->n, .field = m->field, .detail = m->detail,
-                                             .max_pixels = m->max_pixels, .min_pixels = m->min_pixels };
-        }
+        list_images(q, images);
         q->chat.messages = q->messages.list;
         q->chat.images = images;
         q->chat.n_images = n;
@@ -228,6 +262,8 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
         reply_error(x, &e);
     else
         x->broken = true;
+    remote_release(a->images, q.remote, q.n_remote);
+    free(q.remote);
     messages_free(&q.messages);
     sampling_free(&q.sampling);
     json_decref(q.root);

@@ -79,9 +79,9 @@ static size_t decoded_size(const struct data_url *u)
     return u->base64 ? count / 4 * 3 + count % 4 * 3 / 4 : count;
 }
 
-/* Finds the body between the comma and the fragment. Remote URLs get an answer of their own, because clients of other
- * servers send them and must learn what to do instead. The size is first bounded from the length alone; only where
- * that bound is over the limit are the characters counted. */
+/* Finds the body between the comma and the fragment. A remote URL comes here only if it is written in a strange way.
+ * The size is first bounded from the length alone; only where that bound is over the limit are the characters
+ * counted. */
 int data_url_parse(struct data_url *out, const char *url, size_t n, size_t max, const char *field, struct err *e)
 {
     struct cursor at = { url, url + n };
@@ -90,7 +90,7 @@ int data_url_parse(struct data_url *out, const char *url, size_t n, size_t max, 
     while (at.p < at.end && (unsigned char)at.end[-1] <= ' ')
         at.end--;
     if (take_scheme(&at, "http") || take_scheme(&at, "https"))
-        return err_field(e, field, "%s: remote image URLs are off; send the image as a base64 data: URL", field);
+        return err_field(e, field, "%s: a remote image URL must begin with http: or https:, without spaces", field);
     if (!take_scheme(&at, "data"))
         return err_field(e, field, "%s must be a data: URL such as data:image/png;base64,...", field);
     const char *fragment = memchr(at.p, '#', (size_t)(at.end - at.p));

@@ -1,7 +1,7 @@
 /* server/messages.c - "messages" of a request: roles, contents, parts.
  *
  * The checked copy has no null members; every image part became
- * {"type": "image"} and its data: URL a row of image[], in the order of the
+ * {"type": "image"} and its URL a row of image[], in the order of the
  * prompt. Members that we do not know stay: templates may use them. */
 #include "server/messages.h"
 
@@ -48,8 +48,21 @@ static int parse_options(struct parser *p, struct message_image *image, const js
     return 0;
 }
 
-/* Checks the data: URL without decoding it and adds the image to the list. The order of the list is the order of the
- * images in the prompt. `at` and `name` together are the path that errors give. */
+/* Checks what can be known of an image before it is decoded or fetched. */
+static int check_image(struct parser *p, struct message_image *image)
+{
+    const char *url = json_string_value(image->url);
+    size_t n = json_string_length(image->url);
+    image->remote = remote_is_url(url);
+    if (!image->remote)
+        return data_url_parse(&image->encoded, url, n, p->limits->max_image_bytes, image->field, p->e);
+    if (strlen(url) != n)
+        return err_field(p->e, image->field, "%s: a URL cannot have a byte of zero", image->field);
+    return remote_check(p->limits->source, url, image->field, p->e);
+}
+
+/* Adds the image to the list, whose order is the order of the images in the prompt. `at` and `name` together are the
+ * path that errors give. */
 static int add_image(struct parser *p, struct message_image image, const char *at, const char *name)
 {
     struct messages *m = p->m;
@@ -57,8 +70,7 @@ static int add_image(struct parser *p, struct message_image image, const char *a
     snprintf(field, sizeof image.field, "%s.%s", at, name);
     if (m->n_images == p->limits->max_images)
         return err_field(p->e, field, "%s: a request may have at most %d images", field, p->limits->max_images);
-    if (data_url_parse(&image.encoded, json_string_value(image.url), json_string_length(image.url),
-                       p->limits->max_image_bytes, field, p->e) != 0)
+    if (check_image(p, &image) != 0)
         return -1;
     struct message_image *grown = realloc(m->image, (size_t)(m->n_images + 1) * sizeof *grown);
     if (!grown)
@@ -295,6 +307,8 @@ int messages_decode(struct messages *m, struct err *e)
 {
     for (int i = 0; i < m->n_images; i++) {
         struct message_image *image = &m->image[i];
+        if (image->remote)
+            continue;
         if (data_url_decode(&image->encoded, image->field, &image->data, &image->n, e) != 0)
             return -1;
         image->encoded = (struct data_url){ 0 };

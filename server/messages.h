@@ -3,10 +3,12 @@
 #ifndef SERVER_MESSAGES_H
 #define SERVER_MESSAGES_H
 #include <jansson.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/err.h"
 #include "engine/engine.h"
+#include "fetch/remote.h"
 #include "server/data_url.h"
 
 struct message_image {
@@ -14,6 +16,7 @@ struct message_image {
     const char *detail;        /* static: "low", "high", "auto"; NULL: not given */
     int64_t     max_pixels, min_pixels;   /* 0: not given                       */
     json_t     *url;           /* borrowed from the request, emptied when decoded */
+    bool        remote;        /* url names an image elsewhere, which somebody else must fetch */
     struct data_url encoded;   /* borrowed from url; empty when decoded          */
     unsigned char *data;       /* owned; NULL until decoded                     */
     size_t      n;
@@ -25,10 +28,15 @@ struct messages {
     int     n_images;
 };
 
-struct message_limits { int max_images; size_t max_image_bytes; };
+struct message_limits {
+    int    max_images;
+    size_t max_image_bytes;
+    const struct remote_source *source;     /* says which remote images are allowed; NULL: none */
+};
 
 /* Checks everything but the images' bytes. `in` must outlive messages_decode(). */
 int  messages_parse(struct messages *m, const json_t *in, const struct message_limits *limits, struct err *e);
+/* Makes the bytes of all images but the remote ones. */
 int  messages_decode(struct messages *m, struct err *e);
 void messages_free(struct messages *m);
 

@@ -27,7 +27,7 @@ allowed() { # FILE -> an extended pattern of what it may include of ours
     selftest/*) echo "base/|$own|image/|checkpoint/|model/[a-z_]*\.h|selftest/" ;;
     engine/*) echo "$seen|base/|$own|config/|image/|model/[a-z_]*\.h|tokenizer/|$doors|engine/" ;;
     fetch/*) echo 'base/|fetch/' ;;
-    server/*) echo 'base/|config/|engine/engine\.h|grammar/grammar\.h|output/output\.h|server/' ;;
+    server/*) echo 'base/|config/|engine/engine\.h|grammar/grammar\.h|output/output\.h|fetch/remote\.h|server/' ;;
     cli/*) echo '[a-z]*/' ;;
     esac
 }

@@ -92,8 +92,8 @@ class Handler(BaseHTTPRequestHandler):
         ticket = secrets.token_hex(8)
         with hub.lock:
             hub.tickets.add(ticket)
-        self.answer(302, b"Found", Location=f"{hub.store_url}/{model}/{name}?signature={ticket}", X_Repo_Commit=hub.commit,
-                    X_Linked_Etag=f'"{tag}"', X_Linked_Size=str(size))
+        self.answer(302, b"Found", Location=f"{hub.store_url}/{model}/{name}?signature={ticket}",
+                    X_Repo_Commit=hub.commit, X_Linked_Etag=f'"{tag}"', X_Linked_Size=str(size))
 
     def store(self):
         hub = self.hub

@@ -83,7 +83,7 @@ def test_the_token_goes_to_the_hub_alone(hub, hf):
     one_line(r, 2, "HF_TOKEN")
     assert "two words" not in r.stderr
     hub.forbidden = True
-    one_line(hf("pull", "org/name", env={"HF_TOKEN": "hf_secret"}), 1, "ask for access", "org/name", "Access is restricted")
+    one_line(hf("pull", "org/name", env={"HF_TOKEN": "hf_secret"}), 1, "ask for access", "org/name", "Access is")
 
 
 def test_an_answer_goes_on_where_it_broke_off(hub, hf):
@@ -118,8 +118,8 @@ def test_a_store_without_ranges(hub, hf):
 
 
 LIES = {
-    "too many bytes": (lambda h: h.bytes.update({"model.safetensors": WEIGHTS + b"x"}), ["model.safetensors", "more than"]),
-    "too few bytes": (lambda h: h.bytes.update({"model.safetensors": WEIGHTS[:-1]}), ["model.safetensors", "announced"]),
+    "too many bytes": (lambda h: h.bytes.update({"model.safetensors": WEIGHTS + b"x"}), ["safetensors", "more than"]),
+    "too few bytes": (lambda h: h.bytes.update({"model.safetensors": WEIGHTS[:-1]}), ["safetensors", "announced"]),
     "other bytes": (lambda h: h.bytes.update({"model.safetensors": WEIGHTS[:-1] + b"x"}), ["SHA-256"]),
     "a small file with other bytes": (lambda h: h.bytes.update({"config.json": FILES["config.json"][:-1] + b" "}),
                                       ["config.json", "hash of git"]),
@@ -151,13 +151,14 @@ def test_a_hub_that_lies_leaves_nothing_to_load(lie, hub, hf, tmp_path):
     one_line(hf("pull", "org/name"), 1, *words)
     assert not (hf.repo / "refs/main").exists()
     assert not (hf.snapshot / "model.safetensors").exists()
-    assert {p.name for p in tmp_path.iterdir()} <= {"hf"} and {p.name for p in hf.repo.parent.glob("*")} <= {REPO, ".locks"}
+    assert {p.name for p in tmp_path.iterdir()} <= {"hf"}
+    assert {p.name for p in hf.repo.parent.glob("*")} <= {REPO, ".locks"}
     assert hf("plan", "org/name").returncode == 2
 
 
 def test_names(hub, hf):
-    for name in ("name", "../name", "org/../name", "org/name/more", "org/name@", "org/name@../x", "org/na me", ".org/name",
-                 "org/name@a//b", "org--x/name"):
+    for name in ("name", "../name", "org/../name", "org/name/more", "org/name@", "org/name@../x", "org/na me",
+                 ".org/name", "org/name@a//b", "org--x/name"):
         one_line(hf("pull", name), 2, name)
     assert not hub.asked and not hf.repo.parent.exists()
     one_line(hf("pull", "org/other"), 1, "no model org/other", hub.url)
@@ -214,7 +215,8 @@ def test_two_pulls_at_once(hub, hf):
 def test_an_interrupted_pull_goes_on(hub, hf, tmp_path):
     hub.bytes_per_second = len(WEIGHTS) / 4
     environment = os.environ | hf.env
-    p = subprocess.Popen([BIN, "pull", "org/name"], env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    p = subprocess.Popen([BIN, "pull", "org/name"], env=environment, stderr=subprocess.DEVNULL,
+                         stdout=subprocess.DEVNULL)
     part = hf.repo / "blobs" / (etag("model.safetensors", WEIGHTS) + ".incomplete")
     end = time.monotonic() + PATIENCE
     while not (part.exists() and part.stat().st_size > 1000):
@@ -268,18 +270,19 @@ def test_tls(tmp_path):
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed")
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out",
-                    certificate], check=True, capture_output=True)
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+                    "-keyout", key, "-out", certificate], check=True, capture_output=True)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(certificate, key)
     with Hub({"org/name": dict(FILES)}, tls) as hub:
         def pull(name, **more):
             environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / name), "no_proxy": "*"} | more
-            return subprocess.run([BIN, "pull", "org/name"], env=environment, capture_output=True, text=True, timeout=PATIENCE)
+            return subprocess.run([BIN, "pull", "org/name"], env=environment, capture_output=True, text=True,
+                                  timeout=PATIENCE)
         one_line(pull("a"), 1, "not safe", "certificate")
         assert not hub.asked
-        trusted = {"SSL_CERT_FILE": str(certificate)}
+        trusted = {"CURL_CA_BUNDLE": str(certificate)}
         hub.store_scheme = "http"
         one_line(pull("a", **trusted), 1, "without TLS")
         hub.store_scheme = None

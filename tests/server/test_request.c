@@ -283,7 +283,7 @@ START_TEST(messages)
                        "{\"name\":\"f\",\"arguments\":\"{\\\"x\\\":1}\"}}]}]}";
     struct err e;
     struct messages m;
-    struct message_limits limits = { 2, 100 };
+    struct message_limits limits = { .max_images = 2, .max_image_bytes = 100 };
     json_t *root = fields_parse(text, strlen(text), &e);
     ck_assert_msg(messages_parse(&m, root, &limits, &e) == 0, "%s", e.text);
     ck_assert_msg(messages_decode(&m, &e) == 0, "%s", e.text);
@@ -339,7 +339,7 @@ START_TEST(calls)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct err e;
         struct messages m;
-        struct message_limits limits = { 2, 100 };
+        struct message_limits limits = { .max_images = 2, .max_image_bytes = 100 };
         char s[1024];
         snprintf(s, sizeof s, "{\"messages\":[%s]}", cases[i].in);
         json_t *root = parse(s);
@@ -399,7 +399,7 @@ START_TEST(mutations)
         struct err e;
         struct messages m;
         struct sampling p = { .params = { .top_p = 1, .repetition_penalty = 1 } };
-        struct message_limits limits = { 2, 100 };
+        struct message_limits limits = { .max_images = 2, .max_image_bytes = 100 };
         json_t *root = fields_parse(s, n, &e);
         if (!root)
             continue;
