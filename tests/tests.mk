@@ -50,8 +50,8 @@ layers: ## who may include whom
 format: ## how long lines are, white space at their ends, tabs
 	@tests/format.sh
 
-bench: $O/tests/bench/ops_bench ## speed of the kernels as shares of this machine's peaks
-	$O/tests/bench/ops_bench
+bench: $O/tests/bench/ops_bench ## kernels as shares of this machine's peaks: BENCH="--json --only int8 --threads 1"
+	@$O/tests/bench/ops_bench $(BENCH)
 
 bench-peers: all $(VENV)/tests ## our server beside llama.cpp and OpenVINO GenAI: ARGS="--rows text,decode --rounds 3"
 	@$(PYTHON) python/benchmark/run.py $(ARGS)
