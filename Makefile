@@ -70,7 +70,7 @@ AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2 $(LESS)
 %_avxvnni.o:    ISA := $(AVX2) -mavxvnni
 %_avx512.o:     ISA := $(AVX512)
 %_avx512vnni.o: ISA := $(AVX512) -mavx512vnni
-%_amx.o:        ISA := $(AVX512) -mavx512vnni -mamx-tile -mamx-bf16
+%_amx.o:        ISA := $(AVX512) -mavx512vnni -mamx-tile -mamx-bf16 -mamx-int8
 endif
 
 $O/tests/%: tests/%.c $O/libopenautoglm.a

@@ -16,8 +16,10 @@ enum {
     KC        = 256, /*                          columns of both, that are packed */
     DIRECT    = 16,  /* float kernel: up to this many rows read w where it lies */
     PANEL_ROWS = 12, /* kernels of panels: rows of a block, at most,            */
-    TILED_ROWS = 32, /* AMX kernel: rows of a block                             */
     PANEL_COLS = 48, /*                    and rows of w in one go              */
+    TILED_ROWS = 256, /* AMX kernels: rows of x in one go,                      */
+    TILED_COLS = 400, /*              sums of each,                             */
+    TILED_PART = 1024, /*             and columns that are widened at once      */
     ENTRIES   = 32,  /* attention: entries of one block                         */
     PAIRS     = 192, /* attention: (row, query head) pairs of a task, at most,  */
     PAIR_DIMS = 128 * PAIRS /*     and their dimensions in all                  */
@@ -59,7 +61,13 @@ struct scratch {     /* of one worker; too large for a stack */
             float y[MB * (NB + 2 * MAX_LANES)];
             float row[KC + MAX_LANES];
         } linear;
-        float sums[TILED_ROWS * (PANEL_COLS + 2 * MAX_LANES)]; /* of a block, see panels.inc */
+        float sums[PANEL_ROWS * (PANEL_COLS + 2 * MAX_LANES)]; /* of a block, see panels.inc */
+        struct {                                               /* see amx.inc */
+            float   y[TILED_ROWS * TILED_COLS];
+            int8_t  w[TILED_PART * MAX_LANES];
+            float   scale[TILED_PART / 32 * MAX_LANES];
+            int32_t products[2][4 * 16 * MAX_LANES];
+        } tiled;
         struct {
             float k[ENTRIES * MAX_DIM], v[ENTRIES * MAX_DIM], turned[ENTRIES * MAX_DIM];
             float q[PAIR_DIMS], acc[PAIR_DIMS];
@@ -72,7 +80,7 @@ struct scratch {     /* of one worker; too large for a stack */
 struct kernels {     /* the inner loops of one instruction set */
     const char *name;
     bool (*works)(void);                                           /* on this processor             */
-    const struct linear_kernel *linear[6];                         /* tried in order; the last one fits all */
+    const struct linear_kernel *linear[8];                         /* tried in order; the last one fits all */
     void (*attend)(const struct attend_job *, int seq, int kv_head, int first_pair, int n_pairs, struct scratch *);
     void (*prep)(const struct prep_job *, int row, struct scratch *);
     void (*norm)(const struct norm_job *, int row);

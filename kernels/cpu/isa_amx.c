@@ -1,25 +1,25 @@
-/* kernels/cpu/isa_amx.c - as isa_avx512vnni.c, and tiles for bfloat16 weights. On other processors never chosen.
+/* kernels/cpu/isa_amx.c - as isa_avx512vnni.c, and tiles. On other processors never chosen.
  *
  * Tiles are registers that the kernel saves only for processes that have asked
  * for them: works() asks. */
 #include <stdbool.h>
 #define ISA amx
-#if defined(__AMX_BF16__)
+#if defined(__AMX_BF16__) && defined(__AMX_INT8__)
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* The processor has AMX and its bfloat16, and the kernel saves tiles. */
+/* The processor has AMX with bfloat16 and int8, and the kernel saves tiles. */
 static bool has_tiles(void)
 {
-    enum { TILE = 1 << 24, BF16_TILES = 1 << 22, OSXSAVE = 1 << 27, TILE_STATE = 3 << 17 };
+    enum { TILE = 1 << 24, INT8_TILES = 1 << 25, BF16_TILES = 1 << 22, OSXSAVE = 1 << 27, TILE_STATE = 3 << 17 };
     unsigned a, b, c, d, low, high;
     if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & OSXSAVE))
         return false;
     __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
     if ((low & TILE_STATE) != TILE_STATE || !__get_cpuid_count(7, 0, &a, &b, &c, &d))
         return false;
-    return (d & TILE) && (d & BF16_TILES);
+    return (d & TILE) && (d & BF16_TILES) && (d & INT8_TILES);
 }
 
 static bool works(void)
