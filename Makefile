@@ -83,6 +83,7 @@ include kernels/cuda/cuda.mk
 -include tests/cusim/cusim.mk
 
 include tests/tests.mk
+include release/release.mk
 
 demo: all ## start the server, ask it about a screenshot, mark the tap
 	@cli/demo.sh

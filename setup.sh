@@ -1,5 +1,6 @@
 #!/bin/sh
 # setup.sh [TARGET...] - installs the Debian packages that are missing, then runs `make TARGET...`.
+# `setup.sh packages` only installs those that building needs.
 # A second run finds everything there and goes straight to make.
 set -eu
 cd "$(dirname "$0")"
@@ -43,4 +44,5 @@ if [ -n "$missing" ]; then
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
 fi
 
+[ "${1:-}" != packages ] || exit 0
 exec make "-j$(nproc)" "$@"

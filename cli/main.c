@@ -5,8 +5,11 @@
 #include "base/buf.h"
 #include "base/json_watch.h"
 #include "cli/command.h"
+#include "cli/commands.h"
 #include "cli/compare.h"
+#include "cli/health.h"
 #include "cli/hub.h"
+#include "cli/manual.h"
 #include "cli/mark.h"
 #include "cli/preprocess.h"
 #include "cli/quantize.h"
@@ -18,29 +21,31 @@ static int command_defaults(int argc, char **argv);
 static int command_version(int argc, char **argv);
 static int command_help(int argc, char **argv);
 
-static const struct command {
-    const char *name;
-    int       (*run)(int argc, char **argv);
-    const char *help;
-} commands[] = {
-    { "serve", command_serve, "the HTTP server" },
-    { "chat", command_chat, "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
-    { "plan", command_plan, "what a model needs of the memory, before it is loaded" },
-    { "quantize", command_quantize, "a checkpoint whose weights are made smaller once, and then start at once" },
-    { "pull", command_pull, "fetch a model by its name on a hub: pull ORG/NAME[@REVISION]" },
-    { "list", command_list, "the models that were fetched" },
-    { "rm", command_rm, "remove one of them" },
-    { "mark", command_mark, "a copy of a screenshot with the point of an action on it" },
-    { "tokenize", command_tokenize, "strings on standard input to token ids" },
-    { "detokenize", command_detokenize, "and back" },
-    { "render", command_render, "chat templates on standard input to text" },
-    { "preprocess", command_preprocess, "what becomes of an image: sizes, tokens, a hash of the pixel values" },
-    { "selftest", command_selftest, "is this checkpoint, and this program, right? A verdict per stage" },
-    { "compare", command_compare, "how far the predictions of two models, or of two precisions of one, are apart" },
-    { "defaults", command_defaults, "every option's default as a file for --config" },
-    { "version", command_version, "the program's version" },
-    { "help", command_help, "this list" },
+const struct command commands[] = {
+    { "serve", command_serve, OPT_ENGINE | OPT_SERVER, "the HTTP server" },
+    { "chat", command_chat, OPT_ENGINE | OPT_CHAT,
+      "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
+    { "plan", command_plan, OPT_ENGINE | OPT_PLAN, "what a model needs of the memory, before it is loaded" },
+    { "quantize", command_quantize, OPT_QUANTIZE,
+      "a checkpoint whose weights are made smaller once, and then start at once" },
+    { "pull", command_pull, 0, "fetch a model by its name on a hub: pull ORG/NAME[@REVISION]" },
+    { "list", command_list, 0, "the models that were fetched" },
+    { "rm", command_rm, 0, "remove one of them" },
+    { "health", command_health, OPT_HEALTH, "does the server on this machine serve? Exit status 0: yes, 1: no" },
+    { "mark", command_mark, 0, "a copy of a screenshot with the point of an action on it" },
+    { "tokenize", command_tokenize, 0, "strings on standard input to token ids" },
+    { "detokenize", command_detokenize, 0, "and back" },
+    { "render", command_render, 0, "chat templates on standard input to text" },
+    { "preprocess", command_preprocess, 0, "what becomes of an image: sizes, tokens, a hash of the pixel values" },
+    { "selftest", command_selftest, 0, "is this checkpoint, and this program, right? A verdict per stage" },
+    { "compare", command_compare, 0, "how far the predictions of two models, or of two precisions of one, are apart" },
+    { "defaults", command_defaults, 0, "every option's default as a file for --config" },
+    { "manual", command_manual, 0, "the manual page, for man(1)" },
+    { "completion", command_completion, 0, "a script that completes these words in a shell: completion bash|zsh" },
+    { "version", command_version, 0, "the program's version" },
+    { "help", command_help, 0, "this list" },
 };
+const int n_commands = sizeof commands / sizeof *commands;
 
 /* The same text as config/default.json. */
 static int command_defaults(int argc, char **argv)
@@ -65,7 +70,7 @@ static int command_version(int argc, char **argv)
 static void print_commands(FILE *out)
 {
     fputs("usage: openautoglm COMMAND [OPTION...]\n\n", out);
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    for (int i = 0; i < n_commands; i++)
         fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
     fputs("\n`openautoglm COMMAND --help` lists a command's options.\n", out);
 }
@@ -87,7 +92,7 @@ int main(int argc, char **argv)
         name += strspn(name, "-");
     if (strcmp(name, "h") == 0)
         name = "help";
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+    for (int i = 0; i < n_commands; i++)
         if (strcmp(name, commands[i].name) == 0)
             return commands[i].run(argc - 1, argv + 1);
     if (argc > 1)

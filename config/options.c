@@ -467,6 +467,17 @@ void options_help(FILE *out, unsigned groups)
           "--config (\"max_num_seqs\"). The command line wins over the environment, that over the file.\n", out);
 }
 
+void options_each(unsigned groups, void (*each)(void *arg, const struct option_text *row), void *arg)
+{
+    for (int i = 0; i < N_OPTIONS; i++) {
+        char name[NAME_BYTES];
+        const struct option_row *r = &table[i];
+        if (r->groups & groups)
+            each(arg, &(struct option_text){ .name = dashed(r, name), .arg = r->arg, .help = r->help, .def = r->def,
+                                             .choice = r->type == T_CHOICE });
+    }
+}
+
 /* The rows in the order of the table, each with its default as JSON. A size other than 0 is written as it is in the
  * table, "512M", and so is quoted. */
 void options_json(struct buf *out, unsigned groups)

@@ -24,8 +24,8 @@
 #include "base/err.h"
 
 enum option_group {
-    OPT_ENGINE = 1, OPT_SERVER = 2, OPT_CHAT = 4, OPT_PLAN = 8, OPT_QUANTIZE = 32,
-    OPT_ALL = 47,
+    OPT_ENGINE = 1, OPT_SERVER = 2, OPT_CHAT = 4, OPT_PLAN = 8, OPT_QUANTIZE = 32, OPT_HEALTH = 64,
+    OPT_ALL = 111,
     OPT_GPU = 16,                 /* beside another: a CPU has no use for it */
 };
 
@@ -84,6 +84,16 @@ bool options_given(const struct config *c, const char *name);
 /* "--a, --b": the options of the groups that somebody set to other than their default; "" if none. Cut to n bytes. */
 void options_changed(const struct config *c, unsigned groups, char *out, size_t n);
 void options_help(FILE *out, unsigned groups);
+
+/* What people read of a row: in the manual, and while they type. */
+struct option_text {
+    const char *name;             /* as on the command line, without the dashes; valid during the call          */
+    const char *arg;              /* what the value is; choices with '|' between them; "" of a flag             */
+    const char *help, *def;
+    bool choice;                  /* arg lists all values that there are                                        */
+};
+/* Calls `each` for every row of the groups, in the order of the table. */
+void options_each(unsigned groups, void (*each)(void *arg, const struct option_text *row), void *arg);
 
 /* The defaults of the groups' rows as a JSON object; of the server's and the engine's that is config/default.json. */
 void options_json(struct buf *out, unsigned groups);
