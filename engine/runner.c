@@ -146,7 +146,7 @@ void runner_close(struct runner *r)
 
 void runner_rest(struct runner *r)
 {
-    enum { KEPT = 16 << 20 };
+    enum { KEPT = 8 << 20 };
     const struct backend *be = r->run.backend;
     if (be->give_back && r->run.size > KEPT)
         be->give_back(r->run.dev, (char *)r->run.scratch + KEPT, r->run.size - KEPT);
