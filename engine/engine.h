@@ -137,6 +137,8 @@ struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct e
 /* From text without a template and without images (POST /v1/completions); special: bos and the like are added. */
 struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, int keep_tokens,
                                   struct err *e);      /* keep_tokens: as in struct chat */
+/* From tokens as they are. */
+struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n, int keep_tokens, struct err *e);
 int            prompt_tokens(const struct prompt *p);
 int            prompt_image_tokens(const struct prompt *p);    /* of these, places of images  */
 const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (prompt_tokens()) */

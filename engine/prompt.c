@@ -419,28 +419,34 @@ fail:
 }
 
 /* The text comes from one writer, so the tokens that build a chat count in it; an image's place would have no image. */
-struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
-                                const char *text, size_t n, bool special, int keep_tokens, struct err *e)
+struct prompt *prompt_from_ids(const struct model *m, const struct prompt_limits *limits, const struct ids *ids,
+                               int keep_tokens, struct err *e)
 {
-    struct ids ids = { 0 };
     struct prompt *p = prompt_new();
     if (!p) {
         err_memory(e);
         return NULL;
     }
-    int rc = tokenizer_encode(t->tokenizer, text, n, special, &ids, e);
-    if (rc == 0)
-        rc = check_ids(m, &ids, e);
-    if (rc == 0 && image_places(m, &ids) > 0)
+    int rc = check_ids(m, ids, e);
+    if (rc == 0 && image_places(m, ids) > 0)
         rc = err_field(e, "prompt", "the prompt holds the image token, but no images come with it");
     if (rc == 0)
-        rc = expand(p, m, &ids, 0, limits->max_len, keep_tokens, "prompt", e);
+        rc = expand(p, m, ids, 0, limits->max_len, keep_tokens, "prompt", e);
     if (rc == 0)
         rc = set_positions(p, m, e);
-    if (rc < 0) {
-        prompt_free(p);
-        p = NULL;
-    }
+    if (rc == 0)
+        return p;
+    prompt_free(p);
+    return NULL;
+}
+
+struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
+                                const char *text, size_t n, bool special, int keep_tokens, struct err *e)
+{
+    struct ids ids = { 0 };
+    struct prompt *p = NULL;
+    if (tokenizer_encode(t->tokenizer, text, n, special, &ids, e) == 0)
+        p = prompt_from_ids(m, limits, &ids, keep_tokens, e);
     ids_free(&ids);
     return p;
 }

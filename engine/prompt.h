@@ -64,5 +64,7 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
                                 const struct chat *chat, struct prompt_stats *stats, struct err *e);
 struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const char *text, size_t n, bool special, int keep_tokens, struct err *e);
+struct prompt *prompt_from_ids(const struct model *m, const struct prompt_limits *limits, const struct ids *ids,
+                               int keep_tokens, struct err *e);
 
 #endif

@@ -27,6 +27,12 @@ struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, 
     return prompt_from_text(g->model, &g->text, &g->limits, text, n, special, keep_tokens, e);
 }
 
+struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n, int keep_tokens, struct err *e)
+{
+    struct ids borrowed = { .id = (int32_t *)ids, .n = n };
+    return prompt_from_ids(g->model, &g->limits, &borrowed, keep_tokens, e);
+}
+
 /* Images that could never all be there at once would wait for ever. */
 static int check_images(const struct engine *g, const struct prompt *p, struct err *e)
 {

@@ -212,8 +212,7 @@ static void find_echo(const struct chat_request *q, struct answering *how, struc
         if (json_is_string(text))
             buf_add(room, json_string_value(text), json_string_length(text));
     }
-    how->echo = room->data;
-    how->n_echo = room->len;
+    how->echo = room;
 }
 
 /* How the answer is to be read and told. Calls are looked for only where some may come. */
@@ -234,7 +233,7 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
         how.thoughts_begun = prompt_ends_with(p, reasoning_format_opening(how.reasoning_format));
     formats_show(&q->sampling.params, how.tool_format, how.reasoning_format);
     if (buf_ok(&echo)) {
-        made = generation_new(a, g, x, p, &how);
+        made = generation_new(a, g, x, &p, 1, &how);
     } else {
         prompt_free(p);
         buf_error(&echo, &e, "the last message is too long");

@@ -33,6 +33,27 @@ static void add_ids(struct choice *c, const struct event *ev)
         buf_printf(&c->ids, c->ids.len ? ",%d" : "%d", ev->ids[i]);
 }
 
+/* The engine always makes a token. Where none is wanted, nothing of it is told, nor why it was the last. */
+static void drop_answer(struct event *ev)
+{
+    ev->n_text = 0;
+    ev->n_logprobs = ev->n_ids = ev->n_tokens = ev->completion_tokens = 0;
+    ev->finish = ev->finish == FINISH_CANCELLED ? FINISH_CANCELLED : FINISH_LENGTH;
+    ev->stop = NULL;
+    ev->by_stop_id = false;
+}
+
+/* What an event tells of the prompt's tokens. A prompt of one token has no such event, so the lists that echo it begin
+ * with the first event of any kind. */
+static void take_prompt(struct choice *c, const struct engine *g, const struct choice_wants *wants,
+                        const struct event *ev)
+{
+    if (wants->prompt_logprobs && ev->n_prompt_logprobs > 0)
+        logprobs_of_prompt(&c->prompt_probs, g, ev->prompt_logprobs, ev->n_prompt_logprobs);
+    if (wants->echo_logprobs && c->probs.n == 0)
+        logprobs_add_prompt(&c->probs, g, c->first_id, ev->prompt_logprobs, ev->n_prompt_logprobs);
+}
+
 /* The last event carries the final counts, which replace those that were summed. */
 int choice_take(struct choice *c, const struct engine *g, const struct choice_wants *wants)
 {
@@ -40,14 +61,15 @@ int choice_take(struct choice *c, const struct engine *g, const struct choice_wa
     int n = 0;
     while (!c->ended && request_next(c->request, &ev)) {
         n++;
+        if (wants->prompt_only)
+            drop_answer(&ev);
+        take_prompt(c, g, wants, &ev);
         if (ev.text)
             output_add(&c->output, ev.text, ev.n_text);
         if (wants->logprobs)
             logprobs_add(&c->probs, g, ev.logprobs, ev.n_logprobs, wants->chat);
         if (wants->ids)
             add_ids(c, &ev);
-        if (ev.n_prompt_logprobs > 0)
-            logprobs_of_prompt(&c->prompt_probs, g, ev.prompt_logprobs, ev.n_prompt_logprobs);
         c->tokens += ev.n_tokens;
         c->time = ev.time;
         if (ev.kind == EVENT_DELTA) {

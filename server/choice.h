@@ -9,6 +9,7 @@
 
 struct choice {
     int    index;
+    int32_t first_id;              /* the prompt's first token                        */
     struct request *request;       /* owned; NULL before the submission              */
     struct output output;          /* what its text becomes, as far as it was not sent */
     struct answer_logprobs probs;  /* likewise                                        */
@@ -22,7 +23,11 @@ struct choice {
 };
 
 /* What of an answer was asked for, beside its text. */
-struct choice_wants { bool logprobs, ids, prompt_logprobs, chat; };
+struct choice_wants {
+    bool logprobs, ids, prompt_logprobs, chat;
+    bool echo_logprobs;        /* those of the prompt come before those of the answer */
+    bool prompt_only;          /* the answer itself is not told                       */
+};
 
 /* Without a request as yet. -1: memory is out. choice_free() in any case: it cancels what still runs. */
 int  choice_init(struct choice *c, int index, const struct output_options *options, struct err *e);

@@ -1,8 +1,8 @@
 /* server/generation.c - collects the events of one request into an answer, or
  * turns them into a stream of server-sent events.
  *
- * A request may have several answers, its choices: they share the prompt, and
- * each comes in its own time. Errors before the first event are HTTP errors; so
+ * A request may have several answers, its choices: those to one prompt share it,
+ * and each comes in its own time. Errors before the first event are HTTP errors; so
  * a stream's head is sent when its first event is there, or after a while
  * without one (then comments keep the connection alive while the prompt waits or
  * is read). Events that pile up because the client reads slowly go out as one
@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/choice.h"
+#include "server/fields.h"
 #include "server/reply.h"
 #include "server/sse.h"
 
@@ -35,8 +36,9 @@ struct generation {
     struct choice_wants wants;
     enum usage_kind usage;         /* what chunks say of it                           */
     bool   timings;                /* every chunk has them so far                     */
-    int    n_prompt, n_image;      /* tokens of the prompt; of these, places of images */
-    struct buf prompt_ids;         /* they were asked for, and not sent yet           */
+    int    n_prompt, n_image;      /* tokens of the prompts; of these, places of images */
+    int    n_prompts, each;        /* choices of each prompt                          */
+    struct buf *prompt_ids;        /* owned, (n_prompts): they were asked for, and not sent yet */
     struct tool_names names;       /* of the tools that the answer may call           */
     struct choice *choice;         /* owned, (n)                                      */
     int    n;
@@ -66,7 +68,9 @@ static void generation_free(void *state)
     for (int i = 0; i < q->n; i++)
         choice_free(&q->choice[i]);
     tool_names_free(&q->names);
-    buf_free(&q->prompt_ids);
+    for (int i = 0; i < q->n_prompts && q->prompt_ids; i++)
+        buf_free(&q->prompt_ids[i]);
+    free(q->prompt_ids);
     free(q->choice);
     free(q);
 }
@@ -112,7 +116,9 @@ static void overloaded_error(struct err *e)
 static void count_answer(struct generation *q)
 {
     struct err e;
-    size_t bytes = q->prompt_ids.len;
+    size_t bytes = 0;
+    for (int i = 0; i < q->n_prompts; i++)
+        bytes += q->prompt_ids[i].len;
     for (int i = 0; i < q->n; i++)
         bytes += choice_bytes(&q->choice[i]);
     if (exchange_hold(q->x, bytes))
@@ -177,8 +183,8 @@ static struct totals totals_of(const struct generation *q)
         const struct choice *c = &q->choice[i];
         t.completion += c->tokens;
         t.time.decode = c->time.decode > t.time.decode ? c->time.decode : t.time.decode;
+        t.cached += i % q->each == 0 && c->ended ? c->end.cached_tokens : 0;
     }
-    t.cached = q->choice[0].ended ? q->choice[0].end.cached_tokens : 0;
     return t;
 }
 
@@ -193,7 +199,7 @@ static void write_answer(struct generation *q)
     pthread_mutex_lock(&q->app->reply_lock);
     if (exchange_hold(x, 2 * x->answer_held)) {
         x->status = 200;
-        reply_answer(&x->reply, &q->head, q->choice, q->n, &q->wants, &q->prompt_ids, &totals);
+        reply_answer(&x->reply, &q->head, q->choice, q->n, q->each, &q->wants, q->prompt_ids, &totals);
     } else {
         overloaded_error(&e);
         reply_error(x, &e);
@@ -265,14 +271,15 @@ static bool all_sent(const struct generation *q)
 static int write_choice(struct generation *q, struct choice *c, struct buf *out)
 {
     struct totals totals = totals_of(q);
+    struct buf   *prompt_ids = &q->prompt_ids[c->index / q->each];
     struct chunk  chunk = { .usage = q->usage, .totals = &totals, .timings = q->timings, .wants = &q->wants,
-                            .prompt_ids = q->prompt_ids.len ? &q->prompt_ids : NULL };
+                            .prompt_ids = prompt_ids->len ? prompt_ids : NULL };
     if (q->head.chat && !c->role_sent) {
         c->role_sent = true;
         sse_begin(out);
         reply_chunk_role(out, &q->head, c, &chunk);
         sse_end(out);
-        buf_free(&q->prompt_ids);
+        buf_free(prompt_ids);
         return 1;
     }
     c->end_sent = c->ended;
@@ -281,7 +288,7 @@ static int write_choice(struct generation *q, struct choice *c, struct buf *out)
     sse_begin(out);
     reply_chunk(out, &q->head, c, &chunk);
     sse_end(out);
-    buf_free(&q->prompt_ids);
+    buf_free(prompt_ids);
     choice_sent(c);
     if (!last)
         return 1;
@@ -408,87 +415,143 @@ static int watch(struct generation *q, struct err *e)
     return q->own_fd ? 0 : err_memory(e);
 }
 
+/* What is told of the prompts, which are the engine's once they were submitted. */
+static int keep_prompts(struct generation *q, struct prompt **prompts, bool ids, struct err *e)
+{
+    q->prompt_ids = calloc((size_t)q->n_prompts, sizeof *q->prompt_ids);
+    if (!q->prompt_ids)
+        return err_memory(e);
+    for (int i = 0; i < q->n_prompts; i++) {
+        q->n_prompt += prompt_tokens(prompts[i]);
+        q->n_image += prompt_image_tokens(prompts[i]);
+        buf_init(&q->prompt_ids[i], TEXT_BYTES);
+        if (ids)
+            keep_prompt_ids(&q->prompt_ids[i], prompts[i]);
+        if (!buf_ok(&q->prompt_ids[i]))
+            return err_memory(e);
+    }
+    return 0;
+}
+
 /* Everything that the whole life of the generation needs, because the request's JSON will be gone. */
-static int fill(struct generation *q, const struct answering *how, const struct prompt *p, struct err *e)
+static int fill(struct generation *q, const struct answering *how, struct prompt **prompts, struct err *e)
 {
     const struct sampling *s = how->sampling;
     q->stream = s->stream;
-    q->n_prompt = prompt_tokens(p);
-    q->n_image = prompt_image_tokens(p);
     if (s->include_usage)
         q->usage = s->continuous_usage ? USAGE_SO_FAR : USAGE_NULL;
     q->timings = s->timings_per_token;
     q->wants = (struct choice_wants){ .logprobs = s->params.logprobs, .ids = s->params.return_ids,
-                                       .prompt_logprobs = s->params.prompt_logprobs, .chat = how->chat };
+                                       .prompt_logprobs = s->prompt_logprobs, .chat = how->chat,
+                                       .echo_logprobs = how->echo_logprobs, .prompt_only = s->prompt_only };
     q->wait = q->app->cfg->keepalive_seconds;
     q->head.created = time(NULL);
     q->head.model = app_model_name(q->app);
     q->head.chat = how->chat;
     q->head.functions = how->functions;
     make_id(q->head.id, sizeof q->head.id, how->chat ? "chatcmpl" : "cmpl");
-    buf_init(&q->prompt_ids, TEXT_BYTES);
-    if (s->params.return_ids)
-        keep_prompt_ids(&q->prompt_ids, p);
-    q->choice = calloc((size_t)s->n, sizeof *q->choice);
-    if (!buf_ok(&q->prompt_ids) || !q->choice)
+    q->each = s->n;
+    q->choice = calloc((size_t)q->n_prompts * (size_t)s->n, sizeof *q->choice);
+    if (!q->choice)
         return err_memory(e);
+    if (keep_prompts(q, prompts, s->params.return_ids, e) != 0)
+        return -1;
     return how->tools ? tool_names_init(&q->names, how->tools, e) : 0;
 }
 
 /* The choices, as yet without their requests. */
-static int make_choices(struct generation *q, const struct answering *how, struct err *e)
+static int make_choices(struct generation *q, const struct answering *how, struct prompt **prompts, struct err *e)
 {
     struct output_options options = { .tools = how->tool_format, .reasoning = how->reasoning_format,
                                       .names = how->tools ? &q->names : NULL, .begun = how->thoughts_begun,
                                       .hidden = how->hide_thoughts, .whole = !q->stream, .single = how->single_call,
                                       .max_bytes = TEXT_BYTES };
-    for (int i = 0; i < how->sampling->n; i++) {
+    for (int i = 0; i < q->n_prompts * q->each; i++) {
         struct choice *c = &q->choice[q->n++];
+        int prompt = i / q->each;
         if (choice_init(c, i, &options, e) != 0)
             return -1;
+        c->first_id = prompt_ids(prompts[prompt])[0];
         if (how->echo)
-            output_echo(&c->output, how->echo, how->n_echo);
+            output_echo(&c->output, how->echo[prompt].data, how->echo[prompt].len);
     }
     return 0;
 }
 
-/* engine_submit_many() takes the prompt in any case. From its success on the places in the app are the engine's to give
- * back, through params.ended; before that the first one is the caller's, and the others are given back here. */
-struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
-                                  const struct answering *how)
+/* One place for each answer. The first one has been taken. A list of prompts that could never have all of its places is
+ * at fault itself. Returns how many there are now: fewer than n if `e` says why there are no more. */
+static int take_places(struct app *a, int n, bool list, struct err *e)
+{
+    int places = 1;
+    if (list && n > a->max_inflight) {
+        fields_wrong(e, "invalid_value", "", "prompt", "asks for %d answers, but the server has %d places", n,
+                     a->max_inflight);
+        return places;
+    }
+    while (places < n && app_enter(a, e) == 0)
+        places++;
+    return places;
+}
+
+/* engine_submit_many() takes a prompt in any case. Of the prompts that it was not given, none is left. Returns how many
+ * were submitted: fewer than there are if `e` says why. */
+static int submit_prompts(struct generation *q, struct prompt **prompts, const struct answering *how, struct err *e)
+{
+    struct request *r[SAMPLING_MAX_N] = { NULL };
+    struct params   params = how->sampling->params;
+    int i = 0;
+    params.ended = app_ended;
+    params.ended_arg = q->app;
+    while (i < q->n_prompts && engine_submit_many(q->engine, prompts[i], &params, q->each, r, e) == 0) {
+        for (int k = 0; k < q->each; k++)
+            q->choice[i * q->each + k].request = r[k];
+        i++;
+    }
+    for (int k = i + 1; k < q->n_prompts; k++)
+        prompt_free(prompts[k]);
+    return i;
+}
+
+/* Puts the parts together. Where a later one of several prompts cannot be submitted, the requests of those before it
+ * are cancelled; their places are the engine's to give back, through params.ended. Of the places that nobody was
+ * submitted for, the first one is the caller's if there was no submission at all, and all others are given back
+ * here. */
+struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt **prompts,
+                                  int n_prompts, const struct answering *how)
 {
     struct generation *q = calloc(1, sizeof *q);
-    struct err         e;
-    struct params      params = how->sampling->params;
-    struct request    *r[SAMPLING_MAX_N] = { NULL };
-    int                n = how->sampling->n, places = 1, rc = q ? 0 : err_memory(&e);
+    struct err         e = { 0 };
+    int each = how->sampling->n, n = n_prompts * each, places = 1, submitted = 0, rc = q ? 0 : err_memory(&e);
     if (q) {
-        q->app = a;
-        q->engine = g;
-        q->x = x;
-        rc = fill(q, how, p, &e) == 0 ? make_choices(q, how, &e) : -1;
+        *q = (struct generation){ .app = a, .engine = g, .x = x, .n_prompts = n_prompts };
+        rc = fill(q, how, prompts, &e) == 0 ? make_choices(q, how, prompts, &e) : -1;
     }
-    while (rc == 0 && places < n && (rc = app_enter(a, &e)) == 0)
-        places++;
-    params.ended = app_ended;
-    params.ended_arg = a;
     if (rc == 0)
-        rc = engine_submit_many(g, p, &params, n, r, &e);
-    else
-        prompt_free(p);
-    if (rc != 0) {
-        while (--places > 0)
-            app_leave(a);
-        if (q)
-            generation_free(q);
-        reply_error(x, &e);
-        return NULL;
+        places = take_places(a, n, n_prompts > 1, &e);
+    if (rc == 0 && places == n) {
+        submitted = submit_prompts(q, prompts, how, &e);
+    } else {
+        for (int i = 0; i < n_prompts; i++)
+            prompt_free(prompts[i]);
     }
-    for (int i = 0; i < n; i++)
-        q->choice[i].request = r[i];
-    if (watch(q, &e) != 0)
-        fail_all(q, &e);
-    return q;
+    if (submitted == n_prompts) {
+        if (watch(q, &e) != 0)
+            fail_all(q, &e);
+        return q;
+    }
+    for (int i = submitted * each + (submitted == 0); i < places; i++)
+        app_leave(a);
+    if (submitted > 0) {
+        for (int i = submitted * each; i < n; i++)
+            choice_fail(&q->choice[i], &e);
+        q->stream = false;
+        q->fd = -1;
+        return q;
+    }
+    if (q)
+        generation_free(q);
+    reply_error(x, &e);
+    return NULL;
 }
 
 /* The frame of every generating request: wait for the model, take a place, let `submit` read the body and start the

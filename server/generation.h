@@ -18,15 +18,15 @@ struct answering {             /* how an answer is made and told; everything bor
     bool   hide_thoughts;      /* they are split off and not told                        */
     bool   single_call;        /* no more than one                                       */
     bool   functions;          /* a call is told in its older form                       */
-    const char *echo;          /* (n_echo) comes before the answer; NULL: nothing        */
-    size_t n_echo;
+    const struct buf *echo;    /* (prompts) comes before the answers; NULL: nothing      */
+    bool   echo_logprobs;      /* the prompt's log probabilities, too                    */
 };
 
-/* Submits the prompt, which becomes the engine's. Nothing of `how` is needed afterwards, so the request's JSON need not
+/* Submits the prompts, each for its own answers; they become the engine's. Nothing of `how` is needed afterwards, so the request's JSON need not
  * wait for the answer. The caller has entered the app (app_enter); that place, and those of the other choices, are now
  * the engine's to give back. NULL after answering x with an error: the place is still the caller's. */
-struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
-                                  const struct answering *how);
+struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt **prompts,
+                                  int n_prompts, const struct answering *how);
 
 /* A generating request from its start to its end: takes a place, lets `submit` make a generation of the body, and
  * answers with the whole text or a stream. `submit` returns NULL after answering x with an error, or when the client is

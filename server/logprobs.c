@@ -95,27 +95,55 @@ static void add_chat(struct answer_logprobs *l, const struct engine *g, const st
         buf_byte(out, '}');
     }
     buf_str(out, "]}");
+    l->n++;
 }
 
-/* One token in the older form of completions: the same position in four lists, the alternatives being an object from
- * text to log probability. text_offset counts characters from the beginning of the answer. */
-static void add_completion(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t)
+/* The text of a token and where it begins, at the next position of the lists of a completion. */
+static void begin_completion(struct answer_logprobs *l, const struct engine *g, int32_t id)
 {
     size_t length = 0;
     for (int i = 0; i < 4 && l->n; i++)
         buf_byte(&l->list[i], ',');
-    write_token(&l->list[0], g, t->id, &length);
+    write_token(&l->list[0], g, id, &length);
+    buf_printf(&l->list[3], "%zu", l->text_offset);
+    l->text_offset += length;
+    l->n++;
+}
+
+static void write_alternative(struct buf *out, const struct engine *g, int32_t id, float logprob, bool first)
+{
+    buf_str(out, first ? "" : ",");
+    write_token(out, g, id, NULL);
+    buf_byte(out, ':');
+    write_logprob(out, logprob);
+}
+
+/* One token in the older form of completions: the same position in four lists, the alternatives being an object from
+ * text to log probability. The token itself is always one of them, as OpenAI has it. text_offset counts characters from
+ * the beginning of the text. */
+static void add_completion(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t)
+{
+    bool found = false;
+    begin_completion(l, g, t->id);
     write_logprob(&l->list[1], t->logprob);
     buf_byte(&l->list[2], '{');
     for (int i = 0; i < t->n_top; i++) {
-        buf_str(&l->list[2], i ? "," : "");
-        write_token(&l->list[2], g, t->top_id[i], NULL);
-        buf_byte(&l->list[2], ':');
-        write_logprob(&l->list[2], t->top[i]);
+        write_alternative(&l->list[2], g, t->top_id[i], t->top[i], i == 0);
+        found |= t->top_id[i] == t->id;
     }
+    if (t->n_top > 0 && !found)
+        write_alternative(&l->list[2], g, t->id, t->logprob, false);
     buf_byte(&l->list[2], '}');
-    buf_printf(&l->list[3], "%zu", l->text_offset);
-    l->text_offset += length;
+}
+
+void logprobs_add_prompt(struct answer_logprobs *l, const struct engine *g, int32_t first,
+                         const struct token_logprob *t, int n)
+{
+    begin_completion(l, g, first);
+    buf_str(&l->list[1], "null");
+    buf_str(&l->list[2], "null");
+    for (int i = 0; i < n; i++)
+        add_completion(l, g, t + i);
 }
 
 void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t, int n, bool chat)
@@ -125,7 +153,6 @@ void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struc
             add_chat(l, g, t + i);
         else
             add_completion(l, g, t + i);
-        l->n++;
     }
 }
 

@@ -19,6 +19,11 @@ void logprobs_clear(struct answer_logprobs *l);
 size_t logprobs_bytes(const struct answer_logprobs *l);
 void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t, int n, bool chat);
 
+/* Those of a prompt of n + 1 tokens in the form of completions, to be followed by those of the answer: the first token
+ * is `first`, of which nothing is known. */
+void logprobs_add_prompt(struct answer_logprobs *l, const struct engine *g, int32_t first,
+                         const struct token_logprob *t, int n);
+
 /* Those of a prompt in vLLM's form: a list with an object for each token but the first, which has null; its members are
  * the ids of the token itself and of the likeliest others. Added to out, without the list's brackets. */
 void logprobs_of_prompt(struct buf *out, const struct engine *g, const struct token_logprob *t, int n);

@@ -241,13 +241,13 @@ static void write_choice(struct buf *out, const struct answer_head *head, const 
     buf_byte(out, '}');
 }
 
-void reply_answer(struct buf *out, const struct answer_head *head, const struct choice *choices, int n,
+void reply_answer(struct buf *out, const struct answer_head *head, const struct choice *choices, int n, int each,
                   const struct choice_wants *wants, const struct buf *prompt_ids, const struct totals *totals)
 {
     write_head(out, head, head->chat ? "chat.completion" : "text_completion");
     buf_str(out, ",\"choices\":[");
     for (int i = 0; i < n; i++)
-        write_choice(out, head, &choices[i], wants, prompt_ids);
+        write_choice(out, head, &choices[i], wants, &prompt_ids[i / each]);
     buf_byte(out, ']');
     write_usage(out, totals);
     write_timings(out, totals);

@@ -31,8 +31,9 @@ struct totals {                /* of all choices, so far             */
     struct timings time;
 };
 
-/* The whole answer. prompt_ids: the prompt's, as JSON without brackets, if the token ids are wanted. */
-void reply_answer(struct buf *out, const struct answer_head *head, const struct choice *choices, int n,
+/* The whole answer. prompt_ids: those of each prompt, as JSON without brackets, if the token ids are wanted; every
+ * prompt has `each` of the n choices. */
+void reply_answer(struct buf *out, const struct answer_head *head, const struct choice *choices, int n, int each,
                   const struct choice_wants *wants, const struct buf *prompt_ids, const struct totals *totals);
 
 enum usage_kind { USAGE_ABSENT, USAGE_NULL, USAGE_SO_FAR };

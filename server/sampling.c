@@ -46,12 +46,14 @@ static int parse_reals(struct params *p, const json_t *in, struct err *e)
     return 0;
 }
 
-/* How long the answer may be, and has to be. The first of three names counts; llama.cpp's has -1 for "no limit". */
-static int parse_lengths(struct params *p, const json_t *in, struct err *e)
+/* How long the answer may be, and has to be. The first of three names counts; llama.cpp's has -1 for "no limit". A
+ * completion may be of no tokens. */
+static int parse_lengths(struct sampling *s, const json_t *in, bool chat, struct err *e)
 {
+    struct params *p = &s->params;
     int64_t most[3] = { 0, 0, 0 }, least = 0;
     if (member_int(in, "", "max_completion_tokens", 1, INT32_MAX, &most[0], e) != 0 ||
-        member_int(in, "", "max_tokens", 1, INT32_MAX, &most[1], e) != 0 ||
+        member_int(in, "", "max_tokens", chat, INT32_MAX, &most[1], e) != 0 ||
         member_int(in, "", "n_predict", -1, INT32_MAX, &most[2], e) != 0 ||
         member_int(in, "", "min_tokens", 0, INT32_MAX, &least, e) != 0)
         return -1;
@@ -61,6 +63,9 @@ static int parse_lengths(struct params *p, const json_t *in, struct err *e)
     while (i < 2 && most[i] == 0)
         i++;
     p->max_tokens = most[i] < 0 ? INT32_MAX : (int)most[i];
+    s->prompt_only = most[0] == 0 && most[1] == 0 && json_is_number(json_object_get(in, "max_tokens"));
+    if (s->prompt_only)
+        p->max_tokens = 1;             /* the engine's least: this one is not told */
     p->min_tokens = (int)least;
     if (p->max_tokens > 0 && p->min_tokens > p->max_tokens)
         return fields_wrong(e, "invalid_value", "", "min_tokens", "must be at most max_tokens (%d)", p->max_tokens);
@@ -68,7 +73,7 @@ static int parse_lengths(struct params *p, const json_t *in, struct err *e)
 }
 
 /* -1 and 0 for top_k both mean "all tokens". A seed is any 64-bit number, also a negative one. */
-static int parse_integers(struct sampling *s, const json_t *in, struct err *e)
+static int parse_integers(struct sampling *s, const json_t *in, bool chat, struct err *e)
 {
     struct params *p = &s->params;
     int64_t top_k = p->top_k, seed = 0, n = 1, priority = 0;
@@ -82,7 +87,7 @@ static int parse_integers(struct sampling *s, const json_t *in, struct err *e)
     p->top_k = top_k < 0 ? 0 : (int)top_k;
     p->seed = (uint64_t)seed;
     p->has_seed = json_is_number(json_object_get(in, "seed"));
-    return parse_lengths(p, in, e);
+    return parse_lengths(s, in, chat, e);
 }
 
 /* One stop string. Its number and length are bounded, because the engine looks for every one of them after each token;
@@ -181,17 +186,14 @@ void sampling_init(struct sampling *s, const struct engine *g)
 }
 
 /* What would change the answer and that we cannot do is refused, not ignored. */
-static int refuse_unsupported(const json_t *in, int n, bool chat, struct err *e)
+static int refuse_unsupported(const json_t *in, int n, struct err *e)
 {
     int64_t best_of = 1;
-    bool    echo = false;
     if (known_check(known_of_request, in, "", e) != 0 || ignored_check(in, e) != 0 ||
-        member_int(in, "", "best_of", 0, 128, &best_of, e) != 0 || member_bool(in, "", "echo", &echo, e) != 0)
+        member_int(in, "", "best_of", 0, 128, &best_of, e) != 0)
         return -1;
     if (best_of > 1 && best_of != n)
         return fields_wrong(e, "unsupported_value", "", "best_of", "must be n: every answer that is made is given");
-    if (echo && !chat)
-        return fields_wrong(e, "unsupported_value", "", "echo", "is not supported");
     return 0;
 }
 
@@ -214,7 +216,7 @@ static int parse_prompt_fields(struct sampling *s, const json_t *in, struct err 
         return -1;
     if (told >= 0 && json_is_true(json_object_get(in, "stream")))
         return fields_wrong(e, "invalid_value", "", "prompt_logprobs", "is not told in a stream");
-    s->params.prompt_logprobs = told >= 0;
+    s->params.prompt_logprobs = s->prompt_logprobs = told >= 0;
     s->params.top_prompt_logprobs = told > 0 ? (int)told : 0;
     s->params.cache_salt = salt ? json_string_value(salt) : NULL;
     s->params.n_cache_salt = salt ? json_string_length(salt) : 0;
@@ -230,9 +232,9 @@ int sampling_parse(struct sampling *s, const json_t *in, bool chat, struct err *
     struct params *p = &s->params;
     json_t *options = NULL;
     bool    skip_special = true, no_trim = false;
-    if (parse_reals(p, in, e) != 0 || parse_integers(s, in, e) != 0 || parse_stop(p, in, e) != 0 ||
+    if (parse_reals(p, in, e) != 0 || parse_integers(s, in, chat, e) != 0 || parse_stop(p, in, e) != 0 ||
         parse_stop_ids(p, in, e) != 0 || parse_logprobs(p, in, chat, e) != 0 ||
-        refuse_unsupported(in, s->n, chat, e) != 0 || constraint_parse(s, in, e) != 0 || check_window(p, in, e) != 0 ||
+        refuse_unsupported(in, s->n, e) != 0 || constraint_parse(s, in, e) != 0 || check_window(p, in, e) != 0 ||
         token_fields_parse(s, in, e) != 0 || parse_prompt_fields(s, in, e) != 0)
         return -1;
     if (member_bool(in, "", "ignore_eos", &p->ignore_eos, e) != 0 ||

@@ -19,6 +19,8 @@ struct sampling {
     int  vocab;                /* ids of tokens are below it */
     int  n;                    /* answers                    */
     int  keep_tokens;          /* of the prompt, as in struct chat */
+    bool prompt_only;          /* a completion of no tokens: what is wanted is told of the prompt */
+    bool prompt_logprobs;      /* they were asked for by that name */
     bool timings_per_token;    /* every chunk has the timings so far */
     bool stream, include_usage;
     bool continuous_usage;     /* every chunk has the usage so far */

@@ -10,6 +10,19 @@
 
 #include "server/fields.h"
 
+int token_ids_read(const json_t *list, const char *name, int vocab, int32_t *out, struct err *e)
+{
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        int64_t id = -1;
+        if (json_whole(json_array_get(list, i), &id) == JSON_NOT_WHOLE)
+            return fields_wrong(e, "invalid_type", "", name, "must be an array of token ids");
+        if (id < 0 || id >= vocab)        /* also those beyond 64 bits */
+            return fields_wrong(e, "invalid_value", "", name, "holds at %zu what is not from 0 to %d", i, vocab - 1);
+        out[i] = (int32_t)id;
+    }
+    return 0;
+}
+
 /* The key of a bias as an id: digits and nothing else. */
 static int id_of_key(const char *key, size_t n, int vocab, int32_t *id, struct err *e)
 {
@@ -83,15 +96,8 @@ static int parse_allowed(struct sampling *s, int vocab, const json_t *in, struct
     s->allowed = malloc(n * sizeof *s->allowed);
     if (!s->allowed)
         return err_memory(e);
-    for (size_t i = 0; i < n; i++) {
-        int64_t id = -1;
-        if (json_whole(json_array_get(list, i), &id) == JSON_NOT_WHOLE)
-            return fields_wrong(e, "invalid_type", "", "allowed_token_ids", "must be an array of token ids");
-        if (id < 0 || id >= vocab)
-            return fields_wrong(e, "invalid_value", "", "allowed_token_ids", "holds at %zu what is not from 0 to %d", i,
-                                vocab - 1);
-        s->allowed[i] = (int32_t)id;
-    }
+    if (token_ids_read(list, "allowed_token_ids", vocab, s->allowed, e) != 0)
+        return -1;
     s->params.allowed = s->allowed;
     s->params.n_allowed = (int)n;
     return 0;

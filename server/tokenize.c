@@ -4,6 +4,7 @@
 #include "server/fields.h"
 #include "server/handlers.h"
 #include "server/reply.h"
+#include "server/token_fields.h"
 
 /* The answer in vLLM's form. `strings`: also the text of every token, each of which is one lookup. */
 static void write_tokens(struct buf *out, const struct engine *g, const int32_t *ids, size_t n, bool strings)
@@ -51,24 +52,6 @@ static void tokenize(struct app *a, struct engine *g, struct exchange *x)
     json_decref(root);
 }
 
-/* Checks every id against the vocabulary: the engine takes them as they are. */
-static int read_ids(const struct engine *g, const json_t *list, int32_t *ids, struct err *e)
-{
-    struct engine_info info;
-    engine_info(g, &info);
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *v = json_array_get(list, i);
-        int64_t       id = -1;
-        if (json_whole(v, &id) == JSON_NOT_WHOLE)
-            return fields_wrong(e, "invalid_type", "", "tokens", "must be an array of token ids");
-        if (id < 0 || id >= info.vocab)        /* also those beyond 64 bits */
-            return fields_wrong(e, "invalid_value", "", "tokens", "holds at %zu what is not from 0 to %d", i,
-                                info.vocab - 1);
-        ids[i] = (int32_t)id;
-    }
-    return 0;
-}
-
 /* The text of a list of tokens, special ones too. It may hold malformed UTF-8, as tokens can end within a character;
  * json_write_string() replaces that. */
 static void detokenize(struct app *a, struct engine *g, struct exchange *x)
@@ -77,6 +60,8 @@ static void detokenize(struct app *a, struct engine *g, struct exchange *x)
     json_t    *root = fields_parse(x->body, x->n_body, &e), *list = NULL;
     int32_t   *ids = NULL;
     struct buf text;
+    struct engine_info info;
+    engine_info(g, &info);
     buf_init(&text, 16 << 20);
     if (!root || check_model(a, root, &e) != 0 || member_array(root, "", "tokens", &list, &e) != 0 ||
         (!list && fields_wrong(&e, "missing_field", "", "tokens", "is missing") != 0)) {
@@ -84,7 +69,8 @@ static void detokenize(struct app *a, struct engine *g, struct exchange *x)
     } else if ((ids = malloc(json_array_size(list) * sizeof *ids + 1)) == NULL) {
         err_memory(&e);
         reply_error(x, &e);
-    } else if (read_ids(g, list, ids, &e) != 0 || engine_detokenize(g, ids, json_array_size(list), &text, &e) != 0) {
+    } else if (token_ids_read(list, "tokens", info.vocab, ids, &e) != 0 ||
+               engine_detokenize(g, ids, json_array_size(list), &text, &e) != 0) {
         reply_error(x, &e);
     } else {
         x->status = 200;

@@ -106,6 +106,11 @@ struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct e
     const char *text = json_string_value(json_object_get(last, "content"));
     return new_prompt(10 + chat->n_images, text && strcmp(text, "fail") == 0);
 }
+struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n, int keep, struct err *e)
+{
+    (void)g, (void)ids, (void)keep, (void)e;
+    return new_prompt((int)n, false);
+}
 struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, int keep, struct err *e)
 {
     (void)g, (void)text, (void)special, (void)keep, (void)e;
