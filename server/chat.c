@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/json_watch.h"
+#include "server/chat.h"
 #include "server/fields.h"
-#include "server/generation.h"
 #include "server/handlers.h"
 #include "server/known.h"
 #include "server/messages.h"
@@ -16,7 +16,9 @@
 #include "server/tool_fields.h"
 
 struct chat_request {
-    json_t         *root;      /* owned                     */
+    json_t         *sent;      /* owned: the body           */
+    json_t         *root;      /* owned: the same in the form of /v1/chat/completions */
+    json_t         *paths;     /* owned: how errors name its messages; NULL: by their numbers */
     struct messages messages;  /* owned                     */
     struct sampling sampling;  /* strings borrowed of root  */
     struct tool_fields tools;  /* borrowed of root          */
@@ -113,14 +115,19 @@ static int parse_thoughts(struct chat_request *q, const json_t *in, struct err *
 /* From the bytes of the body to checked fields, without decoding an image. jansson cannot tell a missing member from
  * one that it had no memory for; json_starved() can, and turns whatever error was found into "out of memory". Strings
  * of `q` belong to q->root, which must live until the prompt is made. */
-static int parse(struct app *a, const struct engine *g, struct exchange *x, struct chat_request *q, struct err *e)
+static int parse(struct app *a, const struct engine *g, struct exchange *x, const struct chat_kind *kind,
+                 struct chat_request *q, struct err *e)
 {
     struct message_limits limits = { .max_images = a->cfg->engine.max_images,
                                      .max_image_bytes = a->cfg->engine.max_image_bytes,
                                      .source = a->images };
-    q->root = fields_parse(x->body, x->n_body, e);
-    if (!q->root)
+    q->sent = fields_parse(x->body, x->n_body, e);
+    if (!q->sent)
         return -1;
+    q->root = kind->translate ? NULL : json_incref(q->sent);
+    if (kind->translate && kind->translate(q->sent, &q->root, &q->paths, e) != 0)
+        return json_starved() ? err_memory(e) : -1;
+    limits.paths = q->paths;
     sampling_init(&q->sampling, g);
     q->sampling.action_grammar = a->cfg->action_grammar;
     bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
@@ -217,9 +224,9 @@ static void find_echo(const struct chat_request *q, struct answering *how, struc
 
 /* How the answer is to be read and told. Calls are looked for only where some may come. */
 static struct generation *generate(struct app *a, struct engine *g, struct exchange *x, struct prompt *p,
-                                   struct chat_request *q)
+                                   const struct chat_kind *kind, struct chat_request *q)
 {
-    struct answering how = { .sampling = &q->sampling, .chat = true, .tools = q->chat.tools,
+    struct answering how = { .sampling = &q->sampling, .form = kind->form, .tools = q->chat.tools,
                              .tool_format = q->chat.tools ? a->formats.tools : NULL,
                              .reasoning_format = q->split_thoughts ? a->formats.reasoning : NULL,
                              .hide_thoughts = q->hide_thoughts, .single_call = q->tools.single,
@@ -243,31 +250,56 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
     return made;
 }
 
+/* Gives back everything that the request held, memory and turns. */
+static void drop(struct app *a, struct exchange *x, struct chat_request *q)
+{
+    remote_release(a->images, q->remote, q->n_remote);
+    free(q->remote);
+    messages_free(&q->messages);
+    sampling_free(&q->sampling);
+    json_decref(q->root);
+    json_decref(q->sent);
+    json_decref(q->paths);
+    app_parsing_leave(a, x);
+}
+
+struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind,
+                           struct err *e)
+{
+    struct chat_request q = { 0 };
+    struct prompt *p = NULL;
+    if (app_parsing_enter(a, x) && parse(a, g, x, kind, &q, e) == 0)
+        p = make_prompt(a, g, x, &q, e);
+    app_input_leave(a, x);
+    drop(a, x, &q);
+    return p;
+}
+
 /* From the body to the engine, and then everything that the request held is freed, before anybody waits for the
  * answer: a chat with a screenshot would otherwise keep megabytes for as long as the model writes. Whatever happens,
  * both turns (input and parsing) are left exactly once. NULL: an error was answered, or the client is gone. */
-static struct generation *submit(struct app *a, struct engine *g, struct exchange *x)
+struct generation *chat_submit(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind)
 {
     struct chat_request q = { 0 };
     struct err          e = { 0 };
     struct prompt      *p = NULL;
     struct generation  *made = NULL;
-    if (app_parsing_enter(a, x) && parse(a, g, x, &q, &e) == 0)
+    if (app_parsing_enter(a, x) && parse(a, g, x, kind, &q, &e) == 0)
         p = make_prompt(a, g, x, &q, &e);
     app_input_leave(a, x);
     if (p)
-        made = generate(a, g, x, p, &q);
+        made = generate(a, g, x, p, kind, &q);
     else if (e.text[0])
         reply_error(x, &e);
     else
         x->broken = true;
-    remote_release(a->images, q.remote, q.n_remote);
-    free(q.remote);
-    messages_free(&q.messages);
-    sampling_free(&q.sampling);
-    json_decref(q.root);
-    app_parsing_leave(a, x);
+    drop(a, x, &q);
     return made;
+}
+
+static struct generation *submit(struct app *a, struct engine *g, struct exchange *x)
+{
+    return chat_submit(a, g, x, &(struct chat_kind){ .form = &form_chat });
 }
 
 void chat_completions(struct app *a, struct exchange *x)

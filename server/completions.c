@@ -164,7 +164,8 @@ static struct generation *submit(struct app *a, struct engine *g, struct exchang
         q.sampling.params.max_tokens = 16;      /* OpenAI's default of this endpoint */
     if (ready)
         made = generation_new(a, g, x, q.prompt, q.n,
-                              &(struct answering){ .sampling = &q.sampling, .echo = q.echo ? q.text : NULL,
+                              &(struct answering){ .sampling = &q.sampling, .form = &form_completion,
+                                                   .echo = q.echo ? q.text : NULL,
                                                    .echo_logprobs = q.echo && q.sampling.params.logprobs });
     else if (!x->broken)
         reply_error(x, &e);

@@ -45,6 +45,7 @@ struct exchange {              /* belongs to its connection's thread */
     /* the answer */
     int         status;        /* 0: none yet                                     */
     const char *content_type;  /* static                                          */
+    void (*write_error)(struct buf *out, int status, const struct err *e);   /* in the route's form; NULL: OpenAI's */
     struct buf  reply;         /* sent as it is, unless there is a stream         */
     struct stream stream;      /* more is NULL: there is none                     */
     struct buf  headers;       /* "Name: value" lines beside those that every answer has */

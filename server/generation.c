@@ -32,6 +32,8 @@ struct generation {
     struct engine   *engine;       /* borrowed                                        */
     struct exchange *x;            /* borrowed; outlives this                         */
     struct answer_head head;
+    const struct answer_form *form;
+    void  *form_state;             /* owned; NULL: the form has none                  */
     bool   stream;                 /* answer with events, not at the end              */
     struct choice_wants wants;
     enum usage_kind usage;         /* what chunks say of it                           */
@@ -71,6 +73,9 @@ static void generation_free(void *state)
     for (int i = 0; i < q->n_prompts && q->prompt_ids; i++)
         buf_free(&q->prompt_ids[i]);
     free(q->prompt_ids);
+    if (q->form_state && q->form->state_free)
+        q->form->state_free(q->form_state);
+    free(q->form_state);
     free(q->choice);
     free(q);
 }
@@ -199,7 +204,7 @@ static void write_answer(struct generation *q)
     pthread_mutex_lock(&q->app->reply_lock);
     if (exchange_hold(x, 2 * x->answer_held)) {
         x->status = 200;
-        reply_answer(&x->reply, &q->head, q->choice, q->n, q->each, &q->wants, q->prompt_ids, &totals);
+        q->form->answer(&x->reply, &q->head, q->choice, q->n, q->each, &q->wants, q->prompt_ids, &totals);
     } else {
         overloaded_error(&e);
         reply_error(x, &e);
@@ -236,13 +241,6 @@ static void answer(struct generation *q)
 
 /* ---- the stream ---- */
 
-static void write_error(struct buf *out, const struct err *e)
-{
-    sse_begin(out);
-    reply_error_object(out, e->status, e);
-    sse_end(out);
-}
-
 /* The next choice, in turn, that has something to be sent; NULL: none has. */
 static struct choice *next_choice(struct generation *q)
 {
@@ -266,39 +264,28 @@ static bool all_sent(const struct generation *q)
 
 /* Everything that a choice has to say goes out as one chunk, so a client that reads slowly gets few large chunks
  * instead of a growing queue of small ones. The role goes out alone as the first one of a chat, as OpenAI's clients
- * expect. Behind the last chunk of all come the usage, if it was asked for, and [DONE]. Returns as `more` of struct
- * stream does. */
+ * expect. Behind the last chunk of all comes what ends the stream. Returns as `more` of struct stream does. */
 static int write_choice(struct generation *q, struct choice *c, struct buf *out)
 {
     struct totals totals = totals_of(q);
     struct buf   *prompt_ids = &q->prompt_ids[c->index / q->each];
     struct chunk  chunk = { .usage = q->usage, .totals = &totals, .timings = q->timings, .wants = &q->wants,
                             .prompt_ids = prompt_ids->len ? prompt_ids : NULL };
-    if (q->head.chat && !c->role_sent) {
+    if (q->form->begin && !c->role_sent) {
         c->role_sent = true;
-        sse_begin(out);
-        reply_chunk_role(out, &q->head, c, &chunk);
-        sse_end(out);
+        q->form->begin(out, q->form_state, &q->head, c, &chunk);
         buf_free(prompt_ids);
         return 1;
     }
     c->end_sent = c->ended;
-    bool last = all_sent(q), separate = q->usage != USAGE_ABSENT;
-    chunk.timings |= last && !separate;
-    sse_begin(out);
-    reply_chunk(out, &q->head, c, &chunk);
-    sse_end(out);
+    bool last = all_sent(q);
+    chunk.timings |= last && q->usage == USAGE_ABSENT;
+    q->form->chunk(out, q->form_state, &q->head, c, &chunk);
     buf_free(prompt_ids);
     choice_sent(c);
-    if (!last)
-        return 1;
-    if (separate) {
-        sse_begin(out);
-        reply_chunk_usage(out, &q->head, &totals);
-        sse_end(out);
-    }
-    sse_done(out);
-    return 0;
+    if (last)
+        q->form->end(out, q->form_state, &q->head, &chunk);
+    return !last;
 }
 
 /* The next piece of the stream, at least one whole event. Until there is news it sends a comment every keep-alive
@@ -326,8 +313,7 @@ static int next_piece(struct generation *q, struct buf *out)
     }
     if (!failure(q, &e))
         return write_choice(q, c, out);
-    write_error(out, &e);
-    sse_done(out);
+    q->form->fail(out, q->form_state, &e);
     return 0;
 }
 
@@ -343,8 +329,7 @@ static int more(void *state, struct buf *out)
     e.status = e.status ? e.status : 500;
     log_warn("request %s: %s", q->head.id, e.text);
     buf_clear(out);
-    write_error(out, &e);
-    sse_done(out);
+    q->form->fail(out, q->form_state, &e);
     return 0;
 }
 
@@ -387,7 +372,7 @@ static void make_id(char *out, size_t size, const char *prefix)
     if (getrandom(r, sizeof r, 0) > 0)
         for (int i = 0; i < 12; i++)
             snprintf(digits + 2 * i, 3, "%02x", r[i]);
-    snprintf(out, size, "%s-%s", prefix, digits);
+    snprintf(out, size, "%s%s", prefix, digits);
 }
 
 /* The whole prompt as token ids, which is gone once it was submitted. */
@@ -442,14 +427,17 @@ static int fill(struct generation *q, const struct answering *how, struct prompt
         q->usage = s->continuous_usage ? USAGE_SO_FAR : USAGE_NULL;
     q->timings = s->timings_per_token;
     q->wants = (struct choice_wants){ .logprobs = s->params.logprobs, .ids = s->params.return_ids,
-                                       .prompt_logprobs = s->prompt_logprobs, .chat = how->chat,
+                                       .prompt_logprobs = s->prompt_logprobs, .chat = how->form->chat,
                                        .echo_logprobs = how->echo_logprobs, .prompt_only = s->prompt_only };
     q->wait = q->app->cfg->keepalive_seconds;
     q->head.created = time(NULL);
     q->head.model = app_model_name(q->app);
-    q->head.chat = how->chat;
+    q->head.chat = how->form->chat;
     q->head.functions = how->functions;
-    make_id(q->head.id, sizeof q->head.id, how->chat ? "chatcmpl" : "cmpl");
+    make_id(q->head.id, sizeof q->head.id, how->form->id);
+    q->form = how->form;
+    if (how->form->state_size > 0 && !(q->form_state = calloc(1, how->form->state_size)))
+        return err_memory(e);
     q->each = s->n;
     q->choice = calloc((size_t)q->n_prompts * (size_t)s->n, sizeof *q->choice);
     if (!q->choice)

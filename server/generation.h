@@ -4,13 +4,14 @@
 #define SERVER_GENERATION_H
 #include "output/output.h"
 #include "server/app.h"
+#include "server/form.h"
 #include "server/sampling.h"
 
 struct generation;
 
 struct answering {             /* how an answer is made and told; everything borrowed until generation_new() returns */
     const struct sampling *sampling;
-    bool   chat;               /* else the form of /v1/completions                       */
+    const struct answer_form *form;
     const json_t *tools;       /* that the answer may call; NULL: none                   */
     const struct tool_format      *tool_format;        /* NULL: calls are not looked for */
     const struct reasoning_format *reasoning_format;   /* NULL: thoughts are content     */
@@ -22,9 +23,10 @@ struct answering {             /* how an answer is made and told; everything bor
     bool   echo_logprobs;      /* the prompt's log probabilities, too                    */
 };
 
-/* Submits the prompts, each for its own answers; they become the engine's. Nothing of `how` is needed afterwards, so the request's JSON need not
- * wait for the answer. The caller has entered the app (app_enter); that place, and those of the other choices, are now
- * the engine's to give back. NULL after answering x with an error: the place is still the caller's. */
+/* Submits the prompts, each for its own answers; they become the engine's. Nothing of `how` is needed afterwards, so
+ * the request's JSON need not wait for the answer. The caller has entered the app (app_enter); that place, and those of
+ * the other choices, are now the engine's to give back. NULL after answering x with an error: the place is still the
+ * caller's. */
 struct generation *generation_new(struct app *a, struct engine *g, struct exchange *x, struct prompt **prompts,
                                   int n_prompts, const struct answering *how);
 

@@ -5,6 +5,9 @@
 
 void chat_completions(struct app *a, struct exchange *x);
 void completions(struct app *a, struct exchange *x);
+void anthropic_messages(struct app *a, struct exchange *x);
+void anthropic_count(struct app *a, struct exchange *x);
+void anthropic_error(struct buf *out, int status, const struct err *e);      /* an error in their form */
 void models_list(struct app *a, struct exchange *x);
 void models_get(struct app *a, struct exchange *x);
 void model_info(struct app *a, struct exchange *x);

@@ -32,6 +32,7 @@ struct message_limits {
     int    max_images;
     size_t max_image_bytes;
     const struct remote_source *source;     /* says which remote images are allowed; NULL: none */
+    const json_t *paths;       /* borrowed: how errors name each message; NULL: messages[0] and so on */
 };
 
 /* Checks everything but the images' bytes. `in` must outlive messages_decode(). */

@@ -60,7 +60,7 @@ void reply_error(struct exchange *x, const struct err *e)
     x->status = e->status ? e->status : 400;
     x->content_type = "application/json";
     buf_clear(&x->reply);
-    reply_error_object(&x->reply, x->status, e);
+    (x->write_error ? x->write_error : reply_error_object)(&x->reply, x->status, e);
     if (x->status == 429 || x->status == 503)
         exchange_retry_later(x);
 }

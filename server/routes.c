@@ -19,6 +19,8 @@
 const struct route routes[] = {
     { "POST", "/v1/chat/completions", chat_completions, BODY_IMAGES, false },
     { "POST", "/v1/completions", completions, BODY_SMALL, false },
+    { "POST", "/v1/messages", anthropic_messages, BODY_IMAGES, false },
+    { "POST", "/v1/messages/count_tokens", anthropic_count, BODY_IMAGES, false },
     { "GET", "/v1/models", models_list, BODY_NONE, false },
     { "GET", "/v1/models/", models_get, BODY_NONE, false },
     { "GET", "/health", health_get, BODY_NONE, true },
@@ -89,8 +91,9 @@ static bool authorized(const struct app *a, const struct exchange *x)
     const char *key = a->cfg->api_key;
     if (!*key)
         return true;
-    const char *given = exchange_header(x, "Authorization");
-    return given && strncasecmp(given, "Bearer ", 7) == 0 && key_equal(given + 7, key);
+    const char *given = exchange_header(x, "Authorization"), *other = exchange_header(x, "x-api-key");
+    return (given && strncasecmp(given, "Bearer ", 7) == 0 && key_equal(given + 7, key)) ||
+           (other && key_equal(other, key));           /* as Anthropic's clients send it */
 }
 
 static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...)
@@ -133,6 +136,8 @@ size_t routes_begin(void *ctx, struct exchange *x)
     char        methods[40];
     const struct route *r = find_route(x, &known);
     x->user = (void *)r;
+    if (strncmp(x->path, "/v1/messages", 12) == 0)
+        x->write_error = anthropic_error;
     cors_allow(&a->cfg->allow_origin, x);
     int state = atomic_load(&a->state);
     if (state >= APP_LEAVING)

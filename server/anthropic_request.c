@@ -1,0 +1,438 @@
+/* server/anthropic_request.c - see anthropic_request.h. Content is a list of blocks of many types; what a chat has a
+ * place for becomes that, and any other block is refused by its type. Fields that are not Anthropic's stay as they are,
+ * so that whatever chats can do can be asked for here, too.
+ *
+ * Memory is checked where JSON that others are built from is made; that all of it was there, the caller asks
+ * json_starved(). */
+#include "server/anthropic_request.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "server/fields.h"
+#include "server/known.h"
+
+enum { PATH = 96, URL_BYTES = 512 << 20 };
+
+struct translation {
+    json_t *messages;          /* borrowed: of the chat, so far           */
+    json_t *paths;             /* borrowed: where each of them comes from */
+    struct err *e;
+};
+
+/* What a client may ask for and this server does not have. */
+static const struct known_field unknown_here[] = {
+    { "container", "" }, { "mcp_servers", "[]" }, { "context_management", "{}" }, { "n", "1" },
+    { "fallbacks", "[]" }, { 0 }
+};
+
+static int add_message(struct translation *t, json_t *message, const char *at)
+{
+    return json_array_append_new(t->messages, message) != 0 ||
+                   json_array_append_new(t->paths, json_string(at)) != 0
+               ? err_memory(t->e)
+               : 0;
+}
+
+/* {"type": "base64", "media_type", "data"} or {"type": "url", "url"}. The base64 text goes into a data: URL, and the
+ * request does not hold it a second time. */
+static int add_image(struct translation *t, json_t *parts, const json_t *block, const char *at)
+{
+    json_t     *source = NULL;
+    const char *type = NULL, *media = "image/png", *url = NULL;
+    const json_t *data = NULL;
+    char path[PATH];
+    struct buf text;
+    snprintf(path, sizeof path, "%.80s.source", at);
+    if (member_object(block, at, "source", &source, t->e) != 0 ||
+        member_string(source, path, "type", &type, t->e) != 0 ||
+        member_string(source, path, "media_type", &media, t->e) != 0 ||
+        member_text(source, path, "data", &data, t->e) != 0 || member_string(source, path, "url", &url, t->e) != 0)
+        return -1;
+    if (!type)
+        return fields_wrong(t->e, "missing_field", path, "type", "is missing");
+    if (strcmp(type, "url") == 0 && url)
+        return json_array_append_new(parts, json_pack("{s:s, s:{s:s}}", "type", "image_url", "image_url", "url", url));
+    if (strcmp(type, "url") == 0)
+        return fields_wrong(t->e, "missing_field", path, "url", "is missing");
+    if (strcmp(type, "base64") != 0)
+        return fields_wrong(t->e, "unsupported_value", path, "type", "must be base64 or url");
+    if (!data)
+        return fields_wrong(t->e, "missing_field", path, "data", "is missing");
+    if (strlen(media) > 64)
+        return fields_wrong(t->e, "invalid_value", path, "media_type", "is no type of an image");
+    buf_init(&text, URL_BYTES);
+    buf_printf(&text, "data:%s;base64,", media);
+    buf_add(&text, json_string_value(data), json_string_length(data));
+    json_t *joined = buf_ok(&text) ? json_stringn_nocheck(text.data, text.len) : NULL;
+    buf_free(&text);
+    if (!joined)
+        return err_memory(t->e);
+    json_string_set((json_t *)data, "");
+    return json_array_append_new(parts, json_pack("{s:s, s:{s:o}}", "type", "image_url", "image_url", "url", joined));
+}
+
+static int add_text(struct translation *t, json_t *parts, const json_t *block, const char *at, const char *name)
+{
+    const json_t *text = NULL;
+    if (member_text(block, at, name, &text, t->e) != 0)
+        return -1;
+    if (!text)
+        return fields_wrong(t->e, "missing_field", at, name, "is missing");
+    return json_array_append_new(parts, json_pack("{s:s, s:O}", "type", "text", "text", (json_t *)text));
+}
+
+/* A document counts if it is a plain text. */
+static int add_document(struct translation *t, json_t *parts, const json_t *block, const char *at)
+{
+    json_t     *source = NULL;
+    const char *type = "";
+    char path[PATH];
+    snprintf(path, sizeof path, "%.80s.source", at);
+    if (member_object(block, at, "source", &source, t->e) != 0 ||
+        member_string(source, path, "type", &type, t->e) != 0)
+        return -1;
+    if (strcmp(type, "text") != 0)
+        return fields_wrong(t->e, "unsupported_value", path, "type", "must be text: other documents are not read");
+    return add_text(t, parts, source, path, "data");
+}
+
+/* A call that the assistant has made. */
+static int add_call(struct translation *t, json_t *calls, const json_t *block, const char *at)
+{
+    const json_t *id = NULL, *name = NULL;
+    json_t *input = NULL;
+    if (member_text(block, at, "id", &id, t->e) != 0 || member_text(block, at, "name", &name, t->e) != 0 ||
+        member_object(block, at, "input", &input, t->e) != 0)
+        return -1;
+    if (!id || !name)
+        return fields_wrong(t->e, "missing_field", at, id ? "name" : "id", "is missing");
+    json_t *call = json_pack("{s:O, s:s, s:{s:O, s:o}}", "id", (json_t *)id, "type", "function", "function", "name",
+                             (json_t *)name, "arguments", input ? json_incref(input) : json_object());
+    return json_array_append_new(calls, call);
+}
+
+static int add_thought(struct translation *t, json_t *thoughts, const json_t *block, const char *at)
+{
+    const json_t *text = NULL;
+    if (member_text(block, at, "thinking", &text, t->e) != 0)
+        return -1;
+    return text ? json_array_append(thoughts, (json_t *)text) : 0;
+}
+
+/* The parts of one message, by what becomes of them in a chat. All owned by `all`. */
+struct parts { json_t *all, *content, *calls, *thoughts; };
+
+static int parse_blocks(struct translation *t, struct parts *p, const json_t *content, const char *at, bool nested);
+
+/* What a tool has said: a message of its own, which comes before what else the user says. */
+static int add_result(struct translation *t, const json_t *block, const char *at)
+{
+    const json_t *id = NULL, *v = json_object_get(block, "content");
+    bool failed = false;
+    if (member_text(block, at, "tool_use_id", &id, t->e) != 0 || member_bool(block, at, "is_error", &failed, t->e) != 0)
+        return -1;
+    if (!id)
+        return fields_wrong(t->e, "missing_field", at, "tool_use_id", "is missing");
+    json_t *content = NULL;
+    if (!v || json_is_null(v)) {
+        content = json_string("");
+    } else if (json_is_string(v)) {
+        content = json_incref((json_t *)v);
+    } else {
+        struct parts p = { .all = json_array() };
+        int rc = parse_blocks(t, &p, v, at, true);
+        content = rc == 0 && json_array_size(p.content) > 0 ? json_incref(p.content) : json_string("");
+        json_decref(p.all);
+        if (rc != 0) {
+            json_decref(content);
+            return -1;
+        }
+    }
+    json_t *message = json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", (json_t *)id, "content", content);
+    return add_message(t, message, at);
+}
+
+static int parse_block(struct translation *t, struct parts *p, const json_t *block, const char *at, bool nested)
+{
+    const char *type = NULL;
+    if (!json_is_dict(block))
+        return fields_wrong(t->e, "invalid_type", at, "", "must be an object");
+    if (member_string(block, at, "type", &type, t->e) != 0)
+        return -1;
+    if (!type)
+        return fields_wrong(t->e, "missing_field", at, "type", "is missing");
+    if (strcmp(type, "text") == 0)
+        return add_text(t, p->content, block, at, "text");
+    if (strcmp(type, "image") == 0)
+        return add_image(t, p->content, block, at);
+    if (strcmp(type, "document") == 0)
+        return add_document(t, p->content, block, at);
+    if (strcmp(type, "tool_use") == 0 && !nested)
+        return add_call(t, p->calls, block, at);
+    if (strcmp(type, "tool_result") == 0 && !nested)
+        return add_result(t, block, at);
+    if (strcmp(type, "thinking") == 0 && !nested)
+        return add_thought(t, p->thoughts, block, at);
+    if (strcmp(type, "redacted_thinking") == 0 && !nested)
+        return 0;
+    return fields_wrong(t->e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
+}
+
+static int parse_blocks(struct translation *t, struct parts *p, const json_t *content, const char *at, bool nested)
+{
+    json_t **list[] = { &p->content, &p->calls, &p->thoughts };
+    for (int i = 0; i < 3; i++)
+        if (json_array_append_new(p->all, *list[i] = json_array()) != 0)
+            return err_memory(t->e);
+    if (!json_is_array(content))
+        return fields_wrong(t->e, "invalid_type", at, "content", "must be a string or an array of blocks");
+    for (size_t i = 0; i < json_array_size(content); i++) {
+        char path[PATH];
+        snprintf(path, sizeof path, "%.64s.content[%zu]", at, i);
+        if (parse_block(t, p, json_array_get(content, i), path, nested) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The assistant's or the user's message, after the results of tools that were in it. */
+static int finish_message(struct translation *t, const struct parts *p, const char *role, const char *at)
+{
+    bool assistant = strcmp(role, "assistant") == 0;
+    if (json_array_size(p->calls) > 0 && !assistant)
+        return fields_wrong(t->e, "invalid_value", at, "content", "may hold tool_use in the assistant's messages only");
+    if (json_array_size(p->content) == 0 && !assistant)
+        return 0;                      /* nothing but results of tools */
+    json_t *message = json_pack("{s:s, s:O}", "role", role, "content", p->content), *thoughts = NULL;
+    if (json_array_size(p->calls) > 0)
+        json_object_set(message, "tool_calls", p->calls);
+    if (assistant && (thoughts = json_array_get(p->thoughts, 0)))
+        json_object_set(message, "reasoning_content", thoughts);
+    return add_message(t, message, at);
+}
+
+static int parse_message(struct translation *t, const json_t *in, const char *at)
+{
+    const char *role = NULL;
+    if (!json_is_dict(in))
+        return fields_wrong(t->e, "invalid_type", at, "", "must be an object");
+    if (member_string(in, at, "role", &role, t->e) != 0)
+        return -1;
+    if (!role || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0))
+        return fields_wrong(t->e, role ? "invalid_value" : "missing_field", at, "role", "must be user or assistant");
+    json_t *content = json_object_get(in, "content");
+    if (json_is_string(content))
+        return add_message(t, json_pack("{s:s, s:O}", "role", role, "content", content), at);
+    if (!content || json_is_null(content))
+        return fields_wrong(t->e, "missing_field", at, "content", "is missing");
+    struct parts p = { .all = json_array() };
+    size_t before = json_array_size(t->messages);
+    int rc = parse_blocks(t, &p, content, at, false);
+    if (rc == 0)
+        rc = finish_message(t, &p, role, at);
+    if (rc == 0 && json_array_size(t->messages) == before)
+        rc = fields_wrong(t->e, "invalid_value", at, "content", "must not be empty");
+    json_decref(p.all);
+    return rc;
+}
+
+/* A string, or a list of blocks of text. */
+static int take_system(struct translation *t, const json_t *in)
+{
+    json_t *v = json_object_get(in, "system");
+    if (!v || json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0))
+        return 0;
+    if (json_is_string(v))
+        return add_message(t, json_pack("{s:s, s:O}", "role", "system", "content", v), "system");
+    if (!json_is_array(v))
+        return fields_wrong(t->e, "invalid_type", "", "system", "must be a string or an array of blocks of text");
+    json_t *content = json_array();
+    int rc = add_message(t, json_pack("{s:s, s:o}", "role", "system", "content", content), "system");
+    for (size_t i = 0; rc == 0 && i < json_array_size(v); i++) {
+        char at[PATH];
+        snprintf(at, sizeof at, "system[%zu]", i);
+        const json_t *block = json_array_get(v, i);
+        rc = json_is_dict(block) ? add_text(t, content, block, at, "text")
+                                 : fields_wrong(t->e, "invalid_type", at, "", "must be an object");
+    }
+    return rc;
+}
+
+/* {"name", "description", "input_schema"}; tools of other types are run by Anthropic's servers. */
+static int take_tools(json_t *chat, const json_t *in, struct err *e)
+{
+    json_t *tools = NULL;
+    if (member_array(in, "", "tools", &tools, e) != 0)
+        return -1;
+    if (!tools)
+        return 0;
+    json_t *made = json_array();
+    if (json_object_set_new(chat, "tools", made) != 0)
+        return err_memory(e);
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        char at[PATH];
+        const char *type = "custom";
+        const json_t *name = NULL, *text = NULL, *tool = json_array_get(tools, i);
+        json_t *schema = NULL;
+        snprintf(at, sizeof at, "tools[%zu]", i);
+        if (!json_is_dict(tool))
+            return fields_wrong(e, "invalid_type", at, "", "must be an object");
+        if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0 ||
+            member_text(tool, at, "description", &text, e) != 0 ||
+            member_object(tool, at, "input_schema", &schema, e) != 0)
+            return -1;
+        if (strcmp(type, "custom") != 0)
+            return fields_wrong(e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
+        if (!name || !schema)
+            return fields_wrong(e, "missing_field", at, name ? "input_schema" : "name", "is missing");
+        json_t *function = json_pack("{s:O, s:O}", "name", (json_t *)name, "parameters", schema);
+        if (text)
+            json_object_set(function, "description", (json_t *)text);
+        json_array_append_new(made, json_pack("{s:s, s:o}", "type", "function", "function", function));
+    }
+    return 0;
+}
+
+/* {"type": "auto" | "any" | "none" | "tool", "name", "disable_parallel_tool_use"} */
+static int take_choice(json_t *chat, const json_t *in, struct err *e)
+{
+    json_t *choice = NULL;
+    const char *type = NULL;
+    const json_t *name = NULL;
+    bool single = false;
+    if (member_object(in, "", "tool_choice", &choice, e) != 0)
+        return -1;
+    if (!choice)
+        return 0;
+    if (member_string(choice, "tool_choice", "type", &type, e) != 0 ||
+        member_text(choice, "tool_choice", "name", &name, e) != 0 ||
+        member_bool(choice, "tool_choice", "disable_parallel_tool_use", &single, e) != 0)
+        return -1;
+    json_t *made = NULL;
+    if (type && strcmp(type, "tool") == 0 && name)
+        made = json_pack("{s:s, s:{s:O}}", "type", "function", "function", "name", (json_t *)name);
+    else if (type && (strcmp(type, "auto") == 0 || strcmp(type, "none") == 0))
+        made = json_string(type);
+    else if (type && strcmp(type, "any") == 0)
+        made = json_string("required");
+    else
+        return type && strcmp(type, "tool") == 0
+                   ? fields_wrong(e, "missing_field", "tool_choice", "name", "is missing")
+                   : fields_wrong(e, "invalid_value", "tool_choice", "type", "must be auto, any, tool or none");
+    json_object_set_new(chat, "tool_choice", made);
+    if (single)
+        json_object_set_new(chat, "parallel_tool_calls", json_false());
+    return 0;
+}
+
+/* Whether the model thinks is a variable of its template. How long it may is not: budget_tokens has no influence. */
+static int take_thinking(json_t *chat, const json_t *in, struct err *e)
+{
+    json_t *thinking = NULL, *kwargs = NULL;
+    const char *type = NULL;
+    if (member_object(in, "", "thinking", &thinking, e) != 0)
+        return -1;
+    if (!thinking)
+        return 0;
+    if (member_string(thinking, "thinking", "type", &type, e) != 0 ||
+        member_object(in, "", "chat_template_kwargs", &kwargs, e) != 0)
+        return -1;
+    bool off = type && strcmp(type, "disabled") == 0;
+    if (!off && !(type && (strcmp(type, "enabled") == 0 || strcmp(type, "adaptive") == 0)))
+        return fields_wrong(e, "invalid_value", "thinking", "type", "must be enabled, adaptive or disabled");
+    json_t *made = kwargs ? json_copy(kwargs) : json_object();
+    if (!json_object_get(made, "enable_thinking"))
+        json_object_set_new(made, "enable_thinking", json_boolean(!off));
+    return json_object_set_new(chat, "chat_template_kwargs", made) == 0 ? 0 : err_memory(e);
+}
+
+/* {"format": {"type": "json_schema", "schema"}, "effort"} */
+static int take_output(json_t *chat, const json_t *in, struct err *e)
+{
+    json_t *config = NULL, *format = NULL, *schema = NULL;
+    const char *type = NULL, *at = "output_config.format";
+    const json_t *effort = NULL;
+    if (member_object(in, "", "output_config", &config, e) != 0 ||
+        member_object(config, "output_config", "format", &format, e) != 0 ||
+        member_text(config, "output_config", "effort", &effort, e) != 0)
+        return -1;
+    if (effort)
+        json_object_set(chat, "reasoning_effort", (json_t *)effort);
+    if (!format)
+        return 0;
+    if (member_string(format, at, "type", &type, e) != 0 || member_object(format, at, "schema", &schema, e) != 0)
+        return -1;
+    if (!type || strcmp(type, "json_schema") != 0)
+        return fields_wrong(e, "invalid_value", at, "type", "must be json_schema");
+    if (!schema)
+        return fields_wrong(e, "missing_field", at, "schema", "is missing");
+    json_t *made = json_pack("{s:s, s:{s:s, s:O}}", "type", "json_schema", "json_schema", "name", "answer", "schema",
+                             schema);
+    return json_object_set_new(chat, "response_format", made) == 0 ? 0 : err_memory(e);
+}
+
+/* The messages, and where the last of them is the assistant's, that the model goes on with it. */
+static int take_messages(struct translation *t, json_t *chat, const json_t *in)
+{
+    json_t *list = NULL;
+    if (member_array(in, "", "messages", &list, t->e) != 0)
+        return -1;
+    if (json_array_size(list) == 0)
+        return fields_wrong(t->e, list ? "invalid_value" : "missing_field", "", "messages",
+                            list ? "must not be empty" : "is missing");
+    if (take_system(t, in) != 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        char at[PATH];
+        snprintf(at, sizeof at, "messages[%zu]", i);
+        if (parse_message(t, json_array_get(list, i), at) != 0)
+            return -1;
+    }
+    const json_t *last = json_array_get(list, json_array_size(list) - 1);
+    const char   *role = json_string_value(json_object_get(last, "role"));
+    if (role && strcmp(role, "assistant") == 0)
+        json_object_set_new(chat, "continue_final_message", json_true());
+    return 0;
+}
+
+/* stop_sequences is `stop` of a chat, which is checked there. */
+static int take_stops(json_t *chat, const json_t *in, struct err *e)
+{
+    json_t *stops = NULL;
+    if (member_array(in, "", "stop_sequences", &stops, e) != 0)
+        return -1;
+    for (size_t i = 0; i < json_array_size(stops); i++)
+        if (!json_is_string(json_array_get(stops, i)) || json_string_length(json_array_get(stops, i)) == 0)
+            return fields_wrong(e, "invalid_value", "", "stop_sequences", "must be an array of strings, none empty");
+    if (stops)
+        json_object_set(chat, "stop", stops);
+    return 0;
+}
+
+int anthropic_translate_prompt(json_t *in, json_t **chat, json_t **paths, struct err *e)
+{
+    static const char *const own[] = { "system", "stop_sequences", "stop", "tools", "tool_choice", "thinking",
+                                       "output_config" };
+    *chat = json_copy(in);
+    *paths = json_array();
+    struct translation t = { .messages = json_array(), .paths = *paths, .e = e };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        json_object_del(*chat, own[i]);
+    if (!*paths || !t.messages || !*chat || json_object_set_new(*chat, "messages", t.messages) != 0)
+        return err_memory(e);
+    return known_check(unknown_here, in, "", e) != 0 || take_messages(&t, *chat, in) != 0 ||
+                   take_tools(*chat, in, e) != 0 || take_choice(*chat, in, e) != 0 ||
+                   take_thinking(*chat, in, e) != 0 || take_output(*chat, in, e) != 0 || take_stops(*chat, in, e) != 0
+               ? -1
+               : 0;
+}
+
+int anthropic_translate(json_t *in, json_t **chat, json_t **paths, struct err *e)
+{
+    const json_t *most = json_object_get(in, "max_tokens");
+    if (!most || json_is_null(most))
+        return fields_wrong(e, "missing_field", "", "max_tokens", "is missing");
+    return anthropic_translate_prompt(in, chat, paths, e);
+}

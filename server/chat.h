@@ -1,0 +1,22 @@
+/* server/chat.h - chats in other forms than OpenAI's first one: their requests are
+ * translated into it and then go the same way. */
+#ifndef SERVER_CHAT_H
+#define SERVER_CHAT_H
+#include "server/form.h"
+#include "server/generation.h"
+
+struct chat_kind {
+    const struct answer_form *form;
+    /* Makes the body of a request for /v1/chat/completions, which may share values with `in`. *paths: how errors are to
+     * name its messages, a list of strings. Both are the caller's, also after -1. NULL: it is one already. */
+    int (*translate)(json_t *in, json_t **chat, json_t **paths, struct err *e);
+};
+
+/* For generation_serve(): from the body to the engine. */
+struct generation *chat_submit(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind);
+
+/* The prompt that such a request leads to, and no answer. NULL with e->text empty: the client is gone. */
+struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind,
+                           struct err *e);
+
+#endif
