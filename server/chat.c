@@ -232,21 +232,27 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
                              .hide_thoughts = q->hide_thoughts, .single_call = q->tools.single,
                              .functions = q->tools.functions };
     struct generation *made = NULL;
-    struct buf echo;
+    struct buf echo, about;
     struct err e;
     buf_init(&echo, a->cfg->max_body_bytes);
+    buf_init(&about, 2 * a->cfg->max_body_bytes);
     find_echo(q, &how, &echo);
+    if (kind->describe) {
+        kind->describe(q->sent, &q->sampling, &about);
+        how.about = &about;
+    }
     if (how.reasoning_format)
         how.thoughts_begun = prompt_ends_with(p, reasoning_format_opening(how.reasoning_format));
     formats_show(&q->sampling.params, how.tool_format, how.reasoning_format);
-    if (buf_ok(&echo)) {
+    if (buf_ok(&echo) && buf_ok(&about)) {
         made = generation_new(a, g, x, &p, 1, &how);
     } else {
         prompt_free(p);
-        buf_error(&echo, &e, "the last message is too long");
+        buf_error(buf_ok(&echo) ? &about : &echo, &e, "the request is too long to be told again");
         reply_error(x, &e);
     }
     buf_free(&echo);
+    buf_free(&about);
     return made;
 }
 

@@ -10,6 +10,8 @@ struct chat_kind {
     /* Makes the body of a request for /v1/chat/completions, which may share values with `in`. *paths: how errors are to
      * name its messages, a list of strings. Both are the caller's, also after -1. NULL: it is one already. */
     int (*translate)(json_t *in, json_t **chat, json_t **paths, struct err *e);
+    /* What of the request the answer has again. NULL: nothing. */
+    void (*describe)(const json_t *in, const struct sampling *s, struct buf *out);
 };
 
 /* For generation_serve(): from the body to the engine. */

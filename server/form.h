@@ -24,7 +24,7 @@ struct answer_form {
     void (*fail)(struct buf *out, void *state, const struct err *e);
 };
 
-extern const struct answer_form form_chat, form_completion;    /* OpenAI's */
+extern const struct answer_form form_chat, form_completion, form_responses;    /* OpenAI's */
 extern const struct answer_form form_messages;                 /* Anthropic's */
 
 #endif

@@ -76,6 +76,7 @@ static void generation_free(void *state)
     if (q->form_state && q->form->state_free)
         q->form->state_free(q->form_state);
     free(q->form_state);
+    buf_free(&q->head.about);
     free(q->choice);
     free(q);
 }
@@ -121,7 +122,7 @@ static void overloaded_error(struct err *e)
 static void count_answer(struct generation *q)
 {
     struct err e;
-    size_t bytes = 0;
+    size_t bytes = q->head.about.len;
     for (int i = 0; i < q->n_prompts; i++)
         bytes += q->prompt_ids[i].len;
     for (int i = 0; i < q->n; i++)
@@ -436,6 +437,10 @@ static int fill(struct generation *q, const struct answering *how, struct prompt
     q->head.functions = how->functions;
     make_id(q->head.id, sizeof q->head.id, how->form->id);
     q->form = how->form;
+    if (how->about) {
+        q->head.about = *how->about;
+        *how->about = (struct buf){ 0 };
+    }
     if (how->form->state_size > 0 && !(q->form_state = calloc(1, how->form->state_size)))
         return err_memory(e);
     q->each = s->n;

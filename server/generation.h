@@ -12,6 +12,7 @@ struct generation;
 struct answering {             /* how an answer is made and told; everything borrowed until generation_new() returns */
     const struct sampling *sampling;
     const struct answer_form *form;
+    struct buf *about;         /* of the request, for the answers' head, which takes it; NULL: nothing */
     const json_t *tools;       /* that the answer may call; NULL: none                   */
     const struct tool_format      *tool_format;        /* NULL: calls are not looked for */
     const struct reasoning_format *reasoning_format;   /* NULL: thoughts are content     */

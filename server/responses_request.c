@@ -1,0 +1,248 @@
+/* server/responses_request.c - see responses_request.h. The items of the input become messages: calls and thoughts go
+ * into the assistant's message that they belong to. The parts of a message have the same names in both forms for what
+ * messages.c reads. Whatever would need an answer to be kept is refused by name. */
+#include "server/responses_request.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "server/fields.h"
+#include "server/known.h"
+
+enum { PATH = 96 };
+
+struct translation {
+    json_t *messages, *paths;  /* borrowed: of the chat, so far, and where each comes from */
+    json_t *thoughts;          /* borrowed from the request; NULL: none that wait for their message */
+    struct err *e;
+};
+
+/* What an answer would have to be kept for, or what is not done here. */
+static const struct known_field unknown_here[] = {
+    { "previous_response_id", "" }, { "conversation", "" }, { "background", "false" }, { "prompt", "" },
+    { "max_tool_calls", "" }, { "truncation", "disabled" }, { "top_logprobs", "0" }, { "n", "1" },
+    { "context_management", "[]" }, { 0 }
+};
+
+static json_t *add_message(struct translation *t, const char *role, json_t *content, const char *at)
+{
+    json_t *message = json_pack("{s:s, s:o}", "role", role, "content", content);
+    if (json_array_append_new(t->messages, message) != 0 || json_array_append_new(t->paths, json_string(at)) != 0) {
+        err_memory(t->e);
+        return NULL;
+    }
+    if (t->thoughts && strcmp(role, "assistant") == 0) {
+        json_object_set(message, "reasoning_content", t->thoughts);
+        t->thoughts = NULL;
+    }
+    return message;
+}
+
+static int take_message(struct translation *t, const json_t *item, const char *at)
+{
+    static const char *const roles[] = { "user", "assistant", "system", "developer" };
+    const char *role = NULL;
+    json_t *content = json_object_get(item, "content");
+    if (member_string(item, at, "role", &role, t->e) != 0)
+        return -1;
+    size_t i = 0;
+    while (role && i < 4 && strcmp(role, roles[i]) != 0)
+        i++;
+    if (!role || i == 4)
+        return fields_wrong(t->e, role ? "invalid_value" : "missing_field", at, "role",
+                            "must be user, assistant, system or developer");
+    return add_message(t, role, content ? json_incref(content) : json_null(), at) ? 0 : -1;
+}
+
+/* A call belongs to the assistant's message before it, or is one of its own. */
+static int take_call(struct translation *t, const json_t *item, const char *at)
+{
+    const json_t *id = NULL, *name = NULL, *arguments = NULL;
+    if (member_text(item, at, "call_id", &id, t->e) != 0 || member_text(item, at, "name", &name, t->e) != 0 ||
+        member_text(item, at, "arguments", &arguments, t->e) != 0)
+        return -1;
+    if (!id || !name)
+        return fields_wrong(t->e, "missing_field", at, id ? "name" : "call_id", "is missing");
+    json_t *last = json_array_get(t->messages, json_array_size(t->messages) - 1), *calls;
+    const char *role = json_string_value(json_object_get(last, "role"));
+    if (!role || strcmp(role, "assistant") != 0 || t->thoughts)
+        last = add_message(t, "assistant", json_string(""), at);
+    if (!last)
+        return -1;
+    if (!(calls = json_object_get(last, "tool_calls")))
+        json_object_set_new(last, "tool_calls", calls = json_array());
+    json_t *function = json_pack("{s:O, s:o}", "name", (json_t *)name, "arguments",
+                                 arguments ? json_incref((json_t *)arguments) : json_string(""));
+    return json_array_append_new(calls, json_pack("{s:O, s:s, s:o}", "id", (json_t *)id, "type", "function", "function",
+                                                  function));
+}
+
+static int take_output(struct translation *t, const json_t *item, const char *at)
+{
+    const json_t *id = NULL, *v = json_object_get(item, "output");
+    if (member_text(item, at, "call_id", &id, t->e) != 0)
+        return -1;
+    if (!id)
+        return fields_wrong(t->e, "missing_field", at, "call_id", "is missing");
+    if (!json_is_string(v) && !json_is_array(v))
+        return fields_wrong(t->e, v ? "invalid_type" : "missing_field", at, "output",
+                            "must be a string or an array of parts");
+    json_t *message = add_message(t, "tool", json_incref((json_t *)v), at);
+    return message ? json_object_set(message, "tool_call_id", (json_t *)id) : -1;
+}
+
+/* The thoughts of an earlier answer, for the message that follows; without a text that can be read they are dropped. */
+static int take_thoughts(struct translation *t, const json_t *item, const char *at)
+{
+    json_t *content = NULL;
+    if (member_array(item, at, "content", &content, t->e) != 0)
+        return -1;
+    json_t *text = json_object_get(json_array_get(content, 0), "text");
+    t->thoughts = json_is_string(text) ? text : NULL;
+    return 0;
+}
+
+static int take_item(struct translation *t, const json_t *item, const char *at)
+{
+    const char *type = "message";
+    if (!json_is_dict(item))
+        return fields_wrong(t->e, "invalid_type", at, "", "must be an object");
+    if (member_string(item, at, "type", &type, t->e) != 0)
+        return -1;
+    if (strcmp(type, "message") == 0)
+        return take_message(t, item, at);
+    if (strcmp(type, "function_call") == 0)
+        return take_call(t, item, at);
+    if (strcmp(type, "function_call_output") == 0)
+        return take_output(t, item, at);
+    if (strcmp(type, "reasoning") == 0)
+        return take_thoughts(t, item, at);
+    return fields_wrong(t->e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
+}
+
+static int take_input(struct translation *t, const json_t *in)
+{
+    json_t *v = json_object_get(in, "input");
+    const json_t *instructions = NULL;
+    if (member_text(in, "", "instructions", &instructions, t->e) != 0)
+        return -1;
+    if (instructions && !add_message(t, "system", json_incref((json_t *)instructions), "instructions"))
+        return -1;
+    if (json_is_string(v))
+        return add_message(t, "user", json_incref(v), "input") ? 0 : -1;
+    if (!v || json_is_null(v))
+        return fields_wrong(t->e, "missing_field", "", "input", "is missing");
+    if (!json_is_array(v))
+        return fields_wrong(t->e, "invalid_type", "", "input", "must be a string or an array of items");
+    if (json_array_size(v) == 0)
+        return fields_wrong(t->e, "invalid_value", "", "input", "must not be empty");
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        char at[PATH];
+        snprintf(at, sizeof at, "input[%zu]", i);
+        if (take_item(t, json_array_get(v, i), at) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* {"type": "function", "name", "description", "parameters"}: what a chat has one level deeper. */
+static int take_tools(json_t *chat, const json_t *in, struct err *e)
+{
+    json_t *tools = NULL;
+    if (member_array(in, "", "tools", &tools, e) != 0)
+        return -1;
+    if (!tools)
+        return 0;
+    json_t *made = json_array();
+    if (json_object_set_new(chat, "tools", made) != 0)
+        return err_memory(e);
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        char at[PATH];
+        const char *type = NULL;
+        const json_t *name = NULL;
+        json_t *tool = json_array_get(tools, i);
+        snprintf(at, sizeof at, "tools[%zu]", i);
+        if (!json_is_dict(tool))
+            return fields_wrong(e, "invalid_type", at, "", "must be an object");
+        if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0)
+            return -1;
+        if (!type || strcmp(type, "function") != 0)
+            return fields_wrong(e, type ? "unsupported_value" : "missing_field", at, "type", "must be function");
+        if (!name)
+            return fields_wrong(e, "missing_field", at, "name", "is missing");
+        json_t *function = json_copy(tool);
+        json_object_del(function, "type");
+        json_array_append_new(made, json_pack("{s:s, s:o}", "type", "function", "function", function));
+    }
+    return 0;
+}
+
+/* {"type": "function", "name"}; as a word it is the same in a chat. */
+static int take_choice(json_t *chat, const json_t *in, struct err *e)
+{
+    const json_t *v = json_object_get(in, "tool_choice"), *name = NULL;
+    const char *type = "function";
+    if (!json_is_dict(v))
+        return 0;
+    if (member_string(v, "tool_choice", "type", &type, e) != 0 || member_text(v, "tool_choice", "name", &name, e) != 0)
+        return -1;
+    if (strcmp(type, "function") != 0)
+        return fields_wrong(e, "unsupported_value", "tool_choice", "type", "must be function");
+    if (!name)
+        return fields_wrong(e, "missing_field", "tool_choice", "name", "is missing");
+    json_t *made = json_pack("{s:s, s:{s:O}}", "type", "function", "function", "name", (json_t *)name);
+    return json_object_set_new(chat, "tool_choice", made) == 0 ? 0 : err_memory(e);
+}
+
+/* text.format is response_format of a chat, with the members of json_schema one level higher. */
+static int take_text(json_t *chat, const json_t *in, struct err *e)
+{
+    json_t *text = NULL, *format = NULL, *reasoning = NULL, *made, *wrapper;
+    const char *type = "text";
+    const json_t *verbosity = NULL, *effort = NULL;
+    if (member_object(in, "", "text", &text, e) != 0 || member_object(text, "text", "format", &format, e) != 0 ||
+        member_string(format, "text.format", "type", &type, e) != 0 ||
+        member_text(text, "text", "verbosity", &verbosity, e) != 0 ||
+        member_object(in, "", "reasoning", &reasoning, e) != 0 ||
+        member_text(reasoning, "reasoning", "effort", &effort, e) != 0)
+        return -1;
+    if (verbosity)
+        json_object_set(chat, "verbosity", (json_t *)verbosity);
+    if (effort)
+        json_object_set(chat, "reasoning_effort", (json_t *)effort);
+    if (!format)
+        return 0;
+    if (strcmp(type, "text") != 0 && strcmp(type, "json_object") != 0 && strcmp(type, "json_schema") != 0)
+        return fields_wrong(e, "invalid_value", "text.format", "type", "must be text, json_object or json_schema");
+    if (strcmp(type, "json_schema") != 0)
+        return json_object_set(chat, "response_format", format);
+    if (!json_is_dict(json_object_get(format, "schema")))
+        return fields_wrong(e, "missing_field", "text.format", "schema", "must be an object");
+    wrapper = json_copy(format);
+    json_object_del(wrapper, "type");
+    made = json_pack("{s:s, s:o}", "type", "json_schema", "json_schema", wrapper);
+    return json_object_set_new(chat, "response_format", made) == 0 ? 0 : err_memory(e);
+}
+
+int responses_translate(json_t *in, json_t **chat, json_t **paths, struct err *e)
+{
+    static const char *const own[] = { "input", "instructions", "tools", "text", "reasoning", "truncation", "include",
+                                       "max_output_tokens", "response_format", "prompt", "top_logprobs" };
+    int64_t most = 0;
+    json_t *include = NULL;
+    *chat = json_copy(in);
+    *paths = json_array();
+    struct translation t = { .messages = json_array(), .paths = *paths, .e = e };
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        json_object_del(*chat, own[i]);
+    if (!*paths || !t.messages || !*chat || json_object_set_new(*chat, "messages", t.messages) != 0)
+        return err_memory(e);
+    if (known_check(unknown_here, in, "", e) != 0 || take_input(&t, in) != 0 || take_tools(*chat, in, e) != 0 ||
+        take_choice(*chat, in, e) != 0 || take_text(*chat, in, e) != 0 ||
+        member_array(in, "", "include", &include, e) != 0 ||
+        member_int(in, "", "max_output_tokens", 1, INT32_MAX, &most, e) != 0)
+        return -1;
+    if (most > 0)
+        json_object_set_new(*chat, "max_completion_tokens", json_integer(most));
+    return 0;
+}

@@ -1,0 +1,152 @@
+"""/v1/responses as the openai client reads it: whole and as events, each of them validated strictly."""
+
+import json
+
+import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
+
+import parrot
+from conftest import Server, ask, data_url, png
+
+TOOL = {"type": "function", "name": "look", "description": "looks", "strict": False,
+        "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}
+CALL = '<tool_call>\n{"name": "look", "arguments": {"at": "sea"}}\n</tool_call>'
+EVENT = TypeAdapter(ResponseStreamEvent)
+
+
+def events_of(data):
+    out = []
+    for block in data.decode().split("\n\n"):
+        lines = [line for line in block.splitlines() if not line.startswith(":")]
+        if lines:
+            out.append(json.loads(lines[1].removeprefix("data: ")))
+            assert lines[0] == "event: " + out[-1]["type"]
+            EVENT.validate_python(out[-1], strict=True)
+    return out
+
+
+def check_events(events):
+    """Their order and what they say of one another; returns the last one's response."""
+    kinds = [e["type"] for e in events]
+    assert [e["sequence_number"] for e in events] == list(range(len(events)))
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert kinds[-1] in ("response.completed", "response.incomplete")
+    items, text = [], ""
+    for e in events[2:-1]:
+        kind = e["type"].removeprefix("response.")
+        if kind == "output_item.added":
+            assert e["output_index"] == len(items) and e["item"]["status"] == "in_progress"
+            first, text = e["item"], ""
+            continue
+        assert e["output_index"] == len(items) and e.get("item_id", first["id"]) == first["id"]
+        if kind.endswith(".delta"):
+            text += e["delta"]
+        elif kind == "content_part.done":
+            assert e["part"]["text"] == text
+        elif kind == "output_item.done":
+            items.append(e["item"])
+            assert e["item"]["id"] == first["id"]
+        elif kind.endswith(".done"):
+            assert e.get("text", e.get("arguments")) == text
+    assert events[-1]["response"]["output"] == items
+    return events[-1]["response"]
+
+
+def without_ids(r):
+    usage = r["usage"]
+    return {k: v for k, v in r.items() if k not in ("id", "created_at", "usage")} | {
+        "output": [{k: v for k, v in i.items() if k not in ("id", "call_id")} for i in r["output"]],
+        "tokens": (usage["input_tokens"], usage["output_tokens"], usage["total_tokens"])}
+
+
+def both(server, **body):
+    """The response, which is the same when it comes as events."""
+    body = {"temperature": 0, "max_output_tokens": 12} | body
+    status, whole = server.post("/v1/responses", body)
+    assert status == 200, whole
+    Response.model_validate(whole, strict=True)
+    data = server.request("POST", "/v1/responses", json.dumps(body | {"stream": True}))[2]
+    assert without_ids(check_events(events_of(data))) == without_ids(whole)
+    return whole
+
+
+def test_it_is_the_chat_of_the_same_messages(server):
+    have = both(server, instructions="Be brief.", input=[{"role": "user", "content": [
+        {"type": "input_image", "image_url": data_url(png(3)), "detail": "auto"},
+        {"type": "input_text", "text": "What is this?"}]}])
+    chat = server.post("/v1/chat/completions", {
+        "messages": [{"role": "system", "content": "Be brief."}, *ask("What is this?", 3)],
+        "max_tokens": 12, "temperature": 0})[1]
+    assert have["output"][0]["content"][0]["text"] == chat["choices"][0]["message"]["content"]
+    assert have["usage"]["input_tokens"] == chat["usage"]["prompt_tokens"]
+    assert have["instructions"] == "Be brief." and have["max_output_tokens"] == 12 and have["temperature"] == 0
+    assert have["tools"] == [] and have["tool_choice"] == "auto"
+    with_string = both(server, input="hi", ignore_eos=True)
+    assert with_string["status"] == "incomplete" and with_string["usage"]["output_tokens"] == 12
+    assert with_string["incomplete_details"] == {"reason": "max_output_tokens"}
+
+
+def test_the_clients_own_helpers(server):
+    class Answer(BaseModel):
+        ok: bool
+    client = server.client()
+    parsed = client.responses.parse(model="", input="hi", temperature=0, text_format=Answer, max_output_tokens=60)
+    assert isinstance(parsed.output_parsed, Answer)
+    with client.responses.stream(model="", input="hi", temperature=0, max_output_tokens=8) as s:
+        texts = [e.delta for e in s if e.type == "response.output_text.delta"]
+        assert s.get_final_response().output_text == "".join(texts)
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory):
+    folder = parrot.write(tmp_path_factory.mktemp("responses") / "model", {
+        "weather": "<think>\nhm\n</think>\n\nI look.\n" + CALL, "tool": "It is fine."},
+                          hint=parrot.HINTS["hermes"] + "<think></think>")
+    s = Server("--model", str(folder))
+    yield s
+    assert s.stop() == 0
+
+
+def test_a_conversation_with_a_tool(talker):
+    items = [{"role": "user", "content": "the weather?"}]
+    have = both(talker, input=items, tools=[TOOL], max_output_tokens=200)
+    assert [i["type"] for i in have["output"]] == ["reasoning", "message", "function_call"]
+    call = have["output"][2]
+    assert json.loads(call["arguments"]) == {"at": "sea"} and call["name"] == "look" and have["tools"] == [TOOL]
+    items += [*have["output"], {"type": "function_call_output", "call_id": call["call_id"], "output": "sun"}]
+    have = both(talker, input=items, tools=[TOOL], max_output_tokens=200)
+    assert [i["type"] for i in have["output"]] == ["message"] and have["status"] == "completed"
+    assert have["output"][0]["content"][0]["text"] == "It is fine."
+
+
+@pytest.mark.parametrize("body, field", [
+    ({}, "input"), ({"input": 5}, "input"), ({"input": []}, "input"), ({"input": [5]}, "input[0]"),
+    ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
+    ({"input": [{"content": "x"}]}, "input[0].role"),
+    ({"input": [{"role": "user"}]}, "input[0].content"),
+    ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].type"),
+    ({"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "x"}]}]},
+     "input[0].content[0].image_url"),
+    ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+    ({"input": [{"type": "function_call", "name": "x"}]}, "input[0].call_id"),
+    ({"input": [{"type": "function_call_output", "call_id": "x"}]}, "input[0].output"),
+    ({"input": "a", "instructions": 5}, "instructions"),
+    ({"input": "a", "max_output_tokens": 0}, "max_output_tokens"),
+    ({"input": "a", "previous_response_id": "resp_1"}, "previous_response_id"),
+    ({"input": "a", "conversation": "c"}, "conversation"),
+    ({"input": "a", "background": True}, "background"),
+    ({"input": "a", "prompt": {"id": "x"}}, "prompt"),
+    ({"input": "a", "truncation": "auto"}, "truncation"),
+    ({"input": "a", "include": "x"}, "include"),
+    ({"input": "a", "tools": [{"type": "web_search"}]}, "tools[0].type"),
+    ({"input": "a", "tools": [{"type": "function"}]}, "tools[0].name"),
+    ({"input": "a", "tool_choice": {"type": "file_search"}}, "tool_choice.type"),
+    ({"input": "a", "text": {"format": {"type": "x"}}}, "text.format.type"),
+    ({"input": "a", "text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
+    ({"input": "a", "reasoning": {"effort": 5}}, "reasoning.effort"),
+    ({"input": "a", "n": 2}, "n"),
+])
+def test_what_is_refused(server, body, field):
+    status, answer = server.post("/v1/responses", body)
+    assert status == 400 and answer["error"]["param"] == field and field in answer["error"]["message"], answer
