@@ -134,6 +134,8 @@ void params_default(const struct engine *g, struct params *p);   /* the checkpoi
 
 /* Renders, tokenises, decodes and resizes. Errors carry field, code and status (400). */
 struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e);
+/* The text of the chat as the template writes it, each image being one place. */
+int            engine_render(const struct engine *g, const struct chat *chat, struct buf *out, struct err *e);
 /* From text without a template and without images (POST /v1/completions); special: bos and the like are added. */
 struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, int keep_tokens,
                                   struct err *e);      /* keep_tokens: as in struct chat */
@@ -142,6 +144,10 @@ struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n,
 int            prompt_tokens(const struct prompt *p);
 int            prompt_image_tokens(const struct prompt *p);    /* of these, places of images  */
 const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (prompt_tokens()) */
+/* The i-th image: the first of its places, how many there are, and its size in pixels as the model sees it. */
+struct prompt_place { int start, n_tokens, width, height; };
+int            prompt_images(const struct prompt *p);
+struct prompt_place prompt_place(const struct prompt *p, int i);
 bool           prompt_ends_with(const struct prompt *p, const char *text);     /* but for white space; up to 32 bytes */
 
 void           prompt_free(struct prompt *p);

@@ -49,6 +49,14 @@ int prompt_image_tokens(const struct prompt *p)
     return n;
 }
 
+int prompt_images(const struct prompt *p) { return p->n_images; }
+
+struct prompt_place prompt_place(const struct prompt *p, int i)
+{
+    const struct image_plan *plan = &p->images[i].plan;
+    return (struct prompt_place){ p->images[i].start, plan->n_tokens, plan->width, plan->height };
+}
+
 static void keep_tail(struct prompt *p, const char *text, size_t n)
 {
     while (n > 0 && strchr(" \t\r\n", text[n - 1]) && text[n - 1])

@@ -21,6 +21,16 @@ struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct e
     return p;
 }
 
+int engine_render(const struct engine *g, const struct chat *chat, struct buf *out, struct err *e)
+{
+    struct rendering text = { 0 };
+    int rc = text_render(&g->text, chat, &text, e);
+    if (rc == 0)
+        buf_add(out, text.text, text.n);
+    rendering_free(&text);
+    return rc;
+}
+
 struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, int keep_tokens,
                                   struct err *e)
 {

@@ -121,8 +121,7 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, cons
     struct message_limits limits = { .max_images = a->cfg->engine.max_images,
                                      .max_image_bytes = a->cfg->engine.max_image_bytes,
                                      .source = a->images };
-    q->sent = fields_parse(x->body, x->n_body, e);
-    if (!q->sent)
+    if (!q->sent && !(q->sent = fields_parse(x->body, x->n_body, e)))
         return -1;
     q->root = kind->translate ? NULL : json_incref(q->sent);
     if (kind->translate && kind->translate(q->sent, &q->root, &q->paths, e) != 0)
@@ -270,13 +269,17 @@ static void drop(struct app *a, struct exchange *x, struct chat_request *q)
 }
 
 struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind,
-                           struct err *e)
+                           json_t *sent, struct buf *text, struct err *e)
 {
-    struct chat_request q = { 0 };
+    struct chat_request q = { .sent = sent };
     struct prompt *p = NULL;
-    if (app_parsing_enter(a, x) && parse(a, g, x, kind, &q, e) == 0)
+    if ((sent || app_parsing_enter(a, x)) && parse(a, g, x, kind, &q, e) == 0)
         p = make_prompt(a, g, x, &q, e);
     app_input_leave(a, x);
+    if (p && text && engine_render(g, &q.chat, text, e) != 0) {
+        prompt_free(p);
+        p = NULL;
+    }
     drop(a, x, &q);
     return p;
 }

@@ -17,8 +17,10 @@ struct chat_kind {
 /* For generation_serve(): from the body to the engine. */
 struct generation *chat_submit(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind);
 
-/* The prompt that such a request leads to, and no answer. NULL with e->text empty: the client is gone. */
+/* The prompt that such a request leads to, and no answer. sent: the body, which becomes this function's, as JSON that
+ * was parsed after app_parsing_enter(); NULL: it is parsed here. text: gets what the template writes; NULL: nobody
+ * wants it. NULL with e->text empty: the client is gone. */
 struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind,
-                           struct err *e);
+                           json_t *sent, struct buf *text, struct err *e);
 
 #endif

@@ -17,6 +17,8 @@ void load_get(struct app *a, struct exchange *x);
 void health_get(struct app *a, struct exchange *x);
 void live_get(struct app *a, struct exchange *x);
 void metrics_get(struct app *a, struct exchange *x);
+void chat_render(struct app *a, struct exchange *x);
+void version_get(struct app *a, struct exchange *x);
 void tokenize_post(struct app *a, struct exchange *x);
 void detokenize_post(struct app *a, struct exchange *x);
 void index_get(struct app *a, struct exchange *x);

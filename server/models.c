@@ -106,6 +106,14 @@ void model_info(struct app *a, struct exchange *x)
     buf_byte(&x->reply, '}');
 }
 
+/* GET /version, in vLLM's form. */
+void version_get(struct app *a, struct exchange *x)
+{
+    (void)a;
+    x->status = 200;
+    buf_str(&x->reply, "{\"version\":\"" VERSION "\"}");
+}
+
 /* GET /server_info: the same and what a router wants to know to spread requests: how many are computed at once and how
  * many may wait. */
 void server_info(struct app *a, struct exchange *x)

@@ -18,6 +18,7 @@
 
 const struct route routes[] = {
     { "POST", "/v1/chat/completions", chat_completions, BODY_IMAGES, false },
+    { "POST", "/v1/chat/completions/render", chat_render, BODY_IMAGES, false },
     { "POST", "/v1/completions", completions, BODY_SMALL, false },
     { "POST", "/v1/responses", responses, BODY_IMAGES, false },
     { "POST", "/v1/messages", anthropic_messages, BODY_IMAGES, false },
@@ -28,8 +29,9 @@ const struct route routes[] = {
     { "GET", "/ready", health_get, BODY_NONE, true },
     { "GET", "/live", live_get, BODY_NONE, true },
     { "GET", "/metrics", metrics_get, BODY_NONE, false },
-    { "POST", "/tokenize", tokenize_post, BODY_SMALL, false },
+    { "POST", "/tokenize", tokenize_post, BODY_IMAGES, false },
     { "POST", "/detokenize", detokenize_post, BODY_SMALL, false },
+    { "GET", "/version", version_get, BODY_NONE, false },
     { "GET", "/model_info", model_info, BODY_NONE, false },
     { "GET", "/get_model_info", model_info, BODY_NONE, false },
     { "GET", "/server_info", server_info, BODY_NONE, false },

@@ -1,6 +1,8 @@
-/* server/tokenize.c - POST /tokenize and /detokenize, in vLLM's form. */
+/* server/tokenize.c - POST /tokenize and /detokenize, in vLLM's form, and POST /v1/chat/completions/render: what
+ * becomes of texts and chats before a model reads them. */
 #include <stdlib.h>
 
+#include "server/chat.h"
 #include "server/fields.h"
 #include "server/handlers.h"
 #include "server/reply.h"
@@ -28,6 +30,28 @@ static void write_tokens(struct buf *out, const struct engine *g, const int32_t 
     buf_str(out, strings ? "]}" : "");
 }
 
+/* The tokens of a chat's prompt; `root`, which becomes this function's, is a body of /v1/chat/completions. */
+static void tokenize_chat(struct app *a, struct engine *g, struct exchange *x, json_t *root)
+{
+    struct err  e = { 0 };
+    bool        strings = false;
+    if (member_bool(root, "", "return_token_strs", &strings, &e) != 0) {
+        json_decref(root);
+        reply_error(x, &e);
+        return;
+    }
+    struct prompt *p = chat_prompt(a, g, x, &(struct chat_kind){ 0 }, root, NULL, &e);
+    if (p) {
+        x->status = 200;
+        write_tokens(&x->reply, g, prompt_ids(p), (size_t)prompt_tokens(p), strings);
+        prompt_free(p);
+    } else if (e.text[0]) {
+        reply_error(x, &e);
+    } else {
+        x->broken = true;
+    }
+}
+
 /* The tokens of a text, with or without those that the tokenizer adds by itself. A text is any string, U+0000
  * included. */
 static void tokenize(struct app *a, struct engine *g, struct exchange *x)
@@ -38,6 +62,10 @@ static void tokenize(struct app *a, struct engine *g, struct exchange *x)
     size_t      n = 0;
     json_t     *root = fields_parse(x->body, x->n_body, &e);
     const json_t *prompt = NULL;
+    if (root && json_object_get(root, "messages") && !json_object_get(root, "prompt")) {
+        tokenize_chat(a, g, x, root);
+        return;
+    }
     if (!root || check_model(a, root, &e) != 0 || member_text(root, "", "prompt", &prompt, &e) != 0 ||
         member_bool(root, "", "add_special_tokens", &special, &e) != 0 ||
         member_bool(root, "", "return_token_strs", &strings, &e) != 0 ||
@@ -98,6 +126,39 @@ static void with_engine(struct app *a, struct exchange *x,
         work(a, g, x);
     app_input_leave(a, x);
     app_parsing_leave(a, x);
+}
+
+/* A chat as the model would get it: its text, its tokens, and where the images are among them. */
+void chat_render(struct app *a, struct exchange *x)
+{
+    struct err     e = { 0 };
+    struct engine *g = app_await_engine(a, x, &e);
+    struct buf     text;
+    buf_init(&text, a->cfg->max_body_bytes + (16 << 20));
+    struct prompt *p = g ? chat_prompt(a, g, x, &(struct chat_kind){ 0 }, NULL, &text, &e) : NULL;
+    if (p) {
+        x->status = 200;
+        buf_str(&x->reply, "{\"text\":");
+        json_write_string(&x->reply, text.data ? text.data : "", text.len);
+        buf_printf(&x->reply, ",\"count\":%d,\"token_ids\":[", prompt_tokens(p));
+        for (int i = 0; i < prompt_tokens(p); i++)
+            buf_printf(&x->reply, i ? ",%d" : "%d", prompt_ids(p)[i]);
+        buf_str(&x->reply, "],\"images\":[");
+        for (int i = 0; i < prompt_images(p); i++) {
+            struct prompt_place at = prompt_place(p, i);
+            buf_printf(&x->reply, "%s{\"start\":%d,\"tokens\":%d,\"width\":%d,\"height\":%d}", i ? "," : "",
+                       at.start, at.n_tokens, at.width, at.height);
+        }
+        buf_str(&x->reply, "]}");
+        if (!buf_ok(&text))
+            buf_fail(&x->reply, &text);
+        prompt_free(p);
+    } else if (e.text[0]) {
+        reply_error(x, &e);
+    } else {
+        x->broken = true;
+    }
+    buf_free(&text);
 }
 
 void tokenize_post(struct app *a, struct exchange *x) { with_engine(a, x, tokenize); }
