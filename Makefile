@@ -48,6 +48,9 @@ $O/%.o: %.c VERSION
 	@echo "  CC  $<"
 	@$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
 
+# The page for people is a part of this object; the compiler does not list what the assembler includes.
+$O/server/page.o: $(wildcard web/*)
+
 # What a new type of numbers must do is what does not compile: no switch over an enumeration has a `default`.
 $O/kernels/%.o $O/model/%.o: CFLAGS += -Wswitch-enum
 

@@ -21,7 +21,7 @@ void chat_render(struct app *a, struct exchange *x);
 void version_get(struct app *a, struct exchange *x);
 void tokenize_post(struct app *a, struct exchange *x);
 void detokenize_post(struct app *a, struct exchange *x);
-void index_get(struct app *a, struct exchange *x);
+void page_get(struct app *a, struct exchange *x);
 
 /* Answers 404 model_not_found and returns -1 if the request names a model that is not served. */
 int check_model(struct app *a, const json_t *in, struct err *e);

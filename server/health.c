@@ -24,11 +24,3 @@ void live_get(struct app *a, struct exchange *x)
     x->status = 200;
     buf_printf(&x->reply, "{\"status\":\"ok\",\"state\":\"%s\"}", name[atomic_load(&a->state)]);
 }
-
-/* GET /: for people who open the address in a browser. */
-void index_get(struct app *a, struct exchange *x)
-{
-    x->status = 200;
-    x->content_type = "text/plain; charset=utf-8";
-    buf_printf(&x->reply, "openautoglm " VERSION ": %s at /v1/chat/completions\n", app_model_name(a));
-}

@@ -251,7 +251,8 @@ static int read_body(struct exchange *x, struct input *in)
 static const char *reason_of(int status)
 {
     static const struct { int status; const char *reason; } known[] = {
-        { 200, "OK" }, { 204, "No Content" }, { 400, "Bad Request" }, { 401, "Unauthorized" }, { 403, "Forbidden" },
+        { 200, "OK" }, { 204, "No Content" }, { 304, "Not Modified" }, { 400, "Bad Request" },
+        { 401, "Unauthorized" }, { 403, "Forbidden" },
         { 404, "Not Found" }, { 405, "Method Not Allowed" }, { 413, "Content Too Large" }, { 414, "URI Too Long" },
         { 415, "Unsupported Media Type" }, { 422, "Unprocessable Content" }, { 429, "Too Many Requests" },
         { 431, "Request Header Fields Too Large" }, { 500, "Internal Server Error" },
@@ -263,7 +264,10 @@ static const char *reason_of(int status)
     return "Unknown";
 }
 
-static bool has_body(const struct exchange *x) { return x->status != 204 && (x->stream.more || x->reply.len > 0); }
+/* These two end with their head and tell no length (RFC 9110, 8.6). */
+static bool ends_with_head(const struct exchange *x) { return x->status == 204 || x->status == 304; }
+
+static bool has_body(const struct exchange *x) { return !ends_with_head(x) && (x->stream.more || x->reply.len > 0); }
 
 /* Writes the head of an answer. A whole reply has a Content-Length; a stream has chunks for clients of HTTP/1.1, and
  * for those of HTTP/1.0 it simply ends with the connection. Headers that handlers added come last. */
@@ -277,7 +281,7 @@ static void write_head(const struct exchange *x, struct buf *out)
                x->request_id);
     if (has_body(x))
         buf_printf(out, "Content-Type: %s\r\n", x->content_type);
-    if (!x->stream.more && x->status != 204)
+    if (!x->stream.more && !ends_with_head(x))
         buf_printf(out, "Content-Length: %zu\r\n", x->reply.len);
     else if (x->stream.more && x->head.minor == 1)
         buf_str(out, "Transfer-Encoding: chunked\r\n");

@@ -12,7 +12,7 @@
 #include "server/handlers.h"
 #include "server/routes.h"
 
-static const int statuses[] = { 200, 204, 400, 401, 404, 405, 413, 414, 415, 429, 431, 499, 500, 503, 505 };
+static const int statuses[] = { 200, 204, 304, 400, 401, 404, 405, 413, 414, 415, 429, 431, 499, 500, 503, 505 };
 enum { N_STATUSES = sizeof statuses / sizeof *statuses };
 _Static_assert((int)N_STATUSES < (int)APP_STATUSES, "struct app counts too few statuses");
 

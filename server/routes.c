@@ -37,7 +37,8 @@ const struct route routes[] = {
     { "GET", "/server_info", server_info, BODY_NONE, false },
     { "GET", "/get_server_info", server_info, BODY_NONE, false },
     { "GET", "/get_load", load_get, BODY_NONE, false },
-    { "GET", "/", index_get, BODY_NONE, true },
+    { "GET", "/", page_get, BODY_NONE, true },
+    { "GET", "/ui/", page_get, BODY_NONE, true },
 };
 const int n_routes = sizeof routes / sizeof *routes;
 _Static_assert(sizeof routes / sizeof *routes < APP_ROUTES, "struct app counts too few routes");
@@ -54,13 +55,13 @@ static bool path_matches(const char *pattern, const char *path)
 }
 
 /* HEAD is answered like GET; http.c leaves the body out. *known_path says whether the path exists with another method,
- * which is 405 and not 404. */
-static const struct route *find_route(const struct exchange *x, bool *known_path)
+ * which is 405 and not 404. Without the page its paths do not exist. */
+static const struct route *find_route(const struct app *a, const struct exchange *x, bool *known_path)
 {
     const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
     *known_path = false;
     for (int i = 0; i < n_routes; i++) {
-        if (!path_matches(routes[i].path, x->path))
+        if (!path_matches(routes[i].path, x->path) || (routes[i].handle == page_get && !a->cfg->ui))
             continue;
         *known_path = true;
         if (strcmp(routes[i].method, method) == 0)
@@ -137,7 +138,7 @@ size_t routes_begin(void *ctx, struct exchange *x)
     struct err  e = { 0 };
     bool        known;
     char        methods[40];
-    const struct route *r = find_route(x, &known);
+    const struct route *r = find_route(a, x, &known);
     x->user = (void *)r;
     if (strncmp(x->path, "/v1/messages", 12) == 0)
         x->write_error = anthropic_error;
