@@ -19,6 +19,7 @@ for goal in "$@"; do
     demo) packages="$packages $demo" ;;
     bench-peers) packages="$packages $peers" ;;
     test* | *-test | check | coverage) packages="$packages $test" ;;
+    dist) packages="$packages mmdebstrap zstd python3 binutils" ;;
     train | eval | golden | venv* | gpu-kit) packages="$packages $test $screens" ;;
     esac
 done

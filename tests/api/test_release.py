@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +101,20 @@ def test_health_while_it_loads(loading):
     assert run(BIN, "health", "--port", s.server.port).returncode == 1
     s.let()
     assert run(BIN, "health", "--port", s.server.port).returncode == 0
+
+
+def test_software_bill_of_materials():
+    root = Path("/")
+    if not (root / "var/lib/dpkg/status").exists():
+        pytest.skip("no package database")
+    libraries = [m[1] for m in re.finditer(r"=> (/\S*(?:curl|png|jansson)\S*)", run("ldd", BIN).stdout)]
+    r = run(sys.executable, ROOT / "release/sbom.py", "1.2.3", "/", *libraries)
+    assert r.returncode == 0, r.stderr
+    bill = json.loads(r.stdout)
+    assert bill["bomFormat"] == "CycloneDX"
+    assert {c["name"] for c in bill["components"]} >= {"libcurl4", "libjansson4", "libpng16-16"}
+    assert all(c["version"] and c["purl"].startswith("pkg:deb/debian/") for c in bill["components"])
+    assert run(sys.executable, ROOT / "release/sbom.py", "1", "/", "/nowhere/libnone.so.1").returncode == 1
 
 
 # ---- containers ----
