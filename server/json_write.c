@@ -1,6 +1,7 @@
-/* server/json_write.c - strings and lists of the JSON that leaves the server. */
+/* server/json_write.c - strings, values and lists of the JSON that leaves the server. */
 #include "server/json_write.h"
 
+#include "base/json.h"
 #include "base/utf8.h"
 
 /* Copies runs of plain bytes whole, and looks at every byte to find where a run ends. Text that is not UTF-8 must not
@@ -40,4 +41,44 @@ void json_write_list(struct buf *out, const char *name, const struct buf *list)
     buf_byte(out, ']');
     if (!buf_ok(list))
         buf_fail(out, list);
+}
+
+static void write_object(struct buf *out, json_t *v)
+{
+    const char *key, *comma = "";
+    size_t n;
+    json_t *member;
+    buf_byte(out, '{');
+    json_object_keylen_foreach(v, key, n, member) {
+        buf_str(out, comma);
+        json_write_string(out, key, n);
+        buf_byte(out, ':');
+        json_write_value(out, member);
+        comma = ",";
+    }
+    buf_byte(out, '}');
+}
+
+void json_write_value(struct buf *out, const json_t *v)
+{
+    size_t n = 0;
+    const char *big = json_big(v, &n);
+    if (big) {
+        buf_add(out, big, n);
+    } else if (json_is_string(v)) {
+        json_write_string(out, json_string_value(v), json_string_length(v));
+    } else if (json_is_object(v)) {
+        write_object(out, (json_t *)v);
+    } else if (json_is_array(v)) {
+        buf_byte(out, '[');
+        for (size_t i = 0; i < json_array_size(v); i++) {
+            buf_str(out, i ? "," : "");
+            json_write_value(out, json_array_get(v, i));
+        }
+        buf_byte(out, ']');
+    } else {
+        char  room[64] = "null";       /* more than any number takes */
+        size_t len = json_dumpb(v, room, sizeof room, JSON_ENCODE_ANY);
+        buf_add(out, len && len <= sizeof room ? room : "null", len && len <= sizeof room ? len : 4);
+    }
 }

@@ -3,7 +3,6 @@
  *
  * An answer is a list of items: thoughts, a message, calls. The last event has all of them again, so a stream keeps
  * what it has told. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "server/chat.h"
@@ -327,10 +326,11 @@ static void describe(const json_t *in, const struct sampling *s, struct buf *out
     };
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         const json_t *v = json_object_get(in, members[i].name);
-        char *text = v && !json_is_null(v) ? json_dumps(v, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
         buf_printf(out, ",\"%s\":", members[i].name);
-        buf_str(out, text ? text : members[i].otherwise);
-        free(text);
+        if (v && !json_is_null(v))
+            json_write_value(out, v);
+        else
+            buf_str(out, members[i].otherwise);
     }
     buf_printf(out, ",\"temperature\":%.6g,\"top_p\":%.6g", (double)s->params.temperature, (double)s->params.top_p);
 }

@@ -98,6 +98,14 @@ def test_the_clients_own_helpers(server):
         assert s.get_final_response().output_text == "".join(texts)
 
 
+def test_the_request_is_told_again_as_it_was(server):
+    tool = TOOL | {"parameters": {"type": "object", "properties": {"ü\u0000\n": {
+        "maximum": 10**30, "minimum": -1.5, "enum": [1, None, True, "x"], "multipleOf": 0.1, "const": 2**62}}}}
+    metadata = {"a": "b"}
+    have = server.post("/v1/responses", {"input": "hi", "tools": [tool], "metadata": metadata, "max_output_tokens": 1})
+    assert have[0] == 200 and have[1]["tools"] == [tool] and have[1]["metadata"] == metadata
+
+
 @pytest.fixture(scope="module")
 def talker(tmp_path_factory):
     folder = parrot.write(tmp_path_factory.mktemp("responses") / "model", {
