@@ -27,8 +27,8 @@ static void fill_row(struct request *r, uint32_t *row, size_t words)
 {
     bool can_end = matcher_can_end(r->matcher), too_short = request_too_short(r);
     int n = matcher_mask(r->matcher, row, &r->stuck_error);
-    if (n >= 0 && too_short)
-        set_ends(r, row, false);
+    if (n >= 0)
+        set_ends(r, row, false);       /* also where free text has room for any special token */
     if (n >= 0 && can_end && (!too_short || is_empty(row, words)))
         set_ends(r, row, true);
     for (size_t i = 0; r->steer.allowed && i < words; i++)

@@ -28,28 +28,39 @@ static void write_text(struct buf *out, const char *s, size_t n)
 
 static void write_string(struct buf *out, const char *s) { write_text(out, s ? s : "", s ? strlen(s) : 0); }
 
-/* Everything that makes a difference to what is compiled, and the names that errors have. */
-static void write_source(struct buf *out, const struct grammar_source *s, int depth)
+static void write_json(struct buf *out, const json_t *v)
 {
+    char *json = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+    if (v && !json)
+        out->failed = true;
+    write_string(out, json);
+    free(json);
+}
+
+/* Everything that makes a difference to what is compiled. Many sources may have the same root: it is written where it
+ * differs from *root, the last one that was. */
+static void write_source(struct buf *out, const struct grammar_source *s, const json_t **root, int depth)
+{
+    bool new_root = s->root && s->root != *root;
     int head[] = { (int)s->kind, s->closed, s->n_parts, s->least, s->most, s->n_tags, s->n_triggers, s->at_least_one,
-                   s->at_most_one, s->separator != NULL };
-    char *json = s->json ? json_dumps(s->json, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
-    if ((s->json && !json) || depth > GRAMMAR_MAX_NESTING)
+                   s->at_most_one, s->separator != NULL, s->root != NULL, new_root };
+    if (depth > GRAMMAR_MAX_NESTING)
         out->failed = true;
     buf_add(out, head, sizeof head);
-    write_string(out, json);
+    write_json(out, s->json);
+    if (new_root)
+        write_json(out, *root = s->root);
     write_text(out, s->text, s->n);
     write_string(out, s->separator);
     for (int i = 0; i < s->n_parts && buf_ok(out); i++)
-        write_source(out, &s->part[i], depth + 1);
+        write_source(out, &s->part[i], root, depth + 1);
     for (int i = 0; i < s->n_triggers; i++)
         write_string(out, s->trigger[i]);
     for (int i = 0; i < s->n_tags && buf_ok(out); i++) {
         write_string(out, s->tag[i].begin);
         write_string(out, s->tag[i].end);
-        write_source(out, &s->tag[i].content, depth + 1);
+        write_source(out, &s->tag[i].content, root, depth + 1);
     }
-    free(json);
 }
 
 /* With the lock held: the one with that key, for one more owner. */
@@ -97,7 +108,8 @@ struct grammar *grammar_cached(const struct grammar_source *source, struct err *
 {
     struct buf text;
     buf_init(&text, MAX_KEY);
-    write_source(&text, source, 0);
+    const json_t *root = NULL;
+    write_source(&text, source, &root, 0);
     bool known = buf_ok(&text);
     struct hash key = hash_bytes(text.data, text.len);
     buf_free(&text);

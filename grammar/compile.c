@@ -82,7 +82,8 @@ static int32_t expr_of(struct build *b, const struct grammar_source *s, int dept
         return build_fail(b, "has %zu bytes; at most %d are possible", s->n, GRAMMAR_MAX_TEXT);
     switch (s->kind) {
     case GRAMMAR_JSON:     return json_object_expr(b);
-    case GRAMMAR_SCHEMA:   return schema_expr(b, s->json, s->closed);
+    case GRAMMAR_SCHEMA:   return schema_expr(b, s->json, s->root ? s->root : s->json, s->closed);
+    case GRAMMAR_TEXT:     return text_expr(b, s->json, s->root ? s->root : s->json, s->text, s->n);
     case GRAMMAR_REGEX:    return regex_expr(b, s->text, s->n, true, WRITE_UTF8);
     case GRAMMAR_EBNF:     return ebnf_expr(b, s->text, s->n);
     case GRAMMAR_CHOICE:   return choice_expr(b, s->json);

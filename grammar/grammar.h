@@ -38,6 +38,8 @@ enum grammar_kind {
     GRAMMAR_FREE,              /* any text up to and including the first place where one of the parts stands,
                                   which are GRAMMAR_LITERAL; without parts: any text at all                   */
     GRAMMAR_TAGS,              /* free text with tags in it, see below                                        */
+    GRAMMAR_TEXT,              /* the string that `json`, a JSON Schema, describes, written as it is, up to and
+                                  including the first place where `text` stands                               */
 };
 
 struct grammar_tag;
@@ -46,10 +48,11 @@ struct grammar_tag;
 struct grammar_source {
     enum grammar_kind kind;
     const char *field;         /* whose fault an error is, as the client named it; NULL: that of the whole */
-    const json_t *json;        /* GRAMMAR_SCHEMA, GRAMMAR_CHOICE                                        */
+    const json_t *json;        /* GRAMMAR_SCHEMA, GRAMMAR_TEXT, GRAMMAR_CHOICE                          */
+    const json_t *root;        /* GRAMMAR_SCHEMA, GRAMMAR_TEXT: the document to which its $ref lead; NULL: `json` */
     bool closed;               /* GRAMMAR_SCHEMA: an object whose properties are named has no others unless its schema
                                   says so, as with "strict" in OpenAI's API                             */
-    const char *text;          /* GRAMMAR_REGEX, _EBNF, _LITERAL: `n` bytes                             */
+    const char *text;          /* GRAMMAR_REGEX, _EBNF, _LITERAL, _TEXT: `n` bytes                      */
     size_t n;
     const struct grammar_source *part;     /* (n_parts) */
     int    n_parts;

@@ -388,9 +388,9 @@ int32_t schema_value(struct schema *k, const struct schemas *s)
     return expr_rule(k->b, rule);
 }
 
-int32_t schema_expr(struct build *b, const json_t *schema, bool closed)
+int32_t schema_expr(struct build *b, const json_t *schema, const json_t *root, bool closed)
 {
-    struct schema k = { .b = b, .root = schema, .closed = closed };
+    struct schema k = { .b = b, .root = root, .closed = closed };
     struct schemas s = { .n = 0 };
     schemas_add(&k, &s, schema);
     int32_t x = schema_value(&k, &s);

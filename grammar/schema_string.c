@@ -9,6 +9,7 @@
 #include "grammar/regex.h"
 #include "grammar/scan.h"
 #include "grammar/schema.h"
+#include "grammar/sources.h"
 
 #define OCTET  "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 #define LEAP   "([0-9]{2}(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)"
@@ -135,18 +136,23 @@ static int count(struct schema *k, const struct schemas *s, int32_t *one)
     return n;
 }
 
-/* One constant string as a language; the empty language for another value. */
-static int32_t word(struct build *b, const json_t *v)
+/* A text, a class for each of its code points. */
+static int32_t letters(struct build *b, const char *s, size_t n)
 {
     struct exprs l = { 0 };
-    const char *s = json_string_value(v);
-    for (size_t i = 0, n = json_string_length(v); i < n;) {
+    for (size_t i = 0; i < n;) {
         int len = 1;
         uint32_t c = utf8_get(s + i, n - i, &len);
         exprs_add(b, &l, expr_class(b, &(struct range){ c, c }, 1, WRITE_UTF8));
         i += (size_t)len;
     }
-    return json_is_string(v) ? exprs_seq(b, &l) : EXPR_NONE;
+    return exprs_seq(b, &l);
+}
+
+/* One constant string as a language; the empty language for another value. */
+static int32_t word(struct build *b, const json_t *v)
+{
+    return json_is_string(v) ? letters(b, json_string_value(v), json_string_length(v)) : EXPR_NONE;
 }
 
 struct dfa *schema_names(struct schema *k, const struct schemas *s)
@@ -193,4 +199,39 @@ int32_t schema_string(struct schema *k, const struct schemas *s)
         return expr_pair(b, expr_str(b, "\""), text);
     }
     return json_quoted(b, expr_lang(b, within(k, schema_string_language(k, s), min, max), WRITE_JSON));
+}
+
+/* Alternatives would need a language each; a value that has them is better asked for as JSON. */
+static void refuse_alternatives(struct schema *k, const struct schemas *s)
+{
+    for (int i = 0; i < s->n; i++)
+        if (json_object_get(s->m[i].schema, "anyOf") || json_object_get(s->m[i].schema, "oneOf"))
+            build_fail(k->b, "uses anyOf or oneOf beside the type of a string that is written without quotes, which is "
+                       "not supported");
+}
+
+/* The texts of the schema in which `end` does not stand, and then `end`. A text can hold no beginning of `end` that
+ * what follows completes, as long as `end` does not begin anew within itself; marks do not. */
+int32_t text_expr(struct build *b, const json_t *schema, const json_t *root, const char *end, size_t n_end)
+{
+    struct schema  k = { .b = b, .root = root };
+    struct schemas s = { .n = 0 };
+    int32_t mark = expr_bytes(b, end, n_end);
+    schemas_add(&k, &s, schema);
+    refuse_alternatives(&k, &s);
+    struct dfa *texts = b->failed || s.never ? NULL : schema_names(&k, &s);
+    if (b->failed || s.never)
+        return EXPR_NONE;
+    if (!texts)
+        return expr_until(b, &mark, 1, 0);
+    int32_t any = expr_repeat(b, expr_any_char(b, WRITE_UTF8), 0, NO_MAX);
+    struct dfa *with = language_make(b, expr_seq(b, (int32_t[]){ any, letters(b, end, n_end), any }, 3));
+    struct dfa *without = with ? language_not(b, with) : NULL;
+    struct dfa *both = without ? language_both(b, texts, without) : NULL;
+    dfa_free(texts);
+    dfa_free(with);
+    dfa_free(without);
+    if (!both)
+        return EXPR_NONE;
+    return expr_pair(b, expr_lang(b, both, WRITE_UTF8), expr_marked(b, end, n_end));
 }

@@ -29,6 +29,7 @@ struct call_parser {           /* of the call that is being read; zero between t
 struct tool_format {
     const char *name;
     const char *open, *close;  /* marks around a call; close NULL: the call says itself where it ends */
+    struct tool_frame frame;   /* what the templates of its models show, to the byte */
     bool   bare;               /* a call may also begin with '{' where the answer has no content yet; then there may be
                                   ';' between two, and the tool must be one of the request's */
     const char *marks[OUTPUT_MAX_SHOWN];   /* up to NULL: see tool_format_marks() */

@@ -9,13 +9,22 @@ static const struct tool_format tools[] = {
     /* GLM-4.5 and later: <tool_call>name, then <arg_key>...</arg_key><arg_value>...</arg_value> */
     { .name = "glm", .open = "<tool_call>", .hint = { "<arg_key>", "<arg_value>" },
       .marks = { "<tool_call>", "</tool_call>", "<arg_key>", "</arg_key>", "<arg_value>", "</arg_value>" },
+      .frame = { .trigger = "<tool_call>", .begin = "<tool_call>", .arguments = "\n", .end = "</tool_call>",
+                 .separator = "\n", .key = "<arg_key>", .value = "</arg_key>\n<arg_value>", .past = "</arg_value>",
+                 .next = "\n" },
       .step = glm_step },
     /* Hermes, Qwen2.5, Qwen3 and their vision models: <tool_call>{"name": ..., "arguments": {...}}</tool_call> */
     { .name = "hermes", .open = "<tool_call>", .close = "</tool_call>", .hint = { "<tool_call>" },
-      .marks = { "<tool_call>", "</tool_call>" }, .step = hermes_step },
+      .marks = { "<tool_call>", "</tool_call>" },
+      .frame = { .trigger = "<tool_call>", .begin = "<tool_call>\n{\"name\": \"", .arguments = "\", \"arguments\": ",
+                 .end = "}\n</tool_call>", .separator = "\n" },
+      .step = hermes_step },
     /* Llama 3.1 and later: {"name": ..., "parameters": {...}}, with or without <|python_tag|> before it */
     { .name = "llama3_json", .open = "<|python_tag|>", .bare = true, .hint = { "\"parameters\": " },
-      .marks = { "<|python_tag|>" }, .step = hermes_step },
+      .marks = { "<|python_tag|>" },
+      .frame = { .trigger = "<|python_tag|>", .begin = "{\"name\": \"", .arguments = "\", \"parameters\": ",
+                 .end = "}", .separator = "; ", .bare = true },
+      .step = hermes_step },
 };
 
 static const struct reasoning_format thoughts[] = {
@@ -47,6 +56,8 @@ const char *reasoning_format_name(const struct reasoning_format *f) { return f->
 const char *const *tool_format_marks(const struct tool_format *f) { return f->marks; }
 const char *const *reasoning_format_marks(const struct reasoning_format *f) { return f->marks; }
 const char *reasoning_format_opening(const struct reasoning_format *f) { return f->open; }
+const char *reasoning_format_closing(const struct reasoning_format *f) { return f->close; }
+const struct tool_frame *tool_format_frame(const struct tool_format *f) { return &f->frame; }
 
 const struct tool_format *tool_format_of(template_writes *writes, void *arg)
 {

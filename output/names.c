@@ -17,9 +17,10 @@ static void add(struct buf *b, char kind, const char *name, size_t n)
     buf_byte(b, 0);
 }
 
-/* "string", or a list of types that has it and nothing else but null. */
-static bool is_string_type(const json_t *type)
+/* Its type is "string", or a list of types that has it and nothing else but null. */
+bool tool_parameter_is_string(const json_t *schema)
 {
+    const json_t *type = json_object_get(schema, "type");
     bool   found = false;
     size_t i;
     json_t *one;
@@ -47,7 +48,7 @@ int tool_names_init(struct tool_names *t, const json_t *tools, struct err *e)
             continue;
         add(&t->entries, TOOL, json_string_value(name), json_string_length(name));
         json_object_keylen_foreach(properties, key, n_key, schema)
-            if (is_string_type(json_object_get(schema, "type")))
+            if (tool_parameter_is_string(schema))
                 add(&t->entries, PARAMETER, key, n_key);
     }
     if (buf_ok(&t->entries))

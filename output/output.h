@@ -49,8 +49,24 @@ const struct reasoning_format *reasoning_format_of(template_writes *writes, void
  * among the special ones, which are not shown otherwise. Ends with NULL. */
 const char *const *tool_format_marks(const struct tool_format *f);
 const char *const *reasoning_format_marks(const struct reasoning_format *f);
-/* The text that opens the thoughts. Where a prompt ends with it, they have begun already. */
+/* The text that opens the thoughts, and the one that ends them. Where a prompt ends with the first, they have begun. */
 const char *reasoning_format_opening(const struct reasoning_format *f);
+const char *reasoning_format_closing(const struct reasoning_format *f);
+
+/* How a call is written, for whoever wants to hold a model to it: begin, the name, `arguments`, one JSON object, end.
+ * If there is a `key`, the arguments are not one object: each is key, its name, `value`, its value, `past` and `next`;
+ * the value of a string is its text, of anything else its JSON. */
+struct tool_frame {
+    const char *trigger;       /* a call that follows text begins so            */
+    const char *begin, *arguments, *end;
+    const char *separator;     /* between two calls                             */
+    bool        bare;          /* a call also begins without `trigger`, but only where an answer begins */
+    const char *key, *value, *past, *next;
+};
+const struct tool_frame *tool_format_frame(const struct tool_format *f);
+
+/* Is a parameter with this schema a string, so that a format of plain text gives it without quotes? */
+bool tool_parameter_is_string(const json_t *schema);
 
 /* The names of a request's tools, and which of their parameters are strings, in one block of memory. */
 struct tool_names { struct buf entries; };

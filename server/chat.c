@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/json_watch.h"
+#include "server/call_grammar.h"
 #include "server/chat.h"
 #include "server/fields.h"
 #include "server/handlers.h"
@@ -23,7 +24,9 @@ struct chat_request {
     struct sampling sampling;  /* strings borrowed of root  */
     struct tool_fields tools;  /* borrowed of root          */
     struct chat     chat;      /* borrowed of the others    */
+    const struct tool_format *format;          /* of the calls in the answer; NULL: none are looked for */
     bool split_thoughts, hide_thoughts, echo;
+    bool calls_held;           /* the grammar is that of calls, and thoughts may have to be put before it */
     struct remote_image *remote;   /* owned: the images that the request names, in the order of the others; or NULL */
     int             n_remote;
 };
@@ -112,6 +115,51 @@ static int parse_thoughts(struct chat_request *q, const json_t *in, struct err *
     return 0;
 }
 
+/* Compiles the grammar of the calls that the request forces or wants to be strict, behind thoughts of that format, if
+ * there is one; `begun`: the prompt has opened them. */
+static int compile_calls(struct chat_request *q, const struct reasoning_format *thoughts, bool begun, struct err *e)
+{
+    struct call_rules rules = { .format = q->format, .tools = q->tools.tools, .named = q->tools.named,
+                                .forced = q->tools.forced, .single = q->tools.single, .functions = q->tools.functions,
+                                .thoughts = thoughts, .begun = begun };
+    struct grammar *g = NULL;
+    if (call_grammar(&rules, &g, e) != 0)
+        return -1;
+    q->calls_held = g != NULL;
+    if (g) {
+        grammar_unref(q->sampling.grammar);
+        q->sampling.params.grammar = q->sampling.grammar = g;
+    }
+    return 0;
+}
+
+/* How calls are read, and what holds the model to them. A model that has no format of its own is led by the grammar in
+ * any case, so a call that is forced is then written as most models do. What response_format asks for is said of an
+ * answer's text: a forced call has none, and where a call may be made, the text's grammar leaves no place for it. */
+static int hold_calls(const struct app *a, struct chat_request *q, struct err *e)
+{
+    const char *field = q->sampling.grammar_field;
+    q->format = q->tools.tools ? a->formats.tools : NULL;
+    if (q->tools.forced && !q->format)
+        q->format = tool_format_named("hermes");
+    if (q->tools.forced && field && strcmp(field, "response_format") != 0)
+        return fields_wrong(e, "invalid_value", "", field, "excludes a tool_choice that forces a call");
+    if (!q->format || (!q->tools.forced && q->sampling.grammar))
+        return 0;
+    return compile_calls(q, NULL, false, e);
+}
+
+/* Thoughts come before a held call if the prompt has opened them, or if the model marks its own and the prompt has not
+ * closed them already. */
+static int hold_behind_thoughts(const struct app *a, struct chat_request *q, const struct prompt *p, struct err *e)
+{
+    const struct reasoning_format *own = a->formats.reasoning, *f = own ? own : reasoning_format_named("think");
+    bool begun = prompt_ends_with(p, reasoning_format_opening(f));
+    if (!begun && (!own || prompt_ends_with(p, reasoning_format_closing(f))))
+        return 0;
+    return compile_calls(q, f, begun, e);
+}
+
 /* From the bytes of the body to checked fields, without decoding an image. jansson cannot tell a missing member from
  * one that it had no memory for; json_starved() can, and turns whatever error was found into "out of memory". Strings
  * of `q` belong to q->root, which must live until the prompt is made. */
@@ -132,7 +180,7 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, cons
     bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
               sampling_parse(&q->sampling, q->root, true, e) == 0 && tool_fields_parse(&q->tools, q->root, e) == 0 &&
               parse_template_fields(&q->chat, q->root, e) == 0 && parse_thoughts(q, q->root, e) == 0 &&
-              member_bool(q->root, "", "echo", &q->echo, e) == 0;
+              member_bool(q->root, "", "echo", &q->echo, e) == 0 && hold_calls(a, q, e) == 0;
     q->chat.tools = q->tools.tools;
     q->chat.keep_tokens = q->sampling.keep_tokens;
     if (json_starved())
@@ -226,10 +274,10 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
                                    const struct chat_kind *kind, struct chat_request *q)
 {
     struct answering how = { .sampling = &q->sampling, .form = kind->form, .tools = q->chat.tools,
-                             .tool_format = q->chat.tools ? a->formats.tools : NULL,
+                             .tool_format = q->format,
                              .reasoning_format = q->split_thoughts ? a->formats.reasoning : NULL,
                              .hide_thoughts = q->hide_thoughts, .single_call = q->tools.single,
-                             .functions = q->tools.functions };
+                             .functions = q->tools.functions, .named_call = q->tools.named };
     struct generation *made = NULL;
     struct buf echo, about;
     struct err e;
@@ -243,11 +291,14 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
     if (how.reasoning_format)
         how.thoughts_begun = prompt_ends_with(p, reasoning_format_opening(how.reasoning_format));
     formats_show(&q->sampling.params, how.tool_format, how.reasoning_format);
-    if (buf_ok(&echo) && buf_ok(&about)) {
+    int rc = buf_ok(&echo) && buf_ok(&about) ? 0 : buf_error(buf_ok(&echo) ? &about : &echo, &e,
+                                                             "the request is too long to be told again");
+    if (rc == 0 && q->calls_held)
+        rc = hold_behind_thoughts(a, q, p, &e);
+    if (rc == 0) {
         made = generation_new(a, g, x, &p, 1, &how);
     } else {
         prompt_free(p);
-        buf_error(buf_ok(&echo) ? &about : &echo, &e, "the request is too long to be told again");
         reply_error(x, &e);
     }
     buf_free(&echo);

@@ -264,6 +264,7 @@ int constraint_parse(struct sampling *s, const json_t *in, struct err *e)
     int rc = take_format(&c, in, e) != 0 || take_names(&c, in, e) != 0 || take_actions(&c, s, in, e) != 0 ? -1 : 0;
     if (rc == 0 && c.field) {
         s->params.grammar = s->grammar = grammar_cached(&c.source, e);
+        s->grammar_field = strcmp(c.field, "action_grammar") == 0 && !given(in, c.field) ? NULL : c.field;
         rc = s->grammar ? 0 : -1;
     }
     if (rc != 0 && !e->code[0])

@@ -9,7 +9,7 @@
 #include "server/sampling.h"
 
 /* Compiles what the request asks for, or takes it from among those that were compiled lately: s->params.grammar, which
- * is s->grammar. Without such a field and with s->action_grammar it is that one. */
+ * is s->grammar, and its name in s->grammar_field. Without such a field and with s->action_grammar it is that one. */
 int constraint_parse(struct sampling *s, const json_t *in, struct err *e);
 
 #endif

@@ -435,6 +435,7 @@ static int fill(struct generation *q, const struct answering *how, struct prompt
     q->head.model = app_model_name(q->app);
     q->head.chat = how->form->chat;
     q->head.functions = how->functions;
+    q->head.named = how->named_call;
     make_id(q->head.id, sizeof q->head.id, how->form->id);
     q->form = how->form;
     if (how->about) {

@@ -89,7 +89,8 @@ static void write_finish(struct buf *out, const struct answer_head *head, const 
     }
     const char *calls = head->functions ? "function_call" : "tool_calls";
     const char *why = end->finish == FINISH_LENGTH ? "length" : "stop";
-    buf_printf(out, ",\"finish_reason\":\"%s\"", c->output.made > 0 && end->finish == FINISH_STOP ? calls : why);
+    bool called = c->output.made > 0 && end->finish == FINISH_STOP && !head->named;
+    buf_printf(out, ",\"finish_reason\":\"%s\"", called ? calls : why);
     if (end->stop) {
         buf_str(out, ",\"stop_reason\":");
         json_write_string(out, end->stop, strlen(end->stop));

@@ -24,6 +24,7 @@ struct answer_head {           /* what all chunks of an answer share */
     const char *model;         /* borrowed                           */
     bool        chat;          /* else the form of /v1/completions   */
     bool        functions;     /* calls are told in their older form: one `function_call` */
+    bool        named;         /* the request said which function to call: an answer that calls it just stops */
     struct buf  about;         /* owned: of the request, as members of JSON, where the form has them again */
 };
 

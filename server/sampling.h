@@ -15,6 +15,7 @@ struct sampling {
     struct token_bias *bias;   /* owned; NULL: none */
     int32_t *allowed;          /* owned; NULL: all tokens */
     struct grammar *grammar;   /* owned reference; NULL: any text */
+    const char *grammar_field; /* which field of the request asked for it; NULL: none did, but maybe the server */
     const char *action_grammar;    /* borrowed: which one a request has that asks for no grammar; NULL: none */
     int  vocab;                /* ids of tokens are below it */
     int  n;                    /* answers                    */

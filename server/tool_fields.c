@@ -58,28 +58,24 @@ static int take_functions(struct tool_fields *t, json_t *in, struct err *e)
     return json_object_set_new(in, "tools", tools) == 0 ? 0 : err_memory(e);
 }
 
-/* An answer cannot be made to be a call: that needs a grammar of every format of calls, and there are none yet. */
-static int cannot_force(const char *field, struct err *e)
-{
-    return fields_wrong(e, "unsupported_value", "", field, "may be none or auto: a call cannot be forced");
-}
-
-/* {"name": ...}: one of the tools. */
-static int check_name(const json_t *choice, const char *at, const json_t *tools, struct err *e)
+/* {"name": ...}: one of the tools, which has to be called. */
+static int take_name(struct tool_fields *t, const json_t *choice, const char *at, struct err *e)
 {
     const json_t *name = NULL;
     if (member_text(choice, at, "name", &name, e) != 0)
         return -1;
     if (!name)
         return fields_wrong(e, "missing_field", at, "name", "is missing");
-    for (size_t i = 0; i < json_array_size(tools); i++)
-        if (json_equal(name, json_object_get(json_object_get(json_array_get(tools, i), "function"), "name")))
+    t->forced = true;
+    t->named = json_string_value(name);
+    for (size_t i = 0; i < json_array_size(t->tools); i++)
+        if (json_equal(name, json_object_get(json_object_get(json_array_get(t->tools, i), "function"), "name")))
             return 0;
     return fields_wrong(e, "invalid_value", at, "name", "is none of the tools");
 }
 
 /* {"type": "function", "function": {"name": ...}} */
-static int check_named_tool(const json_t *choice, const json_t *tools, struct err *e)
+static int take_named_tool(struct tool_fields *t, const json_t *choice, struct err *e)
 {
     const char *type = "function";
     json_t     *function = NULL;
@@ -89,7 +85,7 @@ static int check_named_tool(const json_t *choice, const json_t *tools, struct er
         return fields_wrong(e, "unsupported_parameter", "tool_choice", "type", "must be function");
     if (member_object(choice, "tool_choice", "function", &function, e) != 0)
         return -1;
-    return check_name(function, "tool_choice.function", tools, e) != 0 ? -1 : cannot_force("tool_choice", e);
+    return take_name(t, function, "tool_choice.function", e);
 }
 
 /* `field` is tool_choice or, in the older form, function_call, which knows no "required". */
@@ -100,15 +96,16 @@ static int take_choice(struct tool_fields *t, const json_t *in, const char *fiel
     if (!v || json_is_null(v))
         return 0;
     if (json_is_dict(v) && older)
-        return check_name(v, field, t->tools, e) != 0 ? -1 : cannot_force(field, e);
+        return take_name(t, v, field, e);
     if (json_is_dict(v))
-        return check_named_tool(v, t->tools, e);
+        return take_named_tool(t, v, e);
     if (!json_is_string(v))
         return fields_wrong(e, "invalid_type", "", field, "must be a string or an object");
     const char *s = json_string_value(v);
-    if (strcmp(s, "required") == 0 && !older)
-        return t->tools ? cannot_force(field, e)
-                        : fields_wrong(e, "invalid_value", "", field, "is required, but there are no tools");
+    if (strcmp(s, "required") == 0 && !older) {
+        t->forced = t->tools != NULL;
+        return t->tools ? 0 : fields_wrong(e, "invalid_value", "", field, "is required, but there are no tools");
+    }
     if (strcmp(s, "none") == 0)
         t->tools = NULL;
     else if (strcmp(s, "auto") != 0)
@@ -130,6 +127,6 @@ int tool_fields_parse(struct tool_fields *t, json_t *in, struct err *e)
         take_choice(t, in, "function_call", e) != 0 ||
         member_bool(in, "", "parallel_tool_calls", &parallel, e) != 0)
         return -1;
-    t->single = !parallel || t->functions;
+    t->single = !parallel || t->functions || t->named;
     return 0;
 }

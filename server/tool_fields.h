@@ -11,6 +11,8 @@
 struct tool_fields {
     json_t *tools;             /* borrowed from the request; NULL: none, or none may be called */
     bool    single;            /* no more than one call in an answer                           */
+    bool    forced;            /* the answer is a call, or several                             */
+    const char *named;         /* borrowed from the request: of this one; NULL: of any         */
     bool    functions;         /* the request has the older form, so the answer has it, too    */
 };
 

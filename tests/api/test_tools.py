@@ -158,12 +158,6 @@ def test_older_form(speaker):
     assert ask(speaker, "", **more | {"messages": history})["message"]["content"] == "It rains in Bonn."
 
 
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "get_time"}}])
-def test_calls_cannot_be_forced(speaker, choice):
-    status, answer = speaker.post("/v1/chat/completions", body("one", tool_choice=choice))
-    assert (status, answer["error"]["param"], answer["error"]["code"]) == (400, "tool_choice", "unsupported_value")
-
-
 def test_thoughts(speaker):
     message = ask(speaker, "think", tools=None)["message"]
     assert (message["content"], message["reasoning"], message["reasoning_content"]) == ("Forty-two.", "Hm, easy.",
