@@ -49,6 +49,7 @@ def langchain(url, bias, streamed):
 
 def litellm(url, bias, streamed):
     import litellm as library
+    library.suppress_debug_info = True
 
     def call(messages, tools, choice, seed):
         answer = library.completion(model="openai/m", api_base=url, api_key="EMPTY", messages=messages, tools=tools,
