@@ -134,8 +134,8 @@ static int compile_calls(struct chat_request *q, const struct reasoning_format *
 }
 
 /* How calls are read, and what holds the model to them. A model that has no format of its own is led by the grammar in
- * any case, so a call that is forced is then one JSON object and nothing else. What response_format asks for is said of an
- * answer's text: a forced call has none, and where a call may be made, the text's grammar leaves no place for it. */
+ * any case, so a call that is forced is then one JSON object and nothing else. What response_format asks for is said of
+ * an answer's text: a forced call has none, and where a call may be made, the text's grammar leaves no place for it. */
 static int hold_calls(const struct app *a, struct chat_request *q, struct err *e)
 {
     const char *field = q->sampling.grammar_field;
