@@ -126,15 +126,18 @@ static bool follows(struct request *r, int32_t id)
     return !r->stuck_error.text[0];
 }
 
-/* Ends a request whose grammar has no next token, whatever was drawn. */
+/* Ends a request whose grammar has no next token, whatever was drawn. Where the text cannot end either, what was asked
+ * for is at fault: 400. */
 static void end_stuck(struct engine *g, struct request *r)
 {
     buf_clear(&g->delta);
     if (r->stuck_at_end) {
         detok_end(&r->detok, &g->delta);
         request_finish(r, FINISH_STOP, NULL, &g->delta);
-    } else
+    } else {
+        r->stuck_error.status = 400;
         request_fail(r, &r->stuck_error);
+    }
     retire(g, r, &g->sched.running, r->stuck_at_end ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
 }
 

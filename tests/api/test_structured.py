@@ -125,6 +125,12 @@ def test_ends_come_only_where_the_grammar_ends(server):
     assert why == "length" or len(text) >= 6
 
 
+def test_what_the_vocabulary_cannot_spell(server):
+    """The shipped model has no token with the end of a line in it."""
+    status, reply = server.post("/v1/chat/completions", {"messages": ask("Tap \"Wi-Fi\""), "regex": "\n"})
+    assert status == 400 and "no token of the model's vocabulary" in reply["error"]["message"]
+
+
 def test_logprobs_are_those_without_the_grammar(server):
     """As vLLM has it: what the model thinks of the tokens that it was made to say."""
     body = {"messages": ask("Tap \"Wi-Fi\""), "logprobs": True, "top_logprobs": 3, "temperature": 0, "max_tokens": 4}
