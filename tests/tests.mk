@@ -52,6 +52,7 @@ format: ## how long lines are, white space at their ends, tabs
 
 bench: $O/tests/bench/ops_bench ## kernels as shares of this machine's peaks: BENCH="--json --only int8 --threads 1"
 	@$O/tests/bench/ops_bench $(BENCH)
+-include $O/tests/bench/ops_bench.d
 
 bench-peers: all $(VENV)/tests ## our server beside llama.cpp and OpenVINO GenAI: ARGS="--rows text,decode --rounds 3"
 	@$(PYTHON) python/benchmark/run.py $(ARGS)

@@ -33,14 +33,15 @@ struct probe {
 
 #if defined(__x86_64__)
 
-/* A loop over CHAINS sums of vectors; `next` is what becomes of sum s. */
+/* A loop over CHAINS sums of vectors; `next` is what becomes of sum s. All loops over them are unrolled, or they would
+ * lie in memory. */
 #define PROBE(name, isa, vector, zero, next, store)                        \
     __attribute__((target(isa))) static void name(void *sink, int index, int worker) \
     {                                                                     \
         vector s[CHAINS], a = zero, b = zero;                             \
         (void)worker;                                                     \
         __asm__ volatile("" : "+x"(a), "+x"(b));                          \
-        for (int i = 0; i < CHAINS; i++)                                  \
+        _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++)         \
             s[i] = a;                                                     \
         for (int r = 0; r < PROBE_ROUNDS; r++) {                          \
             _Pragma("GCC unroll 12") for (int i = 0; i < CHAINS; i++) {   \
@@ -48,7 +49,7 @@ struct probe {
                 __asm__ volatile("" : "+x"(s[i]));                        \
             }                                                             \
         }                                                                 \
-        for (int i = 1; i < CHAINS; i++)                                  \
+        _Pragma("GCC unroll 12") for (int i = 1; i < CHAINS; i++)         \
             s[0] = store(s[0], s[i]);                                     \
         *(vector *)((char *)sink + 64 * (index % 64)) = s[0];             \
     }

@@ -41,7 +41,8 @@ START_TEST(test_agree)
     struct run *one = variant_open(rounds_twice(variants[_i].kernels) ? GENERIC : AVX2, ACTIVATIONS_AUTO),
                *other = variant_open(_i, ACTIVATIONS_AUTO);
     for (int i = 0; one && other && i < 28; i++) {
-        struct linear_case c = { m[i % 7], 70, k[i % 3], F32, i < 14 ? Q8 : Q4, .bias = true, .glu = i % 2,
+        int n = m[i % 7] > 256 ? 530 : 70;                 /* several of every block of rows and channels */
+        struct linear_case c = { m[i % 7], n, k[i % 3], F32, i < 14 ? Q8 : Q4, .bias = true, .glu = i % 2,
                                  .slabs = i % 3 ? 1 : 3 };
         check_agree(one, other, &c);
     }
@@ -51,6 +52,15 @@ START_TEST(test_agree)
         run_close(other);
 }
 END_TEST
+
+/* More rows, columns and channels than any kernel takes at once. */
+static void large_body(struct run *ref, struct run *got)
+{
+    struct linear_case c = { 300, 520, 300, F32, BF16, .slabs = 1, .add = true };
+    check_linear(ref, got, &c, "linear with many rows");
+}
+
+START_TEST(test_large) { on_variant(_i, large_body); } END_TEST
 
 /* A number that is not finite makes what depends on it NaN, and nothing else. */
 static void not_finite_body(struct run *ref, struct run *got)
@@ -81,6 +91,7 @@ int main(void)
     quantised_tests(t);
     tcase_add_loop_test(t, test_quantised_floats, 0, N_VARIANTS);
     tcase_add_loop_test(t, test_agree, 0, N_VARIANTS);
+    tcase_add_loop_test(t, test_large, 0, N_VARIANTS);
     tcase_add_loop_test(t, test_not_finite, 0, N_VARIANTS);
     image_tests(t);
     attention_tests(t);
