@@ -29,12 +29,26 @@ class Server:
     environment: dict = field(default_factory=dict)
 
 
-def ours(*options):
+def ours(*options, model=peers.checkpoint):
+    """model: gives the folder of a checkpoint of some size."""
     def command(size, port, streams):
-        binary = os.environ.get("OPENAUTOGLM_BIN", os.path.join(peers.ROOT, "build", "openautoglm"))
-        return [binary, "serve", "--model", peers.checkpoint(size), "--served-model-name", "model", "--port", str(port),
+        return [binary(), "serve", "--model", model(size), "--served-model-name", "model", "--port", str(port),
                 "--max-num-seqs", str(streams), "--log-level", "warn", *options]
     return command
+
+
+def binary():
+    return os.environ.get("OPENAUTOGLM_BIN", os.path.join(peers.ROOT, "build", "openautoglm"))
+
+
+def prepared(kind):
+    """A checkpoint whose weights `openautoglm quantize` has made smaller and laid out as the CPU uses them."""
+    def model(size):
+        path = peers.folder(size, f"ours-{kind}")
+        if not os.path.exists(os.path.join(path, "config.json")):
+            peers.run(binary(), "quantize", "--model", peers.checkpoint(size), "--weights", kind, "--out", path)
+        return path
+    return model
 
 
 def llama(kind):
@@ -53,7 +67,8 @@ def openvino(kind):
     return command
 
 
-# What the table compares, then configurations of ours that show what batching, quantisation and the rest bring.
+# What the table compares, then configurations of ours: weights prepared beforehand; and what batching, quantisation
+# and the rest bring.
 SERVERS = {
     "ours-bf16": Server("ours bf16", 16, "ours", ours("--weights", "bf16")),
     "ours-int8": Server("ours int8", 8, "ours", ours("--weights", "int8")),
@@ -63,6 +78,8 @@ SERVERS = {
     "llama-q4": Server("llama.cpp Q4_0", 4, "llama.cpp", llama("q4_0")),
     "openvino-int8": Server("OpenVINO GenAI int8", 8, "openvino", openvino("int8")),
     "openvino-int4": Server("OpenVINO GenAI int4", 4, "openvino", openvino("int4")),
+    "prepared-int8": Server("ours int8, prepared", 8, "own", ours(model=prepared("int8"))),
+    "prepared-int4": Server("ours int4, prepared", 4, "own", ours(model=prepared("int4"))),
     "plain": Server("fp32, one at a time", 32, "own", ours("--weights", "f32", "--max-num-seqs", "1",
                                                            "--no-prefix-cache")),
     "batched": Server("fp32, batched", 32, "own", ours("--weights", "f32")),
