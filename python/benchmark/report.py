@@ -51,10 +51,14 @@ def machine():
             "versions": {"openautoglm": f"{version} ({commit})", **peers.VERSIONS}}
 
 
-def median(results, server, row):
-    """The median of what was measured, or None."""
+def figure(results, server, row):
+    """The median of what was measured, or with results["best"] the best of it; None where nothing was."""
     numbers = results["values"].get(server, {}).get(row)
-    return statistics.median(numbers) if numbers else None
+    if not numbers:
+        return None
+    if not results.get("best"):
+        return statistics.median(numbers)
+    return max(numbers) if row in rows.ROWS and rows.ROWS[row][2] else min(numbers)
 
 
 def all_rows():
@@ -72,11 +76,11 @@ def written(x):
 
 
 def table(results):
-    """Both tables in Markdown: the medians with the best of a row in bold, and ours against the best of the others."""
+    """Both tables in Markdown: the figures with the best of a row in bold, and ours against the best of the others."""
     used = [s for s in servers.SERVERS if s in results["values"]]
     lines = ["| | " + " | ".join(servers.SERVERS[s].title for s in used) + " |", "|---" * (len(used) + 1) + "|"]
     for key, name, unit, more in all_rows():
-        values = [median(results, s, key) for s in used]
+        values = [figure(results, s, key) for s in used]
         known = [v for v in values if v is not None]
         if known:
             best = max(known) if more else min(known)
@@ -94,7 +98,7 @@ def table(results):
 def compared(results, used):
     """For each row the best of the others, and our best with weights of no more bits than that one's."""
     for key, name, unit, more in all_rows():
-        values = {s: median(results, s, key) for s in used if median(results, s, key) is not None}
+        values = {s: figure(results, s, key) for s in used if figure(results, s, key) is not None}
         choose = max if more else min
         others = [s for s in values if servers.SERVERS[s].project not in ("ours", "own")]
         if not others:
@@ -111,7 +115,7 @@ def chart(results):
     """An SVG of one panel of bars for each row. It has no ground of its own and follows the reader's choice of light
     or dark."""
     used = [s for s in servers.SERVERS if s in results["values"]]
-    shown = [row for row in all_rows() if any(median(results, s, row[0]) is not None for s in used)]
+    shown = [row for row in all_rows() if any(figure(results, s, row[0]) is not None for s in used)]
     high = len(used) * (BAR + GAP) + 52
     width, height = COLUMNS * PANEL, (len(shown) + COLUMNS - 1) // COLUMNS * high + 8
     light = "".join(f".{k.replace('.', '')}{{fill:{v[0]}}}" for k, v in COLOURS.items())
@@ -128,7 +132,7 @@ def chart(results):
 def panel(results, used, row, x, y):
     """The elements of one panel whose corner is at (x, y)."""
     key, name, unit, more = row
-    values = {s: median(results, s, key) for s in used}
+    values = {s: figure(results, s, key) for s in used}
     largest = max(v for v in values.values() if v is not None) or 1
     yield (f'<text class="title" x="{x + 8}" y="{y + 24}">{escape(name)}</text><text x="{x + 8}" y="{y + 40}">'
            f'{unit}, {"more" if more else "less"} is better</text>')
