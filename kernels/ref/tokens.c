@@ -44,7 +44,12 @@ void ref_penalize(struct device *dev, struct tensor logits, const struct seen *s
 }
 
 /* A logit that can be compared and subtracted. -0 becomes 0. */
-static float clean(float x) { return isnan(x) ? -INFINITY : fminf(x, FLT_MAX) + 0.0f; }
+static float clean(float x)
+{
+    if (isnan(x))
+        return -INFINITY;
+    return (x > FLT_MAX ? FLT_MAX : x) + 0.0f;
+}
 
 /* The same order as an unsigned number. */
 static uint32_t order_of(float logit)
@@ -124,35 +129,54 @@ static void narrow(const struct row *s, struct cut *c, bool count, double target
         c->ties = need < 1 ? 1 : (int)need;
 }
 
-/* Draws from the kept tokens: the first, by id, whose cumulated weight passes the random share of the whole. */
-static int draw(const struct row *s, const struct cut *c, double min_p, double u)
+/* How far adding up weights has come: before token `next`. */
+struct walk { int next, ties_left, last; double sum; };
+
+/* Goes on to token `end`, or to the first token with which the sum passes `goal`: that one, or -1. */
+static int walk_on(const struct row *s, const struct cut *c, double min_p, struct walk *w, int end, double goal)
 {
-    double sum = 0, goal = 0;
-    int last = 0;
-    for (int pass = 0; pass < 2; pass++) {
-        int left = c->ties;
-        goal = sum * u;
-        sum = 0;
-        for (int i = 0; i < s->n; i++) {
-            double w;
-            if (!kept(c, order_of(s->logits[i]), &left) || (w = weight(s, i)) < min_p || !(w > 0))
-                continue;
-            sum += w;
-            last = i;
-            if (pass && sum > goal)
-                return i;
-        }
+    for (; w->next < end; w->next++) {
+        int i = w->next;
+        double here;
+        if (!kept(c, order_of(s->logits[i]), &w->ties_left) || (here = weight(s, i)) < min_p || !(here > 0))
+            continue;
+        w->sum += here;
+        w->last = i;
+        if (w->sum > goal)
+            return i;
     }
-    return last;
+    return -1;
 }
 
-/* The lowest id of the largest logit. */
+/* Draws from the kept tokens: the first, by id, whose cumulated weight passes the random share of the whole. The sum
+ * is noted at STOPS places on the way, so that only one part of the row is walked again. */
+static int draw(const struct row *s, const struct cut *c, double min_p, double u)
+{
+    enum { STOPS = 256 };
+    struct walk stop[STOPS + 1] = { { 0, c->ties, 0, 0 } };
+    int part = s->n / STOPS + 1, n = 0;
+    for (; n < STOPS && stop[n].next < s->n; n++) {
+        stop[n + 1] = stop[n];
+        walk_on(s, c, min_p, &stop[n + 1], stop[n].next + part < s->n ? stop[n].next + part : s->n, INFINITY);
+    }
+    double goal = stop[n].sum * u;
+    int at = 0;
+    while (at < n && !(stop[at + 1].sum > goal))
+        at++;
+    int found = at < n ? walk_on(s, c, min_p, &stop[at], stop[at + 1].next, goal) : -1;
+    return found >= 0 ? found : stop[n].last;
+}
+
+/* The lowest id of the largest logit. NaN is larger than nothing, and nothing than the largest float. */
 static int largest(const float *logits, int n)
 {
     int best = 0;
+    float most = clean(logits[0]);
     for (int i = 1; i < n; i++)
-        if (clean(logits[i]) > clean(logits[best]))
+        if (logits[i] > most && most < FLT_MAX) {
             best = i;
+            most = clean(logits[i]);
+        }
     return best;
 }
 
