@@ -127,6 +127,7 @@ static void write_http(struct buf *out, struct app *a)
         }
     const struct figure figures[] = {
         { "http_connections", "", "gauge", "Open connections.", a->http ? http_connections(a->http) : 0 },
+        { "http_busy", "", "gauge", "Those whose request is being answered.", a->http ? http_busy(a->http) : 0 },
         { "generations", "", "gauge", "Generations that hold a place, from admission to their end.",
           atomic_load(&a->inflight) },
         { "answer_bytes", "", "gauge", "Bytes of answers that wait for their clients.",

@@ -142,7 +142,7 @@ def test_who_still_sends_sees_the_answer(server):
     body = b"x" * (16 << 20)
     only_refusal(exchange(server, post(b"Content-Length : %d\r\n" % len(body), body)))
     only_refusal(exchange(server, post(b"Content-Length: %d\r\nExpect: 100-continue\r\n" % len(body), body,
-                                       b"/tokenize")), (413,))
+                                       b"/detokenize")), (413,))
     only_refusal(exchange(server, post(b"Transfer-Encoding: chunked\r\n", b"1g\r\n" + body)))
 
 
