@@ -163,16 +163,11 @@ static int32_t repeated(struct parser *p)
         blank(p);
         if (definition(p, &at, &n))
             break;                      /* its question mark is no quantifier */
-        if (scan_skip(&p->in, "*"))
-            x = expr_repeat(b, x, 0, NO_MAX);
-        else if (scan_skip(&p->in, "+"))
-            x = expr_repeat(b, x, 1, NO_MAX);
-        else if (scan_skip(&p->in, "?"))
-            x = expr_optional(b, x);
-        else if (scan_skip(&p->in, "~"))
-            x = counted(p, x);
-        else
+        if (scan_quantifier(&p->in, &x))
+            continue;
+        if (!scan_skip(&p->in, "~"))
             break;
+        x = counted(p, x);
     }
     return x;
 }

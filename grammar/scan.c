@@ -143,6 +143,19 @@ static int32_t in_any_case(struct build *b, const struct buf *s)
     return exprs_seq(b, &l);
 }
 
+bool scan_quantifier(struct scan *p, int32_t *x)
+{
+    if (scan_skip(p, "*"))
+        *x = expr_repeat(p->b, *x, 0, NO_MAX);
+    else if (scan_skip(p, "+"))
+        *x = expr_repeat(p->b, *x, 1, NO_MAX);
+    else if (scan_skip(p, "?"))
+        *x = expr_optional(p->b, *x);
+    else
+        return false;
+    return true;
+}
+
 int32_t scan_literal(struct scan *p, bool any_case)
 {
     struct buf s;

@@ -20,6 +20,7 @@ size_t scan_name(const struct scan *p, const char *more);        /* length of a 
 int32_t scan_wrong(struct scan *p, const char *what);            /* fails the builder and names the line */
 bool   scan_deeper(struct scan *p);                              /* one more bracket; false: too many */
 int32_t scan_number(struct scan *p);                             /* of digits; fails if there are none */
+bool   scan_quantifier(struct scan *p, int32_t *x);              /* past one of * + ? and applies it to *x */
 /* A literal between two quotes of the kind that it is at. any_case: letters of ASCII in either case. */
 int32_t scan_literal(struct scan *p, bool any_case);
 /* The code point of a literal of just one; fails otherwise. */

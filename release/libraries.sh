@@ -4,10 +4,10 @@
 set -eu
 root=$2
 seen=" "
-todo=$1
-while [ -n "$todo" ]; do
+waiting=$1
+while [ -n "$waiting" ]; do
     next=
-    for file in $todo; do
+    for file in $waiting; do
         for name in $(objdump -p "$file" | awk '$1 == "NEEDED" { print $2 }'); do
             case $name in
             ld-linux* | libc.so.* | libm.so.* | libpthread.so.* | libdl.so.* | librt.so.* | libresolv.so.*) continue ;;
@@ -23,5 +23,5 @@ while [ -n "$todo" ]; do
             next="$next $found"
         done
     done
-    todo=$next
+    waiting=$next
 done
