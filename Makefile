@@ -51,6 +51,17 @@ $O/%.o: %.c VERSION
 # The page for people is a part of this object; the compiler does not list what the assembler includes.
 $O/server/page.o: $(wildcard web/*)
 
+# So is the description of the API, as JSON. The system's own Python, because setup.sh installs its YAML.
+PYTHON3 ?= /usr/bin/python3
+$O/server/openapi.o: $O/openapi.json
+$O/server/openapi.o: CFLAGS += -DOPENAPI_JSON='"$O/openapi.json"'
+$O/openapi.json: openapi.yaml
+	@mkdir -p $(@D)
+	@$(PYTHON3) -c 'import json, sys, yaml; \
+		json.dump(yaml.safe_load(open("$<")), sys.stdout, ensure_ascii=False, separators=(",", ":"))' > $@.new \
+		|| { echo "$<: $(PYTHON3) cannot read it; it needs the module yaml, Debian's package python3-yaml"; exit 1; }
+	@mv $@.new $@
+
 # What a new type of numbers must do is what does not compile: no switch over an enumeration has a `default`.
 $O/kernels/%.o $O/model/%.o: CFLAGS += -Wswitch-enum
 

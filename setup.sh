@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 build="gcc make libc6-dev pkg-config libjansson-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libwebp-dev libgif-dev
-       libpcre2-dev libutf8proc-dev libcurl4-openssl-dev"
+       libpcre2-dev libutf8proc-dev libcurl4-openssl-dev python3-yaml"
 demo="curl ca-certificates"
 test="check g++ python3 python3-venv curl ca-certificates haproxy"
 peers="cmake g++ python3 python3-venv ca-certificates"

@@ -22,6 +22,7 @@ void version_get(struct app *a, struct exchange *x);
 void tokenize_post(struct app *a, struct exchange *x);
 void detokenize_post(struct app *a, struct exchange *x);
 void page_get(struct app *a, struct exchange *x);
+void openapi_get(struct app *a, struct exchange *x);
 
 /* Answers 404 model_not_found and returns -1 if the request names a model that is not served. */
 int check_model(struct app *a, const json_t *in, struct err *e);

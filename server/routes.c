@@ -32,6 +32,7 @@ const struct route routes[] = {
     { "POST", "/tokenize", tokenize_post, BODY_IMAGES, false },
     { "POST", "/detokenize", detokenize_post, BODY_SMALL, false },
     { "GET", "/version", version_get, BODY_NONE, false },
+    { "GET", "/openapi.json", openapi_get, BODY_NONE, false },
     { "GET", "/model_info", model_info, BODY_NONE, false },
     { "GET", "/get_model_info", model_info, BODY_NONE, false },
     { "GET", "/server_info", server_info, BODY_NONE, false },
