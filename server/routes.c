@@ -1,6 +1,6 @@
 /* server/routes.c - the table of routes, and what holds for all of them: keys,
  * origins, methods, and the counts by route and status. openapi.yaml says the
- * same to clients; tests/api/test_http.py compares the two. */
+ * same to clients; tests/api/test_openapi.py compares the two. */
 #include "server/routes.h"
 
 #include <stdarg.h>
