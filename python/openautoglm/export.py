@@ -13,30 +13,9 @@ from safetensors.torch import save_file
 
 from . import preprocess
 from . import tokenizer as t
+from .chat_template import TEMPLATE
 from .config import Config
 from .model import Model
-
-TEMPLATE = """\
-{#- One image token per image, before the text; system messages are left out: the model was never trained with one. -#}
-{%- for message in messages -%}
-{%- if message['role'] == 'user' -%}
-{%- if message['content'] is string -%}
-{{- message['content'] -}}
-{%- else -%}
-{%- for part in message['content'] -%}{%- if part['type'] == 'image' -%}{{- '<|image|>' -}}{%- endif -%}{%- endfor -%}
-{%- for part in message['content'] -%}{%- if part['type'] == 'text' -%}{{- part['text'] -}}{%- endif -%}{%- endfor -%}
-{%- endif -%}
-{{- '<|assistant|>' -}}
-{%- elif message['role'] == 'assistant' -%}
-{%- if message['content'] is string -%}
-{{- message['content'] -}}
-{%- else -%}
-{%- for part in message['content'] -%}{%- if part['type'] == 'text' -%}{{- part['text'] -}}{%- endif -%}{%- endfor -%}
-{%- endif -%}
-{{- '<|end|>' -}}
-{%- endif -%}
-{%- endfor -%}
-"""
 
 
 def write_json(path, value):
