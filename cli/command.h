@@ -24,6 +24,10 @@ int command_find_model(struct config *c, bool fetch, struct err *e);
 /* A model may also be given as the only argument that is no option. */
 int command_model_argument(struct config *c, struct err *e);
 
+/* For a model whose names nobody chose: after command_find_model(), which may have filled in a hub's name, adds the
+ * folder's name (links followed) where there is none, and the phone agents' name if it is a model of theirs. */
+void command_name_model(struct config *c);
+
 /* Fills c->max_body_total if no option did. */
 void command_size_bodies(struct config *c);
 

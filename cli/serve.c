@@ -201,18 +201,6 @@ static int read_key_file(struct config *c, struct err *e)
     return 0;
 }
 
-/* A model without a name is called as its folder, links followed. */
-static void name_model(struct config *c)
-{
-    if (c->served_model_name.n > 0)
-        return;
-    char       *real = realpath(c->engine.model, NULL);
-    const char *slash = real ? strrchr(real, '/') : NULL;
-    c->served_model_name.item[0] = xstrdup(slash && slash[1] ? slash + 1 : "model");
-    c->served_model_name.n = 1;
-    free(real);
-}
-
 /* Hands the settings and the three calls of routes.c to the HTTP server. An IPv6 address is logged in brackets, as a
  * URL wants it. */
 static struct http *start_http(struct app *a, struct err *e)
@@ -293,9 +281,11 @@ static int serve(struct server *s, struct err *e)
  * case. */
 static int check_settings(struct config *c, struct remote_source **images, struct err *e)
 {
+    bool named = c->served_model_name.n > 0;
     if (command_find_model(c, true, e) != 0 || read_key_file(c, e) != 0 || cors_check(&c->allow_origin, e) != 0)
         return -1;
-    name_model(c);
+    if (!named)
+        command_name_model(c);
     command_size_bodies(c);
     return app_remote_source(c, images, e);
 }

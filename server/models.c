@@ -25,12 +25,14 @@ int check_model(struct app *a, const json_t *in, struct err *e)
     return name && *name && !app_knows_model(a, name) ? not_found(e, name) : 0;
 }
 
-/* One model as OpenAI lists it, with vLLM's max_model_len once the model is loaded. */
+/* One model as OpenAI lists it, with vLLM's additions: `root` is the name that every answer has, also where this one is
+ * another name of the same model, and max_model_len is there once the model is loaded. */
 static void write_model(struct buf *out, struct app *a, const char *name)
 {
     buf_str(out, "{\"id\":");
     json_write_string(out, name, strlen(name));
-    buf_printf(out, ",\"object\":\"model\",\"created\":%ld,\"owned_by\":\"openautoglm\"", (long)a->created);
+    buf_printf(out, ",\"object\":\"model\",\"created\":%ld,\"owned_by\":\"openautoglm\",\"root\":", (long)a->created);
+    json_write_string(out, app_model_name(a), strlen(app_model_name(a)));
     struct engine *g = atomic_load(&a->engine);
     if (g) {
         struct engine_info info;

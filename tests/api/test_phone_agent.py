@@ -1,8 +1,11 @@
-"""The phone agent's conversations with the shipped model: what its chat template makes of them."""
+"""Phone agents and their models: the name that they ask for, and what the shipped model's chat template makes of their
+conversations."""
 
 import json
+import shutil
 import sys
 
+import openai
 import pytest
 
 from conftest import MODEL, ROOT, image_part
@@ -78,3 +81,38 @@ def test_images_of_earlier_turns_and_an_answer_that_is_begun(server):
 
 def test_the_shipped_template_is_the_exported_one():
     assert (MODEL / "chat_template.jinja").read_text() == TEMPLATE
+
+
+ALIAS = "autoglm-phone-9b"
+
+
+def test_the_name_that_agents_ask_for(server):
+    """An alias of the shipped model, listed behind its own name; answers have the model's own."""
+    client = server.client()
+    assert [(m.id, m.root) for m in client.models.list()] == [(name, MODEL.name) for name in (MODEL.name, ALIAS)]
+    assert client.models.retrieve(ALIAS).root == MODEL.name
+    answer = client.chat.completions.create(model=ALIAS, messages=[{"role": "user", "content": "Hi"}], max_tokens=5)
+    assert answer.model == MODEL.name
+
+
+@pytest.mark.parametrize("folder, changes, known", [
+    ("GLM-4.1V", {}, False),
+    ("AutoGLM-Phone-9B-int8", {}, True),
+    ("m", {"config.json": '"_name_or_path": "zai-org/AutoGLM-Phone-9B", '}, True),
+    ("m", {"tokenizer_config.json": '"name_or_path": "AutoGLM-Phone", '}, True),
+])
+def test_other_models_that_have_the_name(start, tmp_path, folder, changes, known):
+    """GLM-4.1V alone is no agent's model: its name or one of its files must say so."""
+    model = tmp_path / folder
+    shutil.copytree(ROOT / "tests" / "model" / "glm4v" / "tied", model)
+    for file, text in changes.items():
+        (model / file).write_text((model / file).read_text().replace("{", "{" + text, 1))
+    names = [m.id for m in start(model=model).client().models.list()]
+    assert names == [folder, ALIAS] if known else [folder]
+
+
+def test_names_that_the_operator_chose_are_all_that_there_are(start):
+    client = start("--served-model-name", "phone").client()
+    assert [m.id for m in client.models.list()] == ["phone"]
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve(ALIAS)
