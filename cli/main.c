@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/compare.h"
+#include "cli/doctor.h"
 #include "cli/health.h"
 #include "cli/hub.h"
 #include "cli/manual.h"
@@ -26,6 +27,8 @@ const struct command commands[] = {
     { "chat", command_chat, OPT_ENGINE | OPT_CHAT,
       "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
     { "plan", command_plan, OPT_ENGINE | OPT_PLAN, "what a model needs of the memory, before it is loaded" },
+    { "doctor", command_doctor, OPT_ENGINE | OPT_PLAN,
+      "what this machine offers, what would be chosen for a model, and whether it fits; a verdict each" },
     { "quantize", command_quantize, OPT_QUANTIZE,
       "a checkpoint whose weights are made smaller once, and then start at once" },
     { "pull", command_pull, 0, "fetch a model by its name on a hub: pull ORG/NAME[@REVISION]" },

@@ -4,6 +4,7 @@
 #include "kernels/machine.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -114,14 +115,24 @@ static void in_cgroups(void (*each)(const char *dir, void *arg), void *arg)
 }
 
 /* cpu.max: quota and period in microseconds. */
-static void limit_threads(const char *dir, void *arg)
+static void limit_time(const char *dir, void *arg)
 {
     char path[1400];
     long long q[2];
-    int *n = arg;
+    double *cores = arg;
     snprintf(path, sizeof path, "%s/cpu.max", dir);
-    if (read_numbers(path, q, 2) == 2 && q[0] > 0 && q[1] > 0 && (q[0] + q[1] - 1) / q[1] < *n)
-        *n = (int)((q[0] + q[1] - 1) / q[1]);
+    if (read_numbers(path, q, 2) != 2 || q[0] <= 0 || q[1] <= 0)
+        return;
+    double share = (double)q[0] / (double)q[1];
+    if (*cores <= 0 || share < *cores)
+        *cores = share;
+}
+
+double machine_quota(void)
+{
+    double cores = 0;
+    in_cgroups(limit_time, &cores);
+    return cores;
 }
 
 /* Cores that this process may run on, hyperthreads left out, and no more than its control groups give it time for. */
@@ -133,7 +144,9 @@ int machine_threads(void)
         return 1;
     for (int i = 0; i < CPU_SETSIZE; i++)
         n += CPU_ISSET(i, &set) && first_of_core(i, &set);
-    in_cgroups(limit_threads, &n);
+    double quota = machine_quota();
+    if (quota > 0 && quota < n)
+        n = (int)ceil(quota);
     return n > 0 ? n : 1;
 }
 

@@ -31,16 +31,22 @@ static const double SMALL = 50e3;
 
 /* ---- device ---- */
 
+const struct kernels *cpu_variant(int i)
+{
+    static const struct kernels *const all[] = { &kernels_amx,     &kernels_avx512vnni, &kernels_avx512,
+                                                 &kernels_avxvnni, &kernels_avx2,       &kernels_generic };
+    return i >= 0 && i < (int)(sizeof all / sizeof *all) ? all[i] : NULL;
+}
+
 /* The inner loops for this machine: the first in the list, best first, that works here, or those that the environment
  * names. Two machines with different ones may give different bits, never one machine at two times. */
 static const struct kernels *choose(const char *name, struct err *e)
 {
-    static const struct kernels *const all[] = { &kernels_amx,     &kernels_avx512vnni, &kernels_avx512,
-                                                 &kernels_avxvnni, &kernels_avx2,       &kernels_generic };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        if (name ? strcmp(name, all[i]->name) == 0 : all[i]->works()) {
-            if (all[i]->works())
-                return all[i];
+    const struct kernels *k;
+    for (int i = 0; (k = cpu_variant(i)) != NULL; i++)
+        if (name ? strcmp(name, k->name) == 0 : k->works()) {
+            if (k->works())
+                return k;
             err_set(e, "this processor does not have %s", name);
             return NULL;
         }

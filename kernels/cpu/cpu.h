@@ -91,6 +91,9 @@ struct kernels {     /* the inner loops of one instruction set */
 extern const struct kernels kernels_generic, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni,
     kernels_amx;
 
+/* The inner loops of all instruction sets, best first, whether they work here or not; NULL: there is no i-th one. */
+const struct kernels *cpu_variant(int i);
+
 /* body(arg, i, worker) for every i < count, on the device's threads. */
 void cpu_run(struct device *, int count, void (*body)(void *arg, int index, int worker), void *arg);
 
@@ -129,8 +132,8 @@ void cpu_mask(struct device *, struct tensor logits, const uint32_t *allowed);
 void cpu_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
 void cpu_logprobs(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);
 
-/* For tests: this device's inner loops. */
-const struct kernels *cpu_kernels(struct device *);
+const struct kernels *cpu_kernels(struct device *);         /* this device's inner loops */
+/* For tests: others. */
 void                  cpu_use_kernels(struct device *, const struct kernels *);
 
 static inline float *row_of(struct tensor t, int r) { return (float *)t.data + (size_t)r * (size_t)t.stride; }
