@@ -6,7 +6,7 @@
  * until routers have seen it; then the port is closed, and connections that
  * stand may bring one more request each. Without it the port stays open, and
  * new requests are refused. What runs may finish for --drain-seconds. The
- * second signal ends both waits. */
+ * second signal ends both waits. SIGHUP has the file of API keys read again. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -103,20 +103,47 @@ static _Noreturn void end_loading(struct server *s, int sig)
     end_process("stopped");
 }
 
-/* The thread that takes SIGTERM and SIGINT. While the model loads, the first one ends the process. Later the first one
- * tells the main thread to stop, and the second one cuts that short. Signals are taken by a thread and not by a
- * handler, because what has to be done then is not allowed in a handler. */
-static void *wait_for_signals(void *ctx)
+/* Reads again what may change while the server runs. What is wrong stays as it was, and requests that run go on. */
+static void reload(struct server *s)
 {
-    struct server *s = ctx;
+    struct err e;
+    if (!s->app.keys)
+        log_info("SIGHUP: there is nothing to read again");
+    else if (keys_reload(s->app.keys, &e) != 0)
+        log_error("SIGHUP: the API keys stay as they were: %s", e.text);
+    else
+        log_info("SIGHUP: %d API keys", keys_count(s->app.keys));
+}
+
+/* The signals that the server waits for. */
+static sigset_t own_signals(void)
+{
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    return set;
+}
+
+/* The thread that takes SIGTERM, SIGINT and SIGHUP. While the model loads, the first one of the former two ends the
+ * process. Later the first one tells the main thread to stop, and the second one cuts that short. A SIGHUP that the
+ * kernel sends, because the terminal was closed, stops the server like a SIGTERM; one that somebody sends has it read
+ * its files again. Signals are taken by a thread and not by a handler, because what has to be done then is not allowed
+ * in a handler. */
+static void *wait_for_signals(void *ctx)
+{
+    struct server *s = ctx;
+    sigset_t set = own_signals();
     for (;;) {
-        int sig, loading = APP_LOADING, ready = APP_READY;
-        if (sigwait(&set, &sig) != 0)
+        siginfo_t info;
+        int loading = APP_LOADING, ready = APP_READY, sig = sigwaitinfo(&set, &info);
+        if (sig < 0)
             continue;
+        if (sig == SIGHUP && info.si_code != SI_KERNEL) {
+            reload(s);
+            continue;
+        }
         if (atomic_compare_exchange_strong(&s->app.state, &loading, APP_DRAINING))
             end_loading(s, sig);
         if (atomic_fetch_add(&s->signals, 1) == 0) {
@@ -135,13 +162,10 @@ static void *wait_for_signals(void *ctx)
  * them. */
 static void start_signal_thread(struct server *s)
 {
-    sigset_t  set;
+    sigset_t  set = own_signals();
     pthread_t t;
     sem_init(&s->told, 0, 0);
     s->after_ready = s->app.cfg->drain_delay > 0 ? APP_LEAVING : APP_DRAINING;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL);    /* inherited by all threads to come */
     if (pthread_create(&t, NULL, wait_for_signals, s) == 0)
         pthread_detach(t);
@@ -176,29 +200,6 @@ static void drain(struct server *s)
     log_info("stopping: %d requests may finish within %g s", atomic_load(&s->app.inflight), seconds);
     while (clock_seconds() < began + seconds && atomic_load(&s->signals) < 2 && is_needed(s, clock_seconds() - began))
         pause_for(0.02);
-}
-
-/* ---- settings that need more than a table ---- */
-
-/* The key is the file's first line. A file keeps it out of the list of processes, where options can be seen. */
-static int read_key_file(struct config *c, struct err *e)
-{
-    if (!*c->api_key_file)
-        return 0;
-    char  line[512] = "";
-    FILE *f = fopen(c->api_key_file, "r");
-    if (!f || !fgets(line, sizeof line, f)) {
-        if (f)
-            fclose(f);
-        return err_field(e, "api-key-file", "option api-key-file: %s cannot be read, or is empty", c->api_key_file);
-    }
-    fclose(f);
-    line[strcspn(line, "\r\n")] = '\0';
-    if (!*line)
-        return err_field(e, "api-key-file", "option api-key-file: the first line of %s is empty", c->api_key_file);
-    free(c->api_key);
-    c->api_key = xstrdup(line);
-    return 0;
 }
 
 /* Hands the settings and the three calls of routes.c to the HTTP server. An IPv6 address is logged in brackets, as a
@@ -277,12 +278,15 @@ static int serve(struct server *s, struct err *e)
     return rc < 0 ? 0 : rc;
 }
 
-/* Everything that can be wrong with the settings is found before anything starts. *images is to be closed in any
- * case. */
-static int check_settings(struct config *c, struct remote_source **images, struct err *e)
+/* Everything that can be wrong with the settings is found before anything starts. *images and *keys are to be closed in
+ * any case. */
+static int check_settings(struct config *c, struct remote_source **images, struct keys **keys, struct err *e)
 {
     bool named = c->served_model_name.n > 0;
-    if (command_find_model(c, true, e) != 0 || read_key_file(c, e) != 0 || cors_check(&c->allow_origin, e) != 0)
+    *keys = keys_open(c->api_key, c->api_key_file, e);
+    if (!*keys && *e->text)
+        return -1;
+    if (command_find_model(c, true, e) != 0 || cors_check(&c->allow_origin, e) != 0)
         return -1;
     if (!named)
         command_name_model(c);
@@ -298,15 +302,17 @@ int command_serve(int argc, char **argv)
     struct config cfg;
     struct err    e;
     struct remote_source *images = NULL;
+    struct keys *keys = NULL;
     int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [MODEL] [OPTION...]", argc, argv);
     if (rc >= 0)
         return rc;
-    if (check_settings(&cfg, &images, &e) != 0) {
+    if (check_settings(&cfg, &images, &keys, &e) != 0) {
         rc = EXIT_USAGE;
     } else {
         prepare_process();
         app_init(&s.app, &cfg);
         s.app.images = images;
+        s.app.keys = keys;
         start_signal_thread(&s);
         log_start();
         raise_limits(&cfg);
@@ -314,6 +320,7 @@ int command_serve(int argc, char **argv)
         app_free(&s.app);
     }
     remote_close(images);
+    keys_close(keys);
     if (rc != 0)
         command_fail(rc, &e);
     log_stop(LOG_SECONDS);

@@ -14,6 +14,7 @@
 #include "fetch/remote.h"
 #include "server/formats.h"
 #include "server/http.h"
+#include "server/keys.h"
 #include "server/pace.h"
 
 enum app_state {
@@ -49,6 +50,7 @@ struct app {
     struct tally              short_json; /* bytes of the JSON of short bodies                     */
     struct budget             json;       /* bytes of the JSON and decoded files of all other bodies */
     struct remote_source      *images;     /* borrowed: fetches remote images; NULL: none is allowed */
+    struct keys              *keys;       /* borrowed: who may ask; NULL: everybody                */
     struct tally              answers;    /* bytes of answers, as far as they were not sent        */
     pthread_mutex_t           reply_lock; /* whoever holds it may hold its answer twice            */
     _Atomic uint64_t          http_requests[APP_ROUTES][APP_STATUSES];   /* see metrics.c          */

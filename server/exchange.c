@@ -34,12 +34,18 @@ struct exchange *exchange_new(struct exchanges *all, struct connection *conn)
     return x;
 }
 
+void exchange_drop_stream(struct exchange *x)
+{
+    if (x->stream.free)
+        x->stream.free(x->stream.state);
+    x->stream.free = NULL;
+}
+
 /* Also gives back what the exchange holds of the sums that all exchanges share; a stream that was never sent is freed
  * here. */
 void exchange_free(struct exchange *x)
 {
-    if (x->stream.free)
-        x->stream.free(x->stream.state);
+    exchange_drop_stream(x);
     exchange_drop_body(x);
     buf_free(&x->reply);
     buf_free(&x->headers);
@@ -179,7 +185,7 @@ void exchange_add_header(struct exchange *x, const char *name, const char *fmt, 
 
 void exchange_retry_later(struct exchange *x)
 {
-    exchange_add_header(x, "Retry-After", "%d", x->all->retry_after(x->all->ctx));
+    exchange_add_header(x, "Retry-After", "%d", x->retry_after ? x->retry_after : x->all->retry_after(x->all->ctx));
 }
 
 /* Waits on three things at once: the caller's descriptor, the client's half of the connection, and the server's stop.

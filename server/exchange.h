@@ -13,6 +13,7 @@
 
 struct connection;
 struct connections;
+struct key;
 
 enum { REQUEST_ID_SIZE = 72 };
 
@@ -52,6 +53,9 @@ struct exchange {              /* belongs to its connection's thread */
     bool        last;          /* close the connection after the answer           */
     bool        broken;        /* the client went away, or the answer could not be sent whole */
     void       *user;          /* routes.c's: the route                           */
+    struct key *key;           /* access.c's: held; whose it is. NULL: nobody was asked for a key */
+    bool        key_counts;    /* access.c's: it counts among the running requests of its key */
+    int         retry_after;   /* seconds, where it may try again; 0: as all are told */
     bool        has_input;     /* app.c's: it has a turn for heavy input          */
     size_t      parsing;       /* app.c's: bytes taken for its JSON               */
     bool        parses_short;  /* `parsing` was taken from the sum of short bodies */
@@ -106,6 +110,10 @@ void exchange_add_body(struct exchange *x, const char *data, size_t n);
 
 /* Answers with an error whatever else was to be answered; what still comes of the body is thrown away. */
 void exchange_refuse(struct exchange *x, int status, const char *code, const char *text);
+
+/* What makes the pieces of the answer is not needed any more: it is freed, and learns so that its client has gone if
+ * it was not at its end. */
+void exchange_drop_stream(struct exchange *x);
 
 /* The reply is whole and its request's body not needed any more: counts it among those that wait for their clients. */
 void exchange_hold_answer(struct exchange *x);

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/access.h"
 #include "server/choice.h"
 #include "server/fields.h"
 #include "server/reply.h"
@@ -58,6 +59,15 @@ static bool all_ended(const struct generation *q)
     return all;
 }
 
+/* Tokens of all choices that have come so far. */
+static int answer_tokens(const struct generation *q)
+{
+    int n = 0;
+    for (int i = 0; i < q->n; i++)
+        n += q->choice[i].tokens;
+    return n;
+}
+
 /* Ends the request whatever its state. Freeing a choice while the engine still computes it cancels it; that is how a
  * client that has gone stops costing anything. */
 static void generation_free(void *state)
@@ -65,6 +75,7 @@ static void generation_free(void *state)
     struct generation *q = state;
     if (!all_ended(q))
         log_debug("request %s: cancelled after %.2f s", q->head.id, clock_seconds() - q->x->started);
+    access_spend(q->app, q->x, answer_tokens(q));
     if (q->own_fd)
         close(q->fd);
     for (int i = 0; i < q->n; i++)
@@ -184,10 +195,10 @@ static const struct err *failure(const struct generation *q, struct err *room)
 /* The sums over the choices that have come so far. */
 static struct totals totals_of(const struct generation *q)
 {
-    struct totals t = { .prompt = q->n_prompt, .image = q->n_image, .time = q->choice[0].time };
+    struct totals t = { .prompt = q->n_prompt, .image = q->n_image, .completion = answer_tokens(q),
+                        .time = q->choice[0].time };
     for (int i = 0; i < q->n; i++) {
         const struct choice *c = &q->choice[i];
-        t.completion += c->tokens;
         t.time.decode = c->time.decode > t.time.decode ? c->time.decode : t.time.decode;
         t.cached += i % q->each == 0 && c->ended ? c->end.cached_tokens : 0;
     }
@@ -529,6 +540,7 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
             prompt_free(prompts[i]);
     }
     if (submitted == n_prompts) {
+        access_spend(a, x, q->n_prompt);
         if (watch(q, &e) != 0)
             fail_all(q, &e);
         return q;

@@ -371,6 +371,7 @@ static bool serve(struct http *h, struct exchange *x, struct input *in, const st
         exchange_hold_answer(x);
     if (x->broken || x->status == 0 || send_answer(x) != 0)
         x->broken = true;
+    exchange_drop_stream(x);
     h->opt.done(h->opt.ctx, x);
     return !x->broken && !x->last;
 }

@@ -138,6 +138,8 @@ static void write_http(struct buf *out, struct app *a)
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         write_figure(out, &figures[i], "");
+    if (a->keys)
+        keys_metrics(a->keys, out);
 }
 
 /* Counts of the engine, each under our name and, where vLLM has the same figure, under its name as well. The three old

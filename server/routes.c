@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/json_watch.h"
 #include "base/log.h"
+#include "server/access.h"
 #include "server/cors.h"
 #include "server/handlers.h"
 #include "server/metrics.h"
@@ -81,26 +82,6 @@ static void allowed_methods(const char *path, char *out, size_t size)
     snprintf(out, size, "%s%s%s", get ? "GET, HEAD" : "", get && post ? ", " : "", post ? "POST" : "");
 }
 
-/* Takes as long for a wrong key as for the right one. */
-static bool key_equal(const char *given, const char *key)
-{
-    size_t        n = strlen(key), m = strlen(given);
-    unsigned char differ = n != m;
-    for (size_t i = 0; i < n; i++)
-        differ |= (unsigned char)(key[i] ^ (m ? given[i % m] : 0));
-    return differ == 0;
-}
-
-static bool authorized(const struct app *a, const struct exchange *x)
-{
-    const char *key = a->cfg->api_key;
-    if (!*key)
-        return true;
-    const char *given = exchange_header(x, "Authorization"), *other = exchange_header(x, "x-api-key");
-    return (given && strncasecmp(given, "Bearer ", 7) == 0 && key_equal(given + 7, key)) ||
-           (other && key_equal(other, key));           /* as Anthropic's clients send it */
-}
-
 static void deny(struct exchange *x, int status, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* An error that is answered before a handler runs. */
@@ -131,8 +112,8 @@ static const char *encoding_of(const struct exchange *x)
 
 /* Everything that can be decided from the head alone, in an order that gives nothing away: origin and preflight first,
  * because browsers ask without a key; then the key, before anybody learns which paths exist; then whether there is
- * room; then path, method and encoding. Returns how large the body may be. A refused request has its status set when
- * this returns. */
+ * room; then path, method and encoding; last whether the key's limits allow it. Returns how large the body may be. A
+ * refused request has its status set when this returns. */
 size_t routes_begin(void *ctx, struct exchange *x)
 {
     struct app *a = ctx;
@@ -150,7 +131,7 @@ size_t routes_begin(void *ctx, struct exchange *x)
     if (known && cors_is_preflight(&a->cfg->allow_origin, x)) {
         allowed_methods(x->path, methods, sizeof methods);
         cors_answer_preflight(x, methods);
-    } else if (!(r && r->open) && !authorized(a, x)) {
+    } else if (!(r && r->open) && !access_identify(a, x)) {
         exchange_add_header(x, "WWW-Authenticate", "Bearer");
         deny(x, 401, "invalid_api_key", "a valid API key is needed (Authorization: Bearer ...)");
     } else if (!(r && r->open) && exchange_is_extra(x)) {
@@ -167,6 +148,8 @@ size_t routes_begin(void *ctx, struct exchange *x)
              encoding_of(x));
     } else if (r->body == BODY_IMAGES && state == APP_DRAINING && !app_engine(a, &e)) {
         reply_error(x, &e);        /* before a large body is read for nothing */
+    } else if (r->body != BODY_NONE && access_begin(a, x, &e) != 0) {
+        reply_error(x, &e);
     }
     if (!r || r->body == BODY_NONE)
         return 1024;
@@ -199,6 +182,7 @@ void routes_done(void *ctx, struct exchange *x)
 {
     struct app *a = ctx;
     const struct route *r = x->user;
+    access_end(a, x);
     metrics_count(a, r ? (int)(r - routes) : n_routes, x->broken ? 499 : x->status);
     log_debug("%s %s %s: %d%s in %.3f s", x->request_id, x->method, x->path, x->status,
               x->broken ? " (client gone)" : "", clock_seconds() - x->started);
