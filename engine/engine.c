@@ -7,6 +7,7 @@
  * steps is left what the second one needs to know: who goes on. */
 #include "engine/engine.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -166,18 +167,58 @@ static bool tell_prompt(struct engine *g, struct request *r, const struct sample
     return false;
 }
 
-/* Gives q's request what its part of the step yields, which begins at `sampled`. */
-static void deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled)
+/* All states have come: r ends with its vector, or with an error where there is no memory for it. */
+static void end_pooled(struct engine *g, struct request *r)
+{
+    float *vector = malloc((size_t)r->pooled.width * sizeof *vector);
+    if (vector) {
+        pooled_result(&r->pooled, vector);
+        request_finish_pooled(r, vector, r->pooled.width);
+    } else {
+        struct err e;
+        err_memory(&e);
+        request_fail(r, &e);
+    }
+    retire(g, r, &g->sched.running, vector ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
+}
+
+/* Pools the last hidden states of q's request, whose rows of the step end before row `end`. NULL, or what the device
+ * said. */
+static const char *pool(struct engine *g, const struct step_seq *q, int end)
+{
+    struct request *r = q->r;
+    const char *failed = NULL;
+    for (int row = end - q->yield.rows, n; row < end && !failed; row += n) {
+        const float *states;
+        n = end - row < RUNNER_STATES ? end - row : RUNNER_STATES;
+        failed = runner_states(&g->runner, row, n, &states);
+        if (!failed)
+            pooled_add(&r->pooled, states, n);
+    }
+    return failed;
+}
+
+/* Gives q's request what its part of the step yields: tokens begin at `sampled`, and its rows end before row `end`.
+ * NULL, or what the device said. */
+static const char *deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled, int end)
 {
     int k = 0;
+    const char *failed = NULL;
     switch (q->yield.kind) {
     case YIELD_NOTHING:
-        return;
+        break;
+    case YIELD_STATES:
+        failed = pool(g, q, end);
+        break;
     case YIELD_TOKENS:
         while (k < q->yield.rows && (step_known_token(q, k) >= 0 ? tell_prompt(g, q->r, &sampled[k])
                                                                 : deliver_token(g, q->r, &sampled[k])))
             k++;
+        return NULL;                   /* the request may be gone */
     }
+    if (!failed && q->r->params.pooling && q->r->n_computed == q->r->prompt->n)
+        end_pooled(g, q->r);
+    return failed;
 }
 
 /* Tells the texts that may_be_late() has let wait. A request that has ended meanwhile has taken itself out of the
@@ -281,13 +322,14 @@ static const char *run_step(struct engine *g, struct step *step)
     pace_learn(&g->pace, step->n_single, step->n_rows - step->n_single, seconds);
     stats_time(&g->stats, &g->stats.v.steps, &g->stats.v.step, seconds);
     const struct sampled *sampled = g->sampled;
-    for (int i = 0; i < step->n_seqs; i++) {
+    for (int i = 0, row = 0; i < step->n_seqs && !failed; i++) {
         const struct step_seq *q = &step->seq[i];
+        int drawn = step_drawn(q);
         scheduler_done(&g->sched, q->r, q->n);
-        deliver(g, q, sampled);
-        sampled += q->yield.rows;
+        failed = deliver(g, q, sampled, row += q->n);
+        sampled += drawn;
     }
-    return NULL;
+    return failed;
 }
 
 /* Copies the figures that only this thread may read to where the others find them. */

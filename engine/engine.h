@@ -92,6 +92,10 @@ struct chat {                  /* a validated request body; everything borrowed 
 
 struct token_bias { int32_t id; float bias; };
 
+/* Which of the prompt's last hidden states, behind the final norm, make one vector of it: that of the last token, their
+ * mean, that of the first token. */
+enum pooling { POOLING_NOT, POOLING_LAST, POOLING_MEAN, POOLING_CLS };
+
 struct params {                /* how to generate; params_default() first */
     /* Called once, and soon back: the engine is done with the request, and its place is free, whatever its client has
      * taken. From the engine's thread, before the client can hear of the end; not if the submission fails. NULL:
@@ -129,6 +133,7 @@ struct params {                /* how to generate; params_default() first */
     int      top_prompt_logprobs;      /* ... with so many of the likeliest in the place of each    */
     struct grammar *grammar;   /* borrowed: what the answer has to be; NULL: anything. Logprobs are those that the model
                                   gives without it                                                               */
+    enum pooling pooling;      /* other than POOLING_NOT: there is no answer; the end has the prompt's vector       */
 };
 void params_default(const struct engine *g, struct params *p);   /* the checkpoint's generation_config.json */
 
@@ -197,6 +202,8 @@ struct event {
     int32_t stop_id;                   /* ... this one                                              */
     int    prompt_tokens, cached_tokens, completion_tokens;    /* EVENT_END                        */
     double ttft, total;                /* EVENT_END: seconds since the submission                   */
+    float *vector;                     /* EVENT_END: owned, (n_vector): of the prompt, if it was pooled */
+    int    n_vector;
     struct err err;                    /* EVENT_ERROR                                               */
 };
 int  request_next(struct request *r, struct event *out);   /* 1: filled; 0: nothing waits now */
@@ -218,6 +225,7 @@ struct engine_info {           /* borrowed strings */
     const char *model_dir, *model_type, *device;
     int max_model_len, max_num_seqs, vocab;
     bool takes_images;
+    int  hidden;               /* floats of a pooled prompt */
 };
 void engine_info(const struct engine *g, struct engine_info *out);
 

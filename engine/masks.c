@@ -47,7 +47,7 @@ void masks_fill(const struct step *step, uint32_t *allowed, int vocab)
     size_t words = tokens_mask_words(vocab);
     for (int i = 0; i < step->n_seqs; i++) {
         struct request *r = step->seq[i].r;
-        for (int k = 0; k < step->seq[i].yield.rows; k++, allowed += words)
+        for (int k = 0; k < step_drawn(&step->seq[i]); k++, allowed += words)
             if (r->matcher && step_known_token(&step->seq[i], k) < 0)
                 fill_row(r, allowed, words);
     }

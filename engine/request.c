@@ -54,8 +54,8 @@ static int copy_stops(struct request *r, const struct params *from)
 
 /* Everything whose size is known now is allocated here. Later only what the client has not taken yet grows. The prompt
  * is the request's from the first line on, also where this fails. */
-struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens, int vocab,
-                            const struct tokenizer *t, struct engine_wake *wake, struct err *e)
+struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens,
+                            const struct model *m, const struct tokenizer *t, struct engine_wake *wake, struct err *e)
 {
     struct request *r = calloc(1, sizeof *r);
     if (!r) {
@@ -77,9 +77,11 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     r->pages = malloc(pages * sizeof *r->pages);
     r->hash = malloc(pages * sizeof *r->hash);
     r->images = calloc((size_t)p->n_images + 1, sizeof *r->images);
-    bool ok = copy_stops(r, params) == 0 && init_penalties(r, vocab) == 0 &&
+    bool ok = copy_stops(r, params) == 0 && init_penalties(r, m->vocab) == 0 &&
               detok_init(&r->detok, t, &r->params) == 0 && r->fd >= 0 && r->ids && r->pages && r->hash && r->images;
-    int rc = ok ? steer_init(&r->steer, params, t, vocab, e) : err_memory(e);
+    int rc = ok ? steer_init(&r->steer, params, t, m->vocab, e) : err_memory(e);
+    if (rc == 0)
+        rc = pooled_init(&r->pooled, params->pooling, m->hidden, e);
     r->params.bias = NULL;             /* these were the caller's */
     r->params.allowed = NULL;
     r->params.cache_salt = NULL;
@@ -138,6 +140,7 @@ static void free_work(struct request *r)
     free(r->seen);
     free(r->seen_at);
     steer_free(&r->steer);
+    pooled_free(&r->pooled);
     matcher_free(r->matcher);
     r->matcher = NULL;
     r->prompt = NULL;
@@ -186,6 +189,8 @@ void request_unref(struct request *r)
         free((char *)r->params.stop[i]);
     free_work(r);
     drop_events(r);
+    if (!r->end_taken)
+        free(r->end.vector);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -350,6 +355,17 @@ void request_finish_at(struct request *r, int32_t id, const struct buf *text)
     signal_client(r);
 }
 
+void request_finish_pooled(struct request *r, float *vector, int n)
+{
+    give_place(r);
+    pthread_mutex_lock(&r->lock);
+    finish(r, FINISH_STOP, NULL, NULL);
+    r->end.vector = vector;
+    r->end.n_vector = n;
+    pthread_mutex_unlock(&r->lock);
+    signal_client(r);
+}
+
 /* Text that waits is not given any more: an answer that failed in its middle has no use. */
 void request_fail(struct request *r, const struct err *e)
 {
@@ -429,7 +445,9 @@ void event_free(struct event *ev)
     free(ev->logprobs);
     free(ev->ids);
     free(ev->prompt_logprobs);
+    free(ev->vector);
     ev->prompt_logprobs = NULL;
+    ev->vector = NULL;
     ev->text = NULL;
     ev->logprobs = NULL;
     ev->ids = NULL;

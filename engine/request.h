@@ -17,6 +17,7 @@
 #include "engine/ends.h"
 #include "engine/engine.h"
 #include "engine/images.h"
+#include "engine/pooling.h"
 #include "engine/prompt.h"
 #include "engine/steer.h"
 #include "grammar/matcher.h"
@@ -69,6 +70,7 @@ struct request {
     int32_t *ids;                  /* owned, (max_len): prompt, then the answer   */
     int  n_ids, n_computed;        /* computed: their keys and values are in pages */
     int  n_told;                   /* rows of the prompt whose logprobs, of the token after, are known */
+    struct pooled pooled;          /* owned: the prompt's vector as far as it is computed, if that is asked for */
     int  n_cached;                 /* of the prompt, found in the prefix cache at first admission; -1 before */
     int *pages, n_pages;           /* owned, (pages of max_len)                   */
     struct hash *hash;             /* owned, likewise: of all tokens up to the end of each full page */
@@ -93,8 +95,8 @@ void wake_up(struct engine_wake *w);
 
 /* The prompt becomes the request's. NULL: memory is out (503), or what the parameters say of words cannot be done
  * (400). */
-struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens, int vocab,
-                            const struct tokenizer *t, struct engine_wake *wake, struct err *e);
+struct request *request_new(struct prompt *p, const struct params *params, int max_len, int page_tokens,
+                            const struct model *m, const struct tokenizer *t, struct engine_wake *wake, struct err *e);
 void request_unref(struct request *r);
 void request_retire(struct request *r);    /* the same by the engine, which will not touch it any more */
 
@@ -124,6 +126,8 @@ int  request_push(struct request *r, int32_t id, const struct buf *text, const s
 void request_finish(struct request *r, enum finish why, const char *stop, const struct buf *text);
 /* The same for an answer that one of its `ends` ended. */
 void request_finish_at(struct request *r, int32_t id, const struct buf *text);
+/* The end of a request whose prompt was to be pooled: the vector (n) becomes its own. */
+void request_finish_pooled(struct request *r, float *vector, int n);
 void request_fail(struct request *r, const struct err *e);
 
 /* Must the answer go on yet? Then none of `ends` may be sampled. */

@@ -117,6 +117,7 @@ int runner_open(struct runner *r, const struct model *m, const struct ops *ops, 
     r->result_ids = xcalloc(out, sizeof *r->result_ids);
     r->result_top = xcalloc(out * TOP, sizeof *r->result_top);
     r->result_lp = xcalloc(out * (TOP + 1), sizeof *r->result_lp);
+    r->state = xmalloc(RUNNER_STATES * (size_t)m->hidden * sizeof *r->state);
     int rows = size->image_row_pages * IMAGE_ROW_PAGE, width = m->image_row_width;
     r->pool = (struct tensor){ .dtype = F32, .rows = rows, .cols = width, .stride = width };
     if (!(r->run.scratch = alloc(r, size->scratch, e)) || !(r->staging.dev = alloc(r, size->staging, e)) ||
@@ -141,6 +142,7 @@ void runner_close(struct runner *r)
     free(r->result_ids);
     free(r->result_top);
     free(r->result_lp);
+    free(r->state);
     *r = (struct runner){ 0 };
 }
 
@@ -276,6 +278,8 @@ void runner_start(struct runner *r, const struct step *step, const struct images
         replay_round(&shape, &r->largest);
     staging_fill(&r->staging, &shape, step, images, staged);
     staged->forward.pool = r->pool;
+    r->states = (struct tensor){ 0 };
+    staged->forward.states = step->n_states ? &r->states : NULL;
     be->upload(r->run.dev, r->staging.dev, r->staging.host, staged->early);
     struct tensor logits = replay_forward(&r->replay, r->m, &r->run, &staged->forward, shape.key);
     logits.rows = staged->sampler.n;
@@ -294,4 +298,17 @@ const char *runner_finish(struct runner *r, struct sampled *out)
     if (!failed)
         collect(r, out);
     return failed;
+}
+
+/* They lie where the pass has left them, until the next one begins. */
+const char *runner_states(struct runner *r, int row, int n, const float **out)
+{
+    const struct backend *be = r->run.backend;
+    const struct tensor *t = &r->states;
+    size_t width = (size_t)t->cols;
+    for (int i = 0; i < n; i++)
+        be->download(r->run.dev, r->state + (size_t)i * width, (float *)t->data + (size_t)(row + i) * (size_t)t->stride,
+                     width * sizeof *r->state);
+    *out = r->state;
+    return be->sync(r->run.dev);
 }

@@ -14,7 +14,7 @@
 #include "model/nn.h"
 
 struct runner_sizes {
-    int max_seqs, max_rows, max_out;      /* of a step; out: rows that yield something */
+    int max_seqs, max_rows, max_out;      /* of a step; out: rows that yield a token */
     int max_len;                          /* tokens of a request                */
     int kv_pages, image_row_pages, image_kv_pages;
     size_t scratch, staging;              /* bytes; from the plan               */
@@ -40,6 +40,8 @@ struct runner {
     struct staging staging;    /* owned */
     struct staged  staged;     /* the step that runs */
     struct replay  replay;
+    struct tensor  states;     /* of the step that ran, (rows, hidden); its data is NULL where nobody wants them */
+    float *state;              /* owned, host: (RUNNER_STATES, hidden)          */
     int   *result_ids;         /* owned, host: (max_out) ...                    */
     int   *result_top;         /* ... (max_out, ENGINE_MAX_TOP_LOGPROBS)        */
     float *result_lp;          /* ... (max_out, 1 + ENGINE_MAX_TOP_LOGPROBS)    */
@@ -80,5 +82,10 @@ void        runner_rest(struct runner *r);
  * max_out places suffice. NULL, or what the device said. */
 void runner_start(struct runner *r, const struct step *step, const struct images *images);
 const char *runner_finish(struct runner *r, struct sampled *out);
+
+enum { RUNNER_STATES = 16 };
+/* The last hidden states of rows `row` and on, at most RUNNER_STATES of them, of the step that was finished last, where
+ * some of its rows yield states: *out (n, hidden) is good until the next call. NULL, or what the device said. */
+const char *runner_states(struct runner *r, int row, int n, const float **out);
 
 #endif

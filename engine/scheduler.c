@@ -80,7 +80,8 @@ static void drop_from_step(struct step *out, const struct request *r)
     for (int i = 0; i < out->n_seqs; i++)
         if (out->seq[i].r == r) {
             out->n_rows -= out->seq[i].n;
-            out->n_out -= out->seq[i].yield.rows;
+            out->n_out -= step_drawn(&out->seq[i]);
+            out->n_states -= out->seq[i].yield.rows - step_drawn(&out->seq[i]);
             memmove(&out->seq[i], &out->seq[i + 1], (size_t)(out->n_seqs - i - 1) * sizeof out->seq[0]);
             out->n_seqs--;
             return;
@@ -134,11 +135,21 @@ int step_known_token(const struct step_seq *q, int k)
     return row < request_telling_rows(q->r) ? q->r->ids[row + 1] : -1;
 }
 
+/* Of a prompt that is pooled: states from the first one on that was not added yet. */
+static struct yield yield_states(const struct request *r, int end)
+{
+    int first = pooled_next(&r->pooled, r->prompt->n);
+    first = r->n_computed > first ? r->n_computed : first;
+    return first < end ? (struct yield){ YIELD_STATES, end - first } : (struct yield){ YIELD_NOTHING, 0 };
+}
+
 /* A request has its next token when the last one that is known has been computed; before that its rows yield something
  * only if the logprobs of its prompt are asked for, and are not told yet. */
 static struct yield yield_of(const struct request *r, int n)
 {
     int end = r->n_computed + n, telling = request_telling_rows(r), first = end - (end == r->n_ids);
+    if (r->params.pooling)
+        return yield_states(r, end);
     if (r->n_told < telling)
         first = r->n_computed > r->n_told ? r->n_computed : r->n_told;
     int rows = first < end ? end - first : 0;
@@ -151,16 +162,18 @@ static int give_rows(struct scheduler *s, struct step *out, struct request *r)
 {
     int n = computable(s, r) - r->n_computed, left = out->most_rows - out->n_rows;
     n = n < left ? n : left;
-    int over = yield_of(r, n).rows - (s->max_out - out->n_out);
+    struct yield yield = yield_of(r, n);
+    int over = (yield.kind == YIELD_TOKENS ? yield.rows : 0) - (s->max_out - out->n_out);
     n -= n > 0 && over > 0 ? over : 0;
     if (n <= 0)
         return 0;
     if (need_pages(s, out, r, r->n_computed + n) < 0)
         return -1;
-    struct yield yield = yield_of(r, n);
-    out->seq[out->n_seqs++] = (struct step_seq){ r, r->n_computed, n, yield };
+    struct step_seq *q = &out->seq[out->n_seqs++];
+    *q = (struct step_seq){ r, r->n_computed, n, yield_of(r, n) };
     out->n_rows += n;
-    out->n_out += yield.rows;
+    out->n_out += step_drawn(q);
+    out->n_states += q->yield.rows - step_drawn(q);
     return 0;
 }
 
@@ -203,6 +216,8 @@ static bool shares(const struct scheduler *s, const struct request *r) { return 
 static int most_cached(const struct scheduler *s, const struct request *r)
 {
     int most = r->n_told < request_telling_rows(r) ? r->n_told : r->n_ids - 1;
+    int wanted = pooled_next(&r->pooled, r->prompt->n);
+    most = r->params.pooling && wanted < most ? wanted : most;
     return shares(s, r) ? most / KV_PAGE : 0;
 }
 
@@ -290,7 +305,7 @@ static void plan_encoding(const struct scheduler *s, struct step *out)
 /* Rule 1 alone. It is also how scheduler_plan() begins, which is why it resets the whole step. */
 void scheduler_plan_single(struct scheduler *s, struct step *out)
 {
-    out->n_seqs = out->n_rows = out->n_out = 0;
+    out->n_seqs = out->n_rows = out->n_out = out->n_states = 0;
     out->most_rows = s->max_rows;
     out->encode = out->starved = NULL;
     plan_running(s, out, true);

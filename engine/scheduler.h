@@ -32,16 +32,17 @@ struct scheduler {
     struct pages  *pages;          /* borrowed */
     struct images *images;         /* borrowed */
     int  max_seqs, max_rows;
-    int  max_out;                  /* rows of a step that may yield something: at least max_seqs   */
+    int  max_out;                  /* rows of a step that may yield a token: at least max_seqs     */
     int  beside_rows;              /* of prompts in a step that has others' next tokens in it; see pace.h */
     bool image_kv;                 /* tokens after an image need its KV: it is encoded even if the prefix is cached */
     bool prefix_cache;
     uint64_t preemptions, prefix_queries, prefix_hits;    /* prefix: tokens */
 };
 
-/* What a step gives a request, beside the keys and values of its tokens: of each of so many rows what comes behind it.
- * Behind most rows of a prompt stands a token that is known; where its logprob is asked for, they yield it. */
-enum yield_kind { YIELD_NOTHING, YIELD_TOKENS };
+/* What a step gives a request, beside the keys and values of its tokens: of each of so many rows what comes behind it,
+ * or the row's last hidden state, to be pooled. Behind most rows of a prompt stands a token that is known; where its
+ * logprob is asked for, they yield it. */
+enum yield_kind { YIELD_NOTHING, YIELD_TOKENS, YIELD_STATES };
 
 struct yield {
     enum yield_kind kind;
@@ -57,7 +58,8 @@ struct step_seq {
 struct step {
     struct step_seq *seq;          /* owned by the engine, (max_seqs) */
     int n_seqs, n_rows;
-    int n_out;                     /* rows that yield something       */
+    int n_out;                     /* rows that yield a token         */
+    int n_states;                  /* rows that yield a state         */
     int most_rows;                 /* that this step may have         */
     int n_single;                  /* rows that are somebody's next token, not a prompt's */
     struct request *encode;        /* borrowed; NULL: no image to encode */
@@ -66,7 +68,10 @@ struct step {
                                       entries need; the engine refuses it. NULL: none */
 };
 
-/* The token that stands behind a row that yields something (the k-th of its request's), if it is the prompt's; -1: it
+/* How many of the request's last rows yield a token, each from its logits. */
+static inline int step_drawn(const struct step_seq *q) { return q->yield.kind == YIELD_TOKENS ? q->yield.rows : 0; }
+
+/* The token that stands behind a row that yields one (the k-th of its request's), if it is the prompt's; -1: it
  * is to be drawn. */
 int step_known_token(const struct step_seq *q, int k);
 

@@ -39,13 +39,13 @@ static int image_pages(const struct request *r, int n)
     return pages;
 }
 
-/* Every maximum is over the requests of the step, every sum over the rows that yield something. */
+/* Every maximum is over the requests of the step, every sum over the rows that yield a token. */
 struct shape staging_shape(const struct step *step, int kv_images, int vocab)
 {
     struct shape s = { .rows = step->n_rows, .seqs = step->n_seqs, .pages = 1, .image_rows = step->n_rows, .key = -1 };
     for (int i = 0; i < step->n_seqs; i++) {
         const struct request *r = step->seq[i].r;
-        int out = step->seq[i].yield.rows, pages = kv_images ? image_pages(r, r->prompt->n_images) : 0;
+        int out = step_drawn(&step->seq[i]), pages = kv_images ? image_pages(r, r->prompt->n_images) : 0;
         s.pages = r->n_pages > s.pages ? r->n_pages : s.pages;
         s.image_pages = pages > s.image_pages ? pages : s.image_pages;
         s.out += out;
@@ -180,7 +180,7 @@ static void stage_cross(struct staging *st, const struct shape *shape, const str
     out->forward.cross_rows = on_device(st, rows);
 }
 
-/* Which rows' logits are wanted: of each request those that yield something. Where the shape was rounded up the others
+/* Which rows' logits are wanted: of each request those that yield a token. Where the shape was rounded up the others
  * of the first rows come behind them, and nobody looks at what they give. */
 static void stage_out_rows(struct staging *st, const struct shape *shape, const struct step *step, struct forward *f)
 {
@@ -190,7 +190,7 @@ static void stage_out_rows(struct staging *st, const struct shape *shape, const 
     for (int s = 0; s < step->n_seqs; s++) {
         const struct step_seq *q = &step->seq[s];
         end += q->n;
-        for (int k = q->yield.rows; k > 0; k--)
+        for (int k = step_drawn(q); k > 0; k--)
             rows[n++] = end - k;
     }
     for (; n < shape->out; n++)
@@ -227,7 +227,7 @@ static void stage_sampling(struct staging *st, const struct shape *shape, const 
     for (int s = 0; s < step->n_seqs; s++) {
         const struct request *q = step->seq[s].r;
         const struct params *p = &q->params;
-        for (int k = 0; k < step->seq[s].yield.rows; k++) {
+        for (int k = 0; k < step_drawn(&step->seq[s]); k++) {
             sampling[n] = (struct sampling){ .temperature = p->temperature, .top_p = p->top_p, .min_p = p->min_p,
                                              .top_k = p->top_k, .seed = p->seed,
                                              .step = (uint64_t)request_answer_len(q) };
@@ -256,7 +256,7 @@ static void stage_bias(struct staging *st, const struct shape *shape, const stru
     if (!step)
         return;
     for (int s = 0; s < step->n_seqs; s++)
-        for (int k = 0; k < step->seq[s].yield.rows; k++) {
+        for (int k = 0; k < step_drawn(&step->seq[s]); k++) {
             const struct steer *steer = &step->seq[s].r->steer;
             none[row] = (struct penalty){ .repetition = 1 };
             first[row++] = n;
@@ -277,7 +277,7 @@ static void stage_bans(struct staging *st, const struct shape *shape, const stru
         return;
     for (int s = 0; s < step->n_seqs; s++) {
         const struct request *q = step->seq[s].r;
-        for (int k = 0; k < step->seq[s].yield.rows; k++) {
+        for (int k = 0; k < step_drawn(&step->seq[s]); k++) {
             ban[row] = (struct penalty){ .repetition = 1, .presence = INFINITY };
             first[row++] = n;
             if (step_known_token(&step->seq[s], k) >= 0)
@@ -304,7 +304,7 @@ static void stage_masks(struct staging *st, const struct shape *shape, const str
     if (!step || !words)
         return;
     for (int s = 0; s < step->n_seqs; s++)
-        for (int k = 0; k < step->seq[s].yield.rows; k++, row++) {
+        for (int k = 0; k < step_drawn(&step->seq[s]); k++, row++) {
             const uint32_t *own = step->seq[s].r->steer.allowed;
             int known = step_known_token(&step->seq[s], k);
             late |= step->seq[s].r->matcher != NULL && known < 0;

@@ -146,13 +146,15 @@ int engine_submit_many(struct engine *g, struct prompt *p, const struct params *
     struct hash salt;
     if (own.max_tokens > 0 && own.max_tokens < max_len - p->n)
         max_len = p->n + own.max_tokens;
+    if (own.pooling)
+        max_len = p->n;
     if (!own.has_seed && getrandom(&own.seed, sizeof own.seed, 0) != (ssize_t)sizeof own.seed)
         own.seed = (uint64_t)(clock_seconds() * 1e9);
     add_salt(p, params, &salt);
     for (; made < n && rc == 0; made += rc == 0, own.seed++) {
         atomic_fetch_add(&p->refs, 1);
         own.prompt_logprobs &= made == 0;
-        out[made] = request_new(p, &own, max_len, KV_PAGE, g->model->vocab, g->text.tokenizer, &g->wake, e);
+        out[made] = request_new(p, &own, max_len, KV_PAGE, g->model, g->text.tokenizer, &g->wake, e);
         if (!out[made]) {
             stats_add(&g->stats, &g->stats.v.rejected, 1);
             rc = -1;
@@ -235,7 +237,7 @@ void engine_info(const struct engine *g, struct engine_info *out)
     *out = (struct engine_info){ .model_dir = g->model_dir, .model_type = g->model->type,
                                  .device = g->model->backend->name, .max_model_len = g->setup.config.max_model_len,
                                  .max_num_seqs = g->setup.config.max_num_seqs, .vocab = g->model->vocab,
-                                 .takes_images = g->model->image_token >= 0 };
+                                 .takes_images = g->model->image_token >= 0, .hidden = g->model->hidden };
 }
 
 void engine_stats(struct engine *g, struct engine_stats *out)

@@ -87,13 +87,20 @@ void block_mlp(struct run *r, struct stream *s, const struct block *b)
     }
 }
 
-/* Only the rows that are asked for go through the head, which is the largest matrix of a small model. */
+/* Only the rows that are asked for go through the head, which is the largest matrix of a small model. States of all
+ * rows take no memory: nobody reads x any more, so they take its place. */
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                            const struct forward *in)
 {
-    if (in->n_out == 0)  /* the step only reads parts of prompts */
-        return (struct tensor){ .cols = head->out };
-    struct tensor h = nn_gather(r, x, in->n_out, 1, in->out_rows, NULL);
-    nn_norm(r, h, h, norm);
-    return nn_linear(r, h, head, (struct epilogue){ 0 });
+    struct tensor logits = { .cols = head->out };
+    if (in->n_out > 0) {         /* else the step only reads parts of prompts */
+        struct tensor h = nn_gather(r, x, in->n_out, 1, in->out_rows, NULL);
+        nn_norm(r, h, h, norm);
+        logits = nn_linear(r, h, head, (struct epilogue){ 0 });
+    }
+    if (in->states) {
+        nn_norm(r, x, x, norm);
+        *in->states = x;
+    }
+    return logits;
 }

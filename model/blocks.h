@@ -58,7 +58,8 @@ void block_vision_attend(struct run *r, struct stream *s, const struct block *b,
                          const int *first);
 /* The second half of either: x += post2(down(act(up(norm2(x))))), and the gated form act(gate) * up */
 void block_mlp(struct run *r, struct stream *s, const struct block *b);
-/* Logits of the rows that are asked for: head(norm(x)); no rows if none is. */
+/* The end of a pass. Logits of the rows that are asked for: head(norm(x)); no rows if none is. Where the last hidden
+ * states are asked for, x becomes those. */
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                            const struct forward *in);
 

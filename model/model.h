@@ -82,6 +82,8 @@ struct forward {               /* one step */
     int n_image;
     const int *out_rows;       /* (n_out) rows whose logits are wanted              */
     int n_out;
+    struct tensor *states;     /* becomes the last hidden states of all rows, behind the final norm, in the step's
+                                  scratch (n_rows, hidden), F32; NULL: nobody wants them */
     struct batch cross;        /* the rows that see an image, as a batch of its own; views[1]: image KV.
                                   n_rows 0: none (also where the family has no cross attention) */
     const int *cross_rows;     /* (cross.n_rows) their rows in `batch`; -1: of none, limit 0 */

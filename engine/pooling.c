@@ -1,0 +1,50 @@
+/* engine/pooling.c - see pooling.h. */
+#include "engine/pooling.h"
+
+#include <stdlib.h>
+
+int pooled_init(struct pooled *p, enum pooling how, int width, struct err *e)
+{
+    *p = (struct pooled){ .how = how, .width = width };
+    if (how == POOLING_NOT)
+        return 0;
+    p->sum = calloc((size_t)width, sizeof *p->sum);
+    return p->sum ? 0 : err_memory(e);
+}
+
+void pooled_free(struct pooled *p)
+{
+    free(p->sum);
+    p->sum = NULL;
+}
+
+int pooled_next(const struct pooled *p, int n)
+{
+    switch (p->how) {
+    case POOLING_NOT:
+        break;
+    case POOLING_LAST:
+        return p->n ? n : n - 1;
+    case POOLING_CLS:
+        return p->n ? n : 0;
+    case POOLING_MEAN:
+        return p->n;
+    }
+    return n;
+}
+
+/* Of all states that come, the first and the last pooling each take one. */
+void pooled_add(struct pooled *p, const float *states, int n)
+{
+    int take = p->how == POOLING_MEAN || n == 0 ? n : 1 - (p->n > 0);
+    for (int i = 0; i < take; i++)
+        for (int k = 0; k < p->width; k++)
+            p->sum[k] += (double)states[(size_t)i * (size_t)p->width + (size_t)k];
+    p->n += take;
+}
+
+void pooled_result(const struct pooled *p, float *out)
+{
+    for (int k = 0; k < p->width; k++)
+        out[k] = (float)(p->sum[k] / (p->n ? p->n : 1));
+}
