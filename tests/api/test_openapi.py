@@ -28,9 +28,18 @@ def closed(schema):
     return out
 
 
+def check_content(validator, schema, text, parent):
+    """The keyword contentSchema: what the text holds as JSON."""
+    if validator.is_type(text, "string"):
+        yield from validator.descend(json.loads(text), schema)
+
+
+Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"contentSchema": check_content})
+
+
 def validator(schema, components=SPEC["components"]):
     """Of a schema within the document, whose references it may use."""
-    return jsonschema.Draft202012Validator(schema | {"components": components})
+    return Validator(schema | {"components": components})
 
 
 CLOSED = closed(SPEC["components"])
@@ -72,7 +81,10 @@ def path_of(path, operation):
 
 
 def events_of(data):
-    return [json.loads(line[6:]) for line in data.decode().splitlines() if line.startswith("data: {")]
+    """The events of a stream, each with the members that its lines have."""
+    blocks = [[line for line in block.splitlines() if line and not line.startswith(":")]
+              for block in data.decode().split("\n\n")]
+    return [dict(line.split(": ", 1) for line in block) for block in blocks if block]
 
 
 def test_operations_are_the_routes():
@@ -160,6 +172,7 @@ def test_example(server, method, path, operation, body):
         assert events and body["stream"]
         for e in events:
             check_answer(schema, e)
+            assert "event" not in e or e["event"] == json.loads(e["data"])["type"]
     else:
         assert schema == {"type": "string"} and data.decode()
 
