@@ -33,11 +33,12 @@ int command_health(int argc, char **argv)
     transfer_init(&t, url);
     t.seconds = SECONDS;
     t.proxy = "";
+    t.unix_path = *c.uds ? c.uds : NULL;
     rc = transfers_run(all, 1, 1, NULL, NULL) == 0 && t.end == TRANSFER_ANSWERED && t.status == 200 ? 0 : 1;
     if (t.end == TRANSFER_ANSWERED)
-        printf("%s: %d\n", url, t.status);
+        printf("%s: %d\n", *c.uds ? c.uds : url, t.status);
     else
-        printf("%s: %s\n", url, t.why);
+        printf("%s: %s\n", *c.uds ? c.uds : url, t.why);
     transfer_free(&t);
     options_free(&c);
     return rc;

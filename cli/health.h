@@ -1,6 +1,6 @@
 /* cli/health.h - `openautoglm health`: asks the server on this machine whether it serves, for containers and scripts
- * that have no other program to ask with. It takes --host and --port as `serve` does, from the environment and the file
- * of --config, too. */
+ * that have no other program to ask with. It takes --host, --port and --uds as `serve` does, from the environment and
+ * the file of --config, too. */
 #ifndef CLI_HEALTH_H
 #define CLI_HEALTH_H
 

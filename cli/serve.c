@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "server/app.h"
 #include "cli/command.h"
+#include "cli/service.h"
 #include "server/connections.h"
 #include "server/cors.h"
 #include "server/routes.h"
@@ -96,6 +97,7 @@ static _Noreturn void end_loading(struct server *s, int sig)
 {
     struct http *h = atomic_load(&s->app.http);
     log_info("signal %d while loading: stopping", sig);
+    service_tell("STOPPING=1");
     if (h)
         http_wake(h);
     for (int i = 0; h && i < 50 && http_busy(h) > 0; i++)
@@ -107,12 +109,17 @@ static _Noreturn void end_loading(struct server *s, int sig)
 static void reload(struct server *s)
 {
     struct err e;
+    bool ready = atomic_load(&s->app.state) == APP_READY;
+    if (ready)
+        service_tell_reloading();
     if (!s->app.keys)
         log_info("SIGHUP: there is nothing to read again");
     else if (keys_reload(s->app.keys, &e) != 0)
         log_error("SIGHUP: the API keys stay as they were: %s", e.text);
     else
         log_info("SIGHUP: %d API keys", keys_count(s->app.keys));
+    if (ready)
+        service_tell("READY=1");
 }
 
 /* The signals that the server waits for. */
@@ -171,10 +178,14 @@ static void start_signal_thread(struct server *s)
         pthread_detach(t);
 }
 
-/* While routers find out at /health that this server is to end, it serves what they still send. */
+/* While routers find out at /health that this server is to end, it serves what they still send. New connections to a
+ * socket that was passed on wait there for the next process at once. */
 static void leave(struct server *s)
 {
     double seconds = s->app.cfg->drain_delay, until = clock_seconds() + seconds;
+    service_tell("STOPPING=1\nSTATUS=finishing what runs");
+    if (http_is_passed(s->app.http))
+        http_close_port(s->app.http);
     if (seconds <= 0)
         return;
     log_info("told to stop: /health says so, and requests are served for another %g s", seconds);
@@ -202,14 +213,16 @@ static void drain(struct server *s)
         pause_for(0.02);
 }
 
-/* Hands the settings and the three calls of routes.c to the HTTP server. An IPv6 address is logged in brackets, as a
- * URL wants it. */
+/* Hands the settings and the three calls of routes.c to the HTTP server, and the sockets that a service manager has
+ * passed on. */
 static struct http *start_http(struct app *a, struct err *e)
 {
     const struct config *c = a->cfg;
+    int  passed[LISTEN_MOST], n_passed = service_sockets(passed, LISTEN_MOST);
+    char name[LISTEN_NAME];
     struct http_options opt = {
-        .host = c->host,
-        .port = c->port,
+        .listen = { .host = c->host, .port = c->port, .path = c->uds, .mode = c->uds_mode, .passed = passed,
+                    .n_passed = n_passed },
         .max_connections = c->max_connections,
         .idle_timeout = c->idle_timeout,
         .read_timeout = c->read_timeout,
@@ -223,9 +236,8 @@ static struct http *start_http(struct app *a, struct err *e)
         .retry_after = app_retry_after,
     };
     struct http *h = http_start(&opt, e);
-    if (h)
-        log_info(strchr(c->host, ':') && *c->host != '[' ? "listening on http://[%s]:%d"
-                                                         : "listening on http://%s:%d", c->host, http_port(h));
+    for (int i = 0; h && http_name(h, i, name); i++)
+        log_info("listening on %s%s", name, n_passed > 0 ? ", which was passed on" : "");
     return h;
 }
 
@@ -236,10 +248,12 @@ static int load(struct server *s, const struct engine_options *opt, const struct
     struct engine *g = engine_open(opt, e);
     if (!g)
         return EXIT_USAGE;
-    if (app_loaded(&s->app, g))
+    if (app_loaded(&s->app, g)) {
+        service_tell("READY=1\nSTATUS=serving");
         log_info("ready after %.3f s: %s (%s, %s), %d tokens of context, %d requests at once",
                  clock_seconds() - s->app.started, app_model_name(&s->app), plan->model_type, plan->device,
                  plan->max_model_len, plan->max_num_seqs);
+    }
     return -1;
 }
 

@@ -213,6 +213,8 @@ static void set_common(struct transfer *t, CURL *c)
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, on_socket);
     curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
+    if (t->unix_path)
+        curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, t->unix_path);
     if (t->proxy)
         curl_easy_setopt(c, CURLOPT_PROXY, t->proxy);
 }

@@ -31,4 +31,5 @@ mkdir -p "$to/share/man/man1" "$to/share/bash-completion/completions" "$to/share
 "$program" manual >"$to/share/man/man1/openautoglm.1"
 "$program" completion bash >"$to/share/bash-completion/completions/openautoglm"
 "$program" completion zsh >"$to/share/zsh/site-functions/_openautoglm"
+put 644 release/openautoglm.socket "$to/lib/systemd/system"
 sed "s|@PREFIX@|$3|" release/openautoglm.service >"$to/lib/systemd/system/openautoglm.service"

@@ -2,9 +2,11 @@
  * thread may do what, and why limits belong to phases, stands in connections.h. */
 #include "server/connections.h"
 
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -144,15 +146,20 @@ static double limit_of(const struct connections *all, int phase)
 }
 
 /* Has the client's side taken bytes since the last look? Only the kernel knows: a whole answer is handed to it in few
- * pieces, and megabytes may wait in the socket's buffer while a slow client reads them steadily. */
+ * pieces, and megabytes may wait in the socket's buffer while a slow client reads them steadily. Of a Unix socket it
+ * tells how many bytes wait: other ones than at the last look, since what was written meanwhile counts by itself. */
 static bool has_taken_bytes(struct connection *c)
 {
     struct tcp_info info = { 0 };
     socklen_t n = sizeof info;
-    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
-        return false;
-    bool more = info.tcpi_bytes_acked != c->acked;
-    c->acked = info.tcpi_bytes_acked;
+    int       waiting;
+    uint64_t  taken = c->acked;
+    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0)
+        taken = info.tcpi_bytes_acked;
+    else if (ioctl(c->fd, SIOCOUTQ, &waiting) == 0)
+        taken = (uint64_t)waiting;
+    bool more = taken != c->acked;
+    c->acked = taken;
     return more;
 }
 

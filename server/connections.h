@@ -36,7 +36,7 @@ struct connection {            /* freed by its thread */
     void *ctx;                 /* borrowed: serve's                            */
     _Atomic int phase;         /* enum phase; written by its own thread        */
     _Atomic double since;      /* clock_seconds() of its begin or last progress */
-    uint64_t acked;            /* bytes that its side had taken at the reaper's last look */
+    uint64_t acked;            /* bytes that its side had taken at the reaper's last look, or that waited for it */
     bool extra;                /* there were more than `max` when it came, and still when it last asked */
     struct connection *next;   /* in the list of all                           */
     struct connection **link;  /* the pointer that leads here                  */

@@ -1,6 +1,6 @@
 /* server/http.c - requests in, answers out, one thread for each connection. The parts: head.c reads a head, framing.c
- * finds where a body ends, exchange.c holds one request and its answer, connections.c all connections, listen.c the
- * port; this file puts them together.
+ * finds where a body ends, exchange.c holds one request and its answer, connections.c all connections, listen.c what
+ * they come in by; this file puts them together.
  *
  * Why there is no library under this. An earlier version used libmicrohttpd 0.9.75. It reads heads more generously than
  * the proxies in front of it (it joins folded lines, takes a space before a colon, cuts a value at a NUL), so that one
@@ -26,7 +26,6 @@
 #include "server/http.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -57,8 +56,7 @@ enum {
 
 struct http {
     struct http_options opt;        /* as given; what it points to is borrowed            */
-    int                 port;       /* the one that is bound                              */
-    int                 listen_fd;  /* owned                                              */
+    struct listeners    listeners;
     int                 stop_fd;    /* owned eventfd: readable once the server stops      */
     pthread_t           acceptor;   /* joined by http_stop()                              */
     struct exchanges    exchanges;
@@ -431,7 +429,7 @@ static void *accept_clients(void *ctx)
 {
     struct http *h = ctx;
     while (connections_wait_for_room(&h->connections)) {
-        int fd = accept4(h->listen_fd, NULL, NULL, SOCK_CLOEXEC);
+        int fd = listen_accept(&h->listeners);
         if (fd >= 0) {
             greet(h, fd);
         } else if (errno == EINVAL) {
@@ -468,21 +466,30 @@ struct http *http_start(const struct http_options *opt, struct err *e)
     h->exchanges.ctx = opt->ctx;
     h->exchanges.stop_fd = h->stop_fd;
     h->exchanges.connections = &h->connections;
-    h->listen_fd = h->stop_fd < 0 ? err_set(e, "eventfd: %s", strerror(errno))
-                                  : listen_on(opt->host, opt->port, &h->port, e);
-    if (h->listen_fd >= 0 && start_threads(h) == 0)
+    int rc = h->stop_fd < 0 ? err_set(e, "eventfd: %s", strerror(errno)) : listen_open(&h->listeners, &opt->listen, e);
+    if (rc == 0 && start_threads(h) == 0)
         return h;
-    if (h->listen_fd >= 0)
+    if (rc == 0) {
         err_set(e, "there is no thread for the server");
-    if (h->listen_fd >= 0)
-        close(h->listen_fd);
+        listen_free(&h->listeners);
+    }
     if (h->stop_fd >= 0)
         close(h->stop_fd);
     free(h);
     return NULL;
 }
 
-int http_port(const struct http *h) { return h->port; }
+int http_port(const struct http *h) { return listen_port(&h->listeners); }
+
+bool http_name(const struct http *h, int i, char out[LISTEN_NAME])
+{
+    if (i >= h->listeners.n)
+        return false;
+    listen_name(&h->listeners, i, out);
+    return true;
+}
+
+bool http_is_passed(const struct http *h) { return h->listeners.passed; }
 
 /* Those of all phases, idle ones included. */
 int http_connections(struct http *h) { return connections_count(&h->connections, PHASE_IDLE); }
@@ -493,15 +500,14 @@ int http_reading(struct http *h)
 int http_busy(struct http *h) { return connections_count(&h->connections, PHASE_WORK); }
 
 /* Clients whose connection stands already in the kernel, but was not accepted yet, would find it reset when the port is
- * closed. They are accepted first. */
+ * closed. They are accepted first; in a socket that was passed on they wait for the next process. */
 void http_close_port(struct http *h)
 {
     int fd = -1;
-    fcntl(h->listen_fd, F_SETFL, O_NONBLOCK);
-    while (http_connections(h) < h->opt.max_connections + EXTRA_CONNECTIONS &&
-           (fd = accept4(h->listen_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+    while (!h->listeners.passed && http_connections(h) < h->opt.max_connections + EXTRA_CONNECTIONS &&
+           (fd = listen_accept_now(&h->listeners)) >= 0)
         greet(h, fd);
-    shutdown(h->listen_fd, SHUT_RDWR);     /* the acceptor waits in accept() */
+    listen_close(&h->listeners);
 }
 
 /* Makes stop_fd readable and leaves it so: every wait from now on returns EXCHANGE_STOPPED at once. */
@@ -524,10 +530,10 @@ void http_stop(struct http *h)
     for (int i = 0; i < 100 && http_busy(h) > 0; i++)
         nanosleep(&(struct timespec){ .tv_nsec = 10 * 1000 * 1000 }, NULL);
     connections_close_all(&h->connections);
-    shutdown(h->listen_fd, SHUT_RDWR);         /* the acceptor waits in accept(), or for room */
+    listen_close(&h->listeners);               /* the acceptor waits for a client, or for room */
     pthread_join(h->acceptor, NULL);
     connections_stop(&h->connections);
-    close(h->listen_fd);
+    listen_free(&h->listeners);
     close(h->stop_fd);
     free(h);
 }

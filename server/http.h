@@ -15,12 +15,12 @@
 #ifndef SERVER_HTTP_H
 #define SERVER_HTTP_H
 #include "server/exchange.h"
+#include "server/listen.h"
 
 struct http;
 
 struct http_options {
-    const char *host;
-    int     port;              /* 0: any free one                                 */
+    struct listen_options listen;
     int     max_connections;
     double  idle_timeout, read_timeout, write_timeout;   /* seconds               */
     size_t  max_body_total;    /* bytes of all bodies held at one time */
@@ -33,11 +33,14 @@ struct http_options {
 };
 
 struct http *http_start(const struct http_options *opt, struct err *e);
-int          http_port(const struct http *h);
+int          http_port(const struct http *h);      /* 0: it listens on none */
+bool         http_name(const struct http *h, int i, char out[LISTEN_NAME]);   /* where it listens; false: no more */
 int          http_connections(struct http *h);
 int          http_reading(struct http *h);   /* connections whose request is arriving */
 int          http_busy(struct http *h);   /* connections that are being answered */
-void         http_close_port(struct http *h);   /* new connections are refused; those that are open stay */
+bool         http_is_passed(const struct http *h);   /* its sockets are somebody else's, who has passed them on */
+/* New connections are refused, or left to others where sockets were passed on; those that are open stay. */
+void         http_close_port(struct http *h);
 void         http_wake(struct http *h);   /* every exchange_wait() returns EXCHANGE_STOPPED from now on */
 void         http_stop(struct http *h);   /* wakes, closes everything, waits for the threads            */
 

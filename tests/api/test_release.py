@@ -79,7 +79,7 @@ def test_completion(installed):
 
 def test_systemd_unit(installed):
     unit = installed / "usr/lib/systemd/system/openautoglm.service"
-    assert "ExecStart=/usr/bin/openautoglm serve\n" in unit.read_text()
+    assert "ExecStart=/usr/bin/openautoglm serve\n" in unit.read_text() and unit.with_suffix(".socket").exists()
     r = run(program("systemd-analyze"), "security", "--offline=true", "--no-pager", unit)
     m = re.search(r"exposure level for \S+: ([\d.]+)", r.stdout)
     if not m:
