@@ -13,18 +13,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/progress.h"
+#include "base/utf8.h"
 
-enum { LINE_BYTES = 1024 };
+enum { LINE_BYTES = 4096, TEXT_BYTES = 1024, VALUE_BYTES = 300 };
 
 /* How bytes reach standard error. */
 enum way { WAY_DIRECT, WAY_BUFFER, WAY_CLOSED };
 
-static _Atomic int least = LOG_INFO;
+static _Atomic int least = LOG_INFO, style = LOG_PLAIN;
+static _Atomic bool colours;
 
 static struct {
     pthread_mutex_t lock;
@@ -39,6 +42,15 @@ static struct {
 } out = { .lock = PTHREAD_MUTEX_INITIALIZER, .filled = PTHREAD_COND_INITIALIZER };
 
 void log_set_level(enum log_level level) { atomic_store(&least, (int)level); }
+
+/* Colours only where a person sees them and has not asked for none (no-color.org). */
+void log_set_format(enum log_format format)
+{
+    const char *none = getenv("NO_COLOR"), *term = getenv("TERM");
+    atomic_store(&style, (int)format);
+    atomic_store(&colours, format == LOG_PLAIN && isatty(STDERR_FILENO) && !(none && *none) && term &&
+                               strcmp(term, "dumb") != 0);
+}
 
 static uint64_t count_lines(const char *data, size_t n)
 {
@@ -85,40 +97,129 @@ void log_bytes(const char *data, size_t n)
         write_all(data, n);
 }
 
-/* Time and level, as every line begins with them; returns their length. */
-static size_t write_head(char *line, enum log_level level)
+/* ---- lines ---- */
+
+/* A line as it is built: what does not fit is left out, but never its end. */
+struct line { char data[LINE_BYTES]; size_t n; bool json; };
+
+enum { LINE_END = 3 };         /* room that is kept for `"}` and the end of the line */
+
+static void put(struct line *l, const char *s, size_t n)
 {
-    static const char *const name[] = { "debug", "info", "warn", "error" };
-    struct timespec ts;
-    struct tm tm;
-    clock_gettime(CLOCK_REALTIME, &ts);
-    gmtime_r(&ts.tv_sec, &tm);
-    size_t n = strftime(line, LINE_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
-    return n + (size_t)snprintf(line + n, LINE_BYTES - n, ".%03ldZ %s ", ts.tv_nsec / 1000000, name[level]);
+    if (n <= sizeof l->data - LINE_END - l->n) {
+        memcpy(l->data + l->n, s, n);
+        l->n += n;
+    }
 }
 
-/* The line is built first and handed over at once, so that threads do not mix
- * theirs. Control characters of foreign text become '?': no client writes
- * lines of its own into our log. */
+static void put_string(struct line *l, const char *s) { put(l, s, strlen(s)); }
+
+/* Text of strangers, up to `most` bytes of it. Control characters become '?': no client writes lines of its own into
+ * our log, or has a terminal do something. So does what is no UTF-8. In JSON quotes are escaped. A character is
+ * put as a whole or not at all. */
+static void put_text(struct line *l, const char *s, size_t n, size_t most)
+{
+    n = n < most ? n : utf8_complete(s, most);
+    for (size_t i = 0; i < n;) {
+        int len;
+        uint32_t c = utf8_get(s + i, n - i, &len);
+        if (c < 0x20 || (c >= 0x7f && c < 0xa0) || (c == 0xfffd && len == 1))
+            put(l, "?", 1);
+        else if (l->json && (c == '"' || c == '\\'))
+            put(l, (char[]){ '\\', (char)c }, 2);
+        else
+            put(l, s + i, (size_t)len);
+        i += (size_t)len;
+    }
+}
+
+/* Time and level, as every line begins with them. */
+static void put_head(struct line *l, enum log_level level)
+{
+    static const char *const name[] = { "debug", "info", "warn", "error" };
+    static const char *const colour[] = { "\033[2m", "", "\033[33m", "\033[31m" };
+    struct timespec ts;
+    struct tm tm;
+    char time[40], head[120];
+    clock_gettime(CLOCK_REALTIME, &ts);
+    gmtime_r(&ts.tv_sec, &tm);
+    size_t n = strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(time + n, sizeof time - n, ".%03ldZ", ts.tv_nsec / 1000000);
+    if (l->json)
+        snprintf(head, sizeof head, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"", time, name[level]);
+    else if (atomic_load(&colours) && *colour[level])
+        snprintf(head, sizeof head, "%s %s%s\033[0m ", time, colour[level], name[level]);
+    else
+        snprintf(head, sizeof head, "%s %s ", time, name[level]);
+    put_string(l, head);
+}
+
+static void begin(struct line *l, enum log_level level)
+{
+    l->n = 0;
+    l->json = atomic_load(&style) == LOG_JSON;
+    put_head(l, level);
+}
+
+static void end(struct line *l, bool in_string)
+{
+    static const char json[] = "\"}\n";
+    const char *tail = json + (l->json ? !in_string : 2);
+    size_t n = strlen(tail);
+    memcpy(l->data + l->n, tail, n);
+    l->n += n;
+}
+
+/* A value that has blanks or quotes in it stands in quotes, so that it is seen where it ends. */
+static void put_field(struct line *l, const struct log_field *f)
+{
+    char number[64];
+    bool quoted = l->json ? f->text != NULL : f->text && f->text[strcspn(f->text, " \"=")];
+    if (f->text && !*f->text)
+        return;
+    snprintf(number, sizeof number, "%.*f", f->decimals, f->number);
+    size_t n = f->text ? strlen(f->text) : strlen(number), before = l->n;
+    put_string(l, l->json ? ",\"" : " ");
+    put_string(l, f->name);
+    put_string(l, l->json ? "\":" : "=");
+    put_string(l, quoted ? "\"" : "");
+    put_text(l, f->text ? f->text : number, n, VALUE_BYTES);
+    put_string(l, quoted ? "\"" : "");
+    if (l->n + VALUE_BYTES / 8 > sizeof l->data - LINE_END)
+        l->n = before;             /* it may have lost a part */
+}
+
+/* The line is built first and handed over at once, so that threads do not mix theirs. */
 void log_line(enum log_level level, const char *fmt, ...)
 {
     if ((int)level < atomic_load(&least))
         return;
-    char line[LINE_BYTES];
-    size_t n = write_head(line, level);
+    char text[TEXT_BYTES];
+    struct line l;
     va_list ap;
     va_start(ap, fmt);
-    int k = vsnprintf(line + n, sizeof line - n - 1, fmt, ap);
+    int k = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    size_t end = k < 0 ? n : n + (size_t)k;
-    if (end > sizeof line - 2)
-        end = sizeof line - 2;
-    for (size_t i = n; i < end; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = '?';
-    line[end] = '\n';
+    begin(&l, level);
+    put_text(&l, text, k < 0 ? 0 : strlen(text), sizeof text);
+    end(&l, true);
     progress_hide();
-    log_bytes(line, end + 1);
+    log_bytes(l.data, l.n);
+}
+
+void log_fields(enum log_level level, const char *message, const struct log_field *field, int n)
+{
+    if ((int)level < atomic_load(&least))
+        return;
+    struct line l;
+    begin(&l, level);
+    put_text(&l, message, strlen(message), TEXT_BYTES);
+    put_string(&l, l.json ? "\"" : "");
+    for (int i = 0; i < n && i < LOG_FIELDS; i++)
+        put_field(&l, &field[i]);
+    end(&l, false);
+    progress_hide();
+    log_bytes(l.data, l.n);
 }
 
 /* ---- the writer ---- */
@@ -144,13 +245,16 @@ static bool write_or_count(struct gap *gap, const char *data, size_t n)
  * next time. */
 static void tell_gap(struct gap *gap)
 {
-    char line[LINE_BYTES];
-    size_t n = write_head(line, LOG_WARN);
-    n += (size_t)snprintf(line + n, sizeof line - n, "%llu lines of the log are missing here: they could not be "
-                                                     "written\n", (unsigned long long)gap->lines);
+    char text[120];
+    struct line l;
+    snprintf(text, sizeof text, "%llu lines of the log are missing here: they could not be written",
+             (unsigned long long)gap->lines);
+    begin(&l, LOG_WARN);
+    put_string(&l, text);
+    end(&l, true);
     uint64_t lines = gap->lines;
     gap->lines = 0;
-    if (!write_or_count(gap, line, n))
+    if (!write_or_count(gap, l.data, l.n))
         gap->lines = lines;
 }
 

@@ -1,4 +1,7 @@
-/* base/log.h - one line per event on standard error: time, level, text.
+/* base/log.h - one line per event on standard error: time, level, text, and where there are any, fields.
+ *
+ * For people a line is `2026-01-31T12:00:00.000Z info text name=value`, for programs (LOG_JSON) an object with the
+ * members "time", "level", "message" and the fields.
  *
  * A program that nobody may hold up calls log_start(): from then on a line goes into a buffer of LOG_BYTES, and a
  * thread of its own writes that to standard error. Whoever logs never waits, whether standard error is a pipe that
@@ -11,10 +14,27 @@
 
 enum { LOG_BYTES = 256 << 10 };
 
+enum log_format { LOG_PLAIN, LOG_JSON };
+
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 void log_set_level(enum log_level least);
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Lines that are written from now on: as text, in colours where somebody looks at a terminal, or as JSON. */
+void log_set_format(enum log_format format);
+
+/* One thing that a line says beside its text. Strings are borrowed, and cut where they are long. */
+struct log_field {
+    const char *name;          /* a word: small letters and '_'         */
+    const char *text;          /* NULL: the value is the number         */
+    double      number;
+    int         decimals;      /* of the number; 0: it is a whole one   */
+};
+enum { LOG_FIELDS = 24 };      /* most fields of a line */
+
+/* A line with n fields. A field whose text is "" is left out. */
+void log_fields(enum log_level level, const char *message, const struct log_field *field, int n);
 
 /* Bytes for standard error that are not a line of the log, in order with its lines. */
 void log_bytes(const char *data, size_t n);

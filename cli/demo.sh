@@ -23,7 +23,7 @@ server=$!
 url=
 while [ -z "$url" ]; do
     kill -0 "$server" 2>/dev/null || { cat "$work/log" >&2; exit 1; }
-    url=$(sed -n 's/.*listening on \(http[^ ]*\).*/\1/p' "$work/log" "$work/out" | head -n 1)
+    url=$(sed -n 's/.*listening on \(http[^ "]*\).*/\1/p' "$work/log" "$work/out" | head -n 1)
     [ -n "$url" ] || sleep 0.02
 done
 until curl -sf "$url/ready" >/dev/null; do

@@ -213,6 +213,13 @@ static void drain(struct server *s)
         pause_for(0.02);
 }
 
+/* Lines for people where one may be looking, else for whatever collects them. */
+static void choose_log_format(const char *name)
+{
+    bool text = strcmp(name, "text") == 0 || (strcmp(name, "auto") == 0 && isatty(STDERR_FILENO));
+    log_set_format(text ? LOG_PLAIN : LOG_JSON);
+}
+
 /* Hands the settings and the three calls of routes.c to the HTTP server, and the sockets that a service manager has
  * passed on. */
 static struct http *start_http(struct app *a, struct err *e)
@@ -320,6 +327,7 @@ int command_serve(int argc, char **argv)
     int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [MODEL] [OPTION...]", argc, argv);
     if (rc >= 0)
         return rc;
+    choose_log_format(cfg.log_format);
     if (check_settings(&cfg, &images, &keys, &e) != 0) {
         rc = EXIT_USAGE;
     } else {

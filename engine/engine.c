@@ -306,7 +306,8 @@ static const char *run_step(struct engine *g, struct step *step)
         if (r->started > 0)
             continue;
         r->started = began;
-        stats_time(&g->stats, NULL, &g->stats.v.queue, began - r->submitted);
+        r->encode_queued = r->encode_seconds;
+        stats_time(&g->stats, NULL, &g->stats.v.queue, began - r->submitted - r->encode_queued);
     }
     runner_start(&g->runner, step, &g->images);
     tell_late(g);

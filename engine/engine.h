@@ -177,7 +177,7 @@ struct token_logprob {
 };
 
 struct timings {               /* seconds that a request has taken so far, by what they went to */
-    double queue;              /* from its submission until its first step     */
+    double queue;              /* from its submission until its first step, without image_encode */
     double image_decode, image_resize;     /* before the submission; resize: on the host */
     double image_encode;       /* images that were not in the cache            */
     double prefill;            /* from its first step to its first token, without image_encode */

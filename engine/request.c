@@ -274,9 +274,9 @@ static void take_time(struct request *r)
     r->time = (struct timings){ .image_decode = r->prompt->decode_seconds - r->prompt->resize_seconds,
                                 .image_resize = r->prompt->resize_seconds, .image_encode = r->encode_seconds };
     if (r->started > 0)
-        r->time.queue = r->started - r->submitted;
+        r->time.queue = fmax(0, r->started - r->submitted - r->encode_queued);
     if (r->first_token > 0) {
-        r->time.prefill = fmax(0, r->first_token - r->started - r->encode_seconds);
+        r->time.prefill = fmax(0, r->first_token - r->started - (r->encode_seconds - r->encode_queued));
         r->time.decode = r->last_token - r->first_token;
     }
 }

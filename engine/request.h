@@ -67,6 +67,7 @@ struct request {
     uint64_t number;               /* order of arrival: older ones go first       */
     double submitted, started, first_token, last_token;    /* clock_seconds(); 0: not yet */
     double encode_seconds;         /* that its images took on the device          */
+    double encode_queued;          /* of these, before it was started: no part of the time that it waited */
     int32_t *ids;                  /* owned, (max_len): prompt, then the answer   */
     int  n_ids, n_computed;        /* computed: their keys and values are in pages */
     int  n_told;                   /* rows of the prompt whose logprobs, of the token after, are known */

@@ -70,7 +70,7 @@ def serve(folder):
                                 "--served-model-name", "m"], stderr=subprocess.PIPE, text=True)
     url = None
     for line in process.stderr:
-        if m := re.search(r"listening on (http://\S+)", line):
+        if m := re.search(r"listening on (http://[^\s\"]+)", line):
             url = m[1] + "/v1"
         if url and "ready" in line:
             break

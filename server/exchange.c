@@ -117,6 +117,7 @@ void exchange_refuse(struct exchange *x, int status, const char *code, const cha
     exchange_drop_body(x);
     x->refused = true;
     x->status = status;
+    snprintf(x->record.error, sizeof x->record.error, "%s", code);
     buf_clear(&x->reply);
     buf_printf(&x->reply, "{\"error\":{\"message\":\"%s\",\"type\":\"%s\",\"param\":null,\"code\":\"%s\"}}", text,
                status < 500 ? "invalid_request_error" : "server_error", code);

@@ -10,6 +10,7 @@
 #include "base/err.h"
 #include "server/framing.h"
 #include "server/head.h"
+#include "server/record.h"
 
 struct connection;
 struct connections;
@@ -52,6 +53,7 @@ struct exchange {              /* belongs to its connection's thread */
     struct buf  headers;       /* "Name: value" lines beside those that every answer has */
     bool        last;          /* close the connection after the answer           */
     bool        broken;        /* the client went away, or the answer could not be sent whole */
+    struct record record;      /* what the log will say of it                     */
     void       *user;          /* routes.c's: the route                           */
     struct key *key;           /* access.c's: held; whose it is. NULL: nobody was asked for a key */
     bool        key_counts;    /* access.c's: it counts among the running requests of its key */

@@ -74,7 +74,8 @@ static void generation_free(void *state)
 {
     struct generation *q = state;
     if (!all_ended(q))
-        log_debug("request %s: cancelled after %.2f s", q->head.id, clock_seconds() - q->x->started);
+        log_debug("request %s (%s): cancelled after %.2f s", q->head.id, q->x->request_id,
+                  clock_seconds() - q->x->started);
     access_spend(q->app, q->x, answer_tokens(q));
     if (q->own_fd)
         close(q->fd);
@@ -92,27 +93,12 @@ static void generation_free(void *state)
     free(q);
 }
 
-static const char *finish_name(enum finish finish)
-{
-    switch (finish) {
-    case FINISH_STOP:      return "stop";
-    case FINISH_LENGTH:    return "length";
-    case FINISH_CANCELLED: return "cancelled";
-    }
-    return "";
-}
-
-/* One line for each answer, at --log-level debug; failures are warnings. It ties the id in the answer to the id that
- * the client sent in X-Request-Id. */
+/* A failure of an answer is a warning; how the others ended stands in the request's line of the log. */
 static void log_end(const struct generation *q, const struct choice *c)
 {
     const struct event *end = &c->end;
-    if (end->kind == EVENT_ERROR) {
-        log_warn("request %s: %s", q->head.id, end->err.text);
-        return;
-    }
-    log_debug("request %s (%s): %d + %d tokens, %s", q->head.id, q->x->request_id, end->prompt_tokens,
-              end->completion_tokens, finish_name(end->finish));
+    if (end->kind == EVENT_ERROR)
+        log_warn("request %s (%s): %s", q->head.id, q->x->request_id, end->err.text);
 }
 
 static void fail_all(struct generation *q, const struct err *why)
@@ -146,6 +132,36 @@ static void count_answer(struct generation *q)
     log_end(q, &q->choice[0]);
 }
 
+/* The sums over the choices that have come so far. */
+static struct totals totals_of(const struct generation *q)
+{
+    struct totals t = { .prompt = q->n_prompt, .image = q->n_image, .completion = answer_tokens(q),
+                        .time = q->choice[0].time };
+    for (int i = 0; i < q->n; i++) {
+        const struct choice *c = &q->choice[i];
+        t.time.decode = c->time.decode > t.time.decode ? c->time.decode : t.time.decode;
+        t.cached += i % q->each == 0 && c->ended ? c->end.cached_tokens : 0;
+    }
+    return t;
+}
+
+/* What the request's line of the log will say, as of now: it is written when the answer is over, and this generation
+ * may be gone by then. The first answer stands for all where there can be only one word. */
+static void keep_record(struct generation *q)
+{
+    struct record       *r = &q->x->record;
+    const struct choice *c = &q->choice[0];
+    struct totals        t = totals_of(q);
+    r->generated = true;
+    memcpy(r->answer, q->head.id, sizeof r->answer);
+    r->prompt = t.prompt;
+    r->cached = t.cached;
+    r->image = t.image;
+    r->completion = t.completion;
+    r->time = t.time;
+    r->finish = c->ended ? reply_finish(&q->head, c) : NULL;
+}
+
 /* Takes all events that wait, without blocking. Returns how many there were; 0 means "nothing new". */
 static int take_events(struct generation *q)
 {
@@ -157,8 +173,10 @@ static int take_events(struct generation *q)
         if (c->ended && !ended)
             log_end(q, c);
     }
-    if (n > 0)
+    if (n > 0) {
         count_answer(q);
+        keep_record(q);
+    }
     return n;
 }
 
@@ -190,19 +208,6 @@ static const struct err *failure(const struct generation *q, struct err *room)
         if (choice_failure(&q->choice[i], room))
             return room;
     return NULL;
-}
-
-/* The sums over the choices that have come so far. */
-static struct totals totals_of(const struct generation *q)
-{
-    struct totals t = { .prompt = q->n_prompt, .image = q->n_image, .completion = answer_tokens(q),
-                        .time = q->choice[0].time };
-    for (int i = 0; i < q->n; i++) {
-        const struct choice *c = &q->choice[i];
-        t.time.decode = c->time.decode > t.time.decode ? c->time.decode : t.time.decode;
-        t.cached += i % q->each == 0 && c->ended ? c->end.cached_tokens : 0;
-    }
-    return t;
 }
 
 /* ---- the whole answer ---- */
@@ -543,6 +548,7 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
         access_spend(a, x, q->n_prompt);
         if (watch(q, &e) != 0)
             fail_all(q, &e);
+        keep_record(q);
         return q;
     }
     for (int i = submitted * each + (submitted == 0); i < places; i++)

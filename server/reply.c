@@ -61,6 +61,7 @@ void reply_error(struct exchange *x, const struct err *e)
     x->content_type = "application/json";
     buf_clear(&x->reply);
     (x->write_error ? x->write_error : reply_error_object)(&x->reply, x->status, e);
+    snprintf(x->record.error, sizeof x->record.error, "%s", *e->code ? e->code : "invalid_request");
     if (x->status == 429 || x->status == 503)
         exchange_retry_later(x);
 }
@@ -79,6 +80,20 @@ static void write_head(struct buf *out, const struct answer_head *head, const ch
     buf_str(out, ",\"system_fingerprint\":\"openautoglm-" VERSION "\"");
 }
 
+const char *reply_finish(const struct answer_head *head, const struct choice *c)
+{
+    const struct event *end = &c->end;
+    if (end->kind == EVENT_ERROR)
+        return "error";
+    if (end->finish == FINISH_CANCELLED)
+        return "cancelled";
+    if (end->finish == FINISH_LENGTH)
+        return "length";
+    if (c->output.made == 0 || head->named)
+        return "stop";
+    return head->functions ? "function_call" : "tool_calls";
+}
+
 /* Why the answer ended. `stop_reason` is vLLM's and says which stop string or token it was. */
 static void write_finish(struct buf *out, const struct answer_head *head, const struct choice *c)
 {
@@ -87,10 +102,7 @@ static void write_finish(struct buf *out, const struct answer_head *head, const 
         buf_str(out, ",\"finish_reason\":null");
         return;
     }
-    const char *calls = head->functions ? "function_call" : "tool_calls";
-    const char *why = end->finish == FINISH_LENGTH ? "length" : "stop";
-    bool called = c->output.made > 0 && end->finish == FINISH_STOP && !head->named;
-    buf_printf(out, ",\"finish_reason\":\"%s\"", called ? calls : why);
+    buf_printf(out, ",\"finish_reason\":\"%s\"", reply_finish(head, c));
     if (end->stop) {
         buf_str(out, ",\"stop_reason\":");
         json_write_string(out, end->stop, strlen(end->stop));

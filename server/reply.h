@@ -33,6 +33,10 @@ struct totals {                /* of all choices, so far             */
     struct timings time;
 };
 
+/* Why an answer that has ended did so: "stop", "length", "tool_calls" ...; "cancelled" and "error" where no client is
+ * told a reason. */
+const char *reply_finish(const struct answer_head *head, const struct choice *c);
+
 /* The whole answer. prompt_ids: those of each prompt, as JSON without brackets, if the token ids are wanted; every
  * prompt has `each` of the n choices. */
 void reply_answer(struct buf *out, const struct answer_head *head, const struct choice *choices, int n, int each,

@@ -8,9 +8,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/clock.h"
 #include "base/json_watch.h"
-#include "base/log.h"
 #include "server/access.h"
 #include "server/cors.h"
 #include "server/handlers.h"
@@ -182,8 +180,7 @@ void routes_done(void *ctx, struct exchange *x)
 {
     struct app *a = ctx;
     const struct route *r = x->user;
-    access_end(a, x);
     metrics_count(a, r ? (int)(r - routes) : n_routes, x->broken ? 499 : x->status);
-    log_debug("%s %s %s: %d%s in %.3f s", x->request_id, x->method, x->path, x->status,
-              x->broken ? " (client gone)" : "", clock_seconds() - x->started);
+    record_log(x, r && (r->open || r->handle == metrics_get));
+    access_end(a, x);
 }

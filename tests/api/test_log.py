@@ -11,14 +11,16 @@ import subprocess
 import threading
 import time
 
-from conftest import BIN, MODEL, PATIENCE, ROOT
+import pytest
+
+from conftest import BIN, MODEL, PATIENCE, ROOT, ask
 
 CHAT = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}).encode()
 
 
 def serve(stderr, *options, preexec_fn=None):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("OPENAUTOGLM_")}
-    return subprocess.Popen([BIN, "serve", "--model", str(MODEL), "--port", "0", "--log-level", "debug", *options],
+    return subprocess.Popen([BIN, "serve", "--model", str(MODEL), "--port", "0", "--log-format", "text", *options],
                             cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=stderr, preexec_fn=preexec_fn)
 
 
@@ -50,7 +52,7 @@ def wait_ready(port):
 
 
 def test_standard_error_that_nobody_reads():
-    """Every request logs more than one line: four times what the buffer and a pipe hold together."""
+    """Every request logs a line: four times what the buffer and a pipe hold together."""
     reading, writing = os.pipe()
     os.set_blocking(reading, True)
     p = serve(writing)
@@ -90,7 +92,7 @@ def test_the_log_says_what_is_missing():
     reader.join()
     lines.close()
     told = [int(x) for x in re.findall(r" warn (\d+) lines of the log are missing here", text[0])]
-    there = re.findall(r" debug (r\d{4})x+ GET", text[0])
+    there = re.findall(r" info request id=(r\d{4})x+ method=GET", text[0])
     assert told and there == sorted(there) and sum(told) + len(there) >= 6000 and text[0].endswith("stopped\n")
 
 
@@ -110,3 +112,90 @@ def test_a_log_that_may_not_grow(tmp_path):
     assert log.stat().st_size == 4096
     p.send_signal(signal.SIGTERM)
     assert p.wait(PATIENCE) == 0
+
+
+def records(server, request_id):
+    """The lines of the log with this id, once there is one: it is written after the answer was sent."""
+    end = time.monotonic() + PATIENCE
+    while not (found := [json.loads(x) for x in server.lines if request_id in x]):
+        assert time.monotonic() < end, "".join(server.lines[-20:])
+        time.sleep(0.01)
+    return found
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_line_for_every_request(server, stream):
+    body = {"messages": ask("what is this?", 1), "max_tokens": 5, "ignore_eos": True, "stream": stream}
+    for name, cached in (("first", False), ("second", True)):
+        status, head, data = server.request("POST", "/v1/chat/completions", json.dumps(body),
+                                            {"X-Request-Id": f"line-{name}-{stream}"})
+        assert status == 200
+        [r] = records(server, f"line-{name}-{stream}")
+        assert r["level"] == "info" and r["message"] == "request" and r["method"] == "POST" and r["status"] == 200
+        assert r["path"] == "/v1/chat/completions" and r["answer"] in data.decode() and "error" not in r
+        assert r["completion_tokens"] == 5 and r["finish"] == "length" and 0 < r["image_tokens"] < r["prompt_tokens"]
+        assert 0 <= r["cached_tokens"] < r["prompt_tokens"]
+        if cached:
+            assert r["cached_tokens"] > 0 and r["encode_ms"] == 0
+        parts = sum(r[k] for k in ("prepare_ms", "queue_ms", "encode_ms", "prefill_ms", "decode_ms"))
+        assert r["prefill_ms"] > 0 and parts <= r["ms"] + 1
+        if not stream:
+            usage = json.loads(data)["usage"]
+            assert usage["prompt_tokens"] == r["prompt_tokens"]
+            assert usage["prompt_tokens_details"] == {k: r[k] for k in ("cached_tokens", "image_tokens")}
+
+
+def test_lines_of_other_requests(server):
+    server.request("POST", "/v1/chat/completions", "{", {"X-Request-Id": "line-bad"})
+    [r] = records(server, "line-bad")
+    assert r["status"] == 400 and r["error"] == "invalid_json" and "prompt_tokens" not in r
+    server.request("GET", "/no/%22%C3%A4%5C%FF/" + "x" * 900, headers={"X-Request-Id": "line-long"})
+    [r] = records(server, "line-long")
+    assert r["path"].startswith('/no/"\u00e4\\?/xxx') and len(r["path"]) < 400 and r["status"] == 404
+    for _ in range(3):
+        server.get("/health", **{"X-Request-Id": "line-probe"})
+    server.get("/v1/models", **{"X-Request-Id": "line-models"})
+    records(server, "line-models")
+    assert not [x for x in server.lines if "line-probe" in x], "probes are told at debug"
+
+
+def test_what_was_said_is_not_logged(server):
+    server.post("/v1/chat/completions", {"messages": [{"role": "user", "content": "sesame-in"}], "max_tokens": 3},
+                **{"X-Request-Id": "line-secret"})
+    server.post("/v1/chat/completions", {"messages": [{"role": "sesame-in", "content": 3}]},
+                **{"X-Request-Id": "line-refused"})
+    records(server, "line-secret"), records(server, "line-refused")
+    assert "sesame" not in "".join(server.lines)
+
+
+def test_every_line_is_json(start):
+    """Where standard error is no terminal; --log-format text has the other form anywhere."""
+    s = start("--log-level", "debug")
+    s.get("/v1/models")
+    assert s.stop() == 0
+    lines = [json.loads(x) for x in s.lines]
+    assert {"info", "debug"} <= {x["level"] for x in lines} and lines[-1]["message"] == "stopped"
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", x["time"]) for x in lines)
+    s = start("--log-format", "text")
+    s.get("/v1/models", **{"X-Request-Id": "a=b"})
+    assert s.stop() == 0
+    assert [x for x in s.lines if re.fullmatch(r'\S+Z info request id="a=b" method=GET path=/v1/models status=200 '
+                                               r"ms=\d+\.\d\n", x)], s.lines
+
+
+def test_lines_for_people_on_a_terminal():
+    """Text, and colours for what is amiss, unless NO_COLOR is set."""
+    for colours in (True, False):
+        mine, theirs = os.openpty()
+        env = os.environ | {"TERM": "xterm"} | ({} if colours else {"NO_COLOR": "1"})
+        p = subprocess.Popen([BIN, "serve", "--model", str(MODEL), "--port", "0", "--device", "cpu",
+                              "--gpu-memory-fraction", "0.5"], cwd=ROOT, env=env, stderr=theirs)
+        os.close(theirs)
+        said = b""
+        while b"listening" not in said:
+            said += os.read(mine, 4096)
+        p.send_signal(signal.SIGTERM)
+        assert p.wait(PATIENCE) == 0
+        os.close(mine)
+        assert (b"\x1b[33mwarn\x1b[0m --gpu-memory-fraction" in said) == colours and b" info listening" in said, said
+        assert b"{" not in said

@@ -2,6 +2,7 @@
  * has a process of its own, whose standard error is a pipe or a file of the test's choice. */
 #include <check.h>
 #include <fcntl.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -167,6 +168,43 @@ START_TEST(a_full_disk_is_told_later)
 }
 END_TEST
 
+/* Whatever strangers write, a line is one object of JSON, or one line of text; what is too long is cut. */
+START_TEST(lines_stay_whole)
+{
+    static const char *const nasty[] = { "plain", "", "a \"b\" \\ c", "tab\tnew\nline\x1b[2J", "\xff\xc3",
+                                         "\xc3\xa4=\xe4\xbd\xa0",
+                                         "\xc2\x9b" };
+    int fd[2];
+    char long_text[5000];
+    memset(long_text, '"', sizeof long_text - 1);
+    long_text[sizeof long_text - 1] = '\0';
+    ck_assert_int_eq(pipe(fd), 0);
+    replace_stderr(fd[1]);
+    for (int format = LOG_PLAIN; format <= LOG_JSON; format++) {
+        struct log_field many[LOG_FIELDS];
+        log_set_format((enum log_format)format);
+        for (size_t i = 0; i < sizeof nasty / sizeof *nasty; i++)
+            log_fields(LOG_INFO, nasty[i], (struct log_field[]){ { .name = "x", .text = nasty[i] },
+                                                                 { .name = "n", .number = 1.25, .decimals = 1 } }, 2);
+        log_info("%s", long_text);
+        for (int i = 0; i < LOG_FIELDS; i++)
+            many[i] = (struct log_field){ .name = "many", .text = long_text };
+        log_fields(LOG_INFO, long_text, many, LOG_FIELDS);
+        char *text = read_text(fd[0], false);
+        int lines = 0;
+        for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"), lines++) {
+            json_t *v = json_loads(line, 0, NULL);
+            ck_assert_msg(format == LOG_PLAIN ? !v : json_is_object(v), "%s", line);
+            ck_assert_int_eq(strcspn(line, "\t\x1b"), strlen(line));
+            json_decref(v);
+        }
+        ck_assert_int_eq(lines, sizeof nasty / sizeof *nasty + 2);
+        free(text);
+    }
+    dup2(real_stderr, STDERR_FILENO);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("log");
@@ -176,6 +214,7 @@ int main(void)
     tcase_add_test(c, a_full_pipe_holds_up_nobody);
     tcase_add_test(c, stopping_does_not_wait_for_ever);
     tcase_add_test(c, a_full_disk_is_told_later);
+    tcase_add_test(c, lines_stay_whole);
     suite_add_tcase(s, c);
     return suite_run(s);
 }
