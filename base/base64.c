@@ -76,3 +76,17 @@ int base64_decode(uint8_t *out, size_t *n_out, const char *text, size_t n)
     *n_out = k;
     return 0;
 }
+
+/* Three bytes become four characters; = stands for what is missing at the end. */
+void base64_encode(char *out, const uint8_t *bytes, size_t n)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < n; i += 3) {
+        uint32_t v = (uint32_t)bytes[i] << 16;
+        v |= i + 1 < n ? (uint32_t)bytes[i + 1] << 8 : 0;
+        v |= i + 2 < n ? bytes[i + 2] : 0;
+        for (size_t k = 0; k < 4; k++)
+            *out++ = i + k > n ? '=' : alphabet[v >> (18 - 6 * k) & 63];
+    }
+    *out = 0;
+}

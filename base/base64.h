@@ -14,4 +14,8 @@ static inline size_t base64_room(size_t n) { return n / 4 * 3 + 3; }
  * text itself, and their number to *n_out. -1: this is no base64. */
 int base64_decode(uint8_t *out, size_t *n_out, const char *s, size_t n);
 
+/* Characters that n bytes become, padding included; `out` has room for one more, the NUL. */
+static inline size_t base64_length(size_t n) { return (n + 2) / 3 * 4; }
+void base64_encode(char *out, const uint8_t *bytes, size_t n);
+
 #endif

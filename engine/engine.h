@@ -96,6 +96,12 @@ struct token_bias { int32_t id; float bias; };
  * mean, that of the first token. */
 enum pooling { POOLING_NOT, POOLING_LAST, POOLING_MEAN, POOLING_CLS };
 
+struct pooling_choice {        /* how prompts are pooled where a request does not say it */
+    enum pooling how;          /* POOLING_NOT: they are not                              */
+    bool normalised;           /* the vector is to get the length 1                      */
+    char why[256];             /* POOLING_NOT: the reason, for clients                   */
+};
+
 struct params {                /* how to generate; params_default() first */
     /* Called once, and soon back: the engine is done with the request, and its place is free, whatever its client has
      * taken. From the engine's thread, before the client can hear of the end; not if the submission fails. NULL:
@@ -226,6 +232,7 @@ struct engine_info {           /* borrowed strings */
     int max_model_len, max_num_seqs, vocab;
     bool takes_images;
     int  hidden;               /* floats of a pooled prompt */
+    struct pooling_choice pooling;
 };
 void engine_info(const struct engine *g, struct engine_info *out);
 

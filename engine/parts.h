@@ -37,6 +37,7 @@ struct engine {
     struct text    text;
     struct ends    ends;
     struct prompt_limits limits;
+    struct pooling_choice pooling;
     FILE          *trace;              /* owned; NULL: none */
     pthread_t      thread;
     struct budget  decoding;           /* bytes for uploads while they become pixels ... */

@@ -1,7 +1,42 @@
 /* engine/pooling.c - see pooling.h. */
 #include "engine/pooling.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint/sentence.h"
+
+static enum pooling pooling_of(const struct sentence *s)
+{
+    switch (s->pooling) {
+    case SENTENCE_LAST: return POOLING_LAST;
+    case SENTENCE_MEAN: return POOLING_MEAN;
+    case SENTENCE_CLS:  return POOLING_CLS;
+    }
+    return POOLING_NOT;
+}
+
+void pooling_choose(struct pooling_choice *c, const char *option, const char *dir)
+{
+    static const struct { const char *name; enum pooling how; } named[] = {
+        { "last", POOLING_LAST }, { "mean", POOLING_MEAN }, { "cls", POOLING_CLS },
+    };
+    struct sentence s;
+    sentence_read(&s, dir);
+    *c = (struct pooling_choice){ .how = pooling_of(&s), .normalised = !s.there || s.normalised };
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++)
+        if (strcmp(option, named[i].name) == 0) {
+            c->how = named[i].how;
+            return;
+        }
+    if (strcmp(option, "none") == 0)
+        snprintf(c->why, sizeof c->why, "this server was started with --pooling none");
+    else if (*s.unsupported)
+        snprintf(c->why, sizeof c->why, "the checkpoint %s; --pooling last, mean or cls overrides that", s.unsupported);
+    if (*c->why)
+        c->how = POOLING_NOT;
+}
 
 int pooled_init(struct pooled *p, enum pooling how, int width, struct err *e)
 {

@@ -8,6 +8,10 @@
 #define ENGINE_POOLING_H
 #include "engine/engine.h"
 
+/* What --pooling means for the checkpoint in that folder: for `auto` what its modules.json says, else the last token's
+ * state with the length 1, as decoders are mostly trained for it. */
+void pooling_choose(struct pooling_choice *c, const char *option, const char *dir);
+
 struct pooled {
     enum pooling how;
     int     width;             /* floats of a state                          */

@@ -13,7 +13,8 @@
 const char *const wanted_files[] = {
     "config.json", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "generation_config.json",
-    "preprocessor_config.json", "processor_config.json", "chat_template.jinja", "chat_template.json", NULL
+    "preprocessor_config.json", "processor_config.json", "chat_template.jinja", "chat_template.json",
+    "modules.json", "1_Pooling/config.json", NULL
 };
 
 const char wanted_weights[] = "model.safetensors", wanted_index[] = "model.safetensors.index.json";

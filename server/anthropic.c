@@ -255,6 +255,7 @@ void anthropic_count(struct app *a, struct exchange *x)
     struct prompt *p = NULL;
     if (g)
         p = chat_prompt(a, g, x, &(struct chat_kind){ .translate = anthropic_translate_prompt }, NULL, NULL, &e);
+    app_parsing_leave(a, x);
     if (p) {
         x->status = 200;
         buf_printf(&x->reply, "{\"input_tokens\":%d}", prompt_tokens(p));

@@ -174,7 +174,7 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, cons
     q->root = kind->translate ? NULL : json_incref(q->sent);
     if (kind->translate && kind->translate(q->sent, &q->root, &q->paths, e) != 0)
         return json_starved() ? err_memory(e) : -1;
-    limits.paths = q->paths;
+    limits.paths = kind->translate ? q->paths : kind->paths;
     sampling_init(&q->sampling, g);
     q->sampling.action_grammar = a->cfg->action_grammar;
     bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
@@ -306,8 +306,8 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
     return made;
 }
 
-/* Gives back everything that the request held, memory and turns. */
-static void drop(struct app *a, struct exchange *x, struct chat_request *q)
+/* Gives back the memory that the request held. */
+static void drop(struct app *a, struct chat_request *q)
 {
     remote_release(a->images, q->remote, q->n_remote);
     free(q->remote);
@@ -316,7 +316,6 @@ static void drop(struct app *a, struct exchange *x, struct chat_request *q)
     json_decref(q->root);
     json_decref(q->sent);
     json_decref(q->paths);
-    app_parsing_leave(a, x);
 }
 
 struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind,
@@ -331,7 +330,7 @@ struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, 
         prompt_free(p);
         p = NULL;
     }
-    drop(a, x, &q);
+    drop(a, &q);
     return p;
 }
 
@@ -353,7 +352,8 @@ struct generation *chat_submit(struct app *a, struct engine *g, struct exchange 
         reply_error(x, &e);
     else
         x->broken = true;
-    drop(a, x, &q);
+    drop(a, &q);
+    app_parsing_leave(a, x);
     return made;
 }
 

@@ -10,6 +10,7 @@ struct chat_kind {
     /* Makes the body of a request for /v1/chat/completions, which may share values with `in`. *paths: how errors are to
      * name its messages, a list of strings. Both are the caller's, also after -1. NULL: it is one already. */
     int (*translate)(json_t *in, json_t **chat, json_t **paths, struct err *e);
+    const json_t *paths;       /* borrowed: how errors name messages that are not translated; NULL: by their numbers */
     /* What of the request the answer has again. NULL: nothing. */
     void (*describe)(const json_t *in, const struct sampling *s, struct buf *out);
 };
@@ -18,8 +19,8 @@ struct chat_kind {
 struct generation *chat_submit(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind);
 
 /* The prompt that such a request leads to, and no answer. sent: the body, which becomes this function's, as JSON that
- * was parsed after app_parsing_enter(); NULL: it is parsed here. text: gets what the template writes; NULL: nobody
- * wants it. NULL with e->text empty: the client is gone. */
+ * was parsed after app_parsing_enter(); NULL: it is parsed here. app_parsing_leave() is the caller's business. text:
+ * gets what the template writes; NULL: nobody wants it. NULL with e->text empty: the client is gone. */
 struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind,
                            json_t *sent, struct buf *text, struct err *e);
 

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -381,17 +380,6 @@ static bool start_stream(struct generation *q)
 
 /* ---- the beginning ---- */
 
-/* "chatcmpl-" and 24 random digits, as OpenAI's ids look. Clients only compare them. */
-static void make_id(char *out, size_t size, const char *prefix)
-{
-    unsigned char r[12] = { 0 };
-    char digits[25] = "";
-    if (getrandom(r, sizeof r, 0) > 0)
-        for (int i = 0; i < 12; i++)
-            snprintf(digits + 2 * i, 3, "%02x", r[i]);
-    snprintf(out, size, "%s%s", prefix, digits);
-}
-
 /* The whole prompt as token ids, which is gone once it was submitted. */
 static void keep_prompt_ids(struct buf *out, const struct prompt *p)
 {
@@ -452,7 +440,7 @@ static int fill(struct generation *q, const struct answering *how, struct prompt
     q->head.chat = how->form->chat;
     q->head.functions = how->functions;
     q->head.named = how->named_call;
-    make_id(q->head.id, sizeof q->head.id, how->form->id);
+    reply_make_id(q->head.id, sizeof q->head.id, how->form->id);
     q->form = how->form;
     if (how->about) {
         q->head.about = *how->about;

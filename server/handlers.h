@@ -5,6 +5,7 @@
 
 void chat_completions(struct app *a, struct exchange *x);
 void completions(struct app *a, struct exchange *x);
+void embeddings(struct app *a, struct exchange *x);
 void responses(struct app *a, struct exchange *x);
 void anthropic_messages(struct app *a, struct exchange *x);
 void anthropic_count(struct app *a, struct exchange *x);

@@ -5,7 +5,19 @@
 #include "server/reply.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
+
+void reply_make_id(char *out, size_t size, const char *prefix)
+{
+    unsigned char r[12] = { 0 };
+    char digits[25] = "";
+    if (getrandom(r, sizeof r, 0) > 0)
+        for (int i = 0; i < 12; i++)
+            snprintf(digits + 2 * i, 3, "%02x", r[i]);
+    snprintf(out, size, "%s%s", prefix, digits);
+}
 
 /* ---- errors ---- */
 

@@ -18,6 +18,9 @@ void reply_error_object(struct buf *out, int status, const struct err *e);
 /* Answers with e's status (0: 400), and Retry-After where it helps. */
 void reply_error(struct exchange *x, const struct err *e);
 
+/* An answer's id: the prefix and 24 random digits, as OpenAI's look. Clients only compare them. */
+void reply_make_id(char *out, size_t size, const char *prefix);
+
 struct answer_head {           /* what all chunks of an answer share */
     char        id[64];        /* "chatcmpl-..." or "cmpl-..."       */
     long        created;       /* Unix seconds                       */

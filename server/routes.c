@@ -19,6 +19,7 @@ const struct route routes[] = {
     { "POST", "/v1/chat/completions", chat_completions, BODY_IMAGES, false },
     { "POST", "/v1/chat/completions/render", chat_render, BODY_IMAGES, false },
     { "POST", "/v1/completions", completions, BODY_SMALL, false },
+    { "POST", "/v1/embeddings", embeddings, BODY_IMAGES, false },
     { "POST", "/v1/responses", responses, BODY_IMAGES, false },
     { "POST", "/v1/messages", anthropic_messages, BODY_IMAGES, false },
     { "POST", "/v1/messages/count_tokens", anthropic_count, BODY_IMAGES, false },

@@ -158,6 +158,7 @@ void chat_render(struct app *a, struct exchange *x)
     } else {
         x->broken = true;
     }
+    app_parsing_leave(a, x);
     buf_free(&text);
 }
 

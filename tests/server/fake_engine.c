@@ -277,7 +277,9 @@ int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, stru
 void engine_info(const struct engine *g, struct engine_info *out)
 {
     (void)g;
-    *out = (struct engine_info){ "models/fake", "fake", "none", 2048, 4, 256, true, 64 };
+    *out = (struct engine_info){ .model_dir = "models/fake", .model_type = "fake", .device = "none",
+                                 .max_model_len = 2048, .max_num_seqs = 4, .vocab = 256, .takes_images = true,
+                                 .hidden = 64 };
 }
 void engine_stats(struct engine *g, struct engine_stats *out)
 {

@@ -1,0 +1,202 @@
+/* server/inputs.c - see inputs.h. An input with an image, or one that has parts, is a chat of one message of the user:
+ * it goes through the chat template, and its images the way of all images. Pixels of two prompts are never held at once
+ * by one request, because two requests that each wait for the other's room would wait for ever. */
+#include "server/inputs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/chat.h"
+#include "server/fields.h"
+#include "server/token_fields.h"
+#include "server/vectors.h"
+
+struct item {
+    struct prompt *prompt;     /* owned; NULL: not made yet, or taken             */
+    json_t        *messages;   /* owned: of a chat; NULL: the prompt is made      */
+    char           at[48];     /* the path of the input                           */
+};
+
+int inputs_init(struct inputs *q, struct app *a, struct engine *g, struct exchange *x, const json_t *common,
+                struct err *e)
+{
+    int64_t keep = 0;
+    *q = (struct inputs){ .app = a, .engine = g, .x = x, .common = common, .special = true };
+    if (member_bool(common, "", "add_special_tokens", &q->special, e) != 0 ||
+        member_int(common, "", "truncate_prompt_tokens", -1, INT32_MAX, &keep, e) != 0)
+        return -1;
+    if (keep == 0 && json_is_number(json_object_get(common, "truncate_prompt_tokens")))
+        return fields_wrong(e, "invalid_value", "", "truncate_prompt_tokens", "must be -1 or at least 1");
+    q->keep_tokens = (int)keep;
+    return 0;
+}
+
+void inputs_free(struct inputs *q)
+{
+    for (int i = 0; i < q->n; i++) {
+        prompt_free(q->item[i].prompt);
+        json_decref(q->item[i].messages);
+    }
+    free(q->item);
+    *q = (struct inputs){ 0 };
+}
+
+/* Room for one more, with its path; NULL: memory is out. The array doubles. */
+static struct item *add(struct inputs *q, const char *at, struct err *e)
+{
+    if ((q->n & (q->n - 1)) == 0) {
+        struct item *grown = realloc(q->item, (size_t)(q->n ? 2 * q->n : 1) * sizeof *grown);
+        if (!grown) {
+            err_memory(e);
+            return NULL;
+        }
+        q->item = grown;
+    }
+    struct item *item = &q->item[q->n++];
+    *item = (struct item){ 0 };
+    snprintf(item->at, sizeof item->at, "%s", at);
+    return item;
+}
+
+/* What is said of a prompt is said of the input that it came from. */
+static void blame(const struct item *item, struct err *e)
+{
+    if (strcmp(e->field, "prompt") == 0)
+        snprintf(e->field, sizeof e->field, "%s", item->at);
+}
+
+static int add_ids(struct inputs *q, const json_t *v, const char *at, struct err *e)
+{
+    struct engine_info info;
+    int32_t *ids = malloc((json_array_size(v) + 1) * sizeof *ids);
+    struct item *item = ids ? add(q, at, e) : NULL;
+    engine_info(q->engine, &info);
+    int rc = ids ? 0 : err_memory(e);
+    if (rc == 0)
+        rc = item ? token_ids_read(v, at, info.vocab, ids, e) : -1;
+    if (rc == 0)
+        item->prompt = engine_prompt_ids(q->engine, ids, json_array_size(v), q->keep_tokens, e);
+    free(ids);
+    return item && item->prompt ? 0 : -1;
+}
+
+static int add_text(struct inputs *q, const json_t *v, const char *at, struct err *e)
+{
+    struct item *item = add(q, at, e);
+    if (item)
+        item->prompt = engine_prompt_text(q->engine, json_string_value(v), json_string_length(v), q->special,
+                                          q->keep_tokens, e);
+    return item && item->prompt ? 0 : -1;
+}
+
+/* Parts of the user's message. `parts` becomes the item's. */
+static int add_parts(struct inputs *q, json_t *parts, const char *at, struct err *e)
+{
+    struct item *item = parts ? add(q, at, e) : NULL;
+    if (!item) {
+        json_decref(parts);
+        return parts ? -1 : err_memory(e);
+    }
+    item->messages = json_pack("[{s:s, s:o}]", "role", "user", "content", parts);
+    q->n_chats++;
+    return item->messages ? 0 : err_memory(e);
+}
+
+/* The forms in which clients name an image or a text in an object. */
+static int add_object(struct inputs *q, const json_t *v, const char *at, struct err *e)
+{
+    const json_t *content = json_object_get(v, "content"), *image = json_object_get(v, "image"),
+        *text = json_object_get(v, "text");
+    if (content && !json_is_null(content)) {
+        if (json_is_string(content))
+            return add_text(q, content, at, e);
+        if (!json_is_array(content))
+            return fields_wrong(e, "invalid_type", at, "content", "must be a string or an array of parts");
+        return add_parts(q, json_incref((json_t *)content), at, e);
+    }
+    if (image && !json_object_get(v, "type"))
+        return add_parts(q, json_pack("[{s:s, s:O}]", "type", "image_url", "image_url", (json_t *)image), at, e);
+    const char *type = json_string_value(json_object_get(v, "type"));
+    if (json_is_string(text) && (!type || strcmp(type, "text") == 0))
+        return add_text(q, text, at, e);
+    if (!type)
+        return fields_wrong(e, "invalid_value", at, "", "must have a text, an image or a content");
+    return add_parts(q, json_pack("[O]", (json_t *)v), at, e);
+}
+
+int inputs_add(struct inputs *q, const json_t *v, const char *at, struct err *e)
+{
+    int n = q->n, rc;
+    if (json_is_string(v))
+        rc = add_text(q, v, at, e);
+    else if (json_is_array(v))
+        rc = add_ids(q, v, at, e);
+    else if (json_is_dict(v))
+        rc = add_object(q, v, at, e);
+    else
+        return fields_wrong(e, "invalid_type", at, "", "must be a string, an array of token ids or an object");
+    if (rc == 0 && q->item[n].prompt)
+        q->tokens += prompt_tokens(q->item[n].prompt);
+    if (rc != 0 && q->n > n)
+        blame(&q->item[n], e);
+    return rc;
+}
+
+int inputs_add_chat(struct inputs *q, struct err *e)
+{
+    struct item *item = add(q, "messages", e);
+    if (!item)
+        return -1;
+    item->messages = json_incref(json_object_get(q->common, "messages"));
+    q->n_chats++;
+    return 0;
+}
+
+/* The chat as a request for /v1/chat/completions: the fields of this one, but for the messages, and no place for an
+ * answer unless it was asked for. NULL: memory is out. */
+static json_t *chat_of(const struct inputs *q, const struct item *item)
+{
+    json_t *chat = json_copy((json_t *)q->common);
+    static const char *const others[] = { "input", "query", "documents", "dimensions", "encoding_format" };
+    for (size_t i = 0; chat && i < sizeof others / sizeof *others; i++)
+        json_object_del(chat, others[i]);
+    int rc = chat ? json_object_set(chat, "messages", item->messages) : -1;
+    if (rc == 0 && !json_object_get(chat, "add_generation_prompt"))
+        rc = json_object_set_new(chat, "add_generation_prompt", json_false());
+    if (rc != 0) {
+        json_decref(chat);
+        return NULL;
+    }
+    return chat;
+}
+
+struct prompt *inputs_make(struct inputs *q, int i, struct err *e)
+{
+    struct item   *item = &q->item[i];
+    struct prompt *p = item->prompt;
+    item->prompt = NULL;
+    if (!item->messages)
+        return p;
+    json_t *paths = strcmp(item->at, "messages") == 0 ? NULL : json_pack("[s]", item->at);
+    json_t *chat = chat_of(q, item);
+    if (!chat)
+        err_memory(e);
+    else
+        p = chat_prompt(q->app, q->engine, q->x, &(struct chat_kind){ .paths = paths }, chat, NULL, e);
+    json_decref(paths);
+    json_decref(item->messages);
+    item->messages = NULL;
+    if (p)
+        q->tokens += prompt_tokens(p);
+    return p;
+}
+
+int inputs_window(const struct inputs *q)
+{
+    struct engine_info info;
+    engine_info(q->engine, &info);
+    if (q->n_chats > 0)
+        return 1;
+    return info.max_num_seqs < VECTORS_WINDOW ? info.max_num_seqs : VECTORS_WINDOW;
+}
