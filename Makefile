@@ -22,7 +22,7 @@ ROOMS  := base config image checkpoint tokenizer template grammar kernels kernel
           output engine fetch server selftest cli
 SRC    := $(wildcard $(ROOMS:%=%/*.c))
 OBJ    := $(SRC:%.c=$O/%.o)
-LIB    := $(filter-out $O/cli/main.o,$(OBJ))
+LIB    := $(filter-out $O/cli/main.o $O/cli/version.o,$(OBJ))
 TESTS  := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/*/test_*.c))
 
 all: $O/openautoglm ## build/openautoglm (the default)
@@ -47,6 +47,13 @@ $O/%.o: %.c VERSION
 	@mkdir -p $(@D)
 	@echo "  CC  $<"
 	@$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
+
+# --version names the commit; COMMIT=... says it where git is not there to be asked. No other object knows it, so that a
+# commit makes this one alone anew.
+override COMMIT := $(shell release/commit.sh $O/commit '$(COMMIT)')
+$O/cli/version.o: $O/commit
+$O/cli/version.o: CFLAGS += -DCOMMIT='"$(COMMIT)"'
+$O/commit:
 
 # The page for people is a part of this object; the compiler does not list what the assembler includes.
 $O/server/page.o: $(wildcard web/*)

@@ -41,8 +41,8 @@ static const char usage[] =
     "  --device NAME              what computes (cpu)\n"
     "  --threads N                threads of the CPU; 0: one per core (0)\n"
     "  --max-tokens N             most tokens of a line; a longer one is an error (4096)\n"
-    "  --generate N               both also answer every line, in up to N tokens: how far the answers are\n"
-    "                             equal, and how far apart the points are that they tap (0)\n"
+    "  --generate N               both also answer every line, in up to N tokens: how far the answers\n"
+    "                             are equal, and how far apart the points are that they tap (0)\n"
     "  --logits FILE.npy          write what was compared, float32 (positions, 2, vocabulary)\n"
     "  --json                     print one line of JSON\n";
 

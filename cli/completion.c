@@ -25,6 +25,12 @@ static void put_values(void *arg, const struct option_text *row)
     puts("' ;;");
 }
 
+static void put_commands(void)
+{
+    for (int i = 0; i < n_commands; i++)
+        printf("%s%s", i ? " " : "", commands[i].name);
+}
+
 /* Completes a word from: the commands in the first place, the values of the option before it, the options of the
  * command; and files otherwise. Both shells run the same body. */
 static void put_body(void)
@@ -32,8 +38,7 @@ static void put_body(void)
     puts("    local command=${line[1]} words='' now=${line[$at]} before=${line[$((at - 1))]}");
     puts("    if [ \"$at\" -eq 1 ]; then");
     fputs("        words='", stdout);
-    for (int i = 0; i < n_commands; i++)
-        printf("%s%s", i ? " " : "", commands[i].name);
+    put_commands();
     puts("'\n    else\n        case $command in");
     for (int i = 0; i < n_commands; i++) {
         if (!commands[i].groups)
@@ -42,8 +47,11 @@ static void put_body(void)
         options_each(commands[i].groups, put_name, NULL);
         puts("' ;;");
     }
-    puts("        completion) words='bash zsh' ;;\n        esac\n"
-         "        case $now in -*) ;; *) [ \"$command\" = completion ] || words='' ;; esac\n        case $before in");
+    fputs("        completion) words='bash zsh' ;;\n        help) words='", stdout);
+    put_commands();
+    puts("' ;;\n        esac\n        case $now in -*) ;; *)\n"
+         "            case $command in completion | help) ;; *) words='' ;; esac ;;\n        esac\n"
+         "        case $before in");
     options_each(OPT_ALL, put_values, NULL);
     puts("        esac\n    fi");
 }

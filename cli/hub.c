@@ -26,8 +26,8 @@ int command_pull(int argc, char **argv)
 {
     static const char usage[] =
         "usage: openautoglm pull ORG/NAME[@REVISION]\n\n"
-        "Fetches a model from a hub and prints the folder that it lies in. Files that are here already are not\n"
-        "fetched again, and after a break the next call goes on where the last one ended.\n\n"
+        "Fetches a model from a hub and prints the folder that it lies in. Files that are here already\n"
+        "are not fetched again, and after a break the next call goes on where the last one ended.\n\n"
         "  HF_ENDPOINT      address of the hub (https://huggingface.co)\n"
         "  HF_TOKEN         token for models that not everybody may have\n"
         "  HF_HOME          where models are kept, in hub/ (~/.cache/huggingface)\n"

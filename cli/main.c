@@ -1,9 +1,12 @@
 /* cli/main.c - the commands of the program. */
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/buf.h"
 #include "base/json_watch.h"
+#include "base/nearest.h"
+#include "base/wrap.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/compare.h"
@@ -17,36 +20,44 @@
 #include "cli/render.h"
 #include "cli/selftest.h"
 #include "cli/tokenize.h"
+#include "cli/version.h"
 
 static int command_defaults(int argc, char **argv);
-static int command_version(int argc, char **argv);
 static int command_help(int argc, char **argv);
 
 const struct command commands[] = {
-    { "serve", command_serve, OPT_ENGINE | OPT_SERVER, "the HTTP server" },
-    { "chat", command_chat, OPT_ENGINE | OPT_CHAT,
+    { "Serving", "serve", command_serve, OPT_ENGINE | OPT_SERVER, NULL, "the HTTP server" },
+    { NULL, "health", command_health, OPT_HEALTH, NULL,
+      "does the server on this machine serve? Exit status 0: yes, 1: no" },
+    { "Without a server", "chat", command_chat, OPT_ENGINE | OPT_CHAT, NULL,
       "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
-    { "plan", command_plan, OPT_ENGINE | OPT_PLAN, "what a model needs of the memory, before it is loaded" },
-    { "doctor", command_doctor, OPT_ENGINE | OPT_PLAN,
+    { NULL, "mark", command_mark, 0, "SCREENSHOT ACTION OUT.png",
+      "a copy of a screenshot with the points of an action on it, such as 'do(action=\"Tap\", element=[500,300])'" },
+    { "Before anything is loaded", "doctor", command_doctor, OPT_ENGINE | OPT_PLAN, NULL,
       "what this machine offers, what would be chosen for a model, and whether it fits; a verdict each" },
-    { "quantize", command_quantize, OPT_QUANTIZE,
+    { NULL, "plan", command_plan, OPT_ENGINE | OPT_PLAN, NULL,
+      "what a model needs of the memory, before it is loaded" },
+    { "Models", "pull", command_pull, 0, NULL, "fetch a model by its name on a hub: pull ORG/NAME[@REVISION]" },
+    { NULL, "list", command_list, 0, NULL, "the models that were fetched" },
+    { NULL, "rm", command_rm, 0, NULL, "remove one of them" },
+    { NULL, "quantize", command_quantize, OPT_QUANTIZE, NULL,
       "a checkpoint whose weights are made smaller once, and then start at once" },
-    { "pull", command_pull, 0, "fetch a model by its name on a hub: pull ORG/NAME[@REVISION]" },
-    { "list", command_list, 0, "the models that were fetched" },
-    { "rm", command_rm, 0, "remove one of them" },
-    { "health", command_health, OPT_HEALTH, "does the server on this machine serve? Exit status 0: yes, 1: no" },
-    { "mark", command_mark, 0, "a copy of a screenshot with the point of an action on it" },
-    { "tokenize", command_tokenize, 0, "strings on standard input to token ids" },
-    { "detokenize", command_detokenize, 0, "and back" },
-    { "render", command_render, 0, "chat templates on standard input to text" },
-    { "preprocess", command_preprocess, 0, "what becomes of an image: sizes, tokens, a hash of the pixel values" },
-    { "selftest", command_selftest, 0, "is this checkpoint, and this program, right? A verdict per stage" },
-    { "compare", command_compare, 0, "how far the predictions of two models, or of two precisions of one, are apart" },
-    { "defaults", command_defaults, 0, "every option's default as a file for --config" },
-    { "manual", command_manual, 0, "the manual page, for man(1)" },
-    { "completion", command_completion, 0, "a script that completes these words in a shell: completion bash|zsh" },
-    { "version", command_version, 0, "the program's version" },
-    { "help", command_help, 0, "this list" },
+    { "Checks", "selftest", command_selftest, 0, NULL,
+      "is this checkpoint, and this program, right? A verdict per stage" },
+    { NULL, "compare", command_compare, 0, NULL,
+      "how far the predictions of two models, or of two precisions of one, are apart" },
+    { NULL, "tokenize", command_tokenize, 0, "--model DIR [--special]",
+      "strings on standard input to token ids, one JSON value a line" },
+    { NULL, "detokenize", command_detokenize, 0, "--model DIR [--skip-special]", "and back" },
+    { NULL, "render", command_render, 0, "[--now TIME]",
+      "chat templates on standard input to text: {\"template\": ..., \"context\": ...} a line" },
+    { NULL, "preprocess", command_preprocess, 0, NULL,
+      "what becomes of an image: sizes, tokens, a hash of the pixel values" },
+    { "About the program", "defaults", command_defaults, 0, "", "every option's default as a file for --config" },
+    { NULL, "manual", command_manual, 0, "", "the manual page, for man(1)" },
+    { NULL, "completion", command_completion, 0, "bash|zsh", "a script that completes these words in a shell" },
+    { NULL, "version", command_version, 0, "", "version, commit, compiler and backends" },
+    { NULL, "help", command_help, 0, "[COMMAND]", "this list, or a command's options" },
 };
 const int n_commands = sizeof commands / sizeof *commands;
 
@@ -62,27 +73,63 @@ static int command_defaults(int argc, char **argv)
     return 0;
 }
 
-static int command_version(int argc, char **argv)
-{
-    (void)argc, (void)argv;
-    puts("openautoglm " VERSION);
-    return 0;
-}
-
 /* The list of commands, as `help` prints it. */
 static void print_commands(FILE *out)
 {
-    fputs("usage: openautoglm COMMAND [OPTION...]\n\n", out);
-    for (int i = 0; i < n_commands; i++)
-        fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].help);
+    enum { TEXT_COLUMN = 15 };
+    fputs("usage: openautoglm COMMAND [OPTION...]\n", out);
+    for (int i = 0; i < n_commands; i++) {
+        if (commands[i].section)
+            fprintf(out, "\n%s:\n", commands[i].section);
+        fprintf(out, "  %-*s", TEXT_COLUMN - 2, commands[i].name);
+        wrap_print(out, commands[i].help, TEXT_COLUMN, TEXT_COLUMN);
+    }
     fputs("\n`openautoglm COMMAND --help` lists a command's options.\n", out);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (int i = 0; i < n_commands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+static int no_command(const char *name)
+{
+    struct nearest near;
+    nearest_begin(&near, name, strlen(name));
+    for (int i = 0; i < n_commands; i++)
+        nearest_offer(&near, commands[i].name);
+    fprintf(stderr, "openautoglm: there is no command '%s'", name);
+    fprintf(stderr, *near.best ? "; did you mean %s?\n" : "; `openautoglm help` lists them%s\n", near.best);
+    return EXIT_USAGE;
+}
+
+static bool asks_for_help(const char *argument)
+{
+    return strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0;
+}
+
+/* The help of commands that take few arguments comes from the table; the others print their own. */
+static int run_command(const struct command *c, int argc, char **argv)
+{
+    if (!c->usage || argc < 2 || !asks_for_help(argv[1]))
+        return c->run(argc, argv);
+    printf("usage: openautoglm %s%s%s\n\n", c->name, *c->usage ? " " : "", c->usage);
+    wrap_print(stdout, c->help, 0, 0);
+    return 0;
 }
 
 static int command_help(int argc, char **argv)
 {
-    (void)argc, (void)argv;
-    print_commands(stdout);
-    return 0;
+    if (argc < 2) {
+        print_commands(stdout);
+        return 0;
+    }
+    const struct command *c = find_command(argv[1]);
+    char help[] = "--help", *asking[] = { argv[1], help, NULL };
+    return c ? run_command(c, 2, asking) : no_command(argv[1]);
 }
 
 /* Finds the command by its name. -h, --help and --version are taken as the commands of those names. jansson's
@@ -91,15 +138,14 @@ int main(int argc, char **argv)
 {
     json_watch();
     const char *name = argc > 1 ? argv[1] : "";
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "--version") == 0)
-        name += strspn(name, "-");
-    if (strcmp(name, "h") == 0)
+    if (asks_for_help(name))
         name = "help";
-    for (int i = 0; i < n_commands; i++)
-        if (strcmp(name, commands[i].name) == 0)
-            return commands[i].run(argc - 1, argv + 1);
-    if (argc > 1)
-        fprintf(stderr, "openautoglm: there is no command '%s'\n\n", argv[1]);
-    print_commands(stderr);
-    return EXIT_USAGE;
+    else if (strcmp(name, "--version") == 0)
+        name = "version";
+    if (argc < 2) {
+        print_commands(stderr);
+        return EXIT_USAGE;
+    }
+    const struct command *c = find_command(name);
+    return c ? run_command(c, argc - 1, argv + 1) : no_command(name);
 }

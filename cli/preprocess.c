@@ -17,7 +17,8 @@
 enum { MAX_FILE = 64 << 20, USAGE = 2 };
 
 static const char usage[] =
-    "usage: openautoglm preprocess --model DIR --image FILE [--out FILE.npy] [--max-pixels N] [--min-pixels N]\n"
+    "usage: openautoglm preprocess --model DIR --image FILE [--out FILE.npy]\n"
+    "                             [--max-pixels N] [--min-pixels N]\n"
     "\n"
     "Prints the resized size, the grid, the number of image tokens and a hash of the\n"
     "pixel values as one line of JSON; --out writes the pixel values.\n";

@@ -15,7 +15,9 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/nearest.h"
 #include "base/utf8.h"
+#include "base/wrap.h"
 
 enum option_type { T_TEXT, T_CHOICE, T_LIST, T_INT, T_LONG, T_SIZE, T_REAL, T_BOOL };
 
@@ -37,10 +39,19 @@ struct option_row {
 static const struct option_row table[] = {
 #define ENGINE(type, name, ...) ROW(engine.name, type, name, __VA_ARGS__)
 #define OPTION(type, name, ...) ROW(name, type, name, __VA_ARGS__)
+#define SECTION(title)
 #include "config/options.inc"
 };
 
-enum { NAME_BYTES = 64 };
+/* The order of --help: a section's title, then its rows. */
+static const struct { const char *title; enum option row; } listing[] = {
+#define ENGINE(type, name, ...) { NULL, OPTION_##name },
+#define OPTION(type, name, ...) { NULL, OPTION_##name },
+#define SECTION(title)          { title, N_OPTIONS },
+#include "config/options.inc"
+};
+
+enum { NAME_BYTES = 64, HELP_COLUMN = 30 };
 
 /* Is the value of this option a number, so that the row's bounds mean something? */
 static bool is_number(const struct option_row *r)
@@ -159,6 +170,43 @@ static int set_number(struct config *c, const struct option_row *r, double v, co
     return 0;
 }
 
+/* Adds what was probably meant to the message. */
+static int suggest(struct err *e, const struct nearest *near, const char *dashes)
+{
+    size_t n = strlen(e->text);
+    if (*near->best)
+        snprintf(e->text + n, sizeof e->text - n, "; did you mean %s%s?", dashes, near->best);
+    return -1;
+}
+
+/* A value that is not among the choices, which the message lists. */
+static int wrong_choice(const struct option_row *r, const char *text, const char *source, struct err *e)
+{
+    struct nearest near;
+    char   name[NEAREST_BYTES];
+    wrong(r, source, e, "must be one of");
+    nearest_begin(&near, text, strlen(text));
+    for (const char *p = r->arg; *p; p += *p == '|') {
+        size_t n = strcspn(p, "|");
+        snprintf(name, sizeof name, "%.*s", (int)n, p);
+        nearest_offer(&near, name);
+        p += n;
+    }
+    return suggest(e, &near, "");
+}
+
+/* A name that no row has; `groups` are those that could have been meant. */
+static int unknown(const char *option, unsigned groups, const char *dashes, struct err *e)
+{
+    struct nearest near;
+    char   name[NAME_BYTES];
+    nearest_begin(&near, option, strlen(option));
+    for (int i = 0; i < N_OPTIONS; i++)
+        if (table[i].groups & groups)
+            nearest_offer(&near, dashed(&table[i], name));
+    return suggest(e, &near, dashes);
+}
+
 /* Sets the row's field from text. A list is replaced by the first value of a
  * stronger source and continued by that source's later ones (`fresh`). */
 static int set_text(struct config *c, const struct option_row *r, const char *text, bool fresh, const char *source,
@@ -170,7 +218,7 @@ static int set_text(struct config *c, const struct option_row *r, const char *te
     switch (r->type) {
     case T_CHOICE:
         if (!is_choice(r->arg, text))
-            return wrong(r, source, e, "must be one of");
+            return wrong_choice(r, text, source, e);
         /* fall through */
     case T_TEXT:
         free(*(char **)field);
@@ -267,8 +315,10 @@ static int read_file(struct config *c, const char *path, struct err *e)
         rc = err_field(e, "config", "option config: %s is not a JSON object", path);
     else json_object_foreach(root, key, v) {
         const struct option_row *r = find_row(key, strlen(key));
-        if (!r || r == &table[OPTION_config])
-            rc = err_field(e, key, "option %s (%s): there is no such option", key, path);
+        if (!r || r == &table[OPTION_config]) {
+            err_field(e, key, "option %s (%s): there is no such option", key, path);
+            rc = unknown(key, OPT_ALL, "", e);
+        }
         else if ((rc = set_json(c, r, v, path, e)) == 0)
             c->given[r - table] = true;
         if (rc != 0)
@@ -322,8 +372,9 @@ static int read_argument(struct config *c, unsigned groups, char **argv, bool *s
     if (!r || !(r->groups & groups)) {
         char option[64];
         snprintf(option, sizeof option, "%.*s", (int)n, name);
-        return err_field(e, option, "option %s: %s", option,
-                         r ? "does not belong to this command" : "there is no such option");
+        err_field(e, option, "option %s: %s", option,
+                  r ? "does not belong to this command" : "there is no such option");
+        return r ? -1 : unknown(option, groups, "--", e);
     }
     int took = 1;
     if (!value && r->type == T_BOOL)
@@ -450,21 +501,43 @@ void options_changed(const struct config *c, unsigned groups, char *out, size_t 
             at += (size_t)snprintf(out + at, n - at, "%s--%s", at ? ", " : "", dashed(&table[i], name));
 }
 
-/* One line or more for each row of the groups, then where else values may come from. */
+/* What is typed for the row stands at the left, and is alone in its line if it is long. */
+static void print_row(FILE *out, const struct option_row *r)
+{
+    char name[NAME_BYTES], text[600];
+    const char *no = r->type == T_BOOL ? "[no-]" : "";
+    int  at = fprintf(out, "  --%s%s%s%s", no, dashed(r, name), *r->arg ? " " : "", r->arg);
+    if (at > HELP_COLUMN - 2)
+        at = (fputc('\n', out), 0);
+    fprintf(out, "%*s", HELP_COLUMN - at, "");
+    bool tells = r->def[0] && strcmp(r->def, "0") != 0;
+    snprintf(text, sizeof text, "%s%s%s%s", r->help, tells ? " (" : "", tells ? r->def : "", tells ? ")" : "");
+    wrap_print(out, text, HELP_COLUMN, HELP_COLUMN);
+}
+
+/* Sections of which no row belongs to the groups are left out. Then where else values may come from. */
 void options_help(FILE *out, unsigned groups)
 {
-    for (int i = 0; i < N_OPTIONS; i++) {
-        if (!(table[i].groups & groups))
+    const char *title = NULL;
+    for (size_t i = 0; i < sizeof listing / sizeof *listing; i++) {
+        if (listing[i].title) {
+            title = listing[i].title;
             continue;
-        char left[128], name[NAME_BYTES];
-        snprintf(left, sizeof left, "--%s %s", dashed(&table[i], name), table[i].arg);
-        fprintf(out, "  %-44s %s", left, table[i].help);
-        if (table[i].def[0] && strcmp(table[i].def, "0") != 0)
-            fprintf(out, " (%s)", table[i].def);
-        fputc('\n', out);
+        }
+        const struct option_row *r = &table[listing[i].row];
+        if (!(r->groups & groups))
+            continue;
+        if (title)
+            fprintf(out, "%s:\n", title);
+        title = NULL;
+        print_row(out, r);
+        bool last = i + 1 == sizeof listing / sizeof *listing || listing[i + 1].title;
+        if (last)
+            fputc('\n', out);
     }
-    fputs("Each can also be set in the environment (--max-num-seqs: OPENAUTOGLM_MAX_NUM_SEQS) or in the file of\n"
-          "--config (\"max_num_seqs\"). The command line wins over the environment, that over the file.\n", out);
+    fputs("Each can also be set in the environment (--max-num-seqs: OPENAUTOGLM_MAX_NUM_SEQS) or in the\n"
+          "file of --config (\"max_num_seqs\"). The command line wins over the environment, that over the\n"
+          "file.\n", out);
 }
 
 void options_each(unsigned groups, void (*each)(void *arg, const struct option_text *row), void *arg)

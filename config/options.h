@@ -50,6 +50,7 @@ struct string_list {
 enum option {
 #define ENGINE(type, name, ...) OPTION_##name,
 #define OPTION(type, name, ...) OPTION_##name,
+#define SECTION(title)
 #include "config/options.inc"
     N_OPTIONS
 };
@@ -58,6 +59,7 @@ enum option {
 struct engine_config {
 #define ENGINE(type, name, ...) FIELD_##type name;
 #define OPTION(type, name, ...)
+#define SECTION(title)
 #include "config/options.inc"
 };
 
@@ -65,6 +67,7 @@ struct config {
     struct engine_config engine;
 #define ENGINE(type, name, ...)
 #define OPTION(type, name, ...) FIELD_##type name;
+#define SECTION(title)
 #include "config/options.inc"
     /* where the values came from */
     bool   help;                  /* --help was given                */
@@ -83,6 +86,7 @@ void options_free(struct config *c);
 bool options_given(const struct config *c, const char *name);
 /* "--a, --b": the options of the groups that somebody set to other than their default; "" if none. Cut to n bytes. */
 void options_changed(const struct config *c, unsigned groups, char *out, size_t n);
+/* The rows of the groups in their sections, in lines of less than 100 columns. */
 void options_help(FILE *out, unsigned groups);
 
 /* What people read of a row: in the manual, and while they type. */

@@ -39,7 +39,7 @@ def test_it_runs_from_where_it_was_installed(installed, tmp_path):
 
 
 def options_of(command):
-    return set(re.findall(r"^  (--[a-z-]+)", run(BIN, command, "--help").stdout, re.M))
+    return {"--" + name for name in re.findall(r"^  --(?:\[no-\])?([a-z-]+)", run(BIN, command, "--help").stdout, re.M)}
 
 
 def test_manual(installed):
