@@ -28,8 +28,8 @@ static void set_log_level(const char *name)
 }
 
 /* Ends the command in three cases: help was asked for, an option is wrong, or there are arguments that the command
- * does not take. The question of `chat` is its own; the other commands take a model. `usage` is the first line of
- * the help. */
+ * does not take. The arguments of `chat` and `bench` are their own; the other commands take a model. `usage` is the
+ * first line of the help. */
 int command_options(struct config *c, unsigned groups, const char *usage, int argc, char **argv)
 {
     struct err e;
@@ -40,7 +40,7 @@ int command_options(struct config *c, unsigned groups, const char *usage, int ar
         options_free(c);
         return 0;
     }
-    if (rc == 0 && !(groups & OPT_CHAT) && command_model_argument(c, &e) != 0)
+    if (rc == 0 && !(groups & (OPT_CHAT | OPT_BENCH)) && command_model_argument(c, &e) != 0)
         rc = err_prefix(&e, "%s", argv[0]);
     if (rc != 0) {
         options_free(c);

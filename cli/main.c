@@ -7,6 +7,7 @@
 #include "base/json_watch.h"
 #include "base/nearest.h"
 #include "base/wrap.h"
+#include "cli/bench.h"
 #include "cli/command.h"
 #include "cli/commands.h"
 #include "cli/compare.h"
@@ -29,6 +30,8 @@ const struct command commands[] = {
     { "Serving", "serve", command_serve, OPT_ENGINE | OPT_SERVER, NULL, "the HTTP server" },
     { NULL, "health", command_health, OPT_HEALTH, NULL,
       "does the server on this machine serve? Exit status 0: yes, 1: no" },
+    { NULL, "bench", command_bench, OPT_BENCH, NULL,
+      "load for any server that speaks OpenAI's API, and how fast it answers" },
     { "Without a server", "chat", command_chat, OPT_ENGINE | OPT_CHAT, NULL,
       "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
     { NULL, "mark", command_mark, 0, "SCREENSHOT ACTION OUT.png",

@@ -519,6 +519,7 @@ static void print_row(FILE *out, const struct option_row *r)
 void options_help(FILE *out, unsigned groups)
 {
     const char *title = NULL;
+    bool        began = false;
     for (size_t i = 0; i < sizeof listing / sizeof *listing; i++) {
         if (listing[i].title) {
             title = listing[i].title;
@@ -528,14 +529,12 @@ void options_help(FILE *out, unsigned groups)
         if (!(r->groups & groups))
             continue;
         if (title)
-            fprintf(out, "%s:\n", title);
+            fprintf(out, "%s%s:\n", began ? "\n" : "", title);
         title = NULL;
+        began = true;
         print_row(out, r);
-        bool last = i + 1 == sizeof listing / sizeof *listing || listing[i + 1].title;
-        if (last)
-            fputc('\n', out);
     }
-    fputs("Each can also be set in the environment (--max-num-seqs: OPENAUTOGLM_MAX_NUM_SEQS) or in the\n"
+    fputs("\nEach can also be set in the environment (--max-num-seqs: OPENAUTOGLM_MAX_NUM_SEQS) or in the\n"
           "file of --config (\"max_num_seqs\"). The command line wins over the environment, that over the\n"
           "file.\n", out);
 }

@@ -149,7 +149,7 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
     (void)one;
     curl_easy_getinfo(t->state->easy, CURLINFO_RESPONSE_CODE, &status);
     t->status = (int)status;
-    if (status != 200 && status != 206) {
+    if (status != 200 && status != 206 && !t->any_status) {
         t->state->idle += n;
         return t->state->idle <= IDLE_BYTES ? n : 0;
     }
@@ -244,6 +244,11 @@ static int prepare(struct transfer *t)
     }
     if (ok && t->if_etag)
         ok = add_header(s, "If-None-Match", t->if_etag);
+    if (t->post) {                 /* a large body is not announced first: that would cost a round trip */
+        curl_easy_setopt(s->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)t->n_post);
+        curl_easy_setopt(s->easy, CURLOPT_POSTFIELDS, t->post);
+        ok = ok && add_header(s, "Content-Type", "application/json") && add_header(s, "Expect", "");
+    }
     if (t->from > 0) {
         snprintf(range, sizeof range, "%lld-", (long long)t->from);
         ok = ok && curl_easy_setopt(s->easy, CURLOPT_RANGE, range) == CURLE_OK;
@@ -253,7 +258,8 @@ static int prepare(struct transfer *t)
     if (t->seconds > 0)
         curl_easy_setopt(s->easy, CURLOPT_TIMEOUT_MS, (long)(t->seconds * 1e3) + 1);
     curl_easy_setopt(s->easy, CURLOPT_HTTPHEADER, s->request);
-    curl_easy_setopt(s->easy, CURLOPT_NOBODY, t->head ? 1L : 0L);
+    if (t->head)
+        curl_easy_setopt(s->easy, CURLOPT_NOBODY, 1L);
     return ok && curl_easy_setopt(s->easy, CURLOPT_URL, t->url) == CURLE_OK ? 0 : -1;
 }
 
@@ -417,6 +423,22 @@ static int end_some(struct run *r)
     return 0;
 }
 
+/* Milliseconds until the next of the waiting ones may start, if that is sooner than go_on() wants to be asked. */
+static int next_look(const struct run *r)
+{
+    double now = clock_seconds(), soonest = now + LOOK_MS / 1e3;
+    int    running = 0;
+    for (int i = 0; i < r->n; i++) {
+        const struct transfer_state *s = r->t[i]->state;
+        running += s->stage == RUNNING;
+        if (s->stage == WAITING && s->start_at < soonest)
+            soonest = s->start_at;
+    }
+    if (running >= r->at_once)
+        return LOOK_MS;
+    return soonest <= now ? 0 : (int)((soonest - now) * 1e3) + 1;
+}
+
 static int loop(struct run *r, bool (*go_on)(void *), void *arg)
 {
     for (;;) {
@@ -427,7 +449,7 @@ static int loop(struct run *r, bool (*go_on)(void *), void *arg)
             return -1;
         if (go_on && !go_on(arg))
             return -1;
-        if (curl_multi_poll(r->multi, NULL, 0, LOOK_MS, NULL) != CURLM_OK)
+        if (curl_multi_poll(r->multi, NULL, 0, next_look(r), NULL) != CURLM_OK)
             return -1;
     }
 }

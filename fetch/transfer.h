@@ -46,6 +46,8 @@ struct transfer {
     char        url[TRANSFER_URL];
     bool        head;          /* ask for the headers alone                                              */
     const char *bearer;        /* borrowed: token for this URL; NULL: none                               */
+    const char *post;          /* borrowed: JSON that is sent with POST, n_post bytes; NULL: GET          */
+    size_t      n_post;
     const char *if_etag;       /* borrowed: only if it is another by now; NULL: always                   */
     int64_t     from;          /* first byte wanted                                                      */
     int64_t     most;          /* bytes that the answer may announce; 0: any. body() counts those that come */
@@ -58,7 +60,8 @@ struct transfer {
     /* What the owner does. `ctx` is theirs. All may be NULL. */
     void *ctx;
     bool (*may_connect)(void *ctx, const struct sockaddr *to);
-    int  (*body)(void *ctx, const void *data, size_t n);    /* of statuses 200 and 206 alone             */
+    int  (*body)(void *ctx, const void *data, size_t n);    /* of statuses 200 and 206 alone, unless ... */
+    bool any_status;                                        /* ... those of errors are wanted, too       */
     enum transfer_next (*begin)(void *ctx);                 /* before every start; NULL: start           */
     enum transfer_next (*over)(void *ctx);                  /* NULL: done                                */
 
