@@ -8,7 +8,8 @@ cd "$(dirname "$0")"
 build="gcc make libc6-dev pkg-config libjansson-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libwebp-dev libgif-dev
        libpcre2-dev libutf8proc-dev libcurl4-openssl-dev python3-yaml"
 demo="curl ca-certificates"
-test="check g++ python3 python3-venv curl ca-certificates haproxy"
+phone="python3 python3-venv ca-certificates fonts-roboto-unhinted fonts-wqy-zenhei"
+test="check g++ curl haproxy $phone"
 peers="cmake g++ python3 python3-venv ca-certificates"
 screens="fonts-roboto-unhinted fonts-noto-core fonts-open-sans fonts-dejavu-core fonts-dejavu-extra fonts-liberation
          fonts-noto-cjk fonts-wqy-zenhei"
@@ -17,6 +18,7 @@ packages=$build
 for goal in "$@"; do
     case $goal in
     demo) packages="$packages $demo" ;;
+    phone) packages="$packages $phone" ;;
     bench-peers) packages="$packages $peers" ;;
     test* | *-test | check | coverage) packages="$packages $test" ;;
     dist) packages="$packages mmdebstrap zstd python3 binutils" ;;

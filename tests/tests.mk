@@ -77,7 +77,10 @@ train: $(VENV)/training ## train the native model: MINUTES=120
 eval: all $(VENV)/tests ## ask the server about fresh screens: SCREENS=500 SEED=1
 	@PYTHONPATH=python $(PYTHON) -m openautoglm.evaluate --serve build/openautoglm --screens $(SCREENS) --seed $(SEED)
 
-.PHONY: test test-c test-api alloc-test asan-test tsan-test layers format bench bench-peers venv train eval
+phone: all $(VENV)/tests ## an agent does a task on a scripted phone: TASK='Open Settings, then go back'
+	@$(PYTHON) python/phone/run.py $${TASK:+"$$TASK"} --filmstrip $(B)/phone.png
+
+.PHONY: phone test test-c test-api alloc-test asan-test tsan-test layers format bench bench-peers venv train eval
 
 # The 16-lane loops on 8 lanes pass vectors by value: no business of the ABI, they are inlined.
 $O/tests/kernels/test_ops: CFLAGS += -Wno-psabi

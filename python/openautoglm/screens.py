@@ -27,9 +27,10 @@ def status_bar(p):
     return size * 2.1
 
 
-def title_bar(p, y):
+def title_bar(p, y, back=None):
+    """`back`: has it an arrow that leads back? None: perhaps"""
     size, x = p.base * p.r.uniform(1.1, 1.5), 12
-    if p.r.random() < .6:
+    if p.r.random() < .6 if back is None else back:
         p.path([(20, y + size * .5), (12, y + size), (20, y + size * 1.5)], p.ink, 1.5)
         p.add("back", (6, y, 30, y + size * 2))
         x = 34
@@ -67,6 +68,17 @@ def glyph(p, box, color):
         p.text(x, y, p.r.choice("ABCDEFGHJKMNPQRSTWXZ"), q * 2.4, color, "c", record=False)
 
 
+def icon(p, left, top, cell, side, radius):
+    """A coloured picture with its name below, in the middle of a cell of the grid that begins at `left`."""
+    size, x = p.base * .92, left + (cell - side) / 2
+    color, body = p.color(), (x, top, x + side, top + side)
+    fill = p.paint(body, color, radius)
+    glyph(p, body, (255, 255, 255) if luminance(fill) < 170 else (30, 30, 30))
+    line = p.write(left + .5 * cell, top + side + size * .9, cell - 3, size, p.ink, "c")
+    if line:
+        p.add("icon", (left + 2, top, left + cell - 2, top + side + size * 1.6), line, color=color, body=body)
+
+
 def icons(p, y, end):
     """A grid of coloured icons with their names below."""
     r, w, size = p.r, p.screen.w, p.base * .92
@@ -78,14 +90,7 @@ def icons(p, y, end):
         for column in range(columns):
             if r.random() < gaps:
                 continue
-            x, top = column * cell + (cell - side) / 2, y + row * height
-            color, body = p.color(), (x, top, x + side, top + side)
-            fill = p.paint(body, color, radius)
-            glyph(p, body, (255, 255, 255) if luminance(fill) < 170 else (30, 30, 30))
-            line = p.write((column + .5) * cell, top + side + size * .9, cell - 3, size, p.ink, "c")
-            if line:
-                p.add("icon", (column * cell + 2, top, (column + 1) * cell - 2, top + side + size * 1.6), line,
-                      color=color, body=body)
+            icon(p, column * cell, y + row * height, cell, side, radius)
 
 
 def switch(p, x, y, on):
@@ -99,27 +104,41 @@ def switch(p, x, y, on):
     return (x - 24, y - 7, x, y + 7)
 
 
+def row(p, y, height, right, bullet=False, second=False):
+    """One row of a list, up to `right` from the edge: its label, perhaps something coloured before it and a line below
+    it; None if no label fits"""
+    x, middle, size, w = 12, y + height / 2, p.base, p.screen.w
+    if bullet:
+        p.paint((x, middle - 9, x + 18, middle + 9), p.r.choice(COLORS), 9)
+        x += 26
+    line = p.write(x, middle - (size * .65 if second else 0), w - x - 44, size, p.ink)
+    if line and second:
+        p.write(x, middle + size * .65, w - x - 44, size * .85, p.faint)
+    if line:
+        p.add("row", (2, y, w - right, y + height), line)
+    return line
+
+
+def row_switch(p, y, height, line, on):
+    """The switch at the end of a row"""
+    w, middle = p.screen.w, y + height / 2
+    p.add("switch", (w - 36, middle - 9, w - 8, middle + 9), line, on=on, body=switch(p, w - 10, middle, on))
+
+
 def rows(p, y, end):
     """A list, as in the settings: label, perhaps a line below it, an icon, a switch."""
     r, w, size = p.r, p.screen.w, p.base
     second, switches, bullets = r.random() < .4, r.random() < .6, r.random() < .4
     height = size * (r.uniform(2.9, 3.6) if second else r.uniform(2.2, 3.2))
     while y + height < end:
-        x, middle = 12, y + height / 2
-        if bullets:
-            p.paint((x, middle - 9, x + 18, middle + 9), r.choice(COLORS), 9)
-            x += 26
-        line = p.write(x, middle - (size * .65 if second else 0), w - x - 44, size, p.ink)
+        line = row(p, y, height, 42 if switches else 2, bullets, second)
         if not line:
             break
-        if second:
-            p.write(x, middle + size * .65, w - x - 44, size * .85, p.faint)
-        p.add("row", (2, y, w - (42 if switches else 2), y + height), line)
         if switches and r.random() < .85:
-            on = r.random() < .5
-            p.add("switch", (w - 36, middle - 9, w - 8, middle + 9), line, on=on, body=switch(p, w - 10, middle, on))
+            row_switch(p, y, height, line, r.random() < .5)
         if r.random() < .7:
-            p.path([(x, y + height), (w - 8, y + height)], p.faint if r.random() < .2 else p.card, .5)
+            left = 38 if bullets else 12
+            p.path([(left, y + height), (w - 8, y + height)], p.faint if r.random() < .2 else p.card, .5)
         y += height
 
 
@@ -139,16 +158,23 @@ def button(p, box):
     p.add("button", box, line, color=color, body=box)
 
 
+def field(p, y):
+    """An empty field with its label above it"""
+    w, size = p.screen.w, p.base
+    box = (12, y + size * 1.4, w - 12, y + size * 3.8)
+    line = p.write(14, y + size * .6, w - 60, size * .95, p.faint)
+    if line:
+        p.add("field", box, line)
+    p.rectangle(box, p.card, 4, p.faint)
+    return box
+
+
 def form(p, y, end):
     """Fields with a label above them, and rows of buttons."""
     r, w, size = p.r, p.screen.w, p.base
     while y + size * 5 < end:
         if r.random() < .55:
-            box = (12, y + size * 1.4, w - 12, y + size * 3.8)
-            line = p.write(14, y + size * .6, w - 60, size * .95, p.faint)
-            if line:
-                p.add("field", box, line)
-            p.rectangle(box, p.card, 4, p.faint)
+            field(p, y)
             if r.random() < .4:
                 p.write(20, y + size * 2.6, w - 60, size, p.ink)
             y += size * 4.6
@@ -159,6 +185,31 @@ def form(p, y, end):
             y += height + size * r.uniform(.8, 1.6)
 
 
+def bubble(p, y, text, known, mine):
+    w, size, ink = p.screen.w, p.base, p.ink
+    wide = p.width(text, size) + 18
+    x = w - 10 - wide if mine else 34
+    box = (x, y, x + wide, y + size * 2)
+    if mine:
+        ink = (255, 255, 255) if luminance(p.paint(box, p.accent, size * .6)) < 165 else (20, 20, 20)
+    else:
+        p.paint((8, y, 28, y + 20), p.r.choice(COLORS), 10)
+        p.rectangle(box, p.card, size * .6, p.faint)
+    p.text(x + 9, y + size, text, size, ink, known=known)
+
+
+def message_bar(p, y, end):
+    """A field, with its name in it, and a button beside it; returns the field's box."""
+    w, size = p.screen.w, p.base
+    box = (8, y + size * .2, w - 76, end - size * .2)
+    p.rectangle(box, p.card, size, p.faint)
+    line = p.write(18, (box[1] + box[3]) / 2, w - 110, size * .95, p.faint)
+    if line:
+        p.add("field", box, line)
+    button(p, (w - 70, box[1], w - 8, box[3]))
+    return box
+
+
 def chat(p, y, end):
     """Bubbles left and right, a field and a button below."""
     r, w, size = p.r, p.screen.w, p.base
@@ -167,22 +218,9 @@ def chat(p, y, end):
         text, known = p.label(w * .6, size)
         if not text:
             break
-        mine, wide = r.random() < .5, p.width(text, size) + 18
-        x, ink = w - 10 - wide if mine else 34, p.ink
-        bubble = (x, y, x + wide, y + size * 2)
-        if mine:
-            ink = (255, 255, 255) if luminance(p.paint(bubble, p.accent, size * .6)) < 165 else (20, 20, 20)
-        else:
-            p.paint((8, y, 28, y + 20), r.choice(COLORS), 10)
-            p.rectangle(bubble, p.card, size * .6, p.faint)
-        p.text(x + 9, y + size, text, size, ink, known=known)
+        bubble(p, y, text, known, r.random() < .5)
         y += size * r.uniform(2.5, 3.2)
-    box = (8, bottom + size * .2, w - 76, end - size * .2)
-    p.rectangle(box, p.card, size, p.faint)
-    line = p.write(18, (box[1] + box[3]) / 2, w - 110, size * .95, p.faint)
-    if line:
-        p.add("field", box, line)
-    button(p, (w - 70, box[1], w - 8, box[3]))
+    message_bar(p, bottom, end)
 
 
 def cards(p, y, end):
@@ -203,16 +241,22 @@ def cards(p, y, end):
         y += height
 
 
+def tab(p, y, i, n):
+    """The i-th of n at the lower edge"""
+    w, size = p.screen.w, p.base * .87
+    x = (i + .5) * w / n
+    glyph(p, (x - 9, y + 2, x + 9, y + 20), p.faint)
+    line = p.write(x, y + 20 + size * .7, w / n - 4, size, p.ink, "c")
+    if line:
+        p.add("tab", (i * w / n + 2, y, (i + 1) * w / n - 2, p.screen.h), line)
+
+
 def tabs(p, y):
-    w, r, size = p.screen.w, p.r, p.base * .87
+    w, r = p.screen.w, p.r
     n = r.randint(3, 4 if w < 260 else 5)
     p.rectangle((0, y, w, p.screen.h), p.card)
     for i in range(n):
-        x = (i + .5) * w / n
-        glyph(p, (x - 9, y + 2, x + 9, y + 20), p.faint)
-        line = p.write(x, y + 20 + size * .7, w / n - 4, size, p.ink, "c")
-        if line:
-            p.add("tab", (i * w / n + 2, y, (i + 1) * w / n - 2, p.screen.h), line)
+        tab(p, y, i, n)
 
 
 def dialog(p):
