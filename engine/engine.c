@@ -167,19 +167,39 @@ static bool tell_prompt(struct engine *g, struct request *r, const struct sample
     return false;
 }
 
-/* All states have come: r ends with its vector, or with an error where there is no memory for it. */
-static void end_pooled(struct engine *g, struct request *r)
+/* Fills in the vector of r's prompt: what was pooled, in the space that texts and images share where there is one, or
+ * the image's there. NULL, or what the device said. */
+static const char *fill_vector(struct engine *g, const struct request *r, float *vector)
 {
-    float *vector = malloc((size_t)r->pooled.width * sizeof *vector);
+    const struct model *m = g->model;
+    if (r->params.share_image) {
+        memcpy(vector, r->images[0]->shared, (size_t)m->shared * sizeof *vector);
+        return NULL;
+    }
+    pooled_result(&r->pooled, vector);
+    return m->shared ? runner_project(&g->runner, m->share_text, vector, vector) : NULL;
+}
+
+/* All states have come: r ends with its vector, or with an error where there is no memory for it. NULL, or what the
+ * device said; then r still runs. */
+static const char *end_pooled(struct engine *g, struct request *r)
+{
+    int shared = g->model->shared, hidden = g->model->hidden, most = shared > hidden ? shared : hidden;
+    float *vector = malloc((size_t)most * sizeof *vector);
+    const char *failed = vector ? fill_vector(g, r, vector) : NULL;
+    if (failed) {
+        free(vector);
+        return failed;
+    }
     if (vector) {
-        pooled_result(&r->pooled, vector);
-        request_finish_pooled(r, vector, r->pooled.width);
+        request_finish_pooled(r, vector, shared ? shared : hidden);
     } else {
         struct err e;
         err_memory(&e);
         request_fail(r, &e);
     }
     retire(g, r, &g->sched.running, vector ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
+    return NULL;
 }
 
 /* Pools the last hidden states of q's request, whose rows of the step end before row `end`. NULL, or what the device
@@ -217,7 +237,7 @@ static const char *deliver(struct engine *g, const struct step_seq *q, const str
         return NULL;                   /* the request may be gone */
     }
     if (!failed && q->r->params.pooling && q->r->n_computed == q->r->prompt->n)
-        end_pooled(g, q->r);
+        failed = end_pooled(g, q->r);
     return failed;
 }
 
@@ -273,6 +293,16 @@ static void serve_others(void *arg)
     g->last_part = clock_seconds();
 }
 
+/* There is no memory for what r wants of its image. */
+static void refuse_image(struct engine *g, struct request *r, struct image_entry *entry)
+{
+    struct err e;
+    err_memory(&e);
+    request_fail(r, &e);
+    retire(g, r, &g->sched.running, &g->stats.v.finished_error);
+    images_release(&g->images, entry);
+}
+
 /* The request may be put back meanwhile and give up its entry: so one more reference is held. */
 static const char *encode_image(struct engine *g)
 {
@@ -285,9 +315,19 @@ static const char *encode_image(struct engine *g)
     g->last_part = began;
     g->part_seconds = 0;
     g->between_failed = NULL;
-    const char *failed = runner_encode(&g->runner, &r->prompt->images[i], entry, waits ? serve_others : NULL, g);
+    float *shared = r->params.share_image ? malloc((size_t)g->model->shared * sizeof *shared) : NULL;
+    if (r->params.share_image && !shared) {
+        refuse_image(g, r, entry);
+        return NULL;
+    }
+    const char *failed = runner_encode(&g->runner, &r->prompt->images[i], entry, shared, waits ? serve_others : NULL,
+                                       g);
     failed = failed ? failed : g->between_failed;
     entry->encoded = !failed;
+    if (shared) {
+        free(entry->shared);
+        entry->shared = shared;
+    }
     images_release(&g->images, entry);
     double seconds = clock_seconds() - began;
     r->encode_seconds += seconds;

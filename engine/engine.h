@@ -140,6 +140,8 @@ struct params {                /* how to generate; params_default() first */
     struct grammar *grammar;   /* borrowed: what the answer has to be; NULL: anything. Logprobs are those that the model
                                   gives without it                                                               */
     enum pooling pooling;      /* other than POOLING_NOT: there is no answer; the end has the prompt's vector       */
+    bool     share_image;      /* with pooling, where images share a space with texts: the vector is that of the
+                                  prompt's first image                                                            */
 };
 void params_default(const struct engine *g, struct params *p);   /* the checkpoint's generation_config.json */
 
@@ -231,7 +233,8 @@ struct engine_info {           /* borrowed strings */
     const char *model_dir, *model_type, *device;
     int max_model_len, max_num_seqs, vocab;
     bool takes_images;
-    int  hidden;               /* floats of a pooled prompt */
+    int  vector;               /* floats of a pooled prompt   */
+    bool shares;               /* its vector is in a space that texts and images share: a prompt is one or the other */
     struct pooling_choice pooling;
 };
 void engine_info(const struct engine *g, struct engine_info *out);

@@ -51,6 +51,7 @@ static void evict(struct images *c, struct image_entry *e)
         c->rows.id[c->rows.n++] = e->row_page[i];
     for (int i = 0; i < e->n_kv_pages; i++)
         c->kv.id[c->kv.n++] = e->kv_page[i];
+    free(e->shared);
     free(e);
 }
 

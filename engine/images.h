@@ -19,6 +19,7 @@ struct image_entry {
     struct hash key;
     struct image_plan plan;
     bool encoded;
+    float *shared;                /* owned: its vector in the space that texts share; NULL: nobody has asked for it */
     int  refs;
     int *row_page, n_row_pages;   /* in page[]; of the pool      */
     int *kv_page, n_kv_pages;     /* in page[]; of the image KV  */

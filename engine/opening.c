@@ -115,7 +115,8 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
     if (rc == 0)
         rc = selftest(g, opt, e);
     g->text.trust_special_tokens = o->trust_special_tokens;
-    pooling_choose(&g->pooling, o->pooling, o->model);
+    if (rc == 0)
+        pooling_choose(&g->pooling, o->pooling, o->model, g->model);
     if (rc == 0)
         ends_find(&g->ends, g->model, &g->text);
     if (rc == 0)

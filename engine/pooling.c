@@ -17,7 +17,7 @@ static enum pooling pooling_of(const struct sentence *s)
     return POOLING_NOT;
 }
 
-void pooling_choose(struct pooling_choice *c, const char *option, const char *dir)
+void pooling_choose(struct pooling_choice *c, const char *option, const char *dir, const struct model *m)
 {
     static const struct { const char *name; enum pooling how; } named[] = {
         { "last", POOLING_LAST }, { "mean", POOLING_MEAN }, { "cls", POOLING_CLS },
@@ -25,6 +25,8 @@ void pooling_choose(struct pooling_choice *c, const char *option, const char *di
     struct sentence s;
     sentence_read(&s, dir);
     *c = (struct pooling_choice){ .how = pooling_of(&s), .normalised = !s.there || s.normalised };
+    if (m->shared && !s.there)
+        *c = (struct pooling_choice){ .how = POOLING_MEAN, .normalised = m->shared_normalised };
     for (size_t i = 0; i < sizeof named / sizeof *named; i++)
         if (strcmp(option, named[i].name) == 0) {
             c->how = named[i].how;

@@ -7,10 +7,12 @@
 #ifndef ENGINE_POOLING_H
 #define ENGINE_POOLING_H
 #include "engine/engine.h"
+#include "model/model.h"
 
 /* What --pooling means for the checkpoint in that folder: for `auto` what its modules.json says, else the last token's
- * state with the length 1, as decoders are mostly trained for it. */
-void pooling_choose(struct pooling_choice *c, const char *option, const char *dir);
+ * state with the length 1, as decoders are mostly trained for it; where texts share a space with images, the mean,
+ * which that space was trained with. */
+void pooling_choose(struct pooling_choice *c, const char *option, const char *dir, const struct model *m);
 
 struct pooled {
     enum pooling how;

@@ -194,7 +194,7 @@ void runner_unnest(struct runner *r, const struct run *outer) { r->run = *outer;
 /* The picture goes up as it was sent, is resized there if that was left to the device, and the family writes its rows
  * into the pool, and its keys and values into the image KV. */
 const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry,
-                          void (*between)(void *arg), void *arg)
+                          float *shared, void (*between)(void *arg), void *arg)
 {
     struct run *run = &r->run;
     run->between = between;
@@ -212,7 +212,11 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
     const int *dev = nn_ints(run, rows, n_tokens + n_cells);
     struct encode in = { .plan = entry->plan, .rgb = resize(run, image, rgb.data), .pool = r->pool, .rows = dev,
                          .slots = n_cells ? dev + n_tokens : NULL };
+    struct tensor vector;
+    in.shared = shared ? &vector : NULL;
     r->m->family->encode_image(r->m, run, &in);
+    if (shared)
+        run->backend->download(run->dev, shared, vector.data, (size_t)vector.cols * sizeof *shared);
     run->between = NULL;
     return run->backend->sync(run->dev);
 }
@@ -311,4 +315,13 @@ const char *runner_states(struct runner *r, int row, int n, const float **out)
                      width * sizeof *r->state);
     *out = r->state;
     return be->sync(r->run.dev);
+}
+
+const char *runner_project(struct runner *r, const struct weight *w, const float *x, float *out)
+{
+    struct run *run = &r->run;
+    run->used = run->base;
+    struct tensor y = nn_linear(run, nn_table(run, x, 1, w->in), w, (struct epilogue){ 0 });
+    run->backend->download(run->dev, out, y.data, (size_t)w->out * sizeof *out);
+    return run->backend->sync(run->dev);
 }

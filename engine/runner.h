@@ -67,9 +67,10 @@ void runner_take_pages(struct runner *r, int from, int n);
 /* Encodes one image of a request into its entry. NULL, or what the device said. Every few milliseconds it calls
  * `between` (NULL: nobody waits), which may run a step with runner_nest() before and runner_unnest() after it: the
  * step's scratch then lies behind what the image holds, and the plan has room for both as long as the step's rows are
- * single tokens. */
+ * single tokens. shared (model.shared): gets the image's vector in the space that texts share; NULL: it is not
+ * wanted. */
 const char *runner_encode(struct runner *r, const struct prompt_image *image, const struct image_entry *entry,
-                          void (*between)(void *arg), void *arg);
+                          float *shared, void (*between)(void *arg), void *arg);
 struct run  runner_nest(struct runner *r);
 void        runner_unnest(struct runner *r, const struct run *outer);
 
@@ -87,5 +88,8 @@ enum { RUNNER_STATES = 16 };
 /* The last hidden states of rows `row` and on, at most RUNNER_STATES of them, of the step that was finished last, where
  * some of its rows yield states: *out (n, hidden) is good until the next call. NULL, or what the device said. */
 const char *runner_states(struct runner *r, int row, int n, const float **out);
+
+/* Between two steps: out (w->out) = w x, for a vector on the host. NULL, or what the device said. */
+const char *runner_project(struct runner *r, const struct weight *w, const float *x, float *out);
 
 #endif

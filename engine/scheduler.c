@@ -115,6 +115,8 @@ static int need_pages(struct scheduler *s, struct step *out, struct request *r, 
 static bool needs_encoding(const struct scheduler *s, const struct request *r, int i)
 {
     const struct prompt_image *img = &r->prompt->images[i];
+    if (r->params.share_image && !r->images[i]->shared)
+        return true;
     return !r->images[i]->encoded && (s->image_kv || img->start + img->plan.n_tokens > r->n_computed);
 }
 

@@ -237,7 +237,8 @@ void engine_info(const struct engine *g, struct engine_info *out)
     *out = (struct engine_info){ .model_dir = g->model_dir, .model_type = g->model->type,
                                  .device = g->model->backend->name, .max_model_len = g->setup.config.max_model_len,
                                  .max_num_seqs = g->setup.config.max_num_seqs, .vocab = g->model->vocab,
-                                 .takes_images = g->model->image_token >= 0, .hidden = g->model->hidden,
+                                 .takes_images = g->model->image_token >= 0, .shares = g->model->shared > 0,
+                                 .vector = g->model->shared ? g->model->shared : g->model->hidden,
                                  .pooling = g->pooling };
 }
 

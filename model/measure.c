@@ -125,7 +125,9 @@ struct pass_memory model_measure_encode(const struct model *m, const struct imag
     struct arena host;
     struct kv kv[2];
     struct encode in = { .plan = *plan, .pool = { NULL, F32, plan->n_tokens, m->image_row_width, m->image_row_width } };
+    struct tensor shared;
     start(&r, kv, &host, m);
+    in.shared = m->shared ? &shared : NULL;
     m->family->encode_image(m, &r, &in);
     return finish(&r, &host);
 }

@@ -72,6 +72,8 @@ struct encode {                /* one image to encode */
     struct tensor pool;        /* rows of all cached images, (n, image_row_width)   */
     const int *rows;           /* device: (n_tokens) where this image's rows go     */
     const int *slots;          /* device: (n_cells) slots in the image KV, or NULL  */
+    struct tensor *shared;     /* becomes the image's vector in the space that texts share, (1, model.shared), in the
+                                  pass' scratch; NULL: it is not wanted             */
 };
 
 struct forward {               /* one step */
@@ -131,6 +133,10 @@ struct model {
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */
     int    image_row_width;              /* floats of one image token in the pool: hidden, more with deepstack */
+    int    shared;                       /* floats of a vector in the space that texts and images share; 0: none   */
+    const struct weight *share_text;     /* borrowed from impl, with `shared`: (shared, hidden), of the mean of a text's
+                                            last hidden states */
+    bool   shared_normalised;            /* such vectors have the length 1 */
     int    image_align;                  /* sides of a resized image are multiples of this */
     size_t weight_bytes;                 /* device memory of the packed weights (borrowed file pages included) */
     size_t n_params;

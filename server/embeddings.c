@@ -71,10 +71,10 @@ int embedding_finish(float *v, int n, bool normalised, struct err *e)
 static int parse_form(struct embeddings *q, const struct engine_info *info, const json_t *in, struct err *e)
 {
     const char *format = "float", *user = NULL;
-    int64_t dimensions = info->hidden;
+    int64_t dimensions = info->vector;
     q->normalised = info->pooling.normalised;
     if (member_string(in, "", "encoding_format", &format, e) != 0 ||
-        member_int(in, "", "dimensions", 1, info->hidden, &dimensions, e) != 0 ||
+        member_int(in, "", "dimensions", 1, info->vector, &dimensions, e) != 0 ||
         member_bool(in, "", "normalize", &q->normalised, e) != 0 || member_string(in, "", "user", &user, e) != 0)
         return -1;
     q->base64 = strcmp(format, "base64") == 0;
@@ -172,10 +172,10 @@ static int take(void *arg, int i, const struct event *end, struct err *e)
     return -1;
 }
 
-static struct prompt *make(void *arg, int i, struct err *e)
+static struct prompt *make(void *arg, int i, struct params *params, struct err *e)
 {
     struct embeddings *q = arg;
-    return inputs_make(&q->in, i, e);
+    return inputs_make(&q->in, i, params, e);
 }
 
 static void begin_answer(struct embeddings *q)

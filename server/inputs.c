@@ -171,13 +171,40 @@ static json_t *chat_of(const struct inputs *q, const struct item *item)
     return chat;
 }
 
-struct prompt *inputs_make(struct inputs *q, int i, struct err *e)
+/* Where texts and images share a space, a vector is that of a text or of one image. What is wrong with the messages
+ * otherwise is said later. */
+static int check_shared(const struct item *item, bool *image, struct err *e)
+{
+    int images = 0, texts = 0;
+    size_t i, k;
+    json_t *message, *part;
+    json_array_foreach(item->messages, i, message) {
+        const json_t *content = json_object_get(message, "content");
+        texts += json_is_string(content);
+        json_array_foreach((json_t *)content, k, part) {
+            bool is_image = json_object_get(part, "image_url") != NULL;
+            images += is_image;
+            texts += !is_image;
+        }
+    }
+    *image = images > 0;
+    if (images == 0 || (images == 1 && texts == 0))
+        return 0;
+    return fields_wrong(e, "unsupported_value", item->at, "", "must be a text or one image: this model has no vectors "
+                        "of several things");
+}
+
+struct prompt *inputs_make(struct inputs *q, int i, struct params *params, struct err *e)
 {
     struct item   *item = &q->item[i];
     struct prompt *p = item->prompt;
     item->prompt = NULL;
     if (!item->messages)
         return p;
+    struct engine_info info;
+    engine_info(q->engine, &info);
+    if (info.shares && check_shared(item, &params->share_image, e) != 0)
+        return NULL;
     json_t *paths = strcmp(item->at, "messages") == 0 ? NULL : json_pack("[s]", item->at);
     json_t *chat = chat_of(q, item);
     if (!chat)

@@ -34,7 +34,7 @@ int  inputs_add(struct inputs *q, const json_t *v, const char *at, struct err *e
 int  inputs_add_chat(struct inputs *q, struct err *e);
 
 /* For struct vectors: the i-th prompt, which becomes the caller's, and how many may be with the engine at once. */
-struct prompt *inputs_make(struct inputs *q, int i, struct err *e);
+struct prompt *inputs_make(struct inputs *q, int i, struct params *params, struct err *e);
 int  inputs_window(const struct inputs *q);
 
 #endif

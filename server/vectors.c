@@ -18,7 +18,7 @@ static int submit(struct app *a, struct engine *g, const struct vectors *v, stru
     params.ended_arg = a;
     if (app_enter(a, e) != 0)
         return 1;
-    struct prompt  *p = v->make(v->arg, q->next, e);
+    struct prompt  *p = v->make(v->arg, q->next, &params, e);
     struct request *r = p ? engine_submit(g, p, &params, e) : NULL;
     if (!r) {
         app_leave(a);

@@ -10,8 +10,9 @@ struct vectors {
     int n;                             /* prompts                                                   */
     int window;                        /* how many of them are with the engine at once: from 1 to VECTORS_WINDOW */
     const struct params *params;       /* borrowed: `pooling`, and what else holds for all          */
-    /* Makes the i-th prompt, when its turn has come. NULL with e->text empty: the client is gone. */
-    struct prompt *(*make)(void *arg, int i, struct err *e);
+    /* Makes the i-th prompt, when its turn has come, and may change the parameters for it. NULL with e->text empty: the
+     * client is gone. */
+    struct prompt *(*make)(void *arg, int i, struct params *params, struct err *e);
     /* Gets the i-th vector, in the order of the list: the end of its request, which is freed afterwards. -1 ends
      * all. */
     int  (*take)(void *arg, int i, const struct event *end, struct err *e);

@@ -50,8 +50,7 @@ struct autoglm {
     struct weight   stem_conv, stem_out, position, fc1, fc2;
     struct residual stem[MAX_STEM];
     struct norm     vision_norm;
-    struct weight   project_image, project_text;    /* (512, width) each, for embeddings. Until those are served they
-                                                       are loaded so that no tensor of the file is left over */
+    struct weight   project_image, project_text;    /* (shared, width), (shared, hidden): into one space */
     int    frequencies;              /* of the absolute position, per axis */
     double min_cycles, max_cycles;
 
@@ -273,6 +272,9 @@ static int autoglm_load(struct model *m, struct loader *l)
     int shared = (int)hparams_int(h, "projection_dim", 512, 1, 1 << 16);
     load_linear(l, &g->project_image, shared, width, NO_BIAS, "projection.image");
     load_linear(l, &g->project_text, shared, m->hidden, NO_BIAS, "projection.text");
+    m->shared = shared;
+    m->share_text = &g->project_text;
+    m->shared_normalised = hparams_bool(h, "feature_norm", true);
     load_stem(l, g, &v, width);
     load_vision(l, g, &v, width);
     load_decoder(l, g, h, width);
@@ -455,6 +457,18 @@ static struct image_range autoglm_sees(const struct model *m, const int32_t *ids
     return before;
 }
 
+/* The mean of all rows: (1, cols). */
+static struct tensor mean(struct run *r, struct tensor x)
+{
+    int   *row = nn_host(r, x.rows);
+    float *share = nn_host_floats(r, x.rows);
+    for (int i = 0; i < x.rows; i++) {
+        row[i] = i;
+        share[i] = 1.0f / (float)x.rows;
+    }
+    return nn_gather(r, x, 1, x.rows, nn_ints(r, row, x.rows), nn_floats(r, share, x.rows));
+}
+
 /* Two products of one encoder: keys and values for the decoder's cross-attention, stored in pages of the image's own,
  * and image tokens for the prompt, one for each block of cells. */
 static void autoglm_encode(const struct model *m, struct run *r, const struct encode *in)
@@ -473,6 +487,8 @@ static void autoglm_encode(const struct model *m, struct run *r, const struct en
     t = nn_linear(r, t, &g->fc1, (struct epilogue){ .act = ACT_GELU_TANH });
     t = nn_linear(r, t, &g->fc2, (struct epilogue){ 0 });
     nn_scatter(r, in->pool, t, in->rows, false);
+    if (in->shared)
+        *in->shared = nn_linear(r, mean(r, fine), &g->project_image, (struct epilogue){ 0 });
 }
 
 /* (3, height, width), rounded as python/openautoglm/preprocess.py does it */

@@ -164,6 +164,23 @@ def test_images(vision):
     assert several[0] == several[2] and several[3] == one and not close(several[0], several[1])
 
 
+def test_a_space_of_texts_and_images(server):
+    """The shipped model's: an image, in whichever form it comes, or a text; of both together there is no vector."""
+    image = {"type": "image_url", "image_url": {"url": data_url(png(3))}}
+    several = embed(server, ["Wi-Fi", image, {"image": data_url(png(3))}, {"content": [image]},
+                             {"content": [{"type": "image_url", "image_url": {"url": data_url(png(4))}}]}])
+    assert all(len(v) == 512 and abs(math.hypot(*v) - 1) < 1e-6 for v in several)
+    assert several[1] == several[2] == several[3] and not close(several[1], several[4])
+    status, body = server.post("/v1/embeddings", {"messages": [{"role": "user", "content": [image]}]})
+    assert status == 200 and body["data"][0]["embedding"] == several[1]
+    words = {"type": "text", "text": "Wi-Fi"}
+    assert embed(server, {"content": [image]}, dimensions=64)[0] == pytest.approx(unit(several[1][:64]), abs=2e-6)
+    for content in ([image, words], [words, image], [image, image]):
+        refuse(server, {"input": ["a", {"content": content}]}, "input[1]", "unsupported_value")
+        refuse(server, {"messages": [{"role": "user", "content": content}]}, "messages", "unsupported_value")
+    refuse(server, {"input": "a", "dimensions": 513}, "dimensions", "invalid_value")
+
+
 def test_long_lists(text):
     """More than there are places: they are computed a few at a time, in order."""
     many = embed(text, [f"text {i}" for i in range(700)])

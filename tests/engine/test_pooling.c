@@ -159,6 +159,74 @@ START_TEST(test_as_the_reference)
 }
 END_TEST
 
+/* ---- texts and images in one space (python/openautoglm/golden.py) ---- */
+
+static double cosine_of(const struct vector *have, const float *want)
+{
+    double ab = 0, aa = 0, bb = 0;
+    for (int i = 0; i < have->n; i++) {
+        double a = (double)have->v[i], b = (double)want[i];
+        ab += a * b, aa += a * a, bb += b * b;
+    }
+    return ab / sqrt(aa * bb);
+}
+
+/* A chat of nothing but this image. */
+static struct request *submit_image(struct engine *g, const struct stored *im)
+{
+    struct pixels px = { (uint8_t *)im->data, (int)im->dims[1], (int)im->dims[0] };
+    struct buf png;
+    struct err e = { 0 };
+    buf_init(&png, (size_t)1 << 24);
+    ck_assert_int_eq(png_write(&px, &png, &e), 0);
+    struct chat_image image = { .data = png.data, .n = png.len, .field = "image" };
+    json_t *messages = json_pack("[{s:s, s:[{s:s}]}]", "role", "user", "content", "type", "image");
+    struct chat chat = { .messages = messages, .images = &image, .n_images = 1, .no_generation_prompt = true };
+    struct prompt *p = engine_prompt(g, &chat, &e);
+    ck_assert_msg(p != NULL, "%s", e.text);
+    struct request *r = engine_submit(g, p, &(struct params){ .repetition_penalty = 1, .pooling = POOLING_MEAN,
+                                                              .share_image = true }, &e);
+    ck_assert_msg(r != NULL, "%s", e.text);
+    json_decref(messages);
+    buf_free(&png);
+    return r;
+}
+
+static const char *const shared_cases[] = { "text", "small", "two", "screen" };
+
+/* The second time the image is in the cache, with its vector. */
+START_TEST(test_shared_space)
+{
+    char dir[128];
+    struct golden want;
+    struct vector have;
+    struct engine_info info;
+    struct err e = { 0 };
+    snprintf(dir, sizeof dir, "tests/model/open_autoglm/%s", shared_cases[_i]);
+    golden_open(&want, dir);
+    struct engine *g = open_engine("models/open-autoglm-v1", CONFIG(c.max_num_seqs = 4));
+    engine_info(g, &info);
+    ck_assert(info.shares && info.pooling.how == POOLING_MEAN);
+    int n, images = 0;
+    int32_t *ids = golden_ints(&want, "text", 0, &n);
+    pool(g, engine_prompt_ids(g, ids, (size_t)n, 0, &e), POOLING_MEAN, &have);
+    ck_assert_int_eq(have.n, info.vector);
+    double cos = cosine_of(&have, golden_floats(&want, "embedding.text", 0, (size_t)have.n));
+    ck_assert_msg(cos >= 1 - 1e-4, "%s: the text's cosine is %.9f", dir, cos);
+    for (const struct stored *im; (im = golden_find(&want, "image.%d", images)); images++)
+        for (int round = 0; round < 2; round++) {
+            collect(submit_image(g, im), &have);
+            ck_assert_int_eq(have.n, info.vector);
+            cos = cosine_of(&have, golden_floats(&want, "embedding.%d", images, (size_t)have.n));
+            ck_assert_msg(cos >= 1 - 1e-4, "%s: the cosine of image %d is %.9f", dir, images, cos);
+        }
+    ck_assert(images > 0 || _i == 0);
+    free(ids);
+    engine_close(g);
+    weights_close(want.file);
+}
+END_TEST
+
 /* ---- the same bits in all company ---- */
 
 static const char TEXT[] = "tests/model/qwen3/grouped";
@@ -270,6 +338,7 @@ int main(void)
     TCase *t = tcase_create("pooling");
     tcase_set_timeout(t, SLOW ? 600 : 120);
     tcase_add_loop_test(t, test_as_the_reference, 0, 4);
+    tcase_add_loop_test(t, test_shared_space, 0, sizeof shared_cases / sizeof *shared_cases);
     tcase_add_test(t, test_in_company);
     tcase_add_loop_test(t, test_put_back, 0, 2);
     tcase_add_test(t, test_cancelled);
