@@ -1,37 +1,15 @@
-/* cli/chat.c - `openautoglm chat --image x.png "what is this?"`:
- * one answer, on the terminal, without a server. */
+/* cli/chat.c - `openautoglm chat --image x.png "what is this?"`: one answer, on the terminal, without a server. Without
+ * a question, on a terminal, a conversation (talk.c). */
 #include <jansson.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/log.h"
 #include "cli/command.h"
-
-struct pictures {
-    struct chat_image image[OPTIONS_MAX_LIST];
-    int n;
-};
-
-/* Adds a file to the pictures, whose data the caller frees. */
-static int read_picture(struct pictures *p, const char *path, size_t max, struct err *e)
-{
-    struct buf file;
-    buf_init(&file, max);
-    int rc = file_must_read(path, &file, e);
-    bool too_large = rc < 0 && !buf_ok(&file) && !file.starved;
-    size_t n = file.len;
-    char *data = rc == 0 ? buf_take(&file) : NULL;
-    buf_free(&file);
-    if (too_large)
-        return err_field(e, path, "%s is larger than --max-image-bytes", path);
-    if (!data)
-        return rc < 0 ? -1 : err_memory(e);
-    p->image[p->n++] = (struct chat_image){ .data = data, .n = n, .field = path };
-    return 0;
-}
+#include "cli/pictures.h"
+#include "cli/talk.h"
 
 /* The messages as a client would send them: the system's text if there is one, then one message of the user with all
  * pictures before the question. */
@@ -71,20 +49,23 @@ static int print_answer(struct request *r, struct err *e)
     }
 }
 
-/* Opens an engine for a single request and asks it. The plan is made first, so that options which the device ignores
- * are named before a large model is loaded. A prompt that was submitted belongs to the engine. */
-static int ask(const struct config *c, const struct pictures *pictures, struct err *e)
+/* Opens an engine for a single request at a time. The plan is made first, so that options which the device ignores are
+ * named before a large model is loaded. */
+static struct engine *open_engine(const struct config *c, struct err *e)
 {
     struct engine_options opt = command_engine_options(c);
     struct engine_plan    plan;
-    struct params         params;
     opt.config.max_num_seqs = 1;
     if (engine_plan(&opt, &plan, e) != 0)
-        return EXIT_USAGE;
+        return NULL;
     command_tell_ignored(c, &plan);
-    struct engine *g = engine_open(&opt, e);
-    if (!g)
-        return EXIT_USAGE;
+    return engine_open(&opt, e);
+}
+
+/* A prompt that was submitted belongs to the engine. */
+static int ask(const struct config *c, struct engine *g, const struct pictures *pictures, struct err *e)
+{
+    struct params params;
     params_default(g, &params);
     params.max_tokens = c->max_tokens;
     if (options_given(c, "temperature"))
@@ -99,34 +80,49 @@ static int ask(const struct config *c, const struct pictures *pictures, struct e
     int rc = r && print_answer(r, e) == 0 ? 0 : EXIT_FAILURE;
     request_free(r);
     json_decref(chat.messages);
-    engine_close(g);
     return rc;
 }
 
-/* Everything that can be wrong with the command line and the pictures is found before the model is loaded. Only
- * warnings are logged unless the user asks for more, because the answer goes to the same terminal. */
+static bool is_conversation(const struct config *c)
+{
+    return c->rest.n == 0 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+}
+
+/* Everything that can be wrong with the command line and the pictures is found before the model is loaded. */
+static int prepare(struct config *c, struct pictures *pictures, struct err *e)
+{
+    if (c->rest.n > 1 || (c->rest.n == 0 && !is_conversation(c)))
+        return err_set(e, c->rest.n ? "chat takes one question; quote it" : "chat needs a question");
+    for (int i = 0; i < c->image.n; i++)
+        if (pictures_read(pictures, c->image.item[i], c->engine.max_image_bytes, e) != 0)
+            return -1;
+    return command_find_model(c, true, e);
+}
+
+/* Only warnings are logged unless the user asks for more, because the answer goes to the same terminal. */
 int command_chat(int argc, char **argv)
 {
     struct config   c;
     struct err      e;
     struct pictures pictures = { .n = 0 };
-    int rc = command_options(&c, OPT_ENGINE | OPT_CHAT, "chat [--image FILE]... \"QUESTION\"", argc, argv);
+    struct engine  *g = NULL;
+    int rc = command_options(&c, OPT_ENGINE | OPT_CHAT, "chat [--image FILE]... [\"QUESTION\"]", argc, argv);
     if (rc >= 0)
         return rc;
     if (!options_given(&c, "log-level"))
         log_set_level(LOG_WARN);
-    rc = 0;
-    if (c.rest.n != 1)
-        rc = err_set(&e, c.rest.n ? "chat takes one question; quote it" : "chat needs a question");
-    for (int i = 0; i < c.image.n && rc == 0; i++)
-        rc = read_picture(&pictures, c.image.item[i], c.engine.max_image_bytes, &e);
-    if (rc == 0)
-        rc = command_find_model(&c, true, &e);
-    rc = rc == 0 ? ask(&c, &pictures, &e) : EXIT_USAGE;
+    rc = EXIT_USAGE;
+    if (prepare(&c, &pictures, &e) == 0 && (g = open_engine(&c, &e)) != NULL) {
+        rc = 0;
+        if (is_conversation(&c))
+            talk(&c, g, &pictures);
+        else
+            rc = ask(&c, g, &pictures, &e);
+        engine_close(g);
+    }
     if (rc != 0)
         command_fail(rc, &e);
-    for (int i = 0; i < pictures.n; i++)
-        free((void *)pictures.image[i].data);
+    pictures_cut(&pictures, 0);
     options_free(&c);
     return rc;
 }

@@ -33,7 +33,7 @@ const struct command commands[] = {
     { NULL, "bench", command_bench, OPT_BENCH, NULL,
       "load for any server that speaks OpenAI's API, and how fast it answers" },
     { "Without a server", "chat", command_chat, OPT_ENGINE | OPT_CHAT, NULL,
-      "one answer on the terminal: chat --image x.png \"what is on the screen?\"" },
+      "one answer: chat --image x.png \"what is on the screen?\"; without a question a conversation" },
     { NULL, "mark", command_mark, 0, "SCREENSHOT ACTION OUT.png",
       "a copy of a screenshot with the points of an action on it, such as 'do(action=\"Tap\", element=[500,300])'" },
     { "Before anything is loaded", "doctor", command_doctor, OPT_ENGINE | OPT_PLAN, NULL,

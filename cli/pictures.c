@@ -1,0 +1,35 @@
+/* cli/pictures.c - see pictures.h. */
+#include "cli/pictures.h"
+
+#include <stdlib.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+
+int pictures_read(struct pictures *p, const char *path, size_t max, struct err *e)
+{
+    struct buf file;
+    if (p->n == OPTIONS_MAX_LIST)
+        return err_field(e, path, "%s: there are %d pictures already", path, p->n);
+    buf_init(&file, max);
+    int rc = file_must_read(path, &file, e);
+    bool too_large = rc < 0 && !buf_ok(&file) && !file.starved;
+    size_t n = file.len;
+    char *data = rc == 0 ? buf_take(&file) : NULL;
+    buf_free(&file);
+    if (too_large)
+        return err_field(e, path, "%s is larger than --max-image-bytes", path);
+    if (!data)
+        return rc < 0 ? -1 : err_memory(e);
+    p->image[p->n++] = (struct chat_image){ .data = data, .n = n, .field = xstrdup(path) };
+    return 0;
+}
+
+void pictures_cut(struct pictures *p, int n)
+{
+    while (p->n > n) {
+        p->n--;
+        free((void *)p->image[p->n].data);
+        free((void *)p->image[p->n].field);
+    }
+}
