@@ -25,7 +25,7 @@ enum app_state {
 };
 
 enum {
-    APP_ROUTES = 32, APP_STATUSES = 24,
+    APP_ROUTES = 40, APP_STATUSES = 24,
     APP_LONG_BODY = 64 << 10,  /* bytes; JSON may take forty times as many when it is parsed */
     APP_SHORT_JSON = 32 << 20, /* bytes for the JSON of all shorter ones                     */
 };
