@@ -335,12 +335,25 @@ static int think_first(struct maker *m, struct grammar_source *out, const struct
     return 0;
 }
 
+/* Calls and nothing else, or the text that the request describes. */
+static int calls_or_described(struct maker *m, struct grammar_source *out)
+{
+    struct grammar_source *s = room(m, 2 * sizeof *s);
+    if (!s || calls_alone(m, &s[0]) != 0)
+        return -1;
+    s[1] = *m->rules->text;
+    *out = parts(GRAMMAR_ANY_OF, s, 2);
+    return 0;
+}
+
 static int make_answer(struct maker *m, struct grammar_source *out)
 {
     struct grammar_source body = { .field = NULL };
     int rc;
     if (m->rules->forced)
         rc = calls_alone(m, &body);
+    else if (m->rules->text)
+        rc = calls_or_described(m, &body);
     else
         rc = m->frame->bare ? calls_or_text(m, &body) : make_calls(m, &body, m->frame->trigger);
     *out = body;
@@ -369,7 +382,7 @@ int call_grammar(const struct call_rules *rules, struct grammar **out, struct er
     *out = NULL;
     if (any_strict(rules, &strict, e) != 0)
         return -1;
-    if (!rules->forced && !strict)
+    if (!rules->forced && !strict && !rules->text)
         return 0;
     if (make_answer(&m, &answer) == 0)
         *out = grammar_cached(&answer, e);

@@ -9,6 +9,7 @@
 #include "base/json_watch.h"
 #include "server/call_grammar.h"
 #include "server/chat.h"
+#include "server/constraint.h"
 #include "server/fields.h"
 #include "server/handlers.h"
 #include "server/known.h"
@@ -119,11 +120,15 @@ static int parse_thoughts(struct chat_request *q, const json_t *in, struct err *
  * there is one; `begun`: the prompt has opened them. */
 static int compile_calls(struct chat_request *q, const struct reasoning_format *thoughts, bool begun, struct err *e)
 {
+    struct constraint *text = q->tools.forced ? NULL : constraint_read(&q->sampling, q->root, e);
     struct call_rules rules = { .format = q->format, .tools = q->tools.tools, .named = q->tools.named,
                                 .forced = q->tools.forced, .single = q->tools.single, .functions = q->tools.functions,
-                                .thoughts = thoughts, .begun = begun };
+                                .thoughts = thoughts, .begun = begun,
+                                .text = text ? constraint_source(text) : NULL };
     struct grammar *g = NULL;
-    if (call_grammar(&rules, &g, e) != 0)
+    int rc = call_grammar(&rules, &g, e);
+    constraint_free(text);
+    if (rc != 0)
         return -1;
     q->calls_held = g != NULL;
     if (g) {
@@ -135,7 +140,7 @@ static int compile_calls(struct chat_request *q, const struct reasoning_format *
 
 /* How calls are read, and what holds the model to them. A model that has no format of its own is led by the grammar in
  * any case, so a call that is forced is then one JSON object and nothing else. What response_format asks for is said of
- * an answer's text: a forced call has none, and where a call may be made, the text's grammar leaves no place for it. */
+ * an answer's text: a forced call has none, and where calls may be made, the answer is calls or that text. */
 static int hold_calls(const struct app *a, struct chat_request *q, struct err *e)
 {
     const char *field = q->sampling.grammar_field;
@@ -144,7 +149,7 @@ static int hold_calls(const struct app *a, struct chat_request *q, struct err *e
         q->format = tool_format_named("llama3_json");
     if (q->tools.forced && field && strcmp(field, "response_format") != 0)
         return fields_wrong(e, "invalid_value", "", field, "excludes a tool_choice that forces a call");
-    if (!q->format || (!q->tools.forced && q->sampling.grammar))
+    if (!q->format)
         return 0;
     return compile_calls(q, NULL, false, e);
 }

@@ -258,20 +258,43 @@ static int take_actions(struct constraint *c, const struct sampling *s, const js
     return ask(c, "action_grammar", "action_grammar", e);
 }
 
-int constraint_parse(struct sampling *s, const json_t *in, struct err *e)
+void constraint_free(struct constraint *c)
 {
-    struct constraint c = { .field = NULL };
-    int rc = take_format(&c, in, e) != 0 || take_names(&c, in, e) != 0 || take_actions(&c, s, in, e) != 0 ? -1 : 0;
-    if (rc == 0 && c.field) {
-        s->params.grammar = s->grammar = grammar_cached(&c.source, e);
-        s->grammar_field = strcmp(c.field, "action_grammar") == 0 && !given(in, c.field) ? NULL : c.field;
-        rc = s->grammar ? 0 : -1;
-    }
+    if (!c)
+        return;
+    json_decref(c->read);
+    free(c->tag);
+    free(c->tag_path);
+    free(c->trigger);
+    free(c);
+}
+
+const struct grammar_source *constraint_source(const struct constraint *c) { return &c->source; }
+
+struct constraint *constraint_read(const struct sampling *s, const json_t *in, struct err *e)
+{
+    struct constraint *c = calloc(1, sizeof *c);
+    e->text[0] = 0;
+    int rc = c ? 0 : err_memory(e);
+    if (rc == 0 && (take_format(c, in, e) != 0 || take_names(c, in, e) != 0 || take_actions(c, s, in, e) != 0))
+        rc = -1;
     if (rc != 0 && !e->code[0])
         snprintf(e->code, sizeof e->code, "invalid_value");
-    json_decref(c.read);
-    free(c.tag);
-    free(c.tag_path);
-    free(c.trigger);
-    return rc;
+    if (rc == 0 && c->field)
+        return c;
+    constraint_free(c);
+    return NULL;
+}
+
+int constraint_parse(struct sampling *s, const json_t *in, struct err *e)
+{
+    struct constraint *c = constraint_read(s, in, e);
+    if (!c)
+        return e->text[0] ? -1 : 0;
+    s->params.grammar = s->grammar = grammar_cached(&c->source, e);
+    s->grammar_field = strcmp(c->field, "action_grammar") == 0 && !given(in, c->field) ? NULL : c->field;
+    constraint_free(c);
+    if (!s->grammar && !e->code[0])
+        snprintf(e->code, sizeof e->code, "invalid_value");
+    return s->grammar ? 0 : -1;
 }

@@ -12,4 +12,11 @@
  * is s->grammar, and its name in s->grammar_field. Without such a field and with s->action_grammar it is that one. */
 int constraint_parse(struct sampling *s, const json_t *in, struct err *e);
 
+/* The same, but not compiled: the source of what is asked for, to be put into a larger one. It lives until
+ * constraint_free(), as long as `in` does. NULL: nothing is asked for (e->text is empty), or it is wrong. */
+struct constraint;
+struct constraint *constraint_read(const struct sampling *s, const json_t *in, struct err *e);
+const struct grammar_source *constraint_source(const struct constraint *c);
+void constraint_free(struct constraint *c);
+
 #endif

@@ -177,6 +177,32 @@ static int take_tools(json_t *chat, const json_t *in, struct err *e)
     return 0;
 }
 
+/* {"type": "allowed_tools", "mode", "tools": [{"type": "function", "name"}]}: a chat has it one level deeper. */
+static int take_allowed(json_t *chat, const json_t *v, struct err *e)
+{
+    json_t *list = NULL, *tools = json_array(), *tool, *mode = json_object_get(v, "mode");
+    size_t  i;
+    json_t *made = json_pack("{s:s, s:{s:o}}", "type", "allowed_tools", "allowed_tools", "tools", tools);
+    if (!made || json_object_set_new(chat, "tool_choice", made) != 0)
+        return err_memory(e);
+    if (member_array(v, "tool_choice", "tools", &list, e) != 0)
+        return -1;
+    json_array_foreach(list, i, tool) {
+        const json_t *name = NULL;
+        char at[48];
+        snprintf(at, sizeof at, "tool_choice.tools[%zu]", i);
+        if (!json_is_dict(tool))
+            return fields_wrong(e, "invalid_type", at, "", "must be an object");
+        if (member_text(tool, at, "name", &name, e) != 0)
+            return -1;
+        if (!name)
+            return fields_wrong(e, "missing_field", at, "name", "is missing");
+        json_array_append_new(tools, json_pack("{s:s, s:{s:O}}", "type", "function", "function", "name",
+                                               (json_t *)name));
+    }
+    return mode && json_object_set(json_object_get(made, "allowed_tools"), "mode", mode) != 0 ? err_memory(e) : 0;
+}
+
 /* {"type": "function", "name"}; as a word it is the same in a chat. */
 static int take_choice(json_t *chat, const json_t *in, struct err *e)
 {
@@ -186,8 +212,10 @@ static int take_choice(json_t *chat, const json_t *in, struct err *e)
         return 0;
     if (member_string(v, "tool_choice", "type", &type, e) != 0 || member_text(v, "tool_choice", "name", &name, e) != 0)
         return -1;
+    if (strcmp(type, "allowed_tools") == 0)
+        return take_allowed(chat, v, e);
     if (strcmp(type, "function") != 0)
-        return fields_wrong(e, "unsupported_value", "tool_choice", "type", "must be function");
+        return fields_wrong(e, "unsupported_value", "tool_choice", "type", "must be function or allowed_tools");
     if (!name)
         return fields_wrong(e, "missing_field", "tool_choice", "name", "is missing");
     json_t *made = json_pack("{s:s, s:{s:O}}", "type", "function", "function", "name", (json_t *)name);

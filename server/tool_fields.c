@@ -58,6 +58,17 @@ static int take_functions(struct tool_fields *t, json_t *in, struct err *e)
     return json_object_set_new(in, "tools", tools) == 0 ? 0 : err_memory(e);
 }
 
+/* The tool of that name; NULL: there is none. */
+static json_t *find_tool(const json_t *tools, const json_t *name)
+{
+    json_t *tool;
+    size_t  i;
+    json_array_foreach((json_t *)tools, i, tool)
+        if (json_equal(name, json_object_get(json_object_get(tool, "function"), "name")))
+            return tool;
+    return NULL;
+}
+
 /* {"name": ...}: one of the tools, which has to be called. */
 static int take_name(struct tool_fields *t, const json_t *choice, const char *at, struct err *e)
 {
@@ -68,28 +79,76 @@ static int take_name(struct tool_fields *t, const json_t *choice, const char *at
         return fields_wrong(e, "missing_field", at, "name", "is missing");
     t->forced = true;
     t->named = json_string_value(name);
-    for (size_t i = 0; i < json_array_size(t->tools); i++)
-        if (json_equal(name, json_object_get(json_object_get(json_array_get(t->tools, i), "function"), "name")))
-            return 0;
-    return fields_wrong(e, "invalid_value", at, "name", "is none of the tools");
+    return find_tool(t->tools, name) ? 0 : fields_wrong(e, "invalid_value", at, "name", "is none of the tools");
 }
 
-/* {"type": "function", "function": {"name": ...}} */
-static int take_named_tool(struct tool_fields *t, const json_t *choice, struct err *e)
+/* One entry of allowed_tools.tools goes to `kept`. */
+static int keep_tool(const struct tool_fields *t, json_t *kept, const json_t *entry, size_t i, struct err *e)
+{
+    char          at[64], inner[80];
+    json_t       *function = NULL, *tool;
+    const json_t *name = NULL;
+    snprintf(at, sizeof at, "tool_choice.allowed_tools.tools[%zu]", i);
+    snprintf(inner, sizeof inner, "%s.function", at);
+    if (!json_is_dict(entry))
+        return fields_wrong(e, "invalid_type", at, "", "must be an object");
+    if (member_object(entry, at, "function", &function, e) != 0 || member_text(function, inner, "name", &name, e) != 0)
+        return -1;
+    if (!name)
+        return fields_wrong(e, "missing_field", inner, "name", "is missing");
+    if (!(tool = find_tool(t->tools, name)))
+        return fields_wrong(e, "invalid_value", inner, "name", "is none of the tools");
+    return json_array_append(kept, tool) == 0 ? 0 : err_memory(e);
+}
+
+/* {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [...]}}: as if the others were not there. The
+ * request's own list becomes the shorter one, which is then also what the template sees: a model cannot call what it
+ * does not know. */
+static int take_allowed(struct tool_fields *t, json_t *in, const json_t *choice, struct err *e)
+{
+    static const char at[] = "tool_choice.allowed_tools";
+    json_t     *allowed = NULL, *list = NULL, *kept;
+    const char *mode = "auto";
+    if (member_object(choice, "tool_choice", "allowed_tools", &allowed, e) != 0)
+        return -1;
+    if (!allowed)
+        return fields_wrong(e, "missing_field", "tool_choice", "allowed_tools", "is missing");
+    if (member_string(allowed, at, "mode", &mode, e) != 0 || member_array(allowed, at, "tools", &list, e) != 0)
+        return -1;
+    t->forced = strcmp(mode, "required") == 0;
+    if (!t->forced && strcmp(mode, "auto") != 0)
+        return fields_wrong(e, "invalid_value", at, "mode", "must be auto or required");
+    if (json_array_size(list) == 0)
+        return fields_wrong(e, list ? "invalid_value" : "missing_field", at, "tools",
+                            list ? "must not be empty" : "is missing");
+    int rc = (kept = json_array()) ? 0 : err_memory(e);
+    for (size_t i = 0; i < json_array_size(list) && rc == 0; i++)
+        rc = keep_tool(t, kept, json_array_get(list, i), i, e);
+    if (rc == 0)
+        rc = json_object_set(in, "tools", kept) == 0 ? 0 : err_memory(e);
+    json_decref(kept);                 /* the request has it now */
+    t->tools = rc == 0 ? kept : NULL;
+    return rc;
+}
+
+/* {"type": "function", "function": {"name": ...}} or the form with several names. */
+static int take_named_tool(struct tool_fields *t, json_t *in, const json_t *choice, struct err *e)
 {
     const char *type = "function";
     json_t     *function = NULL;
     if (member_string(choice, "tool_choice", "type", &type, e) != 0)
         return -1;
+    if (strcmp(type, "allowed_tools") == 0)
+        return take_allowed(t, in, choice, e);
     if (strcmp(type, "function") != 0)
-        return fields_wrong(e, "unsupported_parameter", "tool_choice", "type", "must be function");
+        return fields_wrong(e, "unsupported_parameter", "tool_choice", "type", "must be function or allowed_tools");
     if (member_object(choice, "tool_choice", "function", &function, e) != 0)
         return -1;
     return take_name(t, function, "tool_choice.function", e);
 }
 
 /* `field` is tool_choice or, in the older form, function_call, which knows no "required". */
-static int take_choice(struct tool_fields *t, const json_t *in, const char *field, struct err *e)
+static int take_choice(struct tool_fields *t, json_t *in, const char *field, struct err *e)
 {
     const json_t *v = json_object_get(in, field);
     bool older = strcmp(field, "function_call") == 0;
@@ -98,7 +157,7 @@ static int take_choice(struct tool_fields *t, const json_t *in, const char *fiel
     if (json_is_dict(v) && older)
         return take_name(t, v, field, e);
     if (json_is_dict(v))
-        return take_named_tool(t, v, e);
+        return take_named_tool(t, in, v, e);
     if (!json_is_string(v))
         return fields_wrong(e, "invalid_type", "", field, "must be a string or an object");
     const char *s = json_string_value(v);

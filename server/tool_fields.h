@@ -16,7 +16,7 @@ struct tool_fields {
     bool    functions;         /* the request has the older form, so the answer has it, too    */
 };
 
-/* `in` gets `tools` in the place of `functions`, for the template. */
+/* `in` gets `tools` in the place of `functions`, and only those that are allowed, for the template. */
 int tool_fields_parse(struct tool_fields *t, json_t *in, struct err *e);
 
 #endif

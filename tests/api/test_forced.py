@@ -107,6 +107,83 @@ def test_strict_functions(speaker):
     assert ask(speaker, "tool", tools=tools(True))["message"]["content"] == "It rains in Bonn."
 
 
+POINT = {"type": "json_schema", "json_schema": {"name": "p", "schema": {
+    "type": "object", "properties": {"x": {"type": "integer", "minimum": 0, "maximum": 9}}, "required": ["x"],
+    "additionalProperties": False}}}
+
+
+def test_calls_or_the_text_that_was_asked_for(speaker):
+    """With `auto` the answer is calls, as whole as if they were forced, or a text that fits; never anything else."""
+    got = ask(speaker, "one", response_format=POINT)
+    assert calls_of(got["message"]) == WANTED["one"] and got["message"]["content"] is None
+    assert got["finish_reason"] == "tool_calls"
+    text, _, calls, why = joined(stream(speaker, "one", response_format=POINT))
+    assert (text, [(n, json.loads(a)) for _, n, a in calls], why) == ("", WANTED["one"], "tool_calls")
+    names = {t["function"]["name"] for t in TOOLS}
+    for seed in range(8):                  # what the model would say fits neither
+        got = ask(speaker, ("tool", "nothing")[seed % 2], **hot(speaker, response_format=POINT, seed=seed))
+        called = calls_of(got["message"])
+        assert (got["message"]["content"] is None) == bool(called) and {n for n, _ in called} <= names
+        if not called:
+            point = json.loads(got["message"]["content"])
+            assert point.keys() == {"x"} and point["x"] in range(10)
+    for cue, kept in (("tool", "It rains in Bonn."), ("one", None)):
+        got = ask(speaker, cue, guided_choice=["It rains in Bonn.", "No."])
+        assert got["message"]["content"] == kept
+        assert calls_of(got["message"]) == (WANTED["one"] if cue == "one" else [])
+    assert ask(speaker, "one", tool_choice="none", guided_choice=["No."])["message"]["content"] == "No."
+    wrong = tools_of(parameters={"type": "object", "properties": {"a": {"not": {}}}}, strict=True)
+    assert refused(speaker, tools=wrong, response_format=POINT).startswith("tools[1].function.parameters")
+
+
+def allowed(*names, mode="auto"):
+    return {"type": "allowed_tools", "allowed_tools": {
+        "mode": mode, "tools": [{"type": "function", "function": {"name": n}} for n in names]}}
+
+
+def test_allowed_tools(speaker):
+    """Only those that are allowed may be called, and the model is not told of the others."""
+    assert calls_of(ask(speaker, "one", tool_choice=allowed("get_weather"))["message"]) == WANTED["one"]
+    got = ask(speaker, "one", **hot(speaker, tool_choice=allowed("get_time", mode="required"), seed=1,
+                                    parallel_tool_calls=False))
+    assert (calls_of(got["message"]), got["finish_reason"]) == ([("get_time", {})], "tool_calls")
+    both = ask(speaker, "two", tool_choice=allowed("get_time", "get_weather"))["message"]
+    assert calls_of(both) == WANTED["two"]
+
+    def prompt(choice):
+        return speaker.post("/v1/chat/completions/render", body("one", tool_choice=choice))[1]["text"]
+
+    assert "get_weather" in prompt("auto") and "get_weather" not in prompt(allowed("get_time"))
+    for choice, field in [
+            ({"type": "allowed_tools"}, "allowed_tools"),
+            ({"type": "allowed_tools", "allowed_tools": []}, "allowed_tools"),
+            (allowed("get_time", mode="maybe"), "allowed_tools.mode"), (allowed(), "allowed_tools.tools"),
+            ({"type": "allowed_tools", "allowed_tools": {"mode": "auto"}}, "allowed_tools.tools"),
+            (allowed("get_time", "nobody"), "allowed_tools.tools[1].function.name"),
+            ({"type": "allowed_tools", "allowed_tools": {"tools": [{}]}}, "allowed_tools.tools[0].function.name"),
+            ({"type": "allowed_tools", "allowed_tools": {"tools": [5]}}, "allowed_tools.tools[0]")]:
+        assert refused(speaker, tool_choice=choice) == "tool_choice." + field
+    assert refused(speaker, tools=None, tool_choice=allowed("a")) == "tool_choice.allowed_tools.tools[0].function.name"
+
+
+def test_allowed_tools_of_responses(speaker):
+    tools = [{"type": "function", **t["function"]} for t in TOOLS]
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "get_time"}]}
+    status, answer = speaker.post("/v1/responses", {
+        "input": "one", "tools": tools, "tool_choice": choice, "parallel_tool_calls": False, "max_output_tokens": 300})
+    assert status == 200, answer
+    assert [(o["type"], o.get("name")) for o in answer["output"]] == [("function_call", "get_time")]
+    for wrong, field in [(choice | {"mode": 5}, "tool_choice.allowed_tools.mode"),
+                         (choice | {"tools": 5}, "tool_choice.tools"),
+                         (choice | {"tools": [{"type": "function"}]}, "tool_choice.tools[0].name")]:
+        status, answer = speaker.post("/v1/responses", {"input": "one", "tools": tools, "tool_choice": wrong})
+        assert (status, answer["error"]["param"]) == (400, field)
+
+
+def tools_of(**function):
+    return [TOOLS[1], {"type": "function", "function": {"name": "f"} | function}]
+
+
 def refused(server, code=None, **more):
     status, answer = server.post("/v1/chat/completions", body("one", **more))
     assert status == 400 and (code is None or answer["error"]["code"] == code), answer
@@ -114,9 +191,7 @@ def refused(server, code=None, **more):
 
 
 def test_refusals(speaker):
-    def tools(**function):
-        return [TOOLS[1], {"type": "function", "function": {"name": "f"} | function}]
-
+    tools = tools_of
     no = {"type": "object", "properties": {"a": {"not": {}}}}
     at = "tools[1].function.parameters"
     for more in ({"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "f"}}}):
