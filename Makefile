@@ -7,11 +7,13 @@ PYTEST := $(VENV)/bin/python -m pytest
 PKGS   := jansson libcurl libjpeg libpng zlib libwebp libpcre2-8 libutf8proc
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-psabi
 X86    := $(filter x86_64%,$(shell $(CC) -dumpmachine))
-HARDEN := -fstack-protector-strong -fPIE -D_FORTIFY_SOURCE=2 -fstack-clash-protection $(if $(X86),-fcf-protection)
+HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fstack-clash-protection $(if $(X86),-fcf-protection)
 OPT    ?= -O2 -g
 VERSION := $(shell cat VERSION)
 # -ffp-contract=off: an expression means the same whoever compiles it; kernels ask for FMA by name.
-CFLAGS += -std=gnu11 $(OPT) $(WARN) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,$(HARDEN)) -ffp-contract=off \
+# -fPIC, and symbols that stay within: one set of objects is the program and the shared library.
+CFLAGS += -std=gnu11 $(OPT) $(WARN) -fPIC -fvisibility=hidden \
+          $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer,$(HARDEN)) -ffp-contract=off \
           -MMD -MP -I. -D_GNU_SOURCE -DVERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
 LDLIBS += $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lgif -lm -lpthread -ldl
 LDFLAGS += $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now,-z,noexecstack)
@@ -19,7 +21,7 @@ LDFLAGS += $(if $(SAN),-fsanitize=$(SAN),-pie -Wl,-z,relro,-z,now,-z,noexecstack
 # Sanitizer builds live in folders of their own: build/asan, build/tsan.
 O      := $(B)$(if $(NAME),/$(NAME))
 ROOMS  := base config image checkpoint tokenizer template grammar kernels kernels/ref kernels/cpu model model/families \
-          output engine fetch server selftest cli
+          output engine fetch server selftest library cli
 SRC    := $(wildcard $(ROOMS:%=%/*.c))
 OBJ    := $(SRC:%.c=$O/%.o)
 LIB    := $(filter-out $O/cli/main.o $O/cli/version.o,$(OBJ))
@@ -43,7 +45,23 @@ $O/libopenautoglm.a: $(LIB)
 	@rm -f $@
 	@ar rcs $@ $^
 
-$O/%.o: %.c VERSION
+# Only what library/openautoglm.h declares can be seen from outside.
+SHARED := $(filter-out $O/cli/%,$(OBJ))
+$O/libopenautoglm.so: $(SHARED)
+	@echo "  LD  $@"
+	@$(CC) $(filter-out -pie,$(LDFLAGS)) -shared -Wl,-soname,libopenautoglm.so.$(firstword $(subst ., ,$(VERSION))) \
+		$(if $(SAN),,-Wl,--no-undefined) -o $@ $^ $(LDLIBS)
+	@ln -sf libopenautoglm.so $@.$(firstword $(subst ., ,$(VERSION)))
+
+library: $O/libopenautoglm.so ## build/libopenautoglm.so, for programs of your own (docs/c-api.md)
+
+# What compilers are told is part of what they make: the file is written when that has changed.
+ifneq ($(file <$O/flags),$(CFLAGS))
+$(shell mkdir -p $O)
+$(file >$O/flags,$(CFLAGS))
+endif
+
+$O/%.o: %.c VERSION $O/flags
 	@mkdir -p $(@D)
 	@echo "  CC  $<"
 	@$(CC) $(CFLAGS) $(ISA) -c -o $@ $<
@@ -125,5 +143,5 @@ clean: ## remove what was built (the virtual environment and what bench-peers in
 help: ## this list
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{ printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: all demo asan tsan clean help
+.PHONY: all library demo asan tsan clean help
 .DEFAULT_GOAL := all

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/mem.h"
+
 struct arena_block {
     struct arena_block *next;
     size_t              used, size;
@@ -18,7 +20,7 @@ void arena_init(struct arena *a, size_t max)
     a->blocks = NULL;
     a->used = 0;
     a->max = max;
-    a->starved = false;
+    a->starved = a->at_start = false;
 }
 
 void arena_free(struct arena *a)
@@ -44,7 +46,7 @@ void *arena_alloc(struct arena *a, size_t n)
     struct arena_block *b = a->blocks;
     if (!b || b->size - b->used < need) {
         size_t size = need > BLOCK ? need : BLOCK;
-        b = malloc(sizeof *b + size);
+        b = a->at_start ? xmalloc(sizeof *b + size) : malloc(sizeof *b + size);
         a->starved = !b;
         if (!b)
             return NULL;

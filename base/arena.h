@@ -9,6 +9,7 @@ struct arena {
     struct arena_block *blocks; /* owned, newest first */
     size_t used, max;           /* bytes asked for, and most of them */
     bool   starved;             /* the last NULL was for want of memory, not the bound */
+    bool   at_start;            /* set by the owner: memory is got by xmalloc(), which never gives NULL */
 };
 
 void  arena_init(struct arena *a, size_t max);

@@ -290,8 +290,30 @@ static int set_json(struct config *c, const struct option_row *r, const json_t *
     return wrong(r, source, e, wanted[r->type]);
 }
 
-/* Reads the file of --config. Unknown and repeated keys are errors, because a mistyped option that is ignored is found
- * much later. A byte order mark is passed over. */
+/* Unknown and repeated keys are errors, because a mistyped option that is ignored is found much later. Only rows of the
+ * groups may be set. `source` is what errors call the object. */
+static int read_object(struct config *c, const json_t *root, unsigned groups, const char *source, struct err *e)
+{
+    const char *key;
+    json_t     *v;
+    if (!json_is_object(root))
+        return err_field(e, "config", "option config: %s is not a JSON object", source);
+    json_object_foreach((json_t *)root, key, v) {
+        const struct option_row *r = find_row(key, strlen(key));
+        if (!r || r == &table[OPTION_config]) {
+            err_field(e, key, "option %s (%s): there is no such option", key, source);
+            return unknown(key, groups, "", e);
+        }
+        if (!(r->groups & groups))
+            return err_field(e, key, "option %s (%s): has no meaning here", key, source);
+        if (set_json(c, r, v, source, e) != 0)
+            return -1;
+        c->given[r - table] = true;
+    }
+    return 0;
+}
+
+/* Reads the file of --config. A byte order mark is passed over. */
 static int read_file(struct config *c, const char *path, struct err *e)
 {
     enum { MAX_FILE = 1 << 20 };
@@ -309,21 +331,7 @@ static int read_file(struct config *c, const char *path, struct err *e)
         return err_field(e, "config", "option config: %s: No such file or directory", path);
     if (!root)
         return err_field(e, "config", "option config: %s: line %d: %s", path, je.line, je.text);
-    const char *key;
-    json_t     *v;
-    if (!json_is_object(root))
-        rc = err_field(e, "config", "option config: %s is not a JSON object", path);
-    else json_object_foreach(root, key, v) {
-        const struct option_row *r = find_row(key, strlen(key));
-        if (!r || r == &table[OPTION_config]) {
-            err_field(e, key, "option %s (%s): there is no such option", key, path);
-            rc = unknown(key, OPT_ALL, "", e);
-        }
-        else if ((rc = set_json(c, r, v, path, e)) == 0)
-            c->given[r - table] = true;
-        if (rc != 0)
-            break;
-    }
+    rc = read_object(c, root, ~0u, path, e);
     json_decref(root);
     return rc;
 }
@@ -446,6 +454,20 @@ int options_parse(struct config *c, unsigned groups, int argc, char **argv, stru
     if (read_environment(c, e) != 0)
         return -1;
     return read_arguments(c, groups, argc, argv, e);
+}
+
+int options_from_json(struct config *c, unsigned groups, const char *json, struct err *e)
+{
+    json_error_t je;
+    options_init(c);
+    if (read_environment(c, e) != 0)
+        return -1;
+    json_t *root = json_loads(json, JSON_REJECT_DUPLICATES, &je);
+    if (!root)
+        return err_field(e, "options", "the options are no JSON: line %d: %s", je.line, je.text);
+    int rc = read_object(c, root, groups, "options", e);
+    json_decref(root);
+    return rc;
 }
 
 void options_free(struct config *c)

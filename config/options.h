@@ -25,8 +25,8 @@
 
 enum option_group {
     OPT_ENGINE = 1, OPT_SERVER = 2, OPT_CHAT = 4, OPT_PLAN = 8, OPT_QUANTIZE = 32, OPT_HEALTH = 64,
-    OPT_BENCH = 128,
-    OPT_ALL = 239,
+    OPT_BENCH = 128, OPT_LIBRARY = 256,
+    OPT_ALL = 495,
     OPT_GPU = 16,                 /* beside another: a CPU has no use for it */
 };
 
@@ -82,6 +82,9 @@ void options_init(struct config *c);
 /* argv[0] is skipped. Groups name the rows that the command line may use; the
  * environment and the file may set any row. -1: e->field is the option. To be freed in any case. */
 int  options_parse(struct config *c, unsigned groups, int argc, char **argv, struct err *e);
+/* The same for a library: from the environment, and from a JSON object in the form of the file, whose keys must be rows
+ * of the groups. */
+int  options_from_json(struct config *c, unsigned groups, const char *json, struct err *e);
 void options_free(struct config *c);
 
 bool options_given(const struct config *c, const char *name);

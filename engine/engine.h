@@ -67,11 +67,15 @@ struct engine_plan {           /* bytes; what `openautoglm plan` prints */
 int engine_plan(const struct engine_options *opt, struct engine_plan *out, struct err *e);
 
 struct engine *engine_open(const struct engine_options *opt, struct err *e);
+/* The part of an engine that needs neither the weights nor a device: it makes prompts, with the images as the model
+ * would see them, and turns text into tokens and back. It has no thread, and refuses requests. */
+struct engine *engine_open_text(const struct engine_options *opt, struct err *e);
 void           engine_close(struct engine *g);   /* ends all requests with an error first */
 
 struct chat_image {
-    const void *data;          /* borrowed: a JPEG, PNG, WebP or GIF file     */
+    const void *data;          /* borrowed: a JPEG, PNG, WebP or GIF file ... */
     size_t      n;
+    int         width, height; /* ... or, if these are not 0, so many pixels of RGB, rows from the top */
     const char *field;         /* borrowed: "messages[0].content[1].image_url", for errors */
     const char *detail;        /* "low", "high", "auto"; NULL: auto      */
     int64_t     max_pixels, min_pixels;   /* after the resize; 0: the chat's */
@@ -154,6 +158,10 @@ struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, 
                                   struct err *e);      /* keep_tokens: as in struct chat */
 /* From tokens as they are. */
 struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n, int keep_tokens, struct err *e);
+/* The same with images: of `chat` these alone count. Image i has as many places in the ids, one behind the other, as
+ * its size gives it, as prompt_ids() of a chat has them. */
+struct prompt *engine_prompt_places(struct engine *g, const int32_t *ids, size_t n, const struct chat *chat,
+                                    struct err *e);
 int            prompt_tokens(const struct prompt *p);
 int            prompt_image_tokens(const struct prompt *p);    /* of these, places of images  */
 const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (prompt_tokens()) */
@@ -161,6 +169,8 @@ const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (pro
 struct prompt_place { int start, n_tokens, width, height; };
 int            prompt_images(const struct prompt *p);
 struct prompt_place prompt_place(const struct prompt *p, int i);
+/* Its pixels, borrowed, (height, width, 3); NULL: the device is to resize it. */
+const uint8_t *prompt_pixels(const struct prompt *p, int i);
 bool           prompt_ends_with(const struct prompt *p, const char *text);     /* but for white space; up to 32 bytes */
 
 void           prompt_free(struct prompt *p);
@@ -227,7 +237,8 @@ bool engine_template_writes(const struct engine *g, const char *words);
 void engine_piece(const struct engine *g, int32_t id, struct buf *out);
 int  engine_tokenize(const struct engine *g, const char *text, size_t n, bool special, int32_t **ids, size_t *n_ids,
                      struct err *e);                       /* free(*ids) */
-int  engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, struct buf *out, struct err *e);
+int  engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, bool skip_special, struct buf *out,
+                       struct err *e);                     /* skip_special: special tokens have no text */
 
 struct engine_info {           /* borrowed strings */
     const char *model_dir, *model_type, *device;
@@ -236,6 +247,7 @@ struct engine_info {           /* borrowed strings */
     int  vector;               /* floats of a pooled prompt   */
     bool shares;               /* its vector is in a space that texts and images share: a prompt is one or the other */
     struct pooling_choice pooling;
+    int  image_token;          /* stands in each place of an image; -1: it takes none */
 };
 void engine_info(const struct engine *g, struct engine_info *out);
 

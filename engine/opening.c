@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_watch.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/masks.h"
@@ -75,6 +76,8 @@ static void *read_text(void *arg)
     const struct engine_config *o = r->config;
     r->rc = text_open(r->text, o->model, *o->chat_template ? o->chat_template : NULL, o->chat_template_content_format,
                       r->image_token, &r->err);
+    if (r->rc < 0 && json_starved())
+        err_memory(&r->err);           /* and no fault of the files */
     return NULL;
 }
 
@@ -126,6 +129,12 @@ static int open_parts(struct engine *g, const struct engine_options *opt, struct
     return rc;
 }
 
+/* Where the memory of a process that is not ours has run out on the way, whatever was made is given up. */
+static int memory_sufficed(struct err *e)
+{
+    return reserve_spent() ? err_memory(e) : 0;
+}
+
 /* Undoes open_parts(), wherever it stopped, and frees the engine. The device goes last: all else may lie in its
  * memory. */
 static void free_parts(struct engine *g)
@@ -142,6 +151,9 @@ static void free_parts(struct engine *g)
         fclose(g->trace);
     tokens_free(g->tokens);
     pthread_mutex_destroy(&g->tokens_lock);
+    pthread_mutex_destroy(&g->wake.lock);
+    pthread_cond_destroy(&g->wake.cond);
+    pthread_mutex_destroy(&g->stats.lock);
     free(g->model_dir);
     free(g);
 }
@@ -169,21 +181,74 @@ static void open_pages(struct engine *g, const struct engine_options *opt)
         pages_on_demand(&g->pages, more_pages, g);
 }
 
-/* First all that may fail, then what only needs the numbers of the plan, at last the thread. */
-struct engine *engine_open(const struct engine_options *opt, struct err *e)
+/* What is the same whether there is a device or not. */
+static struct engine *engine_new(const struct engine_options *opt)
 {
     struct engine *g = xcalloc(1, sizeof *g);
     pthread_mutex_init(&g->tokens_lock, NULL);
-    struct engine_options own = *opt;
+    pthread_mutex_init(&g->wake.lock, NULL);
+    pthread_cond_init(&g->wake.cond, NULL);
+    pthread_mutex_init(&g->stats.lock, NULL);
     g->answers = opt->answers;
     g->model_dir = xstrdup(opt->config.model);
+    g->stopping = true;                /* until its thread runs */
+    return g;
+}
+
+/* The budgets for decoding images, and the other limits of a prompt. */
+static void set_budgets(struct engine *g)
+{
+    set_limits(g);
+    budget_init(&g->decoding, g->setup.plan.image_peak);
+    budget_init(&g->pixels, g->setup.plan.pixels);
+    g->limits.decoding = &g->decoding;
+    g->limits.pixels = &g->pixels;
+}
+
+/* The CPU's plan has the limits for images, and may be of more memory than there is: none of it is taken but that for
+ * images. */
+static int open_text_parts(struct engine *g, const struct engine_options *opt, struct err *e)
+{
+    struct chosen c;
+    const struct engine_config *o = &opt->config;
+    if (device_choose(&c, opt, NULL, e) < 0)
+        return -1;
+    c.model.backend->close(c.model.device);
+    c.model.device = NULL;
+    g->setup = c.setup;
+    g->setup.device_resize = 0;
+    int rc = load(g, o, &c, e);
+    g->text.trust_special_tokens = o->trust_special_tokens;
+    return rc == 0 ? selftest(g, opt, e) : -1;
+}
+
+struct engine *engine_open_text(const struct engine_options *opt, struct err *e)
+{
+    struct engine *g = engine_new(opt);
+    struct engine_options own = *opt;
     own.config.model = g->model_dir;
-    if (open_parts(g, &own, e) < 0) {
+    own.config.device = "cpu";
+    own.config.gpu_memory = 0;
+    int rc = open_text_parts(g, &own, e);
+    set_budgets(g);
+    if (rc == 0 && memory_sufficed(e) == 0)
+        return g;
+    engine_close(g);
+    return NULL;
+}
+
+/* First all that may fail, then what only needs the numbers of the plan, at last the thread. */
+struct engine *engine_open(const struct engine_options *opt, struct err *e)
+{
+    struct engine *g = engine_new(opt);
+    struct engine_options own = *opt;
+    own.config.model = g->model_dir;
+    if (open_parts(g, &own, e) < 0 || memory_sufficed(e) < 0) {
         free_parts(g);
         return NULL;
     }
     const struct runner_sizes *z = &g->setup.sizes;
-    set_limits(g);
+    set_budgets(g);
     open_pages(g, opt);
     images_init(&g->images, z->image_row_pages, z->image_kv_pages);
     g->pace = (struct pace){ .max_pause = opt->config.max_pause };
@@ -196,22 +261,17 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     g->sampled = xcalloc((size_t)z->max_out, sizeof *g->sampled);
     g->late = xcalloc((size_t)z->max_out, sizeof *g->late);
     buf_init(&g->delta, (size_t)1 << 26);
-    budget_init(&g->decoding, g->setup.plan.image_peak);
-    budget_init(&g->pixels, g->setup.plan.pixels);
-    g->limits.decoding = &g->decoding;
-    g->limits.pixels = &g->pixels;
-    pthread_mutex_init(&g->wake.lock, NULL);
-    pthread_cond_init(&g->wake.cond, NULL);
-    pthread_mutex_init(&g->stats.lock, NULL);
     g->stats.v.kv_pages = z->kv_pages;
     g->stats.v.page_tokens = KV_PAGE;
-    if (pthread_create(&g->thread, NULL, engine_main, g) != 0) {
+    g->stopping = memory_sufficed(e) < 0;
+    if (!g->stopping && pthread_create(&g->thread, NULL, engine_main, g) != 0) {
         err_set(e, "the engine's thread cannot be started");
         g->stopping = true;
-        engine_close(g);
-        return NULL;
     }
-    return g;
+    if (!g->stopping)
+        return g;
+    engine_close(g);
+    return NULL;
 }
 
 /* Tells the thread to stop and waits for it; it ends all requests with an error before it does. */
@@ -235,8 +295,5 @@ void engine_close(struct engine *g)
     buf_free(&g->delta);
     budget_free(&g->decoding);
     budget_free(&g->pixels);
-    pthread_mutex_destroy(&g->wake.lock);
-    pthread_cond_destroy(&g->wake.cond);
-    pthread_mutex_destroy(&g->stats.lock);
     free_parts(g);
 }

@@ -57,6 +57,11 @@ struct prompt_place prompt_place(const struct prompt *p, int i)
     return (struct prompt_place){ p->images[i].start, plan->n_tokens, plan->width, plan->height };
 }
 
+const uint8_t *prompt_pixels(const struct prompt *p, int i)
+{
+    return p->images[i].passes ? NULL : p->images[i].px.data;
+}
+
 static void keep_tail(struct prompt *p, const char *text, size_t n)
 {
     while (n > 0 && strchr(" \t\r\n", text[n - 1]) && text[n - 1])
@@ -149,7 +154,9 @@ static int plan_image(struct prompt_image *out, const struct model *m, const str
 {
     struct image_options opt;
     struct image_info *info = &out->info;
-    if (image_probe(img->data, img->n, info, e) < 0 || image_check(info, &limits->upload, e) < 0)
+    int rc = img->width || img->height ? image_rgb(img->width, img->height, img->n, info, e)
+                                       : image_probe(img->data, img->n, info, e);
+    if (rc < 0 || image_check(info, &limits->upload, e) < 0)
         return -1;
     bool turned = info->orientation >= 5;
     int w = turned ? info->height : info->width, h = turned ? info->width : info->height;
@@ -306,7 +313,9 @@ static int decode_image(struct prompt_image *out, const struct prompt_limits *li
     struct resize_to size = size_of(&out->plan), *to = out->passes ? NULL : &size;
     size_t taken = budget_take(limits->decoding, image_bytes(&out->info, to));
     double began = clock_seconds();
-    int rc = image_decode_timed(img->data, img->n, &limits->upload, to, &out->px, resize_seconds, e);
+    int rc = out->info.format == IMAGE_RGB
+                 ? image_from_rgb(img->data, &out->info, to, &out->px, resize_seconds, e)
+                 : image_decode_timed(img->data, img->n, &limits->upload, to, &out->px, resize_seconds, e);
     budget_give(limits->decoding, taken);
     if (rc < 0)
         return -1;
@@ -422,6 +431,62 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
 fail:
     ids_free(&ids);
     rendering_free(&text);
+    prompt_free(p);
+    return NULL;
+}
+
+/* Leaves one place of each image in a copy of the ids, as a template writes it, for expand() to count the places again.
+ * Every image must have as many as its size gives it. */
+static int join_places(const struct prompt *p, const struct model *m, const int32_t *ids, size_t n, int n_images,
+                       struct ids *out, struct err *e)
+{
+    int image = 0;
+    out->id = malloc((n + 1) * sizeof *out->id);
+    if (!out->id)
+        return err_memory(e);
+    for (size_t i = 0; i < n; i++) {
+        out->id[out->n++] = ids[i];
+        if (m->image_token < 0 || ids[i] != m->image_token)
+            continue;
+        size_t places = 1, want = image < n_images ? (size_t)p->images[image].plan.n_tokens : 0;
+        while (places < want && i + 1 < n && ids[i + 1] == m->image_token)
+            places++, i++;
+        if (places != want && image < n_images)
+            return err_field(e, "input_ids", "image %d has %zu places among the tokens, but its size gives it %zu",
+                             image + 1, places, want);
+        image++;
+    }
+    if (image == n_images)
+        return 0;
+    return err_field(e, "input_ids", "the tokens have places for %s images than the %d that came with them",
+                     image > n_images ? "more" : "fewer", n_images);
+}
+
+/* What a program took from a prompt that was made before, tokens and images, becomes one again. */
+struct prompt *prompt_from_places(const struct model *m, const struct prompt_limits *limits, const int32_t *ids,
+                                  size_t n, const struct chat *images, struct prompt_stats *stats, struct err *e)
+{
+    struct ids joined = { 0 }, given = { .id = (int32_t *)ids, .n = n };
+    struct prompt *p = prompt_new();
+    if (!p) {
+        err_memory(e);
+        return NULL;
+    }
+    int rc = plan_images(p, m, limits, images, e);
+    p->n_images = rc == 0 ? images->n_images : 0;
+    if (rc == 0)
+        rc = check_ids(m, &given, e);
+    if (rc == 0)
+        rc = join_places(p, m, ids, n, p->n_images, &joined, e);
+    if (rc == 0)
+        rc = expand(p, m, &joined, p->n_images, limits->max_len, 0, "input_ids", e);
+    if (rc == 0)
+        rc = decode_images(p, limits, images, stats, e);
+    if (rc == 0)
+        rc = set_positions(p, m, e);
+    free(joined.id);
+    if (rc == 0)
+        return p;
     prompt_free(p);
     return NULL;
 }

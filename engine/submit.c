@@ -10,14 +10,29 @@
 #include "engine/masks.h"
 #include "engine/parts.h"
 
+/* Counts what was decoded for a prompt, also for one that failed. */
+static void count_images(struct engine *g, const struct prompt_stats *seen)
+{
+    if (!seen->decoded)
+        return;
+    stats_add(&g->stats, &g->stats.v.images_decoded, (uint64_t)seen->decoded);
+    stats_time(&g->stats, NULL, &g->stats.v.image_decode, seen->decode_seconds);
+}
+
 struct prompt *engine_prompt(struct engine *g, const struct chat *chat, struct err *e)
 {
     struct prompt_stats seen = { 0 };
     struct prompt *p = prompt_from_chat(g->model, &g->text, &g->limits, chat, &seen, e);
-    if (seen.decoded) {
-        stats_add(&g->stats, &g->stats.v.images_decoded, (uint64_t)seen.decoded);
-        stats_time(&g->stats, NULL, &g->stats.v.image_decode, seen.decode_seconds);
-    }
+    count_images(g, &seen);
+    return p;
+}
+
+struct prompt *engine_prompt_places(struct engine *g, const int32_t *ids, size_t n, const struct chat *chat,
+                                    struct err *e)
+{
+    struct prompt_stats seen = { 0 };
+    struct prompt *p = prompt_from_places(g->model, &g->limits, ids, n, chat, &seen, e);
+    count_images(g, &seen);
     return p;
 }
 
@@ -227,9 +242,10 @@ int engine_tokenize(const struct engine *g, const char *text, size_t n, bool spe
     return 0;
 }
 
-int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, struct buf *out, struct err *e)
+int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, bool skip_special, struct buf *out,
+                      struct err *e)
 {
-    return tokenizer_decode(g->text.tokenizer, ids, n, false, out, e);
+    return tokenizer_decode(g->text.tokenizer, ids, n, skip_special, out, e);
 }
 
 void engine_info(const struct engine *g, struct engine_info *out)
@@ -240,6 +256,7 @@ void engine_info(const struct engine *g, struct engine_info *out)
                                  .takes_images = g->model->image_token >= 0, .shares = g->model->shared > 0,
                                  .vector = g->model->shared ? g->model->shared : g->model->hidden,
                                  .pooling = g->pooling };
+    out->image_token = g->model->image_token;
 }
 
 void engine_stats(struct engine *g, struct engine_stats *out)

@@ -15,11 +15,24 @@ struct format {
     int (*decode)(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e);
 };
 
+/* Rows of RGB are handed on as they are. */
+static int rgb_decode(const uint8_t *p, size_t n, const struct image_info *info, struct sink *out, struct err *e)
+{
+    size_t row = (size_t)info->width * 3;
+    (void)n, (void)e;
+    for (int y = 0; y < info->height; y++, p += row) {
+        memcpy(out->room(out), p, row);
+        out->take(out);
+    }
+    return 0;
+}
+
 static const struct format formats[] = {
     [IMAGE_JPEG] = { "JPEG", jpeg_probe, jpeg_decode },
     [IMAGE_PNG]  = { "PNG", png_probe, png_decode },
     [IMAGE_WEBP] = { "WebP", webp_probe, webp_decode },
     [IMAGE_GIF]  = { "GIF", gif_probe, gif_decode },
+    [IMAGE_RGB]  = { "RGB", NULL, rgb_decode },
 };
 
 /* By the first bytes of the file. What a client calls it is not looked at. */
@@ -119,8 +132,17 @@ static int decode_resized(const uint8_t *p, size_t n, const struct image_info *i
     return rc;
 }
 
-/* Checks the limits again by itself, because callers may come with bytes that nobody has probed. After an error `out`
- * is empty and the text begins with the name of the format. */
+/* After an error `out` is empty and the text begins with the name of the format. */
+static int decode(const void *bytes, size_t n, const struct image_info *info, const struct resize_to *to,
+                  struct pixels *out, double *resize_seconds, struct err *e)
+{
+    int rc = to ? decode_resized(bytes, n, info, to, out, resize_seconds, e) : decode_whole(bytes, n, info, out, e);
+    if (!rc && !(rc = pixels_upright(out, info->orientation, e))) return 0;
+    pixels_free(out);
+    return err_prefix(e, "%s", formats[info->format].name);
+}
+
+/* Checks the limits again by itself, because callers may come with bytes that nobody has probed. */
 int image_decode_timed(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
                        struct pixels *out, double *resize_seconds, struct err *e)
 {
@@ -129,11 +151,23 @@ int image_decode_timed(const void *bytes, size_t n, const struct image_limits *l
         return err_set(e, "the image has %zu bytes, more than %zu", n, limits->max_bytes);
     struct image_info info;
     if (image_probe(bytes, n, &info, e) || image_check(&info, limits, e)) return -1;
-    int rc = to ? decode_resized(bytes, n, &info, to, out, resize_seconds, e)
-                : decode_whole(bytes, n, &info, out, e);
-    if (!rc && !(rc = pixels_upright(out, info.orientation, e))) return 0;
-    pixels_free(out);
-    return err_prefix(e, "%s", formats[info.format].name);
+    return decode(bytes, n, &info, to, out, resize_seconds, e);
+}
+
+int image_rgb(int width, int height, size_t n, struct image_info *info, struct err *e)
+{
+    *info = (struct image_info){ .format = IMAGE_RGB, .width = width, .height = height, .orientation = 1 };
+    if (width < 1 || height < 1) return err_set(e, "RGB: a side of %dx%d is not positive", width, height);
+    if (n / 3 / (size_t)width != (size_t)height || n % ((size_t)width * 3))
+        return err_set(e, "RGB: %dx%d pixels are not %zu bytes", width, height, n);
+    return 0;
+}
+
+int image_from_rgb(const void *rgb, const struct image_info *info, const struct resize_to *to, struct pixels *out,
+                   double *resize_seconds, struct err *e)
+{
+    *out = (struct pixels){ 0 };
+    return decode(rgb, 0, info, to, out, resize_seconds, e);
 }
 
 int image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,

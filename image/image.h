@@ -19,7 +19,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP, IMAGE_GIF };
+enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_WEBP, IMAGE_GIF, IMAGE_RGB };
 
 struct image_info {
     enum image_format format;
@@ -65,6 +65,13 @@ int  image_decode(const void *bytes, size_t n, const struct image_limits *limits
 int  image_decode_timed(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
                         struct pixels *out, double *resize_seconds, struct err *e);
 void pixels_free(struct pixels *p);
+
+/* Pixels that are there already, (height, width, 3) bytes of RGB, take the same way without a file: `info` is what
+ * image_probe() would say, and image_from_rgb() is image_decode_timed() from there on. -1: n is not the size of such a
+ * picture. */
+int  image_rgb(int width, int height, size_t n, struct image_info *info, struct err *e);
+int  image_from_rgb(const void *rgb, const struct image_info *info, const struct resize_to *to, struct pixels *out,
+                    double *resize_seconds, struct err *e);
 
 /* Bytes that image_decode holds at most at one time, its result included. */
 size_t image_bytes(const struct image_info *info, const struct resize_to *to);

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/place.h"
+
 enum { FOLDERS = 4, NAME_BYTES = 32, FILE_BYTES = 64 };
 
 /* A library is taken only if it was made with the same ops.h and dtype.h: with another table of operations calls
@@ -34,17 +36,17 @@ static const struct backend *open_library(const char *path, struct err *e)
     return get();
 }
 
-/* The library's path, if it is there: next to the executable or in a folder above it. */
+/* The library's path, if it is there: next to the program, or the library that this is a part of, or in a folder above
+ * it. */
 static bool find_library(const char *file, char path[PATH_MAX + FILE_BYTES])
 {
     char dir[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", dir, sizeof dir - 1);
-    dir[n > 0 ? n : 0] = 0;
-    for (int up = 0; up < FOLDERS && strrchr(dir, '/'); up++) {
-        *strrchr(dir, '/') = 0;
+    place_folder(dir, sizeof dir);
+    for (int up = 0; up < FOLDERS && *dir; up++) {
         snprintf(path, PATH_MAX + FILE_BYTES, "%s/%s", dir, file);
         if (access(path, R_OK) == 0)
             return true;
+        *strrchr(dir, '/') = '\0';
     }
     return false;
 }

@@ -35,8 +35,7 @@ struct loaded {
 /* Remembers p until the list is freed, and returns it. At start-up the memory for a list is not asked for politely. */
 static void *list_add(struct list *l, void *p)
 {
-    if (grow(&l->at, &l->cap, l->n + 1, sizeof *l->at) != 0)
-        abort();
+    xgrow(&l->at, &l->cap, l->n + 1, sizeof *l->at);
     return l->at[l->n++] = p;
 }
 
@@ -264,8 +263,7 @@ static void pack(struct loader *l, struct weight *out, const struct slab *slabs,
         l->failed = true;
         return;
     }
-    if (grow(&d->weights, &d->cap_weights, d->n_weights + 1, sizeof *d->weights) != 0)
-        abort();
+    xgrow(&d->weights, &d->cap_weights, d->n_weights + 1, sizeof *d->weights);
     d->weights[d->n_weights++] = *out;
     if (l->opt->progress)
         l->opt->progress(l->opt->progress_arg, l->done, l->all);

@@ -86,6 +86,7 @@ static const struct ops none = {
 static void start(struct run *r, struct kv kv[2], struct arena *host, const struct model *m)
 {
     arena_init(host, SIZE_MAX);
+    host->at_start = true;
     kv[0] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->text_kv.layers, .n_kv = m->text_kv.n_kv,
                          .dim = m->text_kv.dim };
     kv[1] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->image_kv.layers, .n_kv = m->image_kv.n_kv,

@@ -8,7 +8,7 @@ root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 chmod 755 "$root"
 release/install.sh "$program" "$root" /usr
-strip --strip-unneeded "$root/usr/bin/openautoglm"
+strip --strip-unneeded "$root/usr/bin/openautoglm" "$root"/usr/lib/libopenautoglm.so.[0-9]*
 gzip -9n "$root/usr/share/man/man1/openautoglm.1"
 mkdir -p "$root/usr/share/zsh/vendor-completions" "$root/DEBIAN" "$root/etc/default"
 mv "$root/usr/share/zsh/site-functions/_openautoglm" "$root/usr/share/zsh/vendor-completions/"

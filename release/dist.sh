@@ -15,6 +15,7 @@ ln -sfn "$(realpath "$folder/lib")" "$(dirname "$program")/../lib"
 release/install.sh "$program" "" "$folder"
 rm "$(dirname "$program")/../lib"
 strip --strip-unneeded -o "$folder/bin/openautoglm" "$program"
+strip --strip-unneeded "$folder"/lib/libopenautoglm.so.[0-9]*
 # shellcheck disable=SC2046
 python3 release/sbom.py "$version" "$root" $(release/libraries.sh "$program" "$root") >"$folder/sbom.json"
 mkdir -p "$folder/share/doc/openautoglm/libraries"

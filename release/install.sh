@@ -1,5 +1,6 @@
 #!/bin/sh
-# release/install.sh PROGRAM DESTDIR PREFIX - copies the program and what belongs to it to DESTDIR/PREFIX.
+# release/install.sh PROGRAM DESTDIR PREFIX - copies the program, the library beside it and what belongs to them to
+# DESTDIR/PREFIX.
 # The man page and the completion are made by the program itself.
 set -eu
 program=$1 to=$2$3
@@ -19,6 +20,16 @@ put() { # MODE FILE... FOLDER
 put 755 "$program" "$to/bin"
 plugin=$(dirname "$program")/libopenautoglm_cuda.so
 [ ! -f "$plugin" ] || put 755 "$plugin" "$to/bin"
+
+library=$(dirname "$program")/libopenautoglm.so
+if [ -f "$library" ]; then
+    soname=$(basename "$(ls "$library".[0-9]*)")
+    put 644 library/openautoglm.h "$to/include"
+    mkdir -p "$to/lib/pkgconfig"
+    install -m 644 "$library" "$to/lib/$soname"
+    ln -sf "$soname" "$to/lib/libopenautoglm.so"
+    sed "s|@PREFIX@|$3|; s|@VERSION@|$(cat VERSION)|" release/openautoglm.pc >"$to/lib/pkgconfig/openautoglm.pc"
+fi
 
 model=models/open-autoglm-v1
 put 644 $model/*.json $model/*.jinja $model/*.safetensors $model/README.md "$to/share/openautoglm/$model"

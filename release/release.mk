@@ -5,7 +5,8 @@ DESTDIR ?=
 DIST    := $(B)/dist
 RELEASE := openautoglm-$(VERSION)-linux-x86_64
 
-install: all ## install the program, the model, man page, completion, systemd unit: PREFIX=/usr/local DESTDIR=
+install: all $O/libopenautoglm.so
+install: ## install program, library, model, man page, completion, systemd unit: PREFIX=/usr/local DESTDIR=
 	@release/install.sh $O/openautoglm "$(DESTDIR)" "$(PREFIX)"
 
 # Objects for the oldest C library that a release runs on. What the host's compiler knows of instruction sets is needed,
@@ -22,12 +23,12 @@ dist-program: $(SYSROOT)/ready
 	LDFLAGS="--sysroot=$(SYSROOT) -B$(SYSROOT)/usr/lib/$(MULTI)/ -L$(SYSROOT)/usr/lib/$(MULTI) -L$(SYSROOT)/lib/$(MULTI) \
 	-Wl,-rpath-link,$(SYSROOT)/usr/lib/$(MULTI):$(SYSROOT)/lib/$(MULTI) -Wl,--disable-new-dtags \
 	-Wl,-rpath,'\$$\$$ORIGIN/../lib'" \
-	$(MAKE) NAME=dist $(DIST)/openautoglm
+	$(MAKE) NAME=dist $(DIST)/openautoglm $(DIST)/libopenautoglm.so
 
 dist: dist-program ## build/openautoglm-VERSION-linux-x86_64.tar.zst for every distribution with glibc 2.31 or later
 	@release/dist.sh $(DIST)/openautoglm $(SYSROOT) $(B)/$(RELEASE)
 
-deb: all ## build/openautoglm_VERSION_amd64.deb for the Debian that this is
+deb: all $O/libopenautoglm.so ## build/openautoglm_VERSION_amd64.deb for the Debian that this is
 	@release/deb.sh $O/openautoglm $(B) $(VERSION)
 
 .PHONY: install dist dist-program deb

@@ -92,7 +92,8 @@ static int keep_text(struct engine *g, struct completion *q, int i, const json_t
         return 0;
     if (json_is_string(v) && !q->sampling.keep_tokens)
         buf_add(text, json_string_value(v), json_string_length(v));
-    else if (engine_detokenize(g, prompt_ids(q->prompt[i]), (size_t)prompt_tokens(q->prompt[i]), text, e) != 0)
+    else if (engine_detokenize(g, prompt_ids(q->prompt[i]), (size_t)prompt_tokens(q->prompt[i]), false, text,
+                               e) != 0)
         return -1;
     return buf_ok(text) ? 0 : buf_error(text, e, "the prompt is too long to be echoed");
 }

@@ -67,10 +67,10 @@ static int add_image(struct parser *p, struct message_image image, const char *a
 {
     struct messages *m = p->m;
     char *field = image.field;
-    snprintf(field, sizeof image.field, "%s.%s", at, name);
+    snprintf(field, sizeof image.field, *name ? "%s.%s" : "%s", at, name);
     if (m->n_images == p->limits->max_images)
         return err_field(p->e, field, "%s: a request may have at most %d images", field, p->limits->max_images);
-    if (check_image(p, &image) != 0)
+    if (!image.attached && check_image(p, &image) != 0)
         return -1;
     struct message_image *grown = realloc(m->image, (size_t)(m->n_images + 1) * sizeof *grown);
     if (!grown)
@@ -103,6 +103,13 @@ static int parse_image(struct parser *p, const json_t *part, const char *at)
     return add_image(p, image, at, "image_url.url");
 }
 
+/* {"type": "image"}, where the image itself came beside the request. */
+static int parse_attached(struct parser *p, const json_t *part, const char *at)
+{
+    struct message_image image = { .attached = true };
+    return parse_options(p, &image, part, at) == 0 ? add_image(p, image, at, "") : -1;
+}
+
 /* A part of text, checked and copied in the one form that templates know. The string itself is shared with the
  * request's JSON. */
 static int add_text(struct parser *p, json_t *out, const json_t *text, const char *at, const char *name)
@@ -131,8 +138,11 @@ static int parse_part(struct parser *p, json_t *out, const json_t *part, const c
         return add_text(p, out, json_object_get(part, "text"), at, "text");
     if (strcmp(type, "refusal") == 0)
         return add_text(p, out, json_object_get(part, "refusal"), at, "refusal");
-    if (strcmp(type, "image_url") == 0 || strcmp(type, "input_image") == 0)
-        return parse_image(p, part, at) == 0 ? json_array_append_new(out, json_pack("{s:s}", "type", "image")) : -1;
+    bool attached = p->limits->attached && strcmp(type, "image") == 0;
+    if (attached || strcmp(type, "image_url") == 0 || strcmp(type, "input_image") == 0)
+        return (attached ? parse_attached : parse_image)(p, part, at) == 0
+                   ? json_array_append_new(out, json_pack("{s:s}", "type", "image"))
+                   : -1;
     return fields_wrong(p->e, "invalid_value", at, "type", "\"%.40s\" is not understood; parts are text and image_url",
                         type);
 }
@@ -311,7 +321,7 @@ int messages_decode(struct messages *m, struct err *e)
 {
     for (int i = 0; i < m->n_images; i++) {
         struct message_image *image = &m->image[i];
-        if (image->remote)
+        if (image->remote || image->attached)
             continue;
         if (data_url_decode(&image->encoded, image->field, &image->data, &image->n, e) != 0)
             return -1;

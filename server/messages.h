@@ -17,6 +17,7 @@ struct message_image {
     int64_t     max_pixels, min_pixels;   /* 0: not given                       */
     json_t     *url;           /* borrowed from the request, emptied when decoded */
     bool        remote;        /* url names an image elsewhere, which somebody else must fetch */
+    bool        attached;      /* it came beside the request; there is no url                  */
     struct data_url encoded;   /* borrowed from url; empty when decoded          */
     unsigned char *data;       /* owned; NULL until decoded                     */
     size_t      n;
@@ -32,12 +33,13 @@ struct message_limits {
     int    max_images;
     size_t max_image_bytes;
     const struct remote_source *source;     /* says which remote images are allowed; NULL: none */
+    bool   attached;           /* a part {"type": "image"} stands for the next image that came beside the request  */
     const json_t *paths;       /* borrowed: how errors name each message; NULL: messages[0] and so on */
 };
 
 /* Checks everything but the images' bytes. `in` must outlive messages_decode(). */
 int  messages_parse(struct messages *m, const json_t *in, const struct message_limits *limits, struct err *e);
-/* Makes the bytes of all images but the remote ones. */
+/* Makes the bytes of all images that are in the request. */
 int  messages_decode(struct messages *m, struct err *e);
 void messages_free(struct messages *m);
 

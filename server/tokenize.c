@@ -98,7 +98,7 @@ static void detokenize(struct app *a, struct engine *g, struct exchange *x)
         err_memory(&e);
         reply_error(x, &e);
     } else if (token_ids_read(list, "tokens", info.vocab, ids, &e) != 0 ||
-               engine_detokenize(g, ids, json_array_size(list), &text, &e) != 0) {
+               engine_detokenize(g, ids, json_array_size(list), false, &text, &e) != 0) {
         reply_error(x, &e);
     } else {
         x->status = 200;

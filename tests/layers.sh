@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 own='kernels/[a-z_]*\.h'           # headers that all backends share
 doors='template/(template|prefill)\.h|selftest/check\.h|checkpoint/sentence\.h'   # what the engine sees of these rooms
 seen='grammar/(grammar|tokens|matcher)\.h'
+library='server/(fields|messages|sampling|template_fields|tool_fields)\.h'   # a request's fields, not HTTP
 
 allowed() { # FILE -> an extended pattern of what it may include of ours
     case $1 in
@@ -28,11 +29,13 @@ allowed() { # FILE -> an extended pattern of what it may include of ours
     engine/*) echo "$seen|$doors|base/|$own|config/|image/|model/[a-z_]*\.h|tokenizer/|engine/" ;;
     fetch/*) echo 'base/|fetch/' ;;
     server/*) echo 'base/|config/|engine/engine\.h|grammar/grammar\.h|output/output\.h|fetch/remote\.h|server/' ;;
+    library/*) echo "$library|base/|config/|engine/engine\.h|fetch/find\.h|library/" ;;
     cli/*) echo '[a-z]*/' ;;
     esac
 }
 
-rooms="base config image checkpoint template tokenizer grammar output kernels model selftest engine fetch server cli"
+rooms="base config image checkpoint template tokenizer grammar output kernels model selftest engine fetch server
+       library cli"
 
 only() { # HEADER FILES: this header is included by these files alone
     grep -rlE "#include <$1>" --include='*.[ch]' $rooms | grep -vxE "$2" | sed "s|$| includes <$1>|"

@@ -12,13 +12,14 @@ else
 test test-c: cusim-for-tests
 endif
 
-test: $(TESTS) $O/openautoglm layers format $(VENV)/tests ## every test, ending in a line that counts them
+test: $(TESTS) $O/openautoglm $O/libopenautoglm.so layers format
+test: $(VENV)/tests ## every test, ending in a line that counts them
 	@OPENAUTOGLM_BIN=$(abspath $O/openautoglm) tests/run.sh --api $(TESTS)
 
 test-c: $(TESTS) ## the C tests alone
 	@tests/run.sh $(TESTS)
 
-test-api: $O/openautoglm $(VENV)/tests ## the tests of the HTTP API alone, with the openai client
+test-api: $O/openautoglm $O/libopenautoglm.so $(VENV)/tests ## the tests of the HTTP API alone, with the openai client
 	@OPENAUTOGLM_BIN=$(abspath $O/openautoglm) tests/run.sh --api
 
 # The sanitizers' own memmem() looks at the whole text before each search: finding all of many matches takes minutes.
@@ -38,6 +39,9 @@ $O/tests/alloc/fail_alloc.so: tests/alloc/fail_alloc.c
 ifndef SAN
 test test-api: $O/tests/alloc/fail_alloc.so
 endif
+
+# Tests of the verbs from within and from outside go together.
+$O/tests/library/test_library: | $O/libopenautoglm.so
 
 alloc-test: $O/openautoglm $O/tests/alloc/fail_alloc.so $(VENV)/tests
 alloc-test: ## requests while memory is refused: each n-th allocation up to 400, once and repeatedly

@@ -41,8 +41,7 @@ enum { MAX_STEPS = 64, MAX_DEPTH = 8 };
 /* Appends a step of this type, all else zero. The pointer is good until the next call. */
 static struct step *add_step(struct normalizer *n, enum step_type type)
 {
-    if (grow(&n->step, &n->cap, n->n + 1, sizeof *n->step) < 0)
-        abort(); /* a few hundred bytes at start-up */
+    xgrow(&n->step, &n->cap, n->n + 1, sizeof *n->step);
     struct step *s = &n->step[n->n++];
     memset(s, 0, sizeof *s);
     s->type = type;

@@ -35,16 +35,14 @@ enum { MAX_PARTS = 1024, MAX_TEMPLATES = 16, MAX_DEPTH = 8 };
 /* Appends a part to the template: the text, or the special token `id`. */
 static void add_part(struct template *t, bool text, int64_t id)
 {
-    if (grow(&t->part, &t->cap, t->n + 1, sizeof *t->part) < 0)
-        abort(); /* a few kilobytes at start-up */
+    xgrow(&t->part, &t->cap, t->n + 1, sizeof *t->part);
     t->part[t->n++] = (struct part){ text, (int32_t)id };
 }
 
 /* Appends an empty template. The pointer is good until the next call. */
 static struct template *add_template(struct post *p)
 {
-    if (grow(&p->template, &p->cap, p->n + 1, sizeof *p->template) < 0)
-        abort();
+    xgrow(&p->template, &p->cap, p->n + 1, sizeof *p->template);
     memset(&p->template[p->n], 0, sizeof *p->template);
     return &p->template[p->n++];
 }

@@ -278,8 +278,7 @@ REWRITER(mark_spaces, to_metaspace)
 static struct stage *add(struct splitter *sp, int (*run)(const struct stage *, struct text *, struct text *,
                                                          struct regex_match *, struct err *))
 {
-    if (grow(&sp->stage, &sp->cap, sp->n + 1, sizeof *sp->stage) < 0)
-        abort(); /* a few kilobytes at start-up */
+    xgrow(&sp->stage, &sp->cap, sp->n + 1, sizeof *sp->stage);
     struct stage *s = &sp->stage[sp->n++];
     memset(s, 0, sizeof *s);
     s->run = run;

@@ -267,7 +267,8 @@ int engine_tokenize(const struct engine *g, const char *text, size_t n, bool spe
     *n_ids = n;
     return 0;
 }
-int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, struct buf *out, struct err *e)
+int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, bool skip_special, struct buf *out,
+                      struct err *e)
 {
     (void)g, (void)e;
     for (size_t i = 0; i < n; i++)

@@ -1,0 +1,69 @@
+/* server/template_fields.c - see template_fields.h. */
+#include "server/template_fields.h"
+
+#include <string.h>
+
+#include "server/fields.h"
+#include "server/known.h"
+
+/* `documents` are handed to the template as they are; a template expects objects. */
+static int check_documents(const json_t *list, struct err *e)
+{
+    for (size_t i = 0; list && i < json_array_size(list); i++)
+        if (!json_is_dict(json_array_get(list, i)))
+            return fields_wrong(e, "invalid_type", "", "documents", "must be an array of objects");
+    return 0;
+}
+
+/* How much the model should think and say is something that only its template can tell it. OpenAI's reasoning_effort
+ * therefore becomes two variables of the template, and its verbosity one, unless the request gives those itself. */
+static int take_effort(struct chat *c, json_t *in, struct err *e)
+{
+    const json_t *effort = NULL, *verbosity = NULL;
+    if (member_text(in, "", "reasoning_effort", &effort, e) != 0 ||
+        member_text(in, "", "verbosity", &verbosity, e) != 0)
+        return -1;
+    if ((effort || verbosity) && !c->template_kwargs)
+        json_object_set_new(in, "chat_template_kwargs", c->template_kwargs = json_object());
+    if (verbosity && !json_object_get(c->template_kwargs, "verbosity"))
+        json_object_set(c->template_kwargs, "verbosity", (json_t *)verbosity);
+    if (!effort)
+        return 0;
+    bool thinks = strcmp(json_string_value(effort), "none") != 0;
+    if (!json_object_get(c->template_kwargs, "reasoning_effort"))
+        json_object_set(c->template_kwargs, "reasoning_effort", (json_t *)effort);
+    if (!json_object_get(c->template_kwargs, "enable_thinking"))
+        json_object_set_new(c->template_kwargs, "enable_thinking", json_boolean(thinks));
+    return 0;
+}
+
+/* The processor's own settings; which sizes an image may get is the engine's to read. */
+static int check_processor(const json_t *kwargs, struct err *e)
+{
+    return known_check(known_of_processor, kwargs, "mm_processor_kwargs", e) != 0 ||
+                   known_check(known_of_size, json_object_get(kwargs, "size"), "mm_processor_kwargs.size", e) != 0
+               ? -1
+               : 0;
+}
+
+/* Reads the fields that only the chat template sees: documents, its variables, and how the prompt ends. The fields are
+ * checked in the order in which a person would correct them, and the first fault is reported. `continue_final_message`
+ * lets the model go on with the last message of the chat; then no new turn may begin, so asking for both is an
+ * error. */
+int template_fields_parse(struct chat *c, json_t *in, struct err *e)
+{
+    bool generation_prompt = true;
+    if (member_array(in, "", "documents", &c->documents, e) != 0 || check_documents(c->documents, e) != 0 ||
+        member_object(in, "", "chat_template_kwargs", &c->template_kwargs, e) != 0 ||
+        take_effort(c, in, e) != 0 ||
+        member_object(in, "", "mm_processor_kwargs", &c->mm_kwargs, e) != 0 || check_processor(c->mm_kwargs, e) != 0 ||
+        member_bool(in, "", "add_special_tokens", &c->special_tokens, e) != 0 ||
+        member_bool(in, "", "add_generation_prompt", &generation_prompt, e) != 0 ||
+        member_bool(in, "", "continue_final_message", &c->continue_final_message, e) != 0)
+        return -1;
+    const json_t *asked = json_object_get(in, "add_generation_prompt");
+    if (c->continue_final_message && json_is_true(asked))
+        return fields_wrong(e, "invalid_value", "", "continue_final_message", "excludes add_generation_prompt");
+    c->no_generation_prompt = !generation_prompt || c->continue_final_message;
+    return 0;
+}
