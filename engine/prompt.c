@@ -217,7 +217,8 @@ static int cut_front(struct prompt *p, int keep, struct err *e)
             return err_field(e, "truncate_prompt_tokens",
                              "truncate_prompt_tokens: the prompt would begin within image %d", i + 1);
     }
-    memmove(p->images, p->images + gone, (size_t)(p->n_images - gone) * sizeof *p->images);
+    if (p->n_images > gone)
+        memmove(p->images, p->images + gone, (size_t)(p->n_images - gone) * sizeof *p->images);
     p->n_images -= gone;
     p->n_gone = gone;
     memmove(p->ids, p->ids + cut, (size_t)keep * sizeof *p->ids);
