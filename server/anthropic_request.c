@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "server/field_names.h"
 #include "server/fields.h"
 #include "server/known.h"
 
@@ -17,7 +18,7 @@ enum { PATH = 96, URL_BYTES = 512 << 20 };
 
 struct translation {
     json_t *messages;          /* borrowed: of the chat, so far           */
-    json_t *paths;             /* borrowed: where each of them comes from */
+    json_t *names;             /* borrowed: how errors name what is in it */
     struct err *e;
 };
 
@@ -27,17 +28,45 @@ static const struct known_field unknown_here[] = {
     { "fallbacks", "[]" }, { 0 }
 };
 
-static int add_message(struct translation *t, json_t *message, const char *at)
+/* The parts of one message, by what becomes of them in a chat. All owned by `all`. */
+struct parts {
+    json_t *all, *content, *calls, *thoughts;
+    json_t *images;            /* "content[0].image_url.url" to where it comes from */
+};
+
+/* p NULL: it has no images. */
+static int add_message(struct translation *t, json_t *message, const struct parts *p, const char *at)
 {
-    return json_array_append_new(t->messages, message) != 0 ||
-                   json_array_append_new(t->paths, json_string(at)) != 0
+    char chat[PATH];
+    const char *key;
+    json_t *from;
+    size_t index = json_array_size(t->messages);
+    if (json_array_append_new(t->messages, message) != 0)
+        return err_memory(t->e);
+    json_object_foreach(p ? p->images : NULL, key, from) {
+        snprintf(chat, sizeof chat, "messages[%zu].%s", index, key);
+        if (field_names_add(t->names, chat, json_string_value(from), t->e) != 0)
+            return -1;
+    }
+    snprintf(chat, sizeof chat, "messages[%zu]", index);
+    return field_names_add(t->names, chat, at, t->e);
+}
+
+/* The image's URL becomes the next part; errors of it name `at`, a member of its block. */
+static int add_url(struct translation *t, struct parts *p, json_t *url, const char *at, const char *member)
+{
+    char key[PATH], from[PATH + 8];
+    snprintf(key, sizeof key, "content[%zu].image_url.url", json_array_size(p->content));
+    snprintf(from, sizeof from, "%s.%s", at, member);
+    json_t *part = json_pack("{s:s, s:{s:o}}", "type", "image_url", "image_url", "url", url);
+    return json_array_append_new(p->content, part) != 0 || field_names_add(p->images, key, from, t->e) != 0
                ? err_memory(t->e)
                : 0;
 }
 
 /* {"type": "base64", "media_type", "data"} or {"type": "url", "url"}. The base64 text goes into a data: URL, and the
  * request does not hold it a second time. */
-static int add_image(struct translation *t, json_t *parts, const json_t *block, const char *at)
+static int add_image(struct translation *t, struct parts *p, const json_t *block, const char *at)
 {
     json_t     *source = NULL;
     const char *type = NULL, *media = "image/png", *url = NULL;
@@ -53,14 +82,14 @@ static int add_image(struct translation *t, json_t *parts, const json_t *block, 
     if (!type)
         return fields_wrong(t->e, "missing_field", path, "type", "is missing");
     if (strcmp(type, "url") == 0 && url)
-        return json_array_append_new(parts, json_pack("{s:s, s:{s:s}}", "type", "image_url", "image_url", "url", url));
+        return add_url(t, p, json_string(url), path, "url");
     if (strcmp(type, "url") == 0)
         return fields_wrong(t->e, "missing_field", path, "url", "is missing");
     if (strcmp(type, "base64") != 0)
         return fields_wrong(t->e, "unsupported_value", path, "type", "must be base64 or url");
     if (!data)
         return fields_wrong(t->e, "missing_field", path, "data", "is missing");
-    if (strlen(media) > 64)
+    if (strlen(media) > 64 || strpbrk(media, ",;#"))
         return fields_wrong(t->e, "invalid_value", path, "media_type", "is no type of an image");
     buf_init(&text, URL_BYTES);
     buf_printf(&text, "data:%s;base64,", media);
@@ -70,7 +99,7 @@ static int add_image(struct translation *t, json_t *parts, const json_t *block, 
     if (!joined)
         return err_memory(t->e);
     json_string_set((json_t *)data, "");
-    return json_array_append_new(parts, json_pack("{s:s, s:{s:o}}", "type", "image_url", "image_url", "url", joined));
+    return add_url(t, p, joined, path, "data");
 }
 
 static int add_text(struct translation *t, json_t *parts, const json_t *block, const char *at, const char *name)
@@ -121,9 +150,6 @@ static int add_thought(struct translation *t, json_t *thoughts, const json_t *bl
     return text ? json_array_append(thoughts, (json_t *)text) : 0;
 }
 
-/* The parts of one message, by what becomes of them in a chat. All owned by `all`. */
-struct parts { json_t *all, *content, *calls, *thoughts; };
-
 static int parse_blocks(struct translation *t, struct parts *p, const json_t *content, const char *at, bool nested);
 
 /* What a tool has said: a message of its own, which comes before what else the user says. */
@@ -135,23 +161,19 @@ static int add_result(struct translation *t, const json_t *block, const char *at
         return -1;
     if (!id)
         return fields_wrong(t->e, "missing_field", at, "tool_use_id", "is missing");
-    json_t *content = NULL;
-    if (!v || json_is_null(v)) {
-        content = json_string("");
-    } else if (json_is_string(v)) {
-        content = json_incref((json_t *)v);
-    } else {
-        struct parts p = { .all = json_array() };
-        int rc = parse_blocks(t, &p, v, at, true);
-        content = rc == 0 && json_array_size(p.content) > 0 ? json_incref(p.content) : json_string("");
-        json_decref(p.all);
-        if (rc != 0) {
-            json_decref(content);
-            return -1;
-        }
+    struct parts p = { .all = json_array() };
+    int rc = 0;
+    if (v && !json_is_null(v) && !json_is_string(v))
+        rc = parse_blocks(t, &p, v, at, true);
+    if (rc == 0) {
+        json_t *said = json_is_string(v) ? (json_t *)v : p.content;
+        json_t *content = json_is_string(said) || json_array_size(said) > 0 ? json_incref(said) : json_string("");
+        json_t *message = json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", (json_t *)id, "content",
+                                    content);
+        rc = add_message(t, message, &p, at);
     }
-    json_t *message = json_pack("{s:s, s:O, s:o}", "role", "tool", "tool_call_id", (json_t *)id, "content", content);
-    return add_message(t, message, at);
+    json_decref(p.all);
+    return rc;
 }
 
 static int parse_block(struct translation *t, struct parts *p, const json_t *block, const char *at, bool nested)
@@ -166,7 +188,7 @@ static int parse_block(struct translation *t, struct parts *p, const json_t *blo
     if (strcmp(type, "text") == 0)
         return add_text(t, p->content, block, at, "text");
     if (strcmp(type, "image") == 0)
-        return add_image(t, p->content, block, at);
+        return add_image(t, p, block, at);
     if (strcmp(type, "document") == 0)
         return add_document(t, p->content, block, at);
     if (strcmp(type, "tool_use") == 0 && !nested)
@@ -186,6 +208,8 @@ static int parse_blocks(struct translation *t, struct parts *p, const json_t *co
     for (int i = 0; i < 3; i++)
         if (json_array_append_new(p->all, *list[i] = json_array()) != 0)
             return err_memory(t->e);
+    if (json_array_append_new(p->all, p->images = json_object()) != 0)
+        return err_memory(t->e);
     if (!json_is_array(content))
         return fields_wrong(t->e, "invalid_type", at, "content", "must be a string or an array of blocks");
     for (size_t i = 0; i < json_array_size(content); i++) {
@@ -210,7 +234,7 @@ static int finish_message(struct translation *t, const struct parts *p, const ch
         json_object_set(message, "tool_calls", p->calls);
     if (assistant && (thoughts = json_array_get(p->thoughts, 0)))
         json_object_set(message, "reasoning_content", thoughts);
-    return add_message(t, message, at);
+    return add_message(t, message, p, at);
 }
 
 static int parse_message(struct translation *t, const json_t *in, const char *at)
@@ -224,7 +248,7 @@ static int parse_message(struct translation *t, const json_t *in, const char *at
         return fields_wrong(t->e, role ? "invalid_value" : "missing_field", at, "role", "must be user or assistant");
     json_t *content = json_object_get(in, "content");
     if (json_is_string(content))
-        return add_message(t, json_pack("{s:s, s:O}", "role", role, "content", content), at);
+        return add_message(t, json_pack("{s:s, s:O}", "role", role, "content", content), NULL, at);
     if (!content || json_is_null(content))
         return fields_wrong(t->e, "missing_field", at, "content", "is missing");
     struct parts p = { .all = json_array() };
@@ -245,11 +269,11 @@ static int take_system(struct translation *t, const json_t *in)
     if (!v || json_is_null(v) || (json_is_array(v) && json_array_size(v) == 0))
         return 0;
     if (json_is_string(v))
-        return add_message(t, json_pack("{s:s, s:O}", "role", "system", "content", v), "system");
+        return add_message(t, json_pack("{s:s, s:O}", "role", "system", "content", v), NULL, "system");
     if (!json_is_array(v))
         return fields_wrong(t->e, "invalid_type", "", "system", "must be a string or an array of blocks of text");
     json_t *content = json_array();
-    int rc = add_message(t, json_pack("{s:s, s:o}", "role", "system", "content", content), "system");
+    int rc = add_message(t, json_pack("{s:s, s:o}", "role", "system", "content", content), NULL, "system");
     for (size_t i = 0; rc == 0 && i < json_array_size(v); i++) {
         char at[PATH];
         snprintf(at, sizeof at, "system[%zu]", i);
@@ -261,7 +285,7 @@ static int take_system(struct translation *t, const json_t *in)
 }
 
 /* {"name", "description", "input_schema"}; tools of other types are run by Anthropic's servers. */
-static int take_tools(json_t *chat, const json_t *in, struct err *e)
+static int take_tools(json_t *chat, json_t *names, const json_t *in, struct err *e)
 {
     json_t *tools = NULL;
     if (member_array(in, "", "tools", &tools, e) != 0)
@@ -272,7 +296,7 @@ static int take_tools(json_t *chat, const json_t *in, struct err *e)
     if (json_object_set_new(chat, "tools", made) != 0)
         return err_memory(e);
     for (size_t i = 0; i < json_array_size(tools); i++) {
-        char at[PATH];
+        char at[32], function_at[48], schema_at[64], own_schema[48];
         const char *type = "custom";
         const json_t *name = NULL, *text = NULL, *tool = json_array_get(tools, i);
         json_t *schema = NULL;
@@ -287,6 +311,11 @@ static int take_tools(json_t *chat, const json_t *in, struct err *e)
             return fields_wrong(e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
         if (!name || !schema)
             return fields_wrong(e, "missing_field", at, name ? "input_schema" : "name", "is missing");
+        snprintf(function_at, sizeof function_at, "%s.function", at);
+        snprintf(schema_at, sizeof schema_at, "%s.parameters", function_at);
+        snprintf(own_schema, sizeof own_schema, "%s.input_schema", at);
+        if (field_names_add(names, function_at, at, e) != 0 || field_names_add(names, schema_at, own_schema, e) != 0)
+            return -1;
         json_t *function = json_pack("{s:O, s:O}", "name", (json_t *)name, "parameters", schema);
         if (text)
             json_object_set(function, "description", (json_t *)text);
@@ -349,7 +378,7 @@ static int take_thinking(json_t *chat, const json_t *in, struct err *e)
 }
 
 /* {"format": {"type": "json_schema", "schema"}, "effort"} */
-static int take_output(json_t *chat, const json_t *in, struct err *e)
+static int take_output(json_t *chat, json_t *names, const json_t *in, struct err *e)
 {
     json_t *config = NULL, *format = NULL, *schema = NULL;
     const char *type = NULL, *at = "output_config.format";
@@ -368,6 +397,9 @@ static int take_output(json_t *chat, const json_t *in, struct err *e)
         return fields_wrong(e, "invalid_value", at, "type", "must be json_schema");
     if (!schema)
         return fields_wrong(e, "missing_field", at, "schema", "is missing");
+    if (field_names_add(names, "response_format", at, e) != 0 ||
+        field_names_add(names, "response_format.json_schema", at, e) != 0)
+        return -1;
     json_t *made = json_pack("{s:s, s:{s:s, s:O}}", "type", "json_schema", "json_schema", "name", "answer", "schema",
                              schema);
     return json_object_set_new(chat, "response_format", made) == 0 ? 0 : err_memory(e);
@@ -411,28 +443,30 @@ static int take_stops(json_t *chat, const json_t *in, struct err *e)
     return 0;
 }
 
-int anthropic_translate_prompt(json_t *in, json_t **chat, json_t **paths, struct err *e)
+int anthropic_translate_prompt(json_t *in, json_t **chat, json_t **names, struct err *e)
 {
     static const char *const own[] = { "system", "stop_sequences", "stop", "tools", "tool_choice", "thinking",
                                        "output_config" };
     *chat = json_copy(in);
-    *paths = json_array();
-    struct translation t = { .messages = json_array(), .paths = *paths, .e = e };
+    *names = json_pack("{s:s, s:s, s:s}", "stop", "stop_sequences", "tool_choice.function", "tool_choice",
+                       "continue_final_message", "messages");
+    struct translation t = { .messages = json_array(), .names = *names, .e = e };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         json_object_del(*chat, own[i]);
-    if (!*paths || !t.messages || !*chat || json_object_set_new(*chat, "messages", t.messages) != 0)
+    if (!*names || !t.messages || !*chat || json_object_set_new(*chat, "messages", t.messages) != 0)
         return err_memory(e);
     return known_check(unknown_here, in, "", e) != 0 || take_messages(&t, *chat, in) != 0 ||
-                   take_tools(*chat, in, e) != 0 || take_choice(*chat, in, e) != 0 ||
-                   take_thinking(*chat, in, e) != 0 || take_output(*chat, in, e) != 0 || take_stops(*chat, in, e) != 0
+                   take_tools(*chat, *names, in, e) != 0 || take_choice(*chat, in, e) != 0 ||
+                   take_thinking(*chat, in, e) != 0 || take_output(*chat, *names, in, e) != 0 ||
+                   take_stops(*chat, in, e) != 0
                ? -1
                : 0;
 }
 
-int anthropic_translate(json_t *in, json_t **chat, json_t **paths, struct err *e)
+int anthropic_translate(json_t *in, json_t **chat, json_t **names, struct err *e)
 {
     const json_t *most = json_object_get(in, "max_tokens");
     if (!most || json_is_null(most))
         return fields_wrong(e, "missing_field", "", "max_tokens", "is missing");
-    return anthropic_translate_prompt(in, chat, paths, e);
+    return anthropic_translate_prompt(in, chat, names, e);
 }

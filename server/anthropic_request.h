@@ -6,7 +6,7 @@
 #include "base/err.h"
 
 /* As translate of struct chat_kind. max_tokens has to be there, unless only the prompt is asked for. */
-int anthropic_translate(json_t *in, json_t **chat, json_t **paths, struct err *e);
-int anthropic_translate_prompt(json_t *in, json_t **chat, json_t **paths, struct err *e);
+int anthropic_translate(json_t *in, json_t **chat, json_t **names, struct err *e);
+int anthropic_translate_prompt(json_t *in, json_t **chat, json_t **names, struct err *e);
 
 #endif

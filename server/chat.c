@@ -10,6 +10,7 @@
 #include "server/call_grammar.h"
 #include "server/chat.h"
 #include "server/constraint.h"
+#include "server/field_names.h"
 #include "server/fields.h"
 #include "server/handlers.h"
 #include "server/known.h"
@@ -21,7 +22,7 @@
 struct chat_request {
     json_t         *sent;      /* owned: the body           */
     json_t         *root;      /* owned: the same in the form of /v1/chat/completions */
-    json_t         *paths;     /* owned: how errors name its messages; NULL: by their numbers */
+    json_t         *names;     /* owned: how errors name the fields of root; NULL: as they are */
     struct messages messages;  /* owned                     */
     struct sampling sampling;  /* strings borrowed of root  */
     struct tool_fields tools;  /* borrowed of root          */
@@ -116,9 +117,9 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, cons
     if (!q->sent && !(q->sent = fields_parse(x->body, x->n_body, e)))
         return -1;
     q->root = kind->translate ? NULL : json_incref(q->sent);
-    if (kind->translate && kind->translate(q->sent, &q->root, &q->paths, e) != 0)
+    if (kind->translate && kind->translate(q->sent, &q->root, &q->names, e) != 0)
         return json_starved() ? err_memory(e) : -1;
-    limits.paths = kind->translate ? q->paths : kind->paths;
+    x->field_names = kind->translate ? q->names : kind->names;
     sampling_init(&q->sampling, g);
     q->sampling.action_grammar = a->cfg->action_grammar;
     bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
@@ -251,7 +252,7 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
 }
 
 /* Gives back the memory that the request held. */
-static void drop(struct app *a, struct chat_request *q)
+static void drop(struct app *a, struct exchange *x, struct chat_request *q)
 {
     remote_release(a->images, q->remote, q->n_remote);
     free(q->remote);
@@ -259,7 +260,8 @@ static void drop(struct app *a, struct chat_request *q)
     sampling_free(&q->sampling);
     json_decref(q->root);
     json_decref(q->sent);
-    json_decref(q->paths);
+    json_decref(q->names);
+    x->field_names = NULL;
 }
 
 struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind,
@@ -274,7 +276,9 @@ struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, 
         prompt_free(p);
         p = NULL;
     }
-    drop(a, &q);
+    if (!p)
+        field_names_apply(kind->translate ? q.names : kind->names, e);
+    drop(a, x, &q);
     return p;
 }
 
@@ -296,7 +300,7 @@ struct generation *chat_submit(struct app *a, struct engine *g, struct exchange 
         reply_error(x, &e);
     else
         x->broken = true;
-    drop(a, &q);
+    drop(a, x, &q);
     app_parsing_leave(a, x);
     return made;
 }

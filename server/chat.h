@@ -7,10 +7,10 @@
 
 struct chat_kind {
     const struct answer_form *form;
-    /* Makes the body of a request for /v1/chat/completions, which may share values with `in`. *paths: how errors are to
-     * name its messages, a list of strings. Both are the caller's, also after -1. NULL: it is one already. */
-    int (*translate)(json_t *in, json_t **chat, json_t **paths, struct err *e);
-    const json_t *paths;       /* borrowed: how errors name messages that are not translated; NULL: by their numbers */
+    /* Makes the body of a request for /v1/chat/completions, which may share values with `in`. *names: how errors are to
+     * name its fields, as field_names.h has them. Both are the caller's, also after -1. NULL: it is one already. */
+    int (*translate)(json_t *in, json_t **chat, json_t **names, struct err *e);
+    const json_t *names;       /* borrowed: the same for a request that is not translated; NULL: as they are */
     /* What of the request the answer has again. NULL: nothing. */
     void (*describe)(const json_t *in, const struct sampling *s, struct buf *out);
 };

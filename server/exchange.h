@@ -1,6 +1,7 @@
 /* server/exchange.h - one request and its answer, and what all of them together may hold. */
 #ifndef SERVER_EXCHANGE_H
 #define SERVER_EXCHANGE_H
+#include <jansson.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -48,6 +49,7 @@ struct exchange {              /* belongs to its connection's thread */
     int         status;        /* 0: none yet                                     */
     const char *content_type;  /* static                                          */
     void (*write_error)(struct buf *out, int status, const struct err *e);   /* in the route's form; NULL: OpenAI's */
+    const json_t *field_names; /* borrowed: of the request, as field_names.h has them; NULL: they are as they are */
     struct buf  reply;         /* sent as it is, unless there is a stream         */
     struct stream stream;      /* more is NULL: there is none                     */
     struct buf  headers;       /* "Name: value" lines beside those that every answer has */

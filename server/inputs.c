@@ -205,13 +205,13 @@ struct prompt *inputs_make(struct inputs *q, int i, struct params *params, struc
     engine_info(q->engine, &info);
     if (info.shares && check_shared(item, &params->share_image, e) != 0)
         return NULL;
-    json_t *paths = strcmp(item->at, "messages") == 0 ? NULL : json_pack("[s]", item->at);
+    json_t *names = strcmp(item->at, "messages") == 0 ? NULL : json_pack("{s:s}", "messages[0]", item->at);
     json_t *chat = chat_of(q, item);
     if (!chat)
         err_memory(e);
     else
-        p = chat_prompt(q->app, q->engine, q->x, &(struct chat_kind){ .paths = paths }, chat, NULL, e);
-    json_decref(paths);
+        p = chat_prompt(q->app, q->engine, q->x, &(struct chat_kind){ .names = names }, chat, NULL, e);
+    json_decref(names);
     json_decref(item->messages);
     item->messages = NULL;
     if (p)

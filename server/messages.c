@@ -252,11 +252,7 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
         "system", "user", "assistant", "tool", "developer", "function", "observation"
     };
     char at[PATH];
-    const char *path = json_string_value(json_array_get(p->limits->paths, index));
-    if (path)
-        snprintf(at, sizeof at, "%.80s", path);
-    else
-        snprintf(at, sizeof at, "messages[%zu]", index);
+    snprintf(at, sizeof at, "messages[%zu]", index);
     if (!json_is_dict(in))
         return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
     const char   *role = NULL;

@@ -34,7 +34,6 @@ struct message_limits {
     size_t max_image_bytes;
     const struct remote_source *source;     /* says which remote images are allowed; NULL: none */
     bool   attached;           /* a part {"type": "image"} stands for the next image that came beside the request  */
-    const json_t *paths;       /* borrowed: how errors name each message; NULL: messages[0] and so on */
 };
 
 /* Checks everything but the images' bytes. `in` must outlive messages_decode(). */

@@ -19,6 +19,8 @@ void reply_make_id(char *out, size_t size, const char *prefix)
     snprintf(out, size, "%s%s", prefix, digits);
 }
 
+#include "server/field_names.h"
+
 /* ---- errors ---- */
 
 static const struct error_kind {
@@ -67,13 +69,15 @@ void reply_error_object(struct buf *out, int status, const struct err *e)
 
 /* Whatever was already written of another answer is thrown away. A client that is told 429 or 503 also learns when to
  * come back. */
-void reply_error(struct exchange *x, const struct err *e)
+void reply_error(struct exchange *x, const struct err *error)
 {
+    struct err own = *error, *e = &own;
+    field_names_apply(x->field_names, e);
     x->status = e->status ? e->status : 400;
     x->content_type = "application/json";
     buf_clear(&x->reply);
     (x->write_error ? x->write_error : reply_error_object)(&x->reply, x->status, e);
-    snprintf(x->record.error, sizeof x->record.error, "%s", *e->code ? e->code : "invalid_request");
+    snprintf(x->record.error, sizeof x->record.error, "%s", *error->code ? error->code : "invalid_request");
     if (x->status == 429 || x->status == 503)
         exchange_retry_later(x);
 }

@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "server/field_names.h"
 #include "server/fields.h"
 #include "server/known.h"
 
 enum { PATH = 96 };
 
 struct translation {
-    json_t *messages, *paths;  /* borrowed: of the chat, so far, and where each comes from */
+    json_t *messages, *names;  /* borrowed: of the chat, so far, and how errors name what is in it */
     json_t *thoughts;          /* borrowed from the request; NULL: none that wait for their message */
     struct err *e;
 };
@@ -24,13 +25,22 @@ static const struct known_field unknown_here[] = {
     { "context_management", "[]" }, { 0 }
 };
 
-static json_t *add_message(struct translation *t, const char *role, json_t *content, const char *at)
+/* `at` is the item's path; `content_at` that of its content, where that has another name here. */
+static json_t *add_message(struct translation *t, const char *role, json_t *content, const char *at,
+                           const char *content_at)
 {
     json_t *message = json_pack("{s:s, s:o}", "role", role, "content", content);
-    if (json_array_append_new(t->messages, message) != 0 || json_array_append_new(t->paths, json_string(at)) != 0) {
+    char chat[PATH];
+    snprintf(chat, sizeof chat, "messages[%zu]", json_array_size(t->messages));
+    if (json_array_append_new(t->messages, message) != 0) {
         err_memory(t->e);
         return NULL;
     }
+    if (field_names_add(t->names, chat, at, t->e) != 0)
+        return NULL;
+    snprintf(chat, sizeof chat, "messages[%zu].content", json_array_size(t->messages) - 1);
+    if (content_at && field_names_add(t->names, chat, content_at, t->e) != 0)
+        return NULL;
     if (t->thoughts && strcmp(role, "assistant") == 0) {
         json_object_set(message, "reasoning_content", t->thoughts);
         t->thoughts = NULL;
@@ -51,7 +61,7 @@ static int take_message(struct translation *t, const json_t *item, const char *a
     if (!role || i == 4)
         return fields_wrong(t->e, role ? "invalid_value" : "missing_field", at, "role",
                             "must be user, assistant, system or developer");
-    return add_message(t, role, content ? json_incref(content) : json_null(), at) ? 0 : -1;
+    return add_message(t, role, content ? json_incref(content) : json_null(), at, NULL) ? 0 : -1;
 }
 
 /* A call belongs to the assistant's message before it, or is one of its own. */
@@ -66,11 +76,16 @@ static int take_call(struct translation *t, const json_t *item, const char *at)
     json_t *last = json_array_get(t->messages, json_array_size(t->messages) - 1), *calls;
     const char *role = json_string_value(json_object_get(last, "role"));
     if (!role || strcmp(role, "assistant") != 0 || t->thoughts)
-        last = add_message(t, "assistant", json_string(""), at);
+        last = add_message(t, "assistant", json_string(""), at, NULL);
     if (!last)
         return -1;
     if (!(calls = json_object_get(last, "tool_calls")))
         json_object_set_new(last, "tool_calls", calls = json_array());
+    char chat[PATH];
+    snprintf(chat, sizeof chat, "messages[%zu].tool_calls[%zu].function", json_array_size(t->messages) - 1,
+             json_array_size(calls));
+    if (field_names_add(t->names, chat, at, t->e) != 0)
+        return -1;
     json_t *function = json_pack("{s:O, s:o}", "name", (json_t *)name, "arguments",
                                  arguments ? json_incref((json_t *)arguments) : json_string(""));
     return json_array_append_new(calls, json_pack("{s:O, s:s, s:o}", "id", (json_t *)id, "type", "function", "function",
@@ -87,7 +102,9 @@ static int take_output(struct translation *t, const json_t *item, const char *at
     if (!json_is_string(v) && !json_is_array(v))
         return fields_wrong(t->e, v ? "invalid_type" : "missing_field", at, "output",
                             "must be a string or an array of parts");
-    json_t *message = add_message(t, "tool", json_incref((json_t *)v), at);
+    char output[PATH];
+    snprintf(output, sizeof output, "%.80s.output", at);
+    json_t *message = add_message(t, "tool", json_incref((json_t *)v), at, output);
     return message ? json_object_set(message, "tool_call_id", (json_t *)id) : -1;
 }
 
@@ -126,10 +143,10 @@ static int take_input(struct translation *t, const json_t *in)
     const json_t *instructions = NULL;
     if (member_text(in, "", "instructions", &instructions, t->e) != 0)
         return -1;
-    if (instructions && !add_message(t, "system", json_incref((json_t *)instructions), "instructions"))
+    if (instructions && !add_message(t, "system", json_incref((json_t *)instructions), "instructions", "instructions"))
         return -1;
     if (json_is_string(v))
-        return add_message(t, "user", json_incref(v), "input") ? 0 : -1;
+        return add_message(t, "user", json_incref(v), "input", "input") ? 0 : -1;
     if (!v || json_is_null(v))
         return fields_wrong(t->e, "missing_field", "", "input", "is missing");
     if (!json_is_array(v))
@@ -146,7 +163,7 @@ static int take_input(struct translation *t, const json_t *in)
 }
 
 /* {"type": "function", "name", "description", "parameters"}: what a chat has one level deeper. */
-static int take_tools(json_t *chat, const json_t *in, struct err *e)
+static int take_tools(json_t *chat, json_t *names, const json_t *in, struct err *e)
 {
     json_t *tools = NULL;
     if (member_array(in, "", "tools", &tools, e) != 0)
@@ -157,7 +174,7 @@ static int take_tools(json_t *chat, const json_t *in, struct err *e)
     if (json_object_set_new(chat, "tools", made) != 0)
         return err_memory(e);
     for (size_t i = 0; i < json_array_size(tools); i++) {
-        char at[PATH];
+        char at[32], inner[48];
         const char *type = NULL;
         const json_t *name = NULL;
         json_t *tool = json_array_get(tools, i);
@@ -170,6 +187,9 @@ static int take_tools(json_t *chat, const json_t *in, struct err *e)
             return fields_wrong(e, type ? "unsupported_value" : "missing_field", at, "type", "must be function");
         if (!name)
             return fields_wrong(e, "missing_field", at, "name", "is missing");
+        snprintf(inner, sizeof inner, "%s.function", at);
+        if (field_names_add(names, inner, at, e) != 0)
+            return -1;
         json_t *function = json_copy(tool);
         json_object_del(function, "type");
         json_array_append_new(made, json_pack("{s:s, s:o}", "type", "function", "function", function));
@@ -252,20 +272,22 @@ static int take_text(json_t *chat, const json_t *in, struct err *e)
     return json_object_set_new(chat, "response_format", made) == 0 ? 0 : err_memory(e);
 }
 
-int responses_translate(json_t *in, json_t **chat, json_t **paths, struct err *e)
+int responses_translate(json_t *in, json_t **chat, json_t **names, struct err *e)
 {
     static const char *const own[] = { "input", "instructions", "tools", "text", "reasoning", "truncation", "include",
                                        "max_output_tokens", "response_format", "prompt", "top_logprobs" };
     int64_t most = 0;
     json_t *include = NULL;
     *chat = json_copy(in);
-    *paths = json_array();
-    struct translation t = { .messages = json_array(), .paths = *paths, .e = e };
+    *names = json_pack("{s:s, s:s, s:s, s:s, s:s}", "messages", "input", "max_completion_tokens", "max_output_tokens",
+                       "response_format", "text.format", "response_format.json_schema", "text.format",
+                       "tool_choice.function", "tool_choice");
+    struct translation t = { .messages = json_array(), .names = *names, .e = e };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         json_object_del(*chat, own[i]);
-    if (!*paths || !t.messages || !*chat || json_object_set_new(*chat, "messages", t.messages) != 0)
+    if (!*names || !t.messages || !*chat || json_object_set_new(*chat, "messages", t.messages) != 0)
         return err_memory(e);
-    if (known_check(unknown_here, in, "", e) != 0 || take_input(&t, in) != 0 || take_tools(*chat, in, e) != 0 ||
+    if (known_check(unknown_here, in, "", e) != 0 || take_input(&t, in) != 0 || take_tools(*chat, *names, in, e) != 0 ||
         take_choice(*chat, in, e) != 0 || take_text(*chat, in, e) != 0 ||
         member_array(in, "", "include", &include, e) != 0 ||
         member_int(in, "", "max_output_tokens", 1, INT32_MAX, &most, e) != 0)

@@ -6,6 +6,6 @@
 #include "base/err.h"
 
 /* As translate of struct chat_kind. */
-int responses_translate(json_t *in, json_t **chat, json_t **paths, struct err *e);
+int responses_translate(json_t *in, json_t **chat, json_t **names, struct err *e);
 
 #endif
