@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "engine/parts.h"
+#include "engine/probe.h"
 
 /* Takes r out of its list, gives everything back and drops the engine's reference. The end event is already there. */
 static void retire(struct engine *g, struct request *r, struct request_list *from, uint64_t *count)
@@ -27,6 +28,13 @@ static void retire(struct engine *g, struct request *r, struct request_list *fro
     request_lead(r);
     stats_time(&g->stats, count, &g->stats.v.e2e, clock_seconds() - r->submitted);
     request_retire(r);
+}
+
+static void device_failed(const char *what, struct err *e)
+{
+    err_set(e, "the device failed: %s", what);
+    e->status = 500;
+    log_error("%s", e->text);
 }
 
 /* Ends every request of the list with the same error. */
@@ -218,6 +226,33 @@ static const char *pool(struct engine *g, const struct step_seq *q, int end)
     return failed;
 }
 
+/* All numbers have come. */
+static void end_probed(struct engine *g, struct request *r)
+{
+    request_finish_probed(r);
+    retire(g, r, &g->sched.running, &g->stats.v.finished_stop);
+}
+
+/* Those that wait for nothing but features of images, which are all there, end before the next step is planned: their
+ * prompts are only images, and nobody needs what a step would make of them. */
+static void end_with_features(struct engine *g)
+{
+    for (struct request *r = g->sched.running.first, *next; r; r = next) {
+        next = r->next;
+        if (r->params.probe != PROBE_IMAGES || !probe_images_ready(r))
+            continue;
+        const char *failed = probe_images(&g->runner, r);
+        if (!failed) {
+            end_probed(g, r);
+            continue;
+        }
+        struct err broken;
+        device_failed(failed, &broken);
+        request_fail(r, &broken);
+        retire(g, r, &g->sched.running, &g->stats.v.finished_error);
+    }
+}
+
 /* Gives q's request what its part of the step yields: tokens begin at `sampled`, and its rows end before row `end`.
  * NULL, or what the device said. */
 static const char *deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled, int end)
@@ -231,6 +266,10 @@ static const char *deliver(struct engine *g, const struct step_seq *q, const str
         failed = pool(g, q, end);
         break;
     case YIELD_TOKENS:
+        if (q->r->params.probe == PROBE_LOGITS) {
+            failed = probe_logits(&g->runner, q, (int)(sampled - g->sampled));
+            break;
+        }
         while (k < q->yield.rows && (step_known_token(q, k) >= 0 ? tell_prompt(g, q->r, &sampled[k])
                                                                 : deliver_token(g, q->r, &sampled[k])))
             k++;
@@ -238,6 +277,8 @@ static const char *deliver(struct engine *g, const struct step_seq *q, const str
     }
     if (!failed && q->r->params.pooling && q->r->n_computed == q->r->prompt->n)
         failed = end_pooled(g, q->r);
+    else if (!failed && q->r->params.probe == PROBE_LOGITS && q->r->n_computed == q->r->prompt->n)
+        end_probed(g, q->r);
     return failed;
 }
 
@@ -457,6 +498,7 @@ void *engine_main(void *arg)
     while (take_inbox(g)) {
         drop_cancelled(g, &g->sched.waiting);
         drop_cancelled(g, &g->sched.running);
+        end_with_features(g);
         g->sched.beside_rows = pace_rows(&g->pace);
         scheduler_plan(&g->sched, &g->step);
         if (g->step.starved)
@@ -471,9 +513,7 @@ void *engine_main(void *arg)
         }
         if (failed) {
             struct err broken;
-            err_set(&broken, "the device failed: %s", failed);
-            broken.status = 500;
-            log_error("%s", broken.text);
+            device_failed(failed, &broken);
             fail_all(g, &g->sched.running, &broken);
         }
         publish_stats(g);

@@ -106,6 +106,10 @@ struct pooling_choice {        /* how prompts are pooled where a request does no
     char why[256];             /* POOLING_NOT: the reason, for clients                   */
 };
 
+/* What may be wanted of a prompt's computation in the place of an answer: the logits behind each of its tokens
+ * (tokens, vocab), or the features of its images, of one after the other (image tokens, hidden). */
+enum probe { PROBE_NOT, PROBE_LOGITS, PROBE_IMAGES };
+
 struct params {                /* how to generate; params_default() first */
     /* Called once, and soon back: the engine is done with the request, and its place is free, whatever its client has
      * taken. From the engine's thread, before the client can hear of the end; not if the submission fails. NULL:
@@ -146,6 +150,7 @@ struct params {                /* how to generate; params_default() first */
     enum pooling pooling;      /* other than POOLING_NOT: there is no answer; the end has the prompt's vector       */
     bool     share_image;      /* with pooling, where images share a space with texts: the vector is that of the
                                   prompt's first image                                                            */
+    enum probe probe;          /* likewise, with these numbers as the vector; without pooling                       */
 };
 void params_default(const struct engine *g, struct params *p);   /* the checkpoint's generation_config.json */
 
@@ -162,6 +167,8 @@ struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n,
  * its size gives it, as prompt_ids() of a chat has them. */
 struct prompt *engine_prompt_places(struct engine *g, const int32_t *ids, size_t n, const struct chat *chat,
                                     struct err *e);
+/* How many places an image of that size, upright, takes in a prompt. -1: the model takes no images, or none of it. */
+int            engine_image_tokens(const struct engine *g, int width, int height, int *n, struct err *e);
 int            prompt_tokens(const struct prompt *p);
 int            prompt_image_tokens(const struct prompt *p);    /* of these, places of images  */
 const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (prompt_tokens()) */
@@ -220,7 +227,7 @@ struct event {
     int32_t stop_id;                   /* ... this one                                              */
     int    prompt_tokens, cached_tokens, completion_tokens;    /* EVENT_END                        */
     double ttft, total;                /* EVENT_END: seconds since the submission                   */
-    float *vector;                     /* EVENT_END: owned, (n_vector): of the prompt, if it was pooled */
+    float *vector;                     /* EVENT_END: owned, (n_vector): of the prompt, if it was pooled or probed */
     int    n_vector;
     struct err err;                    /* EVENT_ERROR                                               */
 };
@@ -247,7 +254,9 @@ struct engine_info {           /* borrowed strings */
     int  vector;               /* floats of a pooled prompt   */
     bool shares;               /* its vector is in a space that texts and images share: a prompt is one or the other */
     struct pooling_choice pooling;
+    int  hidden;               /* floats of an image token's features */
     int  image_token;          /* stands in each place of an image; -1: it takes none */
+    bool has_weights;          /* false: engine_open_text() has opened it */
 };
 void engine_info(const struct engine *g, struct engine_info *out);
 

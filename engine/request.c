@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "engine/probe.h"
 
 enum { MAX_PENDING_TEXT = 1 << 28 };
 
@@ -82,6 +83,8 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     int rc = ok ? steer_init(&r->steer, params, t, m->vocab, e) : err_memory(e);
     if (rc == 0)
         rc = pooled_init(&r->pooled, params->pooling, m->hidden, e);
+    if (rc == 0)
+        rc = probed_init(&r->probed, params->probe, p, m, e);
     r->params.bias = NULL;             /* these were the caller's */
     r->params.allowed = NULL;
     r->params.cache_salt = NULL;
@@ -141,6 +144,7 @@ static void free_work(struct request *r)
     free(r->seen_at);
     steer_free(&r->steer);
     pooled_free(&r->pooled);
+    probed_free(&r->probed);
     matcher_free(r->matcher);
     r->matcher = NULL;
     r->prompt = NULL;
@@ -353,6 +357,13 @@ void request_finish_at(struct request *r, int32_t id, const struct buf *text)
     r->end.stop_id = id;
     pthread_mutex_unlock(&r->lock);
     signal_client(r);
+}
+
+void request_finish_probed(struct request *r)
+{
+    float *data = r->probed.data;
+    r->probed.data = NULL;
+    request_finish_pooled(r, data, r->probed.n);
 }
 
 void request_finish_pooled(struct request *r, float *vector, int n)

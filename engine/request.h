@@ -30,6 +30,11 @@ struct group {
     bool computed;                 /* by the engine's thread: nobody has to wait any more */
 };
 
+struct probed {                 /* what params.probe asks for; see probe.h */
+    float *data;                /* owned, (n); NULL: nothing was asked for, or it was handed out */
+    int    n;
+};
+
 struct request {
     /* both threads */
     pthread_mutex_t lock;
@@ -60,6 +65,7 @@ struct request {
     int32_t ends[ENDS_MAX + ENGINE_MAX_STOP_IDS];   /* tokens that end it: the model's ends, then its own stop_ids */
     int     n_ends, n_model_ends;
     struct steer steer;            /* owned */
+    struct probed probed;          /* owned; filled by the engine's thread */
     int    max_len;                /* prompt and answer never exceed this         */
 
     /* the engine thread's */
@@ -115,7 +121,7 @@ void request_count(struct request *r, int token, bool in_prompt);
 /* How many rows of its prompt have to give logprobs of the token that follows: the first so many. */
 static inline int request_telling_rows(const struct request *r)
 {
-    return r->params.prompt_logprobs ? r->prompt->n - 1 : 0;
+    return r->params.prompt_logprobs || r->params.probe == PROBE_LOGITS ? r->prompt->n - 1 : 0;
 }
 
 /* Engine's side: the logprob of the prompt's next token. -1: as request_push(). */
@@ -129,6 +135,7 @@ void request_finish(struct request *r, enum finish why, const char *stop, const 
 void request_finish_at(struct request *r, int32_t id, const struct buf *text);
 /* The end of a request whose prompt was to be pooled: the vector (n) becomes its own. */
 void request_finish_pooled(struct request *r, float *vector, int n);
+void request_finish_probed(struct request *r);     /* likewise, with r->probed */
 void request_fail(struct request *r, const struct err *e);
 
 /* Must the answer go on yet? Then none of `ends` may be sampled. */

@@ -243,6 +243,7 @@ static void sample(struct runner *r, struct tensor logits, const struct sampler 
         raw = nn_new(run, n, logits.cols);
         op->copy(run->dev, raw, logits);
     }
+    r->logits = raw;
     adjust(run, logits, &s->seen);
     adjust(run, logits, &s->biased);
     adjust(run, logits, &s->banned);
@@ -304,17 +305,35 @@ const char *runner_finish(struct runner *r, struct sampled *out)
     return failed;
 }
 
+/* Copies whole rows; NULL, or what the device said. */
+static const char *download_rows(struct runner *r, const struct tensor *t, int row, int n, int width, float *out)
+{
+    const struct backend *be = r->run.backend;
+    const float *from = (const float *)t->data + (size_t)row * (size_t)t->stride;
+    for (int i = 0; i < n; i++, from += t->stride, out += width)
+        be->download(r->run.dev, out, from, (size_t)width * sizeof *out);
+    return be->sync(r->run.dev);
+}
+
+const char *runner_logits(struct runner *r, int first, int n, float *out)
+{
+    return download_rows(r, &r->logits, first, n, r->logits.cols, out);
+}
+
+const char *runner_features(struct runner *r, const struct image_entry *entry, float *out)
+{
+    const char *failed = NULL;
+    size_t width = (size_t)r->m->hidden;
+    for (int i = 0; i < entry->plan.n_tokens && !failed; i++)
+        failed = download_rows(r, &r->pool, image_row(entry, i), 1, (int)width, out + (size_t)i * width);
+    return failed;
+}
+
 /* They lie where the pass has left them, until the next one begins. */
 const char *runner_states(struct runner *r, int row, int n, const float **out)
 {
-    const struct backend *be = r->run.backend;
-    const struct tensor *t = &r->states;
-    size_t width = (size_t)t->cols;
-    for (int i = 0; i < n; i++)
-        be->download(r->run.dev, r->state + (size_t)i * width, (float *)t->data + (size_t)(row + i) * (size_t)t->stride,
-                     width * sizeof *r->state);
     *out = r->state;
-    return be->sync(r->run.dev);
+    return download_rows(r, &r->states, row, n, r->states.cols, r->state);
 }
 
 const char *runner_project(struct runner *r, const struct weight *w, const float *x, float *out)

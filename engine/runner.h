@@ -40,6 +40,7 @@ struct runner {
     struct staging staging;    /* owned */
     struct staged  staged;     /* the step that runs */
     struct replay  replay;
+    struct tensor  logits;     /* of the step that ran, of the rows that yield a token; no wish has touched them */
     struct tensor  states;     /* of the step that ran, (rows, hidden); its data is NULL where nobody wants them */
     float *state;              /* owned, host: (RUNNER_STATES, hidden)          */
     int   *result_ids;         /* owned, host: (max_out) ...                    */
@@ -83,6 +84,12 @@ void        runner_rest(struct runner *r);
  * max_out places suffice. NULL, or what the device said. */
 void runner_start(struct runner *r, const struct step *step, const struct images *images);
 const char *runner_finish(struct runner *r, struct sampled *out);
+
+/* The logits of n rows from the first one on, among the rows of that step that yield tokens, as the model gives them
+ * (n, vocab). */
+const char *runner_logits(struct runner *r, int first, int n, float *out);
+/* The features of an encoded image as they take the places of tokens (n_tokens, hidden). */
+const char *runner_features(struct runner *r, const struct image_entry *entry, float *out);
 
 enum { RUNNER_STATES = 16 };
 /* The last hidden states of rows `row` and on, at most RUNNER_STATES of them, of the step that was finished last, where

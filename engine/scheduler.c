@@ -152,6 +152,8 @@ static struct yield yield_of(const struct request *r, int n)
     int end = r->n_computed + n, telling = request_telling_rows(r), first = end - (end == r->n_ids);
     if (r->params.pooling)
         return yield_states(r, end);
+    if (r->params.probe == PROBE_IMAGES)
+        return (struct yield){ YIELD_NOTHING, 0 };
     if (r->n_told < telling)
         first = r->n_computed > r->n_told ? r->n_computed : r->n_told;
     int rows = first < end ? end - first : 0;
@@ -220,7 +222,7 @@ static int most_cached(const struct scheduler *s, const struct request *r)
     int most = r->n_told < request_telling_rows(r) ? r->n_told : r->n_ids - 1;
     int wanted = pooled_next(&r->pooled, r->prompt->n);
     most = r->params.pooling && wanted < most ? wanted : most;
-    return shares(s, r) ? most / KV_PAGE : 0;
+    return shares(s, r) && r->params.probe != PROBE_IMAGES ? most / KV_PAGE : 0;
 }
 
 void scheduler_prepare(struct scheduler *s)

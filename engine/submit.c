@@ -58,6 +58,17 @@ struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n,
     return prompt_from_ids(g->model, &g->limits, &borrowed, keep_tokens, e);
 }
 
+int engine_image_tokens(const struct engine *g, int width, int height, int *n, struct err *e)
+{
+    struct image_plan plan;
+    if (g->model->image_token < 0)
+        return err_set(e, "this model takes no images");
+    if (g->model->family->plan_image(g->model, width, height, &g->limits.image, &plan, e) < 0)
+        return -1;
+    *n = plan.n_tokens;
+    return 0;
+}
+
 /* Images that could never all be there at once would wait for ever. */
 static int check_images(const struct engine *g, const struct prompt *p, struct err *e)
 {
@@ -161,7 +172,7 @@ int engine_submit_many(struct engine *g, struct prompt *p, const struct params *
     struct hash salt;
     if (own.max_tokens > 0 && own.max_tokens < max_len - p->n)
         max_len = p->n + own.max_tokens;
-    if (own.pooling)
+    if (own.pooling || own.probe)
         max_len = p->n;
     if (!own.has_seed && getrandom(&own.seed, sizeof own.seed, 0) != (ssize_t)sizeof own.seed)
         own.seed = (uint64_t)(clock_seconds() * 1e9);
@@ -256,7 +267,9 @@ void engine_info(const struct engine *g, struct engine_info *out)
                                  .takes_images = g->model->image_token >= 0, .shares = g->model->shared > 0,
                                  .vector = g->model->shared ? g->model->shared : g->model->hidden,
                                  .pooling = g->pooling };
+    out->hidden = g->model->hidden;
     out->image_token = g->model->image_token;
+    out->has_weights = g->model->device != NULL;
 }
 
 void engine_stats(struct engine *g, struct engine_stats *out)

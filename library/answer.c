@@ -20,8 +20,17 @@ static int check_sampling(const struct sampling *s, struct err *e)
     return 0;
 }
 
-/* Reads the request and submits the prompt, which is the engine's from then on; before that it stays. */
-static struct request *submit(struct openautoglm *m, struct prompt **prompt, const char *text, struct err *e)
+/* Submits the prompt, which is the engine's from then on. */
+static struct request *submit(struct openautoglm *m, struct prompt **prompt, const struct params *params,
+                              struct err *e)
+{
+    struct request *r = engine_submit(m->engine, *prompt, params, e);
+    *prompt = NULL;
+    return r;
+}
+
+/* Reads the request and submits the prompt; where the request is wrong, the prompt stays. */
+static struct request *submit_request(struct openautoglm *m, struct prompt **prompt, const char *text, struct err *e)
 {
     struct request *r = NULL;
     struct sampling s;
@@ -34,12 +43,23 @@ static struct request *submit(struct openautoglm *m, struct prompt **prompt, con
         rc = err_memory(e);
     if (rc == 0 && check_sampling(&s, e) == 0) {
         s.params.return_ids = true;
-        r = engine_submit(m->engine, *prompt, &s.params, e);
-        *prompt = NULL;
+        r = submit(m, prompt, &s.params, e);
     }
     sampling_free(&s);
     json_decref(root);
     return r;
+}
+
+/* The same for numbers. */
+static struct request *submit_probe(struct openautoglm *m, struct prompt **prompt, int what, struct err *e)
+{
+    struct params params;
+    params_default(m->engine, &params);
+    params.probe = what == OPENAUTOGLM_LOGITS ? PROBE_LOGITS : PROBE_IMAGES;
+    if (what == OPENAUTOGLM_LOGITS || (what == OPENAUTOGLM_IMAGE_FEATURES && prompt_images(*prompt) > 0))
+        return submit(m, prompt, &params, e);
+    err_set(e, what == OPENAUTOGLM_IMAGE_FEATURES ? "the prompt has no images" : "there is no such computation");
+    return NULL;
 }
 
 /* A model that is being closed cancels the answers in its list; one that comes too late for that does it here. */
@@ -66,10 +86,13 @@ static void delist(struct openautoglm_answer *a)
     pthread_mutex_unlock(&m->lock);
 }
 
-static struct openautoglm_answer *begin(struct openautoglm *m, struct prompt **prompt, const char *request,
+/* An answer to the request; without one, the numbers that were asked for. */
+static struct openautoglm_answer *begin(struct openautoglm *m, struct prompt **prompt, const char *request, int what,
                                         struct err *e)
 {
-    if (!m->has_weights) {
+    struct engine_info info;
+    engine_info(m->engine, &info);
+    if (!info.has_weights) {
         err_set(e, "this model was opened as a tokenizer, without weights");
         return NULL;
     }
@@ -79,7 +102,7 @@ static struct openautoglm_answer *begin(struct openautoglm *m, struct prompt **p
         return NULL;
     }
     a->m = m;
-    a->request = submit(m, prompt, request ? request : "{}", e);
+    a->request = request ? submit_request(m, prompt, request, e) : submit_probe(m, prompt, what, e);
     if (a->request) {
         enlist(a);
         return a;
@@ -88,8 +111,9 @@ static struct openautoglm_answer *begin(struct openautoglm *m, struct prompt **p
     return NULL;
 }
 
-struct openautoglm_answer *openautoglm_generate(struct openautoglm *m, struct openautoglm_prompt *p,
-                                                const char *request, struct openautoglm_error *e)
+/* Takes the prompt, whatever comes of it. */
+static struct openautoglm_answer *begin_with(struct openautoglm *m, struct openautoglm_prompt *p, const char *request,
+                                             int what, struct openautoglm_error *e)
 {
     struct openautoglm_answer *a = NULL;
     struct err why = { 0 };
@@ -97,7 +121,7 @@ struct openautoglm_answer *openautoglm_generate(struct openautoglm *m, struct op
     if (p->m != m)
         err_set(&why, "the prompt was made by another model");
     else if (library_use(m, &why) == 0) {
-        a = begin(m, &p->prompt, request, &why);
+        a = begin(m, &p->prompt, request, what, &why);
         if (!a)
             library_drop(m);
     }
@@ -105,6 +129,18 @@ struct openautoglm_answer *openautoglm_generate(struct openautoglm *m, struct op
     if (!a)
         library_tell(&why, e);
     return a;
+}
+
+struct openautoglm_answer *openautoglm_generate(struct openautoglm *m, struct openautoglm_prompt *p,
+                                                const char *request, struct openautoglm_error *e)
+{
+    return begin_with(m, p, request ? request : "{}", 0, e);
+}
+
+struct openautoglm_answer *openautoglm_compute(struct openautoglm *m, struct openautoglm_prompt *p, int32_t what,
+                                               struct openautoglm_error *e)
+{
+    return begin_with(m, p, NULL, what, e);
 }
 
 /* 1: a->event is the next one, or again the last one; 0: there is none yet. */
@@ -167,6 +203,8 @@ static void describe(struct openautoglm_answer *a, struct openautoglm_event *out
         out->cached_tokens = ev->cached_tokens;
         out->completion_tokens = ev->completion_tokens;
         out->seconds = ev->total;
+        out->numbers = ev->vector;
+        out->n_numbers = ev->vector ? (size_t)ev->n_vector : 0;
     } else if (ev->kind == EVENT_ERROR) {
         out->kind = OPENAUTOGLM_FAILED;
         library_tell(&ev->err, &out->error);
@@ -186,6 +224,8 @@ int openautoglm_next(struct openautoglm_answer *a, struct openautoglm_event *out
         describe(a, out);
     return have;
 }
+
+int openautoglm_descriptor(const struct openautoglm_answer *a) { return request_fd(a->request); }
 
 void openautoglm_cancel(struct openautoglm_answer *a) { request_cancel(a->request); }
 

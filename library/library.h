@@ -14,7 +14,6 @@ struct openautoglm {
     atomic_int refs;
     struct config config;      /* owned                                                     */
     struct engine *engine;     /* owned                                                     */
-    bool has_weights;
     pthread_mutex_t lock;      /* of the two below                                          */
     struct openautoglm_answer *answers;    /* borrowed: all that there are                  */
     bool closed;               /* nothing new is made                                       */

@@ -62,7 +62,7 @@ static void forget_file_size(const sigset_t *before)
 }
 
 /* The settings, the folder of the model, the engine, in this order. */
-static int open_engine(struct openautoglm *m, const char *model, const char *options, struct err *e)
+static int open_engine(struct openautoglm *m, const char *model, const char *options, bool has_weights, struct err *e)
 {
     struct find f = { .named = model, .fetch = true };
     if (options_from_json(&m->config, OPT_ENGINE | OPT_LIBRARY, options ? options : "{}", e) != 0)
@@ -75,7 +75,7 @@ static int open_engine(struct openautoglm *m, const char *model, const char *opt
     if (reserve_spent())
         return err_memory(e);
     struct engine_options opt = { .config = m->config.engine };
-    m->engine = m->has_weights ? engine_open(&opt, e) : engine_open_text(&opt, e);
+    m->engine = has_weights ? engine_open(&opt, e) : engine_open_text(&opt, e);
     return m->engine ? 0 : -1;
 }
 
@@ -97,8 +97,7 @@ static struct openautoglm *open_guarded(const char *model, const char *options, 
     }
     atomic_init(&m->refs, 1);
     pthread_mutex_init(&m->lock, NULL);
-    m->has_weights = has_weights;
-    int rc = open_engine(m, model, options, e);
+    int rc = open_engine(m, model, options, has_weights, e);
     if (reserve_spent() || (rc != 0 && json_starved()))
         rc = err_memory(e);            /* whatever else it looked like */
     reserve_drop();
@@ -176,5 +175,5 @@ void openautoglm_about(struct openautoglm *m, struct openautoglm_info *out)
     engine_info(m->engine, &i);
     *out = (struct openautoglm_info){ .folder = i.model_dir, .type = i.model_type, .device = i.device,
                                       .context = i.max_model_len, .max_requests = i.max_num_seqs,
-                                      .vocabulary = i.vocab, .image_token = i.image_token };
+                                      .vocabulary = i.vocab, .image_token = i.image_token, .width = i.hidden };
 }

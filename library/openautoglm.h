@@ -73,10 +73,14 @@ struct openautoglm_info {      /* the strings are the model's             */
     int32_t max_requests;      /* computed at the same time               */
     int32_t vocabulary;        /* token ids are below it                  */
     int32_t image_token;       /* stands in every place of an image; -1: the model takes no images */
+    int32_t width;             /* numbers of an image token's features    */
 };
 OPENAUTOGLM_API void openautoglm_about(struct openautoglm *m, struct openautoglm_info *out);
 
-/* ---- prompts ---- */
+/* ---- prompts ----
+ *
+ * The memory for the images of all prompts together is limited: who makes a prompt waits until there is some. So begin
+ * a prompt's answer, or free it, before making the next ones. */
 
 struct openautoglm_image {
     const void *data;          /* a JPEG, PNG, WebP or GIF file of `size` bytes ... */
@@ -98,6 +102,10 @@ OPENAUTOGLM_API struct openautoglm_prompt *openautoglm_prompt_tokens(struct open
                                                                      size_t n,
                                                                      const struct openautoglm_image *images,
                                                                      int32_t n_images, struct openautoglm_error *e);
+
+/* How many places an image of that size takes among the tokens. */
+OPENAUTOGLM_API int openautoglm_image_tokens(struct openautoglm *m, int32_t width, int32_t height, int32_t *n,
+                                             struct openautoglm_error *e);
 
 /* Its tokens; they are the prompt's. */
 OPENAUTOGLM_API const int32_t *openautoglm_prompt_ids(const struct openautoglm_prompt *p, size_t *n);
@@ -131,6 +139,8 @@ struct openautoglm_event {     /* valid until the next call for the same answer 
     int32_t cached_tokens;     /* ... of these, known from an earlier one */
     int32_t completion_tokens;
     double  seconds;           /* OPENAUTOGLM_END: since openautoglm_generate() */
+    const float *numbers;      /* (n_numbers) OPENAUTOGLM_END of openautoglm_compute(), else NULL */
+    size_t  n_numbers;
     struct openautoglm_error error;        /* OPENAUTOGLM_FAILED          */
 };
 
@@ -138,9 +148,25 @@ struct openautoglm_event {     /* valid until the next call for the same answer 
  * OPENAUTOGLM_NOTHING after that time, or when a signal came. After the last event it comes again. */
 OPENAUTOGLM_API int openautoglm_next(struct openautoglm_answer *a, struct openautoglm_event *out, int milliseconds);
 
+/* A descriptor that can be read while events wait, for poll(), select() and event loops. It is the answer's. */
+OPENAUTOGLM_API int openautoglm_descriptor(const struct openautoglm_answer *a);
+
 /* Ends the answer soon, as "cancelled". */
 OPENAUTOGLM_API void openautoglm_cancel(struct openautoglm_answer *a);
 OPENAUTOGLM_API void openautoglm_answer_free(struct openautoglm_answer *a);     /* also cancels what still runs */
+
+/* ---- what the model computes, for those who look at models ---- */
+
+enum openautoglm_what {
+    OPENAUTOGLM_LOGITS = 1,    /* behind each token of the prompt: (tokens, vocabulary) */
+    OPENAUTOGLM_IMAGE_FEATURES /* of its images, one after the other, as they take the places of tokens:
+                                  (image tokens, width) */
+};
+
+/* Begins a computation in the place of an answer. It has no text; its last event, OPENAUTOGLM_END, has the numbers. All
+ * else is as with openautoglm_generate(). */
+OPENAUTOGLM_API struct openautoglm_answer *openautoglm_compute(struct openautoglm *m, struct openautoglm_prompt *p,
+                                                               int32_t what, struct openautoglm_error *e);
 
 /* ---- tokens ---- */
 

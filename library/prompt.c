@@ -150,6 +150,21 @@ struct openautoglm_prompt *openautoglm_prompt_tokens(struct openautoglm *m, cons
     return p;
 }
 
+int openautoglm_image_tokens(struct openautoglm *m, int32_t width, int32_t height, int32_t *n,
+                             struct openautoglm_error *e)
+{
+    struct err why = { 0 };
+    int rc = library_use(m, &why);
+    if (rc == 0) {
+        rc = width < 1 || height < 1 ? err_set(&why, "an image has no %dx%d pixels", width, height)
+                                     : engine_image_tokens(m->engine, width, height, n, &why);
+        library_drop(m);
+    }
+    if (rc != 0)
+        library_tell(&why, e);
+    return rc;
+}
+
 const int32_t *openautoglm_prompt_ids(const struct openautoglm_prompt *p, size_t *n)
 {
     *n = (size_t)prompt_tokens(p->prompt);

@@ -3,6 +3,7 @@
  * answers are compared with the server's in tests/api/test_library.py. */
 #include "tests/suite.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -201,6 +202,76 @@ START_TEST(test_closed_too_early)
 }
 END_TEST
 
+/* The logits behind the prompt are those that its answer is drawn from, whether the prompt is computed for
+ * an answer or for its logits. */
+START_TEST(test_logits)
+{
+    struct openautoglm_error e = { 0 };
+    struct openautoglm_image file = as_file();
+    struct openautoglm_info about;
+    struct openautoglm_event ev;
+    openautoglm_about(model, &about);
+    struct told t = ask(LOOK ", \"max_tokens\": 1, \"logprobs\": true}", &file);
+    for (int round = 0; round < 2; round++) {
+        struct openautoglm_prompt *p = openautoglm_prompt_chat(model, LOOK "}", &file, 1, &e);
+        size_t n;
+        openautoglm_prompt_ids(p, &n);
+        struct openautoglm_answer *a = openautoglm_compute(model, p, OPENAUTOGLM_LOGITS, &e);
+        ck_assert_msg(a != NULL, "%s", e.message);
+        ck_assert_int_eq(openautoglm_next(a, &ev, -1), 1);
+        ck_assert_int_eq(ev.kind, OPENAUTOGLM_END);
+        ck_assert_uint_eq(ev.n_numbers, n * (size_t)about.vocabulary);
+        const float *last = ev.numbers + (n - 1) * (size_t)about.vocabulary;
+        int best = 0;
+        double sum = 0;
+        for (int i = 0; i < about.vocabulary; i++)
+            best = last[i] > last[best] ? i : best;
+        for (int i = 0; i < about.vocabulary; i++)
+            sum += exp((double)last[i] - (double)last[best]);
+        ck_assert_int_eq(best, t.ids[0]);
+        ck_assert_double_eq_tol(-log(sum), (double)t.logprobs[0], 1e-6);
+        openautoglm_answer_free(a);
+    }
+}
+END_TEST
+
+/* Features are the same numbers before and after the image was kept for others; two images come one after the other. */
+START_TEST(test_features)
+{
+    static const char two[] = "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}, "
+                              "{\"type\": \"image\"}]}]}";
+    struct openautoglm_error e = { 0 };
+    struct openautoglm_image file[] = { as_file(), as_file() };
+    struct openautoglm_info about;
+    struct openautoglm_event ev;
+    openautoglm_about(model, &about);
+    struct openautoglm_prompt *p = openautoglm_prompt_chat(model, two, file, 2, &e);
+    size_t n, places = 0;
+    const int32_t *ids = openautoglm_prompt_ids(p, &n);
+    for (size_t i = 0; i < n; i++)
+        places += ids[i] == about.image_token;
+    struct openautoglm_answer *a = openautoglm_compute(model, p, OPENAUTOGLM_IMAGE_FEATURES, &e);
+    ck_assert_msg(a != NULL, "%s", e.message);
+    ck_assert_int_eq(openautoglm_next(a, &ev, -1), 1);
+    ck_assert_int_eq(ev.kind, OPENAUTOGLM_END);
+    ck_assert_uint_eq(ev.n_numbers, places * (size_t)about.width);
+    int32_t each;
+    ck_assert_int_eq(openautoglm_image_tokens(model, 1080, 2400, &each, &e), 0);
+    ck_assert_int_gt(each, 10);
+    ck_assert_int_eq(openautoglm_image_tokens(model, 0, 5, &each, &e), -1);
+    ck_assert_int_eq(memcmp(ev.numbers, ev.numbers + ev.n_numbers / 2, ev.n_numbers / 2 * sizeof(float)), 0);
+    ck_assert(ev.numbers[0] != ev.numbers[about.width]);
+    openautoglm_answer_free(a);
+    ck_assert_ptr_null(openautoglm_compute(model, openautoglm_prompt_chat(model, CHAT "}", NULL, 0, &e),
+                                           OPENAUTOGLM_IMAGE_FEATURES, &e));
+    ck_assert_str_eq(e.message, "the prompt has no images");
+    ck_assert_ptr_null(openautoglm_compute(model, openautoglm_prompt_chat(model, CHAT "}", NULL, 0, &e), 9, &e));
+    struct openautoglm_answer *left = openautoglm_compute(model, openautoglm_prompt_chat(model, CHAT "}", NULL, 0, &e),
+                                                          OPENAUTOGLM_LOGITS, &e);
+    openautoglm_answer_free(left);
+}
+END_TEST
+
 START_TEST(test_tokenizer)
 {
     static const char text[] = "Tap \"Camera\" \xe7\x82\xb9";
@@ -329,10 +400,9 @@ START_TEST(test_closing_frees)
     long before = 0;
     if (SLOW)
         return;                        /* a sanitizer keeps what is freed for a while, and finds leaks by itself */
-    for (int i = 0; i < 12; i++) {
+    for (int i = 0; i < 8; i++) {
         struct openautoglm *m = openautoglm_open(MODEL, "{\"threads\": 2}", &e);
-        struct openautoglm_image file = as_file();
-        struct openautoglm_prompt *p = openautoglm_prompt_chat(m, LOOK "}", &file, 1, &e);
+        struct openautoglm_prompt *p = openautoglm_prompt_chat(m, CHAT "}", NULL, 0, &e);
         read_answer(openautoglm_generate(m, p, "{\"max_tokens\": 2}", &e));
         openautoglm_close(m);
         if (i == 3)
@@ -353,6 +423,8 @@ int main(void)
     tcase_add_test(c, test_many_at_once);
     tcase_add_test(c, test_cancel);
     tcase_add_test(c, test_closed_too_early);
+    tcase_add_test(c, test_logits);
+    tcase_add_test(c, test_features);
     tcase_add_test(c, test_tokenizer);
     tcase_add_test(c, test_wrong_requests);
     tcase_add_test(c, test_wrong_places);
