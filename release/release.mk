@@ -31,4 +31,7 @@ dist: dist-program ## build/openautoglm-VERSION-linux-x86_64.tar.zst for every d
 deb: all $O/libopenautoglm.so ## build/openautoglm_VERSION_amd64.deb for the Debian that this is
 	@release/deb.sh $O/openautoglm $(B) $(VERSION)
 
-.PHONY: install dist dist-program deb
+wheel: $O/libopenautoglm.so ## build/wheel/openautoglm-*.whl: the Python package with the library and the model
+	@OPENAUTOGLM_LIBRARY=$(abspath $O/libopenautoglm.so) $(PYTHON3) python/backend.py $(B)/wheel
+
+.PHONY: install dist dist-program deb wheel
