@@ -48,10 +48,16 @@ static void drop_answer(struct event *ev)
 static void take_prompt(struct choice *c, const struct engine *g, const struct choice_wants *wants,
                         const struct event *ev)
 {
+    if (c->echo_awaited) {
+        if (c->leads)
+            logprobs_add_prompt(c->echoed ? c->echoed : &c->probs, g, c->first_id, ev->prompt_logprobs,
+                                ev->n_prompt_logprobs);
+        if (c->echoed)
+            logprobs_copy(&c->probs, c->echoed);
+        c->echo_awaited = false;
+    }
     if (wants->prompt_logprobs && ev->n_prompt_logprobs > 0)
         logprobs_of_prompt(&c->prompt_probs, g, ev->prompt_logprobs, ev->n_prompt_logprobs);
-    if (wants->echo_logprobs && c->probs.n == 0)
-        logprobs_add_prompt(&c->probs, g, c->first_id, ev->prompt_logprobs, ev->n_prompt_logprobs);
 }
 
 /* The last event carries the final counts, which replace those that were summed. */
@@ -59,6 +65,8 @@ int choice_take(struct choice *c, const struct engine *g, const struct choice_wa
 {
     struct event ev;
     int n = 0;
+    if (c->echo_awaited && !c->leads && c->echoed->n == 0)
+        return 0;                  /* the answer that leads has not been told of the prompt */
     while (!c->ended && request_next(c->request, &ev)) {
         n++;
         if (wants->prompt_only)
@@ -70,6 +78,7 @@ int choice_take(struct choice *c, const struct engine *g, const struct choice_wa
             logprobs_add(&c->probs, g, ev.logprobs, ev.n_logprobs, wants->chat);
         if (wants->ids)
             add_ids(c, &ev);
+        thought_tokens_add(&c->thoughts, g, ev.ids, ev.n_ids);
         c->tokens += ev.n_tokens;
         c->time = ev.time;
         if (ev.kind == EVENT_DELTA) {
@@ -86,6 +95,8 @@ int choice_take(struct choice *c, const struct engine *g, const struct choice_wa
 
 bool choice_has_news(const struct choice *c)
 {
+    if (c->echo_awaited && !c->ended)
+        return false;
     return (c->ended && !c->end_sent) || output_has_news(&c->output) || !output_ok(&c->output) || c->probs.n > 0 ||
            c->ids.len > 0;
 }

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "output/output.h"
 #include "server/logprobs.h"
+#include "server/thoughts.h"
 
 struct choice {
     int    index;
@@ -17,6 +18,11 @@ struct choice {
     struct buf ids;                /* likewise: token ids, with commas between them   */
     struct timings time;           /* so far                                          */
     int    tokens;                 /* of the answer so far                            */
+    struct thought_tokens thoughts;    /* how many of them are thoughts, where these are told apart */
+    struct answer_logprobs *echoed;    /* borrowed, shared by several answers to one prompt: the log probabilities of
+                                          the prompt, with which each of them begins; NULL: there is one answer */
+    bool   leads;                  /* the engine tells them with this one of the answers */
+    bool   echo_awaited;           /* they are to be echoed and have not come yet: nothing is told before */
     struct event end;              /* the last event, once `ended`                    */
     bool   ended;                  /* the engine has nothing more to say              */
     bool   role_sent, end_sent;    /* of a stream: the chunks with the role, with the reason why it ended */
@@ -25,7 +31,6 @@ struct choice {
 /* What of an answer was asked for, beside its text. */
 struct choice_wants {
     bool logprobs, ids, prompt_logprobs, chat;
-    bool echo_logprobs;        /* those of the prompt come before those of the answer */
     bool prompt_only;          /* the answer itself is not told                       */
 };
 

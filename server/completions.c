@@ -53,10 +53,6 @@ static int check_echo(struct completion *q, struct err *e)
         return fields_wrong(e, "invalid_value", "", "max_tokens", "must be at least 1 without echo");
     if (!q->echo || !p->logprobs)
         return 0;
-    if (q->sampling.stream)
-        return fields_wrong(e, "unsupported_value", "", "echo", "with logprobs is not told in a stream");
-    if (q->sampling.n > 1)
-        return fields_wrong(e, "unsupported_value", "", "echo", "with logprobs needs n to be 1");
     p->prompt_logprobs = true;
     if (p->top_prompt_logprobs < p->top_logprobs)
         p->top_prompt_logprobs = p->top_logprobs;

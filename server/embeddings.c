@@ -9,6 +9,7 @@
 
 #include "base/base64.h"
 #include "base/json_watch.h"
+#include "server/access.h"
 #include "server/embedding.h"
 #include "server/fields.h"
 #include "server/handlers.h"
@@ -231,6 +232,7 @@ void embeddings(struct app *a, struct exchange *x)
     } else {
         x->broken = true;
     }
+    access_spend(a, x, q.in.tokens);
     inputs_free(&q.in);
     free(q.salt);
     json_decref(root);

@@ -41,6 +41,7 @@ struct generation {
     int    n_prompt, n_image;      /* tokens of the prompts; of these, places of images */
     int    n_prompts, each;        /* choices of each prompt                          */
     struct buf *prompt_ids;        /* owned, (n_prompts): they were asked for, and not sent yet */
+    struct answer_logprobs *echoed;    /* owned, (n_prompts): what answers begin with; NULL: nothing */
     struct tool_names names;       /* of the tools that the answer may call           */
     struct choice *choice;         /* owned, (n)                                      */
     int    n;
@@ -84,6 +85,9 @@ static void generation_free(void *state)
     for (int i = 0; i < q->n_prompts && q->prompt_ids; i++)
         buf_free(&q->prompt_ids[i]);
     free(q->prompt_ids);
+    for (int i = 0; i < q->n_prompts && q->echoed; i++)
+        logprobs_free(&q->echoed[i]);
+    free(q->echoed);
     if (q->form_state && q->form->state_free)
         q->form->state_free(q->form_state);
     free(q->form_state);
@@ -120,7 +124,7 @@ static void count_answer(struct generation *q)
     struct err e;
     size_t bytes = q->head.about.len;
     for (int i = 0; i < q->n_prompts; i++)
-        bytes += q->prompt_ids[i].len;
+        bytes += q->prompt_ids[i].len + (q->echoed ? logprobs_bytes(&q->echoed[i]) : 0);
     for (int i = 0; i < q->n; i++)
         bytes += choice_bytes(&q->choice[i]);
     if (exchange_hold(q->x, bytes))
@@ -140,6 +144,8 @@ static struct totals totals_of(const struct generation *q)
         const struct choice *c = &q->choice[i];
         t.time.decode = c->time.decode > t.time.decode ? c->time.decode : t.time.decode;
         t.cached += i % q->each == 0 && c->ended ? c->end.cached_tokens : 0;
+        t.thoughts += c->thoughts.n;
+        t.has_thoughts |= c->thoughts.format != NULL;
     }
     return t;
 }
@@ -423,6 +429,17 @@ static int keep_prompts(struct generation *q, struct prompt **prompts, bool ids,
     return 0;
 }
 
+/* Empty lists, one for each prompt. */
+static int make_echoes(struct generation *q, struct err *e)
+{
+    q->echoed = malloc((size_t)q->n_prompts * sizeof *q->echoed);
+    if (!q->echoed)
+        return err_memory(e);
+    for (int i = 0; i < q->n_prompts; i++)
+        logprobs_init(&q->echoed[i]);
+    return 0;
+}
+
 /* Everything that the whole life of the generation needs, because the request's JSON will be gone. */
 static int fill(struct generation *q, const struct answering *how, struct prompt **prompts, struct err *e)
 {
@@ -433,7 +450,7 @@ static int fill(struct generation *q, const struct answering *how, struct prompt
     q->timings = s->timings_per_token;
     q->wants = (struct choice_wants){ .logprobs = s->params.logprobs, .ids = s->params.return_ids,
                                        .prompt_logprobs = s->prompt_logprobs, .chat = how->form->chat,
-                                       .echo_logprobs = how->echo_logprobs, .prompt_only = s->prompt_only };
+                                       .prompt_only = s->prompt_only };
     q->wait = q->app->cfg->keepalive_seconds;
     q->head.created = time(NULL);
     q->head.model = app_model_name(q->app);
@@ -454,6 +471,8 @@ static int fill(struct generation *q, const struct answering *how, struct prompt
         return err_memory(e);
     if (keep_prompts(q, prompts, s->params.return_ids, e) != 0)
         return -1;
+    if (how->echo_logprobs && q->each > 1 && make_echoes(q, e) != 0)
+        return -1;
     return how->tools ? tool_names_init(&q->names, how->tools, e) : 0;
 }
 
@@ -470,6 +489,12 @@ static int make_choices(struct generation *q, const struct answering *how, struc
         if (choice_init(c, i, &options, e) != 0)
             return -1;
         c->first_id = prompt_ids(prompts[prompt])[0];
+        thought_tokens_init(&c->thoughts, how->reasoning_format, how->thoughts_begun);
+        if (how->echo_logprobs) {
+            c->echoed = q->echoed ? &q->echoed[prompt] : NULL;
+            c->leads = i % q->each == 0;
+            c->echo_awaited = true;
+        }
         if (how->echo)
             output_echo(&c->output, how->echo[prompt].data, how->echo[prompt].len);
     }
@@ -498,6 +523,7 @@ static int submit_prompts(struct generation *q, struct prompt **prompts, const s
     struct request *r[SAMPLING_MAX_N] = { NULL };
     struct params   params = how->sampling->params;
     int i = 0;
+    params.return_ids |= how->reasoning_format != NULL;    /* thoughts are counted by tokens */
     params.ended = app_ended;
     params.ended_arg = q->app;
     while (i < q->n_prompts && engine_submit_many(q->engine, prompts[i], &params, q->each, r, e) == 0) {

@@ -31,6 +31,17 @@ void logprobs_clear(struct answer_logprobs *l)
     l->n = 0;
 }
 
+void logprobs_copy(struct answer_logprobs *l, const struct answer_logprobs *from)
+{
+    for (int i = 0; i < 4; i++) {
+        buf_add(&l->list[i], from->list[i].data, from->list[i].len);
+        if (!buf_ok(&from->list[i]))
+            buf_fail(&l->list[i], &from->list[i]);
+    }
+    l->n += from->n;
+    l->text_offset += from->text_offset;
+}
+
 /* What has been collected and not sent, for the sum of all answers. */
 size_t logprobs_bytes(const struct answer_logprobs *l)
 {

@@ -24,6 +24,9 @@ void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struc
 void logprobs_add_prompt(struct answer_logprobs *l, const struct engine *g, int32_t first,
                          const struct token_logprob *t, int n);
 
+/* Appends all that `from` holds. */
+void logprobs_copy(struct answer_logprobs *l, const struct answer_logprobs *from);
+
 /* Those of a prompt in vLLM's form: a list with an object for each token but the first, which has null; its members are
  * the ids of the token itself and of the likeliest others. Added to out, without the list's brackets. */
 void logprobs_of_prompt(struct buf *out, const struct engine *g, const struct token_logprob *t, int n);

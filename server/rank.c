@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "base/json_watch.h"
+#include "server/access.h"
 #include "server/embedding.h"
 #include "server/fields.h"
 #include "server/handlers.h"
@@ -247,6 +248,7 @@ static void rank(struct app *a, struct exchange *x, int (*fields)(struct ranking
     } else {
         x->broken = true;
     }
+    access_spend(a, x, q.in.tokens);
     inputs_free(&q.in);
     free(q.query);
     free(q.score);

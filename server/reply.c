@@ -131,8 +131,11 @@ static void write_usage(struct buf *out, const struct totals *t)
 {
     buf_printf(out,
                ",\"usage\":{\"prompt_tokens\":%d,\"completion_tokens\":%d,\"total_tokens\":%d,"
-               "\"prompt_tokens_details\":{\"cached_tokens\":%d,\"image_tokens\":%d}}",
+               "\"prompt_tokens_details\":{\"cached_tokens\":%d,\"image_tokens\":%d}",
                t->prompt, t->completion, t->prompt + t->completion, t->cached, t->image);
+    if (t->has_thoughts)
+        buf_printf(out, ",\"completion_tokens_details\":{\"reasoning_tokens\":%d}", t->thoughts);
+    buf_byte(out, '}');
 }
 
 /* a / b, or 0 where that is no number. */

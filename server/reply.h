@@ -34,6 +34,8 @@ struct answer_head {           /* what all chunks of an answer share */
 struct totals {                /* of all choices, so far             */
     int prompt, image, cached, completion;     /* tokens; image: those of the prompt that are places of images */
     struct timings time;
+    int  thoughts;             /* tokens of the completion                                                     */
+    bool has_thoughts;         /* they are told apart                                                          */
 };
 
 /* Why an answer that has ended did so: "stop", "length", "tool_calls" ...; "cancelled" and "error" where no client is

@@ -110,9 +110,9 @@ static void write_response(struct buf *out, const struct answer_head *head, cons
     if (c && c->ended)
         buf_printf(out,
                    ",\"usage\":{\"input_tokens\":%d,\"input_tokens_details\":{\"cached_tokens\":%d,"
-                   "\"cache_write_tokens\":0},\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":0},"
+                   "\"cache_write_tokens\":0},\"output_tokens\":%d,\"output_tokens_details\":{\"reasoning_tokens\":%d},"
                    "\"total_tokens\":%d}",
-                   t->prompt, t->cached, t->completion, t->prompt + t->completion);
+                   t->prompt, t->cached, t->completion, t->thoughts, t->prompt + t->completion);
     else
         buf_str(out, ",\"usage\":null");
     buf_byte(out, '}');

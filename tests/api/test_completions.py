@@ -1,5 +1,6 @@
 """/v1/completions with lists of prompts, token ids and echo: what evaluation harnesses send, read as they read it."""
 
+import json
 import math
 
 import pytest
@@ -91,6 +92,38 @@ def test_loglikelihoods_as_harnesses_ask_for_them(server):
     assert one["token_logprobs"] == [None]
 
 
+LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
+
+
+def streamed(server, **more):
+    """Text and log probabilities of every choice, put together from the chunks."""
+    data = server.request("POST", "/v1/completions", json.dumps({"stream": True, **more}))[2].decode()
+    out = {}
+    for line in data.splitlines():
+        for c in json.loads(line[6:])["choices"] if line.startswith("data: {") else []:
+            text, probs = out.setdefault(c["index"], ["", {k: [] for k in LISTS}])
+            out[c["index"]][0] = text + c["text"]
+            for k in LISTS:
+                probs[k] += c["logprobs"][k]
+    return [out[i] for i in sorted(out)]
+
+
+def test_echoed_log_probabilities_of_several_answers(server):
+    """Each begins with the prompt's, which is computed once; the same in a stream."""
+    asked = ["The button is", ids_of(server, "Tap the icon")]
+    more = {"prompt": asked, "max_tokens": 5, "logprobs": 2, "echo": True, "seed": 7, "temperature": 1,
+            "ignore_eos": True}
+    choices = complete(server, n=3, **more)["choices"]
+    alone = [complete(server, **more | {"prompt": p, "seed": 7 + i})["choices"][0] for p in asked for i in range(3)]
+    assert [(c["text"], c["logprobs"]) for c in choices] == [(c["text"], c["logprobs"]) for c in alone]
+    assert len({c["text"] for c in choices}) > 2
+    assert streamed(server, n=3, **more) == [[c["text"], c["logprobs"]] for c in choices]
+    assert streamed(server, **more | {"prompt": asked[0]}) == [[choices[0]["text"], choices[0]["logprobs"]]]
+    nothing = {"prompt": asked[0], "max_tokens": 0, "logprobs": 1, "echo": True}
+    whole = complete(server, **nothing)["choices"][0]
+    assert streamed(server, **nothing) == [[whole["text"], whole["logprobs"]]]
+
+
 @pytest.mark.parametrize("body, param, code", [
     ({"prompt": []}, "prompt", "invalid_value"),
     ({"prompt": [[]]}, "prompt", None),
@@ -105,8 +138,6 @@ def test_loglikelihoods_as_harnesses_ask_for_them(server):
     ({"prompt": ["a"] * 257}, "prompt", "invalid_value"),
     ({"prompt": ["a"] * 256, "n": 16}, "prompt", "invalid_value"),
     ({"prompt": "a", "echo": "x"}, "echo", "invalid_type"),
-    ({"prompt": "a", "echo": True, "logprobs": 1, "n": 2}, "echo", "unsupported_value"),
-    ({"prompt": "a", "echo": True, "logprobs": 1, "stream": True}, "echo", "unsupported_value"),
     ({"prompt": "a", "max_tokens": 0}, "max_tokens", "invalid_value"),
     ({"prompt": "a", "best_of": 3}, "best_of", None),
     ({"prompt": "a", "suffix": "x"}, "suffix", "unsupported_parameter"),

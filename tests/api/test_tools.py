@@ -232,6 +232,33 @@ def test_several_answers_with_calls(speaker):
     assert [[(n, json.loads(a)) for _, n, a in joined(chunks, i)[2]] for i in range(3)] == [WANTED["one"]] * 3
 
 
+def thought_tokens(server, cue, begun=False, **more):
+    """Those that are wholly between the marks, by the texts of the answer's tokens; and what the usage says."""
+    status, answer = server.post("/v1/chat/completions", body(cue, logprobs=True, **more))
+    assert status == 200, answer
+    ChatCompletion.model_validate(answer, strict=True)
+    text, n = "<think>" if begun else "", 0
+    for token in answer["choices"][0]["logprobs"]["content"]:
+        n += "<think>" in text and "</think>" not in text + token["token"]
+        text += token["token"]
+    return n, answer["usage"].get("completion_tokens_details")
+
+
+def test_thoughts_are_counted(speaker):
+    n, details = thought_tokens(speaker, "think")
+    assert n > 2 and details == {"reasoning_tokens": n}
+    cut, details = thought_tokens(speaker, "think", max_tokens=4)
+    assert 0 < cut < n and details == {"reasoning_tokens": cut}
+    assert thought_tokens(speaker, "think", include_reasoning=False)[1] == {"reasoning_tokens": n}
+    assert thought_tokens(speaker, "tool")[1] == {"reasoning_tokens": 0}
+    assert thought_tokens(speaker, "think", separate_reasoning=False)[1] is None
+    assert thought_tokens(speaker, "think", n=3)[1] == {"reasoning_tokens": 3 * n}
+    last = stream(speaker, "think", stream_options={"include_usage": True})[-1]
+    assert last["usage"]["completion_tokens_details"] == {"reasoning_tokens": n}
+    status, answer = speaker.post("/v1/responses", {"input": "think", "temperature": 0})
+    assert status == 200 and answer["usage"]["output_tokens_details"] == {"reasoning_tokens": n}
+
+
 def test_thoughts_that_the_prompt_opens(tmp_path):
     """Templates that end with <think>: the model writes only the end of its thoughts."""
     folder = parrot.write(tmp_path / "m", {"q": "Well.\n</think>\n\nYes."}, "none", opening="<think>",
@@ -241,6 +268,8 @@ def test_thoughts_that_the_prompt_opens(tmp_path):
         message = ask(s, "q", tools=None)["message"]
         assert (message["content"], message["reasoning"]) == ("Yes.", "Well.")
         assert joined(stream(s, "q", tools=None))[:2] == ("Yes.", "Well.")
+        n, details = thought_tokens(s, "q", begun=True, tools=None)
+        assert n > 0 and details == {"reasoning_tokens": n}
     finally:
         assert s.stop() == 0
 
