@@ -270,7 +270,7 @@ int engine_tokenize(const struct engine *g, const char *text, size_t n, bool spe
 int engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, bool skip_special, struct buf *out,
                       struct err *e)
 {
-    (void)g, (void)e;
+    (void)g, (void)skip_special, (void)e;
     for (size_t i = 0; i < n; i++)
         buf_byte(out, (char)ids[i]);
     return 0;
