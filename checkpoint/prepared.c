@@ -61,6 +61,8 @@ static void *verify_some(void *arg)
     return NULL;
 }
 
+/* Checks the sums of all tensors with up to `threads` threads, this one among them. If several are damaged, the one
+ * that comes first in the file is named, whichever thread found what first. */
 int prepared_verify(const struct weights_file *f, int threads, struct err *e)
 {
     enum { MAX_THREADS = 16 };

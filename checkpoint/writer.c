@@ -20,6 +20,8 @@ void writer_init(struct writer *w) { *w = (struct writer){ .index = json_object(
 
 bool writer_has(const struct writer *w, const char *name) { return json_object_get(w->index, name) != NULL; }
 
+/* Announces a tensor; its data comes later. Its size follows from the dimensions, and writer_has() keeps names apart.
+ * The strings are copied. */
 int writer_add(struct writer *w, const char *name, const char *dtype, const int64_t *dims, int n_dims, int align,
                struct err *e)
 {
@@ -94,6 +96,8 @@ int writer_begin(struct writer *w, const char *path, struct err *e)
     return why ? failed(w, "there is no room for it", why, e) : 0;
 }
 
+/* Writes all of `data` at one place of the file, in parts of at most 64 MB, since one write may take at most 2 GB. An
+ * interrupted write goes on. */
 static int put_at(struct writer *w, size_t at, const void *data, size_t n, struct err *e)
 {
     enum { MOST = 64 << 20 };
@@ -132,6 +136,9 @@ static int sum_all(const struct writer *w, uint64_t *sums, struct err *e)
     return 0;
 }
 
+/* Writes the header last, into the room that was left at the beginning of the file: only now the sums of all tensors
+ * are known. A file without its header cannot be opened, so an interrupted run leaves nothing that looks whole. The
+ * text is padded with blanks, as safetensors allows. */
 int writer_end(struct writer *w, const json_t *notes, const json_t *about, struct err *e)
 {
     uint64_t *sums = xcalloc(w->n + 1, sizeof *sums), length = w->header - 8;

@@ -83,6 +83,8 @@ struct task {
 /* Where the value of an option goes. A number has a range from 0 to `most`. */
 struct place { const char *name; char **text; const char **path; int *number; int most; };
 
+/* Gives option `o` its value: a path, a text, or a whole number from 0 to o->most. Exactly one of the three targets is
+ * set. The text stays that of the command line, which outlives the command. */
 static int set_option(const struct place *o, const char *v, struct err *e)
 {
     if (o->path)
@@ -139,6 +141,8 @@ static int read_arguments(struct task *t, int argc, char **argv, struct err *e)
 
 /* ---- the models ---- */
 
+/* Opens one of the two checkpoints on a device of its own, with the weights and activations that were asked for, and
+ * room for the logits of one step. After -1 side_close() frees what is there. */
 static int side_open(struct side *s, int generate, struct err *e)
 {
     struct model_options opt = { .backend = s->backend = backend_find(s->config.device, e) };
@@ -257,6 +261,8 @@ static int tap_of(const struct lines *l, const struct side *s, int *x, int *y)
     return rc;
 }
 
+/* Counts one pair of greedy answers: how long they are equal, and, where the right one taps, how far from it the other
+ * one taps. An answer that was to tap and does not is a miss and has no distance. */
 static void compare_answers(struct task *t, const struct lines *l)
 {
     const struct side *a = &t->side[A], *b = &t->side[B];
@@ -279,6 +285,9 @@ static void compare_answers(struct task *t, const struct lines *l)
     r->most = shift > r->most ? shift : r->most;
 }
 
+/* Sends one prompt through both models, STEP rows at a time, and compares their predictions row by row. If the prompt
+ * ends where an answer is due and --generate was given, both answer from the last row's logits. Caches live for one
+ * prompt. */
 static int compare_prompt(struct task *t, const struct lines *l, const struct line *line, struct err *e)
 {
     const struct prompt *p = line->prompt;
@@ -301,6 +310,8 @@ static int compare_prompt(struct task *t, const struct lines *l, const struct li
 
 /* ---- all lines ---- */
 
+/* All lines of the data. The limit of a prompt is the smaller of the two contexts and --max-tokens. Data without a
+ * single line is an error, since a comparison of nothing would look like perfect agreement. */
 static int compare_lines(struct task *t, struct err *e)
 {
     struct lines l;
@@ -349,6 +360,8 @@ static json_t *side_json(const struct side *s)
                      s->config.activations, "bits_per_weight", bits_per_weight(s->m));
 }
 
+/* One line of JSON for scripts; docs/quantisation.md describes its names. Answers and taps are there only if some were
+ * compared. */
 static void print_json(const struct task *t, const struct divergence *d)
 {
     const struct answers *r = &t->answers;
@@ -369,6 +382,7 @@ static void print_json(const struct task *t, const struct divergence *d)
     json_decref(out);
 }
 
+/* The same for people, a line for each figure; the first column is its name. */
 static void print_text(const struct task *t, const struct divergence *d)
 {
     const struct answers *r = &t->answers;
@@ -391,6 +405,8 @@ static void print_text(const struct task *t, const struct divergence *d)
 
 /* ---- the command ---- */
 
+/* The command after its arguments are read. Returns the exit status: USAGE for what the user can set right (a
+ * checkpoint that does not open, vocabularies of different sizes), 1 for what fails on the way. */
 static int run(struct task *t, struct err *e)
 {
     for (int s = 0; s < 2; s++)
@@ -412,6 +428,8 @@ static int run(struct task *t, struct err *e)
     return 0;
 }
 
+/* Both sides start with weights and activations `auto`. Only warnings are logged, because standard output is the
+ * result. */
 int command_compare(int argc, char **argv)
 {
     struct err e = { 0 };

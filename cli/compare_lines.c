@@ -11,6 +11,8 @@
 
 enum { LINE_BYTES = 256 << 20, LINE_VALUES = 400000, MOST_PIXELS = 1 << 26 };
 
+/* Opens the data and the tokenizer of checkpoint `dir`, with generous limits: the files are the user's own. After -1
+ * lines_close() is due. */
 int lines_open(struct lines *l, const char *path, const struct model *m, const char *dir, int max_tokens,
                struct err *e)
 {
@@ -49,6 +51,9 @@ static bool asks(const json_t *messages)
     return !role || strcmp(role, "assistant") != 0;
 }
 
+/* A line with messages: read and decoded as a request's would be, and put through the chat template. If the last
+ * message is the user's, the prompt ends where the answer begins (out->open); otherwise the answer is a part of the
+ * text that is compared. */
 static int chat_prompt(struct lines *l, const json_t *root, struct line *out, struct err *e)
 {
     struct message_limits most = { .max_images = l->limits.max_images,
@@ -85,6 +90,8 @@ static int prompt_of(struct lines *l, const json_t *root, struct line *out, stru
     return out->prompt ? 0 : -1;
 }
 
+/* The next line that is not blank. 1: *out is set and its prompt is the caller's; 0: there are no more; -1: the line is
+ * wrong, and the error names it. */
 int lines_next(struct lines *l, struct line *out, struct err *e)
 {
     ssize_t n;

@@ -21,6 +21,8 @@ static void health_url(const struct config *c, char out[320])
     snprintf(out, 320, bare ? "http://[%.250s]:%d/health" : "http://%.250s:%d/health", host, c->port);
 }
 
+/* Asks the server that the same options would start, without a proxy, and prints its status or why there is none. 0
+ * only for status 200, so that a container's health check can use it. */
 int command_health(int argc, char **argv)
 {
     struct config   c;

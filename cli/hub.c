@@ -68,6 +68,8 @@ int command_list(int argc, char **argv)
     return cache_list(&h, stdout, &e) == 0 ? 0 : command_fail(1, &e);
 }
 
+/* Frees what a model takes on the disk. Without @REVISION all revisions go. What is not there is an error and not a
+ * success, so that a mistyped name is noticed. */
 int command_rm(int argc, char **argv)
 {
     static const char usage[] =

@@ -46,6 +46,8 @@ static void put_takers(const char *name)
     puts(".");
 }
 
+/* One row of the option table as an entry of the manual: name, argument, help, default unless it is empty or 0, and
+ * which commands take it. */
 static void put_option(void *arg, const struct option_text *row)
 {
     (void)arg;
@@ -95,6 +97,8 @@ static const char tail[] =
     ".TP\n.B 2\nThe command line is wrong, or the model cannot be used.\n"
     ".SH SEE ALSO\nThe folder doc/openautoglm that was installed with the program.\n";
 
+/* Prints the page for `man`: commands and options come from the tables that the program itself uses, the rest is text
+ * of this file. */
 int command_manual(int argc, char **argv)
 {
     (void)argc, (void)argv;

@@ -63,6 +63,7 @@ static int write_all(int fd, const char *p, size_t n)
     return 0;
 }
 
+/* Copies a file into a new one; one that is there already is an error. The data is on the disk when this returns 0. */
 static int copy_file(const char *from, const char *to, struct err *e)
 {
     char part[65536];
@@ -100,6 +101,8 @@ static int copy_folder(const char *dir, const char *out, struct err *e)
     return rc;
 }
 
+/* Copies what belongs to a checkpoint beside its weights: plain files, and the one folder that may hold chat templates.
+ * Other folders are left out. */
 static int copy_entry(const char *dir, const char *out, const char *name, struct err *e)
 {
     char from[MAX_PATH], to[MAX_PATH];
@@ -143,6 +146,8 @@ static int fill(const struct config *c, const char *to, const struct store_optio
     return copy_folder(c->engine.model, to, e);
 }
 
+/* Checks --out, fills a folder beside it, and gives that its name. Whatever happens, no half-written --out is left: the
+ * unfinished folder is removed again. The process id in its name keeps two runs apart. */
 static int quantize(const struct config *c, enum dtype weights, struct err *e)
 {
     static struct progress writing = { .what = "writing" };

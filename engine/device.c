@@ -20,6 +20,9 @@ int weights_option(const struct engine_config *o, struct model_options *out, str
     return 0;
 }
 
+/* What --activations means with these weights on this backend. `auto` and `float` are always possible; int8 needs
+ * weights whose products have an integer kernel. `weights`: the name of their type, not `auto`. -1: the error names the
+ * weights that would do. */
 int activations_option(enum activations *out, const struct engine_config *o, const struct backend *b,
                        const char *weights, struct err *e)
 {

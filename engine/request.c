@@ -245,6 +245,8 @@ static void append(struct request *r, const struct buf *text, const struct token
     count_events(r);
 }
 
+/* The engine thread adds the log probability of one more token of the prompt. -1: memory is out or the client takes too
+ * little of what is told, and the engine ends the request. */
 int request_tell_prompt(struct request *r, const struct token_logprob *lp)
 {
     pthread_mutex_lock(&r->lock);

@@ -271,6 +271,9 @@ static enum transfer_next broke(struct blob *b)
     return wait < 0 ? refuse(b) : again(b, wait);
 }
 
+/* What one transfer of a file has come to, and what is done next. A redirect is followed if it keeps TLS and there were
+ * not too many. 416 says that more is here than the hub has: then the file is begun anew, once. Whatever else did not
+ * bring the last byte counts as a break, which broke() may try again. */
 static enum transfer_next fetched(void *ctx)
 {
     struct blob *b = ctx;
@@ -412,6 +415,8 @@ static int run(struct transfer **t, int n, struct err *e)
     return *e->text ? -1 : err_memory(e);
 }
 
+/* Asks for the size and the ETag of n files at once, without their contents. Must come before blobs_fetch(), which
+ * names files in the cache by their ETag. */
 int blobs_look(struct blob *b, int n, struct err *e)
 {
     struct transfer **t = calloc((size_t)n + 1, sizeof *t);
@@ -458,6 +463,9 @@ static int check_room(const struct hub *h, int64_t need, struct err *e)
                                               h->cache, (double)need / 1e6, room / 1e6);
 }
 
+/* Fetches those of n files that are not in the cache yet, going on behind what an earlier run has left, and links all
+ * of them into the model's folder. Room on the disk is asked for before the first byte. No link is made before
+ * everything is there: a folder with all its links is whole. */
 int blobs_fetch(struct blob *b, int n, struct err *e)
 {
     struct transfer **t = calloc((size_t)n + 1, sizeof *t);

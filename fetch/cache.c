@@ -48,6 +48,8 @@ int cache_snapshot(const struct hub *h, const char *model, const char *commit, c
     return below(h, model, "snapshots", commit, out, e);
 }
 
+/* The commit that a revision means in the cache: itself if it is one, else what refs/ says, which was written when the
+ * revision was fetched last. True if a folder of that commit is here. Nothing of the network is asked. */
 bool cache_commit(const struct hub *h, const struct hub_name *name, char commit[HUB_COMMIT])
 {
     char        path[CACHE_PATH];
@@ -89,6 +91,8 @@ static bool has_weights(const char *folder)
     return all;
 }
 
+/* How much of a model is here. It is loadable with its weights and all required files, and whole if every other wanted
+ * file is there or known to be missing on the hub (.no_exist), so that it need not be asked for again. */
 enum cache_state cache_look(const struct hub *h, const char *model, const char *commit)
 {
     char folder[CACHE_PATH], absent[CACHE_PATH];

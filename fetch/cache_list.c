@@ -89,6 +89,8 @@ static bool model_of(const char *folder, struct hub_name *name)
     return hub_name_parse(name, text, NULL) == 0;
 }
 
+/* Prints a line for every model of the cache, in the order of their names. A cache that does not exist yet is an empty
+ * table. Folders whose names are no models are passed over, as other programs keep theirs here, too. */
 int cache_list(const struct hub *h, FILE *out, struct err *e)
 {
     struct dirent **all;
@@ -191,6 +193,8 @@ static void remove_refs(const char *repo, const char *commit)
         fts_close(tree);
 }
 
+/* Removes a model, or one revision of it: the folder of its commit, the refs that lead to it, and then the files that
+ * no other commit uses. *freed: bytes that the disk has gained. */
 int cache_remove(const struct hub *h, const char *model, const char *revision, int64_t *freed, struct err *e)
 {
     char repo[CACHE_PATH], path[CACHE_PATH + 128], commit[HUB_COMMIT];

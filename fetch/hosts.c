@@ -55,6 +55,9 @@ static const uint8_t *carried(const struct in6_addr *a)
     return NULL;
 }
 
+/* Whether an address belongs to a stranger on the internet. What carries an IPv4 address within is judged by that one.
+ * Everything that is not known to be public is not: the answer protects services behind the server from being asked by
+ * a client's URL. */
 bool address_is_public(const struct in6_addr *a)
 {
     static const struct { struct in6_addr start; int bits; } special[] = {
@@ -118,6 +121,8 @@ static bool is_name(const char *s)
     return *s && *s != '.' && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == strlen(s);
 }
 
+/* Reads the list of --allow-image-hosts: names, addresses or ranges, and * for all. Entries are made lower case in
+ * place, and names are borrowed. -1: an entry is none of these, and the error quotes it. */
 int hosts_init(struct hosts *h, char *const *list, int n, struct err *e)
 {
     memset(h, 0, sizeof *h);

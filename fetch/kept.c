@@ -94,6 +94,9 @@ static struct kept_file *make_place(struct kept *k, size_t n)
     }
 }
 
+/* Keeps a copy of a fetched image under its URL, with the ETag by which it can be asked for again. What is too large is
+ * not kept, and neither is anything when memory is short: the cache is a convenience. The copy is made before the lock
+ * is taken. */
 void kept_put(struct kept *k, const char *url, const char *from, const char *etag, const void *data, size_t n)
 {
     if (n > k->most || strlen(etag) >= KEPT_ETAG)

@@ -60,6 +60,8 @@ static int not_found(const struct transfer *t, const struct hub *h, const struct
                      name->revision);
 }
 
+/* Turns an answer that is no success into one sentence that says what the user can do: check the network, the token,
+ * the name, or ask for access. `file` NULL: the list of files was asked for. Always -1. */
 int hub_refusal(const struct transfer *t, const struct hub *h, const struct hub_name *name, const char *file,
                 struct err *e)
 {
@@ -165,6 +167,9 @@ static int set_url(struct transfer *t, const struct hub *h, const struct hub_nam
     return 0;
 }
 
+/* Asks the hub which files a model's revision has. *unreachable tells whether it makes sense to go on with what the
+ * cache holds: the hub did not answer, has trouble or wants to be left alone, rather than saying no. After -1 the
+ * listing is empty. */
 int listing_get(struct listing *l, const struct hub *h, const struct hub_name *name, bool *unreachable, struct err *e)
 {
     struct ask a = { .hub = h };

@@ -80,6 +80,8 @@ static int open_below(const char *folder, const char *path)
     return -1;
 }
 
+/* Reads an open file of at most `most` bytes into memory that the caller owns. Only plain files: a device or a pipe
+ * could block or never end. A file that became shorter meanwhile gives what was there. */
 static int read_all(int fd, size_t most, unsigned char **out, size_t *n, struct err *e)
 {
     struct stat st;

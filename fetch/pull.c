@@ -106,6 +106,9 @@ static int settle(const struct pull *p, const struct listing *l, struct err *e)
     return cache_write_ref(p->hub, p->name, l->commit, e);
 }
 
+/* Fetches the wanted files of a listing; if the index of the weights is among them, which is then the last one, also
+ * the shards that it names. The refs of the revision are written at the very end, by settle(), so that an interrupted
+ * run does not look complete. */
 static int fetch_listed(struct pull *p, const struct listing *l, struct err *e)
 {
     const char *file[MAX_FILES];
@@ -124,6 +127,8 @@ static int fetch_listed(struct pull *p, const struct listing *l, struct err *e)
     return rc == 0 ? settle(p, l, e) : -1;
 }
 
+/* Fetches a model as its hub has it now. p->unreachable after -1: the hub could not be asked, and the caller may use
+ * what an earlier run has left. */
 int pull_model(struct pull *p, struct err *e)
 {
     struct listing l;

@@ -70,6 +70,9 @@ static int not_allowed(const char *field, struct err *e, const char *why)
     return err_field(e, field, "%s: %s", field, why);
 }
 
+/* Whether the URL of an image may be fetched at all, before anything else of the request is read: where remote images
+ * are off, or for this host, the client hears which option would allow it. s NULL: neither is on. Addresses are checked
+ * later, when a connection is opened. */
 int remote_check(const struct remote_source *s, const char *url, const char *field, struct err *e)
 {
     char host[TRANSFER_ORIGIN], why[TRANSFER_ORIGIN + 80];
@@ -168,6 +171,8 @@ static int too_large(const struct job *j)
     return refuse(j->image->field, j->e, why);
 }
 
+/* Appends a part of an image. Room is made as large as the Content-Length says when the first part comes, so that it is
+ * copied once, but never beyond the limit, whatever the header says. -1 ends the transfer. */
 static int on_body(void *ctx, const void *data, size_t n)
 {
     struct job *j = ctx;
@@ -237,6 +242,8 @@ static enum transfer_next unchanged(struct job *j)
     return TRANSFER_AGAIN;
 }
 
+/* Says why a transfer has brought no image, in words of this file: neither addresses of this machine's network nor
+ * libcurl's own errors reach the client. One image that fails ends the others, too, as the request is refused. */
 static enum transfer_next failed(struct job *j)
 {
     static const char *const words[] = {
@@ -258,6 +265,8 @@ static enum transfer_next failed(struct job *j)
     return TRANSFER_STOP_ALL;
 }
 
+/* A transfer has ended: an error, a redirect, "unchanged" (304) or the image. It is kept for the next request only if
+ * the host has given an ETag by which it can be asked whether it still holds. */
 static enum transfer_next over(void *ctx)
 {
     struct job *j = ctx;
@@ -279,6 +288,7 @@ static enum transfer_next over(void *ctx)
     return TRANSFER_DONE;
 }
 
+/* Prepares one transfer with the limits of the source. If the image was fetched before, it asks with the old ETag. */
 static void job_init(struct job *j, struct remote_source *s, struct remote_image *image, struct err *e)
 {
     j->s = s;
@@ -340,6 +350,9 @@ static int run(struct remote_source *s, struct remote_image *list, int n, bool (
     return rc;
 }
 
+/* Fetches the images of one request: files of this machine first, then the others side by side. At most REMOTE_AT_ONCE
+ * requests fetch at a time, and the rest wait for their turn as long as go_on() says so. After -1 the caller still
+ * frees what has come. */
 int remote_fetch(struct remote_source *s, struct remote_image *list, int n, bool (*go_on)(void *arg), void *arg,
                  struct err *e)
 {
@@ -366,6 +379,8 @@ void remote_release(struct remote_source *s, struct remote_image *list, int n)
 
 /* ---- the source ---- */
 
+/* Takes the policy's lists as they are; they must live as long as the source. The folder of local images is resolved
+ * once, so that links in its own path do not count as ways out. */
 struct remote_source *remote_open(const struct remote_policy *policy, struct err *e)
 {
     struct remote_source *s = calloc(1, sizeof *s);

@@ -454,6 +454,9 @@ static int loop(struct run *r, bool (*go_on)(void *), void *arg)
     }
 }
 
+/* Runs n transfers, at most `at_once` of them at a time, until all have ended, one of them stops all, or go_on() says
+ * no. How each ended is in t[i]->end. -1: libcurl could not be started or memory is out. What is still under way at the
+ * end is taken out of the multi handle before that goes, as libcurl demands. */
 int transfers_run(struct transfer *const *t, int n, int at_once, bool (*go_on)(void *arg), void *arg)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;

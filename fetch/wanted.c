@@ -53,6 +53,8 @@ static int add(char **names, int *n, const char *name, struct err *e)
     return names[*n] ? (*n)++, 0 : err_memory(e);
 }
 
+/* The names in the weight_map of an index, each once. They come from the network and become paths, so only names of
+ * shards are let through, which hold no slash. */
 static int read_map(const json_t *map, char **names, int *n, struct err *e)
 {
     const char *tensor;
@@ -70,6 +72,8 @@ static int read_map(const json_t *map, char **names, int *n, struct err *e)
     return 0;
 }
 
+/* The shards that an index file names. The list and its strings are the caller's, for wanted_free(). An index that is
+ * missing here is an error, as it was fetched just before. */
 int wanted_shards(const char *index_path, char ***out, int *n, struct err *e)
 {
     enum { INDEX_BYTES = 64 << 20 };

@@ -104,6 +104,9 @@ static struct grammar *look_up(struct hash key)
     return g;
 }
 
+/* Looks before and after it has waited for its turn to compile, because the one who had the turn may have wanted the
+ * same grammar. A source whose key does not fit into MAX_KEY bytes is compiled each time and not kept. Gives a
+ * reference that the caller owns; NULL with `e` if the source is wrong or memory is out. */
 struct grammar *grammar_cached(const struct grammar_source *source, struct err *e)
 {
     struct buf text;

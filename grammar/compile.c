@@ -8,6 +8,8 @@
 
 enum { MAX_CHOICES = 20000, MAX_SOURCES = 2000, MAX_REPEATS = 100000 };
 
+/* The choices of GRAMMAR_CHOICE: `list` must be an array of 1 to MAX_CHOICES strings. After a wrong element the loop
+ * goes on with EXPR_NONE, because the first failure of a builder is the one that is told. */
 static int32_t choice_expr(struct build *b, const json_t *list)
 {
     size_t n = json_array_size(list);
@@ -30,6 +32,8 @@ static int32_t choice_expr(struct build *b, const json_t *list)
     return x;
 }
 
+/* The parts of GRAMMAR_SEQUENCE and GRAMMAR_ANY_OF. `depth` is the depth of `s` within the whole source; it bounds the
+ * recursion, since a part may have parts again. */
 static int32_t parts_expr(struct build *b, const struct grammar_source *s, int depth)
 {
     int32_t *kid = NULL;
@@ -74,6 +78,9 @@ static int32_t named(struct build *b, const struct grammar_source *s, int32_t x)
     return x;
 }
 
+/* The expression of one source, whatever its kind: the only place that knows which parser reads which. All parsers put
+ * their errors into the builder, so the caller looks at b->failed once. The limits of text and depth stand here, before
+ * any parser sees hostile input. */
 static int32_t expr_of(struct build *b, const struct grammar_source *s, int depth)
 {
     if (depth > GRAMMAR_MAX_NESTING)

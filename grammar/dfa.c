@@ -87,6 +87,8 @@ void dfa_free(struct dfa *d)
     free(d);
 }
 
+/* Edges and calls of a state lie behind one another in the automaton's arrays. So the edges of the newest state have to
+ * be added before the next state is made: the new state notes where its own begin. */
 int32_t dfa_add_state(struct build *b, struct dfa *d)
 {
     if (!build_spend(b, 1))
@@ -225,6 +227,8 @@ static int by_number(const void *x, const void *y)
     return (a > b) - (a < b);
 }
 
+/* Doubles the hash table of subsets, whose slots hold the index of a subset plus one and 0 where they are empty. The
+ * size stays a power of two, which the masks rely on. -1: memory is out, and the old table is still there. */
 static int rehash(struct maker *m)
 {
     size_t n = m->n_slots ? 2 * m->n_slots : 256;
@@ -381,6 +385,8 @@ static void make_state(struct maker *m, struct subset s)
     make_calls(m);
 }
 
+/* The sets of states are numbered as they are found, and the loop runs over the list while it grows: when it ends,
+ * every set that can be reached has become a state. What the maker used for this is freed in any case. */
 struct dfa *dfa_make(struct nfa *a, int32_t start, int32_t accept, int32_t tick)
 {
     struct maker m = { .a = a, .b = a->b, .accept = accept, .tick = tick };

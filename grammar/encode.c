@@ -89,6 +89,8 @@ static void utf8_digits(uint32_t cp, int n, uint8_t *out)
     out[0] = (uint8_t)(lead[n] | cp);
 }
 
+/* The UTF-8 of the code points in `r`, from one state to another. Each length of encoding is a block of its own, and
+ * surrogates (D800 to DFFF) fall between two blocks, so that no path spells one: they are no text. */
 static void utf8_range(struct nfa *a, int32_t from, int32_t to, struct range r)
 {
     static const struct { uint32_t least, most; int n; } length[] = {
@@ -151,6 +153,10 @@ static const struct { char letter; uint32_t cp; } escapes[] = {
     { '"', '"' }, { '\\', '\\' }, { '/', '/' }, { 'b', 8 }, { 'f', 12 }, { 'n', 10 }, { 'r', 13 }, { 't', 9 },
 };
 
+/* A class of code points as they may stand inside a JSON string. Printable ASCII is written as it is; what JSON forbids
+ * (controls, the quote, the backslash) only as an escape; and what lies beyond ASCII either way, above FFFF as two
+ * escapes in a row. The short escapes (\n, \" and so on) share the state behind the backslash, which is made when the
+ * first of them is needed. */
 static void json_class(struct nfa *a, int32_t from, int32_t to, const struct range *r, size_t n)
 {
     static const struct range plain[] = { { 0x20, 0x21 }, { 0x23, 0x5B }, { 0x5D, 0x10FFFF } };

@@ -92,6 +92,9 @@ static int32_t measure_chain(struct assembly *m, const struct expr *x, int depth
     return times(sum, chain_counts(x));
 }
 
+/* How many states the automaton of expression `e` takes, at least roughly. The figure decides which rules and
+ * repetitions are written out and which become rules of their own. Each expression is measured once and remembered; 0
+ * in m->size means not yet. Sizes saturate at HUGE_SIZE instead of overflowing. */
 static int32_t measure(struct assembly *m, int32_t e, int depth)
 {
     const struct expr x = m->b->expr[e];
@@ -193,6 +196,9 @@ static void edges_loop(struct assembly *m, int32_t kid, int32_t from, int32_t to
     nfa_free_edge(&m->nfa, again, to);
 }
 
+/* A repetition in one of three ways. A class that is repeated often becomes a rule that counts, whose automaton does
+ * not grow with the number. Anything else that would be large is called so many times. What is small is written out:
+ * `min` copies in a row, then copies that may each be skipped to the end, or a loop if there is no maximum. */
 static void edges_repeat(struct assembly *m, int32_t e, int32_t from, int32_t to)
 {
     const struct expr x = m->b->expr[e];
@@ -251,6 +257,10 @@ static void new_links(struct assembly *m, const struct expr *x, struct links *l)
         l->some[c] = nfa_state(&m->nfa);
 }
 
+/* A chain as a grid: one row of states per number of items that were there, one column per item of the list. `now` is
+ * the column that has been reached and `next` the one being made. An item that may be missing gets free edges that pass
+ * it by, keeping the count. At the end the text may stop in every row that has enough items. Both columns and their
+ * links lie in one block, which is why `room` has four parts. */
 static void edges_chain(struct assembly *m, const struct expr *x, int32_t from, int32_t to)
 {
     int32_t n = chain_counts(x);
@@ -326,6 +336,10 @@ static int32_t finder_node(struct finder *f)
     return f->n++;
 }
 
+/* Builds the trie of the triggers and then, in breadth-first order, the links of failure: where a byte does not go on
+ * with a trigger, `next` leads to the longest ending of what was read that begins another one. Afterwards `next` is
+ * complete, so that whoever follows it never has to go back. Where two triggers end at the same node, the first one of
+ * the list counts. -1: memory is out; finder_free() is due in any case. */
 static int finder_make(struct finder *f, const struct build *b, const struct expr *x)
 {
     size_t most = 1;
@@ -364,6 +378,9 @@ static int finder_make(struct finder *f, const struct build *b, const struct exp
     return 0;
 }
 
+/* Free text up to a trigger (EXPR_UNTIL) or without any trigger (EXPR_FREE): the states of the finder become states of
+ * the automaton, one to one. Neighbouring bytes that lead to the same state become one edge, which keeps 256 edges per
+ * state from being the rule. */
 static void edges_free_text(struct assembly *m, const struct expr *x, int32_t from, int32_t to)
 {
     struct finder f;
@@ -393,6 +410,9 @@ static void edges_free_text(struct assembly *m, const struct expr *x, int32_t fr
 
 /* ---- all kinds ---- */
 
+/* Writes the automaton of expression `e` between two states that exist. Each step costs fuel, so that a source cannot
+ * make this endless. A rule is written in place unless it has become a fragment, which is called. Where expressions lie
+ * more than DEEP within one another, the rule is made a fragment here, so that the recursion ends. */
 static void edges(struct assembly *m, int32_t e, int32_t from, int32_t to)
 {
     const struct expr x = m->b->expr[e];

@@ -28,6 +28,8 @@ static bool at_rule(const struct parser *p)
     return n > 0 && scan_skip(&look, "::=");
 }
 
+/* A literal, a class, a dot, a group in brackets, or the name of a rule, which may be defined further on. Brackets
+ * count against the limit of nesting, because groups recurse. */
 static int32_t atom(struct parser *p)
 {
     struct scan *in = &p->in;
@@ -101,6 +103,9 @@ static int32_t alternatives(struct parser *p)
     return exprs_alt(b, &all);
 }
 
+/* All rules of the text. The end of a rule is not marked in this notation: alternatives() stops where a name and ::=
+ * come next, and here the next turn begins. Whether `root` and every name that was used are defined, the caller asks
+ * afterwards. */
 static void rules(struct parser *p)
 {
     struct scan *in = &p->in;

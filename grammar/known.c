@@ -64,6 +64,9 @@ struct walk {
     bool failed;
 };
 
+/* What reaching `node` of the tree in `place` means. All tokens that end at this node are allowed. If the rule could
+ * return here or call another one, the node becomes an exit, because its children depend on the context; a node without
+ * children needs no exit. ticks: of this walk. */
 static void note(struct walk *w, int32_t node, int32_t place, int32_t ticks)
 {
     struct known_place *o = w->out;
@@ -130,6 +133,8 @@ static int pack(struct walk *w)
     return o->bits ? 0 : -1;
 }
 
+/* Walks the whole tree from one place and keeps what came out under `key`. `need` and `room`: how many ticks of a rule
+ * that counts have yet to come, and how many more there may be. NULL: memory is out, and nothing is kept. */
 static struct known_place *make(struct tokens *t, const struct grammar *g, int32_t place, int32_t need, int32_t room,
                                 struct hash key)
 {

@@ -99,6 +99,9 @@ static int32_t pair_state(struct build *b, struct pairs *p, uint32_t x, uint32_t
     return (int32_t)p->n - 1;
 }
 
+/* The texts that both automata accept: a state stands for a pair of states, and pairs are numbered as they are found.
+ * The edges of a state are disjoint and in order, so one pass over both lists finds all overlaps. States that lead
+ * nowhere are removed at the end. NULL: one of the two is NULL, or the builder has failed. */
 struct dfa *language_both(struct build *b, const struct dfa *x, const struct dfa *y)
 {
     struct pairs pairs = { 0 };
@@ -187,6 +190,9 @@ static int32_t follow(const struct dfa *x, int32_t state, uint32_t symbol)
     return -1;
 }
 
+/* Of a language with marks for the beginning and the end of the text, what may stand between the two. State 0 of the
+ * result is a copy of the state behind the first mark, and state i + 1 a copy of state i, so that edges need only 1
+ * added. Edges of marks are cut off at the last code point. */
 struct dfa *language_unmark(struct build *b, const struct dfa *x)
 {
     struct dfa *d = x ? raw_new(b) : NULL;

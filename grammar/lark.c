@@ -119,6 +119,8 @@ static int32_t group(struct parser *p, const char *close, bool optional)
     return optional ? expr_optional(p->in.b, x) : x;
 }
 
+/* A string, a regular expression between slashes, a group in ( ) or [ ] (which may be missing), or the name of a rule
+ * or terminal. What is a terminal goes through terminal(), which lets ignored text stand behind it. */
 static int32_t atom(struct parser *p)
 {
     struct scan *in = &p->in;
@@ -154,6 +156,8 @@ static int32_t counted(struct parser *p, int32_t x)
     return max < min ? scan_wrong(&p->in, "a repetition is upside down") : expr_repeat(p->in.b, x, min, max);
 }
 
+/* An atom and what repeats it: ?, *, + or a count behind ~. A ? may also begin the name of the next definition (`?rule:
+ * ...`), so it is looked at as that first. */
 static int32_t repeated(struct parser *p)
 {
     struct build *b = p->in.b;
@@ -180,6 +184,8 @@ static bool at_item(struct parser *p)
            !(scan_peek(&p->in) == '-' && p->in.s[p->in.at + 1] == '>') && !definition(p, &at, &n);
 }
 
+/* Sequences separated by |, each with an optional `-> name`, which names a node of Lark's parse tree and changes no
+ * text. */
 static int32_t alternatives(struct parser *p)
 {
     struct build *b = p->in.b;
@@ -257,6 +263,8 @@ static void directive(struct parser *p)
         scan_wrong(in, "of the directives only %import and %ignore are supported");
 }
 
+/* The whole text: directives, which begin with %, and definitions of rules and terminals. `in_terminal` tells the
+ * parsers below whether they are within a terminal, where ignored text must not be let in. */
 static void definitions(struct parser *p)
 {
     struct scan *in = &p->in;

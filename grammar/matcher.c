@@ -170,6 +170,8 @@ static void step_into(struct matcher *m, int32_t place, int32_t ticks, int32_t f
     enter(m, place, ticks, frame);
 }
 
+/* The step of `p` that `byte` takes, by halving: steps are disjoint and in order. NULL: none, the byte is not allowed
+ * here. */
 static const struct step *find_step(const struct grammar *g, const struct place *p, uint8_t byte)
 {
     int lo = 0, hi = p->n_steps;
@@ -270,6 +272,9 @@ static void allow_known(const struct matcher *m, const struct known_place *k)
         m->mask[i] |= k->bits[i];
 }
 
+/* Adds to the mask what way `i` allows. Normally that is what its place knows of all tokens in advance, and walks of
+ * the tree from its exits. Near the limit of depth that knowledge allows too much, and the whole tree is walked
+ * instead. -1: memory is out. */
 static int mask_of(struct matcher *m, size_t i)
 {
     struct way w = m->way[i];
@@ -291,6 +296,8 @@ static int mask_of(struct matcher *m, size_t i)
     return 0;
 }
 
+/* A mask that would have cost more than the credit is an error: a smaller one would silently forbid what the grammar
+ * allows. What earlier masks did not use is saved up to WORK_AT_ONCE. */
 int matcher_mask(struct matcher *m, uint32_t *bits, struct err *e)
 {
     size_t words = tokens_mask_words(m->t->n);
@@ -343,6 +350,9 @@ static void drop_frames(struct matcher *m)
     free(number);
 }
 
+/* Every byte makes a set of ways behind the last one. When the bytes are over, the last set moves to the front and
+ * becomes that of now. If a byte was not allowed, the new ways and the calls that were opened for them are dropped, so
+ * that the matcher is as it was. */
 bool matcher_bytes(struct matcher *m, const char *s, size_t n)
 {
     size_t from = 0, to = m->now, frames = m->n_frames;
@@ -377,6 +387,8 @@ bool matcher_can_end(const struct matcher *m) { return m->can_end; }
 
 int64_t matcher_work(const struct matcher *m) { return m->work; }
 
+/* Starts with the ways that the start of the root rule leads to without a byte. Frame 0 is the list of no open calls,
+ * which all others end in. NULL with `e`: memory is out. */
 struct matcher *matcher_new(struct grammar *g, struct tokens *t, struct err *e)
 {
     struct matcher *m = calloc(1, sizeof *m);

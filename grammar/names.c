@@ -38,6 +38,8 @@ static int widen(struct names *t)
     return 0;
 }
 
+/* The rule of a name, which is made when the name is first met, so that rules may be used before they are defined.
+ * `defines`: this is the definition, of which there may be one. The name is borrowed from the source's text. */
 int32_t names_rule(struct build *b, struct names *t, const char *s, size_t n, bool defines)
 {
     if (b->failed)

@@ -240,6 +240,9 @@ static void find_left(struct maker *k, bool *left)
     }
 }
 
+/* Paull's algorithm over the rules that can call themselves before they take a byte. First the calls of earlier rules
+ * of the list are replaced by copies of those rules; what then remains at the beginning of rule i are calls of itself,
+ * and these become free edges from its end to what followed the call. Costs fuel, because copies can multiply. */
 static void remove_left_recursion(struct maker *k)
 {
     size_t n = k->m.n_fragments;
@@ -334,6 +337,9 @@ static void append(struct maker *k, size_t i, const struct dfa *d, const struct 
     }
 }
 
+/* Makes the automaton of every fragment deterministic and appends it to the grammar. That of a rule that counts and has
+ * a tail is made twice, because dfa_make() marks the states of one kind: first those that tick, then those that may
+ * only be entered after enough ticks. */
 static void make_rules(struct maker *k)
 {
     struct grammar *g = k->g;
@@ -389,6 +395,9 @@ static void find_heights(struct maker *k)
         build_fail(k->b, "cannot be ended with less than %d rules within one another", GRAMMAR_MAX_DEPTH / 2);
 }
 
+/* The five steps that the top of this file lists, in that order, which matters: the removal of left recursion needs
+ * rules that do not accept the empty text. The caller looks at the builder for failures; a grammar that has no text at
+ * all is one of them. */
 static void make(struct maker *k)
 {
     find_nullable(k);
@@ -415,6 +424,8 @@ static void make(struct maker *k)
     find_heights(k);
 }
 
+/* From the expression of the whole text to a grammar with one owner. Whatever happens, what was needed in between is
+ * freed; after a failure so is the grammar, and the builder says why. */
 struct grammar *program_make(struct build *b, int32_t root_expr)
 {
     struct maker k = { .b = b, .g = calloc(1, sizeof *k.g) };

@@ -244,6 +244,8 @@ static int32_t anchor(struct parser *p, char c)
     return expr_empty(p->b);
 }
 
+/* One element of a pattern: a group, a class, a dot, an anchor, an escape, or a character that stands for itself. A
+ * quantifier at this place has nothing to repeat, which is an error, as in ECMA-262. */
 static int32_t atom(struct parser *p)
 {
     char c = peek(p);
@@ -295,6 +297,9 @@ static bool counts(struct parser *p, int32_t *min, int32_t *max)
     return true;
 }
 
+/* An atom and at most one quantifier, with a ? behind it allowed and without influence: which texts match does not
+ * depend on greed. Possessive quantifiers and repeated anchors do change the language in ways that are not done here,
+ * and are refused by name. */
 static int32_t quantified(struct parser *p)
 {
     bool anchored = peek(p) == '^' || peek(p) == '$';
@@ -375,6 +380,10 @@ static int32_t parse(struct parser *p)
     return x;
 }
 
+/* Parses the pattern once more, now with ^ and $ as symbols of their own that stand around the text, and takes from the
+ * language what lies between the marks. A pattern that need not match the whole text may have anything before and
+ * behind it, also the marks. This costs more than the first attempt, which is why it is done only for patterns that
+ * have an anchor in their midst. */
 static struct dfa *with_marks(struct parser *p)
 {
     struct build *b = p->b;

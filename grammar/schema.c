@@ -56,6 +56,8 @@ static const json_t *follow_pointer(const json_t *v, const char *p)
     return *p ? NULL : v;
 }
 
+/* The schema with "$anchor": `name` anywhere below `v`, or NULL. The document is hostile, so the search is bounded in
+ * depth and paid for with fuel. */
 static const json_t *find_anchor(struct schema *k, const json_t *v, const char *name, int depth)
 {
     const char *key;
@@ -97,6 +99,9 @@ static void check_keywords(struct schema *k, const json_t *schema)
         build_fail(k->b, "uses the keyword \"uniqueItems\", which is not supported");
 }
 
+/* Adds one schema to the set, and with it what its $ref and allOf name, since all of these must hold for the same
+ * value. true and {} say nothing and are left out; false makes the set impossible. One that is already there is not
+ * added again, which ends references that go round in a circle. */
 void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
 {
     if (json_is_true(schema) || (json_is_object(schema) && json_object_size(schema) == 0) || k->b->failed)
@@ -325,6 +330,8 @@ static int32_t alternatives(struct schema *k, const struct schemas *s, int i, co
     return exprs_alt(k->b, &l);
 }
 
+/* The values that the set allows, type by type. Used when nothing lists values or alternatives: the types are then
+ * disjoint, and each has its own file. */
 static int32_t by_type(struct schema *k, const struct schemas *s)
 {
     struct exprs l = { 0 };
@@ -344,6 +351,8 @@ static int32_t by_type(struct schema *k, const struct schemas *s)
     return exprs_alt(k->b, &l);
 }
 
+/* Alternatives are resolved first, each into a set with one of them chosen, then lists of constants; what is left is
+ * described by types. `chose` marks what has been resolved, so that the recursion makes progress. */
 static int32_t value_of(struct schema *k, const struct schemas *s)
 {
     for (int i = 0; i < s->n; i++) {

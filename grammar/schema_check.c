@@ -12,6 +12,8 @@
 
 enum { APART_DEPTH = 6 };
 
+/* The type of a value as JSON Schema sees it: 1.0 is an integer, and an integer too large for 64 bits is a number whose
+ * digits json_big() keeps. */
 static int type_of(const json_t *v)
 {
     int64_t n;
@@ -89,6 +91,8 @@ static double length(const char *s, size_t n)
     return chars;
 }
 
+/* Whether the items of an array satisfy items, prefixItems and the limits of their number. Older drafts write
+ * prefixItems as an array in `items`, and additionalItems for what comes after. */
 static bool array_holds(struct schema *k, const json_t *schema, const json_t *v, int depth)
 {
     const json_t *first = json_object_get(schema, "prefixItems"), *rest = json_object_get(schema, "items");
@@ -114,6 +118,8 @@ static bool text_fits(struct schema *k, const char *regex, size_t n, bool whole,
     return ok;
 }
 
+/* Whether an object satisfies what the schema says of its members. additionalProperties is asked only for members that
+ * neither properties nor a pattern describes, and propertyNames for every name. */
 static bool object_holds(struct schema *k, const json_t *schema, const json_t *v, int depth)
 {
     const char *name, *regex;
@@ -158,6 +164,8 @@ static bool string_holds(struct schema *k, const json_t *schema, const json_t *v
            (!regex || text_fits(k, regex, strlen(regex), true, s, n));
 }
 
+/* Whether `v` satisfies every schema of the set, with anyOf and oneOf counted over all their alternatives. Limits of
+ * depth and fuel make the answer no; b->failed then tells the two apart. */
 bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, int depth)
 {
     int type = type_of(v);
@@ -296,6 +304,10 @@ static bool alternatives_apart(struct schema *k, const struct schemas *x, const 
     return false;
 }
 
+/* Looks for one reason why no value can satisfy both sets: no common type, listed values that the other refuses, limits
+ * that exclude one another, or alternatives that are all apart. null, true and false are the same in every schema, so
+ * sets that share these types are apart only by lists or alternatives. Too much work counts as "not known", which is
+ * false. */
 bool schema_apart(struct schema *k, const struct schemas *x, const struct schemas *y, int depth)
 {
     if (x->never || y->never)

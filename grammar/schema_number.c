@@ -174,6 +174,8 @@ static struct dfa *narrowed(struct build *b, struct dfa *x, struct dfa *by)
     return both;
 }
 
+/* The language of the multiples of `v`, which is read as a whole number of steps of 10^-k. The automaton has about p (k
+ * + 1) states for p such steps, so numbers of too many digits are refused. NULL: the builder has failed. */
 static struct dfa *multiples_of(struct build *b, double v)
 {
     struct decimal d;
@@ -246,6 +248,9 @@ static struct dfa *sized(struct build *b, struct limit lo, struct limit hi, cons
     return x;
 }
 
+/* Numbers without any condition have all of JSON's notation. With bounds or multipleOf they are written plainly: an
+ * optional minus, and a language of digits that is intersected with the bounds. Numbers below zero are handled by their
+ * absolute value, for which the bounds change places; they begin above zero, so that -0 is not written. */
 int32_t schema_number(struct schema *k, const struct schemas *s, bool integer)
 {
     struct build *b = k->b;

@@ -72,6 +72,9 @@ static const json_t *others_of(struct schema *k, const json_t *schema)
     return !v && k->closed && json_object_size(json_object_get(schema, "properties")) > 0 ? json_false() : v;
 }
 
+/* Reads from all schemas of the set which properties are named, which patterns there are, what is required, which names
+ * are allowed at all, and how many members there may be. Several propertyNames are intersected. A schema that is false
+ * as propertyNames forbids all others. */
 static void collect(struct object *o)
 {
     struct schema *k = o->k;
@@ -230,6 +233,9 @@ static void check_min(struct object *o, size_t n_required, bool free_names_too)
         build_fail(o->k->b, "uses \"minProperties\" of more than 1 where the names are free, which is not supported");
 }
 
+/* The whole object: the named properties in their order, those that are not required may be missing, then others. The
+ * chain cannot be empty, so {} is an alternative of its own where nothing is required. A maximum that cannot be reached
+ * is dropped, because counting multiplies the states. */
 static int32_t list(struct object *o)
 {
     struct build *b = o->k->b;

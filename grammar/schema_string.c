@@ -86,6 +86,8 @@ static struct dfa *narrowed(struct build *b, struct dfa *x, struct dfa *by)
     return both;
 }
 
+/* The intersection of all patterns and formats of the set. Formats match the whole string, patterns anywhere in it.
+ * NULL without a failure means that none was given, so that every string is allowed. */
 struct dfa *schema_string_language(struct schema *k, const struct schemas *s)
 {
     struct dfa *x = NULL;
@@ -155,6 +157,9 @@ static int32_t word(struct build *b, const json_t *v)
     return json_is_string(v) ? letters(b, json_string_value(v), json_string_length(v)) : EXPR_NONE;
 }
 
+/* As schema_string(), but for the names of properties: the result is a language, not an expression, because names are
+ * compared and subtracted. enum and const narrow it to the listed words, and a type other than string leaves no name at
+ * all. */
 struct dfa *schema_names(struct schema *k, const struct schemas *s)
 {
     struct build *b = k->b;
@@ -178,6 +183,9 @@ struct dfa *schema_names(struct schema *k, const struct schemas *s)
     return within(k, x, min, max);
 }
 
+/* The expression of a quoted string. The cases that clients send most often (any string, one pattern, lengths alone)
+ * become expressions whose automata stay small; lengths alone count, so that maxLength 10000 costs no 10000 states.
+ * Everything else is an intersection. */
 int32_t schema_string(struct schema *k, const struct schemas *s)
 {
     struct build *b = k->b;

@@ -43,6 +43,8 @@ static int32_t tags_of(struct build *b, const struct grammar_source *s, int i, i
     return expr_alt(b, tag, n);
 }
 
+/* The limits of GRAMMAR_TAGS: how many tags and triggers there may be, no empty trigger, and that every tag begins with
+ * a trigger, without which it could never start. -1: the builder has failed. */
 static int check(struct build *b, const struct grammar_source *s)
 {
     if (s->n_tags < 1 || s->n_tags > MAX_TAGS || s->n_triggers > MAX_TRIGGERS) {
@@ -66,6 +68,9 @@ static int check(struct build *b, const struct grammar_source *s)
     return 0;
 }
 
+/* Free text that ends where a trigger was written, then a tag that begins with it, and so on; at the end free text
+ * without a trigger. Which tag it is follows from the text behind the trigger. Without triggers there is no free text
+ * and only_tags() writes the tags one after the other. */
 int32_t tags_expr(struct build *b, const struct grammar_source *s, int depth)
 {
     int32_t trigger[MAX_TRIGGERS], found[MAX_TRIGGERS];

@@ -98,6 +98,9 @@ static void grow_tree(struct tokens *t, const int32_t *order, int n)
         t->node[open[depth]].end = t->n_nodes;
 }
 
+/* Reads the bytes of all tokens, sorts them, and grows the tree from neighbours. A node is needed at most for every
+ * byte, so the array is made that large and cut down afterwards. Tokens without bytes are not in the tree: they are
+ * never allowed. NULL with `e`: memory is out. */
 struct tokens *tokens_new(const struct token_source *source, struct err *e)
 {
     struct tokens *t = calloc(1, sizeof *t);

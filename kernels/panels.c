@@ -17,6 +17,9 @@ static void record_q4(const uint8_t *panel, int c, int in, uint8_t *record)
     }
 }
 
+/* Writes row o of a weight in panels as a record of quant.h, which is how backends without panels keep it. Panels of
+ * int8 hold unsigned numbers, 128 more than those of a record; the exclusive or takes that back for four bytes at a
+ * time. `in`: numbers of a row. */
 void panels_record(enum dtype t, const void *panels, const float *scale, int in, int o, void *record)
 {
     const uint8_t *panel = (const uint8_t *)panels + (size_t)(o / PANEL) * panel_bytes(t, in);

@@ -11,6 +11,8 @@
 
 static bool plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
 
+/* Whether n slabs can become a weight of type `want`: the types fit, and their rows are as many as the weight has. What
+ * was quantised already is never converted again, since errors would add up. -1: the error names the tensor. */
 int slab_check(const struct weight *out, const struct slab *slabs, int n, enum dtype want, struct err *e)
 {
     long long rows = 0;
@@ -33,6 +35,8 @@ static const char *row_of(const struct slab *s, int r, int in)
     return (const char *)s->data + (size_t)r * quant_row_bytes(s->dtype, in);
 }
 
+/* Row r of a slab as type `want`, to `to`. -1 if all went well, and otherwise the index of the first number in the row
+ * that cannot be represented (only when it is quantised), which the caller puts into its error. */
 int slab_row(const struct slab *s, int r, int in, enum dtype want, void *to)
 {
     if (s->form == FORM_PANELS) {

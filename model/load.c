@@ -282,6 +282,8 @@ static void show_weight(struct loader *l, struct weight *w, const char *name)
         l->m->backend->release(l->m->device, &d->weights[--d->n_weights]);
 }
 
+/* How a weight of this type and form is stored in a checkpoint that was prepared: as panels, as records of a row each,
+ * or as plain numbers. Writing and reading ask here, so that the two cannot differ. */
 void load_stored_shape(struct stored_shape *out, int rows, int in, enum dtype type, enum form form)
 {
     *out = (struct stored_shape){ .type = "U8", .n_dims = 2, .dims = { rows, in }, .align = 1 };

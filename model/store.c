@@ -109,6 +109,9 @@ static int pass(struct storing *s, const char *dir, struct device *dev, struct e
     return m ? 0 : -1;
 }
 
+/* Writes the weights of `dir` to `path` in the form in which the CPU uses them. The model is loaded twice: once without
+ * a device, to learn all shapes, from which the length of the file's header follows; then each weight is packed and
+ * written. *bytes: the size of the file. */
 int model_store(const char *dir, const char *path, const struct store_options *opt, size_t *bytes, struct err *e)
 {
     struct storing s = { .opt = opt, .notes = json_object() };

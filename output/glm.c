@@ -68,6 +68,9 @@ static bool is_json(const char *s, size_t n)
     return whole && i == n;
 }
 
+/* A value has ended. Of a parameter that is declared a string, the text has been handed on already and only the closing
+ * quote is missing. Of any other the whole text was kept until now: if it is JSON it is handed on as it is, without the
+ * blanks around it, and otherwise as a string. */
 static void value_over(struct output *o)
 {
     struct call_parser *p = o->parser;
@@ -182,6 +185,9 @@ static enum step text(struct output *o, const char *s, size_t n, size_t *used)
     return STEP_MORE;
 }
 
+/* Reads as far as the text goes and says in *used how much it took; what is left over is the beginning of a tag that
+ * may still be completed. `end`: no more will come, so a call that is not over by then is broken. The loop stops when
+ * neither text nor state moves, which is how a part waits for more. */
 enum step glm_step(struct output *o, const char *s, size_t n, size_t *used, bool end)
 {
     size_t at = 0;

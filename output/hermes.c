@@ -80,6 +80,9 @@ static enum step value_over(struct output *o, enum state was)
     return STEP_MORE;
 }
 
+/* The first byte of a member's value, which tells what its key makes of it. Arguments may begin with an object, a
+ * string that holds one, or null. They may come before the name; then they are kept, because a call cannot be announced
+ * without its name. */
 static enum step begin_value(struct output *o, char c)
 {
     struct call_parser *p = o->parser;

@@ -51,6 +51,8 @@ static enum json_scanned go(struct json_scan *s, enum state state)
     return JSON_SCAN_MORE;
 }
 
+/* `c` begins a value, or the text is no JSON. s->key goes, because a string that follows is a value and not a member's
+ * name. */
 static enum json_scanned begin_value(struct json_scan *s, char c)
 {
     static const char *const literals[] = { "true", "false", "null" };
@@ -79,6 +81,8 @@ static enum json_scanned number_over(struct json_scan *s, char c)
     return s->depth == 0 ? JSON_SCAN_OVER : json_scan(s, c);
 }
 
+/* Digits as JSON wants them: no leading zero, digits on both sides of the point and behind an exponent. The end of a
+ * number is only seen by the byte behind it, which number_over() hands on to what surrounds it. */
 static enum json_scanned number(struct json_scan *s, char c)
 {
     bool digit = isdigit((unsigned char)c), e = c == 'e' || c == 'E';
@@ -110,6 +114,8 @@ static enum json_scanned number(struct json_scan *s, char c)
     }
 }
 
+/* A string between its quotes, a name or a value. Escapes are checked, but bytes above 127 are let through: whether
+ * they are UTF-8 is checked where text is made. */
 static enum json_scanned string(struct json_scan *s, char c)
 {
     switch ((enum state)s->state) {

@@ -35,6 +35,9 @@ bool tool_parameter_is_string(const json_t *schema)
     return found;
 }
 
+/* Keeps what the parsers of calls will ask for; the request's JSON need not live longer than this call. Tools without a
+ * name are passed over. -1 with status 400 if the names take more than 1 MiB, which a client can bring about; 503 if
+ * memory is out. */
 int tool_names_init(struct tool_names *t, const json_t *tools, struct err *e)
 {
     size_t i, n_key;

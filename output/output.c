@@ -62,6 +62,8 @@ static void made_of_it(struct output *o)
         buf_clear(&o->parser->raw);
 }
 
+/* A call's name is known: from here on it exists for the client. Calls beyond OUTPUT_MAX_CALLS, or beyond the first
+ * where only one may be made, are read to their end and dropped. Called once per call, by the parser of the format. */
 void call_announce(struct output *o, const char *name, size_t n)
 {
     struct call_parser *p = o->parser;
@@ -162,6 +164,8 @@ static size_t close_call(struct output *o, const char *s, size_t n, bool end)
     return fits && k == len ? i + len : 0;
 }
 
+/* Text inside a call, handed to the format's parser. Returns how much was used. A call that the parser gives up is
+ * spoiled: its text is content after all. Where the parser's own buffers overflow, the whole output fails. */
 static size_t read_call(struct output *o, const char *s, size_t n, bool end)
 {
     struct call_parser *p = o->parser;
@@ -200,6 +204,9 @@ static long bare_call(struct output *o, const char *s, size_t n)
     return -1;
 }
 
+/* Text outside of calls. As much as certainly belongs to no mark is content; the beginning of something that may become
+ * a mark stays in `held` until more has come, or `end` says that nothing will. A format may also have calls without a
+ * mark, which bare_call() looks for first. */
 static size_t read_text(struct output *o, const char *s, size_t n, bool end)
 {
     const struct tool_format *f = o->options.tools;
@@ -300,6 +307,8 @@ static int place(const struct output *o)
     return (int)o->thoughts * 8 + (p && p->open) * 4 + (p && p->closing) * 2;
 }
 
+/* Takes text from `held` until nothing changes any more, neither the amount nor the place in the grammar of marks. The
+ * rest moves to the front. One move at the end, instead of one per part, keeps a long answer linear. */
 static void work(struct output *o, bool end)
 {
     size_t at = 0;
@@ -316,6 +325,8 @@ static void work(struct output *o, bool end)
     }
 }
 
+/* Buffers of at most max_bytes each. Where the template has begun the thoughts already (`begun`), the answer starts
+ * within them; otherwise they may come or not. output_free() is due also after -1. */
 int output_init(struct output *o, const struct output_options *options, struct err *e)
 {
     *o = (struct output){ .options = *options };

@@ -36,6 +36,9 @@ static double divergence_of(const float *a, const float *b, int n, double sum_a,
     return kl > 0 ? kl : 0;
 }
 
+/* Adds `rows` rows of logits (rows, vocab) of both models, a's being what counts as right. next[i]: the token that
+ * really came next, or negative where none did. -1: too many tokens, memory, or logits that are no numbers, which no
+ * mean could be made of. */
 int comparison_rows(struct comparison *c, const float *a, const float *b, int rows, int vocab, const int32_t *next,
                     struct err *e)
 {
@@ -73,6 +76,7 @@ static double quantile(const float *sorted, size_t n, double q)
     return i + 1 < n ? sorted[i] + (at - (double)i) * (sorted[i + 1] - sorted[i]) : sorted[i];
 }
 
+/* The figures of all rows so far, in nats. Sorts what was collected, so it is called once, at the end. */
 struct divergence comparison_result(struct comparison *c)
 {
     struct divergence d = { .positions = c->n, .predicted = c->n_next, .perplexity = { 1, 1 } };

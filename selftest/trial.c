@@ -277,6 +277,9 @@ static struct image_range *image_ranges(const struct trial *t, const int32_t *id
     return sees;
 }
 
+/* Prepares arrays for a prompt of n tokens and `more` tokens of an answer: ids, positions (3, n + more) and which
+ * images each token sees. The latter are there only for families with cross-attention. Memory that is out ends the
+ * program: a trial belongs to a command. */
 void reading_open(struct reading *r, struct trial *t, const int32_t *ids, int n, int more)
 {
     size_t room = (size_t)n + (size_t)more;

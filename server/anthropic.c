@@ -79,6 +79,9 @@ static void write_call_head(struct buf *out, const struct answer_head *head, con
     buf_str(out, ",\"input\":");
 }
 
+/* A whole answer as Anthropic's clients read it: thoughts, text and calls are blocks of one list, each only if it is
+ * there. There is always one choice, so what OpenAI's form needs for several has no use here. A call without arguments
+ * has an empty object. */
 static void answer(struct buf *out, const struct answer_head *head, const struct choice *c, int n, int each,
                    const struct choice_wants *wants, const struct buf *prompt_ids, const struct totals *totals)
 {

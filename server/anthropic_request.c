@@ -176,6 +176,8 @@ static int add_result(struct translation *t, const json_t *block, const char *at
     return rc;
 }
 
+/* One block of a message's content goes to the list that its type belongs to. `nested`: within the result of a tool,
+ * where neither calls nor thoughts can be. */
 static int parse_block(struct translation *t, struct parts *p, const json_t *block, const char *at, bool nested)
 {
     const char *type = NULL;
@@ -202,6 +204,8 @@ static int parse_block(struct translation *t, struct parts *p, const json_t *blo
     return fields_wrong(t->e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
 }
 
+/* All blocks of one message. The lists of `p` are made here and hang on p->all, which the caller frees whatever
+ * happens. `at` names the message in errors. */
 static int parse_blocks(struct translation *t, struct parts *p, const json_t *content, const char *at, bool nested)
 {
     json_t **list[] = { &p->content, &p->calls, &p->thoughts };
@@ -237,6 +241,9 @@ static int finish_message(struct translation *t, const struct parts *p, const ch
     return add_message(t, message, p, at);
 }
 
+/* One message becomes one or more of a chat: the results of tools, which Anthropic puts into the user's message, are
+ * messages of their own there and come first. A message that would leave nothing is refused, because the chat would not
+ * show that it was there. */
 static int parse_message(struct translation *t, const json_t *in, const char *at)
 {
     const char *role = NULL;

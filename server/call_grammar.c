@@ -374,6 +374,9 @@ static int any_strict(const struct call_rules *r, bool *any, struct err *e)
     return 0;
 }
 
+/* The grammar that an answer with tools has to follow. *out stays NULL, and 0 is returned, where none is needed: no
+ * call is forced and no function is strict. The sources borrow from m.made and the blocks, so these go only after the
+ * grammar is compiled. -1: a schema asks for what the grammar cannot do, which names its field. */
 int call_grammar(const struct call_rules *rules, struct grammar **out, struct err *e)
 {
     struct maker m = { .rules = rules, .frame = tool_format_frame(rules->format), .e = e };

@@ -264,6 +264,9 @@ static void drop(struct app *a, struct exchange *x, struct chat_request *q)
     x->field_names = NULL;
 }
 
+/* From the body of a request to its prompt, for the routes that compute no answer. `sent`: the body if it is parsed
+ * already, owned by this call; NULL: it is parsed here. `text`: receives what the template has written, unless it is
+ * NULL. Everything that was taken for the request is given back, whatever happens. */
 struct prompt *chat_prompt(struct app *a, struct engine *g, struct exchange *x, const struct chat_kind *kind,
                            json_t *sent, struct buf *text, struct err *e)
 {

@@ -123,6 +123,9 @@ void choice_fail(struct choice *c, const struct err *why)
     c->end = (struct event){ .kind = EVENT_ERROR, .err = *why };
 }
 
+/* Why a choice has ended without a usable answer, as an error that lives in `room`; NULL: it has not ended, or ended
+ * well. A request that was cancelled by nobody outside must have been cancelled by the server's end. Errors without a
+ * status are the server's fault: 500. */
 const struct err *choice_failure(const struct choice *c, struct err *room)
 {
     if (!c->ended)

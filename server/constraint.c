@@ -219,6 +219,8 @@ static const struct { const char *at, *name; enum what what; } names[] = {
 
 static bool is_empty_list(const json_t *v) { return json_is_array(v) && json_array_size(v) == 0; }
 
+/* Looks for the many names under which clients ask for a constraint, in the order of the table. ask() refuses a second
+ * one, since two could contradict each other. Empty values of the older names count as not given. */
 static int take_names(struct constraint *c, const json_t *in, struct err *e)
 {
     json_t *outputs = NULL;

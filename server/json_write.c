@@ -43,6 +43,8 @@ void json_write_list(struct buf *out, const char *name, const struct buf *list)
         buf_fail(out, list);
 }
 
+/* Members in the order in which they were given, as jansson keeps it: templates show a tool's schema to the model in
+ * the client's order. */
 static void write_object(struct buf *out, json_t *v)
 {
     const char *key, *comma = "";
@@ -59,6 +61,8 @@ static void write_object(struct buf *out, json_t *v)
     buf_byte(out, '}');
 }
 
+/* Writes any value into `out`, which has a limit, unlike a string from json_dumps(). Numbers too large for 64 bits are
+ * written with the digits that they came with. Depth is that of the parsed request, so the recursion is bounded. */
 void json_write_value(struct buf *out, const json_t *v)
 {
     size_t n = 0;

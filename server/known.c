@@ -48,6 +48,8 @@ static const struct { const char *name; enum json_kind kind; } ignored[] = {
     { "spaces_between_special_tokens", KIND_BOOL }, { "stream_reasoning", KIND_BOOL },
 };
 
+/* Fields that have no influence are still checked for their types: a client that sends the wrong type has made a
+ * mistake that it wants to hear of. */
 int ignored_check(const json_t *in, struct err *e)
 {
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++) {

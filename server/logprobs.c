@@ -167,6 +167,8 @@ void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struc
     }
 }
 
+/* The member "logprobs" of a choice or chunk, in the form of a chat (a list of objects) or of a completion (four lists
+ * side by side). l NULL: they were not asked for. */
 void logprobs_write(struct buf *out, const struct answer_logprobs *l, bool chat)
 {
     buf_str(out, ",\"logprobs\":");
@@ -198,6 +200,8 @@ static void write_prompt_token(struct buf *out, const struct engine *g, int32_t 
     buf_byte(out, '}');
 }
 
+/* Appends vLLM's prompt_logprobs of n tokens: an object per token, with the likeliest ones and the one that stands
+ * there, keyed by id. The first token of a prompt has nothing before it and is null. */
 void logprobs_of_prompt(struct buf *out, const struct engine *g, const struct token_logprob *t, int n)
 {
     buf_str(out, out->len ? "" : "null");

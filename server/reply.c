@@ -252,6 +252,8 @@ static void write_message(struct buf *out, const struct answer_head *head, const
 
 /* ---- the whole answer ---- */
 
+/* One element of "choices". A completion carries the ids and log probabilities of its prompt in each choice, a chat
+ * once beside them (reply_answer()), as vLLM does. */
 static void write_choice(struct buf *out, const struct answer_head *head, const struct choice *c,
                          const struct choice_wants *wants, const struct buf *prompt_ids)
 {
@@ -273,6 +275,8 @@ static void write_choice(struct buf *out, const struct answer_head *head, const 
     buf_byte(out, '}');
 }
 
+/* A whole answer in OpenAI's form. `each`: how many choices belong to one prompt, since a completion may have a list of
+ * prompts. prompt_ids: one list per prompt. */
 void reply_answer(struct buf *out, const struct answer_head *head, const struct choice *choices, int n, int each,
                   const struct choice_wants *wants, const struct buf *prompt_ids, const struct totals *totals)
 {

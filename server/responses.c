@@ -166,6 +166,8 @@ static void tell_part(struct buf *out, const struct answer_head *head, struct it
     end_event(out);
 }
 
+/* Ends the item that is open, if one is: its last events go to `out`, and the item itself to s->told, which the last
+ * event of the answer repeats. out NULL: the answer is not streamed, and only the latter is done. */
 static void close_item(struct buf *out, const struct answer_head *head, struct items *s, const char *status)
 {
     if (s->open == ITEM_NONE)
@@ -217,6 +219,7 @@ static void grow(struct buf *out, const struct answer_head *head, struct items *
     end_event(out);
 }
 
+/* The new parts of calls. A call that was not told before ends the item before it and opens one of its own. */
 static void take_calls(struct buf *out, const struct answer_head *head, struct items *s, const struct output *o)
 {
     for (int i = 0; i < o->n_calls; i++) {

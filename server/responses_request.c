@@ -48,6 +48,8 @@ static json_t *add_message(struct translation *t, const char *role, json_t *cont
     return message;
 }
 
+/* A message keeps its content as it is: parts have the same names in both forms, and whoever reads the chat checks
+ * them. */
 static int take_message(struct translation *t, const json_t *item, const char *at)
 {
     static const char *const roles[] = { "user", "assistant", "system", "developer" };
@@ -119,6 +121,8 @@ static int take_thoughts(struct translation *t, const json_t *item, const char *
     return 0;
 }
 
+/* One item of the input by its type; without a type it is a message. Types whose tools OpenAI's servers would run are
+ * refused by name. */
 static int take_item(struct translation *t, const json_t *item, const char *at)
 {
     const char *type = "message";
@@ -137,6 +141,7 @@ static int take_item(struct translation *t, const json_t *item, const char *at)
     return fields_wrong(t->e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
 }
 
+/* The input, a string or a list of items, as messages; `instructions` are the system's, and come first. */
 static int take_input(struct translation *t, const json_t *in)
 {
     json_t *v = json_object_get(in, "input");

@@ -203,6 +203,9 @@ static bool are_panels(const struct slab *slabs, int n, enum dtype want)
            (uintptr_t)slabs->scale % sizeof *slabs->scale == 0;
 }
 
+/* Lays one weight out in panels, or maps it if the checkpoint holds panels already; then nothing is copied and the
+ * checkpoint has to stay open. The scales of int8 lie behind the panels in the same block. -1: memory is out, or a row
+ * holds what cannot be quantised. */
 int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct weight *w, const struct slab *slabs,
                 int n, enum dtype want, struct err *e)
 {

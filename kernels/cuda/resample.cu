@@ -6,6 +6,9 @@
 
 enum { THREADS = 128, BYTES = 4 };
 
+/* A thread makes bytes k0 .. k0 + BYTES - 1 of `out`, of which there are `size`. `inner` bytes lie between two
+ * neighbours along the axis that is resized, and the input has `from` of these along it. The last word may lie partly
+ * behind `size`, as ops.h allows. */
 static __global__ void __launch_bounds__(THREADS)
 resample_kernel(uint8_t *out, const uint8_t *in, size_t size, int from, int inner, struct resampling t)
 {
