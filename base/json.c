@@ -323,6 +323,8 @@ static int read_member(struct reader *r, json_t *object)
     return rc;
 }
 
+/* The members of an object whose opening bracket was read. The value that receives them exists already, so that what
+ * was read is freed with it after an error. */
 static int read_object(struct reader *r, json_t *object)
 {
     if (is_empty(r, '}'))

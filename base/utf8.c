@@ -51,6 +51,8 @@ static int sequence(const unsigned char *s, size_t n, uint32_t *cp, int *bad, bo
     return len;
 }
 
+/* The code point at the beginning of s, and its length in bytes. What is no UTF-8 gives U+FFFD and a length of 1, so
+ * that a loop always goes on. */
 uint32_t utf8_get(const char *s, size_t n, int *len)
 {
     uint32_t cp;

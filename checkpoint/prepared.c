@@ -11,6 +11,8 @@
 
 const char *prepared_weights(const struct weights_file *f) { return weights_note(f, 0, PREPARED_WEIGHTS); }
 
+/* Whether a file that was prepared fits this program. A file that was not has none of the notes, which is fine. -1:
+ * half of the notes are missing, or panels have another layout. */
 int prepared_check(const struct weights_file *f, int version, struct err *e)
 {
     const char *has = weights_note(f, 0, PREPARED_VERSION);
@@ -22,6 +24,7 @@ int prepared_check(const struct weights_file *f, int version, struct err *e)
     return 0;
 }
 
+/* What the file says of one tensor: the type it was made from, its form, and its checksum. */
 int prepared_note(const struct weights_file *f, const struct stored *t, struct prepared_note *out, struct err *e)
 {
     const char *note = weights_note(f, t->file, t->name);

@@ -34,6 +34,7 @@ struct weights_file {
     json_t        *index;   /* owned object: name -> place in `all`    */
 };
 
+/* Bytes of an element of a type in the words of safetensors; 0: it is unknown. */
 size_t weights_element_size(const char *dtype)
 {
     static const struct { const char *name; size_t size; } types[] = {
@@ -46,6 +47,7 @@ size_t weights_element_size(const char *dtype)
     return 0;
 }
 
+/* What a file is that is not safetensors, by its first bytes, so that the error can say it. NULL: not known. */
 const char *weights_kind(const void *start, size_t n)
 {
     static const struct { const char *start; size_t n; const char *kind; } known[] = {

@@ -81,6 +81,8 @@ static int failed(const struct writer *w, const char *what, int why, struct err 
     return err_set(e, "%.400s: %s: %s", w->path, what, strerror(why));
 }
 
+/* Creates the file at its full length: the header as long as it can become, in whole pages, and behind it all tensors.
+ * So a full disk is noticed now and not after an hour. A file that is there already is an error. */
 int writer_begin(struct writer *w, const char *path, struct err *e)
 {
     place(w);

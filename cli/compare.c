@@ -340,6 +340,8 @@ static int open_logits(struct task *t, struct err *e)
     return t->out && npy_begin(t->out) ? 0 : err_set(e, "%s cannot be written", t->logits);
 }
 
+/* Ends the file of --logits, whose header can only say now how many rows it has. Gives rc back, or -1 if only this
+ * failed. */
 static int close_logits(struct task *t, int rc, struct err *e)
 {
     char shape[100];

@@ -77,6 +77,7 @@ static int chat_prompt(struct lines *l, const json_t *root, struct line *out, st
     return out->prompt ? 0 : -1;
 }
 
+/* A line is a text, which is compared from end to end, or a chat with messages. */
 static int prompt_of(struct lines *l, const json_t *root, struct line *out, struct err *e)
 {
     const json_t *text = json_object_get(root, "text"), *messages = json_object_get(root, "messages");

@@ -53,6 +53,7 @@ int command_pull(int argc, char **argv)
     return 0;
 }
 
+/* Needs no network: what is listed is what lies in the cache. */
 int command_list(int argc, char **argv)
 {
     struct hub h;

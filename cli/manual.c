@@ -32,6 +32,7 @@ static void is_it(void *arg, const struct option_text *row)
     t->found = t->found || strcmp(t->name, row->name) == 0;
 }
 
+/* Which commands take this option, since one table has the options of all. */
 static void put_takers(const char *name)
 {
     const char *between = " Taken by ";

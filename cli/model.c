@@ -29,6 +29,7 @@ int command_find_model(struct config *c, bool fetch, struct err *e)
     return 0;
 }
 
+/* The model may be named without --model, as `serve ORG/NAME`. Naming two different ones is an error. */
 int command_model_argument(struct config *c, struct err *e)
 {
     if (c->rest.n == 0)

@@ -10,6 +10,8 @@ bool npy_begin(FILE *f)
     return fwrite(zeros, 1, sizeof zeros, f) == sizeof zeros;
 }
 
+/* Writes the header of NumPy's format, version 1, into the room at the beginning of the file. Its length is fixed, so
+ * that the data behind it lies as it was written. */
 bool npy_end(FILE *f, const char *shape)
 {
     enum { MAGIC = 10, TEXT = NPY_HEADER - MAGIC };

@@ -51,6 +51,7 @@ static bool is_of_weights(const char *name)
     return false;
 }
 
+/* write() may take less than it was given, and may be interrupted. */
 static int write_all(int fd, const char *p, size_t n)
 {
     while (n > 0) {
@@ -87,6 +88,7 @@ static int copy_file(const char *from, const char *to, struct err *e)
 /* One entry of a checkpoint's folder. Of the folders in it only the one with chat templates is of use. */
 static int copy_entry(const char *dir, const char *out, const char *name, struct err *e);
 
+/* Copies everything that is not hidden and not a file of weights. */
 static int copy_folder(const char *dir, const char *out, struct err *e)
 {
     int rc = 0;

@@ -513,6 +513,7 @@ static bool is_default(const struct config *c, const struct option_row *r)
     return same;
 }
 
+/* The options that were given and differ from their defaults, as a list for the log. */
 void options_changed(const struct config *c, unsigned groups, char *out, size_t n)
 {
     size_t at = 0;
@@ -561,6 +562,7 @@ void options_help(FILE *out, unsigned groups)
           "file.\n", out);
 }
 
+/* Calls `each` for every row of these groups, in the order of the table, with the name as it is typed. */
 void options_each(unsigned groups, void (*each)(void *arg, const struct option_text *row), void *arg)
 {
     for (int i = 0; i < N_OPTIONS; i++) {

@@ -34,6 +34,8 @@ void detok_free(struct detok *d)
     d->tail = NULL;
 }
 
+/* Whether a token has no text in the answer: special tokens, but not those that mark calls and thoughts, which output/
+ * has to see. */
 static bool is_hidden(const struct detok *d, int32_t id)
 {
     if (d->keep_special || !tokenizer_is_special(d->t, id))

@@ -10,6 +10,7 @@
 
 static bool weights_come_as(enum dtype t) { return t == F32 || t == BF16 || t == Q8 || t == Q4 || t == F8; }
 
+/* Reads --weights. `auto` leaves the types of the checkpoint. */
 int weights_option(const struct engine_config *o, struct model_options *out, struct err *e)
 {
     if (strcmp(o->weights, "auto") == 0)
@@ -103,6 +104,8 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
     return rc;
 }
 
+/* Opens the device that --device names and plans its memory. With `auto` a GPU on which the model does not fit is
+ * closed again, and the CPU is taken, which the log explains. The device in *out is the caller's to close. */
 int device_choose(struct chosen *out, const struct engine_options *opt, FILE *trace, struct err *e)
 {
     bool free_choice = strcmp(opt->config.device, "auto") == 0;

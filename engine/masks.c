@@ -42,6 +42,8 @@ static void fill_row(struct request *r, uint32_t *row, size_t words)
     memset(row, 0xFF, words * sizeof *row);
 }
 
+/* The masks of a step, a row of words for each row that yields a token. Rows of requests without a grammar stay as they
+ * were set: all bits. Rows whose token is known already are not drawn from and need no mask. */
 void masks_fill(const struct step *step, uint32_t *allowed, int vocab)
 {
     size_t words = tokens_mask_words(vocab);
@@ -53,6 +55,8 @@ void masks_fill(const struct step *step, uint32_t *allowed, int vocab)
     }
 }
 
+/* The bytes of a token for grammar/, which knows no tokenizer. A special token has the bytes of its name, and is told
+ * apart. */
 static bool bytes_of(void *arg, int32_t id, struct buf *out, bool *special)
 {
     const struct text *t = arg;
@@ -65,6 +69,8 @@ static bool bytes_of(void *arg, int32_t id, struct buf *out, bool *special)
     return *special || tokenizer_piece(t->tokenizer, id, out) == 0;
 }
 
+/* The tree of all tokens, once per model. Needs a tokenizer whose tokens have the same bytes wherever they stand, since
+ * the grammar adds bytes token by token. */
 struct tokens *masks_tokens(const struct text *t, int vocab, struct err *e)
 {
     struct token_source source = { .n = vocab, .bytes = bytes_of, .arg = (void *)t };

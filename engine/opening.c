@@ -12,6 +12,8 @@
 #include "engine/parts.h"
 #include "selftest/check.h"
 
+/* For `openautoglm plan`: everything but loading. The plan is given also where it does not fit; then `e` says why. The
+ * tokenizer is looked at, too, so that a folder that passes here can be served. */
 int engine_plan(const struct engine_options *opt, struct engine_plan *out, struct err *e)
 {
     struct chosen c;
@@ -27,6 +29,7 @@ int engine_plan(const struct engine_options *opt, struct engine_plan *out, struc
     return 0;
 }
 
+/* The limits of prompts, from the options and the plan. A prompt leaves room for one token of an answer. */
 static void set_limits(struct engine *g)
 {
     const struct engine_config *o = &g->setup.config;
@@ -170,6 +173,8 @@ static int more_pages(void *arg, int from)
     return n;
 }
 
+/* The pages of the cache. On the CPU they are taken as they are first needed, and never so many that the machine would
+ * have less free than `margin`; a GPU's were all taken before. */
 static void open_pages(struct engine *g, const struct engine_options *opt)
 {
     const struct engine_plan *p = &g->setup.plan;

@@ -162,6 +162,7 @@ int pages_find(const struct pages *p, struct hash h)
     return id;
 }
 
+/* Makes a full page findable by the hash of its tokens and all before them. */
 void pages_publish(struct pages *p, int id, struct hash h)
 {
     struct page *g = &p->page[id];

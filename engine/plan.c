@@ -191,6 +191,8 @@ static void set_available(struct engine_plan *p, const struct engine_config *o, 
     p->host_available = p->discrete ? host : 0;
 }
 
+/* The sums. With the model in the machine's own memory both halves come out of the same; a GPU has one, the host the
+ * other. */
 static void add_up(struct engine_plan *p)
 {
     size_t device = p->weights + p->kv + p->image_cache + p->scratch + p->logits;

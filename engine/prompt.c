@@ -514,6 +514,7 @@ struct prompt *prompt_from_ids(const struct model *m, const struct prompt_limits
     return NULL;
 }
 
+/* A prompt of plain text. keep_tokens: as in prompt_from_ids(). */
 struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const char *text, size_t n, bool special, int keep_tokens, struct err *e)
 {

@@ -101,6 +101,8 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     return r;
 }
 
+/* The tokens that end the answer: the model's own unless they are to be ignored, and those of the request. The first
+ * n_model_ends are the model's, which the reason for the end is told by. */
 void request_set_ends(struct request *r, const struct ends *model, int vocab)
 {
     for (int i = 0; i < model->n && !r->params.ignore_eos; i++)
@@ -287,6 +289,8 @@ static void take_time(struct request *r)
     }
 }
 
+/* The engine thread adds one token with its text and log probability and wakes the client. -1: memory is out or the
+ * client takes too little, and the engine ends the request. */
 int request_push(struct request *r, int32_t id, const struct buf *text, const struct token_logprob *lp)
 {
     pthread_mutex_lock(&r->lock);

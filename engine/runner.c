@@ -94,6 +94,7 @@ int runner_chunk(const struct runner *r)
     return page < HUGE ? (int)(HUGE / page) : 1;
 }
 
+/* Takes the memory behind n pages of the first cache, which was only reserved: in every layer, for keys and values. */
 void runner_take_pages(struct runner *r, int from, int n)
 {
     const struct backend *be = r->run.backend;
@@ -130,6 +131,7 @@ int runner_open(struct runner *r, const struct model *m, const struct ops *ops, 
     return 0;
 }
 
+/* Frees what runner_open() has taken, also where it stopped half-way. */
 void runner_close(struct runner *r)
 {
     const struct backend *be = r->run.backend;

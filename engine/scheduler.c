@@ -61,6 +61,7 @@ static void hash_pages(struct request *r, int full_pages)
         r->hash[r->n_hashed] = page_hash(r, r->n_hashed);
 }
 
+/* Gives back all that a request holds, pages and images. It may be admitted again later, from its beginning. */
 void scheduler_release(struct scheduler *s, struct request *r)
 {
     /* Last page first: the beginning of a prompt, which others share more often, is then handed out last. */

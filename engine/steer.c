@@ -8,6 +8,7 @@
 
 enum { MAX_WORD_TOKENS = 4096 };       /* of all bad words together */
 
+/* Ids were checked against the vocabulary when the request was submitted, hence the assert. */
 static int init_bias(struct steer *s, const struct params *p, int vocab)
 {
     s->bias = p->n_bias ? malloc((size_t)p->n_bias * sizeof *s->bias) : NULL;
@@ -20,6 +21,7 @@ static int init_bias(struct steer *s, const struct params *p, int vocab)
     return 0;
 }
 
+/* A bit for every token of allowed_token_ids; none are set for the others. NULL: all are allowed. */
 static int init_allowed(struct steer *s, const struct params *p, int vocab)
 {
     if (!p->n_allowed)
@@ -74,6 +76,8 @@ static int add_word_forms(struct steer *s, const struct tokenizer *t, const char
     return rc;
 }
 
+/* Prepares what changes the odds of tokens: biases, the allowed ones, and words that may not be written, as tokens. -1:
+ * memory, or a word that this tokenizer spells with tokens that the model does not have. */
 int steer_init(struct steer *s, const struct params *p, const struct tokenizer *t, int vocab, struct err *e)
 {
     *s = (struct steer){ 0 };
@@ -96,6 +100,8 @@ void steer_free(struct steer *s)
     *s = (struct steer){ 0 };
 }
 
+/* The tokens that would complete a forbidden word, given the end of the answer so far. Returns how many; `out` has room
+ * for all words. */
 int steer_bans(const struct steer *s, const int32_t *answer, int n, struct seen *out)
 {
     int n_out = 0;

@@ -36,6 +36,7 @@ struct prompt *engine_prompt_places(struct engine *g, const int32_t *ids, size_t
     return p;
 }
 
+/* The text that the template makes of a chat, without tokens or images, for the routes that show it. */
 int engine_render(const struct engine *g, const struct chat *chat, struct buf *out, struct err *e)
 {
     struct rendering text = { 0 };
@@ -228,6 +229,7 @@ static void search_literal(void *arg, const char *s, size_t n)
     search->found |= memmem(s, n, search->words, strlen(search->words)) != NULL;
 }
 
+/* Whether one of the model's templates writes `words`: that is how the format of its calls and thoughts is guessed. */
 bool engine_template_writes(const struct engine *g, const char *words)
 {
     struct search search = { .words = words };
@@ -240,6 +242,7 @@ bool engine_template_writes(const struct engine *g, const char *words)
 
 void engine_piece(const struct engine *g, int32_t id, struct buf *out) { tokenizer_piece(g->text.tokenizer, id, out); }
 
+/* Ids of a text; *ids is the caller's to free. `special`: add what the tokenizer adds at the ends of a prompt. */
 int engine_tokenize(const struct engine *g, const char *text, size_t n, bool special, int32_t **ids, size_t *n_ids,
                     struct err *e)
 {

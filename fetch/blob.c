@@ -102,6 +102,7 @@ static enum transfer_next looked(void *ctx)
 
 /* ---- writing ---- */
 
+/* The error of the last system call on `path`. For a full disk it says what is free, and that nothing is lost. */
 static int failed(struct blob *b, const char *path)
 {
     int why = errno;
@@ -191,6 +192,8 @@ static void close_files(struct blob *b)
 
 /* ---- the end of a file ---- */
 
+/* Whether the contents have the checksum by which the hub names them: SHA-256 for large files, git's SHA-1 for small
+ * ones. Some have neither, and then the size has to do. */
 static bool is_right(struct blob *b)
 {
     char hex[65];
@@ -388,6 +391,7 @@ static enum transfer_next begin(void *ctx)
 
 /* ---- all ---- */
 
+/* Nothing is known of the file but its name. -1: memory; blob_free() is due in any case. */
 int blob_init(struct blob *b, struct fetching *shared, const char *file)
 {
     memset(b, 0, sizeof *b);

@@ -109,6 +109,7 @@ enum cache_state cache_look(const struct hub *h, const char *model, const char *
     return whole ? CACHE_WHOLE : CACHE_LOADABLE;
 }
 
+/* Makes all folders on the way to `path`, but not its last part. */
 int cache_folders(const char *path, struct err *e)
 {
     char part[CACHE_PATH];

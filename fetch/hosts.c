@@ -159,6 +159,8 @@ static bool names(const char *entry, const char *host)
     return n > m - 1 && strcmp(host + n - (m - 1), entry + 1) == 0;
 }
 
+/* Whether a URL with this host may be fetched, as far as the name tells. With * every name may, but addresses written
+ * as numbers only if they are public. */
 bool hosts_name(const struct hosts *h, const char *host)
 {
     struct in6_addr a;
@@ -186,6 +188,8 @@ static bool is_localhost(const struct hosts *h, const char *host, const struct i
     return false;
 }
 
+/* Whether a connection to this address may be opened for that host: public ones, those that were listed, and this
+ * machine's own for a host that was listed as localhost. What is neither IPv4 nor IPv6 may not. */
 bool hosts_address(const struct hosts *h, const char *host, const struct sockaddr *to)
 {
     struct in6_addr a;

@@ -20,6 +20,7 @@ static const char *variable(const char *name)
     return v && *v ? v : NULL;
 }
 
+/* HF_ENDPOINT, or the public hub, without slashes at its end. */
 static int read_endpoint(struct hub *h, struct err *e)
 {
     const char *from = variable("HF_ENDPOINT");
@@ -82,6 +83,8 @@ static int read_token(struct hub *h, const char *home, struct err *e)
                                 from ? "HF_TOKEN" : path);
 }
 
+/* Reads the variables that Hugging Face's own tools read, so that a machine where these work needs no setting for this
+ * program. */
 int hub_open(struct hub *h, struct err *e)
 {
     char home[PATH_MAX / 2];
@@ -112,6 +115,8 @@ static bool is_revision(const char *s)
            !strchr("/-.", s[0]) && hub_is_file(s);
 }
 
+/* ORG/NAME or ORG/NAME@REVISION. The parts become folders of the cache and parts of URLs, so their letters are checked
+ * here, once for all. */
 int hub_name_parse(struct hub_name *out, const char *text, struct err *e)
 {
     const char *at = strchr(text, '@'), *slash = strchr(text, '/');

@@ -42,6 +42,7 @@ static struct kept_file *find(struct kept *k, const char *url, const char *etag)
     return NULL;
 }
 
+/* The ETag under which an image is kept, and the URL where a redirect led; both are empty if it is not. */
 void kept_find(struct kept *k, const char *url, char etag[KEPT_ETAG], char *from)
 {
     *etag = *from = '\0';
@@ -63,6 +64,8 @@ size_t kept_size(struct kept *k, const char *url, const char *etag)
     return n;
 }
 
+/* Copies a kept image if it still is the one with this ETag and size: meanwhile another request may have replaced it.
+ * 0: it is gone, and has to be fetched. */
 size_t kept_copy(struct kept *k, const char *url, const char *etag, void *out, size_t n)
 {
     pthread_mutex_lock(&k->lock);

@@ -88,6 +88,8 @@ static void lower(char *s)
             *s = (char)(*s - 'A' + 'a');
 }
 
+/* Scheme, host and port of a URL, in lower case, which is what decides whether a token may go along. Empty if the URL
+ * is no such. */
 void transfer_origin(const char *url, char out[TRANSFER_ORIGIN])
 {
     char *scheme = url_part(url, CURLUPART_SCHEME), *host = url_part(url, CURLUPART_HOST),
@@ -161,6 +163,8 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
     return n;
 }
 
+/* libcurl is about to open a connection: this is the last moment at which the address can be refused, and the only one
+ * at which it is certainly the one that is used. */
 static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
 {
     struct transfer *t = arg;
@@ -174,6 +178,7 @@ static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sock
 
 /* ---- one request ---- */
 
+/* Adds a header to the request. false: memory, or a value that is longer than any of ours. */
 static bool add_header(struct transfer_state *s, const char *name, const char *value)
 {
     char line[2048];

@@ -23,6 +23,8 @@ static const char action[] =
 
 static const char message[] = TEXT "\\)";
 
+/* Free text up to the first place where one of the two actions begins, and then that action. The text may hold neither
+ * of the beginnings before, so that it is always known which action the model has chosen. */
 int32_t actions_expr(struct build *b)
 {
     int32_t begin[2] = { expr_str(b, "do(action="), expr_str(b, "finish(message=") };

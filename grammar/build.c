@@ -12,6 +12,8 @@
 /* Steps of work that one source may cause: less than a second. */
 enum { FUEL = 30000000 };
 
+/* Expression 0 is EXPR_FAIL, so that EXPR_NONE, wherever it is used by mistake or after a failure, describes no text.
+ * */
 void build_init(struct build *b)
 {
     *b = (struct build){ .fuel = FUEL };
@@ -35,6 +37,7 @@ void build_free(struct build *b)
     *b = (struct build){ 0 };
 }
 
+/* The first failure is the one that the client hears: what comes after it is often only a consequence. */
 int32_t build_fail(struct build *b, const char *fmt, ...)
 {
     char text[400];
@@ -77,6 +80,8 @@ static int32_t add(struct build *b, struct expr x)
     return (int32_t)b->n_exprs++;
 }
 
+/* An expression with n kids, which are copied to the end of the builder's list. The work is paid for by their number.
+ * */
 static int32_t add_kids(struct build *b, struct expr x, const int32_t *kid, size_t n)
 {
     if (!build_spend(b, n))
@@ -91,6 +96,7 @@ static int32_t add_kids(struct build *b, struct expr x, const int32_t *kid, size
     return add(b, x);
 }
 
+/* An expression of n bytes, which are copied. No bytes are EXPR_EMPTY, so that other code need not think of them. */
 static int32_t add_text(struct build *b, enum expr_kind kind, const char *s, size_t n)
 {
     if (n == 0)
@@ -115,6 +121,7 @@ static int by_lo(const void *x, const void *y)
     return (a->lo > b->lo) - (a->lo < b->lo);
 }
 
+/* Two ranges that overlap or touch become one. Sorted by their beginnings, so that one pass is enough. */
 size_t ranges_join(struct range *r, size_t n)
 {
     size_t out = 0;
@@ -129,6 +136,7 @@ size_t ranges_join(struct range *r, size_t n)
     return out;
 }
 
+/* The gaps of a joined list, up to the last code point of Unicode. */
 size_t ranges_invert(const struct range *r, size_t n, struct range *out)
 {
     uint32_t from = 0;
@@ -143,6 +151,8 @@ size_t ranges_invert(const struct range *r, size_t n, struct range *out)
     return k;
 }
 
+/* The ranges are copied behind those that are there and joined, so that two ways of writing a class give the same
+ * automaton. */
 int32_t expr_class(struct build *b, const struct range *r, size_t n, enum writing w)
 {
     if (n == 0 || !build_spend(b, n))
@@ -193,6 +203,8 @@ int32_t expr_repeat(struct build *b, int32_t kid, int32_t min, int32_t max)
     return add_kids(b, (struct expr){ .kind = EXPR_REPEAT, .min = min, .max = max }, &kid, 1);
 }
 
+/* The kids of a chain are the comma, the others, and then a pair for each item: the expression, and whether it is
+ * required. The second of a pair is a number and no expression. */
 int32_t expr_chain(struct build *b, int32_t comma, int32_t other, const int32_t *item, size_t n, int32_t min,
                    int32_t max)
 {
@@ -210,6 +222,8 @@ int32_t expr_chain(struct build *b, int32_t comma, int32_t other, const int32_t 
 
 int32_t expr_optional(struct build *b, int32_t kid) { return expr_repeat(b, kid, 0, 1); }
 
+/* The language is the builder's from here on, also if this fails. NULL for the language means that making it has
+ * failed. */
 int32_t expr_lang(struct build *b, struct dfa *lang, enum writing w)
 {
     if (!lang)
@@ -238,6 +252,7 @@ int32_t expr_counted(struct build *b, int32_t class_, int32_t min, int32_t max, 
     return add_kids(b, (struct expr){ .kind = EXPR_COUNTED, .min = min, .max = max }, kid, 2);
 }
 
+/* A rule whose body is set later, so that it can refer to itself. Until then it describes no text. */
 int32_t rule_new(struct build *b)
 {
     if (b->failed)

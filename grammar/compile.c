@@ -112,6 +112,8 @@ int32_t source_expr(struct build *b, const struct grammar_source *s, int depth)
     return b->failed ? EXPR_NONE : named(b, s, expr_of(b, s, depth));
 }
 
+/* The builder lives from the first byte of the source to the finished grammar and is freed with everything in it; only
+ * the grammar remains. Errors get the name of the field that the client used. */
 struct grammar *grammar_compile(const struct grammar_source *source, struct err *e)
 {
     struct build b;

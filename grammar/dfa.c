@@ -32,6 +32,7 @@ static bool has_room(struct nfa *a)
     return build_spend(a->b, 1);
 }
 
+/* States only count up: an automaton that is given up is freed as a whole. */
 int32_t nfa_state(struct nfa *a)
 {
     if (!has_room(a))
@@ -42,6 +43,8 @@ int32_t nfa_state(struct nfa *a)
     return (int32_t)a->n++;
 }
 
+/* The edges of a state are a list with the newest first; their order means nothing until the automaton is made
+ * deterministic. */
 static void add_edge(struct nfa *a, int32_t from, struct nfa_edge edge)
 {
     if (!has_room(a))
@@ -65,6 +68,7 @@ void nfa_symbol(struct nfa *a, int32_t from, int32_t to, uint32_t lo, uint32_t h
     add_edge(a, from, (struct nfa_edge){ .kind = EDGE_SYMBOL, .to = to, .lo = lo, .hi = hi });
 }
 
+/* The edge has no room for a call's three numbers, so it points into a list of calls. */
 void nfa_call(struct nfa *a, int32_t from, int32_t to, struct call call)
 {
     if (grow(&a->call, &a->cap_calls, a->n_calls + 1, sizeof call) < 0) {
@@ -370,6 +374,8 @@ static void make_calls(struct maker *m)
     }
 }
 
+/* One state of the deterministic automaton from a set of states of the other. It accepts if one of them does. Its edges
+ * are what leaves any of them, cut at every place where one begins or ends. */
 static void make_state(struct maker *m, struct subset s)
 {
     if (dfa_add_state(m->b, m->d) < 0)

@@ -184,6 +184,7 @@ static void json_class(struct nfa *a, int32_t from, int32_t to, const struct ran
     }
 }
 
+/* A class as bytes, between two states that exist: in UTF-8, or as it may be written inside a JSON string. */
 void encode_class(struct nfa *a, int32_t from, int32_t to, const struct range *r, size_t n, enum writing w)
 {
     if (w == WRITE_JSON) {

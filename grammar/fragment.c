@@ -30,6 +30,8 @@ void assembly_free(struct assembly *m)
     free(m->fragment);
 }
 
+/* 0 after a failure, which is the root's number: the builder says that it has failed, and nobody looks at the number
+ * then. */
 static int32_t new_fragment(struct assembly *m, struct fragment f)
 {
     if (m->b->failed || grow(&m->fragment, &m->cap_fragments, m->n_fragments + 1, sizeof f) < 0) {
@@ -126,6 +128,8 @@ static int32_t measure(struct assembly *m, int32_t e, int depth)
 
 static void edges(struct assembly *m, int32_t e, int32_t from, int32_t to);
 
+/* Bytes in a row. Of EXPR_MARKED each may have the mark (FF) of a special token before it, so that a token such as
+ * <tool_call> counts as the text that it stands for. */
 static void edges_bytes(struct assembly *m, const struct expr *x, int32_t from, int32_t to)
 {
     for (int32_t i = 0; i < x->n && !m->b->failed; i++) {
@@ -529,6 +533,7 @@ static void symbols(struct nfa *a, struct build *b, int32_t e, int32_t from, int
     nfa_free_edge(a, from, to);
 }
 
+/* The deterministic automaton over code points of what a regular expression has become. */
 struct dfa *language_make(struct build *b, int32_t expr)
 {
     struct nfa a = { .b = b };

@@ -75,6 +75,7 @@ static int32_t counted(struct parser *p, int32_t x)
     return expr_repeat(in->b, x, min, max);
 }
 
+/* An atom with any number of quantifiers behind it, each of which repeats what stands before it: *, +, ? or {m,n}. */
 static int32_t repeated(struct parser *p)
 {
     struct build *b = p->in.b;
@@ -90,6 +91,7 @@ static int32_t repeated(struct parser *p)
     return x;
 }
 
+/* Sequences separated by |. One ends at a bracket, at the end of the text, and where the next rule begins. */
 static int32_t alternatives(struct parser *p)
 {
     struct build *b = p->in.b;
@@ -123,6 +125,8 @@ static void rules(struct parser *p)
     }
 }
 
+/* Rules may be used before they are defined, so what is missing can only be said at the end. llama.cpp starts at the
+ * rule `root`, and so does this. */
 int32_t gbnf_expr(struct build *b, const char *s, size_t n)
 {
     struct parser p = { .in = { .b = b, .s = s, .n = n } };

@@ -1,3 +1,5 @@
+/* grammar/json.c - JSON as expressions: its values, and how strings, lists and brackets are put together. Each kind of
+ * value is a rule that is made once and shared. See json.h. */
 #include "grammar/json.h"
 
 #include <string.h>
@@ -57,6 +59,8 @@ static int32_t value(struct build *b)
     return expr_alt(b, any, sizeof any / sizeof *any);
 }
 
+/* The body of one of the rules of JSON. They refer to one another by json_expr(), which makes each rule once. White
+ * space is what a model writes between two values: nothing, one blank, or a new line with an indentation. */
 static int32_t body(struct build *b, enum json_rule which)
 {
     switch (which) {

@@ -29,6 +29,8 @@ static void free_place(struct known_place *p)
     free(p);
 }
 
+/* Everything goes at once when there is too much: what is needed again is made again, and nothing has to be kept in the
+ * order of its use. */
 static void forget_all(struct known *k)
 {
     for (int i = 0; i < BUCKETS; i++)

@@ -1,3 +1,5 @@
+/* grammar/language.c - languages as automata over code points: intersection, complement, lengths, and the questions
+ * that schemas ask of them. See language.h. */
 #include "grammar/language.h"
 
 #include <stdlib.h>
@@ -37,6 +39,7 @@ static struct dfa *raw_new(struct build *b)
     return d;
 }
 
+/* Every text: one state that leads to itself by every code point. */
 struct dfa *language_all(struct build *b)
 {
     struct dfa *d = raw_new(b);
@@ -220,6 +223,7 @@ struct dfa *language_unmark(struct build *b, const struct dfa *x)
 
 bool language_empty(const struct dfa *x) { return x->n == 1 && !x->state[0].accept && x->state[0].n_edges == 0; }
 
+/* Whether the language holds this text of UTF-8. */
 bool language_has(const struct dfa *x, const char *s, size_t n)
 {
     int32_t state = 0;

@@ -107,6 +107,7 @@ static int32_t regex(struct parser *p)
     return regex_expr(in->b, in->s + from, n, true, WRITE_UTF8);
 }
 
+/* What stands in brackets, up to `close`; `optional`: these were square ones. */
 static int32_t group(struct parser *p, const char *close, bool optional)
 {
     if (!scan_deeper(&p->in))
@@ -251,6 +252,8 @@ static void import(struct parser *p)
         scan_wrong(in, "a bracket is not closed");
 }
 
+/* %import takes terminals of Lark's library, %ignore adds to what may stand behind every terminal. The others
+ * (%declare, %override, %extend) would need more than one file or code, and are refused. */
 static void directive(struct parser *p)
 {
     struct scan *in = &p->in;
@@ -285,6 +288,8 @@ static void definitions(struct parser *p)
     }
 }
 
+/* The gap is a rule from the start on, because terminals refer to it while later %ignore lines may still add to it.
+ * Lark starts at the rule `start`, and ignored text may also stand before it. */
 int32_t lark_expr(struct build *b, const char *s, size_t n)
 {
     struct parser p = { .in = { .b = b, .s = s, .n = n }, .gap = rule_new(b) };

@@ -1,3 +1,5 @@
+/* grammar/names.c - a hash table with open addressing, in which names stay where they are in the source. See
+ * names.h. */
 #include "grammar/names.h"
 
 #include <stdlib.h>
@@ -13,6 +15,7 @@ void names_free(struct names *t)
     *t = (struct names){ 0 };
 }
 
+/* The slot in which a name is, or the free one where it would go. There is always a free one: widen() sees to it. */
 static size_t place_of(const struct names *t, const char *s, size_t n)
 {
     size_t k = hash_bytes(s, n).lo & (t->n_slots - 1);
@@ -24,6 +27,7 @@ static size_t place_of(const struct names *t, const char *s, size_t n)
     return k;
 }
 
+/* Doubles the table; its size stays a power of two. -1: memory is out, and the old table is still there. */
 static int widen(struct names *t)
 {
     size_t n = t->n_slots ? 2 * t->n_slots : 64;

@@ -50,6 +50,8 @@ static int begin_search(struct maker *k)
 /* How far a search goes: over free edges, over calls that may be passed by, over everything that can be done. */
 enum reach { REACH_FREE, REACH_EMPTY, REACH_ALL };
 
+/* Whether an edge counts as a way under `reach`: without a byte and without a call (REACH_FREE), also through rules
+ * that may be empty, or through everything that leads to some text (REACH_ALL). */
 static bool passes(const struct maker *k, const struct nfa_edge *e, enum reach reach)
 {
     if (e->kind == EDGE_FREE)
@@ -100,6 +102,8 @@ static void find_nullable(struct maker *k)
     }
 }
 
+/* A rule is alive if some text leads through it. Rules are tried until nothing changes any more, since each may depend
+ * on others. */
 static void find_alive(struct maker *k)
 {
     for (bool changed = true; changed && !k->b->failed;) {

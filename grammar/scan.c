@@ -1,3 +1,5 @@
+/* grammar/scan.c - characters, literals and quantifiers of both notations of grammars. Every loop ends at the end of
+ * the text or with the builder's failure, whatever the source holds. See scan.h. */
 #include "grammar/scan.h"
 
 #include <stdlib.h>
@@ -34,6 +36,7 @@ int32_t scan_wrong(struct scan *p, const char *what)
     return p->b->failed ? EXPR_NONE : build_fail(p->b, "is no grammar: line %d: %s", scan_line(p), what);
 }
 
+/* Passes over white space and comments, which begin with `comment` and end with their line. */
 void scan_blank(struct scan *p, const char *comment)
 {
     size_t n = strlen(comment);
@@ -46,6 +49,7 @@ void scan_blank(struct scan *p, const char *comment)
     }
 }
 
+/* How many of the next bytes are letters, digits or one of `more`. Nothing is taken. */
 size_t scan_name(const struct scan *p, const char *more)
 {
     size_t i = p->at;
@@ -65,6 +69,7 @@ bool scan_deeper(struct scan *p)
     return false;
 }
 
+/* A number of repetitions. The digits are read only as far as the limit, so that no number overflows. */
 int32_t scan_number(struct scan *p)
 {
     int64_t v = 0;
@@ -143,6 +148,7 @@ static int32_t in_any_case(struct build *b, const struct buf *s)
     return exprs_seq(b, &l);
 }
 
+/* One of * + ? behind an expression, which becomes its repetition. false: there is none, and nothing was taken. */
 bool scan_quantifier(struct scan *p, int32_t *x)
 {
     if (scan_skip(p, "*"))
@@ -156,6 +162,7 @@ bool scan_quantifier(struct scan *p, int32_t *x)
     return true;
 }
 
+/* A quoted text with its escapes. `any_case`: upper and lower case count as equal. */
 int32_t scan_literal(struct scan *p, bool any_case)
 {
     struct buf s;
@@ -170,6 +177,7 @@ int32_t scan_literal(struct scan *p, bool any_case)
     return x;
 }
 
+/* A quoted text that must be a single character, as an end of a range has to be. */
 uint32_t scan_literal_char(struct scan *p)
 {
     struct buf s;

@@ -44,6 +44,8 @@ static bool pointer_part(const char **p, char *out, size_t size)
     return true;
 }
 
+/* What a JSON pointer leads to, or NULL. A part of a path that does not fit into `part` names nothing that could be
+ * there. */
 static const json_t *follow_pointer(const json_t *v, const char *p)
 {
     char part[256];
@@ -75,6 +77,8 @@ static const json_t *find_anchor(struct schema *k, const json_t *v, const char *
     return found;
 }
 
+/* The schema that a $ref names: the whole document (#), a place in it (#/...), or one with an $anchor (#name). Other
+ * documents are never fetched. */
 static const json_t *resolve(struct schema *k, const json_t *ref)
 {
     const char *s = json_string_value(ref);
@@ -148,6 +152,8 @@ static bool same_set(const struct schemas *a, const struct schemas *b)
     return same;
 }
 
+/* The slot of a set of schemas in the table of those that have become rules, or the free one where it would go. Schemas
+ * are compared by where they lie in memory: the request's JSON does not move while it is compiled. */
 static size_t place_of(const struct schema *k, const struct schemas *s)
 {
     struct hash h = { 0, 0 };
@@ -177,6 +183,7 @@ static int widen(struct schema *k)
 
 /* ---- types ---- */
 
+/* The types that a name of the specification stands for. Every integer is a number, so "number" allows both. */
 static int type_bit(struct schema *k, const json_t *v)
 {
     static const struct { const char *name; int types; } known[] = {
@@ -190,6 +197,7 @@ static int type_bit(struct schema *k, const json_t *v)
     return 0;
 }
 
+/* The types that all schemas of a set allow. A schema without "type" allows every type. */
 int schema_types(struct schema *k, const struct schemas *s)
 {
     int types = TYPE_ALL;
@@ -205,6 +213,8 @@ int schema_types(struct schema *k, const struct schemas *s)
     return types;
 }
 
+/* A limit that must be a whole number of at least 0; -1: it is not set. One too large for 64 bits is as good as no
+ * limit. */
 static int64_t bound(struct schema *k, const json_t *schema, const char *name)
 {
     const json_t *v = json_object_get(schema, name);
@@ -219,6 +229,7 @@ static int64_t bound(struct schema *k, const json_t *schema, const char *name)
     return n;
 }
 
+/* The strictest of the lower limits with this name. */
 int64_t schema_most_of(struct schema *k, const struct schemas *s, const char *name)
 {
     int64_t most = -1;
@@ -229,6 +240,7 @@ int64_t schema_most_of(struct schema *k, const struct schemas *s, const char *na
     return most;
 }
 
+/* The strictest of the upper limits with this name; -1: none is set. */
 int64_t schema_least_of(struct schema *k, const struct schemas *s, const char *name)
 {
     int64_t least = -1;
@@ -397,6 +409,8 @@ int32_t schema_value(struct schema *k, const struct schemas *s)
     return expr_rule(k->b, rule);
 }
 
+/* The expression of all values that a schema allows, for grammar_compile(). Sets that were met before are found in
+ * k.memo, which is how a schema may refer to itself. */
 int32_t schema_expr(struct build *b, const json_t *schema, const json_t *root, bool closed)
 {
     struct schema k = { .b = b, .root = root, .closed = closed };

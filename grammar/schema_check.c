@@ -69,6 +69,8 @@ static double bound(const json_t *schema, const char *name, double otherwise)
     return json_is_number(v) ? json_number_value(v) : otherwise;
 }
 
+/* Bounds and multipleOf. Draft 4 has exclusiveMinimum as a boolean beside minimum, later drafts as a number of its own.
+ * A quotient counts as whole within 1e-9, because 0.3 / 0.1 is not 3 in floating point. */
 static bool number_holds(const json_t *schema, double v)
 {
     double step = bound(schema, "multipleOf", 0), quotient = step > 0 ? v / step : 0;
@@ -80,6 +82,7 @@ static bool number_holds(const json_t *schema, double v)
            fabs(quotient - round(quotient)) < 1e-9;
 }
 
+/* The length of a string in characters, which is what minLength and maxLength count. */
 static double length(const char *s, size_t n)
 {
     double chars = 0;
@@ -151,6 +154,7 @@ static bool object_holds(struct schema *k, const json_t *schema, const json_t *v
     return ok;
 }
 
+/* Lengths, the pattern, and a format, if it is one that is known; others say nothing, as the specification allows. */
 static bool string_holds(struct schema *k, const json_t *schema, const json_t *v)
 {
     const char *s = json_string_value(v);
@@ -207,6 +211,7 @@ static bool listed_apart(struct schema *k, const struct schemas *x, const struct
     return false;
 }
 
+/* Whether one of the schemas demands this member. */
 static bool requires(const struct schemas *s, const char *name)
 {
     for (int i = 0; i < s->n; i++) {
@@ -253,6 +258,8 @@ static bool objects_apart(struct schema *k, const struct schemas *x, const struc
     return false;
 }
 
+/* Whether the bounds of all schemas together leave no number. multipleOf is not looked at: then the answer is "not
+ * known". */
 static bool numbers_apart(const struct schemas *x, const struct schemas *y)
 {
     double lo = -INFINITY, hi = INFINITY;
@@ -275,6 +282,7 @@ static bool counts_apart(struct schema *k, const struct schemas *x, const struct
     return (x_max >= 0 && schema_most_of(k, y, min) > x_max) || (y_max >= 0 && schema_most_of(k, x, min) > y_max);
 }
 
+/* Whether patterns and formats have no string in common, or the lengths exclude one another. */
 static bool strings_apart(struct schema *k, const struct schemas *x, const struct schemas *y)
 {
     struct dfa *a = schema_string_language(k, x), *b = a ? schema_string_language(k, y) : NULL;

@@ -36,6 +36,7 @@ static void add_named(struct object *o, const char *name, bool required)
             build_starve(o->k->b);
 }
 
+/* Remembers a pattern of patternProperties, each once, with the language of the names that it matches. */
 static void add_pattern(struct object *o, const char *s)
 {
     for (int i = 0; i < o->n_patterns; i++)
@@ -152,6 +153,8 @@ static int32_t pair(struct object *o, int32_t key, const struct schemas *value)
     return expr_seq(b, (int32_t[]){ key, json_colon(b), schema_value(o->k, value) }, 3);
 }
 
+/* The expression of one named property: its name and a value that satisfies what all schemas of the set say of it.
+ * EXPR_NONE: it may not be there at all. */
 static int32_t named(struct object *o, const char *name)
 {
     struct schemas value = { .n = 0 };
@@ -266,6 +269,8 @@ static int32_t list(struct object *o)
     return n_required == 0 && o->min == 0 ? expr_or(b, full, empty) : full;
 }
 
+/* An object is collected first and then written, because what one schema of the set says of a property (required,
+ * another pattern) changes what the others mean. */
 int32_t schema_object(struct schema *k, const struct schemas *s)
 {
     struct object o = { .k = k, .s = s, .named = json_object() };

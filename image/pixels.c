@@ -17,6 +17,7 @@ int image_no_memory(struct err *e, size_t bytes)
     return -1;
 }
 
+/* The only place where memory for an image's pixels is taken, so the largest size is checked here for all formats. */
 int pixels_alloc(struct pixels *p, int width, int height, struct err *e)
 {
     *p = (struct pixels){ 0 };

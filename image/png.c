@@ -27,6 +27,7 @@ static size_t png_holds(size_t width, size_t height, bool interlaced)
     return width * ROW_BYTES + TABLES + (interlaced ? width * height * 4 : 0);
 }
 
+/* Size and orientation from the header, before anything is unpacked: a PNG of some kilobytes can claim gigabytes. */
 int png_probe(const uint8_t *p, size_t n, struct image_info *info, struct err *e)
 {
     if (n < IHDR_END || be32(p + PNG_SIGNATURE) != 13 || memcmp(p + PNG_SIGNATURE + 4, "IHDR", 4))

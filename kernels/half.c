@@ -38,6 +38,7 @@ float f16_get(uint16_t h)
     return float_of(sign | bits_of(float_of(rest) * 0x1p112f));
 }
 
+/* Rounds to the nearest, ties to even, as the hardware does. NaNs stay NaNs, and what is too large becomes infinite. */
 uint16_t f16_put(float x)
 {
     uint32_t u = bits_of(x), sign = u >> 16 & 0x8000;

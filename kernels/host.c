@@ -53,6 +53,7 @@ void host_free(struct device *dev, void *p)
         free(h->base);
 }
 
+/* Touches every page of memory that was reserved, so that it is there before it is counted on. */
 void host_take(struct device *dev, void *p, size_t n)
 {
     (void)dev;

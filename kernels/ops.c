@@ -24,6 +24,7 @@ static const struct backend *usable_gpu(void)
     return NULL;
 }
 
+/* The backend with this name; `auto` is a GPU if one can be used, else the CPU. NULL with `e`: there is none. */
 const struct backend *backend_find(const char *name, struct err *e)
 {
     if (strcmp(name, "auto") == 0) {

@@ -70,6 +70,8 @@ static const char *end_of(const struct slab *s, int rows, int in)
     return (const char *)s->data + (size_t)panels * panel_bytes(s->dtype, in);
 }
 
+/* Tells the system that these rows of a mapped file will not be read again. Only whole pages that belong to no other
+ * row. */
 void slab_forget(const struct slab *s, int in, int from, int n)
 {
     if (!s->mapped || n <= 0)

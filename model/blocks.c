@@ -68,6 +68,8 @@ void block_attend(struct run *r, struct stream *s, const struct block *b, int la
     }
 }
 
+/* Half a layer of a vision tower: attention within each of n_seg segments of rows, which begin at `first`. On return
+ * the result has been added to the stream. */
 void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg,
                          const int *first)
 {

@@ -79,6 +79,9 @@ static void full_name(const struct loader *l, char out[256], const char *name, c
         snprintf(out, 256, "%s%s%s", l->prefix, name, suffix);
 }
 
+/* Where the tensors of a model begin: the first of the prefixes under which `name` exists. Versions of transformers
+ * have moved whole models below another name. If none fits, the first one, whose missing tensors then make the error.
+ * */
 const char *load_root(const struct loader *l, const char *name, const char *const *prefixes)
 {
     for (const char *const *p = prefixes; *p; p++) {
@@ -107,6 +110,8 @@ bool load_has(const struct loader *l, const char *name)
     return weights_find(l->m->file, full) != NULL;
 }
 
+/* Whether a tensor is missing or the same bytes as another one: checkpoints store tied embeddings twice. Then it counts
+ * as read. */
 bool load_is_copy(struct loader *l, const char *name, const char *of)
 {
     char full[256];
@@ -211,6 +216,7 @@ static int show_tensor(struct loader *l, const struct stored *t)
     return l->failed ? -1 : 0;
 }
 
+/* A tensor as float32 in memory of the loader, whatever float type it is stored as. NULL: the loader has failed. */
 static float *floats_of(struct loader *l, const int *shape, int n_dims, const char *full)
 {
     enum dtype type;
@@ -460,6 +466,7 @@ struct tensor load_table(struct loader *l, const float *host, int rows, int cols
     return (struct tensor){ (void *)(uintptr_t)p, F32, rows, cols, cols };
 }
 
+/* A norm of n numbers: its weight, and for a layer norm also its bias. */
 void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, double eps, const char *name)
 {
     char full[256];

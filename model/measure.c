@@ -120,6 +120,8 @@ struct pass_memory model_measure_forward(const struct model *m, int rows, int se
     return finish(&r, &host);
 }
 
+/* The memory that one image of this size takes while it is encoded: the family's own code is run on operations that
+ * compute nothing and count. */
 struct pass_memory model_measure_encode(const struct model *m, const struct image_plan *plan)
 {
     struct run r;

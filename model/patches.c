@@ -233,6 +233,8 @@ void patches_values(const struct patches *p, const struct image_plan *plan, cons
         }
 }
 
+/* Row and column of every patch as positions of mrope: (3, n), of which the third axis stays 0. `order`: which patch
+ * stands at each place; NULL: they stand as they lie. */
 const int *patch_grid_places(struct run *r, const struct patch_grid *g, const int *order)
 {
     int *pos = nn_host(r, 3 * g->n);
@@ -245,6 +247,8 @@ const int *patch_grid_places(struct run *r, const struct patch_grid *g, const in
     return nn_ints(r, pos, 3 * g->n);
 }
 
+/* The rows (n, width) of all patches: the pixels are normalised, a convolution makes one row of each patch, and these
+ * are put into the order of the grid. */
 struct tensor patches_embed(struct run *r, const struct patches *p, const struct encode *in, const struct patch_grid *g)
 {
     struct conv c = { in->plan.height, in->plan.width, p->patch, p->patch, 0, ACT_NONE };

@@ -59,6 +59,7 @@ const char *reasoning_format_opening(const struct reasoning_format *f) { return 
 const char *reasoning_format_closing(const struct reasoning_format *f) { return f->close; }
 const struct tool_frame *tool_format_frame(const struct tool_format *f) { return &f->frame; }
 
+/* The first format all of whose hints the model's template writes. NULL: none, and calls stay text. */
 const struct tool_format *tool_format_of(template_writes *writes, void *arg)
 {
     for (int i = 0; i < N_TOOLS; i++) {

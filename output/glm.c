@@ -39,6 +39,8 @@ static void argue_escaped(struct output *o, const char *s, size_t n)
     }
 }
 
+/* A key is known: it becomes a member of the arguments, and whether its value will be a string is looked up in the
+ * request's tools. */
 static void argue_key(struct output *o)
 {
     struct call_parser *p = o->parser;

@@ -56,6 +56,8 @@ static void argue(struct output *o, char c)
         buf_byte(&p->value, c);
 }
 
+/* The name of a call has ended. A second one, or that of a function that the request does not have, spoils the call.
+ * Arguments that came first can be handed on now. */
 static enum step name_known(struct output *o)
 {
     struct call_parser *p = o->parser;

@@ -102,6 +102,8 @@ static void call_free(struct output_call *c)
 
 /* ---- a call from its mark to its end ---- */
 
+/* How many bytes before the first place where `mark` stands, or where it may have begun at the end of the text. *whole:
+ * it stands there in full. */
 size_t before_mark(const char *s, size_t n, const char *mark, bool *whole)
 {
     size_t len = strlen(mark);
@@ -115,6 +117,7 @@ size_t before_mark(const char *s, size_t n, const char *mark, bool *whole)
     return n;
 }
 
+/* Frees what the call has taken and keeps the buffers' limits. */
 static void reset(struct call_parser *p)
 {
     buf_free(&p->raw);

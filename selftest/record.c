@@ -46,6 +46,8 @@ int32_t *record_ints(const struct weights_file *f, const char *name, int i, int 
     return out;
 }
 
+/* The numbers are borrowed from the file, which has to be aligned for that. NULL: they are not there, or are not n
+ * numbers of F32. */
 const float *record_floats(const struct weights_file *f, const char *name, int i, size_t n, struct err *e)
 {
     const struct stored *t = find(f, name, i, e);

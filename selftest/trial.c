@@ -300,6 +300,7 @@ void reading_open(struct reading *r, struct trial *t, const int32_t *ids, int n,
     free(sees);
 }
 
+/* One token of the answer behind the prompt; text has the same position on all three axes. */
 void reading_add(struct reading *r, int32_t id)
 {
     assert(r->n < r->room);

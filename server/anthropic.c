@@ -14,6 +14,7 @@ struct blocks {
     int  index;                /* of the one that is open, or that opens next */
 };
 
+/* The word that Anthropic's clients expect for a status. */
 static const char *error_type(int status)
 {
     switch (status) {
@@ -127,6 +128,7 @@ static void event(struct buf *out, const char *type)
 
 static void end_event(struct buf *out) { buf_str(out, "}\n\n"); }
 
+/* The first event: an empty message with the prompt's tokens counted. */
 static void begin(struct buf *out, void *state, const struct answer_head *head, const struct choice *c,
                   const struct chunk *chunk)
 {
@@ -140,6 +142,8 @@ static void begin(struct buf *out, void *state, const struct answer_head *head, 
     end_event(out);
 }
 
+/* Blocks come one after the other, so the one that is open ends when another begins. Blocks are numbered as they end.
+ * */
 static void close_block(struct buf *out, struct blocks *b)
 {
     if (b->open == BLOCK_NONE)
@@ -159,6 +163,7 @@ static void open_block(struct buf *out, struct blocks *b, enum block kind)
     buf_printf(out, ",\"index\":%d,\"content_block\":", b->index);
 }
 
+/* One event with more of the open block; `type` and `name` are those of the kind of block. */
 static void write_delta(struct buf *out, const struct blocks *b, const char *type, const char *name,
                         const struct buf *text)
 {
@@ -169,6 +174,7 @@ static void write_delta(struct buf *out, const struct blocks *b, const char *typ
     end_event(out);
 }
 
+/* The new parts of calls. Each call is a block whose arguments come as text, to be put together by the client. */
 static void tell_calls(struct buf *out, struct blocks *b, const struct answer_head *head, const struct output *o)
 {
     for (int i = 0; i < o->n_calls; i++) {

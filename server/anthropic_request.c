@@ -102,6 +102,7 @@ static int add_image(struct translation *t, struct parts *p, const json_t *block
     return add_url(t, p, joined, path, "data");
 }
 
+/* A part with the text that the block's member `name` holds. */
 static int add_text(struct translation *t, json_t *parts, const json_t *block, const char *at, const char *name)
 {
     const json_t *text = NULL;

@@ -67,6 +67,7 @@ size_t app_bytes(const struct config *cfg)
     return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total + GRAMMAR_BYTES + images;
 }
 
+/* The source of remote images, or NULL without an error where the options allow none. */
 int app_remote_source(const struct config *cfg, struct remote_source **images, struct err *e)
 {
     struct remote_policy p = remote_policy(cfg);
@@ -98,6 +99,7 @@ static int unavailable(struct err *e, int status, const char *code, const char *
     return -1;
 }
 
+/* The engine if requests can be served, else NULL with a 503 whose code says whether it is too early or too late. */
 struct engine *app_engine(struct app *a, struct err *e)
 {
     int state = atomic_load(&a->state);

@@ -106,6 +106,7 @@ static const json_t *object_schema(struct maker *m, const json_t *parameters)
     return v;
 }
 
+/* The arguments of a call as JSON. A function without a schema of its parameters takes none, as OpenAI has it. */
 static int json_arguments(struct maker *m, struct grammar_source *out, const json_t *parameters, const char *field)
 {
     *out = literal("{}");
@@ -133,6 +134,7 @@ static int check_list(const json_t *parameters, const char *field, struct err *e
     return 0;
 }
 
+/* Whether the schema demands this parameter. */
 static bool is_required(const json_t *parameters, const char *name)
 {
     const json_t *list = json_object_get(parameters, "required"), *one;
@@ -360,6 +362,8 @@ static int make_answer(struct maker *m, struct grammar_source *out)
     return rc == 0 && m->rules->thoughts ? think_first(m, out, &body) : rc;
 }
 
+/* Whether a function asks that its calls keep to its schema. Also checks that `strict` is a boolean in each, and names
+ * the one where it is not. */
 static int any_strict(const struct call_rules *r, bool *any, struct err *e)
 {
     *any = false;

@@ -116,6 +116,7 @@ static int make_prompts(struct engine *g, struct completion *q, struct err *e)
     return 0;
 }
 
+/* Reads all fields of a completion before anything is computed. */
 static int parse(struct app *a, struct engine *g, struct exchange *x, struct completion *q, struct err *e)
 {
     q->special = true;

@@ -60,6 +60,7 @@ static int take_schema(struct constraint *c, const json_t *v, struct err *e)
     return 0;
 }
 
+/* A constraint that is text: a regular expression or a grammar. */
 static int take_text(struct constraint *c, enum grammar_kind kind, const json_t *v, struct err *e)
 {
     if (!json_is_string(v))
@@ -79,6 +80,7 @@ static int take_choice(struct constraint *c, const json_t *v, struct err *e)
     return 0;
 }
 
+/* true: any JSON object; false counts as not given. */
 static int take_json(struct constraint *c, const json_t *v, struct err *e)
 {
     if (!json_is_boolean(v))
@@ -193,6 +195,7 @@ static int take_format(struct constraint *c, const json_t *in, struct err *e)
 /* What can be asked for by a name of its own: at the request, or in vLLM's structured_outputs. */
 enum what { WHAT_SCHEMA, WHAT_JSON, WHAT_REGEX, WHAT_CHOICE, WHAT_EBNF, WHAT_TAGS };
 
+/* Reads one constraint by what its name stands for in the table. */
 static int take(struct constraint *c, enum what what, const json_t *v, struct err *e)
 {
     switch (what) {

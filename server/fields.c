@@ -142,6 +142,7 @@ int member_real(const json_t *o, const char *at, const char *name, double least,
     return 0;
 }
 
+/* A string with its length, which may hold NUL. *out stays as it was where the field is missing or null. */
 int member_text(const json_t *o, const char *at, const char *name, const json_t **out, struct err *e)
 {
     const json_t *v = present(o, name);

@@ -21,6 +21,7 @@ static void tell(struct buf *out, void *state, const struct answer_head *head, c
     sse_end(out);
 }
 
+/* The end of a stream: a last chunk with the usage, if it was asked for, and then [DONE]. */
 static void end(struct buf *out, void *state, const struct answer_head *head, const struct chunk *chunk)
 {
     (void)state;

@@ -20,6 +20,8 @@ static bool made_for_phones(const struct engine *g)
 
 static bool writes(void *engine, const char *words) { return engine_template_writes(engine, words); }
 
+/* Decides once, after the model is loaded, how its calls and thoughts are read: as the options say, or by what its
+ * template writes. A model for phones answers with actions and has no thoughts to tell apart. */
 void formats_choose(struct formats *f, const struct config *cfg, const struct engine *g)
 {
     *f = (struct formats){ .tools = tool_format_named(cfg->tool_call_parser),

@@ -442,6 +442,8 @@ static void *accept_clients(void *ctx)
     return NULL;
 }
 
+/* The threads that answer and the one that accepts, in this order, so that no connection comes before somebody can take
+ * it. */
 static int start_threads(struct http *h)
 {
     const struct http_options *o = &h->opt;

@@ -148,6 +148,7 @@ static bool is_neutral(const struct known_field *f, const json_t *v)
     return false;
 }
 
+/* The value decides, not the name: a field with a neutral value passes. */
 int known_check(const struct known_field *table, const json_t *in, const char *at, struct err *e)
 {
     for (const struct known_field *f = table; f->name; f++) {

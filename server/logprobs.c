@@ -147,6 +147,8 @@ static void add_completion(struct answer_logprobs *l, const struct engine *g, co
     buf_byte(&l->list[2], '}');
 }
 
+/* For `echo`: the prompt's tokens come first in the lists of a completion, and the first of all has nothing before it
+ * that could give it a probability. */
 void logprobs_add_prompt(struct answer_logprobs *l, const struct engine *g, int32_t first,
                          const struct token_logprob *t, int n)
 {
@@ -157,6 +159,8 @@ void logprobs_add_prompt(struct answer_logprobs *l, const struct engine *g, int3
         add_completion(l, g, t + i);
 }
 
+/* Adds tokens in the form of a chat or of a completion, as JSON at once: what is kept is text, and no memory per token.
+ * */
 void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t, int n, bool chat)
 {
     for (int i = 0; i < n; i++) {

@@ -317,6 +317,7 @@ static void end_chunk(struct buf *out, const struct answer_head *head, const str
     buf_byte(out, '}');
 }
 
+/* The first chunk of a chat: who speaks, and no text yet. */
 void reply_chunk_role(struct buf *out, const struct answer_head *head, const struct choice *c,
                       const struct chunk *chunk)
 {

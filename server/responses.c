@@ -136,6 +136,7 @@ static void write_place(struct buf *out, const struct answer_head *head, const s
     buf_str(out, s->open == ITEM_CALL ? "" : ",\"content_index\":0");
 }
 
+/* The name of the event with more of the open item, or with all of it. */
 static const char *delta_name(const struct items *s, bool done)
 {
     static const char *const names[][2] = {
@@ -155,6 +156,7 @@ static void tell_item(struct buf *out, const struct answer_head *head, struct it
     end_event(out);
 }
 
+/* A message and thoughts consist of parts, of which there is always one; calls do not. */
 static void tell_part(struct buf *out, const struct answer_head *head, struct items *s, const char *type, bool whole)
 {
     if (s->open == ITEM_CALL)
@@ -195,6 +197,7 @@ static void close_item(struct buf *out, const struct answer_head *head, struct i
     s->index++;
 }
 
+/* Ends the item before and begins another. out NULL: nothing is streamed. */
 static void open_item(struct buf *out, const struct answer_head *head, struct items *s, enum item kind)
 {
     close_item(out, head, s, "completed");
@@ -260,6 +263,7 @@ static void take(struct buf *out, const struct answer_head *head, struct items *
         close_item(out, head, s, status_of(c));
 }
 
+/* Two events tell the same response, since clients wait for either. */
 static void begin(struct buf *out, void *state, const struct answer_head *head, const struct choice *c,
                   const struct chunk *chunk)
 {
@@ -275,6 +279,7 @@ static void begin(struct buf *out, void *state, const struct answer_head *head, 
     }
 }
 
+/* What is new since the last time, and at the end the whole response once more. */
 static void tell(struct buf *out, void *state, const struct answer_head *head, const struct choice *c,
                  const struct chunk *chunk)
 {
@@ -293,6 +298,7 @@ static void end(struct buf *out, void *state, const struct answer_head *head, co
     (void)out, (void)state, (void)head, (void)chunk;
 }
 
+/* An error after the stream has begun, when the status cannot be changed any more. */
 static void fail(struct buf *out, void *state, const struct err *e)
 {
     event(out, state, "error");
@@ -304,6 +310,7 @@ static void fail(struct buf *out, void *state, const struct err *e)
     end_event(out);
 }
 
+/* A whole answer: the same items as in a stream, without its events. */
 static void answer(struct buf *out, const struct answer_head *head, const struct choice *c, int n, int each,
                    const struct choice_wants *wants, const struct buf *prompt_ids, const struct totals *totals)
 {

@@ -94,6 +94,7 @@ static int take_call(struct translation *t, const json_t *item, const char *at)
                                                   function));
 }
 
+/* What a function has returned: a message of the role `tool`, which says by the call's id what it answers. */
 static int take_output(struct translation *t, const json_t *item, const char *at)
 {
     const json_t *id = NULL, *v = json_object_get(item, "output");

@@ -10,6 +10,7 @@
 
 #include "server/fields.h"
 
+/* Checks ids against the vocabulary; `out` has room for all. */
 int token_ids_read(const json_t *list, const char *name, int vocab, int32_t *out, struct err *e)
 {
     for (size_t i = 0; i < json_array_size(list); i++) {

@@ -81,6 +81,7 @@ static bool number_attr(struct render *r, struct value v, const struct str *name
     return true;
 }
 
+/* What a range has: start, stop and step. */
 static bool range_attr(struct value v, const struct str *name, struct value *out)
 {
     if (str_is(name, "start"))

@@ -324,6 +324,7 @@ struct value tpl_loop_recurse(struct render *r, struct loop *l, struct value ite
     return recurse(r, l->node, l->outer, iterable, l->depth0 + 1);
 }
 
+/* A recursive loop is a text that the loop makes of itself; any other writes as it goes. */
 static void exec_for(struct render *r, const struct node *n)
 {
     const struct for_node *f = n->u.loop;

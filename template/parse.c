@@ -215,6 +215,7 @@ static struct node *power(struct parser *p)
     return left;
 }
 
+/* Left to right, as Python binds these; power() binds more tightly. */
 static struct node *product(struct parser *p)
 {
     struct node *left = power(p);
@@ -245,6 +246,7 @@ static struct node *concat(struct parser *p)
     return n;
 }
 
+/* Likewise; ~ lies between the two and binds more tightly than + here, as in Jinja. */
 static struct node *sum(struct parser *p)
 {
     struct node *left = concat(p);

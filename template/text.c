@@ -459,6 +459,7 @@ static void repr_items(struct text *t, const struct list *l)
     }
 }
 
+/* As Python prints a dictionary. */
 static void repr_dict(struct text *t, const struct dict *d)
 {
     text_char(t, '{');

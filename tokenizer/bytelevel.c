@@ -48,6 +48,7 @@ size_t bytelevel_encode(char *out, const char *s, size_t n)
     return k;
 }
 
+/* Each character stands for one byte. -1: one of them stands for none, and the text is no text of this alphabet. */
 long bytelevel_decode(char *out, const char *s, size_t n)
 {
     long k = 0;

@@ -88,6 +88,7 @@ int unicode_lower(uint32_t c, uint32_t out[2])
     return 1;
 }
 
+/* Looks a property up in the generated tables by its name, which is spelled as in a pattern. */
 const struct range *unicode_property_new(const char *name, size_t *count)
 {
     for (size_t i = 0; i < COUNT(table_new); i++)

@@ -205,6 +205,7 @@ static void prep_body(void *arg, int task, int worker)
     rows_body(c, prep_rows(c->job), task, worker, prep_one);
 }
 
+/* Tasks of about 4096 numbers, so that a few rows do not wake other threads. */
 static void cpu_prep(struct device *dev, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
                      const int *pos, const struct kv *kv, int layer, const int *slot)
 {

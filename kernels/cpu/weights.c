@@ -47,6 +47,8 @@ static void pack_part(void *arg, int index, int worker)
     slab_forget(p->slab, p->in, from, n);
 }
 
+/* Converts the rows of a slab in parallel, in steps of about PART bytes. What was read of a mapped file is given back
+ * to the system at once, so that loading does not need the memory twice. */
 static int pack_slab(struct device *dev, const struct slab *s, int in, enum dtype want, char *to, struct err *e)
 {
     size_t row = quant_row_bytes(s->dtype, in);

@@ -114,6 +114,8 @@ static size_t cuda_memory(struct device *dev)
     return available;
 }
 
+/* NULL where the memory is not there. The error is taken back from CUDA's thread, because the next check of a kernel
+ * would otherwise find it. */
 void *cuda_alloc(struct device *dev, size_t n)
 {
     void *p = NULL;
@@ -150,6 +152,7 @@ void device_send(struct device *dev, void *dst, const void *staged, size_t n)
         worked(dev, cudaMemcpyAsync(dst, staged, n, cudaMemcpyHostToDevice, dev->stream), "upload");
 }
 
+/* In parts of the staging buffer, which is pinned: the host's memory may be changed as soon as this returns. */
 void cuda_upload(struct device *dev, void *dst, const void *src, size_t n)
 {
     while (n > 0) {
