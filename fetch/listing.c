@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LISTING_BYTES = 64 << 20, MAX_TRIES = 5, MAX_HOPS = 5 };
+enum { LISTING_BYTES = 64 << 20, MAX_TRIES = 5, MAX_HOPS = 5, MAX_WAIT = 30 };      /* seconds */
 
 const char *hub_bearer(const struct hub *h, const char *url)
 {
@@ -32,7 +32,9 @@ double hub_retry(const struct transfer *t, int tries)
         return -1;
     int64_t told = transfer_number(t, "Retry-After");
     double  wait = 0.5 * (double)(1 << tries);
-    return told < 0 ? wait : told < 30 ? (double)told : 30;
+    if (told < 0)
+        return wait;
+    return told < MAX_WAIT ? (double)told : MAX_WAIT;
 }
 
 /* What the hub itself says of its refusal, as far as it is harmless on a terminal. */
@@ -162,7 +164,7 @@ static int set_url(struct transfer *t, const struct hub *h, const struct hub_nam
     char   revision[3 * sizeof name->revision];
     size_t n = 0;
     for (const char *p = name->revision; *p; p++)
-        n += (size_t)sprintf(revision + n, *p == '/' ? "%%2F" : *p == '+' ? "%%2B" : "%c", *p);
+        n += (size_t)sprintf(revision + n, strchr("/+", *p) ? "%%%02X" : "%c", *p);
     snprintf(t->url, sizeof t->url, "%s/api/models/%s/revision/%s", h->endpoint, name->model, revision);
     return 0;
 }

@@ -69,6 +69,7 @@ static const struct range spaces[] = { { 9, 13 }, { 32, 32 }, { 0xA0, 0xA0 }, { 
                                        { 0xFEFF, 0xFEFF } };
 static const struct range line_ends[] = { { 10, 10 }, { 13, 13 }, { 0x2028, 0x2029 } };
 
+/* Adds ranges to a class. When there is no room they are joined first, since most classes repeat themselves. */
 static void add(struct parser *p, struct set *set, const struct range *r, size_t n)
 {
     if (set->n + n > MAX_RANGES)
@@ -291,7 +292,9 @@ static bool counts(struct parser *p, int32_t *min, int32_t *max)
     if (v[0] > MAX_COUNT || v[1] > MAX_COUNT)
         build_fail(p->b, "has a repetition of more than %d times", MAX_COUNT);
     *min = (int32_t)v[0];
-    *max = i == 0 ? *min : (digit[1] ? (int32_t)v[1] : NO_MAX);
+    *max = digit[1] ? (int32_t)v[1] : NO_MAX;
+    if (i == 0)
+        *max = *min;
     if (*max < *min)
         wrong(p, "a repetition's bounds are upside down");
     return true;
@@ -328,6 +331,7 @@ static int32_t quantified(struct parser *p)
 /* A list of kids that is handed on in parts, so that its length is not limited. */
 struct list { int32_t kid[MAX_KIDS]; size_t n; };
 
+/* A list of any length in a small array: when it is full, what is in it becomes one expression. */
 static void list_add(struct build *b, struct list *l, int32_t x,
                      int32_t (*join)(struct build *, const int32_t *, size_t))
 {

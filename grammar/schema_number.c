@@ -33,7 +33,8 @@ static void decimal_of(double v, struct decimal *d)
             break;
     }
     int exponent = atoi(strchr(text, 'e') + 1), behind = digits - 1 - exponent;
-    snprintf(text, sizeof text, "%.*f", behind > 0 ? (behind < 340 ? behind : 340) : 0, fabs(v));
+    behind = behind < 340 ? behind : 340;
+    snprintf(text, sizeof text, "%.*f", behind > 0 ? behind : 0, fabs(v));
     char *point = strchr(text, '.');
     snprintf(d->part, sizeof d->part, "%s", point ? point + 1 : "");
     for (size_t n = strlen(d->part); n && d->part[n - 1] == '0'; n--)
@@ -197,6 +198,7 @@ static struct dfa *multiples_of(struct build *b, double v)
 
 /* ---- both ---- */
 
+/* Reads a bound. false: it is not set. A number too large for a double becomes the largest one of its sign. */
 static bool number_of(struct schema *k, const json_t *v, const char *name, double *out)
 {
     if (!v)

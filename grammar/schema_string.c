@@ -202,8 +202,8 @@ int32_t schema_string(struct schema *k, const struct schemas *s)
         if (max == 0)
             return expr_str(b, "\"\"");
         int32_t most = max < 0 || max >= NO_MAX ? NO_MAX : (int32_t)max;
-        int32_t least = min < 0 ? 0 : (int32_t)(min < NO_MAX ? min : NO_MAX - 1);
-        int32_t text = expr_counted(b, expr_any_char(b, WRITE_JSON), least, most, '"');
+        int32_t least = (int32_t)(min < NO_MAX ? min : NO_MAX - 1);
+        int32_t text = expr_counted(b, expr_any_char(b, WRITE_JSON), least > 0 ? least : 0, most, '"');
         return expr_pair(b, expr_str(b, "\""), text);
     }
     return json_quoted(b, expr_lang(b, within(k, schema_string_language(k, s), min, max), WRITE_JSON));

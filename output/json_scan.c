@@ -26,6 +26,7 @@ static enum json_scanned ended(struct json_scan *s)
     return s->depth == 0 ? JSON_SCAN_LAST : JSON_SCAN_MORE;
 }
 
+/* One level deeper. The bit of the level says whether it is an object, which decides what may follow a comma. */
 static enum json_scanned push(struct json_scan *s, bool object)
 {
     if (s->depth == JSON_SCAN_DEPTH)
@@ -88,7 +89,9 @@ static enum json_scanned number(struct json_scan *s, char c)
     bool digit = isdigit((unsigned char)c), e = c == 'e' || c == 'E';
     switch ((enum state)s->state) {
     case MINUS:
-        return digit ? go(s, c == '0' ? ZERO : DIGITS) : JSON_SCAN_BAD;
+        if (!digit)
+            return JSON_SCAN_BAD;
+        return go(s, c == '0' ? ZERO : DIGITS);
     case DIGITS:
         if (digit)
             return JSON_SCAN_MORE;
@@ -163,6 +166,7 @@ static enum json_scanned between(struct json_scan *s, char c)
     }
 }
 
+/* One byte more. The states are numbered in groups, by which function knows them. */
 enum json_scanned json_scan(struct json_scan *s, char c)
 {
     if (s->state <= NEXT)

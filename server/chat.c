@@ -236,8 +236,8 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
     if (how.reasoning_format)
         how.thoughts_begun = prompt_ends_with(p, reasoning_format_opening(how.reasoning_format));
     formats_show(&q->sampling.params, how.tool_format, how.reasoning_format);
-    int rc = buf_ok(&echo) && buf_ok(&about) ? 0 : buf_error(buf_ok(&echo) ? &about : &echo, &e,
-                                                             "the request is too long to be told again");
+    const struct buf *bad = buf_ok(&echo) ? &about : &echo;
+    int rc = buf_ok(bad) ? 0 : buf_error(bad, &e, "the request is too long to be told again");
     if (rc == 0 && q->calls_held)
         rc = hold_behind_thoughts(a, q, p, &e);
     if (rc == 0) {

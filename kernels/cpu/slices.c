@@ -4,6 +4,8 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/ref/ref.h"
 
+enum { SLICE = 16384 };                 /* elements */
+
 struct sliced {                        /* one operation and its arguments */
     void (*slice)(const struct sliced *, int from, int n);
     int           rows, step;
@@ -35,11 +37,12 @@ static void run_slice(void *arg, int index, int worker)
     c->slice(c, from, c->rows - from < c->step ? c->rows - from : c->step);
 }
 
-/* Slices of about 16,000 elements. */
+/* In slices of about SLICE elements. */
 static void run(struct device *dev, struct sliced c, int rows, int cols)
 {
     c.rows = rows;
-    c.step = cols < 16384 ? 16384 / (cols > 0 ? cols : 1) : 1;
+    c.step = cols > 0 ? SLICE / cols : SLICE;
+    c.step = c.step > 0 ? c.step : 1;
     cpu_run(dev, (rows + c.step - 1) / c.step, run_slice, &c);
 }
 

@@ -67,9 +67,10 @@ template <class T> static __device__ __forceinline__ void load_both(unsigned cha
 {
     for (int c = (int)threadIdx.x; c < (T::m + T::n) * (T::k / 16); c += T::threads) {
         int j = c / (T::k / 16), at = k0 + c % (T::k / 16) * 16;
-        int r = j < T::m ? m0 + j < s.p.m ? m0 + j : -1 : finish_weight_row(s.p.f, n0, j - T::m, 8);
-        bool valid = r >= 0 && (size_t)at < s.p.w_stride;
-        const unsigned char *from = j < T::m ? s.x : s.p.w;
+        bool of_x = j < T::m;
+        int r = of_x ? m0 + j : finish_weight_row(s.p.f, n0, j - T::m, 8);
+        bool valid = r >= 0 && (!of_x || r < s.p.m) && (size_t)at < s.p.w_stride;
+        const unsigned char *from = of_x ? s.x : s.p.w;
         cp_async(to + j * T::row + c % (T::k / 16) * 16, from + (valid ? (size_t)r * s.p.w_stride + (size_t)at : 0),
                  valid);
     }

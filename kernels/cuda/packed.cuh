@@ -42,8 +42,10 @@ static __device__ __forceinline__ float packed_get(enum dtype t, const void *dat
         return (float)(q * (8 + (q < 0 ? -q : q))) * scale;
     }
     int b = p[k / QUANT_GROUP * QUANT_GROUP + packed_byte(k % QUANT_GROUP)];
-    float q = t == F8 ? e4m3_of((uint32_t)b) : (float)(b & 0x80 ? -(b & 0x7f) : b);
-    return q * ((const float *)scales)[r];
+    float scale = ((const float *)scales)[r];
+    if (t == F8)
+        return e4m3_of((uint32_t)b) * scale;
+    return (float)(b & 0x80 ? -(b & 0x7f) : b) * scale;
 }
 
 #endif
