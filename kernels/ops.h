@@ -95,7 +95,6 @@ struct rope {          /* angle[i] = pos[axis[i]][row] * freq[i] */
 struct heads {         /* the shape of an attention: query head h reads kv head h / (n / n_kv) */
     int   n, n_kv, dim;
     float scale;                        /* of q k'           */
-    float softcap;                      /* a score becomes softcap * tanh(score / softcap), for Gemma 2; 0: it stays */
     const struct norm *q_norm, *k_norm; /* per head, or NULL */
     const struct rope *rope;            /* or NULL           */
 };

@@ -216,7 +216,6 @@ INLINE vf v_exp(vf x)
 }
 
 INLINE vf v_sigmoid(vf x) { return 1.0f / (v_exp(-x) + 1.0f); }
-INLINE vf v_tanh(vf x) { return 1.0f - 2.0f / (v_exp(x + x) + 1.0f); }
 
 /* x times the normal distribution's integral, from erfc (Abramowitz & Stegun 7.1.26, error 1.5e-7). */
 INLINE vf v_gelu(vf x)
@@ -231,6 +230,8 @@ INLINE vf v_gelu(vf x)
     return x * v_select((vu)(x < 0.0f), half_erfc, 1.0f - half_erfc);
 }
 
+/* The activation of a vector. The formulas are those of ref.h; gelu_tanh is written with a sigmoid, since 1 + tanh(z) =
+ * 2 sigmoid(2 z). */
 INLINE vf v_act(enum act act, vf x)
 {
     switch (act) {

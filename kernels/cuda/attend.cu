@@ -26,7 +26,7 @@ struct attend {
     struct tensor out, q;
     struct entries s;             /* k, v of the layer; pages of sequence 0 */
     int n, n_kv, dim;
-    struct score score;
+    float scale;
     const int *first, *from, *limit;
     int max_pages, n_seqs, parts; /* parts 0: one block does all */
     float *work;                  /* (rows, n, parts, 2 + dim): most, sum, o */
@@ -187,6 +187,45 @@ prepare_heads(H *q, float *heads, const struct attend &p, int seq, int kv_head, 
         tile_put<H, DIM>(q, ROWS * (DIM + 8), c / (DIM / 2), c % (DIM / 2) * 2, heads[2 * c], heads[2 * c + 1]);
 }
 
+/* The keys [x, y) that some row of the tile sees, without those of other parts. Outside of them nothing is loaded. */
+template <int ROWS> static __device__ __forceinline__ int2
+keys_seen(const struct attend &p, const int *row_from, const int *row_limit, int part)
+{
+    int from = 0x7fffffff, limit = 0;
+    for (int i = 0; i < ROWS; i++)
+        if (row_limit[i] > row_from[i]) {
+            from = min(from, row_from[i]);
+            limit = max(limit, row_limit[i]);
+        }
+    if (p.parts) {
+        from = max(from, part * PART);
+        limit = min(limit, (part + 1) * PART);
+    }
+    return make_int2(from, limit);
+}
+
+/* Writes what the warp's row h (0 or 1 of each lane's two) got: divided by its sum into `out` where the block saw all
+ * keys, else undivided into the work memory with its maximum and sum, for merge_kernel. */
+template <int DIM> static __device__ __forceinline__ void
+store_row(const flash<DIM> &f, const struct attend &p, struct place at, int h, int part, int lane)
+{
+    float *out = row_of(p.out, at.row) + at.head * p.dim, sum = f.all[h].sum;
+    float *to = p.work + (((size_t)at.row * (size_t)p.n + (size_t)at.head) * (size_t)p.parts +
+                          (size_t)part) * (size_t)(p.dim + 2);
+    if (p.parts && lane % 4 == 0)
+        to[0] = f.now[h].most, to[1] = f.now[h].sum;
+    if (p.parts)
+        flash_each<DIM>(f.part, lane, [&](int row, int c, float x) {
+            if (row == h && c < p.dim)
+                to[2 + c] = x;
+        });
+    else
+        flash_each<DIM>(f.total, lane, [&](int row, int c, float x) {
+            if (row == h && c < p.dim)
+                out[c] = sum > 0 ? x / sum : 0;
+        });
+}
+
 /* A block takes a tile of query rows of one kv head and walks over the pages of its sequence, KEYS entries at a time;
  * with p.parts it takes only its part of them. The next entries are on their way while these are multiplied, where the
  * cache's type leaves room for two tiles. FRESH: the only row of a sequence, whose q and k still have to be normed and
@@ -216,17 +255,8 @@ static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct att
         row_limit[threadIdx.x] = at.row >= 0 ? p.limit[at.row] : 0;
     }
     __syncthreads();
-    int from = 0x7fffffff, limit = 0;
-    for (int i = 0; i < T::rows; i++)
-        if (row_limit[i] > row_from[i]) {
-            from = min(from, row_from[i]);
-            limit = max(limit, row_limit[i]);
-        }
-    if (p.parts) {
-        from = max(from, part * PART);
-        limit = min(limit, (part + 1) * PART);
-    }
-    int mine = warp * 16 + lane / 4, begin = from / KEYS * KEYS;
+    int2 seen = keys_seen<T::rows>(p, row_from, row_limit, part);
+    int from = seen.x, limit = seen.y, mine = warp * 16 + lane / 4, begin = from / KEYS * KEYS;
     flash<DIM> f;
     flash_clear(f);
     if (tiles == 2 && from < limit)
@@ -245,7 +275,7 @@ static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct att
         const struct marks marks = { p.s.fill ? ok + s * KEYS : NULL, factor<C>::scaled ? scale + s * KEYS : NULL,
                                      factor<C>::scaled ? scale + (2 + s) * KEYS : NULL };
         flash_tile<H, DIM, factor<C>::planes>(f, q + warp * 16 * T::stride, T::rows * T::stride, k + s * T::plane,
-                                              v + s * T::plane, row_begin, row_end, marks, p.score, lane);
+                                              v + s * T::plane, row_begin, row_end, marks, p.scale, lane);
         if (!p.parts && ((e0 + KEYS) % PART == 0 || e0 + KEYS >= limit))
             flash_merge(f);
         __syncthreads();                                 /* all have read tile s: it may be filled again */
@@ -256,25 +286,10 @@ static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct att
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         struct place at = place_of(p, seq, kv_head, i0 + mine + 8 * h);
-        if (at.row < 0)
-            continue;
-        if (p.parts && (row_limit[mine + 8 * h] <= part * PART || row_from[mine + 8 * h] >= (part + 1) * PART))
-            continue;
-        float *out = row_of(p.out, at.row) + at.head * p.dim, sum = f.all[h].sum;
-        float *to = p.work + (((size_t)at.row * (size_t)p.n + (size_t)at.head) * (size_t)p.parts +
-                              (size_t)part) * (size_t)(p.dim + 2);
-        if (p.parts && lane % 4 == 0)
-            to[0] = f.now[h].most, to[1] = f.now[h].sum;
-        if (p.parts)
-            flash_each<DIM>(f.part, lane, [&](int row, int c, float x) {
-                if (row == h && c < p.dim)
-                    to[2 + c] = x;
-            });
-        else
-            flash_each<DIM>(f.total, lane, [&](int row, int c, float x) {
-                if (row == h && c < p.dim)
-                    out[c] = sum > 0 ? x / sum : 0;
-            });
+        bool elsewhere = p.parts && (row_limit[mine + 8 * h] <= part * PART ||
+                                     row_from[mine + 8 * h] >= (part + 1) * PART);    /* sees nothing of this part */
+        if (at.row >= 0 && !elsewhere)
+            store_row<DIM>(f, p, at, h, part, lane);
     }
 }
 
@@ -323,6 +338,7 @@ template <class C, int DIM, int WARPS, bool FRESH> static void launch(struct dev
                rows);
 }
 
+/* One warp where all rows of a sequence and kv head fit into one tile of 16, else four. */
 template <class C, int DIM> static void launch_dim(struct device *dev, const struct attend &p, int rows, int max_rows,
                                                    int parts)
 {
@@ -334,6 +350,7 @@ template <class C, int DIM> static void launch_dim(struct device *dev, const str
         launch<C, DIM, 4, false>(dev, p, rows, max_rows, parts);
 }
 
+/* Heads get the next larger width of a tile; the columns that are too many are zeros. */
 template <class C> static void launch_cache(struct device *dev, const struct attend &p, int rows, int max_rows,
                                             int parts)
 {
@@ -363,7 +380,7 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kerne
         q[warp][d] = row_of(p.q, r)[head * p.dim + d];
     __syncwarp();
     attend_one(row_of(p.out, r) + head * p.dim, q[warp], weight[warp], p.s, p.from ? p.from[r] : 0, p.limit[r],
-               head / (p.n / p.n_kv), p.dim, p.score, lane);
+               head / (p.n / p.n_kv), p.dim, p.scale, lane);
 }
 
 static bool tiles_fit(const struct heads *h) { return h->dim % 8 == 0 && h->dim <= 128; }
@@ -375,25 +392,25 @@ static void attend(struct device *dev, struct tensor out, struct tensor q, const
 {
     size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
     struct attend p = {};
-    p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.score = { h->scale, h->softcap };
+    p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.scale = h->scale;
     p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, entry, entry, head, view->pages,
             view->fill, kv->page, 0 };
     p.first = b->first, p.from = view->from, p.limit = view->limit, p.max_pages = view->max_pages, p.n_seqs = b->n_seqs;
     p.fresh = fresh;
     int parts = (view->max_kv + PART - 1) / PART;
-    if (!tiles_fit(h))
+    if (!tiles_fit(h)) {
         LAUNCH(dev, attend_plain_kernel, dim3(blocks_for((size_t)b->n_rows * (size_t)h->n, PLAIN_WARPS)),
                32 * PLAIN_WARPS, 0, p, b->n_rows);
-    else if (kv->dtype == BF16)
-        launch_cache<bf16>(dev, p, b->n_rows, b->max_rows, parts);
-    else if (kv->dtype == F16)
-        launch_cache<f16>(dev, p, b->n_rows, b->max_rows, parts);
-    else if (kv->dtype == Q8)
-        launch_cache<signed char>(dev, p, b->n_rows, b->max_rows, parts);
-    else if (kv->dtype == F8)
-        launch_cache<e4m3>(dev, p, b->n_rows, b->max_rows, parts);
-    else
-        launch_cache<float>(dev, p, b->n_rows, b->max_rows, parts);
+        return;
+    }
+    switch (kv->dtype) {
+    case F32:  launch_cache<float>(dev, p, b->n_rows, b->max_rows, parts); break;
+    case F16:  launch_cache<f16>(dev, p, b->n_rows, b->max_rows, parts); break;
+    case BF16: launch_cache<bf16>(dev, p, b->n_rows, b->max_rows, parts); break;
+    case Q8:   launch_cache<signed char>(dev, p, b->n_rows, b->max_rows, parts); break;
+    case F8:   launch_cache<e4m3>(dev, p, b->n_rows, b->max_rows, parts); break;
+    case I32: case U8: case Q4: break;                   /* no cache is of these types */
+    }
 }
 
 void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
@@ -403,6 +420,8 @@ void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const s
         attend(dev, out, q, kv, layer, h, b, view, {});
 }
 
+/* In one kernel where every sequence has one row, which is a decode step; else one after the other, with the same bits.
+ * */
 void cuda_prep_attend(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                       const struct kv *kv,
                       int layer, const struct heads *h, const struct batch *b, const struct view *view)

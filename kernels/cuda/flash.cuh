@@ -19,8 +19,6 @@
 
 enum { KEYS = 32, PART = 256 };
 
-struct score { float scale, softcap; };    /* softcap 0: none */
-
 /* What is said of the keys of a tile (KEYS each), or NULL: which are in use; what k and v are to be multiplied by. */
 struct marks { const int *ok; const float *k, *v; };
 
@@ -94,7 +92,7 @@ flash_scores(float (&s)[KEYS / 8][4], const H *q, int q_plane, const H *k, int l
 
 /* Scores become weights. seen: keys of this tile that row h sees, from <= key < limit, and only those marked in use. */
 template <int DIM> __device__ __forceinline__ void
-flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit, struct marks m, struct score c,
+flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit, struct marks m, float scale,
              int lane)
 {
     float most = f.now[h].most;
@@ -103,9 +101,7 @@ flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit,
 #pragma unroll
         for (int e = 0; e < 2; e++) {
             int key = j * 8 + lane % 4 * 2 + e;
-            float x = s[j][2 * h + e] * (m.k ? m.k[key] * c.scale : c.scale);
-            if (c.softcap > 0)
-                x = c.softcap * tanhf(x / c.softcap);
+            float x = s[j][2 * h + e] * (m.k ? m.k[key] * scale : scale);
             x = key >= from && key < limit && (!m.ok || m.ok[key]) ? x * 1.44269504f : -INFINITY;
             s[j][2 * h + e] = x;
             most = fmaxf(most, x);
@@ -163,12 +159,12 @@ flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, const flo
 /* One tile. from, limit: of the two rows, relative to the tile's first key. */
 template <class H, int DIM, int KV> __device__ __forceinline__ void
 flash_tile(flash<DIM> &f, const H *q, int q_plane, const H *k, const H *v, const int (&from)[2], const int (&limit)[2],
-           struct marks m, struct score c, int lane)
+           struct marks m, float scale, int lane)
 {
     float s[KEYS / 8][4] = {};
     flash_scores<H, DIM, KV>(s, q, q_plane, k, lane);
-    flash_soften(f, s, 0, from[0], limit[0], m, c, lane);
-    flash_soften(f, s, 1, from[1], limit[1], m, c, lane);
+    flash_soften(f, s, 0, from[0], limit[0], m, scale, lane);
+    flash_soften(f, s, 1, from[1], limit[1], m, scale, lane);
     flash_values<H, DIM, KV>(f, s, v, m.v, lane);
 }
 

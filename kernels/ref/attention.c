@@ -34,15 +34,14 @@ static const void *head_at(const void *from, size_t stride, long at, const struc
     return (const char *)from + (size_t)at * stride + (size_t)kv_head * s->head;
 }
 
-/* q k' times the scale, and with a softcap bent so that it stays within it (Gemma 2, 2024). */
+/* q k' times the scale. */
 static float score(const struct entries *s, long at, int kv_head, const float *q, const struct heads *h)
 {
     const void *k = head_at(s->k, s->k_stride, at, s, kv_head);
     float sum = 0;
     for (int i = 0; i < h->dim; i++)
         sum += q[i] * kv_get(s->dtype, k, i);
-    sum *= h->scale;
-    return h->softcap > 0 ? h->softcap * tanhf(sum / h->softcap) : sum;
+    return sum * h->scale;
 }
 
 /* One query of one head over its entries, with the largest score taken off before the exponentials, so that none

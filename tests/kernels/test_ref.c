@@ -154,7 +154,7 @@ START_TEST(test_attend)
     k[pages[2] * 2] = 100;                                      /* entry 4 outweighs all */
     OPS.attend(NULL, mat(out, 4, 1), mat(q, 4, 1), &kv, 0, &h, &b, &view);
     expect(out, (float[]){ 0, 2, 0, 4 }, 4, 1e-6f);
-    h.softcap = 1e-6f;                                          /* all scores as good as equal */
+    h.scale = 0;                                                /* all scores are equal */
     OPS.attend(NULL, mat(out, 4, 1), mat(q, 4, 1), &kv, 0, &h, &b, &view);
     expect(out, (float[]){ 0, 2, 0, 3 }, 4, 1e-5f);
 }
