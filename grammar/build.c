@@ -12,8 +12,8 @@
 /* Steps of work that one source may cause: less than a second. */
 enum { FUEL = 30000000 };
 
-/* Expression 0 is EXPR_FAIL, so that EXPR_NONE, wherever it is used by mistake or after a failure, describes no text.
- * */
+/* Expression 0 is EXPR_FAIL, so that EXPR_NONE, wherever it is used by mistake or after a failure, describes no
+ * text. */
 void build_init(struct build *b)
 {
     *b = (struct build){ .fuel = FUEL };
@@ -80,8 +80,8 @@ static int32_t add(struct build *b, struct expr x)
     return (int32_t)b->n_exprs++;
 }
 
-/* An expression with n kids, which are copied to the end of the builder's list. The work is paid for by their number.
- * */
+/* An expression with n kids, which are copied to the end of the builder's list. The work is paid for by their
+ * number. */
 static int32_t add_kids(struct build *b, struct expr x, const int32_t *kid, size_t n)
 {
     if (!build_spend(b, n))

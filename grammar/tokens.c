@@ -60,8 +60,8 @@ static int read_all(struct tokens *t, const struct token_source *s)
     return ok && t->text ? 0 : -1;
 }
 
-/* By bytes, a token before those that it begins, and equal ones by their ids, so that the order is the same every time.
- * */
+/* By bytes, a token before those that it begins, and equal ones by their ids, so that the order is the same every
+ * time. */
 static int compare(const void *x, const void *y, void *arg)
 {
     const struct tokens *t = arg;

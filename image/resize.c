@@ -91,8 +91,8 @@ static int side_init(struct taps *t, int from, int to_side, const struct resize_
     return taps_init(t, from, to_side, to->filter, to->how);
 }
 
-/* Prepares both passes of a resize and their order, which shows in the bytes. -1: memory, and nothing is left to free.
- * */
+/* Prepares both passes of a resize and their order, which shows in the bytes. -1: memory, and nothing is left to
+ * free. */
 int passes_init(struct passes *p, int width, int height, const struct resize_to *to)
 {
     *p = (struct passes){ .columns_first = columns_first(height - to->height, width - to->width, to->how) };

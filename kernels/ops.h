@@ -111,7 +111,7 @@ struct kv {            /* the paged cache of one group of layers */
 struct view {          /* what the rows see of a cache, and where they write */
     const int *slot;   /* (rows) page * kv.page + entry where this row's k, v go; < 0: nowhere. NULL: no row writes */
     const int *from;   /* (rows) this row sees entries from <= e < limit of its sequence; NULL: from 0. Sliding
-                          windows need it, and images that only the last of a prompt's sees                      */
+                          windows need it, and tokens that see only the last of a prompt's images               */
     const int *limit;  /* (rows) 0: this row sees nothing, and its output is zero                                */
     const int *pages;  /* (seqs, max_pages) page i holds entries i * kv.page and up                              */
     const int *fill;   /* (kv.n_pages) entries in use of a page: an image may not fill its last one. NULL: all   */

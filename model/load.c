@@ -80,8 +80,8 @@ static void full_name(const struct loader *l, char out[256], const char *name, c
 }
 
 /* Where the tensors of a model begin: the first of the prefixes under which `name` exists. Versions of transformers
- * have moved whole models below another name. If none fits, the first one, whose missing tensors then make the error.
- * */
+ * have moved whole models below another name. If none fits, the first one, whose missing tensors then make the
+ * error. */
 const char *load_root(const struct loader *l, const char *name, const char *const *prefixes)
 {
     for (const char *const *p = prefixes; *p; p++) {

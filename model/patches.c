@@ -215,8 +215,8 @@ int patch_col(const struct patch_grid *g, int i)
     return i / area % blocks * g->merge + i % g->merge;
 }
 
-/* Only for comparing with the reference: a forward pass makes its patches on the device. Frames of a patch are equal.
- * */
+/* Only for comparing with the reference: a forward pass makes its patches on the device. Frames of a patch are
+ * equal. */
 void patches_values(const struct patches *p, const struct image_plan *plan, const uint8_t *rgb, float *out,
                     int shape[4])
 {

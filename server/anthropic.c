@@ -142,8 +142,8 @@ static void begin(struct buf *out, void *state, const struct answer_head *head, 
     end_event(out);
 }
 
-/* Blocks come one after the other, so the one that is open ends when another begins. Blocks are numbered as they end.
- * */
+/* Blocks come one after the other, so the one that is open ends when another begins. Blocks are numbered as they
+ * end. */
 static void close_block(struct buf *out, struct blocks *b)
 {
     if (b->open == BLOCK_NONE)

@@ -159,8 +159,8 @@ void logprobs_add_prompt(struct answer_logprobs *l, const struct engine *g, int3
         add_completion(l, g, t + i);
 }
 
-/* Adds tokens in the form of a chat or of a completion, as JSON at once: what is kept is text, and no memory per token.
- * */
+/* Adds tokens in the form of a chat or of a completion, as JSON at once: what is kept is text, and no memory per
+ * token. */
 void logprobs_add(struct answer_logprobs *l, const struct engine *g, const struct token_logprob *t, int n, bool chat)
 {
     for (int i = 0; i < n; i++) {

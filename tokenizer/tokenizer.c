@@ -493,8 +493,7 @@ bool tokenizer_is_added(const struct tokenizer *t, int32_t id)
     return k && k->added;
 }
 
-/* Kept in two places: the added tokens are asked when a text is cut, the list of tokens when the model has made ids.
- * */
+/* Kept in two places: the added tokens are asked when a text is cut, the list of tokens when the model has made ids. */
 void tokenizer_reserve(struct tokenizer *t, int32_t id, enum origin most)
 {
     if (!tokenizer_is_added(t, id))

@@ -1,5 +1,5 @@
-/* kernels/cpu/isa_avx512.c - sixteen lanes. On other processors the same loops without the instructions, never chosen.
- */
+/* kernels/cpu/isa_avx512.c - sixteen lanes. On other processors the same loops without the instructions, never
+ * chosen. */
 #include <stdbool.h>
 #define ISA avx512
 static bool works(void)

@@ -186,8 +186,8 @@ static void pack_rounds(struct device *dev, struct panel_packing *p)
     forget(p, 0, p->out);               /* also what a neighbour's page fault brought back */
 }
 
-/* The error of the first row that could not be quantised: it is packed once more, alone, to learn which column it was.
- * */
+/* The error of the first row that could not be quantised: it is packed once more, alone, to learn which column it
+ * was. */
 static int refuse(const struct panel_packing *p, struct err *e)
 {
     int row = p->bad;

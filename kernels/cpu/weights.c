@@ -116,8 +116,8 @@ static void pack_depthwise(float *to, const struct weight *w, const struct slab 
                     half_load(slabs[s].dtype, slabs[s].data, (size_t)r * (size_t)w->in + (size_t)t);
 }
 
-/* Entry `pack` of struct backend: the kernel that fits a matrix lays it out; depthwise weights and biases are copied.
- */
+/* Entry `pack` of struct backend: the kernel that fits a matrix lays it out; depthwise weights and biases are
+ * copied. */
 int cpu_pack(struct device *dev, struct weight *out, const struct slab *slabs, int n, const float *bias,
              enum dtype want, struct err *e)
 {

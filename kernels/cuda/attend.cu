@@ -420,8 +420,8 @@ void cuda_attend(struct device *dev, struct tensor out, struct tensor q, const s
         attend(dev, out, q, kv, layer, h, b, view, {});
 }
 
-/* In one kernel where every sequence has one row, which is a decode step; else one after the other, with the same bits.
- * */
+/* In one kernel where every sequence has one row, which is a decode step; else one after the other, with the same
+ * bits. */
 void cuda_prep_attend(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                       const struct kv *kv,
                       int layer, const struct heads *h, const struct batch *b, const struct view *view)

@@ -48,8 +48,7 @@ static void load_merger(struct loader *l, struct glm4v *g, const struct vision_k
     g->act = k->act;
 }
 
-/* intermediate_size is the merger's; the MLPs of the layers are as wide as the tower's output, as in the reference.
- * */
+/* intermediate_size is the merger's; the MLPs of the layers are as wide as the tower's output, as in the reference. */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
     struct glm4v *g = (struct glm4v *)v;
