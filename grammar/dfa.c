@@ -130,7 +130,7 @@ void dfa_add_edge(struct build *b, struct dfa *d, uint32_t lo, uint32_t hi, int3
 
 struct subset { size_t at, n; uint64_t hash; };    /* of `members` */
 
-struct maker {
+struct powerset {
     struct nfa *a;             /* borrowed */
     struct build *b;           /* borrowed */
     struct dfa *d;
@@ -158,7 +158,7 @@ struct maker {
 };
 
 /* Marks what leads to acceptance, backwards: a list of the edges by their ends, then a search. */
-static int find_useful(struct maker *m)
+static int find_useful(struct powerset *m)
 {
     struct nfa *a = m->a;
     int32_t *begin = calloc(a->n + 2, sizeof *begin), *from = malloc((a->n_edges + 1) * sizeof *from);
@@ -191,7 +191,7 @@ static int find_useful(struct maker *m)
     return 0;
 }
 
-static void closure_begin(struct maker *m)
+static void closure_begin(struct powerset *m)
 {
     m->turn++;
     m->n_set = 0;
@@ -199,7 +199,7 @@ static void closure_begin(struct maker *m)
 
 /* Adds s, and what is reached from it by nothing. Only states that matter are kept: those with edges of other kinds,
  * the accepting one and the ticking one. */
-static void closure_add(struct maker *m, int32_t s)
+static void closure_add(struct powerset *m, int32_t s)
 {
     const struct nfa *a = m->a;
     size_t n = 0;
@@ -233,7 +233,7 @@ static int by_number(const void *x, const void *y)
 
 /* Doubles the hash table of subsets, whose slots hold the index of a subset plus one and 0 where they are empty. The
  * size stays a power of two, which the masks rely on. -1: memory is out, and the old table is still there. */
-static int rehash(struct maker *m)
+static int rehash(struct powerset *m)
 {
     size_t n = m->n_slots ? 2 * m->n_slots : 256;
     int32_t *slot = calloc(n, sizeof *slot);
@@ -252,7 +252,7 @@ static int rehash(struct maker *m)
 }
 
 /* The number of the subset that was collected; a new one has no state of the DFA yet. -1: failed. */
-static int32_t closure_end(struct maker *m)
+static int32_t closure_end(struct powerset *m)
 {
     size_t bytes = m->n_set * sizeof *m->set;
     if (!build_spend(m->b, 4 * m->n_set + 8))
@@ -292,7 +292,7 @@ static int by_symbol(const void *x, const void *y)
 }
 
 /* The edges that leave subset i, symbols and calls apart; a call's lo and hi are not used any more. */
-static int collect(struct maker *m, struct subset s)
+static int collect(struct powerset *m, struct subset s)
 {
     const struct nfa *a = m->a;
     m->n_leave = m->n_calls = m->n_cuts = 0;
@@ -323,7 +323,7 @@ static int collect(struct maker *m, struct subset s)
 }
 
 /* The edges of the newest state: between two cuts the same edges of the NFA are there for every symbol. */
-static void make_edges(struct maker *m)
+static void make_edges(struct powerset *m)
 {
     size_t next = 0, n_active = 0;
     for (size_t i = 0; i + 1 < m->n_cuts && !m->b->failed; i++) {
@@ -351,7 +351,7 @@ static void make_edges(struct maker *m)
 static bool same_call(struct call a, struct call b) { return a.rule == b.rule && a.min == b.min && a.max == b.max; }
 
 /* Equal calls that leave the subset become one, to the set of all their ends. */
-static void make_calls(struct maker *m)
+static void make_calls(struct powerset *m)
 {
     for (size_t i = 0; i < m->n_calls && !m->b->failed; i++) {
         if (m->calls[i].to < 0)
@@ -376,7 +376,7 @@ static void make_calls(struct maker *m)
 
 /* One state of the deterministic automaton from a set of states of the other. It accepts if one of them does. Its edges
  * are what leaves any of them, cut at every place where one begins or ends. */
-static void make_state(struct maker *m, struct subset s)
+static void make_state(struct powerset *m, struct subset s)
 {
     if (dfa_add_state(m->b, m->d) < 0)
         return;
@@ -395,7 +395,7 @@ static void make_state(struct maker *m, struct subset s)
  * every set that can be reached has become a state. What the maker used for this is freed in any case. */
 struct dfa *dfa_make(struct nfa *a, int32_t start, int32_t accept, int32_t tick)
 {
-    struct maker m = { .a = a, .b = a->b, .accept = accept, .tick = tick };
+    struct powerset m = { .a = a, .b = a->b, .accept = accept, .tick = tick };
     if (a->b->failed)
         return NULL;
     m.d = dfa_new();

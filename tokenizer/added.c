@@ -146,7 +146,7 @@ static int normalize(struct added_token *t, const struct normalizer *n, struct e
 /* Reads one entry of added_tokens and adds it to a, or lets it replace an entry with the same string. Takes the id of
  * the model where the model has the string, else *next_id, which then counts on. Entries with an empty string are
  * left out, as in the reference. */
-static int load_one(struct added *a, const json_t *o, const char *where, const struct model *m,
+static int load_one(struct added *a, const json_t *o, const char *where, const struct token_model *m,
                     const struct normalizer *n, int32_t *next_id, struct err *e)
 {
     struct added_token t = { .most = FROM_OTHERS };
@@ -211,7 +211,7 @@ static int build(struct added *a, struct trie *trie, bool normalized, bool *any)
 /* Reads both lists in order, so that the configuration's tokens come after those of tokenizer.json, then builds one
  * trie for the original text and one for the normalized text. After a failure `a` holds what was read so far and is
  * still to be freed. */
-int added_load(struct added *a, const json_t *spec, const json_t *more, const struct model *m,
+int added_load(struct added *a, const json_t *spec, const json_t *more, const struct token_model *m,
                const struct normalizer *n, struct err *e)
 {
     char where[PATH_MAX_LEN];

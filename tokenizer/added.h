@@ -31,7 +31,7 @@ struct added {
 /* Fills a. `spec` is the JSON array, or NULL or null; `more` is what comes after it (token_names.added). Ids come from
  * the model where it knows the string, else they count on from the end of the model's, whatever the file says, as in
  * the reference. */
-int  added_load(struct added *a, const json_t *spec, const json_t *more, const struct model *m,
+int  added_load(struct added *a, const json_t *spec, const json_t *more, const struct token_model *m,
                 const struct normalizer *n, struct err *e);
 void added_free(struct added *a);
 

@@ -187,7 +187,7 @@ static int merge_all(const struct bpe *b, struct work *w)
 
 /* The id of one character, or -1. A character that does not begin the word gets the prefix, and one that ends it the
  * suffix; the string with these is then in `name`. The caller asks buf_ok(name) whether that failed. */
-static int32_t char_id(const struct model *m, const struct bpe *b, const char *s, size_t n, bool first, bool last,
+static int32_t char_id(const struct token_model *m, const struct bpe *b, const char *s, size_t n, bool first, bool last,
                        struct buf *name)
 {
     if ((first || !b->prefix_len) && (!last || !b->suffix_len)) {
@@ -219,7 +219,7 @@ static int add_bytes(const struct bpe *b, struct work *w, const char *s, size_t 
 
 /* Makes the characters of a piece symbols. Unknown ones wait in `unknown`, so that neighbours can become one; the
  * order in which they are flushed (not in front of byte tokens) is that of the reference. */
-static int split_chars(const struct model *m, struct work *w, const char *s, size_t n, struct buf *name,
+static int split_chars(const struct token_model *m, struct work *w, const char *s, size_t n, struct buf *name,
                        struct err *e)
 {
     const struct bpe *b = m->data;
@@ -257,10 +257,10 @@ static int split_chars(const struct model *m, struct work *w, const char *s, siz
     return unknown && add_symbol(w, b->unk) < 0 ? err_memory(e) : 0;
 }
 
-/* The encode of struct model. With ignore_merges a piece that is a token is taken whole. Else it is split into
+/* The encode of struct token_model. With ignore_merges a piece that is a token is taken whole. Else it is split into
  * characters, whose symbols are merged; the ids left over go to out. Pieces of up to SMALL characters allocate
  * nothing. */
-static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+static int encode(const struct token_model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     const struct bpe *b = m->data;
     if (b->ignore_merges) {
@@ -332,7 +332,7 @@ static int not_there(const struct buf *b, struct err *e)
 }
 
 /* Enters the merge of left and right; left then holds what they become. */
-static int add_merge(struct model *m, struct bpe *b, uint32_t rank, struct buf *left, const struct buf *right,
+static int add_merge(struct token_model *m, struct bpe *b, uint32_t rank, struct buf *left, const struct buf *right,
                      struct err *e)
 {
     int32_t l = find(&m->vocab, left), r = find(&m->vocab, right);
@@ -375,7 +375,7 @@ static void enlarge(struct bpe *b)
 
 /* Reads model.merges, whose text is at c, into the table. The rank of a merge is its place in the list. The message
  * of a failure names that place. */
-static int load_merges(struct model *m, struct bpe *b, struct cursor c, struct err *e)
+static int load_merges(struct token_model *m, struct bpe *b, struct cursor c, struct err *e)
 {
     struct buf left, right, tmp;
     uint32_t rank = 0;
@@ -428,7 +428,7 @@ static void bpe_free(void *data)
 
 /* Loads a BPE model: its fields, the vocabulary, the ids of bytes and ASCII characters, and the merges. model_free()
  * frees what is there after a failure. */
-int bpe_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
+int bpe_load(struct token_model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     const char *prefix, *suffix, *unk;
     size_t unk_len;

@@ -18,7 +18,7 @@ enum step_type { STEP_BYTELEVEL, STEP_BYTEFALLBACK, STEP_FUSE, STEP_STRIP, STEP_
                  STEP_BPE };
 
 /* One step, with the fields that its type uses. */
-struct step {
+struct decode_step {
     enum step_type type;
     uint32_t cp;             /* Strip's character, Metaspace's replacement    */
     int64_t  start, stop;    /* Strip                                         */
@@ -29,8 +29,8 @@ struct step {
     struct replace *replace; /* owned                                         */
 };
 
-struct decoder {
-    struct step *step; /* owned, (n); none: the tokens are joined by spaces */
+struct token_decoder {
+    struct decode_step *step; /* owned, (n); none: the tokens are joined by spaces */
     size_t n, cap;
     bool   streams;    /* see decoder_streams()                             */
     bool   any;        /* the file has a decoder                            */
@@ -145,7 +145,7 @@ static int bytefallback(struct run *r, const struct text *in, struct text *out)
 }
 
 /* Strip: cuts the character s->cp off the start at most s->start times and off the end at most s->stop times. */
-static int strip(const struct step *s, const char *p, size_t n, struct text *out)
+static int strip(const struct decode_step *s, const char *p, size_t n, struct text *out)
 {
     char c[4];
     size_t len = (size_t)utf8_put(c, s->cp), from = 0, to = n;
@@ -158,7 +158,7 @@ static int strip(const struct step *s, const char *p, size_t n, struct text *out
 
 /* Metaspace: the mark s->cp becomes a space. In the first token of a text whose scheme puts a mark in front, marks
  * vanish instead. */
-static int metaspace(const struct step *s, const char *p, size_t n, bool first, struct text *out)
+static int metaspace(const struct decode_step *s, const char *p, size_t n, bool first, struct text *out)
 {
     uint32_t at = (uint32_t)out->bytes.len;
     int len;
@@ -192,7 +192,7 @@ static void substitute(struct buf *b, const char *what, size_t n, const char *wi
 
 /* BPEDecoder: the suffix that ends a word becomes a space, or nothing in the last token. An empty suffix stands
  * between all characters, as in Rust's replace(). */
-static int bpe(const struct step *s, const char *p, size_t n, bool last, struct text *out)
+static int bpe(const struct decode_step *s, const char *p, size_t n, bool last, struct text *out)
 {
     struct buf b;
     int len;
@@ -223,7 +223,7 @@ static int fuse(const struct text *in, struct text *out)
 
 /* Replace: the pattern is searched for in each string on its own. Unlike the other steps this one sets the error
  * itself, as a pattern may fail for more reasons than memory. */
-static int replace(const struct step *s, struct run *r, const struct text *in, struct text *out)
+static int replace(const struct decode_step *s, struct run *r, const struct text *in, struct text *out)
 {
     for (size_t i = 0; i < in->n; i++) {
         struct rewrite w = rewrite_begin(bytes_of(in, i), NULL, &in->piece[i], out);
@@ -237,7 +237,7 @@ static int replace(const struct step *s, struct run *r, const struct text *in, s
 
 /* Runs one step: some steps see all strings together, the others one at a time. Returns -1 when the memory runs out;
  * only Replace then has set the error already. */
-static int run_step(const struct step *s, struct run *r, const struct text *in, struct text *out)
+static int run_step(const struct decode_step *s, struct run *r, const struct text *in, struct text *out)
 {
     switch (s->type) {
     case STEP_BYTELEVEL:    return bytelevel(r, in, out);
@@ -264,7 +264,7 @@ static int run_step(const struct step *s, struct run *r, const struct text *in, 
 /* ---- parsing ---- */
 
 /* The fields of Metaspace. Files of older versions have add_prefix_space, and newer ones must not contradict it. */
-static int parse_metaspace(struct step *s, const json_t *o, const char *where, struct err *e)
+static int parse_metaspace(struct decode_step *s, const json_t *o, const char *where, struct err *e)
 {
     static const char *const words[] = { "first", "never", "always" };
     int scheme = 2;
@@ -280,7 +280,7 @@ static int parse_metaspace(struct step *s, const json_t *o, const char *where, s
 }
 
 /* BPEDecoder's suffix, of which the step keeps a copy. */
-static int parse_suffix(struct step *s, const json_t *o, const char *where, struct err *e)
+static int parse_suffix(struct decode_step *s, const json_t *o, const char *where, struct err *e)
 {
     const char *suffix;
     if (field_string(o, where, "suffix", &suffix, &s->suffix_len, e) < 0)
@@ -291,7 +291,7 @@ static int parse_suffix(struct step *s, const json_t *o, const char *where, stru
 }
 
 /* Reads the fields that belong to the type of the step; types without fields are done. */
-static int parse_fields(struct step *s, const json_t *o, const char *where, struct err *e)
+static int parse_fields(struct decode_step *s, const json_t *o, const char *where, struct err *e)
 {
     switch (s->type) {
     case STEP_STRIP:
@@ -311,7 +311,7 @@ static int parse_fields(struct step *s, const json_t *o, const char *where, stru
 
 /* Adds the steps of one decoder of the file to d. A Sequence stands for its members; `depth` and the number of steps
  * bound what a file may nest. `where` is the place in the file, for messages. */
-static int parse(struct decoder *d, const json_t *o, const char *where, int depth, struct err *e)
+static int parse(struct token_decoder *d, const json_t *o, const char *where, int depth, struct err *e)
 {
     static const char *const words[] = { "ByteLevel", "ByteFallback", "Fuse", "Strip", "Replace", "Metaspace",
                                          "BPEDecoder", "Sequence" };
@@ -328,7 +328,7 @@ static int parse(struct decoder *d, const json_t *o, const char *where, int dept
     if (type < TYPES - 1) { /* all but Sequence */
         if (grow(&d->step, &d->cap, d->n + 1, sizeof *d->step) < 0)
             return err_memory(e);
-        struct step *s = &d->step[d->n++];
+        struct decode_step *s = &d->step[d->n++];
         memset(s, 0, sizeof *s);
         s->type = (enum step_type)type;
         return parse_fields(s, o, where, e);
@@ -345,12 +345,12 @@ static int parse(struct decoder *d, const json_t *o, const char *where, int dept
 
 /* Marks the steps that see the whole text as one string, and finds out whether the text of a token depends on its
  * neighbours (see decoder_streams). */
-static void examine(struct decoder *d)
+static void examine(struct token_decoder *d)
 {
     bool fused = false;
     d->streams = true;
     for (size_t i = 0; i < d->n; i++) {
-        struct step *s = &d->step[i];
+        struct decode_step *s = &d->step[i];
         s->fused = fused;
         if (s->type == STEP_BPE)
             d->streams = false;
@@ -361,9 +361,9 @@ static void examine(struct decoder *d)
 }
 
 /* Without a decoder in the file there are no steps, and decoder_run() joins the tokens by spaces. */
-struct decoder *decoder_new(const json_t *spec, struct err *e)
+struct token_decoder *decoder_new(const json_t *spec, struct err *e)
 {
-    struct decoder *d = xcalloc(1, sizeof *d);
+    struct token_decoder *d = xcalloc(1, sizeof *d);
     d->any = spec && !json_is_null(spec);
     if (d->any && parse(d, spec, "decoder", 0, e) < 0) {
         decoder_free(d);
@@ -373,7 +373,7 @@ struct decoder *decoder_new(const json_t *spec, struct err *e)
     return d;
 }
 
-void decoder_free(struct decoder *d)
+void decoder_free(struct token_decoder *d)
 {
     if (!d)
         return;
@@ -385,12 +385,12 @@ void decoder_free(struct decoder *d)
     free(d);
 }
 
-bool decoder_streams(const struct decoder *d) { return d->streams; }
+bool decoder_streams(const struct token_decoder *d) { return d->streams; }
 
 /* Runs the steps in turn between two texts that change places, each time charging the effort for what was read and
  * made. What the last step leaves is joined: without any decoder with a space between the tokens, as in the
  * reference, else as it is. After a failure `out` may hold part of the text. */
-int decoder_run(const struct decoder *d, struct text *t, bool inner, struct buf *out, struct err *e)
+int decoder_run(const struct token_decoder *d, struct text *t, bool inner, struct buf *out, struct err *e)
 {
     struct text spare;
     struct run r = { inner, NULL, e };

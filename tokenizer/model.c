@@ -28,7 +28,7 @@ static int load_entry(struct vocab *v, struct cursor *c, struct buf *tmp, struct
 
 /* Reads the text of the vocabulary entry by entry. Messages of failures name the token or tell how many entries were
  * read, as a file of this size may have a single line. */
-int vocab_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
+int vocab_load(struct token_model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     json_t *list;
     struct buf tmp;
@@ -75,10 +75,10 @@ static int guess_type(const json_t *o, struct err *e)
 
 /* Loads the kind of model that the file names. WordLevel gets no cache, as its own look-up costs no more than the
  * cache's. */
-struct model *model_new(const struct json_file *f, struct err *e)
+struct token_model *model_new(const struct json_file *f, struct err *e)
 {
     static const char *const words[] = { "BPE", "Unigram", "WordLevel" };
-    static int (*const load[])(struct model *, const struct json_file *, const json_t *, struct err *) = {
+    static int (*const load[])(struct token_model *, const struct json_file *, const json_t *, struct err *) = {
         bpe_load, unigram_load, wordlevel_load
     };
     const json_t *spec = json_object_get(f->root, "model");
@@ -93,7 +93,7 @@ struct model *model_new(const struct json_file *f, struct err *e)
         rc = field_word(spec, "model", "type", words, 3, &type, e);
     if (rc < 0)
         return NULL;
-    struct model *m = xcalloc(1, sizeof *m);
+    struct token_model *m = xcalloc(1, sizeof *m);
     if (load[type](m, f, spec, e) < 0) {
         model_free(m);
         return NULL;
@@ -103,7 +103,7 @@ struct model *model_new(const struct json_file *f, struct err *e)
     return m;
 }
 
-void model_free(struct model *m)
+void model_free(struct token_model *m)
 {
     if (!m)
         return;
@@ -127,7 +127,7 @@ static int append(struct ids *out, const int32_t *id, size_t n)
 
 /* Takes the ids from the cache where the word has been seen before; else asks the model and puts them there. Words of
  * CACHE_WORD_MAX bytes and more always go to the model. */
-int model_encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+int model_encode(const struct token_model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     size_t before = out->n, count;
     bool keep = m->cache && n < CACHE_WORD_MAX;

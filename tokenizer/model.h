@@ -13,29 +13,29 @@
 #include "tokenizer/vocab.h"
 
 /* A model of any kind. `data`, `encode` and `free` are what the kind adds. */
-struct model {
+struct token_model {
     struct vocab vocab;  /* owned                          */
     size_t       size;   /* entries of the vocabulary, as the reference counts them */
     void        *data;   /* owned by the kind of model     */
-    int        (*encode)(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e);
+    int        (*encode)(const struct token_model *m, const char *s, size_t n, struct ids *out, struct err *e);
     void       (*free)(void *data);
     struct cache *cache; /* owned; NULL: looking up is no slower than the model */
 };
 
 /* Loads the model of a file. On failure returns NULL and a message that names the place in the file. */
-struct model *model_new(const struct json_file *f, struct err *e);
-void          model_free(struct model *m);
+struct token_model *model_new(const struct json_file *f, struct err *e);
+void          model_free(struct token_model *m);
 
 /* Appends the ids of a piece (n > 0 bytes of valid UTF-8). */
-int model_encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e);
+int model_encode(const struct token_model *m, const char *s, size_t n, struct ids *out, struct err *e);
 
 /* The kinds. Each fills vocab, data, encode and free. */
-int bpe_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
-int unigram_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
-int wordlevel_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
+int bpe_load(struct token_model *m, const struct json_file *f, const json_t *o, struct err *e);
+int unigram_load(struct token_model *m, const struct json_file *f, const json_t *o, struct err *e);
+int wordlevel_load(struct token_model *m, const struct json_file *f, const json_t *o, struct err *e);
 
 /* Reads {"token": id, ...} into m->vocab. */
-int vocab_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e);
+int vocab_load(struct token_model *m, const struct json_file *f, const json_t *o, struct err *e);
 
 /* The ids of <0x00> ... <0xFF>; -1 where there is none. */
 void vocab_byte_tokens(const struct vocab *v, int32_t id[256]);

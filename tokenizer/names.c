@@ -91,11 +91,11 @@ static void take_names(struct reader *r, json_t *config)
 }
 
 /* A token of added_tokens_decoder with its id as a number, for sorting. */
-struct entry { long id; const char *key; const json_t *token; };
+struct decoder_entry { long id; const char *key; const json_t *token; };
 
 static int by_id(const void *a, const void *b)
 {
-    const struct entry *x = a, *y = b;
+    const struct decoder_entry *x = a, *y = b;
     return (x->id > y->id) - (x->id < y->id);
 }
 
@@ -109,10 +109,10 @@ static int take_decoder(struct reader *r, const json_t *decoder, const char *whe
     int rc = 0;
     if (!json_is_object(decoder))
         return err_set(e, "%s: expected an object", where);
-    struct entry *list = xcalloc(json_object_size(decoder), sizeof *list);
+    struct decoder_entry *list = xcalloc(json_object_size(decoder), sizeof *list);
     json_object_foreach((json_t *)decoder, key, v) {
         char *end;
-        list[count++] = (struct entry){ strtol(key, &end, 10), key, v };
+        list[count++] = (struct decoder_entry){ strtol(key, &end, 10), key, v };
         if (*end || end == key)
             rc = err_set(e, "%s: \"%.40s\" is not an id", where, key);
         else if (!json_is_object(v))

@@ -22,7 +22,7 @@ enum step_type {
 };
 
 /* One rewriting of the text. */
-struct step {
+struct normalize_step {
     enum step_type type;
     bool left, right;          /* Strip                   */
     char *prefix;              /* owned; Prepend          */
@@ -32,14 +32,14 @@ struct step {
 };
 
 struct normalizer {
-    struct step *step; /* owned, (n) */
+    struct normalize_step *step; /* owned, (n) */
     size_t n, cap;
 };
 
 enum { MAX_STEPS = 64, MAX_DEPTH = 8 };
 
 /* Appends a step of this type, all else zero. The pointer is good until the next call. */
-static struct step *add_step(struct normalizer *n, enum step_type type)
+static struct normalize_step *add_step(struct normalizer *n, enum step_type type)
 {
     xgrow(&n->step, &n->cap, n->n + 1, sizeof *n->step);
     struct step *s = &n->step[n->n++];
@@ -82,7 +82,7 @@ static int parse(struct normalizer *n, const json_t *o, const char *where, int d
         return -1;
     if (!strcmp(words[type], "Sequence"))
         return parse_sequence(n, o, where, depth, e);
-    struct step *step = add_step(n, (enum step_type)type);
+    struct normalize_step *step = add_step(n, (enum step_type)type);
     switch (step->type) {
     case STEP_STRIP:
         return field_bool(o, where, "strip_left", &step->left, e) < 0 ||
@@ -134,7 +134,7 @@ void normalizer_free(struct normalizer *n)
 int normalizer_is_empty(const struct normalizer *n) { return n->n == 0; }
 
 /* Strip: copies the piece without the white space at its start (s->left) and at its end (s->right). */
-static void strip(const struct step *s, struct rewrite *w)
+static void strip(const struct normalize_step *s, struct rewrite *w)
 {
     size_t from = 0, to = w->n;
     int len;
@@ -164,7 +164,7 @@ static uint32_t nmt(uint32_t c)
 
 /* Runs a step that looks at one character after the other. In the switch, `break` copies the character as it is, and
  * `continue` goes on to the next one without that. */
-static void each_char(const struct step *s, struct rewrite *w)
+static void each_char(const struct normalize_step *s, struct rewrite *w)
 {
     uint32_t low[2];
     for (size_t i = 0; i < w->n;) {
@@ -196,7 +196,7 @@ static void each_char(const struct step *s, struct rewrite *w)
 
 /* Precompiled: replaces what the map has. The reference asks for each grapheme shorter than 6 bytes, then for each
  * character of the others. */
-static void precompiled(const struct step *s, struct rewrite *w)
+static void precompiled(const struct normalize_step *s, struct rewrite *w)
 {
     for (size_t i = 0; i < w->n;) {
         size_t g = unicode_grapheme(w->in + i, w->n - i), n;
@@ -269,7 +269,7 @@ static int normal_form(enum normal_form form, struct rewrite *w)
 }
 
 /* Runs one step on the input of w. Returns -1 with the error set; whether the output fitted, the caller asks. */
-static int run_step(const struct step *s, struct rewrite *w, struct regex_match *match, struct err *e)
+static int run_step(const struct normalize_step *s, struct rewrite *w, struct regex_match *match, struct err *e)
 {
     switch (s->type) {
     case STEP_NFC: case STEP_NFD: case STEP_NFKC: case STEP_NFKD:

@@ -40,9 +40,9 @@ struct tokenizer {
     struct added       added;
     struct normalizer *normalizer; /* owned, like all that follow */
     struct splitter   *splitter;
-    struct model      *model;
+    struct token_model      *model;
     struct post       *post;
-    struct decoder    *decoder;
+    struct token_decoder    *decoder;
     struct token      *token;      /* (size) */
     int                size;
     struct token_names names;

@@ -68,7 +68,7 @@ static int viterbi(const struct unigram *u, const char *s, size_t n, struct best
 
 /* Appends the ids of a stretch of the best way. It is a token or unknown text; that becomes the tokens of its bytes,
  * if all of them have one, or the unknown token. */
-static int add_stretch(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+static int add_stretch(const struct token_model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     const struct unigram *u = m->data;
     int32_t id = vocab_find(&m->vocab, s, n);
@@ -89,7 +89,8 @@ static int add_stretch(const struct model *m, const char *s, size_t n, struct id
 }
 
 /* Turns the best way round and follows it forwards. Unknown neighbours become one stretch. */
-static int follow(const struct model *m, const char *s, size_t n, struct best *best, struct ids *out, struct err *e)
+static int follow(const struct token_model *m, const char *s, size_t n, struct best *best, struct ids *out,
+                  struct err *e)
 {
     const struct unigram *u = m->data;
     for (size_t at = n; at > 0; at = (size_t)best[at].from)
@@ -104,8 +105,8 @@ static int follow(const struct model *m, const char *s, size_t n, struct best *b
     return 0;
 }
 
-/* The encode of struct model. Pieces of up to 128 bytes allocate nothing. */
-static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+/* The encode of struct token_model. Pieces of up to 128 bytes allocate nothing. */
+static int encode(const struct token_model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     struct best small[129], *best = small;
     if (n > 128 && !(best = malloc((n + 1) * sizeof *best)))
@@ -130,7 +131,7 @@ static void unigram_free(void *data)
 
 /* Reads one entry of the vocabulary, ["token", score]. Its place in the list is its id. Keeps the least score in
  * unk_score. */
-static int load_entry(struct model *m, struct unigram *u, struct cursor *c, struct buf *tmp, struct err *e)
+static int load_entry(struct token_model *m, struct unigram *u, struct cursor *c, struct buf *tmp, struct err *e)
 {
     const char *s;
     size_t n;
@@ -152,7 +153,7 @@ static int load_entry(struct model *m, struct unigram *u, struct cursor *c, stru
 
 /* Reads the vocabulary, [["token", score], ...]. An unknown character then costs UNK_PENALTY more than the worst
  * token. */
-static int load_vocab(struct model *m, struct unigram *u, struct cursor c, struct err *e)
+static int load_vocab(struct token_model *m, struct unigram *u, struct cursor c, struct err *e)
 {
     struct buf tmp;
     int rc = 0;
@@ -172,7 +173,7 @@ static int load_vocab(struct model *m, struct unigram *u, struct cursor c, struc
 }
 
 /* Makes the trie of all tokens, which finds those that begin at a byte. Returns -1 when the memory runs out. */
-static int build_trie(const struct model *m, struct unigram *u)
+static int build_trie(const struct token_model *m, struct unigram *u)
 {
     struct trie_key *keys = xcalloc(m->size, sizeof *keys);
     for (size_t i = 0; i < m->size; i++) {
@@ -186,7 +187,7 @@ static int build_trie(const struct model *m, struct unigram *u)
 
 /* Loads a Unigram model. Without unk_id a text with an unknown character is an error. model_free() frees what is
  * there after a failure. */
-int unigram_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
+int unigram_load(struct token_model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     json_t *list;
     int64_t unk = -1;

@@ -7,7 +7,7 @@
 
 /* Appends the id of the piece or of the unknown token. A model may name an unknown token that its vocabulary does not
  * have; only a text that needs it fails. */
-static int encode(const struct model *m, const char *s, size_t n, struct ids *out, struct err *e)
+static int encode(const struct token_model *m, const char *s, size_t n, struct ids *out, struct err *e)
 {
     const int32_t *unknown = m->data;
     int32_t id = vocab_find(&m->vocab, s, n);
@@ -20,7 +20,7 @@ static int encode(const struct model *m, const char *s, size_t n, struct ids *ou
 
 /* Loads a WordLevel model, whose own data is the id of the unknown token alone. model_free() frees what is there after
  * a failure. */
-int wordlevel_load(struct model *m, const struct json_file *f, const json_t *o, struct err *e)
+int wordlevel_load(struct token_model *m, const struct json_file *f, const json_t *o, struct err *e)
 {
     const char *unk;
     size_t n;
