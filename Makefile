@@ -115,7 +115,7 @@ endif
 $O/tests/%: tests/%.c $O/libopenautoglm.a
 	@mkdir -p $(@D)
 	@echo "  CC  $<"
-	@$(CC) $(CFLAGS) -o $@ $< $O/libopenautoglm.a $(LDFLAGS) $(shell pkg-config --libs check) $(LDLIBS)
+	@$(CC) $(CFLAGS) -o $@ $< $(filter %.o,$^) $O/libopenautoglm.a $(LDFLAGS) $(shell pkg-config --libs check) $(LDLIBS)
 
 -include $(OBJ:.o=.d) $(TESTS:=.d)
 include kernels/cuda/cuda.mk

@@ -1,8 +1,6 @@
 /* tests/kernels/test_ops.c - every operation on every backend and instruction
  * set against the reference, and the promise that a row's result is bit by bit
  * the same whatever else is in the batch. */
-#include "tests/kernels/wide.h"
-
 #include "tests/kernels/variants.h"
 
 #include "tests/kernels/dense.inc"
