@@ -80,7 +80,7 @@ struct scratch {     /* of one worker; too large for a stack */
 struct kernels {     /* the inner loops of one instruction set */
     const char *name;
     bool (*works)(void);                                           /* on this processor             */
-    const struct linear_kernel *linear[8];                         /* tried in order; the last one fits all */
+    const struct linear_kernel *linear[12];                        /* tried in order; the last one fits all */
     void (*attend)(const struct attend_job *, int seq, int kv_head, int first_pair, int n_pairs, struct scratch *);
     void (*prep)(const struct prep_job *, int row, struct scratch *);
     void (*norm)(const struct norm_job *, int row);

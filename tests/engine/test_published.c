@@ -10,10 +10,8 @@
 #include "engine/detok.h"
 #include "engine/text.h"
 #include "tests/model/golden.c"
+#include "tests/model/tested.h"
 #include "tests/suite.h"
-
-static const char *const families[] = { "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama", "qwen2",
-                                        "qwen3" };
 
 struct published {
     struct text text;
@@ -92,7 +90,7 @@ START_TEST(test_chats)
     struct published p;
     json_t *chat;
     size_t i, differ = 0;
-    open_published(&p, families[_i]);
+    open_published(&p, families_tested[_i]);
     json_array_foreach(json_object_get(p.chats, "chats"), i, chat) {
         json_t *ids = json_object_get(chat, "ids"), *trusting = json_object_get(chat, "trusting");
         p.text.trust_special_tokens = false;
@@ -112,7 +110,7 @@ START_TEST(test_texts)
     struct published p;
     json_t *row;
     size_t i;
-    open_published(&p, families[_i]);
+    open_published(&p, families_tested[_i]);
     json_array_foreach(json_object_get(p.chats, "texts"), i, row) {
         struct ids ids = { 0 };
         struct err e;
@@ -157,7 +155,7 @@ START_TEST(test_answer)
     struct buf whole;
     struct err e;
     int n;
-    open_published(&p, families[_i]);
+    open_published(&p, families_tested[_i]);
     golden_open(&golden, p.dir);
     int32_t *ids = golden_ints(&golden, "greedy", 0, &n);
     const json_t *want = json_object_get(p.golden, "text");
@@ -175,14 +173,13 @@ END_TEST
 
 int main(void)
 {
-    const int n = sizeof families / sizeof *families;
     log_set_level(LOG_ERROR);
     Suite *s = suite_create("published");
     TCase *t = tcase_create("published");
     tcase_set_timeout(t, 60);
-    tcase_add_loop_test(t, test_chats, 0, n);
-    tcase_add_loop_test(t, test_texts, 0, n);
-    tcase_add_loop_test(t, test_answer, 0, n);
+    tcase_add_loop_test(t, test_chats, 0, N_FAMILIES_TESTED);
+    tcase_add_loop_test(t, test_texts, 0, N_FAMILIES_TESTED);
+    tcase_add_loop_test(t, test_answer, 0, N_FAMILIES_TESTED);
     suite_add_tcase(s, t);
     return suite_run(s);
 }

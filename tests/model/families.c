@@ -5,12 +5,11 @@
 #include <jansson.h>
 #include <sys/stat.h>
 
+#include "tests/model/tested.h"
 #include "tests/model/text.c"
 
 enum { FAMILY_ROWS = 512 };
 
-static const char *const families_tested[] = { "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama", "qwen2",
-                                               "qwen3", NULL };
 static void family_images(struct rig *g, const struct golden *want)
 {
     const struct stored *im;
@@ -109,11 +108,8 @@ END_TEST
 
 static void family_tests(Suite *s)
 {
-    int n = 0;
-    while (families_tested[n])
-        n++;
     TCase *t = tcase_create("families");
     tcase_set_timeout(t, 300);
-    tcase_add_loop_test(t, test_family, 0, n);
+    tcase_add_loop_test(t, test_family, 0, N_FAMILIES_TESTED);
     suite_add_tcase(s, t);
 }

@@ -1,0 +1,10 @@
+/* tests/model/tested.h - the families of which tests/model/FAMILY has golden cases, beside the native one; each has a
+ * case `published`. */
+#ifndef TESTS_MODEL_TESTED_H
+#define TESTS_MODEL_TESTED_H
+
+static const char *const families_tested[] = { "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama", "qwen2",
+                                               "qwen3" };
+enum { N_FAMILIES_TESTED = sizeof families_tested / sizeof *families_tested };
+
+#endif
