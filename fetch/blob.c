@@ -114,6 +114,7 @@ static int failed(struct blob *b, const char *path)
     return err_set(b->shared->e, "%s: %s", path, strerror(why));
 }
 
+/* Git hashes a file with a header before it, which says its length. */
 static void hash_begin(struct blob *b)
 {
     char head[40];
@@ -411,6 +412,7 @@ void blob_free(struct blob *b)
     transfer_free(&b->t);
 }
 
+/* Runs transfers whose errors were put into `e` by whoever stopped them. If nobody did, memory was out. */
 static int run(struct transfer **t, int n, struct err *e)
 {
     *e->text = '\0';
@@ -437,6 +439,8 @@ int blobs_look(struct blob *b, int n, struct err *e)
     return rc;
 }
 
+/* Whether the cache has this file, whole: files get their name only when they are complete, and the size guards against
+ * one that somebody else has cut. */
 static bool is_here(const struct blob *b)
 {
     char path[CACHE_PATH];

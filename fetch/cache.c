@@ -15,6 +15,7 @@
 
 static int put(char out[CACHE_PATH], struct err *e, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
+/* A path that does not fit is an error and never cut: a shorter one could name something else. */
 static int put(char out[CACHE_PATH], struct err *e, const char *fmt, ...)
 {
     va_list ap;
@@ -170,6 +171,7 @@ int cache_write_ref(const struct hub *h, const struct hub_name *name, const char
     return below(h, name->model, "refs", name->revision, path, e) == 0 ? write_small(path, commit, e) : -1;
 }
 
+/* Notes that the hub does not have a file at this commit, as Hugging Face's library does. */
 int cache_write_absent(const struct hub *h, const char *model, const char *commit, const char *file, struct err *e)
 {
     char folder[CACHE_PATH], path[CACHE_PATH];

@@ -16,6 +16,7 @@ static bool within(const struct in6_addr *a, const struct in6_addr *range, int b
     return rest == 0 || (a->s6_addr[whole] ^ range->s6_addr[whole]) >> (8 - rest) == 0;
 }
 
+/* An IPv4 address in the form in which IPv6 carries it, so that everything below knows one kind of address. */
 static struct in6_addr mapped(const uint8_t v4[4])
 {
     struct in6_addr a = { .s6_addr = { [10] = 0xff, [11] = 0xff } };
@@ -114,6 +115,7 @@ static bool parse_range(const char *text, struct host_entry *out)
     return true;
 }
 
+/* Whether an entry can be the name of a host, or *. before one. */
 static bool is_name(const char *s)
 {
     if (strncmp(s, "*.", 2) == 0)
@@ -143,6 +145,7 @@ int hosts_init(struct hosts *h, char *const *list, int n, struct err *e)
     return 0;
 }
 
+/* Whether an address lies in one of the ranges that were listed. */
 static bool is_listed(const struct hosts *h, const struct in6_addr *a)
 {
     for (int i = 0; i < h->n; i++)
@@ -151,6 +154,7 @@ static bool is_listed(const struct hosts *h, const struct in6_addr *a)
     return false;
 }
 
+/* *.example.org stands for all names below example.org, and not for itself. */
 static bool names(const char *entry, const char *host)
 {
     size_t n = strlen(host), m = strlen(entry);

@@ -108,6 +108,8 @@ static bool is_word(const char *s, size_t n)
     return true;
 }
 
+/* A branch, tag or commit, in the letters that git allows and a path can bear. hub_is_file() sees to it that no part is
+ * "..". */
 static bool is_revision(const char *s)
 {
     size_t n = strlen(s);

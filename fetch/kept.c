@@ -15,6 +15,7 @@ void kept_init(struct kept *k, size_t most)
     k->most = most;
 }
 
+/* Takes one file out. Its place can be used again. */
 static void forget(struct kept *k, struct kept_file *f)
 {
     k->bytes -= f->n;
@@ -55,6 +56,7 @@ void kept_find(struct kept *k, const char *url, char etag[KEPT_ETAG], char *from
     pthread_mutex_unlock(&k->lock);
 }
 
+/* Bytes of a kept image, so that the caller can make room before it copies; 0: it is not kept, or is another one. */
 size_t kept_size(struct kept *k, const char *url, const char *etag)
 {
     pthread_mutex_lock(&k->lock);

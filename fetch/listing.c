@@ -7,6 +7,7 @@
 
 enum { LISTING_BYTES = 64 << 20, MAX_TRIES = 5, MAX_HOPS = 5, MAX_WAIT = 30 };      /* seconds */
 
+/* The token goes to the hub itself and nowhere else: a redirect to a storage host must not receive it. */
 const char *hub_bearer(const struct hub *h, const char *url)
 {
     char own[TRANSFER_ORIGIN], other[TRANSFER_ORIGIN];
@@ -15,6 +16,7 @@ const char *hub_bearer(const struct hub *h, const char *url)
     return *h->token && *own && strcmp(own, other) == 0 ? h->token : NULL;
 }
 
+/* A redirect may change the host, but not give up TLS. */
 bool hub_may_follow(const char *from, const char *to)
 {
     char a[TRANSFER_ORIGIN], b[TRANSFER_ORIGIN];
@@ -100,6 +102,7 @@ struct ask {
     int               hops, tries;
 };
 
+/* A retry begins from the start, so what came before is dropped. -1: the listing is longer than LISTING_BYTES. */
 static int on_body(void *ctx, const void *data, size_t n)
 {
     struct ask *a = ctx;

@@ -56,6 +56,7 @@ static int refuse(const char *field, struct err *e, const char *why)
     return -1;
 }
 
+/* 503: the request is right, but the server cannot hold more images at the moment. */
 static int overloaded(const char *field, struct err *e, const char *why)
 {
     err_field(e, field, "%s: %s", field, why);
@@ -121,6 +122,7 @@ static int take_place(struct remote_source *s, const char *field, bool (*go_on)(
     return rc;
 }
 
+/* One more request may fetch; wakes one that waits. */
 static void give_place(struct remote_source *s)
 {
     pthread_mutex_lock(&s->lock);

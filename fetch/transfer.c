@@ -358,6 +358,7 @@ bool transfer_header(const struct transfer *t, const char *name, char *out, size
     return found;
 }
 
+/* A header that must be a plain number; -1: it is missing or something else, such as a date in Retry-After. */
 int64_t transfer_number(const struct transfer *t, const char *name)
 {
     char text[24];

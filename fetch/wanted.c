@@ -19,6 +19,7 @@ const char *const wanted_files[] = {
 
 const char wanted_weights[] = "model.safetensors", wanted_index[] = "model.safetensors.index.json";
 
+/* One of the additional templates of a checkpoint, which lie in a folder of their own. */
 bool wanted_template(const char *file)
 {
     static const char folder[] = "additional_chat_templates/", end[] = ".jinja";
@@ -33,6 +34,7 @@ void wanted_free(char **names, int n)
     free(names);
 }
 
+/* The name of a file of weights right beside the index. It comes from the network, so nothing else is let through. */
 static bool is_shard(const char *name)
 {
     static const char end[] = ".safetensors";

@@ -61,6 +61,7 @@ int32_t build_starve(struct build *b)
     return EXPR_NONE;
 }
 
+/* Every loop whose length a client decides pays here before it goes on, so that there is one bound for all of them. */
 bool build_spend(struct build *b, size_t steps)
 {
     b->fuel -= (int64_t)steps;
@@ -194,6 +195,7 @@ int32_t expr_pair(struct build *b, int32_t first, int32_t then)
 
 int32_t expr_or(struct build *b, int32_t one, int32_t other) { return expr_alt(b, (int32_t[]){ one, other }, 2); }
 
+/* The two cases that need no repetition are taken out here, so that the automata need not know them. */
 int32_t expr_repeat(struct build *b, int32_t kid, int32_t min, int32_t max)
 {
     if (min == 1 && max == 1)

@@ -19,6 +19,8 @@ static struct {
     uint64_t clock;                    /* counts uses  */
 } cache = { .lock = PTHREAD_MUTEX_INITIALIZER, .compiling = PTHREAD_MUTEX_INITIALIZER };
 
+/* A text goes into the key with its length before it: two lists of texts can then not run together into the same key.
+ * */
 static void write_text(struct buf *out, const char *s, size_t n)
 {
     buf_add(out, &n, sizeof n);
@@ -28,6 +30,7 @@ static void write_text(struct buf *out, const char *s, size_t n)
 
 static void write_string(struct buf *out, const char *s) { write_text(out, s ? s : "", s ? strlen(s) : 0); }
 
+/* A schema as it would be sent. Without memory for that the source has no key and is compiled each time. */
 static void write_json(struct buf *out, const json_t *v)
 {
     char *json = v ? json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;

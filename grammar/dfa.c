@@ -25,6 +25,7 @@ void nfa_free(struct nfa *a)
 /* What a source may make of automata before they are deterministic; a state or an edge takes up to 24 bytes. */
 enum { MAX_PARTS = 700000 };
 
+/* Asked before every new state or edge: the automaton may not grow beyond MAX_PARTS, and each part costs fuel. */
 static bool has_room(struct nfa *a)
 {
     if (a->n + a->n_edges >= MAX_PARTS)

@@ -27,6 +27,8 @@ static void digit(struct nfa *a, int32_t from, int32_t to, uint8_t lo, uint8_t h
     }
 }
 
+/* Whether digits from .. n - 1 are the lowest, or the highest, that a digit can be: then the rest of the path is free.
+ * */
 static bool all_are(const uint8_t *d, int from, int n, uint8_t value)
 {
     for (int i = from; i < n; i++)
@@ -81,6 +83,8 @@ static bool clip(struct range r, uint32_t least, uint32_t most, struct range *ou
     return out->lo <= out->hi;
 }
 
+/* The bytes of a code point in UTF-8 of a given length, also where a shorter one would do: ranges are cut by length
+ * before. */
 static void utf8_digits(uint32_t cp, int n, uint8_t *out)
 {
     static const uint8_t lead[] = { 0, 0x00, 0xC0, 0xE0, 0xF0 };

@@ -49,6 +49,7 @@ static int32_t measure(struct assembly *m, int32_t x, int depth);
 static int32_t plus(int64_t a, int64_t b) { return a + b < HUGE_SIZE ? (int32_t)(a + b) : HUGE_SIZE; }
 static int32_t times(int64_t a, int64_t b) { return a * b < HUGE_SIZE ? (int32_t)(a * b) : HUGE_SIZE; }
 
+/* From now on the rule is a fragment, which is called and not written in place. */
 static void keep_rule(struct assembly *m, int32_t r)
 {
     if (m->rule[r].fragment < 0)
@@ -74,6 +75,7 @@ static int32_t measure_rule(struct assembly *m, int32_t r, int depth)
     return u->fragment >= 0 ? 1 : u->size;
 }
 
+/* The sum over all kids, and one state more to begin in. */
 static int32_t measure_kids(struct assembly *m, const struct expr *x, int depth)
 {
     int32_t sum = 1;
@@ -86,6 +88,7 @@ static int32_t measure_kids(struct assembly *m, const struct expr *x, int depth)
 /* States of a chain: every item once for each number of items that may be there before it. */
 static int32_t chain_counts(const struct expr *x) { return x->max != NO_MAX ? x->max : x->min; }
 
+/* Every item is written once for each count that may stand before it, hence the product. */
 static int32_t measure_chain(struct assembly *m, const struct expr *x, int depth)
 {
     int32_t sum = plus(measure(m, m->b->kid[x->at], depth), measure(m, m->b->kid[x->at + 1], depth));
@@ -145,6 +148,7 @@ static void edges_bytes(struct assembly *m, const struct expr *x, int32_t from, 
     }
 }
 
+/* One state between each two kids; the first begins in `from` and the last ends in `to`. */
 static void edges_seq(struct assembly *m, const struct expr *x, int32_t from, int32_t to)
 {
     for (int32_t i = 0; i < x->n && !m->b->failed; i++) {
@@ -192,6 +196,8 @@ static int32_t repeated(struct assembly *m, int32_t e, int32_t kid)
     return m->own[e];
 }
 
+/* Any number of times. A state of its own in the middle keeps what the loop does away from both ends, which others
+ * share. */
 static void edges_loop(struct assembly *m, int32_t kid, int32_t from, int32_t to)
 {
     int32_t again = nfa_state(&m->nfa);
@@ -254,6 +260,7 @@ static void edges_item(struct assembly *m, const struct expr *x, int32_t item, c
             edges(m, m->b->kid[x->at], now->some[c], now->in[c < n ? c + 1 : n]);
 }
 
+/* The states between two items of a chain: one for each number of items that may have been there. */
 static void new_links(struct assembly *m, const struct expr *x, struct links *l)
 {
     l->none = nfa_state(&m->nfa);
@@ -333,6 +340,8 @@ static void finder_free(struct finder *f)
     free(f->ends);
 }
 
+/* A node of the trie from which nothing leads yet. There is room: finder_make() has counted the bytes of all triggers.
+ * */
 static int32_t finder_node(struct finder *f)
 {
     memset(f->next[f->n], 0xFF, sizeof *f->next);
@@ -455,6 +464,7 @@ static void edges(struct assembly *m, int32_t e, int32_t from, int32_t to)
     m->depth--;
 }
 
+/* How often each rule is referred to, which decides whether it is written in place. No rule is a fragment yet. */
 static void count_uses(struct assembly *m)
 {
     for (size_t i = 0; i < m->b->n_exprs; i++)

@@ -52,6 +52,7 @@ static int32_t list(struct build *b, const char *open, int32_t item, const char 
     return expr_or(b, json_brackets(b, open, expr_pair(b, item, more), close), space);
 }
 
+/* Any JSON value, through the shared rules, so that its automaton is made once for a whole grammar. */
 static int32_t value(struct build *b)
 {
     int32_t any[] = { json_expr(b, JSON_ANY_OBJECT), json_expr(b, JSON_ANY_ARRAY), json_expr(b, JSON_ANY_STRING),

@@ -109,6 +109,7 @@ static void walk(struct walk *w, int32_t node, int32_t place, int32_t ticks)
     }
 }
 
+/* By place and then by node, so that exits of one place lie together and in the order of the tree. */
 static int by_place(const void *x, const void *y)
 {
     const struct known_exit *a = x, *b = y;

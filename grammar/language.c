@@ -67,6 +67,7 @@ static void pairs_free(struct pairs *p)
     free(p->slot);
 }
 
+/* The slot of a pair of states, or the free one where it would go. */
 static size_t place_of(const struct pairs *p, uint64_t pair)
 {
     size_t k = (pair * 0x9E3779B97F4A7C15ull >> 20) & (p->n_slots - 1);
@@ -184,6 +185,7 @@ struct dfa *language_not(struct build *b, const struct dfa *x)
     return trimmed(b, d);
 }
 
+/* The state that a symbol leads to; -1: none. Edges are few, so they are tried one by one. */
 static int32_t follow(const struct dfa *x, int32_t state, uint32_t symbol)
 {
     const struct dfa_state *s = &x->state[state];

@@ -38,6 +38,7 @@ static void blank(struct parser *p) { scan_blank(&p->in, "//"); }
 
 static size_t name_here(const struct parser *p) { return scan_name(&p->in, "_"); }
 
+/* Lark tells terminals from rules by their first letter, past underscores: upper case is a terminal. */
 static bool is_terminal(const char *s, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -177,6 +178,7 @@ static int32_t repeated(struct parser *p)
     return x;
 }
 
+/* Whether an alternative goes on: not at its end, nor at the next definition, nor at the name behind ->. */
 static bool at_item(struct parser *p)
 {
     size_t at, n;

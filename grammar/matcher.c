@@ -263,6 +263,7 @@ static void walk_exits(struct matcher *m, const struct known_place *k, const str
     }
 }
 
+/* Adds the tokens that a place allows in any context: a short list, or a whole mask. */
 static void allow_known(const struct matcher *m, const struct known_place *k)
 {
     for (int32_t i = 0; i < k->n_ids; i++)
@@ -375,6 +376,7 @@ bool matcher_bytes(struct matcher *m, const char *s, size_t n)
     return ok;
 }
 
+/* A token without bytes, or one outside the vocabulary, is never allowed. */
 bool matcher_accept(struct matcher *m, int32_t token)
 {
     if (token < 0 || token >= m->t->n || m->t->at[token] == m->t->at[token + 1])

@@ -71,6 +71,7 @@ int32_t names_find(const struct names *t, const char *s, size_t n)
     return t->n_slots && t->slot[k] ? t->name[t->slot[k] - 1].rule : -1;
 }
 
+/* Fails the builder at the first name that was used and never defined. */
 void names_check(struct build *b, const struct names *t)
 {
     for (size_t i = 0; i < t->n && !b->failed; i++)

@@ -295,6 +295,7 @@ static struct hash print_of(const struct dfa *d, const struct dfa *late, const s
     return h;
 }
 
+/* Room for all parts of an automaton at once, so that append() cannot fail half-way. */
 static int reserve(struct grammar *g, const struct dfa *d)
 {
     return grow(&g->place, &g->cap_places, g->n_places + d->n, sizeof *g->place) < 0 ||

@@ -23,7 +23,7 @@ struct parser {
     int depth;
 };
 
-struct set { struct range r[MAX_RANGES]; size_t n; };
+struct set { struct range r[MAX_RANGES + 1]; size_t n; };  /* one more: inverted */
 
 static int32_t alternatives(struct parser *p);
 
@@ -82,11 +82,11 @@ static void add(struct parser *p, struct set *set, const struct range *r, size_t
     set->n += n;
 }
 
+/* The class becomes everything else. That may be one range more than add() lets a class have. */
 static void invert(struct set *set)
 {
     struct range out[MAX_RANGES + 1];
     set->n = ranges_invert(set->r, ranges_join(set->r, set->n), out);
-    set->n = set->n > MAX_RANGES ? MAX_RANGES : set->n;
     memcpy(set->r, out, set->n * sizeof *out);
 }
 
@@ -209,6 +209,7 @@ static int32_t class(struct parser *p)
 
 static int32_t one(struct parser *p, uint32_t c) { return expr_class(p->b, &(struct range){ c, c }, 1, p->w); }
 
+/* Everything but the ends of lines, as ECMA-262 has it without its flag s. */
 static int32_t dot(struct parser *p)
 {
     struct range out[8];
@@ -376,6 +377,7 @@ static int32_t alternatives(struct parser *p)
     return expr_alt(p->b, l.kid, l.n);
 }
 
+/* The whole pattern. Whatever alternatives() leaves is a bracket too many. */
 static int32_t parse(struct parser *p)
 {
     int32_t x = alternatives(p);
@@ -408,6 +410,8 @@ static struct dfa *with_marks(struct parser *p)
     return out;
 }
 
+/* A class for other parsers, whose notation of classes is the same. *at stands on its opening bracket and goes behind
+ * its end. */
 int32_t regex_class(struct build *b, const char *s, size_t n, size_t *at)
 {
     struct parser p = { .b = b, .s = s, .n = n, .at = *at + 1, .w = WRITE_UTF8 };
@@ -416,6 +420,7 @@ int32_t regex_class(struct build *b, const char *s, size_t n, size_t *at)
     return x;
 }
 
+/* The pattern as an expression. Only where an anchor stands in its midst does it have to become a language first. */
 int32_t regex_expr(struct build *b, const char *s, size_t n, bool whole, enum writing w)
 {
     struct parser p = { .b = b, .s = s, .n = n, .w = w, .whole = whole };
@@ -423,6 +428,7 @@ int32_t regex_expr(struct build *b, const char *s, size_t n, bool whole, enum wr
     return p.inner && !b->failed ? expr_lang(b, with_marks(&p), w) : x;
 }
 
+/* The pattern as a language, to be compared or intersected with others. */
 struct dfa *regex_language(struct build *b, const char *s, size_t n, bool whole)
 {
     struct parser p = { .b = b, .s = s, .n = n, .w = WRITE_UTF8, .whole = whole };

@@ -23,6 +23,7 @@ bool scan_skip(struct scan *p, const char *s)
     return there;
 }
 
+/* Counted only when an error needs it. */
 int scan_line(const struct scan *p)
 {
     int line = 1;
@@ -61,6 +62,7 @@ size_t scan_name(const struct scan *p, const char *more)
     return i - p->at;
 }
 
+/* One more bracket is open; false: too many, and the builder has failed. The caller takes it back by p->depth--. */
 bool scan_deeper(struct scan *p)
 {
     if (++p->depth <= GRAMMAR_MAX_NESTING)
@@ -201,6 +203,7 @@ void exprs_add(struct build *b, struct exprs *l, int32_t x)
         l->x[l->n++] = x;
 }
 
+/* The list becomes one sequence and is empty again. */
 int32_t exprs_seq(struct build *b, struct exprs *l)
 {
     int32_t x = expr_seq(b, l->x, l->n);
@@ -209,6 +212,7 @@ int32_t exprs_seq(struct build *b, struct exprs *l)
     return x;
 }
 
+/* The list becomes one choice and is empty again. */
 int32_t exprs_alt(struct build *b, struct exprs *l)
 {
     int32_t x = expr_alt(b, l->x, l->n);

@@ -94,6 +94,8 @@ static const json_t *resolve(struct schema *k, const json_t *ref)
 
 /* ---- sets ---- */
 
+/* Keywords that restrict values in a way that is not done here are refused by name: ignoring one would let wrong values
+ * through. */
 static void check_keywords(struct schema *k, const json_t *schema)
 {
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
@@ -136,6 +138,7 @@ void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
         schemas_add(k, s, json_array_get(all, i));
 }
 
+/* Any fixed order will do: equal sets must only come out equal. */
 static int by_schema(const void *x, const void *y)
 {
     const struct member *a = x, *b = y;

@@ -39,6 +39,7 @@ static bool equal(const json_t *a, const json_t *b)
     return json_equal(a, b);
 }
 
+/* Whether the value satisfies one schema, with all that it refers to. */
 static bool holds_one(struct schema *k, const json_t *schema, const json_t *v, int depth)
 {
     struct schemas s = { .n = 0 };
@@ -46,6 +47,7 @@ static bool holds_one(struct schema *k, const json_t *schema, const json_t *v, i
     return !s.never && schema_holds(k, &s, v, depth + 1);
 }
 
+/* How many of the listed schemas the value satisfies: at least one for anyOf, exactly one for oneOf. */
 static int count_holding(struct schema *k, const json_t *list, const json_t *v, int depth)
 {
     int n = 0;
@@ -54,6 +56,7 @@ static int count_holding(struct schema *k, const json_t *list, const json_t *v, 
     return n;
 }
 
+/* Whether const and enum, where they are given, hold the value. */
 static bool is_listed(struct schema *k, const json_t *schema, const json_t *v)
 {
     const json_t *one = json_object_get(schema, "const"), *list = json_object_get(schema, "enum");
@@ -275,6 +278,7 @@ static bool numbers_apart(const struct schemas *x, const struct schemas *y)
     return lo > hi || (lo == hi && strict);
 }
 
+/* Whether the limits of one kind (lengths, numbers of items) leave no number that both sets allow. */
 static bool counts_apart(struct schema *k, const struct schemas *x, const struct schemas *y, const char *min,
                          const char *max)
 {

@@ -53,6 +53,7 @@ static int32_t digit_range(struct build *b, int lo, int hi)
 
 static int32_t digits(struct build *b, int min, int max) { return expr_repeat(b, digit_range(b, 0, 9), min, max); }
 
+/* A text of digits as an expression over code points, which is what languages are made of. */
 static int32_t chars(struct build *b, const char *s, size_t n)
 {
     struct exprs l = { 0 };
@@ -167,6 +168,7 @@ static struct dfa *multiples(struct build *b, int64_t p, int k)
     return x;
 }
 
+/* The intersection. Both automata are used up, so that calls can be nested. */
 static struct dfa *narrowed(struct build *b, struct dfa *x, struct dfa *by)
 {
     struct dfa *both = language_both(b, x, by);

@@ -27,6 +27,7 @@ struct object {
     int64_t min, max;          /* properties; max < 0: no limit                                         */
 };
 
+/* Remembers a property once, in the order in which it was first named. Being required is never taken back. */
 static void add_named(struct object *o, const char *name, bool required)
 {
     if (!build_spend(o->k->b, 1))
@@ -51,6 +52,7 @@ static void add_pattern(struct object *o, const char *s)
         o->pattern[o->n_patterns++] = (struct pattern){ s, names };
 }
 
+/* A member that must be an object, or NULL where it is not given. */
 static const json_t *dict_of(struct schema *k, const json_t *schema, const char *name)
 {
     const json_t *v = json_object_get(schema, name);

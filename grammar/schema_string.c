@@ -54,6 +54,7 @@ const char *schema_format(const char *name)
     return NULL;
 }
 
+/* A member that must be a string, or NULL where it is not given. */
 static const json_t *text_of(struct schema *k, const json_t *schema, const char *name)
 {
     const json_t *v = json_object_get(schema, name);

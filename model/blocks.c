@@ -59,6 +59,7 @@ struct tensor block_embed(struct run *r, const struct weight *w, const struct fo
     return x;
 }
 
+/* The stream tells the product that follows (o) which norm comes next, so that both can be one launch. */
 void block_attend(struct run *r, struct stream *s, const struct block *b, int layer, const struct batch *batch)
 {
     NN_SCRATCH(r) {
@@ -80,6 +81,7 @@ void block_vision_attend(struct run *r, struct stream *s, const struct block *b,
     }
 }
 
+/* Likewise, with the norm of the layer that follows. */
 void block_mlp(struct run *r, struct stream *s, const struct block *b)
 {
     NN_SCRATCH(r) {

@@ -62,6 +62,7 @@ int load_fail(struct loader *l, const char *fmt, ...)
     return err_set(l->e, "%s", text);
 }
 
+/* The prefix of all names that are fetched from here on. */
 void load_at(struct loader *l, const char *fmt, ...)
 {
     va_list ap;
@@ -208,6 +209,7 @@ float *load_scratch(struct loader *l, size_t n)
     return l->failed ? NULL : list_add(&l->m->loaded->scratch, xcalloc(n, sizeof(float)));
 }
 
+/* Shows a tensor to whoever stores the model anew, if somebody does. -1: they have had enough. */
 static int show_tensor(struct loader *l, const struct stored *t)
 {
     const struct model_store *s = l->opt->store;
@@ -230,6 +232,7 @@ static float *floats_of(struct loader *l, const int *shape, int n_dims, const ch
     return out;
 }
 
+/* A tensor of this shape as float32; NULL: the loader has failed, and the first error is kept. */
 float *load_floats(struct loader *l, const int *shape, int n_dims, const char *name)
 {
     char full[256];

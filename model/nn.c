@@ -78,6 +78,7 @@ struct tensor nn_table(struct run *r, const float *host, int rows, int cols)
     return (struct tensor){ data, F32, rows, cols, cols };
 }
 
+/* A view of some columns; nothing moves. */
 struct tensor nn_cols(struct tensor t, int from, int n)
 {
     CHECK(from >= 0 && n > 0 && from + n <= t.cols, "%d + %d of %d columns", from, n, t.cols);
@@ -242,6 +243,7 @@ struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const 
     return out;
 }
 
+/* Keys of images have no position, so no rope is applied; their norm is. */
 void nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, const struct heads *h, const int *slots)
 {
     CHECK(k.cols == h->n_kv * h->dim && v.cols == k.cols && v.rows == k.rows && cache_fits(&r->kv[1], h, layer),
@@ -273,6 +275,7 @@ struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct he
     return out;
 }
 
+/* Also how images are resized on the device: each row is a weighted sum of `taps` rows. */
 void nn_gather_to(struct run *r, struct tensor out, struct tensor x, int taps, const int *idx, const float *w)
 {
     CHECK(taps >= 1 && (w || taps == 1), "%d taps without weights", taps);
@@ -300,6 +303,7 @@ struct tensor nn_pixels(struct run *r, const uint8_t *rgb, int n, const float *s
     return out;
 }
 
+/* Room for the output, whose size follows from the picture, the kernel and its step. */
 static struct tensor conv_new(struct run *r, struct tensor x, int channels, const struct conv *c)
 {
     int h = conv_out(c->h, c), w = conv_out(c->w, c);

@@ -147,6 +147,8 @@ static double most_when_kept(double pixels, double f)
     return floor(pixels / (f * f) + sum / (2 * f) + 0.25);
 }
 
+/* The divisor of n that is nearest to its square root from below: the rows of the most nearly square grid of n cells.
+ * */
 int grid_side(int n)
 {
     int side = (int)sqrt(n);

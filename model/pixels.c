@@ -5,6 +5,7 @@ const double pixel_clip_mean[3] = { 0.48145466, 0.4578275, 0.40821073 };
 const double pixel_clip_std[3] = { 0.26862954, 0.26130258, 0.27577711 };
 const double pixel_half[3] = { 0.5, 0.5, 0.5 };
 
+/* Three numbers, one for each channel, or the default where the field is missing. */
 static void three(struct hparams *h, const char *name, double out[3], const double def[3])
 {
     int n = hparams_numbers(h, name, out, 3);

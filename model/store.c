@@ -70,6 +70,8 @@ static int write_weight(struct storing *s, const char *name, const struct weight
     return writer_put(&s->writer, scale, 0, slab->scale, sizeof(float) * PANEL * (size_t)panels_of(w->out), e);
 }
 
+/* The loader shows each matrix twice: first its shape alone, then its data. Between two of them the user may interrupt.
+ * */
 static int see_weight(void *arg, const char *name, const struct weight *w, struct err *e)
 {
     struct storing *s = arg;

@@ -72,6 +72,7 @@ const struct tool_format *tool_format_of(template_writes *writes, void *arg)
     return NULL;
 }
 
+/* The first format whose closing mark the template writes. The opening one is often the prompt's and tells less. */
 const struct reasoning_format *reasoning_format_of(template_writes *writes, void *arg)
 {
     for (int i = 0; i < N_THOUGHTS; i++)

@@ -38,6 +38,7 @@ static enum json_scanned push(struct json_scan *s, bool object)
     return JSON_SCAN_MORE;
 }
 
+/* The innermost object or array ends; it must be the kind that the bracket says. */
 static enum json_scanned pop(struct json_scan *s, bool object)
 {
     if (s->depth == 0 || in_object(s) != object)

@@ -8,6 +8,7 @@
 
 enum { MAX_BYTES = 1 << 20, TOOL = 'T', PARAMETER = 'P' };
 
+/* A name with a NUL in it is left out: the entries are separated by these. */
 static void add(struct buf *b, char kind, const char *name, size_t n)
 {
     if (memchr(name, 0, n))
@@ -77,6 +78,7 @@ static const char *find(const struct tool_names *t, const char *name, size_t n)
 
 bool tool_names_has(const struct tool_names *t, const char *name, size_t n) { return find(t, name, n) != NULL; }
 
+/* The parameters of a tool follow its name in the list, up to the name of the next one. */
 bool tool_names_string(const struct tool_names *t, const char *tool, const char *parameter, size_t n)
 {
     const char *end = t->entries.data + t->entries.len;

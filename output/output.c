@@ -18,6 +18,8 @@ static void fail(struct output *o, const struct buf *why)
     o->starved |= !why || why->starved;
 }
 
+/* Appends to a part of the output; beyond its limit the whole output fails, since half an answer would look like a
+ * whole one. */
 static void take(struct output *o, struct buf *b, const char *s, size_t n)
 {
     if (o->failed || n == 0)
@@ -85,6 +87,7 @@ void call_announce(struct output *o, const char *name, size_t n)
     buf_init(&current(o)->arguments, o->options.max_bytes);
 }
 
+/* The parser hands on more of the current call's arguments, as JSON text. */
 void call_argue(struct output *o, const char *s, size_t n)
 {
     if (o->failed)
@@ -128,6 +131,7 @@ static void reset(struct call_parser *p)
     *p = (struct call_parser){ .raw = raw, .name = name, .key = key, .value = value };
 }
 
+/* A mark has been read. What was held back before it belongs to the call now, should it turn out to be none. */
 static void open_call(struct output *o, const char *mark, size_t n)
 {
     struct call_parser *p = o->parser;
@@ -391,6 +395,7 @@ void output_end(struct output *o)
     buf_clear(&o->blank);
 }
 
+/* Whether the client has something to be told since the last time. */
 bool output_has_news(const struct output *o)
 {
     bool news = o->content.len > 0 || o->reasoning.len > 0;
@@ -399,6 +404,7 @@ bool output_has_news(const struct output *o)
     return news;
 }
 
+/* Memory that the output holds now, for the count of what waits for clients. */
 size_t output_bytes(const struct output *o)
 {
     size_t n = o->content.len + o->reasoning.len + o->held.len + o->blank.len;

@@ -48,6 +48,7 @@ static void write_text(struct buf *out, const struct buf *text)
     json_write_string(out, text->data ? text->data : "", text->len);
 }
 
+/* Anthropic's word for the end. A call wins over a stop string: the client has to act on it. */
 static const char *stop_reason(const struct choice *c)
 {
     if (c->end.finish == FINISH_LENGTH)
@@ -238,6 +239,7 @@ static void end(struct buf *out, void *state, const struct answer_head *head, co
     end_event(out);
 }
 
+/* An error in a stream that has begun has an event of its own. */
 static void fail(struct buf *out, void *state, const struct err *e)
 {
     (void)state;

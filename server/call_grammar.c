@@ -37,6 +37,7 @@ static void *room(struct maker *m, size_t n)
     return b->data;
 }
 
+/* Four texts end to end, in memory that lives until the grammar is compiled. NULL: memory. */
 static char *joined(struct maker *m, const char *a, const char *b, const char *c, const char *d)
 {
     size_t n = strlen(a) + strlen(b) + strlen(c) + strlen(d) + 1;
@@ -260,6 +261,7 @@ static int make_tag(struct maker *m, struct grammar_tag *tag, size_t i, const ch
                   : json_arguments(m, &tag->content, parameters, field);
 }
 
+/* Whether tool i may be called: all may, unless tool_choice names one. */
 static bool may_be_called(const struct maker *m, size_t i)
 {
     const json_t *function = json_object_get(json_array_get(m->rules->tools, i), "function");

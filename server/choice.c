@@ -106,6 +106,7 @@ size_t choice_bytes(const struct choice *c)
     return output_bytes(&c->output) + logprobs_bytes(&c->probs) + c->ids.len + c->prompt_probs.len;
 }
 
+/* What was told is dropped; the buffers keep a little room for what comes next. */
 void choice_sent(struct choice *c)
 {
     output_sent(&c->output);
@@ -114,6 +115,7 @@ void choice_sent(struct choice *c)
     buf_reuse(&c->prompt_probs, KEPT_BYTES);
 }
 
+/* Ends a choice with an error of the server's own, as if the engine had said it. What was not told yet is lost. */
 void choice_fail(struct choice *c, const struct err *why)
 {
     if (c->ended)

@@ -33,6 +33,7 @@ static int ask(struct constraint *c, const char *field, const char *path, struct
     return 0;
 }
 
+/* A member that asks for something; null and "" do not. */
 static const json_t *given(const json_t *in, const char *name)
 {
     const json_t *v = json_object_get(in, name);

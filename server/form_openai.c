@@ -3,6 +3,7 @@
 #include "server/form.h"
 #include "server/sse.h"
 
+/* A stream of chats begins by telling the role, before the first token is there. */
 static void begin(struct buf *out, void *state, const struct answer_head *head, const struct choice *c,
                   const struct chunk *chunk)
 {

@@ -36,6 +36,8 @@ void formats_choose(struct formats *f, const struct config *cfg, const struct en
         log_info("thoughts are told apart from the content as %s", reasoning_format_name(f->reasoning));
 }
 
+/* Adds marks to the special tokens that the text shall have. What has no place any more is left out: there are fewer
+ * marks than places. */
 static void show(struct params *p, const char *const *marks)
 {
     int n = 0;

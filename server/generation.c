@@ -51,6 +51,7 @@ struct generation {
     double wait;                   /* seconds between comments                        */
 };
 
+/* Whether the engine is done with all choices; some may not have been told yet. */
 static bool all_ended(const struct generation *q)
 {
     bool all = true;

@@ -177,6 +177,7 @@ int head_parse_field(char *line, size_t n, struct head_field *f, struct err *e)
     return 0;
 }
 
+/* The first field with this name; names are compared without case. */
 const char *head_value(const struct head *h, const char *name)
 {
     for (int i = 0; i < h->n_fields; i++)

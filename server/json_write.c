@@ -34,6 +34,7 @@ void json_write_string(struct buf *out, const char *s, size_t n)
     buf_byte(out, '"');
 }
 
+/* A list whose elements were written before. If that one ran over, so does the answer. */
 void json_write_list(struct buf *out, const char *name, const struct buf *list)
 {
     buf_printf(out, "\"%s\":[", name);

@@ -29,6 +29,7 @@ void pace_enter(struct pace *p, double now)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* A place was given back by a request that was refused: it says nothing about how fast requests are answered. */
 void pace_leave(struct pace *p, double now)
 {
     pthread_mutex_lock(&p->lock);
@@ -37,6 +38,7 @@ void pace_leave(struct pace *p, double now)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* A request has ended: its place is free, and how long that took is remembered. */
 void pace_end(struct pace *p, double now)
 {
     pthread_mutex_lock(&p->lock);

@@ -89,6 +89,7 @@ static void write_text(struct buf *out, const struct buf *text)
     json_write_string(out, text->data ? text->data : "", text->len);
 }
 
+/* The members that every object of an answer begins with. */
 static void write_head(struct buf *out, const struct answer_head *head, const char *object)
 {
     buf_printf(out, "{\"id\":\"%s\",\"object\":\"%s\",\"created\":%ld,\"model\":", head->id, object, head->created);
@@ -363,6 +364,7 @@ void reply_chunk(struct buf *out, const struct answer_head *head, const struct c
     end_chunk(out, head, chunk);
 }
 
+/* The last chunk of a stream that was asked for its usage: it has no choices. */
 void reply_chunk_usage(struct buf *out, const struct answer_head *head, const struct totals *totals)
 {
     begin_chunk(out, head);

@@ -52,6 +52,7 @@ static void write_id(struct buf *out, const struct answer_head *head, const stru
     buf_printf(out, "\"%s_%s_%d\"", prefix[s->open], number_of(head), s->index);
 }
 
+/* The content of the open item; until it ends the text is empty in the events that announce it. */
 static void write_part(struct buf *out, const struct items *s, bool whole)
 {
     static const struct buf nothing;
@@ -84,6 +85,7 @@ static void write_item(struct buf *out, const struct answer_head *head, const st
     buf_str(out, "]}");
 }
 
+/* What the response says of itself: an answer that was cut off is incomplete. */
 static const char *status_of(const struct choice *c)
 {
     if (!c->ended)

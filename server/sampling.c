@@ -177,6 +177,7 @@ static int check_window(const struct params *p, const json_t *in, struct err *e)
     return fields_wrong(e, "unsupported_parameter", "", "repeat_last_n", "is not supported but for -1");
 }
 
+/* The defaults of the checkpoint, before the request's own fields are read over them. */
 void sampling_init(struct sampling *s, const struct engine *g)
 {
     struct engine_info info;

@@ -62,6 +62,7 @@ bool big_keep(struct arena *a, const struct big *b, struct value *out)
     return true;
 }
 
+/* Numbers of any size live in the arena of the rendering, which has a limit. */
 static struct value keep(struct render *r, const struct big *b)
 {
     struct value v = v_none();

@@ -131,6 +131,7 @@ void tpl_eval_args(struct render *r, const struct call_node *c, struct args *out
         add_keywords(r, out, tpl_eval(r, c->star_star));
 }
 
+/* The callee is evaluated before the arguments, as in Python: either may fail, and the order shows in the error. */
 static OUT_OF_LINE struct value eval_call(struct render *r, const struct node *n)
 {
     struct args args;

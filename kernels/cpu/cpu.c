@@ -141,6 +141,7 @@ static void dwconv_body(void *arg, int y, int worker)
     c->dev->kernels->dwconv(c->job, y);
 }
 
+/* One task for each row of output pixels. */
 static void cpu_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
                          const struct conv *v)
 {
@@ -188,6 +189,7 @@ static void embed_body(void *arg, int task, int worker)
     rows_body(c, ((const struct embed_job *)c->job)->out.rows, task, worker, embed_one);
 }
 
+/* Tasks of about 8192 numbers. */
 static void cpu_embed(struct device *dev, struct tensor out, const struct weight *w, const int *ids)
 {
     struct embed_job job = { out, w, ids };

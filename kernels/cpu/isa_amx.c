@@ -22,6 +22,7 @@ static bool has_tiles(void)
     return (d & TILE) && (d & BF16_TILES) && (d & INT8_TILES);
 }
 
+/* The kernel of the system has to be asked once for each process before tiles may be used; it may say no. */
 static bool works(void)
 {
     enum { REQUEST_PERMISSION = 0x1023 /* ARCH_REQ_XCOMP_PERM */, TILE_DATA = 18 };

@@ -59,6 +59,8 @@ static void run_linear(struct device *dev, struct linear_job *job)
     }
 }
 
+/* The product, and then the norms that may follow it as an operation of their own: on the CPU there is nothing to win
+ * by taking them along. */
 void cpu_linear(struct device *dev, struct tensor out, struct tensor x, const struct weight *w,
                 const struct epilogue *ep)
 {
@@ -68,6 +70,7 @@ void cpu_linear(struct device *dev, struct tensor out, struct tensor x, const st
         cpu_norm(dev, out, ep->after);
 }
 
+/* A convolution is a product whose rows of x are gathered from the picture as they are prepared. */
 void cpu_conv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
 {
     struct epilogue ep = { .act = v->act };

@@ -32,6 +32,7 @@ __device__ __forceinline__ const char *head_at(const void *from, size_t stride, 
     return (const char *)from + (size_t)at * stride + (size_t)kv_head * s.head;
 }
 
+/* Number i of a head of the cache, whatever its type; those of a byte have a scale before them. */
 __device__ __forceinline__ float head_get(enum dtype t, const char *head, int i)
 {
     if (!has_scale(t))

@@ -26,6 +26,7 @@ void device_fail(struct device *dev, const char *what, cudaError_t e)
     snprintf(dev->text, sizeof dev->text, "%s: %s", what, cudaGetErrorString(e));
 }
 
+/* Notes an error of the last launch on the device; sync() tells it. */
 void device_check(struct device *dev, const char *what)
 {
     cudaError_t e = cudaGetLastError();
@@ -33,6 +34,7 @@ void device_check(struct device *dev, const char *what)
         device_fail(dev, what, e);
 }
 
+/* Whether a call of CUDA has worked; an error sticks to the device. */
 static bool worked(struct device *dev, cudaError_t e, const char *what)
 {
     if (e != cudaSuccess)

@@ -161,6 +161,7 @@ template <class T> static void int8_launch(struct device *dev, const struct roun
     LAUNCH(dev, (linear_int8_kernel<T>), grid, T::threads, T::shared, s);
 }
 
+/* The tensor from this row on; an empty one stays empty. */
 static struct tensor rows_from(struct tensor t, int row)
 {
     if (t.data)

@@ -74,6 +74,22 @@ START_TEST(code_points)
 }
 END_TEST
 
+/* As many ranges as a class may have, none of which begins or ends the code points: what is left is one more. */
+START_TEST(classes_of_many_ranges)
+{
+    enum { RANGES = 512 };
+    char source[RANGES * 3 + 8] = "[^";
+    char *at = source + 2;
+    for (uint32_t i = 0; i < RANGES; i++)
+        at += utf8_put(at, 0x400 + 2 * i);
+    strcpy(at, "]");
+    struct grammar *g = compile_text(GRAMMAR_REGEX, source);
+    ck_assert(matches(g, "a") && matches(g, "\u0401") && !matches(g, "\u0402"));
+    ck_assert(matches(g, "\u4f60") && matches(g, "\U0001F600"));      /* beyond the last of them */
+    grammar_unref(g);
+}
+END_TEST
+
 START_TEST(gbnf)
 {
     check_texts(GRAMMAR_EBNF, "root ::= \"a\" b* # comment\nb ::= [0-9]{2} | \"\\n\" .\n", "a\0" "a12\0" "a\nx34\0",
@@ -258,6 +274,7 @@ int main(void)
     tcase_add_test(t, regular_expressions);
     tcase_add_test(t, regular_expressions_that_are_refused);
     tcase_add_test(t, code_points);
+    tcase_add_test(t, classes_of_many_ranges);
     tcase_add_test(t, gbnf);
     tcase_add_test(t, gbnf_that_is_refused);
     tcase_add_test(t, lark);
