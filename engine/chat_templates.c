@@ -65,7 +65,8 @@ static int take_json(struct source *s, const char *dir, const char *file, struct
     return 0;
 }
 
-/* chat_template.jinja, and all that lies in additional_chat_templates. */
+/* Reads chat_template.jinja and what lies in additional_chat_templates. Of the latter only two names have a meaning
+ * here; that there are others is noted, so that an error can say what the checkpoint has. */
 static int take_jinja(struct source *s, const char *dir, struct err *e)
 {
     static const char extra[] = "additional_chat_templates", suffix[] = ".jinja";

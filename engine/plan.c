@@ -138,7 +138,10 @@ static size_t whole_huge_pages(const struct setup *s, size_t pages, size_t least
     return whole >= least ? whole : pages;
 }
 
-/* At most max_num_seqs full contexts, at least one. */
+/* How many pages the KV cache gets of the memory that is `left`: at most max_num_seqs full contexts, at least one.
+ * Where not even one fits, a context that nobody asked for is made shorter; one that was asked for stays, and the plan
+ * then does not fit. Also sets kv_floor, one whole context, which a cache that grows must be able to have. -1:
+ * --kv-bytes is too small for any context. */
 static int size_kv(struct setup *s, const struct model *m, size_t left, struct err *e)
 {
     struct engine_config *o = &s->config;
@@ -232,7 +235,7 @@ static int size_caches(struct setup *s, const struct model *m, struct err *e)
     return size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e);
 }
 
-/* The plan's numbers that are for people. */
+/* Those of the plan's numbers that people want to see and that nothing is computed from. */
 static void describe(struct setup *s, const struct model *m)
 {
     const struct engine_config *o = &s->config;
@@ -289,7 +292,8 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     return 0;
 }
 
-/* Names every part, so that the reader sees what to make smaller. */
+/* The error of a plan that does not fit. It names every part with its size, and the options by which one can be made
+ * smaller, since nobody can guess which of them is the large one. */
 void setup_refusal(const struct setup *s, struct err *e)
 {
     const struct engine_plan *p = &s->plan;

@@ -106,7 +106,8 @@ void runner_take_pages(struct runner *r, int from, int n)
     }
 }
 
-/* -1: the device has not enough memory; nothing stays allocated. */
+/* Takes all memory that steps and images will need, in the host and on the device, in the sizes of the plan. -1: the
+ * device does not have that much; nothing stays allocated. */
 int runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,
                 struct err *e)
 {

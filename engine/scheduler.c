@@ -233,7 +233,8 @@ void scheduler_prepare(struct scheduler *s)
         hash_pages(r, most_cached(s, r));
 }
 
-/* Takes the pages of the longest known prefix. */
+/* Takes the pages of the longest beginning of r that is in the cache, page by page, as each hash holds the one before
+ * it. What it finds is counted when r is let in for the first time and not when it comes back. */
 static void take_prefix(struct scheduler *s, struct request *r)
 {
     int most = most_cached(s, r);
@@ -259,7 +260,8 @@ static bool waits_for_leader(const struct request *r)
     return r->group && r->group->leader != r && !r->group->computed;
 }
 
-/* Lets r in, unless there is no room for it. */
+/* Moves r from those that wait to those that run, with its images, the pages of its known prefix, and rows in this
+ * step. -1: there is no room for it, and it holds nothing; out->starved names it if waiting would not help. */
 static int let_in(struct scheduler *s, struct step *out, struct request *r)
 {
     if (acquire_images(s, r) < 0) {

@@ -267,7 +267,8 @@ static void stage_bias(struct staging *st, const struct shape *shape, const stru
     out->biased = adjustment(st, none, biased, first, n);
 }
 
-/* Tokens that may not come now get a penalty that nothing outweighs. */
+/* Tokens that may not come now get a penalty that nothing outweighs: the ends of an answer that is still too short,
+ * unless a grammar says where it may end, and those that would complete a bad word. */
 static void stage_bans(struct staging *st, const struct shape *shape, const struct step *step, struct sampler *out)
 {
     struct penalty *ban = lay_out(st, (size_t)shape->out * sizeof *ban);
@@ -321,7 +322,8 @@ static void stage_masks(struct staging *st, const struct shape *shape, const str
     staged->early = late ? early : st->used;
 }
 
-/* step NULL: only the layout. */
+/* Goes through all arrays of a step in their order in the block. With step NULL they are only laid out, which is how
+ * the size of the block is counted. */
 static void stage(struct staging *st, const struct shape *shape, const struct step *step, const struct images *images,
                   struct staged *out)
 {

@@ -32,7 +32,8 @@ static int init_allowed(struct steer *s, const struct params *p, int vocab)
     return s->allowed ? 0 : -1;
 }
 
-/* Adds the tokens of a text as one more word. */
+/* Adds the tokens of a text to the list of bad words, which lie end to end. An empty text is none. -1: memory, or more
+ * tokens than all words together may have. */
 static int add_word(struct steer *s, const struct ids *ids, struct err *e)
 {
     int from = s->n_words ? s->end[s->n_words - 1] : 0;

@@ -120,7 +120,9 @@ static json_t *flatten(const struct text *t, const json_t *parts, size_t *prefix
     return out;
 }
 
-/* Makes the contents of f->messages strings. */
+/* For templates that want strings as contents: lists of parts become one string each, in which images are placeholders.
+ * Where the first bytes of such a string were written by this server and not by the client, f->prefix says how many, so
+ * that they count as structure. */
 static int flatten_all(const struct text *t, struct chat_form *f, struct err *e)
 {
     json_t *m;
@@ -191,7 +193,9 @@ static void form_free(struct chat_form *f)
     prefill_free(&f->prefill);
 }
 
-/* The chat's messages as the template is to have them. */
+/* Brings the chat's messages into the form that this template wants: the role `developer` as `system` where it does not
+ * know that, contents as strings if it reads no parts, and a mark in the last message if the model is to go on with it.
+ * f owns copies; the chat stays as it was. */
 static int form_of(const struct text *t, const struct chat *chat, bool knows_developer, struct chat_form *f,
                    struct err *e)
 {

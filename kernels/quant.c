@@ -90,7 +90,8 @@ static void round_to_bytes(uint8_t q[QUANT_GROUP], const union group *g, float f
     }
 }
 
-/* Q8 and F8: `in` columns with one scale. */
+/* A row of Q8 or F8: `in` columns with one scale, found in a first pass over them. -1, or the column of the first
+ * number that is not finite; then the record is incomplete. A row of nothing but very small numbers becomes zeros. */
 static int pack_channel(enum dtype t, uint8_t *record, enum dtype from, const void *row, int in)
 {
     union group g;

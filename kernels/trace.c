@@ -148,7 +148,7 @@ static void t_pixels(struct device *t, struct tensor out, const uint8_t *rgb, co
     line(t, "pixels", out);
 }
 
-/* The only operation whose result is bytes. */
+/* The only operation whose result is bytes and no matrix of floats; the line has their norm all the same. */
 static void t_resample(struct device *t, uint8_t *out, const uint8_t *in, int outer, int from, int inner,
                        const struct resampling *r)
 {

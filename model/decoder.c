@@ -61,7 +61,9 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     return 0;
 }
 
-/* Layer i of d, its tensors below ROOT.layers.i. */
+/* Loads layer i of d, whose tensors lie below ROOT.layers.i. Projections that read the same input are stacked into one
+ * weight here, so that the forward pass has one product for q, k and v and one for gate and up. Errors stay in the
+ * loader. */
 static void layer_load(struct loader *l, struct decoder *d, int i, const char *root, const struct sizes *s,
                        const struct decoder_kind *kind)
 {

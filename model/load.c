@@ -145,7 +145,8 @@ static int float_type(const struct stored *t, enum dtype *out)
     return *out = F32, strcmp(t->dtype, "F32");
 }
 
-/* Finds, checks shape and dtype, counts. NULL after an error. */
+/* Finds a tensor and checks that its shape is the one that the family expects and that it is of floats. It counts as
+ * read from now on, and its numbers as parameters. NULL after an error, of which the first is kept. */
 static const struct stored *fetch(struct loader *l, const int *shape, int n_dims, const char *name, enum dtype *type)
 {
     char have[96], want[96];

@@ -41,7 +41,8 @@ struct iter *tpl_iter(struct render *r, struct value v)
     return tpl_iter_new(r, v.kind == V_UNDEFINED ? ITER_EMPTY : ITER_ITEMS, v);
 }
 
-/* Item i of something with a length. */
+/* Item i of something that has a length; the caller has checked that i is below it. Of a mapping the items are its
+ * keys, as in Python. */
 struct value tpl_at(struct render *r, struct value v, size_t i)
 {
     const struct entry *e;
@@ -169,7 +170,8 @@ static bool next_batch(struct render *r, struct iter *it, struct value *out)
     return true;
 }
 
-/* Part it->pos of `count` parts whose sizes differ by at most one. */
+/* Part it->pos of `count` parts whose sizes differ by at most one; the larger ones come first. A part that is one
+ * shorter is filled up with the fallback, where one was given. */
 static bool next_slice(struct render *r, struct iter *it, struct value *out)
 {
     if ((int64_t)it->pos >= it->count)
@@ -198,7 +200,8 @@ static bool next_for_if(struct render *r, struct iter *it, struct value *out)
     return false;
 }
 
-/* What a generator does when its first item is asked for. */
+/* What a generator does when its first item is asked for, and not when it is made: errors show at the place where Jinja
+ * shows them, and a source that is never read costs nothing. */
 static void start(struct render *r, struct iter *it)
 {
     it->started = true;
@@ -227,7 +230,7 @@ static void start(struct render *r, struct iter *it)
     it->inner = tpl_iter(r, it->source);
 }
 
-/* One step of an iterator that has started; false at its end. */
+/* The next item of an iterator that has started, by its kind; false at its end. */
 static bool step(struct render *r, struct iter *it, struct value *out)
 {
     switch (it->kind) {

@@ -127,7 +127,7 @@ static const struct dict *sorted(struct render *r, const struct dict *d)
     return out;
 }
 
-/* A mapping, laid out as lists are, in its own order or sorted. */
+/* A mapping, laid out as lists are, in its own order or sorted by key, as the filter's arguments say. */
 static void write_dict(struct json *j, const struct dict *d)
 {
     if (j->sort)

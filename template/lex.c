@@ -92,7 +92,8 @@ static void move_to(struct lexer *l, size_t to)
     l->at = to;
 }
 
-/* The text before a tag: s[at, end). `sign` is the tag's - or +, or 0. */
+/* The text before a tag, s[at, end), without what the tag removes: all white space with `-`, and without a sign the
+ * indentation of a tag that begins its line (lstrip_blocks), which `+` keeps. Variables keep theirs always. */
 static void text_before(struct lexer *l, size_t end, char sign, bool variable)
 {
     size_t stop = end;
@@ -278,7 +279,7 @@ static void integer(struct lexer *l)
     move_to(l, end);
 }
 
-/* A float if one stands here, else an integer. */
+/* A float if one stands here, else an integer. Underscores between digits count for nothing, as in Python. */
 static void number(struct lexer *l)
 {
     size_t end = float_end(l, l->at);
@@ -466,7 +467,8 @@ static void inside_tag(struct lexer *l, bool variable)
     }
 }
 
-/* Between tags: the text up to the next tag, then that tag. */
+/* Between tags: pushes the text up to the next tag and goes on with that tag. What stands between {% raw %} and {%
+ * endraw %} is text, whatever it looks like. */
 static void outside(struct lexer *l)
 {
     size_t at = l->at;

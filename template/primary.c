@@ -23,7 +23,7 @@ static struct node *list_display(struct parser *p)
     return n;
 }
 
-/* "{a: b}". Keys and values stand in turn in one list. */
+/* "{a: b}" with any number of pairs. Keys and values stand in turn in one list of the node. */
 static struct node *dict_display(struct parser *p)
 {
     struct node *n = parse_new(p, N_DICT, parse_expect(p, T_LBRACE)->line);
@@ -189,7 +189,8 @@ static void keyword_argument(struct parser *p, struct call_node *c)
     parse_push(p, &c->kw, parse_expression(p));
 }
 
-/* "(a, b=c, *d, **e)". The same rules of order as Jinja's. */
+/* "(a, b=c, *d, **e)", with Jinja's own rules of which may follow which; what breaks one is a syntax error of the
+ * template. */
 static void call_arguments(struct parser *p, struct node *n)
 {
     struct call_node *c = n->u.call;

@@ -79,7 +79,8 @@ struct value tpl_compare_sort(struct render *r, struct value list, const struct 
     return out;
 }
 
-/* The values of "a,b.c" as a list, which is what `sort` compares. */
+/* What `sort` compares when it is given "a,b.c": the values of all these attributes, as a list. A single attribute
+ * makes a list of one. */
 static struct value multi_key(struct render *r, struct value v, struct value attribute, bool case_sensitive)
 {
     if (attribute.kind != V_STR)

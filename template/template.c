@@ -96,7 +96,9 @@ static uint8_t *take_origins(const struct text *t)
     return from;
 }
 
-/* NULL after a failure; everything but the result lies in r->arena. */
+/* Runs the template over the context and gives the text, which is the caller's; everything else lies in r->arena. NULL
+ * after a failure, which jumps here from wherever it happened. length NULL: the caller wants a C string, and a NUL in
+ * the text is an error. With opt->from also says of every byte who has written it. */
 static char *render(struct render *r, const struct template *t, const json_t *context, size_t *length)
 {
     struct text out;

@@ -394,7 +394,8 @@ struct str *str_replace(struct render *r, const struct str *s, const struct str 
 
 /* ---- values as text, which reaches the model and so must match Python to the byte */
 
-/* The shortest digits that read back as f, laid out as Python does. */
+/* The shortest digits that read back as f, found by trying more and more of them, laid out as Python's repr() does:
+ * with an exponent from 1e16 on and below 1e-4. */
 void tpl_float_repr(char out[40], double f)
 {
     char text[40];

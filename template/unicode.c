@@ -55,7 +55,8 @@ bool uni_digit(uint32_t cp)
     return uni_decimal(cp);
 }
 
-/* Also fractions, Roman and the common Chinese numerals. */
+/* Python's str.isnumeric(): digits, fractions, Roman numerals, and the Chinese characters that stand for numbers, of
+ * which the common ones are listed here. */
 bool uni_numeric(uint32_t cp)
 {
     static const uint32_t han[] = { 0x3405, 0x3483, 0x382a, 0x3b4d, 0x4e00, 0x4e03, 0x4e07, 0x4e09, 0x4e5d, 0x4e8c,
@@ -124,7 +125,8 @@ static bool case_ignorable(uint32_t cp)
            c == UTF8PROC_CATEGORY_LM || c == UTF8PROC_CATEGORY_SK;
 }
 
-/* Is the capital sigma at byte `at` the last letter of a word? */
+/* Whether the capital sigma at byte `at` is the last letter of a word and so becomes another small letter: a cased
+ * letter stands before it and none behind, marks and the like not counted (Unicode's Final_Sigma). */
 static bool final_sigma(const struct str *s, size_t at)
 {
     size_t i = at, next = at + 2;

@@ -294,7 +294,8 @@ bool tpl_truth(struct render *r, struct value v)
 
 /* ---- equality and order: both recurse into what values hold */
 
-/* Exact also where a double cannot hold the integer: long double can. */
+/* Which of two numbers is larger, exactly, also where a double cannot hold the integer: long double has 64 bits for
+ * that, and larger integers have a comparison of their own. */
 static int number_order(struct value a, struct value b)
 {
     if (a.kind == V_BIG || b.kind == V_BIG) {

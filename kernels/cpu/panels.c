@@ -123,7 +123,8 @@ static const uint8_t *row_as(struct panel_packing *p, int r, uint8_t *record)
     return record;
 }
 
-/* Rows first .. first + 3 of the weight become channels c .. c + 3. */
+/* Rows first .. first + 3 of the weight become channels c .. c + 3 of a panel. `records`: room for four rows of the
+ * wanted type, full of zeros where the weight has no such rows. */
 static void pack_four(struct panel_packing *p, uint8_t *panel, int first, int c, uint8_t *records)
 {
     const uint8_t *row[FOUR];
@@ -142,7 +143,8 @@ static void pack_four(struct panel_packing *p, uint8_t *panel, int first, int c,
         put_q4(panel, c + i, row[i], p->in);
 }
 
-/* Task: panel `index` of this round. */
+/* The task of the pool: packs panel `index` of this round, four channels at a time. The memory that it needs is small,
+ * and freed at the end. */
 static void pack_panel(void *arg, int index, int worker)
 {
     struct panel_packing *p = arg;

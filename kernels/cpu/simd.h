@@ -157,7 +157,7 @@ INLINE vi v_widen_bytes(const void *p)
 /* e4m3, as f8_get(): moved to a float's place, then 2^120 too small. */
 INLINE vf v_f8(vi q) { return (vf)(((vu)q & 0x80000000) | ((vu)q & 0x7f) << 20) * 0x1p120f; }
 
-/* LANES numbers of type t, which the caller makes a constant. */
+/* LANES numbers of a plain type as floats. The caller makes t a constant, so that one of the branches remains. */
 INLINE vf v_get(enum dtype t, const void *p)
 {
     if (t == F32)

@@ -108,7 +108,8 @@ static void *helper_main(void *arg)
     return NULL;
 }
 
-/* Where the system refuses a thread, the pool has those that it got. */
+/* Starts a pool of `threads` workers, the caller being one of them. Where the system refuses a thread the pool works
+ * with those that it got. Its threads take no signals: these are for the threads of the server. */
 struct pool *pool_open(int threads)
 {
     struct pool *p = xcalloc(1, sizeof *p);

@@ -39,7 +39,9 @@ struct blas {
 #undef X
 };
 
-/* On the emulator the functions are its own. */
+/* Looks up the functions of cuBLASLt, which is loaded when it is needed and no part of the plug-in, so that a machine
+ * without it can still compute. On the emulator they are the emulator's own. -1: the library or one of its functions is
+ * missing. */
 static int find_functions(struct blas *b, struct err *e)
 {
 #ifdef CUSIM
@@ -135,7 +137,8 @@ static bool same(const struct shape &a, const struct shape &b)
            a.adds == b.adds && a.epilogue == b.epilogue;
 }
 
-/* The library's first choice for this shape; NULL: it has none. */
+/* The algorithm that the library recommends for this shape. Asking takes longer than a small product, so the last
+ * MAX_CHOICES answers are kept. NULL: the library has none. */
 static const cublasLtMatmulAlgo_t *choose(struct blas *b, const struct parts *p, const struct shape *s)
 {
     size_t most = WORKSPACE;
@@ -160,7 +163,8 @@ static const cublasLtMatmulAlgo_t *choose(struct blas *b, const struct parts *p,
     return &c->algo;
 }
 
-/* run false: only asks whether it can. */
+/* d = w x (+ c), by the library. false: it cannot, and nothing was computed; run false: only that is asked. A product
+ * that was promised and fails is an error of the device. */
 static bool product(struct device *dev, const struct shape *s, const float *bias, const bf16 *w, const bf16 *x,
                     const float *c, float *d, bool run)
 {

@@ -26,7 +26,8 @@ void cuda_record(struct device *dev, int key)
     dev->recorded_key = key;
 }
 
-/* The recording becomes the last of dev->graphs. */
+/* What was recorded becomes the last of dev->graphs, under the key that record() was given. A failure sticks to the
+ * device, and the step counts as not recorded. */
 static void end_recording(struct device *dev)
 {
     cudaGraph_t graph = NULL;

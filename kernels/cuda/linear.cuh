@@ -63,7 +63,8 @@ struct product {
 /* Eight numbers, see split_pair(). */
 struct eight { uint4 high, low; };
 
-/* Eight numbers of x from (r, k0); zeros outside. */
+/* Eight numbers of row r of x from column k0 on, each split into the two factors that the tensor cores multiply; zeros
+ * where x has no such row or column. */
 static __device__ __forceinline__ struct eight load_eight(const struct product &p, int r, int k0)
 {
     float v[8] = {};

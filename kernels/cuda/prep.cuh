@@ -60,7 +60,8 @@ static __device__ __forceinline__ uint32_t e4m3_bits(float x)
     return (u + 0x7ffff + (u >> 20 & 1)) >> 20 | (__float_as_uint(x) >> 24 & 0x80);
 }
 
-/* Into the cache, as kv_put() does. */
+/* One warp writes a head of dim numbers into the cache as type t, with the bits of kv_put(): types of a byte get a
+ * scale, and a head with a number that is not finite becomes NaN as a whole. */
 static __device__ inline void store_head(enum dtype t, unsigned char *to, const float *x, int dim, int lane)
 {
     if (!has_scale(t)) {
@@ -87,7 +88,8 @@ static __device__ inline void store_head(enum dtype t, unsigned char *to, const 
     }
 }
 
-/* What cuda_prep() is told; its empty tensors stay out of it. */
+/* The argument of the kernels that prepare q, k and v, out of what ops.prep is given. Empty tensors have no heads, so
+ * nothing is done for them; without a cache or slots nothing is stored. */
 static inline struct prep prep_of(struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
                                   const int *pos, const struct kv *kv, int layer, const int *slot)
 {

@@ -54,7 +54,8 @@ static void place_group(enum dtype want, unsigned char *to, const unsigned char 
         }
 }
 
-/* Row `at` of the weight, whose record is there. */
+/* Puts row `at` of the weight, which p->record holds as quant.h has it, where the kernels read it: its bytes in the
+ * order of the tensor cores' fragments, its scales apart from them. */
 static void place_row(const struct packing *p, unsigned char *to, int at)
 {
     const unsigned char *q = p->record;

@@ -37,7 +37,7 @@ void ref_conv2d(struct device *dev, struct tensor out, struct tensor x, const st
         }
 }
 
-/* The same with a filter of its own for each channel. */
+/* A convolution with a filter of its own for each channel. Taps outside of the picture count as zeros. */
 void ref_dwconv2d(struct device *dev, struct tensor out, struct tensor x, const struct weight *w, const struct conv *v)
 {
     (void)dev;

@@ -154,7 +154,9 @@ static int clamp(int i, int n)
     return i < n ? i : n - 1;
 }
 
-/* x += the position table sampled at the patches */
+/* Adds the position table to the patches. The table is a square of a fixed size; each patch takes the weighted sum of
+ * 16 of its cells (bicubic sampling) at its own place in the picture. Indices and weights are made on the host, (n, 16)
+ * each. */
 static void add_positions(struct run *r, struct tensor x, const struct glm4v *g, const struct patch_grid *grid)
 {
     int n = grid->n, *idx = nn_host(r, n * 16);

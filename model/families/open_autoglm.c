@@ -161,7 +161,8 @@ static void load_vision(struct loader *l, struct autoglm *g, struct hparams *v, 
     blocks_chain(g->vision, g->n_vision);
 }
 
-/* The text's half and the image's half of the columns. */
+/* The routing matrix multiplies [text; image]. It is cut into the half of the columns that meets the text and the half
+ * that meets the image, so that the two never have to be put side by side; the bias goes with the first. */
 static void load_route(struct loader *l, struct cross *c, int out, int hidden)
 {
     const float *w = load_floats(l, SHAPE(out, 2 * hidden), "route.weight"),
@@ -504,7 +505,9 @@ static void autoglm_values(const struct model *m, const struct image_plan *p, co
 
 /* ---- text ---- */
 
-/* x[cross_rows] += out_norm(text and image mixed) */
+/* x[cross_rows] += out_norm(text and image mixed), for the rows that see an image. Text and what it gets from the
+ * images by cross-attention are mixed as the fusion says: by a routing softmax over the two, by a linear layer over
+ * both, or as their sum. */
 static void cross_modal(struct run *r, struct stream *s, const struct autoglm *g, const struct cross *c,
                         const struct forward *in)
 {

@@ -32,7 +32,8 @@ static void read_windows(struct qwen2_5_vl *q, struct hparams *config)
         hparams_fail(config, "window_size", "%d is less than an image token", size);
 }
 
-/* As Qwen2-VL, with RMSNorm and gated MLPs. */
+/* The tower of Qwen2.5-VL: that of Qwen2-VL with RMSNorm, gated MLPs, and windows of attention in most layers. Errors
+ * stay in the loader. */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
     struct qwen2_5_vl *q = (struct qwen2_5_vl *)v;

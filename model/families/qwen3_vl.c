@@ -111,7 +111,9 @@ static float sample_at(int i, int n, int side, int tap[2])
     return x - low;
 }
 
-/* x += the position table sampled at the patches */
+/* Adds the position table to the patches. The table is a square of a fixed size; each patch takes the weighted sum of
+ * the four cells around its own place in the picture (bilinear sampling). Indices and weights are made on the host, (n,
+ * 4) each. */
 static void add_positions(struct run *r, struct tensor x, const struct qwen3_vl *q, const struct patch_grid *grid)
 {
     int n = grid->n, *idx = nn_host(r, n * 4), ty[2], tx[2];

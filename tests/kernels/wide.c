@@ -1,5 +1,5 @@
-/* tests/kernels/wide.c - the inner loops with 16 lanes, as AVX-512 has them, compiled for AVX2, so that their logic runs
- * on machines without AVX-512; with the kernels of AMX on emulated tiles, and without. Compiling this takes half a
+/* tests/kernels/wide.c - the inner loops with 16 lanes, as AVX-512 has them, compiled for AVX2, so that their logic
+ * runs on machines without AVX-512; with the kernels of AMX on emulated tiles, and without. Compiling this takes half a
  * minute and a gigabyte, so it is an object of its own that tests need not build again. */
 #include <math.h>                     /* before the pragma: their inline functions are for everybody */
 #include <stdbool.h>
