@@ -309,7 +309,8 @@ static enum transfer_next fetched(void *ctx)
 
 /* ---- the start of a file ---- */
 
-/* 0: the lock is ours; 1: another process has it. */
+/* Takes the lock of this file in the cache, which Hugging Face's own tools use, too, so that two programs do not write
+ * the same file. 0: it is ours until close_files(); 1: another process has it; -1: an error was noted. */
 static int take_lock(struct blob *b)
 {
     const struct fetching *s = b->shared;

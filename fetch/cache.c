@@ -145,7 +145,8 @@ int cache_link(const struct hub *h, const char *model, const char *commit, const
     return 0;
 }
 
-/* Writes a small file beside its place and moves it there. */
+/* Writes a small file beside its place and moves it there, so that nobody ever reads half of it. Makes the folders on
+ * the way. */
 static int write_small(const char *path, const char *text, struct err *e)
 {
     char fresh[CACHE_PATH];

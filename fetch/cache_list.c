@@ -37,7 +37,8 @@ static int64_t snapshot_bytes(const char *folder)
     return sum;
 }
 
-/* The names that stand for a commit, "main,v1"; "-": none. */
+/* The names that stand for a commit, such as "main,v1", for the table; "-" if there are none. What does not fit into n
+ * bytes is left out. */
 static void refs_of(const char *repo, const char *commit, char *out, size_t n)
 {
     char   path[CACHE_PATH + 8];
@@ -56,7 +57,8 @@ static void refs_of(const char *repo, const char *commit, char *out, size_t n)
         fts_close(tree);
 }
 
-/* The rows of one model. */
+/* The rows of one model, a row for each commit of which files are here, with their size and whether they can be served.
+ * */
 static void list_repo(const struct hub *h, const char *model, const char *repo, FILE *out)
 {
     static const char *const words[] = { "incomplete", "ready", "ready" };
@@ -132,7 +134,8 @@ static int remove_tree(const char *path, int64_t *freed, struct err *e)
     return rc;
 }
 
-/* Does any snapshot have a link to this blob? */
+/* Whether any snapshot has a link to this file; one that has none can be removed. Links are compared by the last part
+ * of where they lead, which is the ETag. */
 static bool is_used(const char *snapshots, const char *etag)
 {
     bool used = false;
@@ -175,7 +178,7 @@ static int remove_unused(const char *repo, int64_t *freed, struct err *e)
     return rc;
 }
 
-/* The names that stand for a commit which goes. */
+/* Removes the names that stand for a commit which goes, so that none leads to nothing. */
 static void remove_refs(const char *repo, const char *commit)
 {
     char path[CACHE_PATH + 8];

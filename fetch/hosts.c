@@ -24,7 +24,8 @@ static struct in6_addr mapped(const uint8_t v4[4])
     return a;
 }
 
-/* The registry of special addresses, RFC 6890 and its successors. */
+/* Whether an IPv4 address is given to somebody on the internet: none of the special ranges (RFC 6890 and its
+ * successors), among them private networks, this machine, and the addresses at which clouds tell their secrets. */
 static bool is_public_v4(const uint8_t v4[4])
 {
     static const struct { uint8_t start[4]; int bits; } special[] = {
@@ -87,7 +88,8 @@ static bool parse_address(const char *text, struct in6_addr *out)
     return true;
 }
 
-/* "10.0.0.0/8": an address, and how many of its bits count. */
+/* Reads "10.0.0.0/8" or an address alone: what has to agree, and in how many leading bits, counted in the form in which
+ * IPv6 carries it. false: it is neither, and may be a name. */
 static bool parse_range(const char *text, struct host_entry *out)
 {
     char  address[64];

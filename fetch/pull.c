@@ -14,7 +14,8 @@
 
 enum { MAX_FILES = 256 };      /* beside shards */
 
-/* What else the model has instead of weights that we can read. */
+/* The error for a model without weights that can be read, with what it has instead, so that the user sees what kind of
+ * model it is. Always -1. */
 static int no_weights(const struct listing *l, const struct hub_name *name, struct err *e)
 {
     static const char *const other[][2] = {

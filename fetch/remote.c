@@ -95,7 +95,8 @@ int remote_check(const struct remote_source *s, const char *url, const char *fie
 
 /* ---- places ---- */
 
-/* Waits for a place. 0; -1 with an empty e->text: go_on() said no. */
+/* Waits until this request may fetch, and asks ten times a second whether it still wants to. 0: it has a place; -1 with
+ * an empty e->text: go_on() said no, its client is gone; -1 with a 503: too many wait already. */
 static int take_place(struct remote_source *s, const char *field, bool (*go_on)(void *), void *arg, struct err *e)
 {
     int rc = 0;
@@ -146,7 +147,9 @@ static void drop(struct remote_source *s, struct remote_image *image)
     image->n = image->room = 0;
 }
 
-/* Makes room for `need` bytes, within the sum that all requests share. */
+/* Makes room for `need` bytes of an image, within the sum that all requests share: at least double, so that a long
+ * transfer does not copy itself again and again. -1: there is no room (503) or no memory, and what has come is still
+ * there. */
 static int make_room(struct remote_source *s, struct remote_image *image, size_t need, struct err *e)
 {
     size_t want = 2 * image->room > need ? 2 * image->room : need;
@@ -330,7 +333,8 @@ static int read_files(struct remote_source *s, struct remote_image *list, int n,
     return 0;
 }
 
-/* Asks for all that are not files. Whoever calls holds a place. */
+/* Fetches all images of the list that are not files of this machine, REMOTE_EACH at a time. The caller holds a place.
+ * -1: an error was noted by the job that failed, or go_on() said no. */
 static int run(struct remote_source *s, struct remote_image *list, int n, bool (*go_on)(void *), void *arg,
                struct err *e)
 {

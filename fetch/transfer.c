@@ -334,7 +334,8 @@ void transfer_free(struct transfer *t)
     buf_free(&t->headers);
 }
 
-/* The last of several equal ones counts. */
+/* Finds a header of the last answer, without the white space around its value; the last of several equal ones counts.
+ * false: it is not there, and `out` is empty. A value longer than n - 1 bytes is cut. */
 bool transfer_header(const struct transfer *t, const char *name, char *out, size_t n)
 {
     size_t      len = strlen(name);

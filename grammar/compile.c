@@ -50,7 +50,8 @@ static int32_t parts_expr(struct build *b, const struct grammar_source *s, int d
     return x;
 }
 
-/* Free text up to the first of some literals; any of them ends it. */
+/* Free text up to and including the first of some literals, any of which ends it; without literals any text at all. The
+ * literals themselves are compared, not what they might mean. */
 static int32_t free_expr(struct build *b, const struct grammar_source *s)
 {
     enum { MAX_ENDS = 64 };

@@ -37,7 +37,9 @@ static bool all_are(const uint8_t *d, int from, int n, uint8_t value)
     return true;
 }
 
-/* Digits i .. n - 1 of the range. */
+/* Writes the paths of digits i .. n - 1 of the range lo .. hi. The range is cut into a first part that shares the digit
+ * of lo, a last part that shares that of hi, and a middle in which the other digits are free. So a range takes a few
+ * paths for each digit and not one for each number. */
 static void paths(struct nfa *a, int32_t from, int32_t to, struct digits r, int i)
 {
     if (i == r.n - 1) {

@@ -58,7 +58,7 @@ static int32_t atom(struct parser *p)
     return expr_rule(in->b, rule);
 }
 
-/* {m}, {m,} or {m,n}; the brace was read. */
+/* The repetition {m}, {m,}, {m,n} or {,n} of x; the brace was read. Blanks may stand anywhere within. */
 static int32_t counted(struct parser *p, int32_t x)
 {
     struct scan *in = &p->in;

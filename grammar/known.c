@@ -118,7 +118,8 @@ static int by_place(const void *x, const void *y)
     return (a->node > b->node) - (a->node < b->node);
 }
 
-/* Many tokens are kept as a mask, few as a list. */
+/* Brings what was found into its final form: many tokens are kept as a mask, few as a list, and exits are sorted by
+ * place, as the walks through them go. -1: memory is out. */
 static int pack(struct walk *w)
 {
     struct known_place *o = w->out;

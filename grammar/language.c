@@ -76,7 +76,8 @@ static size_t place_of(const struct pairs *p, uint64_t pair)
     return k;
 }
 
-/* The state of a pair; -1: failed. */
+/* The number of a pair of states, which is a new one when the pair is met for the first time. -1: the builder has
+ * failed. */
 static int32_t pair_state(struct build *b, struct pairs *p, uint32_t x, uint32_t y)
 {
     uint64_t pair = (uint64_t)x << 32 | y;
@@ -132,7 +133,8 @@ struct dfa *language_both(struct build *b, const struct dfa *x, const struct dfa
     return trimmed(b, d);
 }
 
-/* The second of a pair is the length so far. */
+/* Texts of min to max characters: a state stands for a state of x and the length so far. Without a maximum lengths
+ * beyond min count as one, so that the automaton stays finite. */
 struct dfa *language_sized(struct build *b, const struct dfa *x, int64_t min, int64_t max)
 {
     struct pairs pairs = { 0 };

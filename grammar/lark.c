@@ -70,7 +70,8 @@ static int32_t terminal(struct parser *p, int32_t x)
     return p->in_terminal ? x : expr_pair(p->in.b, x, expr_rule(p->in.b, p->gap));
 }
 
-/* "literal", "literal"i or "a".."z". */
+/* "literal", "literal"i in either case, or "a".."z". What follows the closing quote decides, so the end of the literal
+ * is looked for first, and then it is read again. */
 static int32_t literal(struct parser *p)
 {
     struct scan *in = &p->in, look = *in;

@@ -58,7 +58,8 @@ static unsigned bucket_of(int32_t jump, int32_t count, int32_t up)
     return (h ^ h >> 15) % BUCKETS;
 }
 
-/* -1: too deep, or memory. */
+/* The list of open calls with one more before `up`. Equal lists are the same one, so it is looked up before it is made.
+ * -1: too deep, too many, or memory, which m->starved tells apart. */
 static int32_t push(struct matcher *m, int32_t jump, int32_t count, int32_t up)
 {
     unsigned b = bucket_of(jump, count, up);
@@ -204,7 +205,8 @@ static bool take(struct matcher *m, size_t from, size_t to, uint8_t byte)
 
 /* ---- masks ---- */
 
-/* The bytes with which any of the ways goes on. */
+/* A bit for every byte with which any of the ways from .. to - 1 goes on: most children of a node are then passed over
+ * without looking at the ways. */
 static void bytes_of(const struct matcher *m, size_t from, size_t to, uint64_t out[4])
 {
     memset(out, 0, 4 * sizeof *out);
@@ -221,7 +223,9 @@ static void bytes_of(const struct matcher *m, size_t from, size_t to, uint64_t o
     }
 }
 
-/* Allows what the ways from .. to - 1 make of the tokens below a node. */
+/* Allows the tokens below a node that the ways from .. to - 1 allow. Each byte of the tree makes a set of ways behind
+ * the last; on the way back it is dropped, with the calls that were opened for it. Stops where the credit is used up,
+ * which the caller sees by its sign. */
 static void walk(struct matcher *m, int32_t node, size_t from, size_t to)
 {
     const struct trie_node *n = m->t->node;

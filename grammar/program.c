@@ -25,7 +25,8 @@ struct maker {
     bool *alive;               /* owned, (m.n_fragments): the rule accepts something */
 };
 
-/* States may have come up since the last search. */
+/* Prepares for a search through the states, of which new ones may have come up since the last. Marks hold the number of
+ * the search that set them, so that they need not be cleared. -1: memory is out. */
 static int begin_search(struct maker *k)
 {
     if (k->n_marks < k->m.nfa.n) {
@@ -114,7 +115,8 @@ static void find_alive(struct maker *k)
     }
 }
 
-/* A call of what may be empty gets a way around it. */
+/* Every call of what may be empty gets a way around it; the call itself then need not be empty any more. That makes
+ * step 1 of this file's list true for all rules at once. */
 static void bypass_empty(struct maker *k)
 {
     struct nfa *a = &k->m.nfa;
@@ -133,7 +135,8 @@ static void bypass_empty(struct maker *k)
 
 static bool is_once(const struct call *c) { return c->min == 1 && c->max == 1; }
 
-/* The rule's last step is the rule again: it may as well begin anew. */
+/* Where the last step of rule i is to call itself, an edge back to its start does the same without a call: lists such
+ * as `x ::= y x | y` then need no depth. */
 static void loop_tails(struct maker *k, size_t i)
 {
     struct nfa *a = &k->m.nfa;
@@ -187,7 +190,8 @@ static int32_t take_left_call(struct maker *k, size_t i, int32_t rule)
     return -1;
 }
 
-/* Puts a copy of rule j between the start of rule i and `to`. */
+/* Puts a copy of rule j between the start of rule i and `to`, in the place of a call that stood there. Only states from
+ * which the rule can end are copied. Costs fuel with each state, since copies of copies can grow without bound. */
 static void copy_between(struct maker *k, size_t i, size_t j, int32_t to)
 {
     struct nfa *a = &k->m.nfa;

@@ -135,7 +135,8 @@ static bool set_escape(struct parser *p, struct set *set)
     return false;
 }
 
-/* The code point of an escape; the backslash was read. */
+/* The code point of an escape, whose backslash was read. What is not done here is refused by name, and letters that
+ * mean nothing are, too: in another engine they may mean something. `in_class`: \b is a backspace there. */
 static uint32_t char_escape(struct parser *p, bool in_class)
 {
     static const char letters[] = "tnrfv0", values[] = { 9, 10, 13, 12, 11, 0 };
@@ -174,7 +175,8 @@ static uint32_t char_escape(struct parser *p, bool in_class)
     return c;
 }
 
-/* Between brackets, of which the first was read. */
+/* A class, whose opening bracket was read. A ] that comes first stands for itself, and so does a - that is first or
+ * last. */
 static int32_t class(struct parser *p)
 {
     struct set set = { .n = 0 };
@@ -217,7 +219,8 @@ static int32_t dot(struct parser *p)
     return expr_class(p->b, out, n, p->w);
 }
 
-/* Behind an opening bracket. */
+/* What stands behind an opening bracket: a group, with or without a name, neither of which makes a difference here.
+ * Lookaround and flags are refused by name. */
 static int32_t group(struct parser *p)
 {
     if (skip(p, "?")) {
@@ -270,7 +273,7 @@ static int32_t atom(struct parser *p)
     }
 }
 
-/* {m}, {m,}, {m,n} or {,n}; false: the brace is an ordinary character. */
+/* {m}, {m,}, {m,n} or {,n}. false: it is none of these, nothing was taken, and the brace is an ordinary character. */
 static bool counts(struct parser *p, int32_t *min, int32_t *max)
 {
     size_t at = p->at + 1;

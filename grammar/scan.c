@@ -95,7 +95,8 @@ static uint32_t next_char(struct scan *p)
     return c;
 }
 
-/* The code point behind a backslash. */
+/* The code point behind a backslash: a letter for a control character, two, four or eight hexadecimal digits, or a
+ * character that stands for itself. */
 static uint32_t escape(struct scan *p)
 {
     static const char letters[] = "nrtfbv0", values[] = { 10, 13, 9, 12, 8, 11, 0 };

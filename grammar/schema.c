@@ -256,7 +256,8 @@ int64_t schema_least_of(struct schema *k, const struct schemas *s, const char *n
 
 /* ---- values ---- */
 
-/* One value as JSON writes it, with the space that may stand in it. */
+/* One value as JSON writes it, with the white space that may stand in it; for constants. Where several texts are the
+ * same number, as 2 and 2.0, both are allowed. */
 int32_t schema_json(struct build *b, const json_t *v, int depth)
 {
     struct exprs l = { 0 };
@@ -319,7 +320,9 @@ static int32_t constants(struct schema *k, const struct schemas *s, int i, const
     return exprs_alt(k->b, &l);
 }
 
-/* Every alternative together with the rest of the set. */
+/* Every alternative of one anyOf or oneOf, together with the rest of the set, as a choice. Of a oneOf exactly one may
+ * hold, which an automaton cannot count: alternatives have to exclude one another, and a schema whose alternatives may
+ * overlap is refused. */
 static int32_t alternatives(struct schema *k, const struct schemas *s, int i, const char *name, int flag)
 {
     const json_t *list = json_object_get(s->m[i].schema, name);

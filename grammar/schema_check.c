@@ -298,7 +298,7 @@ static bool strings_apart(struct schema *k, const struct schemas *x, const struc
     return apart || counts_apart(k, x, y, "minLength", "maxLength");
 }
 
-/* Alternatives of x, all of which have to be apart from y. */
+/* Whether x has a list of alternatives each of which is apart from y: then no value of x can be one of y. */
 static bool alternatives_apart(struct schema *k, const struct schemas *x, const struct schemas *y, int depth)
 {
     for (int i = 0; i < x->n; i++) {

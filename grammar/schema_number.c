@@ -224,7 +224,8 @@ static void tighten(struct limit *l, double v, bool strict, int sign)
         l->strict |= strict;
 }
 
-/* The bounds of a set; in draft 4 the exclusive ones were booleans. */
+/* The strictest bounds of a set. In draft 4 exclusiveMinimum and exclusiveMaximum are booleans beside the bounds, later
+ * they are bounds themselves. */
 static void limits(struct schema *k, const struct schemas *s, struct limit *lo, struct limit *hi)
 {
     static const char *const names[2][2] = { { "minimum", "exclusiveMinimum" }, { "maximum", "exclusiveMaximum" } };

@@ -205,7 +205,9 @@ static struct dfa *free_names(struct object *o, unsigned which)
     return x;
 }
 
-/* Any property that is not named. */
+/* The expression of any property that is not named. Which schemas hold for its value depends on the patterns that its
+ * name matches, so there is an alternative for each combination of them that some name has. EXPR_NONE: there may be no
+ * others. */
 static int32_t others(struct object *o)
 {
     struct build *b = o->k->b;

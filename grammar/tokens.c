@@ -32,7 +32,9 @@ static bool is_text(const char *s, size_t n)
     return true;
 }
 
-/* The bytes of all tokens, end to end. */
+/* The bytes of all tokens, end to end; t->at says where each begins. A special token has a mark before its text, which
+ * only EXPR_MARKED lets through. Tokens without text, or whose bytes could be no part of one, stay empty. -1: memory,
+ * or too much text. */
 static int read_all(struct tokens *t, const struct token_source *s)
 {
     struct buf all, one;
