@@ -13,6 +13,8 @@ static int columns(const char *s, size_t n)
     return count;
 }
 
+/* Prints a text whose words are separated by blanks. The first line begins at column `at`, where something stands
+ * already, and the others at `indent`. A word that is wider than a line has one of its own. */
 void wrap_print(FILE *out, const char *text, int at, int indent)
 {
     bool begins = true;        /* no word stands in this line yet */

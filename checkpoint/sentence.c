@@ -66,6 +66,8 @@ static void read_pooling(struct sentence *s, const json_t *config)
         snprintf(s->unsupported, sizeof s->unsupported, "leaves its prompt out of the pooling");
 }
 
+/* One module of the list in modules.json. What changes the vectors and cannot be done here goes into s->unsupported,
+ * whose text ends a sentence that begins with "the checkpoint". A path that leads out of the folder is not followed. */
 static void read_module(struct sentence *s, const char *dir, const json_t *module)
 {
     const char *kind = kind_of(module), *path = json_string_value(json_object_get(module, "path"));

@@ -35,6 +35,8 @@ static void read_line_of(const char *path, const char *name, char *out, size_t n
         fclose(f);
 }
 
+/* The processor, and how many threads will compute: one for each core that this process may use, or fewer where its
+ * control group has less time than that. */
 static void examine_cores(struct findings *f)
 {
     char model[200];
@@ -140,6 +142,7 @@ static void examine_huge_pages(struct findings *f)
                 *choice ? "off" : "not there");
 }
 
+/* What the machine or the control group has, and what is free of it; a warning if that is less than a tenth. */
 void examine_memory(struct findings *f)
 {
     size_t physical = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE), most = machine_memory(),

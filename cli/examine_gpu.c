@@ -43,6 +43,8 @@ static bool driver_load(struct driver *d)
     return lib != NULL;
 }
 
+/* One GPU. Below compute capability 8.0 the kernels have no code for it, which is a warning. A GPU that does not answer
+ * is left out. */
 static void examine_one(struct findings *f, const struct driver *d, int index)
 {
     char   name[128] = "?";

@@ -24,6 +24,8 @@ static long number(const char *name)
     return text && *text && !*end ? n : -1;
 }
 
+/* The sockets that systemd has opened for this process, from file 3 on. Returns how many; `out` gets the first `most`.
+ * The variables are removed, so that no program started from here takes the sockets for its own. */
 int service_sockets(int *out, int most)
 {
     long n = number("LISTEN_PID") == (long)getpid() ? number("LISTEN_FDS") : 0;

@@ -28,6 +28,8 @@ struct embeddings {
     int   cached;              /* tokens             */
 };
 
+/* The fields that all routes of vectors share. *salt: memory that p->cache_salt points to, for the caller to free, also
+ * after -1. Fails with 400 where the model has no embeddings. */
 int embedding_params(struct params *p, const struct engine_info *info, const json_t *in, char **salt, struct err *e)
 {
     const json_t *v = NULL;

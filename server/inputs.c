@@ -125,6 +125,8 @@ static int add_object(struct inputs *q, const json_t *v, const char *at, struct 
     return add_parts(q, json_pack("[O]", (json_t *)v), at, e);
 }
 
+/* Adds one input at `at`, which may be several prompts' worth of parts, and what its tokens count, as far as that is
+ * known before its images are decoded. -1: the error names the input's own field. */
 int inputs_add(struct inputs *q, const json_t *v, const char *at, struct err *e)
 {
     int n = q->n, rc;

@@ -111,6 +111,8 @@ static int check_unique(const struct key_entry *all, int n, struct err *e)
     return 0;
 }
 
+/* Reads all lines of the file into `out`, which has room for KEYS_MOST. The words stay in `text`, which is cut up.
+ * Returns how many keys there are; -1: the error names the line. */
 int key_file_parse(char *text, size_t n, struct key_entry *out, struct err *e)
 {
     int n_keys = 0, number = 0;

@@ -139,6 +139,8 @@ static int replace(struct keys *keys, const struct key_entry *entries, int n, st
     return 0;
 }
 
+/* The keys of the options, one or a file of them. NULL with e->text empty: none is set, and everybody may ask. The copy
+ * in memory is replaced as a whole when the file is read again. */
 struct keys *keys_open(const char *key, const char *file, struct err *e)
 {
     struct key_entry one, *entries = &one;
@@ -285,6 +287,8 @@ static int refuse(struct key *k, enum limit_kind kind, struct err *e)
     return -1;
 }
 
+/* Asks whether a request with this key may be computed now, and counts it if so; keys_leave() is due then. -1 with a
+ * 429 that says which limit it was. *state is filled in both cases, for the headers of the answer. */
 int keys_enter(struct keys *keys, struct key *key, double now, struct key_state *state, struct err *e)
 {
     const struct key_limits *most = &key->entry.limits;
@@ -336,6 +340,7 @@ static void write_row(struct buf *out, const char *name, const struct key *k, ui
     buf_printf(out, "openautoglm_key_%s{key=\"%s\"} %llu\n", name, k->entry.name, (unsigned long long)value);
 }
 
+/* The figures of all keys by their names, never by the keys themselves. */
 void keys_metrics(struct keys *keys, struct buf *out)
 {
     static const char *const kinds[] = { "requests", "tokens", "concurrent" };

@@ -95,6 +95,9 @@ static int bind_path(int fd, const struct sockaddr_un *at, int mode)
     return -1;
 }
 
+/* Listens on a Unix socket with the mode of the option. A socket that a dead server has left is removed first. Its
+ * device and inode are kept, so that only this socket is removed at the end, and not one that another server has put
+ * there. */
 static int open_path(struct listeners *l, const struct listen_options *opt, struct err *e)
 {
     struct sockaddr_un at = { .sun_family = AF_UNIX };
@@ -151,6 +154,8 @@ static int take_passed(struct listeners *l, const struct listen_options *opt, st
 
 /* ---- all of them ---- */
 
+/* Opens what clients connect to: sockets that were passed on, a path, or a port. The eventfd wakes listen_accept() when
+ * the server stops. After -1 nothing stays open. */
 int listen_open(struct listeners *l, const struct listen_options *opt, struct err *e)
 {
     *l = (struct listeners){ .closed_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) };

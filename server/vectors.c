@@ -62,6 +62,8 @@ static int await(struct exchange *x, struct request *r, struct event *end, struc
     return -1;
 }
 
+/* Computes vectors in their order and hands each to v->take(), `window` of them under way at a time. Without a place
+ * for even one it waits and asks again. After -1, or when the client has gone, the requests under way are cancelled. */
 int vectors_compute(struct app *a, struct engine *g, struct exchange *x, const struct vectors *v, struct err *e)
 {
     enum { AGAIN_MS = 50 };    /* between two looks for a place that others have */
