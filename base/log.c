@@ -161,6 +161,8 @@ static void begin(struct line *l, enum log_level level)
     put_head(l, level);
 }
 
+/* The end of a line: in JSON the string and the object are closed. There is always room for it, since parts are cut to
+ * leave some. */
 static void end(struct line *l, bool in_string)
 {
     static const char json[] = "\"}\n";
@@ -297,6 +299,8 @@ static void set_way(enum way way)
     pthread_mutex_unlock(&out.lock);
 }
 
+/* From here on lines go through a buffer that a thread of its own writes, so that no request waits for a slow disk. -1:
+ * there is no thread, and lines are written where they are made, as before. */
 int log_start(void)
 {
     set_way(WAY_BUFFER);

@@ -11,6 +11,8 @@
 
 static int least(int a, int b) { return a < b ? a : b; }
 
+/* The distance of two names, of at most NEAREST_BYTES letters each. Only the last three rows of the table are needed,
+ * so they take turns. */
 static int distance(const char *a, const char *b)
 {
     int row[3][NEAREST_BYTES + 1], n = (int)strlen(a), m = (int)strlen(b);

@@ -84,6 +84,8 @@ static bool looks_like_picture(const char *word)
     return false;
 }
 
+/* A path that was typed by itself, perhaps quoted or as a file: URL, as terminals paste it. A plain one may hold
+ * blanks. */
 bool attach_path(const char *typed, char out[PATH_MAX])
 {
     char word[PATH_MAX];
@@ -94,6 +96,8 @@ bool attach_path(const char *typed, char out[PATH_MAX])
     return read_word(&p, word) && !p[strspn(p, " ")] && resolve(word, out);
 }
 
+/* Takes the paths of pictures out of a line: words that begin with @, and words that look like the path of a picture
+ * and are one, as terminals paste them. What is left goes to `text`, without white space at its end. */
 void attach_find(const char *line, struct attached *out, struct buf *text)
 {
     char word[PATH_MAX], path[PATH_MAX];

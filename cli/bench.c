@@ -59,6 +59,9 @@ static double interval(const struct bench *b)
     return -log(1 - u) / b->c->rate;
 }
 
+/* What a worker does next: nothing more when all requests were sent or the time is over, wait when the next one is not
+ * due yet, or send it. Times are planned from one request to the next, so a slow answer does not shift those that
+ * follow. */
 static enum transfer_next begin_request(void *ctx)
 {
     struct worker *w = ctx;
@@ -88,6 +91,7 @@ static int take_bytes(void *ctx, const void *data, size_t n)
     return stream_take(&w->answer, data, n, clock_seconds());
 }
 
+/* Counts an answer, or why there is none. A status that is no success is a failure with the server's own words. */
 static enum transfer_next end_request(void *ctx)
 {
     struct worker *w = ctx;
@@ -139,6 +143,7 @@ static bool go_on(void *arg)
     return !stop;
 }
 
+/* A transfer that sends one request after the other. -1: memory is out. */
 static int init_worker(struct worker *w, struct bench *b)
 {
     char url[TRANSFER_URL];
@@ -239,6 +244,8 @@ static int find_model(struct bench *b, struct err *e)
     return rc;
 }
 
+/* What is sent, from the options. With --duration alone there is no end to the number of requests. -1: the size of the
+ * pictures is no size. */
 static int fill_load(struct bench *b, struct err *e)
 {
     const struct config *c = b->c;
@@ -251,6 +258,7 @@ static int fill_load(struct bench *b, struct err *e)
 
 /* ---- what is told ---- */
 
+/* All of the options that have an influence, and the figures, so that a result says by itself how it was made. */
 static json_t *all_json(struct bench *b)
 {
     const struct config *c = b->c;
@@ -286,6 +294,8 @@ static int tell(struct bench *b, const char *file, struct err *e)
     return rc == 0 ? 0 : err_set(e, "%s cannot be written: %s", file ? file : "standard output", strerror(errno));
 }
 
+/* The command, once its options are read. Failed requests make it fail: figures of the rest would look like a success.
+ * */
 static int measure(struct bench *b, const char *file, struct err *e)
 {
     if (find_base(b, b->c->url, e) != 0 || fill_load(b, e) != 0)

@@ -66,6 +66,8 @@ void measured_add(struct measured *m, const struct stream_answer *a, double now)
         series_add(&m->itl, (double)a->gap[i]);
 }
 
+/* Counts a failure under its reason. The reasons come from servers: they are made harmless, and beyond BENCH_FAULTS of
+ * them the others share one line. */
 void measured_fail(struct measured *m, const char *why)
 {
     int  i = 0;
@@ -104,6 +106,7 @@ enum { N_LINES = 4 };
 
 static double per_second(const struct measured *m, double n) { return m->seconds > 0 ? n / m->seconds : 0; }
 
+/* The report for people. Series without a value have no line. */
 void measured_print(struct measured *m, FILE *out)
 {
     const struct line lines[N_LINES] = LINES(m);
@@ -141,6 +144,7 @@ static json_t *series_json(struct series *s)
     return out;
 }
 
+/* The same for scripts; times are in milliseconds. */
 json_t *measured_json(struct measured *m)
 {
     const struct line lines[N_LINES] = LINES(m);

@@ -42,6 +42,7 @@ enum { ESCAPE_MS = 60, ANSWER_MS = 300 };      /* how long the rest of a key, or
 static struct termios before;          /* as it was; valid while `raw`  */
 static volatile sig_atomic_t raw;
 
+/* Gives the terminal back as it was. Also called when a signal ends the program, so it only calls what is safe then. */
 static void restore(void)
 {
     if (raw) {
@@ -106,6 +107,9 @@ static int columns(void)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
 }
 
+/* Asks the terminal about itself by an escape sequence and reads its answer up to the byte `last`. Terminals that do
+ * not know the question say nothing, so it waits ANSWER_MS for each byte and no longer; `answer` is then empty or cut.
+ * */
 void editor_ask_terminal(const char *question, char last, char *answer, size_t n)
 {
     size_t k = 0;
@@ -240,6 +244,7 @@ static size_t word_right(const struct editor *ed)
     return at;
 }
 
+/* Puts text in at the cursor; what would make the line too long is not put in at all. */
 static void insert(struct editor *ed, const char *s, size_t n)
 {
     if (n > EDITOR_LINE - ed->n)
@@ -279,6 +284,7 @@ static void show_entry(struct editor *ed, int to)
     set_text(ed, to == ed->history.n ? ed->kept : ed->history.line[to]);
 }
 
+/* Tab: what stands before the cursor is replaced by what the caller makes of it, if anything. */
 static void complete(struct editor *ed)
 {
     size_t from = ed->at;
@@ -410,6 +416,8 @@ static bool take_key(struct editor *ed, int c, enum editor_end *end)
 
 /* ---- a line ---- */
 
+/* A line without any editing, where the input is no terminal. A signal that interrupts it is told apart from the end.
+ * */
 static char *read_plain(const char *prompt, enum editor_end *end)
 {
     char  *line = NULL;
@@ -430,6 +438,8 @@ static char *read_plain(const char *prompt, enum editor_end *end)
     return line;
 }
 
+/* Reads one line, which may hold several when a text with line ends is pasted: bracketed paste is on meanwhile. NULL
+ * where *end says why there is none. The line is the caller's, and remembered in the history. */
 char *editor_read(struct editor *ed, const char *prompt, enum editor_end *end)
 {
     if (!can_edit() || !make_raw())

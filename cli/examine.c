@@ -99,6 +99,7 @@ static void examine_products(struct findings *f, struct device *dev)
     finding(f, VERDICT_OK, "products", values, "kernel for a matrix of each type of numbers: %s", text);
 }
 
+/* Opens the CPU backend with one thread, to ask it which instruction set and which products it would choose. */
 void examine_processor(struct findings *f)
 {
     struct device *dev;

@@ -40,6 +40,7 @@ void finding(struct findings *f, enum verdict v, const char *name, json_t *value
     f->worst = v > f->worst ? v : f->worst;
 }
 
+/* A line for each finding: verdict, name, and the text, which is broken between words. */
 void findings_print(const struct findings *f, FILE *out)
 {
     size_t  i;

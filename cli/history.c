@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 
+/* Where the history lies by the rules of XDG; empty where there is no home. */
 void history_default(char out[PATH_MAX])
 {
     const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
@@ -35,6 +36,7 @@ static void unescape(char *s)
     *to = '\0';
 }
 
+/* Adds a line unless it is empty or the same as the last one. The oldest goes when there are too many. */
 void history_add(struct history *h, const char *line)
 {
     if (!*line || (h->n > 0 && strcmp(h->line[h->n - 1], line) == 0))
@@ -47,6 +49,7 @@ void history_add(struct history *h, const char *line)
     h->line[h->n++] = xstrdup(line);
 }
 
+/* Reads the lines of earlier sessions; a file that is not there is an empty history. */
 void history_open(struct history *h, const char *file)
 {
     char  *line = NULL;

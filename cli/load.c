@@ -63,6 +63,8 @@ static void draw(struct pixels *p, struct dice *d)
     }
 }
 
+/* Draws picture i of a load and writes it as a data: URL of a PNG. The same seed draws the same pictures, so that two
+ * runs are alike. */
 static int make_picture(const struct load *l, int i, struct buf *url, struct err *e)
 {
     struct dice   d = { l->seed + 0x5eedu + (uint64_t)i * 7919u, 0 };
@@ -88,6 +90,7 @@ static int make_picture(const struct load *l, int i, struct buf *url, struct err
     return rc == 0 && !buf_ok(url) ? buf_error(url, e, "the picture is too large") : rc;
 }
 
+/* Draws as many pictures as the requests will need, at most LOAD_PICTURES, before the clock starts. */
 int load_draw(struct load *l, long requests, struct err *e)
 {
     long wanted = requests * l->images;
@@ -126,6 +129,8 @@ static void write_words(const struct load *l, long i, struct buf *out)
         buf_printf(out, " %s", words[roll(&d, (int)(sizeof words / sizeof *words))]);
 }
 
+/* Writes request i as a chat that streams its answer and its usage. Every request has other words and another seed, so
+ * that no answer comes out of a cache; pictures take turns. */
 int load_body(const struct load *l, long i, struct buf *out, struct err *e)
 {
     buf_str(out, "{\"model\":");

@@ -98,6 +98,7 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* An unknown command: says what was probably meant. */
 static int no_command(const char *name)
 {
     struct nearest near;
@@ -124,6 +125,7 @@ static int run_command(const struct command *c, int argc, char **argv)
     return 0;
 }
 
+/* `help` lists the commands, and `help COMMAND` is the same as `COMMAND --help`. */
 static int command_help(int argc, char **argv)
 {
     if (argc < 2) {

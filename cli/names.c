@@ -60,6 +60,8 @@ static bool is_phone_agent(const struct config *c)
     return is;
 }
 
+/* The names that requests may use: those that were given, or the folder's. A model for phone agents also answers to the
+ * name that these send, whatever it is called otherwise. */
 void command_name_model(struct config *c)
 {
     struct string_list *names = &c->served_model_name;

@@ -6,6 +6,8 @@
 #include "base/file.h"
 #include "base/mem.h"
 
+/* Reads a file of at most `max` bytes and adds it to the pictures, which own it. -1: it cannot be read or is too large,
+ * and nothing was added. */
 int pictures_read(struct pictures *p, const char *path, size_t max, struct err *e)
 {
     struct buf file;

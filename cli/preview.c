@@ -19,6 +19,8 @@ enum {
 
 /* ---- what the terminal can ---- */
 
+/* Whether the terminal speaks kitty's protocol for pictures, as far as its name tells. Not within tmux or screen, which
+ * swallow it. */
 static bool names_kitty(void)
 {
     static const char *const programs[] = { "ghostty", "WezTerm", "kitty" };
@@ -167,6 +169,8 @@ static void fit(const struct pixels *p, int *width, int *height)
     *height = (int)(p->height * scale) > 0 ? (int)(p->height * scale) : 1;
 }
 
+/* Shows a picture in the terminal, in the way that was chosen. A picture that cannot be shown is simply not shown: the
+ * preview is a comfort and no part of the conversation. */
 void preview_show(enum preview how, const void *file, size_t n)
 {
     struct image_limits limits = { .max_bytes = n, .max_pixels = (size_t)1 << 26 };

@@ -61,6 +61,7 @@ void service_tell(const char *lines)
         close(fd);
 }
 
+/* systemd wants the time with the word, so that it can tell this reload from an earlier one. */
 void service_tell_reloading(void)
 {
     struct timespec now;

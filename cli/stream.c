@@ -33,6 +33,8 @@ static bool says_something(const json_t *delta)
     return json_array_size(json_object_get(delta, "tool_calls")) > 0;
 }
 
+/* Notes when a piece of text came: the first one, and how long after the last each other one did, as far as there is
+ * room. */
 static void take_piece(struct stream_answer *a, double now)
 {
     if (a->pieces == 0)
@@ -93,6 +95,8 @@ static void take_line(struct stream_answer *a, const char *s, size_t n, double n
     take_event(a, s, n, now);
 }
 
+/* Takes a part of a stream, cut anywhere, and looks at each line when it is complete. `now`: when the part came. -1: a
+ * line is longer than any that a server sends. */
 int stream_take(struct stream_answer *a, const void *data, size_t n, double now)
 {
     const char *s = data;

@@ -77,6 +77,7 @@ static void add_message(struct talk *t, const char *role, json_t *content)
     json_array_append_new(t->messages, json_pack("{s:s, s:o}", "role", role, "content", content));
 }
 
+/* A message of the user: the pictures that were not sent yet, and then the text. */
 static void add_question(struct talk *t, const char *text)
 {
     json_t *parts = json_array();
@@ -94,6 +95,7 @@ static bool has_system(const struct talk *t)
     return role && strcmp(role, "system") == 0;
 }
 
+/* Replaces the system's message, or takes it away if the text is empty. */
 void talk_set_system(struct talk *t, const char *text)
 {
     if (has_system(t))
@@ -111,6 +113,8 @@ void talk_clear(struct talk *t)
     t->n_sent = 0;
 }
 
+/* Adds a picture to the next question and shows it. -1: the file is no picture that could be sent, and it was not
+ * added. */
 int talk_attach(struct talk *t, const char *path, struct err *e)
 {
     if (pictures_read(&t->pictures, path, t->c->engine.max_image_bytes, e) != 0)
@@ -217,6 +221,8 @@ static void take_line(struct talk *t, const char *line)
 
 /* ---- the conversation ---- */
 
+/* Starts a conversation: options over the checkpoint's defaults, the history of what was typed, and a greeting that
+ * says what can be done. */
 static void begin(struct talk *t)
 {
     struct engine_info info;
@@ -242,6 +248,7 @@ static void begin(struct talk *t)
         talk_note("%d pictures go with the next question", t->pictures.n);
 }
 
+/* The conversation until it is left. Takes over the pictures in `first`, which go with the first question. */
 void talk(const struct config *c, struct engine *g, struct pictures *first)
 {
     struct talk     t = { .c = c, .engine = g, .pictures = *first };

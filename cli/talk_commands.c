@@ -74,6 +74,8 @@ static const struct setting *find_setting(const char *name, struct err *e)
     return NULL;
 }
 
+/* Sets one field of the parameters from a text. Its type and bounds are those of the table. -1: the text is none of
+ * these values, and nothing has changed. */
 static int change_setting(struct params *p, const struct setting *s, const char *value, struct err *e)
 {
     char  *end;
@@ -239,6 +241,8 @@ static int help(struct talk *t, const char *rest, struct err *e)
     return 0;
 }
 
+/* Runs the command of a line that begins with /. -1: an unknown one, with the name that was probably meant, or what the
+ * command says. */
 int talk_command(struct talk *t, const char *line, struct err *e)
 {
     struct nearest near;
@@ -270,6 +274,7 @@ static char *common_beginning(char *const *word, size_t n)
     return strndup(word[0], k);
 }
 
+/* What all commands that begin like this have in common. */
 static char *complete_command(const char *typed, size_t n)
 {
     char  *fits[N_COMMANDS];
@@ -309,6 +314,8 @@ static char *complete_path(const char *typed, size_t n)
     return out;
 }
 
+/* For the editor's Tab: completes a command, or a path behind @, /image or /save. *from: where what is replaced begins.
+ * NULL: there is nothing to complete. */
 char *talk_complete(void *arg, const char *line, size_t at, size_t *from)
 {
     (void)arg;

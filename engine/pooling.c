@@ -17,6 +17,9 @@ static enum pooling pooling_of(const struct sentence *s)
     return POOLING_NOT;
 }
 
+/* How hidden states become one vector: as the option says, or else as the checkpoint does; a model that maps texts and
+ * images into one space has a way of its own. Where none is possible c->how is POOLING_NOT, and c->why ends the error
+ * that a client gets. */
 void pooling_choose(struct pooling_choice *c, const char *option, const char *dir, const struct model *m)
 {
     static const struct { const char *name; enum pooling how; } named[] = {

@@ -196,6 +196,8 @@ static int check_shared(const struct item *item, bool *image, struct err *e)
                         "of several things");
 }
 
+/* The prompt of input i, which is the caller's from here on. One that is a chat is made now and not before, so that the
+ * images of one prompt are held at a time. NULL: the error names the field, or the client has gone. */
 struct prompt *inputs_make(struct inputs *q, int i, struct params *params, struct err *e)
 {
     struct item   *item = &q->item[i];

@@ -42,7 +42,7 @@ enum { MAX_STEPS = 64, MAX_DEPTH = 8 };
 static struct normalize_step *add_step(struct normalizer *n, enum step_type type)
 {
     xgrow(&n->step, &n->cap, n->n + 1, sizeof *n->step);
-    struct step *s = &n->step[n->n++];
+    struct normalize_step *s = &n->step[n->n++];
     memset(s, 0, sizeof *s);
     s->type = type;
     return s;
