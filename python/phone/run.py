@@ -24,7 +24,7 @@ from tasks import TASKS, verdict
 from openautoglm import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
-DEFAULT = "Open Notes, then tap the \"Title\" field, then type \"Invoice\", then press Save"
+DEFAULT = "Open Settings, turn on Wi-Fi, then scroll down, then open About"
 
 
 @contextlib.contextmanager
