@@ -252,6 +252,15 @@ static void describe(struct setup *s, const struct model *m)
              m->prepared ? dtype_name(m->prepared_as) : o->weights);
 }
 
+/* One next token of every request; and where those are few, as many rows as pay off when the logprobs of a long prompt
+ * are told: the weights of the logits are read once for all of them. Bounded by what the logits take. */
+static int most_out(const struct engine_config *o, const struct model *m)
+{
+    enum { TOLD = 32, LOGITS_BYTES = 32 * MIB };
+    int fit = LOGITS_BYTES / ((int)sizeof(float) * m->vocab), told = fit < TOLD ? fit : TOLD;
+    return told > o->max_num_seqs ? told : o->max_num_seqs;
+}
+
 /* From what is fixed to what can give way: the model's weights, the options' limits, scratch for the largest step and
  * image, and then the caches, which get what is left. A plan that does not fit is made all the same, so that it can be
  * shown. */
@@ -276,7 +285,8 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     p->requests = opt->request_bytes;
     set_available(p, o, memory);
     limit_uploads(o, p);
-    s->sizes.max_seqs = s->sizes.max_out = o->max_num_seqs;    /* one next token of every request */
+    s->sizes.max_seqs = o->max_num_seqs;
+    s->sizes.max_out = most_out(o, m);
     s->sizes.max_rows = o->max_batched_tokens;
     s->sizes.max_len = o->max_model_len;
     s->sizes.no_graphs = !o->gpu_graphs;

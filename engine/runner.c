@@ -11,14 +11,15 @@
 
 enum { TOP = ENGINE_MAX_TOP_LOGPROBS };
 
-/* The largest step that may come. */
+/* The largest step that may come. Rows beyond one of each request have a token that is known, which nothing is wished
+ * of. */
 static struct shape largest_shape(const struct runner_sizes *s, int vocab)
 {
-    size_t out = (size_t)s->max_out;
+    size_t seqs = (size_t)s->max_seqs;
     return (struct shape){ .rows = s->max_rows, .seqs = s->max_seqs, .pages = (s->max_len + KV_PAGE - 1) / KV_PAGE,
                            .image_pages = s->image_kv_pages, .kv_images = s->image_kv_pages, .image_rows = s->max_rows,
-                           .out = s->max_out, .seen = out * (size_t)s->max_len, .biased = out * ENGINE_MAX_BIAS,
-                           .banned = out * (ENDS_MAX + ENGINE_MAX_STOP_IDS + STEER_MAX_BANS),
+                           .out = s->max_out, .seen = seqs * (size_t)s->max_len, .biased = seqs * ENGINE_MAX_BIAS,
+                           .banned = seqs * (ENDS_MAX + ENGINE_MAX_STOP_IDS + STEER_MAX_BANS),
                            .mask_words = (vocab + 31) / 32 };
 }
 

@@ -39,7 +39,8 @@ static int image_pages(const struct request *r, int n)
     return pages;
 }
 
-/* Every maximum is over the requests of the step, every sum over the rows that yield a token. */
+/* Every maximum is over the requests of the step, every sum over the rows that yield a token. Of a request's, only the
+ * last one's may be drawn, and only that one has adjustments. */
 struct shape staging_shape(const struct step *step, int kv_images, int vocab)
 {
     struct shape s = { .rows = step->n_rows, .seqs = step->n_seqs, .pages = 1, .image_rows = step->n_rows, .key = -1 };
@@ -49,9 +50,11 @@ struct shape staging_shape(const struct step *step, int kv_images, int vocab)
         s.pages = r->n_pages > s.pages ? r->n_pages : s.pages;
         s.image_pages = pages > s.image_pages ? pages : s.image_pages;
         s.out += out;
-        s.seen += (size_t)(out * r->n_seen);
-        s.banned += (size_t)(out * request_most_bans(r));
-        s.biased += (size_t)(out * r->steer.n_bias);
+        if (out && step_known_token(&step->seq[i], out - 1) < 0) {
+            s.seen += (size_t)r->n_seen;
+            s.banned += (size_t)request_most_bans(r);
+            s.biased += (size_t)r->steer.n_bias;
+        }
         bool masks = out && (r->steer.allowed || r->matcher || step_known_token(&step->seq[i], 0) >= 0);
         s.mask_words = masks ? (vocab + 31) / 32 : s.mask_words;
     }

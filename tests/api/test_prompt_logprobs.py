@@ -62,3 +62,21 @@ def test_images_and_chunks_and_company(server, start):
     several = small.post("/v1/chat/completions", body | {"prompt_logprobs": 2, "n": 2})[1]
     assert several["prompt_logprobs"] == one["prompt_logprobs"] and len(several["choices"]) == 2
     assert small.post("/v1/chat/completions", body | {"stream": True, "prompt_logprobs": 1})[0] == 400
+
+
+def test_many_rows_a_step_where_one_request_is_computed_at_a_time(start):
+    """A server for one request reads the weights of the logits once for many rows of a prompt, not for each; what the
+    request wishes of its answer has no part in the prompt's, and its lists have room."""
+    s = start("--max-num-seqs", "1", "--no-prefix-cache")
+    wishes = {"repetition_penalty": 1.2, "logit_bias": {"9": 4}, "bad_words": ["the"], "logprobs": 2, "max_tokens": 3}
+    body = PROMPT | {"prompt": "tap the red button " * 20} | wishes
+    before = s.metrics()["openautoglm_steps_total"]
+    status, told = s.post("/v1/completions", body | {"prompt_logprobs": 1, "return_token_ids": True})
+    assert status == 200, told
+    n = told["usage"]["prompt_tokens"]
+    assert n > 120 and s.metrics()["openautoglm_steps_total"] - before < n / 16
+    told = told["choices"][0]
+    alone = s.post("/v1/completions", body)[1]["choices"][0]
+    assert (told["text"], told["logprobs"]) == (alone["text"], alone["logprobs"])
+    bare = s.post("/v1/completions", {"prompt": body["prompt"], "max_tokens": 1, "prompt_logprobs": 1})[1]["choices"][0]
+    assert bare["prompt_logprobs"] == told["prompt_logprobs"] and len(bare["prompt_logprobs"]) == n
