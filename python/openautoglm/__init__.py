@@ -9,10 +9,10 @@ The other modules are what open-autoglm-v1, a small model for phone screens, was
 made with.  They draw screens and ask about them (`vocabulary`, `canvas`,
 `screens`, `questions`), turn questions into tokens (`tokenizer`) and packed
 batches (`data`), define the model (`config`, `model`), train it (`losses`,
-`train`, `embeddings`), write it in Hugging Face layout (`export`), make the
-fixtures that the C implementation is tested against (`golden`), and measure the
-result through the HTTP API (`evaluate`).  Running models needs none of these;
-they need the packages of the extra "training".
+`train`, `embeddings`), write it in Hugging Face layout (`export`,
+`chat_template`), make the fixtures that the C implementation is tested against
+(`golden`), and measure the result through the HTTP API (`evaluate`).  Running
+models needs none of these; they need the packages of the extra "training".
 """
 
 from typing import TYPE_CHECKING, Any

@@ -4,7 +4,7 @@ A conversation that is no phone agent's is written down turn by turn, as in trai
 model gets one clause of the task and the last screenshot. A clause ends at a line's end, at `. `, `; `, `, ` and their
 Chinese forms, and at words such as "then", "and go back" or 然后; what stands in quotation marks is never cut. Words
 that only lead to the next clause ("Then", "finally", 最后) are left out, and a clause begins with a capital, because
-the model's questions do.
+the model's questions do. A text of more than 10,000 characters is no task.
 """
 TEMPLATE = r"""
 {#- One image token per image, before the text; system messages are left out: the model was never trained with one.
@@ -25,8 +25,9 @@ the task and the last screenshot; when no clause is left it is asked for the tit
 {%- endif -%}
 {%- endmacro -%}
 {%- set turns = messages | selectattr('role', 'equalto', 'user') | list -%}
-{%- set task = text(turns[0]['content']) if turns else '' -%}
-{%- if '\n\n{"current_app"' not in task -%}
+{%- set first = text(turns[0]['content']) if turns else '' -%}
+{%- set task = first.split('\n\n{"current_app"')[0] -%}
+{%- if task == first or task | length > 10000 -%}
 {%- for message in messages -%}
 {%- if message['role'] == 'user' -%}
 {{- images(message['content']) -}}{{- text(message['content']) -}}{{- '<|assistant|>' -}}
@@ -35,7 +36,7 @@ the task and the last screenshot; when no clause is left it is asked for the tit
 {%- endif -%}
 {%- endfor -%}
 {%- else -%}
-{%- set task = task.split('\n\n{"current_app"')[0].replace('\r', '\n') -%}
+{%- set task = task.replace('\r', '\n') -%}
 {#- What stands in quotation marks is set aside, so that it is never cut; '\r' keeps its place. -#}
 {%- set pieces = task.replace('“', '"“').replace('”', '”"').split('"') -%}
 {%- set pieces = pieces if pieces | length % 2 else [task] -%}

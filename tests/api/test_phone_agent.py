@@ -62,8 +62,11 @@ def test_contents_as_strings(start):
 
 
 def test_other_conversations_are_written_turn_by_turn(server):
-    """Also those that look like an agent's, but do not begin with a task."""
+    """Also those that look like an agent's, but do not begin with a task; a book is none, and costs no time."""
     info = '{"current_app": "System Home"}'
+    book = "a, " * 300000
+    status, have = server.post("/v1/chat/completions/render", {"messages": conversation(book, 1)})
+    assert status == 400 and have["error"]["code"] == "context_length_exceeded"
     for first in ("Open Settings, then go back", f"** Screen Info ** {info}"):
         messages = [SYSTEM, {"role": "user", "content": first}, {"role": "assistant", "content": "no"},
                     {"role": "user", "content": [image_part(1), {"type": "text", "text": f"Go on\n\n{info}"}]}]
