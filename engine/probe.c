@@ -4,6 +4,9 @@
 #include <limits.h>
 #include <stdlib.h>
 
+/* Room for what is looked at: logits of every row of the prompt, or features of every image token. Taken before the
+ * request is submitted, so that the engine's thread allocates nothing. -1: memory, or more numbers than an int counts.
+ * */
 int probed_init(struct probed *p, enum probe how, const struct prompt *prompt, const struct model *m, struct err *e)
 {
     size_t width = (size_t)(how == PROBE_LOGITS ? m->vocab : m->hidden), rows = 0;

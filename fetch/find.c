@@ -82,6 +82,8 @@ static int find_named(struct find *f, const struct hub_name *name, struct err *e
     return 0;
 }
 
+/* The folder of the model that was named: one that exists as it is, a hub's by its name, or the shipped one. f->name is
+ * set where the model has a name on a hub. -1: the error says where it was looked for. */
 int find_model(struct find *f, struct err *e)
 {
     struct hub_name name;

@@ -189,6 +189,7 @@ static const char *reason_of(enum finish finish)
     return "stop";
 }
 
+/* An event in the words of the library. Pointers lead into a->event and hold until the next call. */
 static void describe(struct openautoglm_answer *a, struct openautoglm_event *out)
 {
     const struct event *ev = &a->event;

@@ -87,6 +87,8 @@ static void destroy(struct openautoglm *m)
     free(m);
 }
 
+/* Opens a model while memory for its failures is held back: whatever runs out on the way comes back as an error, also
+ * in code that would end a program of our own. NULL: nothing is left. */
 static struct openautoglm *open_guarded(const char *model, const char *options, bool has_weights, struct err *e)
 {
     struct openautoglm *m = calloc(1, sizeof *m);

@@ -89,6 +89,8 @@ static int list_images(struct chat_request *q, const struct openautoglm_image *i
     return 0;
 }
 
+/* The prompt of a chat as the server's route reads it, with its images beside it. It holds on to the model, which may
+ * be closed meanwhile. */
 struct openautoglm_prompt *openautoglm_prompt_chat(struct openautoglm *m, const char *request,
                                                    const struct openautoglm_image *images, int32_t n_images,
                                                    struct openautoglm_error *e)
@@ -134,6 +136,7 @@ static struct prompt *prompt_of(struct openautoglm *m, const int32_t *ids, size_
     return p;
 }
 
+/* The prompt of tokens as they are; images stand where the tokens have their places. It holds on to the model. */
 struct openautoglm_prompt *openautoglm_prompt_tokens(struct openautoglm *m, const int32_t *ids, size_t n,
                                                      const struct openautoglm_image *images, int32_t n_images,
                                                      struct openautoglm_error *e)
@@ -205,6 +208,7 @@ int openautoglm_tokenize(struct openautoglm *m, const char *text, size_t n, int 
     return rc;
 }
 
+/* The text of tokens, which is the caller's to free and ends in a NUL that is not counted. */
 int openautoglm_detokenize(struct openautoglm *m, const int32_t *ids, size_t n, int skip_special, char **text,
                            size_t *n_text, struct openautoglm_error *e)
 {

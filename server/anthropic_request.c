@@ -13,6 +13,7 @@
 #include "server/field_names.h"
 #include "server/fields.h"
 #include "server/known.h"
+#include "server/translate.h"
 
 enum { PATH = 96, URL_BYTES = 512 << 20 };
 
@@ -293,43 +294,29 @@ static int take_system(struct translation *t, const json_t *in)
 }
 
 /* {"name", "description", "input_schema"}; tools of other types are run by Anthropic's servers. */
-static int take_tools(json_t *chat, json_t *names, const json_t *in, struct err *e)
+static json_t *function_of(json_t *tool, json_t *names, const char *at, struct err *e)
 {
-    json_t *tools = NULL;
-    if (member_array(in, "", "tools", &tools, e) != 0)
-        return -1;
-    if (!tools)
-        return 0;
-    json_t *made = json_array();
-    if (json_object_set_new(chat, "tools", made) != 0)
-        return err_memory(e);
-    for (size_t i = 0; i < json_array_size(tools); i++) {
-        char at[32], function_at[48], schema_at[64], own_schema[48];
-        const char *type = "custom";
-        const json_t *name = NULL, *text = NULL, *tool = json_array_get(tools, i);
-        json_t *schema = NULL;
-        snprintf(at, sizeof at, "tools[%zu]", i);
-        if (!json_is_dict(tool))
-            return fields_wrong(e, "invalid_type", at, "", "must be an object");
-        if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0 ||
-            member_text(tool, at, "description", &text, e) != 0 ||
-            member_object(tool, at, "input_schema", &schema, e) != 0)
-            return -1;
-        if (strcmp(type, "custom") != 0)
-            return fields_wrong(e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
-        if (!name || !schema)
-            return fields_wrong(e, "missing_field", at, name ? "input_schema" : "name", "is missing");
-        snprintf(function_at, sizeof function_at, "%s.function", at);
-        snprintf(schema_at, sizeof schema_at, "%s.parameters", function_at);
-        snprintf(own_schema, sizeof own_schema, "%s.input_schema", at);
-        if (field_names_add(names, function_at, at, e) != 0 || field_names_add(names, schema_at, own_schema, e) != 0)
-            return -1;
-        json_t *function = json_pack("{s:O, s:O}", "name", (json_t *)name, "parameters", schema);
-        if (text)
-            json_object_set(function, "description", (json_t *)text);
-        json_array_append_new(made, json_pack("{s:s, s:o}", "type", "function", "function", function));
-    }
-    return 0;
+    char schema_at[64], own_schema[48];
+    const char   *type = "custom";
+    const json_t *name = NULL, *text = NULL;
+    json_t       *schema = NULL;
+    if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0 ||
+        member_text(tool, at, "description", &text, e) != 0 || member_object(tool, at, "input_schema", &schema, e) != 0)
+        return NULL;
+    if (strcmp(type, "custom") != 0)
+        return fields_wrong(e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type), NULL;
+    if (!name || !schema)
+        return fields_wrong(e, "missing_field", at, name ? "input_schema" : "name", "is missing"), NULL;
+    snprintf(schema_at, sizeof schema_at, "%s.function.parameters", at);
+    snprintf(own_schema, sizeof own_schema, "%s.input_schema", at);
+    if (field_names_add(names, schema_at, own_schema, e) != 0)
+        return NULL;
+    json_t *function = json_pack("{s:O, s:O}", "name", (json_t *)name, "parameters", schema);
+    if (!function)
+        return err_memory(e), NULL;
+    if (text)
+        json_object_set(function, "description", (json_t *)text);
+    return function;
 }
 
 /* {"type": "auto" | "any" | "none" | "tool", "name", "disable_parallel_tool_use"} */
@@ -451,24 +438,23 @@ static int take_stops(json_t *chat, const json_t *in, struct err *e)
     return 0;
 }
 
+/* What both routes share, /v1/messages and count_tokens. The functions above put what is Anthropic's own back in the
+ * form of a chat. *chat and *names are the caller's, also after -1. */
 int anthropic_translate_prompt(json_t *in, json_t **chat, json_t **names, struct err *e)
 {
     static const char *const own[] = { "system", "stop_sequences", "stop", "tools", "tool_choice", "thinking",
                                        "output_config" };
-    *chat = json_copy(in);
     *names = json_pack("{s:s, s:s, s:s}", "stop", "stop_sequences", "tool_choice.function", "tool_choice",
                        "continue_final_message", "messages");
-    struct translation t = { .messages = json_array(), .names = *names, .e = e };
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        json_object_del(*chat, own[i]);
-    if (!*names || !t.messages || !*chat || json_object_set_new(*chat, "messages", t.messages) != 0)
+    struct translation t = { .names = *names, .e = e };
+    t.messages = translate_begin(in, own, sizeof own / sizeof *own, chat, e);
+    if (!t.messages || !*names)
         return err_memory(e);
-    return known_check(unknown_here, in, "", e) != 0 || take_messages(&t, *chat, in) != 0 ||
-                   take_tools(*chat, *names, in, e) != 0 || take_choice(*chat, in, e) != 0 ||
-                   take_thinking(*chat, in, e) != 0 || take_output(*chat, *names, in, e) != 0 ||
-                   take_stops(*chat, in, e) != 0
-               ? -1
-               : 0;
+    if (known_check(unknown_here, in, "", e) != 0 || take_messages(&t, *chat, in) != 0 ||
+        translate_tools(*chat, *names, in, function_of, e) != 0 || take_choice(*chat, in, e) != 0 ||
+        take_thinking(*chat, in, e) != 0 || take_output(*chat, *names, in, e) != 0 || take_stops(*chat, in, e) != 0)
+        return -1;
+    return 0;
 }
 
 int anthropic_translate(json_t *in, json_t **chat, json_t **names, struct err *e)

@@ -85,6 +85,8 @@ static int add_all(struct ranking *q, const json_t *queries, const char *query, 
     return q->score ? 0 : err_memory(e);
 }
 
+/* One query and the documents that are compared with it. Without top_n all of them are told. -1: the error names the
+ * field. */
 static int parse_rerank(struct ranking *q, struct err *e)
 {
     const json_t *query = json_object_get(q->root, "query");

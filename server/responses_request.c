@@ -9,10 +9,11 @@
 #include "server/field_names.h"
 #include "server/fields.h"
 #include "server/known.h"
+#include "server/translate.h"
 
 enum { PATH = 96 };
 
-struct translation {
+struct conversation {
     json_t *messages, *names;  /* borrowed: of the chat, so far, and how errors name what is in it */
     json_t *thoughts;          /* borrowed from the request; NULL: none that wait for their message */
     struct err *e;
@@ -26,7 +27,7 @@ static const struct known_field unknown_here[] = {
 };
 
 /* `at` is the item's path; `content_at` that of its content, where that has another name here. */
-static json_t *add_message(struct translation *t, const char *role, json_t *content, const char *at,
+static json_t *add_message(struct conversation *t, const char *role, json_t *content, const char *at,
                            const char *content_at)
 {
     json_t *message = json_pack("{s:s, s:o}", "role", role, "content", content);
@@ -50,7 +51,7 @@ static json_t *add_message(struct translation *t, const char *role, json_t *cont
 
 /* A message keeps its content as it is: parts have the same names in both forms, and whoever reads the chat checks
  * them. */
-static int take_message(struct translation *t, const json_t *item, const char *at)
+static int take_message(struct conversation *t, const json_t *item, const char *at)
 {
     static const char *const roles[] = { "user", "assistant", "system", "developer" };
     const char *role = NULL;
@@ -67,7 +68,7 @@ static int take_message(struct translation *t, const json_t *item, const char *a
 }
 
 /* A call belongs to the assistant's message before it, or is one of its own. */
-static int take_call(struct translation *t, const json_t *item, const char *at)
+static int take_call(struct conversation *t, const json_t *item, const char *at)
 {
     const json_t *id = NULL, *name = NULL, *arguments = NULL;
     if (member_text(item, at, "call_id", &id, t->e) != 0 || member_text(item, at, "name", &name, t->e) != 0 ||
@@ -95,7 +96,7 @@ static int take_call(struct translation *t, const json_t *item, const char *at)
 }
 
 /* What a function has returned: a message of the role `tool`, which says by the call's id what it answers. */
-static int take_output(struct translation *t, const json_t *item, const char *at)
+static int take_output(struct conversation *t, const json_t *item, const char *at)
 {
     const json_t *id = NULL, *v = json_object_get(item, "output");
     if (member_text(item, at, "call_id", &id, t->e) != 0)
@@ -112,7 +113,7 @@ static int take_output(struct translation *t, const json_t *item, const char *at
 }
 
 /* The thoughts of an earlier answer, for the message that follows; without a text that can be read they are dropped. */
-static int take_thoughts(struct translation *t, const json_t *item, const char *at)
+static int take_thoughts(struct conversation *t, const json_t *item, const char *at)
 {
     json_t *content = NULL;
     if (member_array(item, at, "content", &content, t->e) != 0)
@@ -124,7 +125,7 @@ static int take_thoughts(struct translation *t, const json_t *item, const char *
 
 /* One item of the input by its type; without a type it is a message. Types whose tools OpenAI's servers would run are
  * refused by name. */
-static int take_item(struct translation *t, const json_t *item, const char *at)
+static int take_item(struct conversation *t, const json_t *item, const char *at)
 {
     const char *type = "message";
     if (!json_is_dict(item))
@@ -143,7 +144,7 @@ static int take_item(struct translation *t, const json_t *item, const char *at)
 }
 
 /* The input, a string or a list of items, as messages; `instructions` are the system's, and come first. */
-static int take_input(struct translation *t, const json_t *in)
+static int take_input(struct conversation *t, const json_t *in)
 {
     json_t *v = json_object_get(in, "input");
     const json_t *instructions = NULL;
@@ -169,38 +170,22 @@ static int take_input(struct translation *t, const json_t *in)
 }
 
 /* {"type": "function", "name", "description", "parameters"}: what a chat has one level deeper. */
-static int take_tools(json_t *chat, json_t *names, const json_t *in, struct err *e)
+static json_t *function_of(json_t *tool, json_t *names, const char *at, struct err *e)
 {
-    json_t *tools = NULL;
-    if (member_array(in, "", "tools", &tools, e) != 0)
-        return -1;
-    if (!tools)
-        return 0;
-    json_t *made = json_array();
-    if (json_object_set_new(chat, "tools", made) != 0)
-        return err_memory(e);
-    for (size_t i = 0; i < json_array_size(tools); i++) {
-        char at[32], inner[48];
-        const char *type = NULL;
-        const json_t *name = NULL;
-        json_t *tool = json_array_get(tools, i);
-        snprintf(at, sizeof at, "tools[%zu]", i);
-        if (!json_is_dict(tool))
-            return fields_wrong(e, "invalid_type", at, "", "must be an object");
-        if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0)
-            return -1;
-        if (!type || strcmp(type, "function") != 0)
-            return fields_wrong(e, type ? "unsupported_value" : "missing_field", at, "type", "must be function");
-        if (!name)
-            return fields_wrong(e, "missing_field", at, "name", "is missing");
-        snprintf(inner, sizeof inner, "%s.function", at);
-        if (field_names_add(names, inner, at, e) != 0)
-            return -1;
-        json_t *function = json_copy(tool);
-        json_object_del(function, "type");
-        json_array_append_new(made, json_pack("{s:s, s:o}", "type", "function", "function", function));
-    }
-    return 0;
+    const char   *type = NULL;
+    const json_t *name = NULL;
+    (void)names;
+    if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0)
+        return NULL;
+    if (!type || strcmp(type, "function") != 0)
+        return fields_wrong(e, type ? "unsupported_value" : "missing_field", at, "type", "must be function"), NULL;
+    if (!name)
+        return fields_wrong(e, "missing_field", at, "name", "is missing"), NULL;
+    json_t *function = json_copy(tool);
+    if (!function)
+        return err_memory(e), NULL;
+    json_object_del(function, "type");
+    return function;
 }
 
 /* {"type": "allowed_tools", "mode", "tools": [{"type": "function", "name"}]}: a chat has it one level deeper. */
@@ -278,23 +263,24 @@ static int take_text(json_t *chat, const json_t *in, struct err *e)
     return json_object_set_new(chat, "response_format", made) == 0 ? 0 : err_memory(e);
 }
 
+/* The functions above put what only this form has back in the form of a chat; other fields of chats pass through. *chat
+ * and *names are the caller's, also after -1. */
 int responses_translate(json_t *in, json_t **chat, json_t **names, struct err *e)
 {
     static const char *const own[] = { "input", "instructions", "tools", "text", "reasoning", "truncation", "include",
                                        "max_output_tokens", "response_format", "prompt", "top_logprobs" };
     int64_t most = 0;
     json_t *include = NULL;
-    *chat = json_copy(in);
     *names = json_pack("{s:s, s:s, s:s, s:s, s:s}", "messages", "input", "max_completion_tokens", "max_output_tokens",
                        "response_format", "text.format", "response_format.json_schema", "text.format",
                        "tool_choice.function", "tool_choice");
-    struct translation t = { .messages = json_array(), .names = *names, .e = e };
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        json_object_del(*chat, own[i]);
-    if (!*names || !t.messages || !*chat || json_object_set_new(*chat, "messages", t.messages) != 0)
+    struct conversation t = { .names = *names, .e = e };
+    t.messages = translate_begin(in, own, sizeof own / sizeof *own, chat, e);
+    if (!t.messages || !*names)
         return err_memory(e);
-    if (known_check(unknown_here, in, "", e) != 0 || take_input(&t, in) != 0 || take_tools(*chat, *names, in, e) != 0 ||
-        take_choice(*chat, in, e) != 0 || take_text(*chat, in, e) != 0 ||
+    if (known_check(unknown_here, in, "", e) != 0 || take_input(&t, in) != 0 ||
+        translate_tools(*chat, *names, in, function_of, e) != 0 || take_choice(*chat, in, e) != 0 ||
+        take_text(*chat, in, e) != 0 ||
         member_array(in, "", "include", &include, e) != 0 ||
         member_int(in, "", "max_output_tokens", 1, INT32_MAX, &most, e) != 0)
         return -1;

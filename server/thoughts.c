@@ -43,6 +43,8 @@ static void await_opening(struct thought_tokens *t)
     }
 }
 
+/* Counts tokens between the marks of the thoughts, which may be cut by tokens anywhere; tokens of the marks themselves
+ * do not count. */
 void thought_tokens_add(struct thought_tokens *t, const struct engine *g, const int32_t *ids, int n)
 {
     const char *end = t->format ? reasoning_format_closing(t->format) : "";
