@@ -19,4 +19,5 @@ echo 'openautoglm:x:65532:' >"$root/etc/group"
 echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
 chown 65532:65532 "$root/models" 2>/dev/null ||
     echo "rootfs: /models belongs to $(id -un): nobody else can fetch into it" >&2
+rm -rf "$root/usr/include" "$root/usr/lib/pkgconfig" "$root"/usr/lib/libopenautoglm.so*
 rm -rf "$root/usr/share/man" "$root/usr/share/zsh" "$root/usr/share/bash-completion" "$root/usr/lib/systemd"

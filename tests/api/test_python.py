@@ -11,6 +11,7 @@ import struct
 import subprocess
 import sys
 import threading
+import types
 import zipfile
 from pathlib import Path
 
@@ -247,6 +248,44 @@ def test_batches(tokenizer, model):
         assert (together.sequences[i, n:] == tokenizer.pad_token_id).all()
     lists = tokenizer(texts, pictures)
     assert (model.generate(**lists, max_new_tokens=8, temperature=1, seed=3) == together.sequences).all()
+
+
+class Tensor:
+    """As much of a tensor of PyTorch as the package asks of one, so that its way is tested where there is none."""
+
+    __module__ = "torch"
+
+    def __init__(self, array):
+        self.array = array
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.array, dtype)
+
+    def __iter__(self):
+        return (Tensor(a) for a in self.array)
+
+    def __len__(self):
+        return len(self.array)
+
+
+def test_tensors_go_in_and_come_out(tokenizer, model, monkeypatch):
+    torch = types.ModuleType("torch")
+    torch.from_numpy = Tensor
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    inputs = tokenizer([TASK, "Hello"], [SAMPLE, None], return_tensors="pt")
+    assert all(type(v) is Tensor for v in (inputs.input_ids, inputs.attention_mask, *inputs.pixel_values))
+    out = model.generate(**inputs, do_sample=False, max_new_tokens=5)
+    plain = tokenizer([TASK, "Hello"], [SAMPLE, None], return_tensors="np")
+    assert type(out) is Tensor and (out.array == model.generate(**plain, do_sample=False, max_new_tokens=5)).all()
+    assert tokenizer.batch_decode(out) == tokenizer.batch_decode(out.array)
+    assert (model(**inputs).logits == model(**plain).logits).all()
+    assert len(model.get_image_features(**inputs)) == 1
 
 
 class Streamer:
