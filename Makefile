@@ -4,7 +4,7 @@ CC     ?= cc
 VENV   := $(B)/venv
 PYTEST := $(VENV)/bin/python -m pytest
 
-PKGS   := jansson libcurl libjpeg libpng zlib libwebp libpcre2-8 libutf8proc
+PKGS   := jansson libcurl libssl libcrypto libjpeg libpng zlib libwebp libpcre2-8 libutf8proc
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-psabi
 X86    := $(filter x86_64%,$(shell $(CC) -dumpmachine))
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fstack-clash-protection $(if $(X86),-fcf-protection)

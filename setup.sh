@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")"
 
 build="gcc make libc6-dev pkg-config libjansson-dev libjpeg62-turbo-dev libpng-dev zlib1g-dev libwebp-dev libgif-dev
-       libpcre2-dev libutf8proc-dev libcurl4-openssl-dev python3-yaml"
+       libpcre2-dev libutf8proc-dev libcurl4-openssl-dev libssl-dev python3-yaml"
 demo="curl ca-certificates"
 phone="python3 python3-venv ca-certificates fonts-roboto-unhinted fonts-wqy-zenhei"
 test="check g++ curl haproxy $phone"

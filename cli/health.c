@@ -17,8 +17,9 @@ static void health_url(const struct config *c, char out[320])
         host = "127.0.0.1";
     else if (strcmp(host, "::") == 0)
         host = "::1";
-    bool bare = strchr(host, ':') && *host != '[';
-    snprintf(out, 320, bare ? "http://[%.250s]:%d/health" : "http://%.250s:%d/health", host, c->port);
+    bool bare = strchr(host, ':') && *host != '[', tls = *c->tls_cert && !*c->uds;
+    snprintf(out, 320, bare ? "%s://[%.250s]:%d/health" : "%s://%.250s:%d/health", tls ? "https" : "http", host,
+             c->port);
 }
 
 /* Asks the server that the same options would start, without a proxy, and prints its status or why there is none. 0
@@ -35,6 +36,7 @@ int command_health(int argc, char **argv)
     transfer_init(&t, url);
     t.seconds = SECONDS;
     t.proxy = "";
+    t.own_host = true;
     t.unix_path = *c.uds ? c.uds : NULL;
     rc = transfers_run(all, 1, 1, NULL, NULL) == 0 && t.end == TRANSFER_ANSWERED && t.status == 200 ? 0 : 1;
     if (t.end == TRANSFER_ANSWERED)

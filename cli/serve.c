@@ -6,7 +6,8 @@
  * until routers have seen it; then the port is closed, and connections that
  * stand may bring one more request each. Without it the port stays open, and
  * new requests are refused. What runs may finish for --drain-seconds. The
- * second signal ends both waits. SIGHUP has the file of API keys read again. */
+ * second signal ends both waits. SIGHUP has API keys and the certificate
+ * read again. */
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -112,12 +113,16 @@ static void reload(struct server *s)
     bool ready = atomic_load(&s->app.state) == APP_READY;
     if (ready)
         service_tell_reloading();
-    if (!s->app.keys)
+    if (!s->app.keys && !s->app.tls)
         log_info("SIGHUP: there is nothing to read again");
-    else if (keys_reload(s->app.keys, &e) != 0)
+    if (s->app.keys && keys_reload(s->app.keys, &e) != 0)
         log_error("SIGHUP: the API keys stay as they were: %s", e.text);
-    else
+    else if (s->app.keys)
         log_info("SIGHUP: %d API keys", keys_count(s->app.keys));
+    if (s->app.tls && tls_reload(s->app.tls, &e) != 0)
+        log_error("SIGHUP: the certificate stays as it was: %s", e.text);
+    else if (s->app.tls)
+        log_info("SIGHUP: %s is the certificate of new connections", s->app.cfg->tls_cert);
     if (ready)
         service_tell("READY=1");
 }
@@ -230,6 +235,7 @@ static struct http *start_http(struct app *a, struct err *e)
     struct http_options opt = {
         .listen = { .host = c->host, .port = c->port, .path = c->uds, .mode = c->uds_mode, .passed = passed,
                     .n_passed = n_passed },
+        .tls = a->tls,
         .max_connections = c->max_connections,
         .idle_timeout = c->idle_timeout,
         .read_timeout = c->read_timeout,
@@ -299,20 +305,46 @@ static int serve(struct server *s, struct err *e)
     return rc < 0 ? 0 : rc;
 }
 
-/* Everything that can be wrong with the settings is found before anything starts. *images and *keys are to be closed in
+/* What the settings name beside the model. */
+struct opened {
+    struct remote_source *images;      /* each of them NULL: not wanted */
+    struct keys *keys;
+    struct tls  *tls;
+};
+
+/* Who may ask, and how they are spoken with. */
+static int open_doors(struct opened *o, const struct config *c, struct err *e)
+{
+    o->keys = keys_open(c->api_key, c->api_key_file, e);
+    if (!o->keys && *e->text)
+        return -1;
+    if (*c->tls_key && !*c->tls_cert)
+        return err_field(e, "tls-key", "option tls-key needs --tls-cert");
+    if (*c->tls_cert && !(o->tls = tls_open(c->tls_cert, c->tls_key, e)))
+        return -1;
+    return 0;
+}
+
+static void close_all(struct opened *o)
+{
+    remote_close(o->images);
+    keys_close(o->keys);
+    tls_close(o->tls);
+}
+
+/* Everything that can be wrong with the settings is found before anything starts. What was opened is to be closed in
  * any case. */
-static int check_settings(struct config *c, struct remote_source **images, struct keys **keys, struct err *e)
+static int check_settings(struct opened *o, struct config *c, struct err *e)
 {
     bool named = c->served_model_name.n > 0;
-    *keys = keys_open(c->api_key, c->api_key_file, e);
-    if (!*keys && *e->text)
+    if (open_doors(o, c, e) != 0)
         return -1;
     if (command_find_model(c, true, e) != 0 || cors_check(&c->allow_origin, e) != 0)
         return -1;
     if (!named)
         command_name_model(c);
     command_size_bodies(c);
-    return app_remote_source(c, images, e);
+    return app_remote_source(c, &o->images, e);
 }
 
 /* Settings first, since wrong ones are told before anything starts; then signals are blocked before the first thread
@@ -322,27 +354,26 @@ int command_serve(int argc, char **argv)
     static struct server s;    /* the signal thread may outlive this call */
     struct config cfg;
     struct err    e;
-    struct remote_source *images = NULL;
-    struct keys *keys = NULL;
+    struct opened opened = { 0 };
     int rc = command_options(&cfg, OPT_ENGINE | OPT_SERVER, "serve [MODEL] [OPTION...]", argc, argv);
     if (rc >= 0)
         return rc;
     choose_log_format(cfg.log_format);
-    if (check_settings(&cfg, &images, &keys, &e) != 0) {
+    if (check_settings(&opened, &cfg, &e) != 0) {
         rc = EXIT_USAGE;
     } else {
         prepare_process();
         app_init(&s.app, &cfg);
-        s.app.images = images;
-        s.app.keys = keys;
+        s.app.images = opened.images;
+        s.app.keys = opened.keys;
+        s.app.tls = opened.tls;
         start_signal_thread(&s);
         log_start();
         raise_limits(&cfg);
         rc = serve(&s, &e);
         app_free(&s.app);
     }
-    remote_close(images);
-    keys_close(keys);
+    close_all(&opened);
     if (rc != 0)
         command_fail(rc, &e);
     log_stop(LOG_SECONDS);

@@ -218,6 +218,10 @@ static void set_common(struct transfer *t, CURL *c)
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
     curl_easy_setopt(c, CURLOPT_OPENSOCKETFUNCTION, on_socket);
     curl_easy_setopt(c, CURLOPT_OPENSOCKETDATA, t);
+    if (t->own_host) {
+        curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
     if (t->unix_path)
         curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, t->unix_path);
     if (t->proxy)

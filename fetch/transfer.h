@@ -55,6 +55,7 @@ struct transfer {
     double      stall;         /* seconds without a byte after which it counts as broken; 0: 30          */
     const char *proxy;         /* borrowed: "" for none, NULL for what the environment says              */
     const char *unix_path;     /* borrowed: connect to this Unix socket, whatever host the URL names; NULL: no */
+    bool        own_host;      /* whoever answers is trusted, whatever its certificate says: it is this machine */
     double      wait;          /* seconds before it starts (again)                                       */
 
     /* What the owner does. `ctx` is theirs. All may be NULL. */

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "grammar/grammar.h"
+#include "server/connections.h"
 #include "server/fields.h"
 
 /* Processors of this machine; 1 if nobody can say. */
@@ -64,7 +65,9 @@ size_t app_bytes(const struct config *cfg)
 {
     struct remote_policy p = remote_policy(cfg);
     size_t images = p.n_hosts > 0 || *p.folder ? p.held + p.kept + REMOTE_OWN : 0;
-    return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total + GRAMMAR_BYTES + images;
+    size_t sessions = *cfg->tls_cert ? (size_t)(cfg->max_connections + EXTRA_CONNECTIONS) * TLS_SESSION_BYTES : 0;
+    return fields_room(cfg->max_body_bytes) + APP_SHORT_JSON + 2 * cfg->max_body_total + GRAMMAR_BYTES + images +
+           sessions;
 }
 
 /* The source of remote images, or NULL without an error where the options allow none. */

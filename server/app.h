@@ -16,6 +16,7 @@
 #include "server/http.h"
 #include "server/keys.h"
 #include "server/pace.h"
+#include "server/tls.h"
 
 enum app_state {
     APP_LOADING,               /* requests wait for the model                                      */
@@ -50,6 +51,7 @@ struct app {
     struct tally              short_json; /* bytes of the JSON of short bodies                     */
     struct budget             json;       /* bytes of the JSON and decoded files of all other bodies */
     struct remote_source      *images;     /* borrowed: fetches remote images; NULL: none is allowed */
+    struct tls               *tls;        /* borrowed: certificate and settings; NULL: no TLS      */
     struct keys              *keys;       /* borrowed: who may ask; NULL: everybody                */
     struct tally              answers;    /* bytes of answers, as far as they were not sent        */
     pthread_mutex_t           reply_lock; /* whoever holds it may hold its answer twice            */

@@ -4,6 +4,7 @@
 
 #include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <math.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -137,11 +138,12 @@ int connections_count(struct connections *all, enum phase least)
 }
 
 /* Seconds that this phase may last; 0: for ever. While there are too many connections, those that wait for their
- * client (idle, or reading) get CROWDED_SECONDS at most, so that room comes back. The caller holds the lock. */
+ * client (idle, in a handshake, or reading) get CROWDED_SECONDS at most, so that room comes back. The caller holds the
+ * lock. */
 static double limit_of(const struct connections *all, int phase)
 {
     double limit = all->limit[phase];
-    bool   waits = phase == PHASE_IDLE || phase == PHASE_READ;
+    bool   waits = phase < PHASE_WORK;
     return all->n > all->max && waits && (limit <= 0 || limit > CROWDED_SECONDS) ? CROWDED_SECONDS : limit;
 }
 
@@ -169,7 +171,7 @@ static bool has_taken_bytes(struct connection *c)
  * meanwhile. */
 static void shut_down_overdue(struct connections *all)
 {
-    static const char *const doing[] = { "idle", "reading", "working", "writing" };
+    static const char *const doing[] = { "idle", "in a handshake", "reading", "working", "writing" };
     double now = clock_seconds();
     for (struct connection *c = all->first; c; c = c->next) {
         int phase = atomic_load(&c->phase);
@@ -182,6 +184,35 @@ static void shut_down_overdue(struct connections *all)
             connection_phase(c, phase);        /* once is enough */
         }
     }
+}
+
+/* Handshakes that may be under way at one time. */
+static int most_handshakes(const struct connections *all)
+{
+    enum { LEAST = 16 };
+    return all->max / 4 > LEAST ? all->max / 4 : LEAST;
+}
+
+/* Counts the handshakes with this one, and gives up the oldest where they are too many. */
+void connection_handshake(struct connection *c)
+{
+    struct connections *all = c->all;
+    struct connection  *oldest = NULL;
+    int n = 0;
+    connection_phase(c, PHASE_HANDSHAKE);
+    pthread_mutex_lock(&all->lock);
+    for (struct connection *o = all->first; o; o = o->next) {
+        if (atomic_load(&o->phase) != PHASE_HANDSHAKE || o->given_up)
+            continue;
+        n++;
+        if (!oldest || atomic_load(&o->since) < atomic_load(&oldest->since))
+            oldest = o;
+    }
+    if (n > most_handshakes(all)) {
+        shutdown(oldest->fd, SHUT_RDWR);
+        oldest->given_up = true;
+    }
+    pthread_mutex_unlock(&all->lock);
 }
 
 /* A point of the monotonic clock, which is the one that the condition `reap` waits by. */
@@ -217,7 +248,7 @@ static void *reap(void *ctx)
 /* -1: there is no thread for the reaper; then nothing runs, and the server cannot start. */
 int connections_start(struct connections *all, int max, double idle, double read, double write)
 {
-    *all = (struct connections){ .max = max, .limit = { idle, read, 0, write } };
+    *all = (struct connections){ .max = max, .limit = { idle, fmin(read, HANDSHAKE_SECONDS), read, 0, write } };
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);

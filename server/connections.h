@@ -11,7 +11,11 @@
  *
  * Beyond `max` connections there is room for a few more: they hear that there
  * are too many, and /health still answers. Until there is room again, those
- * that wait for their client are given CROWDED_SECONDS, no more. */
+ * that wait for their client are given CROWDED_SECONDS, no more.
+ *
+ * Of all connections a quarter (at least sixteen) may be in a handshake of
+ * TLS. If there are more, the oldest handshake is given up: who begins one and
+ * does not go on keeps nobody out. */
 #ifndef SERVER_CONNECTIONS_H
 #define SERVER_CONNECTIONS_H
 #include <pthread.h>
@@ -19,24 +23,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { EXTRA_CONNECTIONS = 64, CROWDED_SECONDS = 5 };
+enum { EXTRA_CONNECTIONS = 64, CROWDED_SECONDS = 5, HANDSHAKE_SECONDS = 10 };
 
 enum phase {
     PHASE_IDLE,                /* waiting for a request                        */
+    PHASE_HANDSHAKE,           /* TLS is being agreed on                       */
     PHASE_READ,                /* its head and body are arriving               */
     PHASE_WORK,                /* the handler has it: no limit                 */
     PHASE_WRITE,               /* waiting for the client to take bytes         */
     N_PHASES
 };
 
+struct tls_session;
+
 struct connection {            /* freed by its thread */
     int fd;                    /* owned                                        */
+    struct tls_session *tls;   /* owned by its thread; NULL: it speaks plainly */
     struct connections *all;   /* borrowed                                     */
     void (*serve)(void *ctx, struct connection *c);      /* what its thread does */
     void *ctx;                 /* borrowed: serve's                            */
     _Atomic int phase;         /* enum phase; written by its own thread        */
     _Atomic double since;      /* clock_seconds() of its begin or last progress */
     uint64_t acked;            /* bytes that its side had taken at the reaper's last look, or that waited for it */
+    bool given_up;             /* its handshake was shut down for a younger one; its thread will notice */
     bool extra;                /* there were more than `max` when it came, and still when it last asked */
     struct connection *next;   /* in the list of all                           */
     struct connection **link;  /* the pointer that leads here                  */
@@ -64,6 +73,7 @@ bool connections_wait_for_room(struct connections *all);
  * -1: there is no memory or no thread for it, or all are being closed; the descriptor stays the caller's. */
 int  connection_start(struct connections *all, int fd, void (*serve)(void *ctx, struct connection *c), void *ctx);
 void connection_phase(struct connection *c, enum phase p);
+void connection_handshake(struct connection *c);     /* PHASE_HANDSHAKE; the oldest one may have to go for it */
 bool connection_is_extra(struct connections *all, struct connection *c);
 
 int connections_count(struct connections *all, enum phase least);   /* in this phase or a later one */

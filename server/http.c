@@ -1,6 +1,6 @@
 /* server/http.c - requests in, answers out, one thread for each connection. The parts: head.c reads a head, framing.c
- * finds where a body ends, exchange.c holds one request and its answer, connections.c all connections, listen.c what
- * they come in by; this file puts them together.
+ * finds where a body ends, exchange.c holds one request and its answer, wire.c moves bytes, connections.c has all
+ * connections, listen.c what they come in by; this file puts them together.
  *
  * Why there is no library under this. An earlier version used libmicrohttpd 0.9.75. It reads heads more generously than
  * the proxies in front of it (it joins folded lines, takes a space before a colon, cuts a value at a NUL), so that one
@@ -28,14 +28,12 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,6 +42,7 @@
 #include "base/mem.h"
 #include "server/connections.h"
 #include "server/listen.h"
+#include "server/wire.h"
 
 enum {
     DISCARD_BYTES  = 256 << 20, /* most of a refused body that is read and thrown away       */
@@ -51,7 +50,6 @@ enum {
     KEPT_BYTES     = 64 << 10,  /* memory of a piece that is kept for the next one           */
     HEADERS_BYTES  = 16 << 10,  /* longest head of an answer                                 */
     UNSENT_BYTES   = 128 << 10, /* what the kernel keeps for a client beyond what is under way */
-    LINGER_SECONDS = 5,         /* how long a client that still sends may take to see its answer */
 };
 
 struct http {
@@ -72,70 +70,23 @@ struct input {                 /* what a client has sent and nobody has used yet
     bool   unread;             /* a request was answered before it was read      */
 };
 
-/* Sends all of it, however slowly the client takes it. -1: it cannot be sent. */
-static int transmit(struct connection *c, struct iovec *v, size_t n)
-{
-    while (n > 0) {
-        struct msghdr m = { .msg_iov = v, .msg_iovlen = n };
-        ssize_t       k = sendmsg(c->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (k < 0 && errno == EAGAIN) {
-            poll(&(struct pollfd){ .fd = c->fd, .events = POLLOUT }, 1, -1);
-            continue;
-        }
-        if (k < 0 && errno != EINTR)
-            return -1;
-        if (k > 0)
-            connection_phase(c, PHASE_WRITE);
-        for (; n > 0 && k >= (ssize_t)v->iov_len; v++, n--)
-            k -= (ssize_t)v->iov_len;
-        if (n > 0 && k > 0) {
-            v->iov_base = (char *)v->iov_base + k;
-            v->iov_len -= (size_t)k;
-        }
-    }
-    return 0;
-}
-
-/* Sends a fixed text, such as the end of a chunked answer. */
-static int transmit_text(struct connection *c, const char *text)
-{
-    struct iovec v = { (char *)text, strlen(text) };
-    return transmit(c, &v, 1);
-}
-
-/* Tells a client that there is not even the memory to read its request, or to write its answer. Needs none itself, and
- * does not wait: the client may read nothing. */
-static void say_no_memory(int fd)
-{
-    static const char body[] = "{\"error\":{\"message\":\"there is no memory for the request\","
-                               "\"type\":\"server_error\",\"param\":null,\"code\":\"out_of_memory\"}}";
-    char answer[512];
-    int  n = snprintf(answer, sizeof answer, "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-                      "Content-Length: %zu\r\nRetry-After: 1\r\nConnection: close\r\n\r\n%s", sizeof body - 1, body);
-    if (send(fd, answer, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        log_debug("a client could not be told that there is no memory: %s", strerror(errno));
-}
-
 /* Waits for more bytes of the client and puts them behind those that are there. The buffer is made when the first byte
  * has come and is given back by drop_if_empty(), so that an idle connection holds none. Returns false when none will
  * come: the client has gone, the reaper has shut the connection down, or there is no memory. */
 static bool fill(struct input *in)
 {
     if (!in->bytes) {
-        poll(&(struct pollfd){ .fd = in->conn->fd, .events = POLLIN }, 1, -1);
+        wire_wait(in->conn);
         in->bytes = malloc(HEAD_BYTES);
         if (!in->bytes) {
-            say_no_memory(in->conn->fd);
+            wire_no_memory(in->conn);
             in->unread = true;
             return false;
         }
     }
     if (in->at == in->end)
         in->at = in->end = 0;
-    ssize_t n;
-    do
-        n = recv(in->conn->fd, in->bytes + in->end, HEAD_BYTES - in->end, 0);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = wire_read(in->conn, in->bytes + in->end, HEAD_BYTES - in->end);
     in->end += n > 0 ? (size_t)n : 0;
     return n > 0;
 }
@@ -149,26 +100,6 @@ static void drop_if_empty(struct input *in)
     free(in->bytes);
     in->bytes = NULL;
     in->at = in->end = 0;
-}
-
-/* A client that still sends, or has sent what nobody read, would see a reset
- * connection instead of its answer if this end were just closed: what comes is
- * thrown away until the client closes its end, or for a few seconds. */
-static void linger(struct input *in)
-{
-    char   waste[4096];
-    int    fd = in->conn->fd;
-    double until = clock_seconds() + LINGER_SECONDS;
-    if (!in->unread && in->at == in->end && recv(fd, waste, 1, MSG_PEEK | MSG_DONTWAIT) <= 0)
-        return;
-    shutdown(fd, SHUT_WR);
-    connection_phase(in->conn, PHASE_READ);
-    for (;;) {
-        double left = until - clock_seconds();
-        if (left <= 0 || poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, (int)(left * 1e3) + 1) <= 0 ||
-            recv(fd, waste, sizeof waste, MSG_DONTWAIT) <= 0)
-            return;
-    }
 }
 
 /* ---- the request ---- */
@@ -215,7 +146,7 @@ static bool begin(struct http *h, struct exchange *x, const struct input *in)
     if (x->refused && (x->head.expects || x->head.length > DISCARD_BYTES))
         return false;
     if (x->head.expects && in->at == in->end)
-        transmit_text(x->conn, "HTTP/1.1 100 Continue\r\n\r\n");
+        wire_text(x->conn, "HTTP/1.1 100 Continue\r\n\r\n");
     return true;
 }
 
@@ -313,11 +244,11 @@ static int send_stream(struct exchange *x)
                               { piece.data, piece.len }, { (char *)after, strlen(after) } };
         connection_phase(x->conn, PHASE_WRITE);
         if (!chunks)
-            rc = transmit(x->conn, v + 1, 1);
+            rc = wire_write(x->conn, v + 1, 1);
         else if (piece.len > 0)
-            rc = transmit(x->conn, v, 3);
+            rc = wire_write(x->conn, v, 3);
         else
-            rc = transmit_text(x->conn, "0\r\n\r\n");
+            rc = wire_text(x->conn, "0\r\n\r\n");
     }
     buf_free(&piece);
     return rc;
@@ -335,10 +266,10 @@ static int send_answer(struct exchange *x)
     connection_phase(x->conn, PHASE_WRITE);
     int rc = -1;
     if (!buf_ok(&head) || !buf_ok(&x->headers) || !buf_ok(&x->reply)) {
-        say_no_memory(x->conn->fd);
+        wire_no_memory(x->conn);
     } else {
         struct iovec v[2] = { { head.data, head.len }, { x->reply.data, x->reply.len } };
-        rc = transmit(x->conn, v, alone || x->stream.more ? 1 : 2);
+        rc = wire_write(x->conn, v, alone || x->stream.more ? 1 : 2);
     }
     buf_free(&head);
     return rc == 0 && !alone && x->stream.more ? send_stream(x) : rc;
@@ -385,7 +316,7 @@ static bool serve_next(struct http *h, struct connection *c, struct input *in)
         return false;
     struct exchange *x = exchange_new(&h->exchanges, c);
     if (!x) {
-        say_no_memory(c->fd);
+        wire_no_memory(c);
         in->unread = true;
         return false;
     }
@@ -402,10 +333,12 @@ static bool serve_next(struct http *h, struct connection *c, struct input *in)
 /* The whole life of a connection, on its own thread. Afterwards connections.c closes the socket. */
 static void serve_client(void *ctx, struct connection *c)
 {
+    struct http *h = ctx;
     struct input in = { .conn = c };
-    while (serve_next(ctx, c, &in))
-        ;
-    linger(&in);
+    if (wire_begin(c, h->opt.tls, &in.unread))
+        while (serve_next(h, c, &in))
+            ;
+    wire_end(c, in.unread || in.at < in.end);
     free(in.bytes);
 }
 
@@ -419,7 +352,7 @@ static void greet(struct http *h, int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     if (connection_start(&h->connections, fd, serve_client, h) == 0)
         return;
-    say_no_memory(fd);
+    wire_no_memory(&(struct connection){ .fd = fd });
     close(fd);
 }
 
@@ -487,7 +420,7 @@ bool http_name(const struct http *h, int i, char out[LISTEN_NAME])
 {
     if (i >= h->listeners.n)
         return false;
-    listen_name(&h->listeners, i, out);
+    listen_name(&h->listeners, i, h->opt.tls ? "https" : "http", out);
     return true;
 }
 

@@ -21,6 +21,7 @@ struct http;
 
 struct http_options {
     struct listen_options listen;
+    struct tls *tls;           /* borrowed: for clients that come over a network; NULL: they speak plainly */
     int     max_connections;
     double  idle_timeout, read_timeout, write_timeout;   /* seconds               */
     size_t  max_body_total;    /* bytes of all bodies held at one time */

@@ -237,7 +237,7 @@ int listen_port(const struct listeners *l)
 }
 
 /* An IPv6 address is written in brackets, as a URL wants it; of a Unix socket the name may not end in a NUL. */
-void listen_name(const struct listeners *l, int i, char out[LISTEN_NAME])
+void listen_name(const struct listeners *l, int i, const char *scheme, char out[LISTEN_NAME])
 {
     struct sockaddr_storage at = { 0 };
     socklen_t n = sizeof at;
@@ -249,5 +249,5 @@ void listen_name(const struct listeners *l, int i, char out[LISTEN_NAME])
         return;
     }
     getnameinfo((struct sockaddr *)&at, n, host, sizeof host, service, sizeof service, NI_NUMERICHOST | NI_NUMERICSERV);
-    snprintf(out, LISTEN_NAME, strchr(host, ':') ? "http://[%s]:%s" : "http://%s:%s", host, service);
+    snprintf(out, LISTEN_NAME, strchr(host, ':') ? "%s://[%s]:%s" : "%s://%s:%s", scheme, host, service);
 }

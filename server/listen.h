@@ -45,6 +45,6 @@ void listen_free(struct listeners *l);               /* when no thread accepts a
 
 int  listen_port(const struct listeners *l);         /* the first that there is; 0: there is none          */
 /* "http://127.0.0.1:8000" or "unix:/run/x", for people. */
-void listen_name(const struct listeners *l, int i, char out[LISTEN_NAME]);
+void listen_name(const struct listeners *l, int i, const char *scheme, char out[LISTEN_NAME]);
 
 #endif

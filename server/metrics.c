@@ -107,6 +107,17 @@ static double resident_bytes(void)
     return (double)resident * (double)sysconf(_SC_PAGESIZE);
 }
 
+static void write_tls(struct buf *out, struct tls *tls)
+{
+    head(out, "openautoglm_tls_handshakes_total", "counter", "Handshakes of TLS by their result.");
+    for (int failed = 0; failed <= 1; failed++)
+        buf_printf(out, "openautoglm_tls_handshakes_total{result=\"%s\"} %llu\n", failed ? "failed" : "done",
+                   (unsigned long long)tls_handshakes(tls, failed));
+    const struct figure end = { "tls_certificate_expiry_timestamp_seconds", "", "gauge",
+                                "Unix time at which the certificate ends.", tls_expires(tls) };
+    write_figure(out, &end, "");
+}
+
 /* Figures of the HTTP side, which exist before the model is loaded. Routes and statuses that nobody asked for are left
  * out, as most pairs never occur. The counters are read one by one while requests go on, so two of them may differ by
  * a request. */
@@ -138,6 +149,8 @@ static void write_http(struct buf *out, struct app *a)
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         write_figure(out, &figures[i], "");
+    if (a->tls)
+        write_tls(out, a->tls);
     if (a->keys)
         keys_metrics(a->keys, out);
 }
