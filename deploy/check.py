@@ -141,8 +141,9 @@ def main():
     versions = p.parse_args().versions.split(",")
     tools = []
     if importlib.util.find_spec("yamllint"):
-        r = run(sys.executable, "-m", "yamllint", "--strict", "-c", HERE / "yamllint.yaml", MANIFEST, CHART / "values.yaml",
-                CHART / "Chart.yaml", HERE.parent / "docker/compose.yaml", HERE.parent / "docker/prometheus.yml")
+        r = run(sys.executable, "-m", "yamllint", "--strict", "-c", HERE / "yamllint.yaml", MANIFEST,
+                CHART / "values.yaml", CHART / "Chart.yaml", HERE.parent / "docker/compose.yaml",
+                HERE.parent / "docker/prometheus.yml")
         if r.returncode != 0:
             fail(r.stdout)
         tools.append("yamllint")

@@ -17,6 +17,26 @@
 #include "engine/parts.h"
 #include "engine/probe.h"
 
+/* What a request was, once it has ended. One that never began has neither times nor an answer. */
+static void count_ended(struct engine *g, const struct request *r)
+{
+    struct stats *s = &g->stats;
+    int prompt = r->prompt->n, answer = r->n_ids - prompt;
+    stats_size(s, &s->v.prompt_size, prompt);
+    if (r->params.pooling)
+        return;
+    stats_size(s, &s->v.answer_size, answer);
+    stats_size(s, &s->v.answer_room, r->max_len - prompt);
+    if (r->first_token == 0)
+        return;
+    double decode = r->last_token - r->first_token;
+    stats_time(s, NULL, &s->v.prefill, r->first_token - r->started - (r->encode_seconds - r->encode_queued));
+    stats_time(s, NULL, &s->v.inference, r->last_token - r->started);
+    stats_time(s, NULL, &s->v.decode, decode);
+    if (answer > 1)
+        stats_time(s, NULL, &s->v.per_token, decode / (answer - 1));
+}
+
 /* Takes r out of its list, gives everything back and drops the engine's reference. The end event is already there. */
 static void retire(struct engine *g, struct request *r, struct request_list *from, uint64_t *count)
 {
@@ -26,6 +46,7 @@ static void retire(struct engine *g, struct request *r, struct request_list *fro
     list_remove(from, r);
     scheduler_release(&g->sched, r);
     request_lead(r);
+    count_ended(g, r);
     stats_time(&g->stats, count, &g->stats.v.e2e, clock_seconds() - r->submitted);
     request_retire(r);
 }
@@ -403,6 +424,7 @@ static const char *run_step(struct engine *g, struct step *step)
     g->last_step = began + seconds;
     pace_learn(&g->pace, step->n_single, step->n_rows - step->n_single, seconds);
     stats_time(&g->stats, &g->stats.v.steps, &g->stats.v.step, seconds);
+    stats_size(&g->stats, &g->stats.v.step_tokens, step->n_rows);
     const struct sampled *sampled = g->sampled;
     for (int i = 0, row = 0; i < step->n_seqs && !failed; i++) {
         const struct step_seq *q = &step->seq[i];

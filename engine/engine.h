@@ -260,11 +260,12 @@ struct engine_info {           /* borrowed strings */
 };
 void engine_info(const struct engine *g, struct engine_info *out);
 
-struct histogram {             /* seconds; bucket i counts values <= engine_latency_bounds[i] */
+struct histogram {             /* bucket i counts seconds <= engine_latency_bounds[i], or what is counted by whole
+                                  numbers <= engine_count_bounds[i] */
     uint64_t bucket[ENGINE_LATENCY_BUCKETS], count;
     double   sum;
 };
-extern const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS];
+extern const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS], engine_count_bounds[ENGINE_LATENCY_BUCKETS];
 
 struct engine_stats {          /* a consistent copy */
     int      running, waiting, kv_pages, kv_pages_used, page_tokens;
@@ -273,6 +274,12 @@ struct engine_stats {          /* a consistent copy */
     uint64_t finished_stop, finished_length, finished_cancelled, finished_error, rejected;
     uint64_t image_queries, image_hits, images_decoded, prefix_queries, prefix_hits;   /* prefix: in tokens */
     struct histogram ttft, inter_token, e2e, queue, image_decode, image_encode, step;
+    /* of requests that have ended; seconds, but for the last ones, which are numbers */
+    struct histogram prefill, decode, inference;   /* inference: from the first step to the last token              */
+    struct histogram per_token;    /* decode by the tokens that it has brought                                       */
+    struct histogram prompt_size, answer_size, answer_room;   /* tokens; room: those that the answer might have had */
+    struct histogram answers;      /* that a submitted prompt is to get                                              */
+    struct histogram step_tokens;
 };
 void engine_stats(struct engine *g, struct engine_stats *out);
 

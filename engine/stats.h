@@ -13,5 +13,7 @@ struct stats {
 /* n more of what a counter of s->v counts; one more of it (NULL: of nothing), which has taken so many seconds. */
 void stats_add(struct stats *s, uint64_t *counter, uint64_t n);
 void stats_time(struct stats *s, uint64_t *counter, struct histogram *h, double seconds);
+/* One more value of a histogram of numbers. */
+void stats_size(struct stats *s, struct histogram *h, int size);
 
 #endif

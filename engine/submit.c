@@ -121,6 +121,7 @@ static int enqueue(struct engine *g, struct request *const *r, int n, struct err
     if (full)
         return reject(g, e, 429, "queue_full", "too many requests are waiting; try again later");
     stats_add(&g->stats, &g->stats.v.prompt_tokens, (uint64_t)tokens * (uint64_t)n);
+    stats_size(&g->stats, &g->stats.v.answers, n);
     return 0;
 }
 

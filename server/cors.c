@@ -78,9 +78,9 @@ void cors_allow(const struct string_list *origins, struct exchange *x)
     if (!origin)
         return;
     exchange_add_header(x, "Access-Control-Allow-Origin", "%s", origin);
-    exchange_add_header(x, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After, x-ratelimit-limit-requests, "
-                        "x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, "
-                        "x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
+    exchange_add_header(x, "Access-Control-Expose-Headers", "X-Request-Id, Retry-After, X-Session-ID, "
+                        "x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, "
+                        "x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens");
 }
 
 bool cors_is_preflight(const struct string_list *origins, const struct exchange *x)

@@ -56,14 +56,23 @@ void exchange_free(struct exchange *x)
 
 /* ---- the request ---- */
 
-/* What the client sent, if it is harmless in a header and in a log; else 32 random digits. */
+/* What a client calls something, if it has 1 to `most` characters that are harmless in a header and in a log; else
+ * NULL. */
+static const char *harmless_name(const struct exchange *x, const char *header, size_t most)
+{
+    const char *given = exchange_header(x, header);
+    size_t      n = given ? strlen(given) : 0;
+    bool harmless = n > 0 && n <= most &&
+        strspn(given, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/=+@") == n;
+    return harmless ? given : NULL;
+}
+
+/* The name that the client has sent, or else 32 random digits. */
 static void choose_request_id(struct exchange *x)
 {
-    const char *given = exchange_header(x, "X-Request-Id");
-    size_t      n = given ? strlen(given) : 0;
-    if (n > 0 && n < sizeof x->request_id &&
-        strspn(given, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.:/=+@") == n) {
-        memcpy(x->request_id, given, n + 1);
+    const char *given = harmless_name(x, "X-Request-Id", sizeof x->request_id - 1);
+    if (given) {
+        snprintf(x->request_id, sizeof x->request_id, "%s", given);
         return;
     }
     unsigned char r[16] = { 0 };
@@ -71,6 +80,16 @@ static void choose_request_id(struct exchange *x)
         snprintf((char *)r, sizeof r, "%p", (void *)x);
     for (int i = 0; i < 16; i++)
         snprintf(x->request_id + 2 * i, 3, "%02x", r[i]);
+}
+
+/* Routers send the requests of a session to one server. Here what has been computed is found by what it was computed
+ * from, whoever asks, so the name of the session is only told back: a client sees that it came through. */
+static void echo_session(struct exchange *x)
+{
+    enum { SESSION_BYTES = 128 };
+    const char *session = harmless_name(x, "X-Session-ID", SESSION_BYTES);
+    if (session)
+        exchange_add_header(x, "X-Session-ID", "%s", session);
 }
 
 /* Keeps a copy of the head, because method, path and headers point into it for as long as the exchange lives, while
@@ -93,6 +112,7 @@ int exchange_take_head(struct exchange *x, const char *bytes, size_t n, struct e
         x->head.n_fields = 0;          /* nobody shall believe a part of it */
     }
     choose_request_id(x);
+    echo_session(x);
     return rc;
 }
 

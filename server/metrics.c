@@ -64,14 +64,14 @@ static void write_figure(struct buf *out, const struct figure *f, const char *la
 /* A histogram in Prometheus' form: every bucket counts all that are no longer than its bound, so buckets only grow.
  * With a label the name is one of vLLM's, without it one of ours. */
 static void write_histogram(struct buf *out, const char *name, const char *help, const struct histogram *h,
-                            const char *label)
+                            const double *bounds, const char *label)
 {
     char labels[160] = "";
     if (*label)
         snprintf(labels, sizeof labels, "model_name=\"%s\",", label);
     head(out, name, "histogram", help);
     for (int i = 0; i < ENGINE_LATENCY_BUCKETS; i++)
-        buf_printf(out, "%s_bucket{%sle=\"%.9g\"} %llu\n", name, labels, engine_latency_bounds[i],
+        buf_printf(out, "%s_bucket{%sle=\"%.9g\"} %llu\n", name, labels, bounds[i],
                    (unsigned long long)h->bucket[i]);
     buf_printf(out, "%s_bucket{%sle=\"+Inf\"} %llu\n", name, labels, (unsigned long long)h->count);
     if (*label)
@@ -214,27 +214,46 @@ static void write_finished(struct buf *out, const struct engine_stats *s, const 
                    label, (unsigned long long)row[i].n);
 }
 
-/* How long things took. Those that a NULL stands beside have no counterpart in vLLM. */
+/* How long things took, and how large they were. Those that a NULL stands beside have no counterpart in vLLM. */
 static void write_histograms(struct buf *out, const struct engine_stats *s, const char *label)
 {
-    const struct { const char *own, *vllm, *help; const struct histogram *h; } row[] = {
+    const double *seconds = engine_latency_bounds, *counts = engine_count_bounds;
+    const struct { const char *own, *vllm, *help; const struct histogram *h; const double *bounds; } row[] = {
         { "openautoglm_time_to_first_token_seconds", "vllm:time_to_first_token_seconds",
-          "From submission to the first token.", &s->ttft },
+          "From submission to the first token.", &s->ttft, seconds },
         { "openautoglm_inter_token_latency_seconds", "vllm:inter_token_latency_seconds",
-          "Between two tokens of a request.", &s->inter_token },
+          "Between two tokens of a request.", &s->inter_token, seconds },
+        { "openautoglm_request_time_per_output_token_seconds", "vllm:request_time_per_output_token_seconds",
+          "From the first token of a request to its last, by the tokens between.", &s->per_token, seconds },
         { "openautoglm_e2e_request_latency_seconds", "vllm:e2e_request_latency_seconds",
-          "From submission to the last token.", &s->e2e },
+          "From submission to the last token.", &s->e2e, seconds },
         { "openautoglm_request_queue_time_seconds", "vllm:request_queue_time_seconds",
-          "From submission to the first step.", &s->queue },
-        { "openautoglm_image_decode_seconds", NULL, "Decoding and resizing of an image.", &s->image_decode },
-        { "openautoglm_image_encode_seconds", NULL, "The vision encoder, per image.", &s->image_encode },
-        { "openautoglm_step_seconds", NULL, "One step of the engine.", &s->step },
+          "From submission to the first step.", &s->queue, seconds },
+        { "openautoglm_request_prefill_time_seconds", "vllm:request_prefill_time_seconds",
+          "From the first step to the first token, without the encoding of images.", &s->prefill, seconds },
+        { "openautoglm_request_decode_time_seconds", "vllm:request_decode_time_seconds",
+          "From the first token to the last.", &s->decode, seconds },
+        { "openautoglm_request_inference_time_seconds", "vllm:request_inference_time_seconds",
+          "From the first step to the last token.", &s->inference, seconds },
+        { "openautoglm_image_decode_seconds", NULL, "Decoding and resizing of an image.", &s->image_decode, seconds },
+        { "openautoglm_image_encode_seconds", NULL, "The vision encoder, per image.", &s->image_encode, seconds },
+        { "openautoglm_step_seconds", NULL, "One step of the engine.", &s->step, seconds },
+        { "openautoglm_step_tokens", "vllm:iteration_tokens_total", "Tokens of one step.", &s->step_tokens, counts },
+        { "openautoglm_request_prompt_tokens", "vllm:request_prompt_tokens", "Tokens of a prompt.", &s->prompt_size,
+          counts },
+        { "openautoglm_request_completion_tokens", "vllm:request_generation_tokens", "Tokens of an answer.",
+          &s->answer_size, counts },
+        { "openautoglm_request_max_tokens", "vllm:request_params_max_tokens",
+          "Tokens that an answer might have had, by its request or by the context.", &s->answer_room, counts },
+        { "openautoglm_request_n", "vllm:request_params_n", "Answers that a prompt was to get.", &s->answers, counts },
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        write_histogram(out, row[i].own, row[i].help, row[i].h, "");
+        write_histogram(out, row[i].own, row[i].help, row[i].h, row[i].bounds, "");
         if (row[i].vllm)
-            write_histogram(out, row[i].vllm, row[i].help, row[i].h, label);
+            write_histogram(out, row[i].vllm, row[i].help, row[i].h, row[i].bounds, label);
     }
+    write_histogram(out, "vllm:time_per_output_token_seconds", "Old name of inter_token_latency_seconds.",
+                    &s->inter_token, seconds, label);
 }
 
 /* While the model is loading only the figures of the HTTP side are there. */

@@ -31,6 +31,20 @@ def test_request_id(server):
     assert re.fullmatch("[0-9a-f]{32}", made)
 
 
+def test_session_id(server):
+    """It is told back, also with an error, as far as it is harmless; and it separates nothing."""
+    for path in ("/health", "/nowhere"):
+        assert server.get(path, **{"X-Session-ID": "chat-1:" + "x" * 121})[1]["x-session-id"] == "chat-1:" + "x" * 121
+    for wrong in ("x" * 129, "two words", "", "a\"b"):
+        assert "x-session-id" not in server.get("/health", **{"X-Session-ID": wrong})[1]
+    assert "x-session-id" not in server.get("/health")[1]
+    before = server.metrics()["openautoglm_cached_tokens_total"]
+    body = {"messages": [{"role": "user", "content": "sessions " * 40}], "max_tokens": 1}
+    for session in ("a", "b"):
+        assert server.post("/v1/chat/completions", body, **{"X-Session-ID": session})[0] == 200
+    assert server.metrics()["openautoglm_cached_tokens_total"] - before >= 32
+
+
 def test_keep_alive(server):
     c = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
     c.connect()
@@ -97,7 +111,7 @@ def test_one_origin(start):
     status, headers, _ = s.get("/v1/models", Origin="http://a")                       # an error that the page can read
     assert status == 401 and headers["access-control-allow-origin"] == "http://a"
     exposed = headers["access-control-expose-headers"].split(", ")
-    assert exposed[:2] == ["X-Request-Id", "Retry-After"] and "x-ratelimit-reset-tokens" in exposed
+    assert exposed[:3] == ["X-Request-Id", "Retry-After", "X-Session-ID"] and "x-ratelimit-reset-tokens" in exposed
     assert s.get("/v1/models")[1]["access-control-allow-origin"] == "http://a"
     names = preflight(s, "http://a", asks='x: "y"')[1]["access-control-allow-headers"]   # no list of names: not sent back
     assert '"' not in names and "Authorization" in names
@@ -168,6 +182,20 @@ def test_metrics(server, client):
     assert grew('vllm:request_success_total{finished_reason="length",model_name="open-autoglm-v1"}') == 1
     assert grew('openautoglm_http_requests_total{method="POST",route="/v1/chat/completions",status="200"}') == 1
     assert grew('openautoglm_http_requests_total{method="other",route="other",status="404"}') == 1
+    for name in ("time_to_first_token_seconds", "inter_token_latency_seconds", "time_per_output_token_seconds",
+                 "request_time_per_output_token_seconds", "e2e_request_latency_seconds", "request_queue_time_seconds",
+                 "request_prefill_time_seconds", "request_decode_time_seconds", "request_inference_time_seconds",
+                 "iteration_tokens_total", "request_prompt_tokens", "request_generation_tokens",
+                 "request_params_max_tokens", "request_params_n"):
+        assert grew(f"vllm:{name}_count" + label) >= 1, name
+    assert grew("vllm:request_generation_tokens_sum" + label) == 4 == grew("vllm:request_params_max_tokens_sum" + label)
+    assert grew("vllm:request_params_n_sum" + label) == 1
+    prompts = grew("vllm:prompt_tokens_total" + label)
+    assert grew("vllm:request_prompt_tokens_sum" + label) == prompts > 4
+    computed = prompts - grew("vllm:prompt_tokens_cached_total" + label) + 3        # the last token is not read again
+    assert grew("vllm:iteration_tokens_total_sum" + label) == computed
+    assert grew('vllm:request_generation_tokens_bucket{model_name="open-autoglm-v1",le="5"}') == 1
+    assert grew('vllm:request_generation_tokens_bucket{model_name="open-autoglm-v1",le="2"}') == 0
     for name in ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc", "gpu_cache_usage_perc",
                  "num_preemptions_total", "prompt_tokens_total", "prefix_cache_queries_total", "mm_cache_hits_total"):
         assert "vllm:" + name + label in after

@@ -22,6 +22,7 @@ static _Atomic int fake_live, fake_cancelled, fake_images;
 
 const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS] = { 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1,
                                                                2, 5, 10, 20, 30, 60, 120, 300, 600, 1200 };
+const double engine_count_bounds[ENGINE_LATENCY_BUCKETS] = { 1, 2, 5 };
 struct engine { int unused; };
 struct prompt { int n; bool fail; };
 struct request {
