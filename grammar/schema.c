@@ -15,8 +15,8 @@
 
 /* Keywords of the specification that would narrow what a value may be, and that are not done. */
 static const char *const refused[] = {
-    "not", "if", "then", "else", "contains", "minContains", "maxContains", "dependentRequired", "dependentSchemas",
-    "dependencies", "unevaluatedItems", "$dynamicRef", "$recursiveRef", "contentSchema",
+    "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedItems", "$dynamicRef", "$recursiveRef",
+    "contentSchema",
 };
 
 /* ---- references ---- */
@@ -101,8 +101,8 @@ static void check_keywords(struct schema *k, const json_t *schema)
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (json_object_get(schema, refused[i]))
             build_fail(k->b, "uses the keyword \"%s\", which is not supported", refused[i]);
-    if (json_is_true(json_object_get(schema, "uniqueItems")))
-        build_fail(k->b, "uses the keyword \"uniqueItems\", which is not supported");
+    if (json_object_get(schema, "not"))
+        schema_check_not(k, json_object_get(schema, "not"));
 }
 
 /* Adds one schema to the set, and with it what its $ref and allOf name, since all of these must hold for the same
@@ -129,6 +129,7 @@ void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
     }
     check_keywords(k, schema);
     s->m[s->n++] = (struct member){ .schema = schema };
+    s->never |= schema_never(json_object_get(schema, "not"));
     const json_t *ref = json_object_get(schema, "$ref"), *all = json_object_get(schema, "allOf");
     if (ref)
         schemas_add(k, s, resolve(k, ref));
@@ -187,7 +188,7 @@ static int widen(struct schema *k)
 /* ---- types ---- */
 
 /* The types that a name of the specification stands for. Every integer is a number, so "number" allows both. */
-static int type_bit(struct schema *k, const json_t *v)
+int schema_type_bit(struct schema *k, const json_t *v)
 {
     static const struct { const char *name; int types; } known[] = {
         { "null", TYPE_NULL }, { "boolean", TYPE_BOOL }, { "integer", TYPE_INT }, { "number", TYPE_INT | TYPE_NUMBER },
@@ -206,12 +207,19 @@ int schema_types(struct schema *k, const struct schemas *s)
     int types = TYPE_ALL;
     for (int i = 0; i < s->n; i++) {
         const json_t *v = json_object_get(s->m[i].schema, "type");
-        int mine = v && !json_is_array(v) ? type_bit(k, v) : 0;
+        int mine = v && !json_is_array(v) ? schema_type_bit(k, v) : 0;
         for (size_t j = 0; j < json_array_size(v); j++)
-            mine |= type_bit(k, json_array_get(v, j));
+            mine |= schema_type_bit(k, json_array_get(v, j));
         types &= v ? mine : TYPE_ALL;
         if (json_is_true(json_object_get(s->m[i].schema, "nullable")) && v)
             types |= TYPE_NULL;                     /* OpenAPI 3.0 */
+    }
+    for (int i = 0; i < s->n; i++) {
+        const json_t *not = json_object_get(s->m[i].schema, "not");
+        int without = json_is_object(not) ? schema_types_not(k, not) : 0;
+        if (without & TYPE_INT && !(without & TYPE_NUMBER) && types & TYPE_NUMBER)
+            build_fail(k->b, "uses the keyword \"not\" for integers among numbers, which is not supported");
+        types &= ~without;
     }
     return types;
 }
@@ -348,12 +356,32 @@ static int32_t alternatives(struct schema *k, const struct schemas *s, int i, co
     return exprs_alt(k->b, &l);
 }
 
+/* Can a constant that may not be be left out of the values of these types? Texts can. */
+struct left_out { struct schema *k; int types; };
+
+static void check_left_out(void *arg, const json_t *v)
+{
+    struct left_out *l = arg;
+    int type = schema_type_of(v);
+    if (type & l->types & (TYPE_ARRAY | TYPE_OBJECT | TYPE_INT | TYPE_NUMBER))
+        build_fail(l->k->b, "uses the keyword \"not\" for one number, array or object among others, which is not "
+                   "supported");
+}
+
+/* true and false, as far as they may be. */
+static int32_t booleans(struct schema *k, const struct schemas *s)
+{
+    int32_t yes = schema_excludes(k, s, json_true()) ? EXPR_NONE : expr_str(k->b, "true");
+    return expr_or(k->b, yes, schema_excludes(k, s, json_false()) ? EXPR_NONE : expr_str(k->b, "false"));
+}
+
 /* The values that the set allows, type by type. Used when nothing lists values or alternatives: the types are then
  * disjoint, and each has its own file. */
 static int32_t by_type(struct schema *k, const struct schemas *s)
 {
     struct exprs l = { 0 };
     int types = schema_types(k, s);
+    schema_excluded(s, check_left_out, &(struct left_out){ k, types & TYPE_NUMBER ? types | TYPE_INT : types });
     if (types & TYPE_OBJECT)
         exprs_add(k->b, &l, schema_object(k, s));
     if (types & TYPE_ARRAY)
@@ -363,8 +391,8 @@ static int32_t by_type(struct schema *k, const struct schemas *s)
     if (types & (TYPE_INT | TYPE_NUMBER))
         exprs_add(k->b, &l, schema_number(k, s, !(types & TYPE_NUMBER)));
     if (types & TYPE_BOOL)
-        exprs_add(k->b, &l, expr_or(k->b, expr_str(k->b, "true"), expr_str(k->b, "false")));
-    if (types & TYPE_NULL)
+        exprs_add(k->b, &l, booleans(k, s));
+    if (types & TYPE_NULL && !schema_excludes(k, s, json_null()))
         exprs_add(k->b, &l, expr_str(k->b, "null"));
     return exprs_alt(k->b, &l);
 }
@@ -379,6 +407,8 @@ static int32_t value_of(struct schema *k, const struct schemas *s)
             return alternatives(k, s, i, "anyOf", CHOSE_ANY);
         if (json_object_get(schema, "oneOf") && !(s->m[i].chose & CHOSE_ONE))
             return alternatives(k, s, i, "oneOf", CHOSE_ONE);
+        if (schema_is_condition(schema) && !(s->m[i].chose & CHOSE_IF))
+            return schema_condition(k, s, i);
     }
     for (int i = 0; i < s->n; i++) {
         const json_t *one = json_object_get(s->m[i].schema, "const"), *list = json_object_get(s->m[i].schema, "enum");
@@ -415,6 +445,14 @@ int32_t schema_value(struct schema *k, const struct schemas *s)
     return expr_rule(k->b, rule);
 }
 
+void schema_free(struct schema *k)
+{
+    free(k->memo);
+    free(k->slot);
+    free(k->condition);
+    json_decref(k->made);
+}
+
 /* The expression of all values that a schema allows, for grammar_compile(). Sets that were met before are found in
  * k.memo, which is how a schema may refer to itself. */
 int32_t schema_expr(struct build *b, const json_t *schema, const json_t *root, bool closed)
@@ -423,7 +461,6 @@ int32_t schema_expr(struct build *b, const json_t *schema, const json_t *root, b
     struct schemas s = { .n = 0 };
     schemas_add(&k, &s, schema);
     int32_t x = schema_value(&k, &s);
-    free(k.memo);
-    free(k.slot);
+    schema_free(&k);
     return x;
 }

@@ -13,8 +13,8 @@
 
 enum { SCHEMA_SET = 24, SCHEMA_DEPTH = 100 };
 
-/* Its anyOf, its oneOf, its enum or const is represented by an alternative of it. */
-enum { CHOSE_ANY = 1, CHOSE_ONE = 2, CHOSE_LISTED = 4 };
+/* Its anyOf, its oneOf, its enum or const, its condition is represented by an alternative of it. */
+enum { CHOSE_ANY = 1, CHOSE_ONE = 2, CHOSE_LISTED = 4, CHOSE_IF = 8 };
 
 struct member { const json_t *schema; int chose; };
 
@@ -29,6 +29,12 @@ enum type { TYPE_NULL = 1, TYPE_BOOL = 2, TYPE_INT = 4, TYPE_NUMBER = 8, TYPE_ST
 
 struct memo { struct schemas set; int32_t rule; };
 
+struct condition {             /* of a schema with `if`     */
+    const json_t *of;          /* borrowed: the schema      */
+    const json_t *with;        /* the condition             */
+    const json_t *against;     /* a list: each is a way not to satisfy it, and there are no others */
+};
+
 struct schema {
     struct build *b;           /* borrowed */
     const json_t *root;        /* borrowed: what # refers to */
@@ -37,6 +43,9 @@ struct schema {
     size_t n_memos, cap_memos;
     int32_t *slot;             /* owned, (n_slots): index of a memo + 1, by hash; 0: empty */
     size_t n_slots;
+    json_t *made;              /* owned: schemas that are not the document's */
+    struct condition *condition;       /* owned, (n_conditions) */
+    int n_conditions;
     int depth;
 };
 
@@ -49,6 +58,26 @@ int32_t schema_number(struct schema *k, const struct schemas *s, bool integer);
 int32_t schema_string(struct schema *k, const struct schemas *s);
 int32_t schema_array(struct schema *k, const struct schemas *s);
 int32_t schema_object(struct schema *k, const struct schemas *s);
+
+/* ---- schema_not.c ---- */
+
+/* Fails the builder if `not` cannot be done. */
+void schema_check_not(struct schema *k, const json_t *not);
+bool schema_never(const json_t *not);                                    /* `not` forbids every value */
+int  schema_types_not(struct schema *k, const json_t *not);              /* types that it forbids as a whole */
+/* Constants that may not be: is v one of them? And each of them. */
+bool schema_excludes(struct schema *k, const struct schemas *s, const json_t *v);
+void schema_excluded(const struct schemas *s, void (*each)(void *arg, const json_t *v), void *arg);
+/* `if` with `then` or `else`; without them it says nothing. */
+bool schema_is_condition(const json_t *schema);
+int32_t schema_condition(struct schema *k, const struct schemas *s, int i);    /* that of member i */
+
+int  schema_type_bit(struct schema *k, const json_t *v);                 /* by the name of a type; fails the builder */
+int  schema_type_of(const json_t *v);
+bool schema_equal(const json_t *a, const json_t *b);                     /* 1 and 1.0 are */
+bool schema_is_listed(struct schema *k, const json_t *schema, const json_t *v);      /* by its const and enum */
+/* Frees what belongs to k; the builder is not its own. */
+void schema_free(struct schema *k);
 
 /* The types that a value may have. */
 int  schema_types(struct schema *k, const struct schemas *s);

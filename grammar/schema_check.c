@@ -14,7 +14,7 @@ enum { APART_DEPTH = 6 };
 
 /* The type of a value as JSON Schema sees it: 1.0 is an integer, and an integer too large for 64 bits is a number whose
  * digits json_big() keeps. */
-static int type_of(const json_t *v)
+int schema_type_of(const json_t *v)
 {
     int64_t n;
     if (json_big(v, NULL))
@@ -32,7 +32,7 @@ static int type_of(const json_t *v)
 }
 
 /* As JSON Schema has it: 1 and 1.0 are equal. */
-static bool equal(const json_t *a, const json_t *b)
+bool schema_equal(const json_t *a, const json_t *b)
 {
     if (json_is_number(a) && json_is_number(b))
         return json_number_value(a) == json_number_value(b);
@@ -57,13 +57,13 @@ static int count_holding(struct schema *k, const json_t *list, const json_t *v, 
 }
 
 /* Whether const and enum, where they are given, hold the value. */
-static bool is_listed(struct schema *k, const json_t *schema, const json_t *v)
+bool schema_is_listed(struct schema *k, const json_t *schema, const json_t *v)
 {
     const json_t *one = json_object_get(schema, "const"), *list = json_object_get(schema, "enum");
     bool found = !list;
     for (size_t i = 0; i < json_array_size(list) && !found && build_spend(k->b, 4); i++)
-        found = equal(json_array_get(list, i), v);
-    return found && (!one || equal(one, v));
+        found = schema_equal(json_array_get(list, i), v);
+    return found && (!one || schema_equal(one, v));
 }
 
 static double bound(const json_t *schema, const char *name, double otherwise)
@@ -97,8 +97,27 @@ static double length(const char *s, size_t n)
     return chars;
 }
 
-/* Whether the items of an array satisfy items, prefixItems and the limits of their number. Older drafts write
- * prefixItems as an array in `items`, and additionalItems for what comes after. */
+/* As many items satisfy `contains` as they must. */
+static bool contained(struct schema *k, const json_t *schema, const json_t *v, int depth)
+{
+    const json_t *wanted = json_object_get(schema, "contains");
+    double n = 0;
+    for (size_t i = 0; wanted && i < json_array_size(v); i++)
+        n += holds_one(k, wanted, json_array_get(v, i), depth);
+    return !wanted || (n >= bound(schema, "minContains", 1) && n <= bound(schema, "maxContains", INFINITY));
+}
+
+static bool unique(struct schema *k, const json_t *schema, const json_t *v)
+{
+    bool ok = true;
+    for (size_t i = 0; json_is_true(json_object_get(schema, "uniqueItems")) && i < json_array_size(v); i++)
+        for (size_t j = 0; j < i && ok && build_spend(k->b, 4); j++)
+            ok = !schema_equal(json_array_get(v, i), json_array_get(v, j));
+    return ok;
+}
+
+/* Whether the items of an array satisfy items, prefixItems, contains and uniqueItems, and the limits of their number.
+ * Older drafts write prefixItems as an array in `items`, and additionalItems for what comes after. */
 static bool array_holds(struct schema *k, const json_t *schema, const json_t *v, int depth)
 {
     const json_t *first = json_object_get(schema, "prefixItems"), *rest = json_object_get(schema, "items");
@@ -112,7 +131,7 @@ static bool array_holds(struct schema *k, const json_t *schema, const json_t *v,
         const json_t *mine = i < json_array_size(first) ? json_array_get(first, i) : rest;
         ok = !mine || holds_one(k, mine, json_array_get(v, i), depth);
     }
-    return ok;
+    return ok && contained(k, schema, v, depth) && unique(k, schema, v);
 }
 
 /* Does a regular expression match a string? */
@@ -171,19 +190,29 @@ static bool string_holds(struct schema *k, const json_t *schema, const json_t *v
            (!regex || text_fits(k, regex, strlen(regex), true, s, n));
 }
 
+static bool condition_holds(struct schema *k, const json_t *schema, const json_t *v, int depth)
+{
+    if (!schema_is_condition(schema))
+        return true;
+    bool with = holds_one(k, json_object_get(schema, "if"), v, depth);
+    const json_t *then = json_object_get(schema, with ? "then" : "else");
+    return !then || holds_one(k, then, v, depth);
+}
+
 /* Whether `v` satisfies every schema of the set, with anyOf and oneOf counted over all their alternatives. Limits of
  * depth and fuel make the answer no; b->failed then tells the two apart. */
 bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, int depth)
 {
-    int type = type_of(v);
+    int type = schema_type_of(v);
     if (depth > SCHEMA_DEPTH / 2 || !build_spend(k->b, 1))
         return false;
     bool ok = !s->never && (schema_types(k, s) & type);
     for (int i = 0; i < s->n && ok && !k->b->failed; i++) {
         const json_t *schema = s->m[i].schema, *any = json_object_get(schema, "anyOf");
-        const json_t *one = json_object_get(schema, "oneOf");
-        ok = (s->m[i].chose & CHOSE_LISTED || is_listed(k, schema, v)) &&
-             (!any || count_holding(k, any, v, depth) > 0) && (!one || count_holding(k, one, v, depth) == 1);
+        const json_t *one = json_object_get(schema, "oneOf"), *not = json_object_get(schema, "not");
+        ok = (s->m[i].chose & CHOSE_LISTED || schema_is_listed(k, schema, v)) &&
+             (!any || count_holding(k, any, v, depth) > 0) && (!one || count_holding(k, one, v, depth) == 1) &&
+             (!not || !holds_one(k, not, v, depth)) && condition_holds(k, schema, v, depth);
         if (ok && (type & (TYPE_INT | TYPE_NUMBER)) && json_is_number(v))
             ok = number_holds(schema, json_number_value(v));
         else if (ok && type == TYPE_STRING)

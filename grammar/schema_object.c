@@ -68,9 +68,9 @@ static const json_t *others_of(struct schema *k, const json_t *schema)
     const json_t *v = json_object_get(schema, "additionalProperties");
     const json_t *u = json_object_get(schema, "unevaluatedProperties");
     if (u && (json_object_get(schema, "$ref") || json_object_get(schema, "allOf") || json_object_get(schema, "anyOf") ||
-              json_object_get(schema, "oneOf")))
-        build_fail(k->b, "uses the keyword \"unevaluatedProperties\" beside $ref, allOf, anyOf or oneOf, which is not "
-                   "supported");
+              json_object_get(schema, "oneOf") || json_object_get(schema, "if")))
+        build_fail(k->b, "uses the keyword \"unevaluatedProperties\" beside $ref, allOf, anyOf, oneOf or if, which is "
+                   "not supported");
     v = v ? v : u;
     return !v && k->closed && json_object_size(json_object_get(schema, "properties")) > 0 ? json_false() : v;
 }

@@ -87,6 +87,44 @@ static struct dfa *narrowed(struct build *b, struct dfa *x, struct dfa *by)
     return both;
 }
 
+/* A text, a class for each of its code points. */
+static int32_t letters(struct build *b, const char *s, size_t n)
+{
+    struct exprs l = { 0 };
+    for (size_t i = 0; i < n;) {
+        int len = 1;
+        uint32_t c = utf8_get(s + i, n - i, &len);
+        exprs_add(b, &l, expr_class(b, &(struct range){ c, c }, 1, WRITE_UTF8));
+        i += (size_t)len;
+    }
+    return exprs_seq(b, &l);
+}
+
+struct words { struct build *b; struct exprs list; };
+
+static void add_word(void *arg, const json_t *v)
+{
+    struct words *w = arg;
+    if (json_is_string(v))
+        exprs_add(w->b, &w->list, letters(w->b, json_string_value(v), json_string_length(v)));
+}
+
+/* The strings that may not be; EXPR_NONE: there are none. */
+static int32_t excluded_words(struct schema *k, const struct schemas *s)
+{
+    struct words w = { .b = k->b };
+    schema_excluded(s, add_word, &w);
+    return exprs_alt(k->b, &w.list);
+}
+
+/* x without these words; x is freed. NULL for x: all texts. */
+static struct dfa *without(struct build *b, struct dfa *x, int32_t words)
+{
+    struct dfa *these = language_make(b, words), *others = these ? language_not(b, these) : NULL;
+    dfa_free(these);
+    return narrowed(b, x, others);
+}
+
 /* The intersection of all patterns and formats of the set. Formats match the whole string, patterns anywhere in it.
  * NULL without a failure means that none was given, so that every string is allowed. */
 struct dfa *schema_string_language(struct schema *k, const struct schemas *s)
@@ -100,6 +138,9 @@ struct dfa *schema_string_language(struct schema *k, const struct schemas *s)
         if (format && !k->b->failed)
             x = narrowed(k->b, x, regex_language(k->b, format, strlen(format), true));
     }
+    int32_t words = excluded_words(k, s);
+    if (words != EXPR_NONE && !k->b->failed)
+        x = without(k->b, x, words);
     if (k->b->failed) {
         dfa_free(x);
         return NULL;
@@ -137,19 +178,6 @@ static int count(struct schema *k, const struct schemas *s, int32_t *one)
             *one = regex_expr(k->b, format, strlen(format), true, WRITE_JSON);
     }
     return n;
-}
-
-/* A text, a class for each of its code points. */
-static int32_t letters(struct build *b, const char *s, size_t n)
-{
-    struct exprs l = { 0 };
-    for (size_t i = 0; i < n;) {
-        int len = 1;
-        uint32_t c = utf8_get(s + i, n - i, &len);
-        exprs_add(b, &l, expr_class(b, &(struct range){ c, c }, 1, WRITE_UTF8));
-        i += (size_t)len;
-    }
-    return exprs_seq(b, &l);
 }
 
 /* One constant string as a language; the empty language for another value. */
@@ -195,6 +223,8 @@ int32_t schema_string(struct schema *k, const struct schemas *s)
     int n = count(k, s, &one);
     if (max >= 0 && max < min)
         return EXPR_NONE;
+    if (excluded_words(k, s) != EXPR_NONE)
+        n = 2;                         /* only the language knows of them */
     if (n == 0 && min <= 0 && max < 0)
         return json_expr(b, JSON_ANY_STRING);
     if (n == 1 && min <= 0 && max < 0)
@@ -214,9 +244,10 @@ int32_t schema_string(struct schema *k, const struct schemas *s)
 static void refuse_alternatives(struct schema *k, const struct schemas *s)
 {
     for (int i = 0; i < s->n; i++)
-        if (json_object_get(s->m[i].schema, "anyOf") || json_object_get(s->m[i].schema, "oneOf"))
-            build_fail(k->b, "uses anyOf or oneOf beside the type of a string that is written without quotes, which is "
-                       "not supported");
+        if (json_object_get(s->m[i].schema, "anyOf") || json_object_get(s->m[i].schema, "oneOf") ||
+            schema_is_condition(s->m[i].schema))
+            build_fail(k->b, "uses anyOf, oneOf or if beside the type of a string that is written without quotes, "
+                       "which is not supported");
 }
 
 /* The texts of the schema in which `end` does not stand, and then `end`. A text can hold no beginning of `end` that

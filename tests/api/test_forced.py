@@ -132,7 +132,7 @@ def test_calls_or_the_text_that_was_asked_for(speaker):
         assert got["message"]["content"] == kept
         assert calls_of(got["message"]) == (WANTED["one"] if cue == "one" else [])
     assert ask(speaker, "one", tool_choice="none", guided_choice=["No."])["message"]["content"] == "No."
-    wrong = tools_of(parameters={"type": "object", "properties": {"a": {"not": {}}}}, strict=True)
+    wrong = tools_of(parameters={"type": "object", "properties": {"a": {"contentSchema": {}}}}, strict=True)
     assert refused(speaker, tools=wrong, response_format=POINT).startswith("tools[1].function.parameters")
 
 
@@ -192,7 +192,7 @@ def refused(server, code=None, **more):
 
 def test_refusals(speaker):
     tools = tools_of
-    no = {"type": "object", "properties": {"a": {"not": {}}}}
+    no = {"type": "object", "properties": {"a": {"contentSchema": {}}}}
     at = "tools[1].function.parameters"
     for more in ({"tool_choice": "required"}, {"tool_choice": {"type": "function", "function": {"name": "f"}}}):
         assert refused(speaker, tools=tools(parameters=no), **more).startswith(at)
