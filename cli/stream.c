@@ -52,14 +52,12 @@ static void take_fault(struct stream_answer *a, const json_t *error)
         buf_str(&a->fault, json_is_string(message) ? json_string_value(message) : "an error without a message");
 }
 
-static void take_counts(struct stream_answer *a, const json_t *usage)
+/* A number that no answer has leaves what was known before. */
+static void take_count(const json_t *v, int *out)
 {
-    const json_t *prompt = json_object_get(usage, "prompt_tokens"),
-                 *completion = json_object_get(usage, "completion_tokens");
-    if (json_is_integer(prompt))
-        a->prompt_tokens = (int)json_integer_value(prompt);
-    if (json_is_integer(completion))
-        a->completion_tokens = (int)json_integer_value(completion);
+    const json_int_t most = 1000000000;
+    if (json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= most)
+        *out = (int)json_integer_value(v);
 }
 
 /* What is no JSON is passed over: servers put comments and keep-alives of all kinds into their streams. */
@@ -73,7 +71,9 @@ static void take_event(struct stream_answer *a, const char *text, size_t n, doub
     const json_t *choice = json_array_get(json_object_get(v, "choices"), 0), *error = json_object_get(v, "error");
     if (error && !json_is_null(error))
         take_fault(a, error);
-    take_counts(a, json_object_get(v, "usage"));
+    const json_t *usage = json_object_get(v, "usage");
+    take_count(json_object_get(usage, "prompt_tokens"), &a->prompt_tokens);
+    take_count(json_object_get(usage, "completion_tokens"), &a->completion_tokens);
     if (says_something(json_object_get(choice, "delta")))
         take_piece(a, now);
     if (json_is_string(json_object_get(choice, "finish_reason")))

@@ -161,9 +161,9 @@ static enum event_kind take_answer(struct request *r, struct buf *text, struct e
 /* What the answer cost, in a line below it. */
 static void note_cost(const struct event *end, bool cut)
 {
-    talk_note("%s%d tokens read%s, %d answered; first after %.2f s, all in %.2f s", cut ? "stopped; " : "",
-              end->prompt_tokens, end->cached_tokens > 0 ? ", most of them known from before" : "",
-              end->completion_tokens, end->ttft, end->total);
+    talk_note("%s%d tokens read, %d of them known from before; %d answered; first after %.2f s, all in %.2f s",
+              cut ? "stopped; " : "", end->prompt_tokens, end->cached_tokens, end->completion_tokens, end->ttft,
+              end->total);
 }
 
 /* A question that cannot be answered is taken back, and its pictures wait for the next one. */

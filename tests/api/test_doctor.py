@@ -5,6 +5,8 @@ import re
 import resource
 import subprocess
 
+import pytest
+
 from conftest import BIN, MODEL, PATIENCE, ROOT
 from test_commands import run
 
@@ -61,3 +63,19 @@ def test_limits():
                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200)))
     f = {x["name"]: x for x in json.loads(few.stdout)["findings"]}
     assert few.returncode == 0 and f["open files"]["verdict"] == "warn" and f["open files"]["values"]["hard"] == 200
+
+
+def test_control_groups():
+    """A folder that looks like the group of a container with 1.5 cores and 2 GiB, which only this process sees."""
+    script = ("mount -t tmpfs none /sys/fs/cgroup && echo 2147483648 > /sys/fs/cgroup/memory.max && "
+              "echo 1048576 > /sys/fs/cgroup/memory.current && echo 50000 100000 > /sys/fs/cgroup/cpu.max && "
+              'exec "$@"')
+    r = subprocess.run(["unshare", "-rm", "sh", "-c", script, "sh", BIN, "doctor", "--json", "--device", "cpu",
+                        "--model", str(MODEL)], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    if r.returncode and "doctor" not in r.stderr and not r.stdout:
+        pytest.skip(f"no namespaces here: {r.stderr.strip()}")
+    f = {x["name"]: x for x in json.loads(r.stdout)["findings"]}
+    assert f["cores"]["values"]["quota"] == 0.5 and f["cores"]["values"]["threads"] == 1
+    assert f["memory"]["values"]["limit_bytes"] == 2 << 30 and "control group" in f["memory"]["text"]
+    assert f["memory"]["values"]["free_bytes"] < 2 << 30
+    assert f["cores"]["verdict"] == "note" and "0.5" in f["cores"]["text"]

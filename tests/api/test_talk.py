@@ -103,16 +103,19 @@ def picture(tmp_path):
 
 def test_turns(open_chat, picture):
     t = open_chat()
-    assert "open_autoglm on cpu" in t.text.decode() and b"\x1b_G" not in t.text and b"\x1bPq" not in t.text
+    assert "open_autoglm on cpu" in t.text.decode()
     out = t.say(f"'{picture}'")
     assert "144 x 288, goes with the next question" in out and "tokens read" not in out
     first = t.say("Tap the button")
-    assert "do(action=" in first and re.search(r"\d+ tokens read, \d+ answered; first after", first)
+    assert "do(action=" in first
+    assert re.search(r"\d+ tokens read, 0 of them known from before; \d+ answered; first after", first)
     n = int(re.search(r"(\d+) tokens read", first)[1])
     more = t.say("and now?")
     assert int(re.search(r"(\d+) tokens read", more)[1]) > n + 3, "the turns before are part of it"
+    assert not re.search(", 0 of them known", more), "and are not read again"
     t.say("/clear")
     assert int(re.search(r"(\d+) tokens read", t.say("and now?"))[1]) < n, "a new conversation without the picture"
+    assert b"\x1b_G" not in t.text and b"\x1bPq" not in t.text, "this terminal cannot show pictures"
     assert t.end() == 0
 
 
@@ -183,8 +186,9 @@ def test_ctrl_c_stops_the_answer(open_chat):
     t.until(rb"\n.{40}", since)
     os.kill(t.process.pid, signal.SIGINT)
     out = t.prompt(since)
-    assert b"stopped; " in out and b"tokens read" in out
-    out = t.say("/set max_tokens 3")
+    read, answered = map(int, re.search(rb"stopped; (\d+) tokens read.*?(\d+) answered", out).groups())
+    assert read + answered < 2048, "it would have gone on until the context is full"
+    t.say("/set max_tokens 3")
     assert " 3 answered" in t.say("again")
     since = len(t.text)
     t.type("dropped\x03")                      # in the line itself: it is dropped
@@ -331,10 +335,12 @@ def test_a_signal_leaves_the_terminal_as_it_was(open_chat):
 
 
 def test_control_characters_of_names_do_nothing(open_chat, tmp_path):
+    """Neither in the line, where completion has put them, nor in what is said of the file."""
+    (tmp_path / "evil\x1b[31m\x9b.png").write_bytes(png(1))
     t = open_chat()
     since = len(t.text)
-    t.say("/image /no/\x16\x1b[31msuch")
-    assert b"\x1b[31m" not in t.text[since:]
+    assert "144 x 288" in t.say(f"/image {tmp_path}/ev\t")
+    assert b"\x1b[31m" not in t.text[since:] and b"\xc2\x9b" not in t.text[since:] and b"evil" in t.text[since:]
     t.end()
 
 
