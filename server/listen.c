@@ -177,13 +177,13 @@ int listen_open(struct listeners *l, const struct listen_options *opt, struct er
 /* Looks at each socket once, beginning with the one behind the last that had a client. */
 int listen_accept_now(struct listeners *l)
 {
-    int fd = -1;
+    int fd = -1, first = atomic_load(&l->next);
     errno = EAGAIN;
     for (int i = 0; i < l->n && fd < 0 && (errno == EAGAIN || errno == ECONNABORTED); i++) {
-        int at = (l->next + i) % l->n;
+        int at = (first + i) % l->n;
         fd = accept4(l->fd[at], NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0)
-            l->next = (at + 1) % l->n;
+            atomic_store(&l->next, (at + 1) % l->n);
     }
     return fd;
 }

@@ -6,6 +6,7 @@
  * is ours: it is removed in the end, and at the beginning if it is left over from a process that has gone. */
 #ifndef SERVER_LISTEN_H
 #define SERVER_LISTEN_H
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -25,7 +26,8 @@ struct listen_options {
 
 struct listeners {
     int   fd[LISTEN_MOST];     /* owned (n), not blocking                                          */
-    int   n, next;             /* next: which one is asked first, so that each has its turn         */
+    int   n;
+    _Atomic int next;          /* which one is asked first, so that each has its turn              */
     bool  passed;              /* they are not ours to end                                         */
     int   closed_fd;           /* owned eventfd: readable once nobody is accepted any more          */
     char *path;                /* owned: the file of our Unix socket; NULL: there is none           */
