@@ -67,8 +67,8 @@ class Image:
 
 
 class Steps:
-    def __init__(self, dockerfile, work, given, act):
-        self.path, self.work, self.given, self.act = Path(dockerfile), work, given, act
+    def __init__(self, dockerfile, work, given, act, mounts=()):
+        self.path, self.work, self.given, self.act, self.mounts = Path(dockerfile), work, given, act, mounts
         self.globals, self.stages, self.image = {}, {}, None
 
     def say(self, text):
@@ -154,7 +154,12 @@ class Steps:
             if Path(file).exists():
                 shutil.copy(file, root / file.lstrip("/"))
         inside = f"cd {self.image.folder} && {rest}"
-        mounts = (f'mount -t proc proc "{root}/proc" && mount --rbind /dev "{root}/dev" && '
+        binds = ""
+        for pair in self.mounts:
+            source, _, place = pair.partition(":")
+            (root / place.lstrip("/")).mkdir(parents=True, exist_ok=True)
+            binds += f'mount --rbind "{source}" "{root}/{place.lstrip("/")}" && '
+        mounts = (f'mount -t proc proc "{root}/proc" && mount --rbind /dev "{root}/dev" && {binds}'
                   f'exec chroot "{root}" /bin/sh -c "$0"')
         began = time.monotonic()
         subprocess.run(["unshare", "-m", "sh", "-c", mounts, inside], env=env, check=True)
@@ -221,13 +226,15 @@ def main():
     p.add_argument("dockerfile")
     p.add_argument("--root", type=Path)
     p.add_argument("--arg", action="append", default=[])
+    p.add_argument("--mount", action="append", default=[], metavar="DIR:PLACE",
+                   help="a folder that RUN lines see, in the place of one that a skipped step would have made")
     p.add_argument("--skip", type=int, default=0, help="steps that an earlier call has done in that root")
     p.add_argument("--list", action="store_true")
     p.add_argument("--try", dest="try_it", action="store_true")
     a = p.parse_args()
     given = dict(pair.split("=", 1) for pair in a.arg)
     act = not a.list and not a.try_it
-    image = Steps(a.dockerfile, (a.root or Path("/nowhere")).resolve(), given, act).run(a.skip)
+    image = Steps(a.dockerfile, (a.root or Path("/nowhere")).resolve(), given, act, a.mount).run(a.skip)
     if act:
         total, model = size(image.root)
         print(f"steps: {image.root}: {total / 1e6:.1f} MB, of which the model {model / 1e6:.1f} MB")
