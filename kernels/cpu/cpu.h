@@ -17,7 +17,8 @@ enum {
     DIRECT    = 16,  /* float kernel: up to this many rows read w where it lies */
     PANEL_ROWS = 12, /* kernels of panels: rows of a block, at most,            */
     PANEL_COLS = 48, /*                    and rows of w in one go              */
-    TILED_ROWS = 256, /* AMX kernels: rows of x in one go,                      */
+    PANELS_IN_L1 = 16384, /*               and bytes of w that blocks have in common  */
+    TILED_ROWS = 256, /* many rows of panels: rows of x in one go,              */
     TILED_COLS = 400, /*              sums of each,                             */
     TILED_PART = 1024, /*             and columns that are widened at once      */
     ENTRIES   = 32,  /* attention: entries of one block                         */
@@ -61,7 +62,10 @@ struct scratch {     /* of one worker; too large for a stack */
             float y[MB * (NB + 2 * MAX_LANES)];
             float row[KC + MAX_LANES];
         } linear;
-        float sums[PANEL_ROWS * (PANEL_COLS + 2 * MAX_LANES)]; /* of a block, see panels.inc */
+        struct {                                               /* see panels_task.inc */
+            float   y[TILED_ROWS * TILED_COLS];
+            uint8_t w[PANELS_IN_L1];
+        } panels;
         struct {                                               /* see amx.inc */
             float   y[TILED_ROWS * TILED_COLS];
             int8_t  w[TILED_PART * MAX_LANES];

@@ -17,6 +17,16 @@
 
 INLINE vi vi_set(int32_t x) { return x - (vi){ 0 }; }
 INLINE vi vi_load(const void *p) { return *(const vi *)p; }
+INLINE vi vi_lanes(void)
+{
+#if LANES == 16
+    return (vi){ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 };
+#elif LANES == 8
+    return (vi){ 0, 1, 2, 3, 4, 5, 6, 7 };
+#else
+    return (vi){ 0, 1, 2, 3 };
+#endif
+}
 INLINE vf vi_float(vi x) { return __builtin_convertvector(x, vf); }
 
 /* Four bytes of x for all lanes. */
