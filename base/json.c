@@ -27,7 +27,8 @@ struct reader {
 
 static json_t *read_value(struct reader *r);
 
-/* The text is not JSON: says where. */
+/* The text is not JSON: says why, and in which line and column. The place is only looked for now, so that reading does
+ * not count lines. Always -1. */
 static int wrong(const struct reader *r, const char *why)
 {
     int line = 1;
@@ -92,7 +93,8 @@ static int read_hex(struct reader *r)
     return v;
 }
 
-/* What follows "\u": one code point, or the two halves of one. */
+/* What follows "\u", as UTF-8: one code point, or the two halves of one above FFFF. A half that stands alone is no text
+ * and an error. NUL is a code point like any other. */
 static int read_code_point(struct reader *r, struct buf *out)
 {
     char bytes[4];

@@ -133,7 +133,8 @@ static void put_text(struct line *l, const char *s, size_t n, size_t most)
     }
 }
 
-/* Time and level, as every line begins with them. */
+/* Time and level, with which every line begins: as text, with colours where a person looks, or as the beginning of a
+ * JSON object whose string of the message is still open. */
 static void put_head(struct line *l, enum log_level level)
 {
     static const char *const name[] = { "debug", "info", "warn", "error" };

@@ -29,7 +29,8 @@ static void reserve_unmap(void)
     reserve.block = NULL;
 }
 
-/* A process with little room holds a smaller one. */
+/* Takes back-up memory for whoever opens a model and must not end the process; several may hold it at a time. A process
+ * with little room holds a smaller block. -1: not even the least can be had. */
 int reserve_hold(void)
 {
     enum { MOST = 256 << 20, LEAST = 16 << 20 };

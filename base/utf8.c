@@ -63,7 +63,8 @@ uint32_t utf8_get(const char *s, size_t n, int *len)
     return k ? cp : 0xfffd;
 }
 
-/* One to four bytes, the fewest that can hold the code point. */
+/* Writes one to four bytes, the fewest that can hold the code point, and returns how many. What is no code point, as
+ * half of a surrogate pair, becomes U+FFFD. */
 int utf8_put(char *out, uint32_t cp)
 {
     if (cp > 0x10ffff || (cp >= 0xd800 && cp < 0xe000))

@@ -94,7 +94,8 @@ static void value_over(struct output *o)
     buf_clear(&p->value);
 }
 
-/* The name ends with its line or with the first tag. */
+/* The name of a function, which ends with its line or with the first tag. The rest of the line of the opening mark is
+ * passed over, and so is white space around the name. A name that is none, or too long, spoils the call. */
 static enum step name(struct output *o, const char *s, size_t n, size_t *used)
 {
     struct call_parser *p = o->parser;
@@ -124,7 +125,9 @@ static int begins(const char *s, size_t n, const char *tag)
     return k == len;
 }
 
-/* A place where only tags may stand, and white space before them. */
+/* A place where only tags may stand, and white space before them: a key opens, its value opens, or the call ends. A tag
+ * that is cut by the end of the text waits for the rest. The first of them shows that this really is a call, so it is
+ * announced here. */
 static enum step tags(struct output *o, const char *s, size_t n, size_t *used)
 {
     struct call_parser *p = o->parser;
@@ -161,7 +164,8 @@ static enum step tags(struct output *o, const char *s, size_t n, size_t *used)
     return STEP_MORE;
 }
 
-/* Text up to a closing tag: a key or a value. */
+/* Text up to a closing tag: a key, which is kept, or a value, of which a string is handed on as it comes. What may be
+ * the beginning of the closing tag waits. */
 static enum step text(struct output *o, const char *s, size_t n, size_t *used)
 {
     struct call_parser *p = o->parser;

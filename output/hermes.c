@@ -120,7 +120,8 @@ static enum step close_object(struct output *o)
     return STEP_DONE;
 }
 
-/* A byte of a value. OVER: it is not, and has to be looked at again. */
+/* One byte of a value, which the JSON automaton judges. A number ends with a byte that is no part of it: *again is then
+ * set, and the byte has to be looked at by what surrounds the value. */
 static enum step value_byte(struct output *o, char c, bool *again)
 {
     struct call_parser *p = o->parser;
@@ -150,7 +151,8 @@ static enum step key_byte(struct call_parser *p, char c)
     return STEP_MORE;
 }
 
-/* Between the tokens of the object itself. */
+/* One byte of the object itself, between its members, or of one of them. An object without members is no call, which is
+ * why a closing brace is only known behind one. */
 static enum step byte(struct output *o, char c, bool *again)
 {
     struct call_parser *p = o->parser;

@@ -84,7 +84,8 @@ static uint8_t known_pixel(uint32_t x, uint32_t y, uint32_t c)
     return (uint8_t)((v + 3 * ((x + y) / 16 % 256)) / 4);
 }
 
-/* Draws the known picture of width x height and resizes it. */
+/* Draws the picture that both sides know, computed from the places of its pixels, and resizes it. Nothing is read from
+ * a file, so that the check needs none. `out` is the caller's. */
 static int known_picture(struct pixels *out, int width, int height, int to_width, int to_height, enum filter filter,
                          enum resizer resizer, struct err *e)
 {

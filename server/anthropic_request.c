@@ -35,7 +35,8 @@ struct parts {
     json_t *images;            /* "content[0].image_url.url" to where it comes from */
 };
 
-/* p NULL: it has no images. */
+/* Adds a message, and to the names where it and its images come from, so that an error names the client's own field. p
+ * NULL: it has no images. */
 static int add_message(struct translation *t, json_t *message, const struct parts *p, const char *at)
 {
     char chat[PATH];
@@ -271,7 +272,7 @@ static int parse_message(struct translation *t, const json_t *in, const char *at
     return rc;
 }
 
-/* A string, or a list of blocks of text. */
+/* `system` is a string or a list of blocks of text, and becomes the first message of the chat. */
 static int take_system(struct translation *t, const json_t *in)
 {
     json_t *v = json_object_get(in, "system");
@@ -372,7 +373,8 @@ static int take_thinking(json_t *chat, const json_t *in, struct err *e)
     return json_object_set_new(chat, "chat_template_kwargs", made) == 0 ? 0 : err_memory(e);
 }
 
-/* {"format": {"type": "json_schema", "schema"}, "effort"} */
+/* output_config: {"format": {"type": "json_schema", "schema"}, "effort"}. The format becomes the chat's
+ * response_format, the effort its reasoning_effort. */
 static int take_output(json_t *chat, json_t *names, const json_t *in, struct err *e)
 {
     json_t *config = NULL, *format = NULL, *schema = NULL;

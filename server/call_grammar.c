@@ -146,7 +146,8 @@ static bool is_required(const json_t *parameters, const char *name)
     return false;
 }
 
-/* One parameter: its mark and name, its value, and the mark behind it. */
+/* One parameter of formats that write them one by one: its mark and name, its value, and the mark behind it. A string
+ * is written as it is, up to that mark; any other value as JSON. It may be left out unless the schema demands it. */
 static int make_argument(struct maker *m, struct grammar_source *out, const json_t *parameters, const char *name,
                          const json_t *schema, const char *field)
 {
@@ -235,7 +236,8 @@ static int is_strict(const json_t *tool, const char *function, bool *strict, str
     return member_bool(json_object_get(tool, "function"), function, "strict", strict, e);
 }
 
-/* The tag of tool i; `before` stands in front of it. */
+/* The tag of tool i: how its call begins, what its arguments may be, and how it ends; `before` stands in front of it.
+ * Where calls are free and the function is not strict, any arguments are allowed. */
 static int make_tag(struct maker *m, struct grammar_tag *tag, size_t i, const char *before)
 {
     const struct tool_frame *f = m->frame;

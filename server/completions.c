@@ -59,7 +59,7 @@ static int check_echo(struct completion *q, struct err *e)
     return 0;
 }
 
-/* One prompt from a text or from a list of ids. */
+/* One prompt from a text or from a list of ids. NULL: it is neither, or an id is not in the vocabulary. */
 static struct prompt *make_prompt(struct engine *g, const struct completion *q, const json_t *v, struct err *e)
 {
     int keep = q->sampling.keep_tokens;

@@ -41,7 +41,8 @@ static const json_t *given(const json_t *in, const char *name)
     return json_is_null(v) || empty ? NULL : v;
 }
 
-/* A schema as it is, or as a text of JSON. */
+/* A JSON Schema, as it is or as a text of JSON, which is how some clients send it. What is read from a text lives in
+ * c->read until the grammar is compiled. */
 static int take_schema(struct constraint *c, const json_t *v, struct err *e)
 {
     struct json_limits limits = FIELDS_LIMITS;
@@ -93,7 +94,8 @@ static int take_json(struct constraint *c, const json_t *v, struct err *e)
     return 0;
 }
 
-/* One of the structures of a structural tag. */
+/* One of the structures of a structural tag: the texts that begin and end it, and the schema of what stands between;
+ * without one any JSON object. */
 static int take_tag(struct constraint *c, size_t i, const json_t *v, struct err *e)
 {
     struct grammar_tag *tag = &c->tag[i];

@@ -477,7 +477,8 @@ static int fill(struct generation *q, const struct answering *how, struct prompt
     return how->tools ? tool_names_init(&q->names, how->tools, e) : 0;
 }
 
-/* The choices, as yet without their requests. */
+/* The choices of all prompts, as yet without their requests: how the output of each is taken apart, and what of the
+ * prompt is told before it. After -1 those that were made are freed with the generation. */
 static int make_choices(struct generation *q, const struct answering *how, struct prompt **prompts, struct err *e)
 {
     struct output_options options = { .tools = how->tool_format, .reasoning = how->reasoning_format,

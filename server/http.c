@@ -254,7 +254,8 @@ static int send_stream(struct exchange *x)
     return rc;
 }
 
-/* Returns -1 when the client did not get all of it. */
+/* Sends head and body of an answer, together where both are there, so that a small one is one packet, or the head and
+ * then a stream. -1: the client did not get all of it, and the connection ends. */
 static int send_answer(struct exchange *x)
 {
     struct buf head;

@@ -103,7 +103,8 @@ static int add_parts(struct inputs *q, json_t *parts, const char *at, struct err
     return item->messages ? 0 : err_memory(e);
 }
 
-/* The forms in which clients name an image or a text in an object. */
+/* An input that is an object: with a content as in messages, an image by itself, a text, or one part of a content.
+ * These are the forms of several vendors for the same things. */
 static int add_object(struct inputs *q, const json_t *v, const char *at, struct err *e)
 {
     const json_t *content = json_object_get(v, "content"), *image = json_object_get(v, "image"),

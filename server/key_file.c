@@ -26,7 +26,7 @@ static int limit_of(const char *word)
     return -1;
 }
 
-/* "rpm=60" and the like, each at most once in a line. */
+/* One limit of a key, as "rpm=60", each at most once in a line. -1: an unknown one, or no whole number. */
 static int read_limit(struct key_limits *limits, const char *word, struct err *e)
 {
     int which = limit_of(word);

@@ -134,7 +134,8 @@ static void remove_path(struct listeners *l)
 
 /* ---- sockets that were passed on ---- */
 
-/* A number that is passed on need not be a socket that listens. */
+/* Takes over the sockets that were passed on. Each is looked at, because a number that somebody passes on need not be a
+ * socket that listens. */
 static int take_passed(struct listeners *l, const struct listen_options *opt, struct err *e)
 {
     if (opt->n_passed > LISTEN_MOST)

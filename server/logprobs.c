@@ -74,7 +74,8 @@ static void write_token(struct buf *out, const struct engine *g, int32_t id, siz
     buf_free(&piece);
 }
 
-/* "token":...,"logprob":...,"bytes":[...] */
+/* The members "token", "logprob" and "bytes" of a token. A token may be a part of a character: its text then shows
+ * replacement characters, and its bytes say what it really is. */
 static void write_token_members(struct buf *out, const struct engine *g, int32_t id, float logprob)
 {
     struct buf piece;

@@ -80,7 +80,8 @@ static int add_image(struct parser *p, struct message_image image, const char *a
     return 0;
 }
 
-/* {"image_url": {"url": ..., "detail": ...}} or {"image_url": "..."} */
+/* A part with an image: {"image_url": {"url": ..., "detail": ...}} or {"image_url": "..."}. Options may stand in the
+ * part or beside the URL, since clients differ. Nothing is decoded yet. */
 static int parse_image(struct parser *p, const json_t *part, const char *at)
 {
     json_t     *v = json_object_get(part, "image_url");

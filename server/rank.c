@@ -67,7 +67,8 @@ static int add(struct ranking *q, const json_t *v, const char *name, int i, stru
     return inputs_add(&q->in, json_array_get(v, (size_t)i), at, e);
 }
 
-/* One query for all documents, or as many as there are documents. */
+/* Adds the prompts of all queries and documents: one query for all documents, or as many as there are documents, which
+ * are then compared pair by pair. A query comes before its documents. */
 static int add_all(struct ranking *q, const json_t *queries, const char *query, const json_t *documents,
                    const char *document, struct err *e)
 {
@@ -147,7 +148,8 @@ static struct prompt *make(void *arg, int i, struct params *params, struct err *
     return inputs_make(&q->in, i, params, e);
 }
 
-/* A query is kept; a document is compared with the one before it. */
+/* A vector has come. That of a query is kept; that of a document is compared with the query before it, by the cosine,
+ * since both have the length 1. */
 static int take(void *arg, int i, const struct event *end, struct err *e)
 {
     struct ranking *q = arg;

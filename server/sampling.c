@@ -198,7 +198,8 @@ static int refuse_unsupported(const json_t *in, int n, struct err *e)
     return 0;
 }
 
-/* What is told beside the text, and what of the prompt counts. */
+/* Reads what is to be told beside the text, and how much of the prompt counts. Log probabilities of the prompt are told
+ * in whole answers only, because a stream has begun before they are complete. */
 static int parse_prompt_fields(struct sampling *s, const json_t *in, struct err *e)
 {
     const json_t *salt = NULL;

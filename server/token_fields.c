@@ -104,7 +104,8 @@ static int parse_allowed(struct sampling *s, int vocab, const json_t *in, struct
     return 0;
 }
 
-/* vLLM's: texts that the answer may not come to hold. */
+/* vLLM's bad_words: texts that the answer may not come to hold. Blanks before a word do not count, as tokens differ in
+ * whether they have one. The strings are borrowed from the request. */
 static int parse_bad_words(struct params *p, const json_t *in, struct err *e)
 {
     json_t *list = NULL;

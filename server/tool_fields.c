@@ -27,7 +27,7 @@ static int check_tools(const json_t *tools, struct err *e)
     return 0;
 }
 
-/* The older form of tools becomes today's. */
+/* The older form of tools, `functions`, becomes today's; both at once are refused. */
 static int take_functions(struct tool_fields *t, json_t *in, struct err *e)
 {
     json_t *functions = NULL;
