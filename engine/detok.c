@@ -81,7 +81,8 @@ static void add_in_context(struct detok *d, int32_t id)
     show_tail(d, false);
 }
 
-/* The earliest complete stop string in the held bytes. */
+/* The stop string that is complete earliest in the held bytes, and where it begins. NULL: there is none yet, and *at is
+ * the end. */
 static const char *find_stop(const struct detok *d, size_t *at)
 {
     const char *found = NULL;
@@ -111,7 +112,8 @@ static size_t sendable(const struct detok *d)
     return utf8_complete(d->held.data, end);
 }
 
-/* Moves the first n held bytes to out as valid UTF-8. */
+/* Moves the first n held bytes to `out`. Bytes that are no UTF-8 become replacement characters: what leaves here is
+ * text. */
 static void send(struct detok *d, size_t n, struct buf *out)
 {
     if (!n)

@@ -171,7 +171,8 @@ static void end_stuck(struct engine *g, struct request *r)
     retire(g, r, &g->sched.running, r->stuck_at_end ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
 }
 
-/* false: it was r's last token, and r is gone. */
+/* A drawn token goes to its request: through the grammar, into its ids, and to its client now or during the next step.
+ * false: it was r's last token, and r is gone. */
 static bool deliver_token(struct engine *g, struct request *r, const struct sampled *s)
 {
     if (!follows(r, s->id)) {
@@ -313,7 +314,7 @@ static void tell_late(struct engine *g)
     g->n_late = 0;
 }
 
-/* With the lock held. */
+/* What came in since the last look joins the waiting list, by priority and age. The lock of the inbox is held. */
 static void empty_inbox(struct engine *g)
 {
     while (g->inbox) {

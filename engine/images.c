@@ -55,7 +55,7 @@ static void evict(struct images *c, struct image_entry *e)
     free(e);
 }
 
-/* Whatever requests still held is gone with them. */
+/* Frees the cache at the end of the engine, when no request can hold an entry any more. */
 void images_free(struct images *c)
 {
     for (struct image_entry *e = c->first; e; e = c->first) {

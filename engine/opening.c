@@ -161,7 +161,8 @@ static void free_parts(struct engine *g)
     free(g);
 }
 
-/* Memory for more pages, if the machine has it. */
+/* The pages of the cache ask for memory, from page `from` on: a chunk, if the machine has that much to spare. Returns
+ * how many pages it got; 0: none, and a request has to wait or is refused. */
 static int more_pages(void *arg, int from)
 {
     struct engine *g = arg;
@@ -186,7 +187,7 @@ static void open_pages(struct engine *g, const struct engine_options *opt)
         pages_on_demand(&g->pages, more_pages, g);
 }
 
-/* What is the same whether there is a device or not. */
+/* What every engine has, also one whose opening fails later: engine_close() frees it in any case. */
 static struct engine *engine_new(const struct engine_options *opt)
 {
     struct engine *g = xcalloc(1, sizeof *g);

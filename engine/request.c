@@ -276,7 +276,7 @@ static void append_id(struct request *r, int32_t id)
         r->new_ids[r->n_new_ids++] = id;
 }
 
-/* With the lock held. */
+/* Brings r->time up to date, for the event that is about to be told. The lock of the request is held. */
 static void take_time(struct request *r)
 {
     r->time = (struct timings){ .image_decode = r->prompt->decode_seconds - r->prompt->resize_seconds,

@@ -131,7 +131,8 @@ static bool is_markup(const char *s)
     return inside && ispunct((unsigned char)s[0]) && ispunct((unsigned char)s[n - 1]);
 }
 
-/* One of a pair <x>, </x> of added tokens. */
+/* Whether an added token is one of a pair, <x> and </x>: such pairs mark parts of an answer, and not turns of a chat.
+ * */
 static bool is_tag(const struct tokenizer *t, const char *s)
 {
     size_t n = strlen(s), name = s[1] == '/' ? 2 : 1;

@@ -11,7 +11,8 @@ struct digits {
     bool hex;                                  /* written as a character, else as a byte  */
 };
 
-/* One digit of lo .. hi. */
+/* An edge for one digit of lo .. hi: the byte itself, or a hexadecimal digit in upper and lower case, since JSON allows
+ * both. */
 static void digit(struct nfa *a, int32_t from, int32_t to, uint8_t lo, uint8_t hi, bool hex)
 {
     if (!hex) {
@@ -113,7 +114,8 @@ static void utf8_range(struct nfa *a, int32_t from, int32_t to, struct range r)
     }
 }
 
-/* \uXXXX of a range of 16-bit numbers. */
+/* A range of 16-bit numbers as JSON's escape \uXXXX: the two characters that begin it, and then the paths of four
+ * digits. */
 static void hex_range(struct nfa *a, int32_t from, int32_t to, struct range r)
 {
     struct digits d = { .n = 4, .least = 0, .most = 15, .hex = true };

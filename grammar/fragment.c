@@ -184,7 +184,8 @@ static int32_t counting(struct assembly *m, int32_t e, int32_t class_, int32_t m
     return m->own[e] = new_fragment(m, f);
 }
 
-/* A rule of its own for a kid that is repeated often. */
+/* The rule to call for a kid that is repeated often: the kid's own, which stays one from now on, or a new one that is
+ * made once for each repetition. */
 static int32_t repeated(struct assembly *m, int32_t e, int32_t kid)
 {
     if (m->b->expr[kid].kind == EXPR_RULE) {
@@ -245,7 +246,8 @@ static void edges_repeat(struct assembly *m, int32_t e, int32_t from, int32_t to
  * 1, 2, ... were; in[c]: the next item is about to be the c-th. */
 struct links { int32_t none, *some, *in; };
 
-/* One more item, between in[c] and some[c] of `next`. */
+/* Writes one more item of a chain: for each number c of items there is one way into it (in[c]) and one state behind it
+ * (some[c] of `next`). An item that is the first comes without a comma, any other behind one. */
 static void edges_item(struct assembly *m, const struct expr *x, int32_t item, const struct links *now,
                        const struct links *next)
 {

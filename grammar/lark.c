@@ -94,7 +94,8 @@ static int32_t literal(struct parser *p)
     return x;
 }
 
-/* Between two slashes. */
+/* A regular expression between two slashes, of which the first is here. A slash behind a backslash does not end it.
+ * Flags are refused: they would change what it means. */
 static int32_t regex(struct parser *p)
 {
     struct scan *in = &p->in;
@@ -208,7 +209,8 @@ static int32_t alternatives(struct parser *p)
     return exprs_alt(b, &all);
 }
 
-/* Defines one terminal of `common` under a name. */
+/* Defines one terminal of Lark's `common` under the name that the source gives it. Those that are known are written as
+ * regular expressions in a table. */
 static void import_one(struct parser *p, const char *s, size_t n, const char *as, size_t n_as)
 {
     struct build *b = p->in.b;

@@ -90,7 +90,7 @@ static void invert(struct set *set)
     memcpy(set->r, out, set->n * sizeof *out);
 }
 
-/* n hexadecimal digits; n 0: in braces. */
+/* The number that n hexadecimal digits write, or those in braces for n 0. What is no code point is an error. */
 static uint32_t hex(struct parser *p, int n)
 {
     uint32_t v = 0;

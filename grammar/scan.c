@@ -139,7 +139,8 @@ static void read_literal(struct scan *p, struct buf *out)
 
 static bool is_letter(char c) { return (c | 32) >= 'a' && (c | 32) <= 'z'; }
 
-/* Each character of its own, letters as a class of two. */
+/* A text in any case: each letter becomes a class of its two forms, and any other byte stays what it is. Letters beyond
+ * ASCII have one form only. */
 static int32_t in_any_case(struct build *b, const struct buf *s)
 {
     struct exprs l = { 0 };

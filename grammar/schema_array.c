@@ -23,7 +23,8 @@ static const json_t *rest_of(const json_t *schema)
     return json_is_array(items) ? json_object_get(schema, "additionalItems") : items;
 }
 
-/* Item i. */
+/* The expression of item i: what all schemas of the set say of that place, by prefixItems or else by what holds for the
+ * rest. */
 static int32_t item(struct schema *k, const struct schemas *s, size_t i)
 {
     struct schemas one = { .n = 0 };

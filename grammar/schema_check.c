@@ -227,7 +227,8 @@ bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, in
 
 /* ---- apart ---- */
 
-/* All values of x, if it lists them. */
+/* Whether one schema of x lists its values, and none of these satisfies y. Then the sets are apart, whatever else they
+ * say. */
 static bool listed_apart(struct schema *k, const struct schemas *x, const struct schemas *y)
 {
     for (int i = 0; i < x->n; i++) {

@@ -114,7 +114,8 @@ static void in_cgroups(void (*each)(const char *dir, void *arg), void *arg)
     }
 }
 
-/* cpu.max: quota and period in microseconds. */
+/* A control group's limit of time, cpu.max: quota and period in microseconds. The strictest limit on the way up counts.
+ * */
 static void limit_time(const char *dir, void *arg)
 {
     char path[1400];

@@ -43,7 +43,8 @@ static void widen_group(union group *g, const uint8_t *from)
         g->bits[v] = __builtin_convertvector(*(const halves *)(from + 2 * WORDS * v), words) << 16;
 }
 
-/* Columns i .. i + 32 of a row, zeros past its end. */
+/* Columns i .. i + 31 of a row as floats, with zeros past its end, so that what works on a group need not know where
+ * the row ends. */
 static void load_group(union group *g, enum dtype from, const void *row, int i, int in)
 {
     int n = in - i < QUANT_GROUP ? in - i : QUANT_GROUP;

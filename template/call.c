@@ -24,7 +24,7 @@ struct parameter {
     bool        optional;
 };
 
-/* Reads "name name= ..." into p; returns how many. */
+/* Reads a list of parameters, "name name= ...", where = marks one that has a default. Returns how many there are. */
 static int parameters(const char *spec, struct parameter p[TPL_MAX_PARAMS])
 {
     int n = 0;

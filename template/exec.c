@@ -162,7 +162,8 @@ static bool has_next(struct render *r, struct loop *l)
     return l->after.kind != V_MISSING;
 }
 
-/* A generator is read to its end to know its length. */
+/* The length of what a loop goes through. A generator has to be read to its end for that; what it gave is kept, and the
+ * loop goes on with it. */
 static int64_t loop_length(struct render *r, struct loop *l)
 {
     size_t n;
@@ -250,7 +251,8 @@ bool tpl_loop_attr(struct render *r, struct loop *l, const struct str *name, str
     return true;
 }
 
-/* Does the item pass the condition of `for ... if`? */
+/* Whether the item passes the condition of `for ... if`, which is evaluated in a scope of its own with the loop's
+ * variables set. */
 bool tpl_for_if(struct render *r, struct for_if *f, struct value item)
 {
     struct activation *before = r->act;

@@ -40,7 +40,7 @@ static bool modulo(int64_t a, int64_t b, int64_t *out)
     return true;
 }
 
-/* A power, by squaring. The exponent is not negative. */
+/* base to the power of an exponent that is not negative, by squaring. false: the result does not fit 64 bits. */
 static bool power(int64_t base, int64_t exponent, int64_t *out)
 {
     *out = 1;
@@ -90,7 +90,7 @@ static double float_power(struct render *r, double a, double b)
     return p;
 }
 
-/* Both fit 64 bits; false: the result does not. */
+/* An operation on integers of 64 bits. false: the result does not fit, and the caller computes with large ones. */
 static bool small_integers(struct render *r, int op, int64_t a, int64_t b, int64_t *out)
 {
     if (!b && (op == T_FLOORDIV || op == T_MOD))

@@ -241,7 +241,7 @@ struct node *parse_call(struct parser *p, struct node *on)
     return n;
 }
 
-/* "name" or "name.name" of a filter or test. */
+/* The name of a filter or test, which may have parts with dots between them. */
 static struct str *dotted_name(struct parser *p)
 {
     struct str *name = parse_expect(p, T_NAME)->value.u.s;

@@ -282,7 +282,7 @@ struct pieces {
     size_t         n, cap;
 };
 
-/* Adds the bytes [from, to) of s to the pieces. */
+/* Adds the bytes [from, to) of s to the pieces of a split. Pieces share the bytes of s. */
 static void piece(struct pieces *p, const struct str *s, size_t from, size_t to)
 {
     if (p->n == p->cap) {

@@ -63,7 +63,8 @@ int field_string_or_null(const json_t *o, const char *where, const char *name, c
     return !v || json_is_null(v) ? 0 : field_string(o, where, name, s, n, e);
 }
 
-/* The message of a number out of range tells the range. */
+/* A whole number that must be there and within its range. -1: the error names the field, and the range if that was the
+ * fault. */
 int field_int(const json_t *o, const char *where, const char *name, int64_t least, int64_t most, int64_t *out,
               struct err *e)
 {

@@ -13,7 +13,8 @@
 #include "tokenizer/fields.h"
 #include "tokenizer/json_file.h"
 
-/* Reads one entry of a vocabulary, "token": id. */
+/* Reads one entry of a vocabulary, "token": id, at the cursor and adds it. `tmp`: room for names with escapes, kept
+ * from entry to entry. */
 static int load_entry(struct vocab *v, struct cursor *c, struct buf *tmp, struct err *e)
 {
     const char *s;

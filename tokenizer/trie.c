@@ -36,7 +36,7 @@ static int compare(const void *pa, const void *pb)
     return a->order < b->order ? -1 : 1;
 }
 
-/* Sorts the keys. Returns -1 when the memory runs out. */
+/* Sorts the keys by their bytes, equal ones as they came, so that the first of them counts. -1: the memory ran out. */
 static int sort_keys(struct trie_key *keys, size_t count)
 {
     struct sorted *s = malloc((count + 1) * sizeof *s);

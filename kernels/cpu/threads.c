@@ -143,7 +143,7 @@ static void wake_all(struct pool *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* No run may be under way. */
+/* Ends the pool's threads and waits for them. No work may be under way. */
 void pool_close(struct pool *p)
 {
     if (!p)

@@ -128,7 +128,8 @@ static __device__ __forceinline__ struct place place_of(const struct attend &p, 
     return { row < p.first[seq + 1] ? row : -1, kv_head * group + i % group };
 }
 
-/* The tile's rows of q, unless they come prepared. */
+/* Loads the tile's rows of q, split into two planes; rows that are not there are zeros. Not for a kernel that prepares
+ * q itself. */
 template <class H, int DIM, int ROWS, int THREADS> static __device__ __forceinline__ void
 load_q(H *q, const struct attend &p, int seq, int kv_head, int i0)
 {

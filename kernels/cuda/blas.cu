@@ -206,7 +206,8 @@ static __global__ void __launch_bounds__(THREADS) finish_kernel(struct finish f,
     finish_store(f, r0 + (int)r, (int)c, *y, f.glu ? y[f.n] : 0);
 }
 
-/* Can cuBLASLt's epilogue do all of f? */
+/* Whether the library's own epilogue can do all that follows a product; what it can is in *out. Otherwise a kernel of
+ * ours finishes the product. */
 static bool fused(const struct finish &f, cublasLtEpilogue_t *out)
 {
     bool act = f.act != ACT_NONE;

@@ -38,7 +38,8 @@ struct packing {                   /* of one weight */
     unsigned char *scales;         /* owned: of all rows, as on the device */
 };
 
-/* One group's numbers, from a record to their places. */
+/* The numbers of one group, out of a record, to the places where the kernels read them: two of int4 in a byte, and int8
+ * as sign and magnitude. */
 static void place_group(enum dtype want, unsigned char *to, const unsigned char *q)
 {
     int half = QUANT_GROUP / 2;
@@ -75,7 +76,7 @@ static void place_row(const struct packing *p, unsigned char *to, int at)
     }
 }
 
-/* Row r of a slab, which is row `at` of the weight. */
+/* Packs row r of a slab, which is row `at` of the weight. -1, or the column of a number that cannot be quantised. */
 static int pack_row(const struct packing *p, unsigned char *to, const struct slab *s, int r, int at)
 {
     if (quantised(p->want)) {
