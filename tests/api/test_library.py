@@ -84,6 +84,22 @@ def test_errors_come_back(example, args, words):
     assert r.returncode == 1 and not r.stdout.strip() and words in r.stderr, r
 
 
+def test_installed_library_serves_programs(tmp_path):
+    """As after `make install`: compiled by what pkg-config says, and the shipped model is found beside the library."""
+    pkg_config = shutil.which("pkg-config") or pytest.skip("pkg-config is not installed")
+    r = run(ROOT / "release/install.sh", BIN, "", tmp_path)
+    assert r.returncode == 0, r.stderr
+    described = {"PKG_CONFIG_PATH": str(tmp_path / "lib/pkgconfig")}
+    flags = run(pkg_config, "--cflags", "--libs", "openautoglm", env=described)
+    source = re.search(r"```c\n(.*?)```", (ROOT / "docs" / "c-api.md").read_text(), re.S)[1]
+    r = subprocess.run([*shlex.split(os.environ.get("CC", "cc")), *FLAGS, "-x", "c", "-", "-o", tmp_path / "ask",
+                        *flags.stdout.split()], input=source, capture_output=True, text=True, timeout=PATIENCE)
+    assert r.returncode == 0, r.stderr
+    r = run(tmp_path / "ask", "open-autoglm-v1", SAMPLE, json.dumps(TASK), cwd=tmp_path,
+            env={"LD_LIBRARY_PATH": str(tmp_path / "lib")})
+    assert r.returncode == 0 and "Tap" in r.stdout, r
+
+
 # Opens a model, or the tokenizer alone, again and again. The shim refuses one allocation of each opening, the one at so
 # many thousandths of all that there are; or every so-manieth.
 STARVED = r"""

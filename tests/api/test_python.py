@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from conftest import BIN, MODEL, PATIENCE, ROOT, data_url, png
+from hub import Hub
 
 LIBRARY = Path(BIN).parent / "libopenautoglm.so"
 if "/asan/" in BIN or "/tsan/" in BIN:
@@ -53,6 +54,15 @@ def served(client, task, file, **how):
     part = {"type": "image_url", "image_url": {"url": data_url(file)}}
     messages = [{"role": "user", "content": [part, {"type": "text", "text": task}]}]
     return client.chat.completions.create(model="", messages=messages, **how)
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    files = {p.name: p.read_bytes() for p in MODEL.iterdir() if p.is_file() and p.suffix != ".md"}
+    with Hub({"org/name": files}) as h:
+        for name, value in (("HF_ENDPOINT", h.url), ("HF_HOME", str(tmp_path)), ("no_proxy", "*")):
+            monkeypatch.setenv(name, value)
+        yield h
 
 
 # ---- a fresh environment ----
@@ -347,6 +357,18 @@ def test_models_that_cannot_be_opened(name, options, words):
     with pytest.raises(LoadError) as e:
         AutoGLMVisionModel.from_pretrained(name, **options)
     assert words in str(e.value) and isinstance(e.value, OSError)
+
+
+def test_models_by_name(hub, tokenizer):
+    """Fetched from the hub once, by the tokenizer, and then found in the cache by the model."""
+    with AutoGLMTokenizer.from_pretrained("org/name") as t, AutoGLMVisionModel.from_pretrained("org/name") as m:
+        assert hub.gets("model.safetensors") and "models--org--name/snapshots" in m.info.folder == t.info.folder
+        asked = len(hub.gets())
+        assert t.encode(TASK) == tokenizer.encode(TASK)
+        assert m.generate(**t("Hello", return_tensors="np"), max_new_tokens=1).shape == (1, 1)
+        assert len(hub.gets()) == asked
+    with pytest.raises(LoadError, match="org/other"):
+        AutoGLMTokenizer.from_pretrained("org/other")
 
 
 # ---- what the model computes ----
