@@ -22,8 +22,10 @@ int inputs_init(struct inputs *q, struct app *a, struct engine *g, struct exchan
                 struct err *e)
 {
     int64_t keep = 0;
+    bool    prompt = false;    /* it is the template's, but wrong in any case */
     *q = (struct inputs){ .app = a, .engine = g, .x = x, .common = common, .special = true };
     if (member_bool(common, "", "add_special_tokens", &q->special, e) != 0 ||
+        member_bool(common, "", "add_generation_prompt", &prompt, e) != 0 ||
         member_int(common, "", "truncate_prompt_tokens", -1, INT32_MAX, &keep, e) != 0)
         return -1;
     if (keep == 0 && json_is_number(json_object_get(common, "truncate_prompt_tokens")))

@@ -110,20 +110,30 @@ static int parse_rerank(struct ranking *q, struct err *e)
     return 0;
 }
 
-/* The first of the names that the request has; the first one of all if it has none. */
-static const char *one_of(const json_t *in, const char *const names[3])
+/* Which of its names the request has; the first one if it has none. NULL: it has two. */
+static const char *one_of(const json_t *in, const char *const names[3], struct err *e)
 {
-    for (int i = 0; i < 3; i++)
-        if (!json_is_null(json_object_get(in, names[i])) && json_object_get(in, names[i]))
-            return names[i];
-    return names[0];
+    const char *found = NULL;
+    for (int i = 0; i < 3; i++) {
+        const json_t *v = json_object_get(in, names[i]);
+        if (!v || json_is_null(v))
+            continue;
+        if (found) {
+            fields_wrong(e, "invalid_value", "", names[i], "excludes %s, which is another name of it", found);
+            return NULL;
+        }
+        found = names[i];
+    }
+    return found ? found : names[0];
 }
 
 static int parse_score(struct ranking *q, struct err *e)
 {
     static const char *const first[] = { "text_1", "queries", "data_1" }, *const second[] = { "text_2", "documents",
                                                                                              "data_2" };
-    const char *one = one_of(q->root, first), *two = one_of(q->root, second);
+    const char *one = one_of(q->root, first, e), *two = one ? one_of(q->root, second, e) : NULL;
+    if (!two)
+        return -1;
     return add_all(q, json_object_get(q->root, one), one, json_object_get(q->root, two), two, e);
 }
 

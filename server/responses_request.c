@@ -189,7 +189,7 @@ static json_t *function_of(json_t *tool, json_t *names, const char *at, struct e
 }
 
 /* {"type": "allowed_tools", "mode", "tools": [{"type": "function", "name"}]}: a chat has it one level deeper. */
-static int take_allowed(json_t *chat, const json_t *v, struct err *e)
+static int take_allowed(json_t *chat, json_t *names, const json_t *v, struct err *e)
 {
     json_t *list = NULL, *tools = json_array(), *tool, *mode = json_object_get(v, "mode");
     size_t  i;
@@ -200,8 +200,11 @@ static int take_allowed(json_t *chat, const json_t *v, struct err *e)
         return -1;
     json_array_foreach(list, i, tool) {
         const json_t *name = NULL;
-        char at[48];
+        char at[48], inner[72];
         snprintf(at, sizeof at, "tool_choice.tools[%zu]", i);
+        snprintf(inner, sizeof inner, "tool_choice.allowed_tools.tools[%zu].function", i);
+        if (field_names_add(names, inner, at, e) != 0)
+            return -1;
         if (!json_is_dict(tool))
             return fields_wrong(e, "invalid_type", at, "", "must be an object");
         if (member_text(tool, at, "name", &name, e) != 0)
@@ -215,7 +218,7 @@ static int take_allowed(json_t *chat, const json_t *v, struct err *e)
 }
 
 /* {"type": "function", "name"}; as a word it is the same in a chat. */
-static int take_choice(json_t *chat, const json_t *in, struct err *e)
+static int take_choice(json_t *chat, json_t *names, const json_t *in, struct err *e)
 {
     const json_t *v = json_object_get(in, "tool_choice"), *name = NULL;
     const char *type = "function";
@@ -224,7 +227,7 @@ static int take_choice(json_t *chat, const json_t *in, struct err *e)
     if (member_string(v, "tool_choice", "type", &type, e) != 0 || member_text(v, "tool_choice", "name", &name, e) != 0)
         return -1;
     if (strcmp(type, "allowed_tools") == 0)
-        return take_allowed(chat, v, e);
+        return take_allowed(chat, names, v, e);
     if (strcmp(type, "function") != 0)
         return fields_wrong(e, "unsupported_value", "tool_choice", "type", "must be function or allowed_tools");
     if (!name)
@@ -271,15 +274,16 @@ int responses_translate(json_t *in, json_t **chat, json_t **names, struct err *e
                                        "max_output_tokens", "response_format", "prompt", "top_logprobs" };
     int64_t most = 0;
     json_t *include = NULL;
-    *names = json_pack("{s:s, s:s, s:s, s:s, s:s}", "messages", "input", "max_completion_tokens", "max_output_tokens",
+    *names = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "messages", "input",
+                       "max_completion_tokens", "max_output_tokens",
                        "response_format", "text.format", "response_format.json_schema", "text.format",
-                       "tool_choice.function", "tool_choice");
+                       "tool_choice.function", "tool_choice", "tool_choice.allowed_tools", "tool_choice");
     struct conversation t = { .names = *names, .e = e };
     t.messages = translate_begin(in, own, sizeof own / sizeof *own, chat, e);
     if (!t.messages || !*names)
         return err_memory(e);
     if (known_check(unknown_here, in, "", e) != 0 || take_input(&t, in) != 0 ||
-        translate_tools(*chat, *names, in, function_of, e) != 0 || take_choice(*chat, in, e) != 0 ||
+        translate_tools(*chat, *names, in, function_of, e) != 0 || take_choice(*chat, *names, in, e) != 0 ||
         take_text(*chat, in, e) != 0 ||
         member_array(in, "", "include", &include, e) != 0 ||
         member_int(in, "", "max_output_tokens", 1, INT32_MAX, &most, e) != 0)

@@ -173,9 +173,10 @@ def test_allowed_tools_of_responses(speaker):
         "input": "one", "tools": tools, "tool_choice": choice, "parallel_tool_calls": False, "max_output_tokens": 300})
     assert status == 200, answer
     assert [(o["type"], o.get("name")) for o in answer["output"]] == [("function_call", "get_time")]
-    for wrong, field in [(choice | {"mode": 5}, "tool_choice.allowed_tools.mode"),
+    for wrong, field in [(choice | {"mode": 5}, "tool_choice.mode"),
                          (choice | {"tools": 5}, "tool_choice.tools"),
-                         (choice | {"tools": [{"type": "function"}]}, "tool_choice.tools[0].name")]:
+                         (choice | {"tools": [{"type": "function"}]}, "tool_choice.tools[0].name"),
+                         (choice | {"tools": [{"type": "function", "name": "no"}]}, "tool_choice.tools[0].name")]:
         status, answer = speaker.post("/v1/responses", {"input": "one", "tools": tools, "tool_choice": wrong})
         assert (status, answer["error"]["param"]) == (400, field)
 
