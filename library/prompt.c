@@ -179,9 +179,9 @@ int32_t openautoglm_prompt_images(const struct openautoglm_prompt *p) { return p
 void openautoglm_prompt_image(const struct openautoglm_prompt *p, int32_t i, struct openautoglm_image *out)
 {
     struct prompt_place place = prompt_place(p->prompt, i);
-    *out = (struct openautoglm_image){ .data = prompt_pixels(p->prompt, i),
-                                       .size = (size_t)place.width * (size_t)place.height * 3, .width = place.width,
-                                       .height = place.height };
+    const uint8_t *data = prompt_pixels(p->prompt, i);
+    *out = (struct openautoglm_image){ .data = data, .size = data ? (size_t)place.width * (size_t)place.height * 3 : 0,
+                                       .width = place.width, .height = place.height };
 }
 
 void openautoglm_prompt_free(struct openautoglm_prompt *p)

@@ -260,6 +260,14 @@ def test_batches(tokenizer, model):
     assert (model.generate(**lists, max_new_tokens=8, temperature=1, seed=3) == together.sequences).all()
 
 
+def test_a_batch_larger_than_the_queue(tokenizer):
+    with AutoGLMVisionModel.from_pretrained(MODEL, threads=1, max_num_seqs=1, max_queue=1) as m:
+        inputs = tokenizer([f"Question {i}" for i in range(9)], return_tensors="np")
+        together = m.generate(**inputs, max_new_tokens=3)
+        assert (together[:2] == m.generate(**tokenizer(["Question 0", "Question 1"]), max_new_tokens=3)).all()
+        assert m.device == "cpu" and len(together) == 9
+
+
 class Tensor:
     """As much of a tensor of PyTorch as the package asks of one, so that its way is tested where there is none."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import select
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,22 +55,45 @@ def prompt_of(handle: Handle, pointer: Any, row: Row) -> Any:
 Begin = Callable[[Any, Any, Any], Any]     # model, prompt, error -> answer
 
 
-@contextmanager
-def _begun(handle: Handle, pointer: Any, rows: Sequence[Row], begin: Begin) -> Iterator[list[Any]]:
-    """The answers to all rows.  They are freed at the end, which cancels those that still run."""
-    error = handle.ffi.new("struct openautoglm_error *")
-    answers: list[Any] = []
-    try:
-        for row in rows:
-            answer = begin(pointer, prompt_of(handle, pointer, row), error)
-            if not answer:
-                library.raise_error(handle.ffi, error)
-            answers.append(answer)
-        with handle.running(answers):
-            yield answers
-    finally:
-        for answer in answers:
-            handle.lib.openautoglm_answer_free(answer)
+class _Running:
+    """The answers that are being computed.  Leaving the block frees them, which cancels those that still run."""
+
+    def __init__(self, handle: Handle, pointer: Any, begin: Begin) -> None:
+        self.handle = handle
+        self.pointer = pointer
+        self.how = begin
+        self.answers: dict[int, tuple[int, Any]] = {}      # descriptor -> row, answer
+        self.poll = select.poll()
+
+    def __enter__(self) -> _Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in list(self.answers):
+            self.end(fd)
+
+    def begin(self, index: int, row: Row) -> None:
+        """Begins the answer to a row."""
+        error = self.handle.ffi.new("struct openautoglm_error *")
+        answer = self.how(self.pointer, prompt_of(self.handle, self.pointer, row), error)
+        if not answer:
+            library.raise_error(self.handle.ffi, error)
+        fd = int(self.handle.lib.openautoglm_descriptor(answer))
+        self.answers[fd] = index, answer
+        self.poll.register(fd, select.POLLIN)
+        self.handle.watch(answer)
+
+    def end(self, fd: int) -> None:
+        """Frees an answer."""
+        _, answer = self.answers.pop(fd)
+        self.poll.unregister(fd)
+        self.handle.unwatch(answer)
+        self.handle.lib.openautoglm_answer_free(answer)
+
+    def ready(self) -> Iterator[tuple[int, int, Any]]:
+        """Descriptor, row and answer of those that have something new."""
+        for fd, _ in self.poll.poll(LOOK_UP):
+            yield fd, *self.answers[fd]
 
 
 def _take(handle: Handle, event: Any, out: Answer) -> tuple[str, list[int]]:
@@ -100,26 +123,25 @@ def _take(handle: Handle, event: Any, out: Answer) -> tuple[str, list[int]]:
 def run(handle: Handle, rows: Sequence[Row], begin: Begin, on_text: OnText | None = None) -> list[Answer]:
     """Begins an answer to every row and reads them all.
 
+    Twice as many as are computed together are under way at a time, so that the
+    engine never waits for this thread and the queue has room for others.
     on_text(row, text, tokens) is called for what is new.  What it raises, and
     KeyboardInterrupt, cancels all answers and goes on to the caller.
     """
     event = handle.ffi.new("struct openautoglm_event *")
     out = [Answer() for _ in rows]
-    with handle.use() as pointer, _begun(handle, pointer, rows, begin) as answers:
-        poll = select.poll()
-        waiting: dict[int, int] = {}
-        for i, answer in enumerate(answers):
-            fd = int(handle.lib.openautoglm_descriptor(answer))
-            waiting[fd] = i
-            poll.register(fd, select.POLLIN)
-        while waiting:
-            for fd, _ in poll.poll(LOOK_UP):
-                i = waiting[fd]
-                while fd in waiting and handle.lib.openautoglm_next(answers[i], event, 0):
+    todo = collections.deque(enumerate(rows))
+    with handle.use() as pointer, _Running(handle, pointer, begin) as running:
+        while todo or running.answers:
+            while todo and len(running.answers) < 2 * handle.info.max_requests:
+                running.begin(*todo.popleft())
+            for fd, i, answer in running.ready():
+                ended = False
+                while not ended and handle.lib.openautoglm_next(answer, event, 0):
                     text, tokens = _take(handle, event, out[i])
-                    if event.kind == handle.lib.OPENAUTOGLM_END:
-                        poll.unregister(fd)
-                        del waiting[fd]
+                    ended = event.kind == handle.lib.OPENAUTOGLM_END
                     if on_text and (text or tokens):
                         on_text(i, text, tokens)
+                if ended:
+                    running.end(fd)
     return out

@@ -82,14 +82,13 @@ class Handle:
         finally:
             self._state.leave()
 
-    @contextlib.contextmanager
-    def running(self, answers: list[Any]) -> Iterator[None]:
-        """While the block runs, closing cancels these answers."""
-        self._state.add(answers)
-        try:
-            yield
-        finally:
-            self._state.remove(answers)
+    def watch(self, answer: Any) -> None:
+        """From now on closing cancels this answer."""
+        self._state.add(answer)
+
+    def unwatch(self, answer: Any) -> None:
+        """The answer is about to be freed."""
+        self._state.remove(answer)
 
 
 class _State:
@@ -100,7 +99,7 @@ class _State:
         self.pointer = pointer
         self.closed = False
         self.users = 0
-        self.answers: list[Any] = []
+        self.answers: set[Any] = set()
         self.lock = threading.RLock()      # a finalizer may run in the midst of a call of the same thread
 
     def enter(self) -> None:
@@ -116,26 +115,23 @@ class _State:
         if last:
             self.lib.openautoglm_close(self.pointer)
 
-    def add(self, answers: list[Any]) -> None:
+    def add(self, answer: Any) -> None:
         with self.lock:
-            self.answers += answers
+            self.answers.add(answer)
             if self.closed:
-                self._cancel(answers)
+                self.lib.openautoglm_cancel(answer)
 
-    def remove(self, answers: list[Any]) -> None:
+    def remove(self, answer: Any) -> None:
         with self.lock:
-            self.answers = [a for a in self.answers if a not in answers]
-
-    def _cancel(self, answers: list[Any]) -> None:
-        for a in answers:
-            self.lib.openautoglm_cancel(a)
+            self.answers.discard(answer)
 
     def close(self) -> None:
         with self.lock:
             if self.closed:
                 return
             self.closed = True
-            self._cancel(self.answers)
+            for a in self.answers:
+                self.lib.openautoglm_cancel(a)
             last = self.users == 0
         if last:
             self.lib.openautoglm_close(self.pointer)

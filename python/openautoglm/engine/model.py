@@ -97,6 +97,11 @@ class AutoGLMVisionModel:
         """What the model is."""
         return self._handle.info
 
+    @property
+    def device(self) -> str:
+        """What computes: "cpu" or "cuda".  Inputs need not be moved there."""
+        return self.info.device
+
     def generate(self, input_ids: Any, attention_mask: Any = None, pixel_values: Any = None,
                  image_counts: Any = None, *, max_new_tokens: int | None = None, min_new_tokens: int | None = None,
                  do_sample: bool | None = None, temperature: float | None = None, top_p: float | None = None,
