@@ -56,7 +56,7 @@ static struct key_entry *read_file(const char *file, int *n, struct err *e)
         *n = -1;
     else if ((*n = key_file_parse(text.len ? text.data : (char[]){ "" }, text.len, all, e)) < 0)
         err_prefix(e, "%s", file);
-    if (text.len)
+    if (text.data)
         explicit_bzero(text.data, text.len);
     buf_free(&text);
     if (all && *n > 0) {
