@@ -1,16 +1,20 @@
 """API keys of a file: names, limits, the headers that tell them, and SIGHUP."""
 
+import fcntl
 import http.client
 import json
+import os
+import pty
 import signal
 import subprocess
+import termios
 import threading
 import time
 
 import openai
 import pytest
 
-from conftest import BIN, PATIENCE
+from conftest import BIN, MODEL, PATIENCE
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2, "ignore_eos": True}
 
@@ -138,3 +142,22 @@ def test_sighup_without_a_file(start):
     s.process.send_signal(signal.SIGHUP)
     until_logged(s, "nothing to read again")
     assert s.get("/health")[0] == 200
+
+
+def test_a_closed_terminal_ends_it():
+    """The kernel's SIGHUP to whoever runs on a terminal is no request to read files again."""
+    master, slave = pty.openpty()
+
+    def own_terminal():
+        os.setsid()
+        fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+
+    p = subprocess.Popen([BIN, "serve", "--model", MODEL, "--port", "0", "--log-format", "text"], stdin=slave,
+                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=own_terminal)
+    os.close(slave)
+    while "ready after" not in p.stderr.readline():
+        assert p.poll() is None
+    os.close(master)
+    assert p.wait(PATIENCE) == 0
+    assert "stopped" in p.stderr.read()
+    p.stderr.close()

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from conftest import BIN, MODEL, PATIENCE
-from test_sockets import ENV, run
+from test_sockets import ENV, UnixConnection, ask, run
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2, "ignore_eos": True}
 __all__ = ["run"]
@@ -281,3 +281,11 @@ def test_one_file_for_both_and_modes(run, files, tmp_path):
     s = run("--port", "0", "--tls-cert", str(both)).until("ready after")
     assert Client(s, files[0]).ask()[0] == 200
     assert any("warn" in line and "mode 0644" in line for line in s.lines)
+
+
+def test_a_unix_socket_stays_plain(run, files, tmp_path):
+    path = tmp_path / "s"
+    run("--uds", str(path), "--tls-cert", str(files[0]), "--tls-key", str(files[1])).until("ready after")
+    assert ask(UnixConnection(path))[0] == 200
+    health = subprocess.run([BIN, "health", "--uds", path, "--tls-cert", files[0]], timeout=PATIENCE, env=ENV)
+    assert health.returncode == 0
