@@ -172,6 +172,8 @@ int engine_submit_many(struct engine *g, struct prompt *p, const struct params *
     struct params own = *params;
     int max_len = g->setup.config.max_model_len, made = 0, rc = check_images(g, p, e);
     struct hash salt;
+    if (rc == 0 && g->model->no_head && !own.pooling)
+        rc = reject(g, e, 400, "text_not_supported", "this checkpoint has no head to make texts with, but embeddings");
     if (own.max_tokens > 0 && own.max_tokens < max_len - p->n)
         max_len = p->n + own.max_tokens;
     if (own.pooling || own.probe)

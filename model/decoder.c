@@ -20,10 +20,17 @@ static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, co
     bool head_alone = tied && !load_has(l, embed) && load_has(l, head);
     load_embedding(l, &d->embed, vocab, s->hidden, head_alone ? "/lm_head" : "embed_tokens");
     load_norm(l, &d->norm, s->hidden, RMS_NORM, s->eps, "norm");
-    if (head_alone || (tied && load_is_copy(l, head, embed)))
+    l->m->no_head = !tied && !load_has(l, head) && !*l->prefix;
+    if (head_alone || l->m->no_head || (tied && load_is_copy(l, head, embed)))
         d->head = d->embed;
     else
         load_embedding(l, &d->head, vocab, s->hidden, "/lm_head");
+}
+
+const char *decoder_root(const struct loader *l)
+{
+    static const char *const roots[] = { "model.", "", NULL };
+    return load_root(l, "norm.weight", roots);
 }
 
 /* Sizes, rope, embedding, head and last norm: what all decoders have. -1: an error is noted. */

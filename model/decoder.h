@@ -29,6 +29,10 @@ struct decoder_kind {
     struct rope_kind rope;           /* head_dim is filled in                          */
 };
 
+/* Below which name a text model's tensors lie: "model.", or nothing where the model was stored without its head, as
+ * models that give embeddings are. */
+const char *decoder_root(const struct loader *l);
+
 /* Reads the text configuration and loads ROOT.embed_tokens, ROOT.layers.N, ROOT.norm and lm_head; fills in the model's
  * vocab, hidden, context and text_kv. `root` ends in '.'. */
 void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,

@@ -133,6 +133,7 @@ struct model {
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */
     int    image_row_width;              /* floats of one image token in the pool: hidden, more with deepstack */
+    bool   no_head;                      /* the file has no weights for logits: texts cannot be made */
     int    shared;                       /* floats of a vector in the space that texts and images share; 0: none   */
     const struct weight *share_text;     /* borrowed from impl, with `shared`: (shared, hidden), of the mean of a text's
                                             last hidden states */

@@ -11,7 +11,7 @@ static int llama_load(struct model *m, struct loader *l)
         .mlp_bias = hparams_bool(&l->config, "mlp_bias", false) ? WITH_BIAS : NO_BIAS,
         .rope = { .theta = 10000, .partial = 1 },
     };
-    decoder_load(l, d, &l->config, "model.", &kind);
+    decoder_load(l, d, &l->config, decoder_root(l), &kind);
     return load_end(l);
 }
 

@@ -9,7 +9,7 @@ static int qwen2_load(struct model *m, struct loader *l)
         .eps = 1e-6, .context = 32768, .qkv_bias = WITH_BIAS,
         .rope = { .theta = 10000, .partial = 1 },
     };
-    decoder_load(l, d, &l->config, "model.", &kind);
+    decoder_load(l, d, &l->config, decoder_root(l), &kind);
     return load_end(l);
 }
 

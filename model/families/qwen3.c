@@ -10,7 +10,7 @@ static int qwen3_load(struct model *m, struct loader *l)
         .eps = 1e-6, .context = 32768, .head_dim = 128, .qkv_bias = bias, .o_bias = bias, .qk_norm = true,
         .rope = { .theta = 10000, .partial = 1 },
     };
-    decoder_load(l, d, &l->config, "model.", &kind);
+    decoder_load(l, d, &l->config, decoder_root(l), &kind);
     return load_end(l);
 }
 

@@ -280,6 +280,41 @@ def checkpoint(folder, modules=None, pooling=None):
     return folder
 
 
+def without_head(folder, tied):
+    """As a base model is stored: no head, and names without the prefix."""
+    folder = checkpoint(folder)
+    data = (TEXT / "model.safetensors").read_bytes()
+    n = struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:8 + n])
+    kept = {k.removeprefix("model."): v for k, v in header.items() if k != "lm_head.weight"}
+    at, body = 0, b""
+    for v in kept.values():
+        if "data_offsets" in v:
+            a, b = v["data_offsets"]
+            body += data[8 + n + a:8 + n + b]
+            v["data_offsets"] = [at, at + b - a]
+            at += b - a
+    text = json.dumps(kept).encode()
+    config = json.loads((TEXT / "config.json").read_text()) | {"tie_word_embeddings": tied}
+    for name, new in (("model.safetensors", struct.pack("<Q", len(text)) + text + body),
+                      ("config.json", json.dumps(config).encode())):
+        (folder / name).unlink()
+        (folder / name).write_bytes(new)
+    return folder
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_model_that_was_stored_without_its_head(start, tmp_path, tied):
+    s = start(model=without_head(tmp_path / "m", tied))
+    want = json.loads((TEXT / "states.json").read_text())["last"]
+    (have,) = embed(s, golden_ids(TEXT))
+    assert cosine(have, want) >= 1 - 1e-4 and close(have, unit(want), 1e-4)
+    status, body = s.post("/v1/chat/completions", {"messages": ask("a"), "max_tokens": 1})
+    assert status == (200 if tied else 400), body
+    if not tied:
+        assert body["error"]["code"] == "text_not_supported" and "no head" in body["error"]["message"]
+
+
 ON = {"word_embedding_dimension": WIDTH, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": False,
       "pooling_mode_max_tokens": False, "pooling_mode_lasttoken": False}
 THREE = ["Transformer", "Pooling", "Normalize"]
