@@ -45,13 +45,14 @@ $O/libopenautoglm.a: $(LIB)
 	@rm -f $@
 	@ar rcs $@ $^
 
-# Only what library/openautoglm.h declares can be seen from outside.
-SHARED := $(filter-out $O/cli/%,$(OBJ))
-$O/libopenautoglm.so: $(SHARED)
+# Only what library/openautoglm.h declares can be seen from outside, and only what that needs is in it: no HTTP.
+VERBS  := $(filter $O/library/%,$(OBJ))
+SONAME := libopenautoglm.so.$(firstword $(subst ., ,$(VERSION)))
+$O/libopenautoglm.so: $(VERBS) $O/libopenautoglm.a
 	@echo "  LD  $@"
-	@$(CC) $(filter-out -pie,$(LDFLAGS)) -shared -Wl,-soname,libopenautoglm.so.$(firstword $(subst ., ,$(VERSION))) \
-		$(if $(SAN),,-Wl,--no-undefined) -o $@ $^ $(LDLIBS)
-	@ln -sf libopenautoglm.so $@.$(firstword $(subst ., ,$(VERSION)))
+	@$(CC) $(filter-out -pie,$(LDFLAGS)) -shared -Wl,-soname,$(SONAME) $(if $(SAN),,-Wl,--no-undefined) -o $@ $^ \
+		-Wl,--as-needed $(LDLIBS)
+	@ln -sf libopenautoglm.so $O/$(SONAME)
 
 library: $O/libopenautoglm.so ## build/libopenautoglm.so, for programs of your own (docs/c-api.md)
 
