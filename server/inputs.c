@@ -176,24 +176,24 @@ static json_t *chat_of(const struct inputs *q, const struct item *item)
     return chat;
 }
 
-/* Where texts and images share a space, a vector is that of a text or of one image. What is wrong with the messages
- * otherwise is said later. */
-static int check_shared(const struct item *item, bool *image, struct err *e)
+/* How many texts and images the messages hold. */
+static size_t count_things(const json_t *messages)
 {
-    int images = 0, texts = 0;
-    size_t i, k;
-    json_t *message, *part;
-    json_array_foreach(item->messages, i, message) {
+    size_t i, n = 0;
+    json_t *message;
+    json_array_foreach((json_t *)messages, i, message) {
         const json_t *content = json_object_get(message, "content");
-        texts += json_is_string(content);
-        json_array_foreach((json_t *)content, k, part) {
-            bool is_image = json_object_get(part, "image_url") != NULL;
-            images += is_image;
-            texts += !is_image;
-        }
+        n += json_is_array(content) ? json_array_size(content) : 1;
     }
-    *image = images > 0;
-    if (images == 0 || (images == 1 && texts == 0))
+    return n;
+}
+
+/* Where texts and images share a space, a vector is that of texts or of one image alone. Whether there is an image says
+ * the prompt that was made: of the parts it is not always plain. */
+static int check_shared(const struct item *item, const struct prompt *p, size_t things, bool *image, struct err *e)
+{
+    *image = prompt_images(p) > 0;
+    if (!*image || things == 1)
         return 0;
     return fields_wrong(e, "unsupported_value", item->at, "", "must be a text or one image: this model has no vectors "
                         "of several things");
@@ -210,8 +210,7 @@ struct prompt *inputs_make(struct inputs *q, int i, struct params *params, struc
         return p;
     struct engine_info info;
     engine_info(q->engine, &info);
-    if (info.shares && check_shared(item, &params->share_image, e) != 0)
-        return NULL;
+    size_t things = count_things(item->messages);
     json_t *names = strcmp(item->at, "messages") == 0 ? NULL : json_pack("{s:s}", "messages[0]", item->at);
     json_t *chat = chat_of(q, item);
     if (!chat)
@@ -221,6 +220,10 @@ struct prompt *inputs_make(struct inputs *q, int i, struct params *params, struc
     json_decref(names);
     json_decref(item->messages);
     item->messages = NULL;
+    if (p && info.shares && check_shared(item, p, things, &params->share_image, e) != 0) {
+        prompt_free(p);
+        return NULL;
+    }
     if (p)
         q->tokens += prompt_tokens(p);
     return p;

@@ -181,6 +181,14 @@ def test_a_space_of_texts_and_images(server):
     refuse(server, {"input": "a", "dimensions": 513}, "dimensions", "invalid_value")
 
 
+def test_a_text_that_seems_to_be_an_image(server):
+    """What a part is, its type says; what else it holds does not make it one."""
+    text = {"type": "text", "text": "Wi-Fi"}
+    for part in (text | {"image_url": {"url": data_url(png(3))}}, text | {"image_url": None}):
+        assert embed(server, {"content": [part]}) == embed(server, {"content": [text]})
+        assert server.post("/v1/embeddings", {"messages": [{"role": "user", "content": [part]}]})[0] == 200
+
+
 def test_long_lists(text):
     """More than there are places: they are computed a few at a time, in order."""
     many = embed(text, [f"text {i}" for i in range(700)])
