@@ -4,7 +4,7 @@
  * Both models read every line of the data, and at each token their predictions are compared (selftest/compare.h): A is
  * what counts as right. Rows of images are left out, because nothing is predicted there. With --generate both also
  * answer greedily, each going on from its own words, and the answers are compared: how far they are equal, and how far
- * apart they tap. Caches are float32, so that the weights and the activations alone make the difference. */
+ * apart they tap. With --answers only what the assistant wrote counts, since nobody generates a prompt. Caches are float32, so that the weights and the activations alone make the difference. */
 #include "cli/compare.h"
 
 #include <jansson.h>
@@ -43,6 +43,8 @@ static const char usage[] =
     "  --max-tokens N             most tokens of a line; a longer one is an error (4096)\n"
     "  --generate N               both also answer every line, in up to N tokens: how far the answers\n"
     "                             are equal, and how far apart the points are that they tap (0)\n"
+    "  --answers                  count the tokens of the assistant's messages alone, as the others are\n"
+    "                             never generated; each line is a chat that has some\n"
     "  --logits FILE.npy          write what was compared, float32 (positions, 2, vocabulary)\n"
     "  --json                     print one line of JSON\n";
 
@@ -71,7 +73,7 @@ struct task {
     struct side side[2];
     const char *data, *logits;     /* borrowed; logits NULL: not wanted        */
     int max_tokens, generate;
-    bool json;
+    bool json, answers_only;
     FILE *out;                     /* owned: of --logits                       */
     struct comparison compared;
     struct answers answers;
@@ -101,7 +103,7 @@ static int set_option(const struct place *o, const char *v, struct err *e)
     return 0;
 }
 
-/* Options are pairs of a name and a value, but for --json. */
+/* Options are pairs of a name and a value, but for --json and --answers. */
 static int read_arguments(struct task *t, int argc, char **argv, struct err *e)
 {
     struct engine_config *a = &t->side[A].config, *b = &t->side[B].config;
@@ -118,8 +120,8 @@ static int read_arguments(struct task *t, int argc, char **argv, struct err *e)
     };
     for (int i = 1; i < argc; i++) {
         const struct place *o = options, *end = options + sizeof options / sizeof *options;
-        if (!strcmp(argv[i], "--json")) {
-            t->json = true;
+        if (!strcmp(argv[i], "--json") || !strcmp(argv[i], "--answers")) {
+            *(strcmp(argv[i], "--json") == 0 ? &t->json : &t->answers_only) = true;
             continue;
         }
         while (o < end && strcmp(o->name, argv[i]) != 0)
@@ -206,16 +208,26 @@ static int write_logits(struct task *t, int i, struct err *e)
     return 0;
 }
 
-/* Both models read rows first .. first + n of the prompt, and what they predict there is compared. */
-static int compare_step(struct task *t, const struct prompt *p, int first, int n, struct err *e)
+/* Is what the models predict for the token behind row i of a line compared? The places of images are not predicted. */
+static bool counts(const struct task *t, const struct line *line, int i)
 {
+    const struct prompt *p = line->prompt;
+    if (i + 1 == p->n)
+        return !line->answer;
+    return p->ids[i + 1] != t->side[A].m->image_token && (!line->answer || line->answer[i + 1]);
+}
+
+/* Both models read rows first .. first + n of the prompt, and what they predict there is compared. */
+static int compare_step(struct task *t, const struct line *line, int first, int n, struct err *e)
+{
+    const struct prompt *p = line->prompt;
     size_t vocab = (size_t)t->side[A].m->vocab;
     for (int s = 0; s < 2; s++)
         if (reading_next(&t->side[s].reading, n, t->side[s].logits, e) != 0)
             return -1;
     for (int i = 0; i < n; i++) {
         int32_t next = first + i + 1 < p->n ? p->ids[first + i + 1] : -1;
-        if (next >= 0 && next == t->side[A].m->image_token)
+        if (!counts(t, line, first + i))
             continue;
         if (comparison_rows(&t->compared, t->side[A].logits + (size_t)i * vocab, t->side[B].logits + (size_t)i * vocab,
                             1, (int)vocab, &next, e) != 0 ||
@@ -223,14 +235,6 @@ static int compare_step(struct task *t, const struct prompt *p, int first, int n
             return -1;
     }
     return 0;
-}
-
-static bool ends(const struct model *m, int32_t id)
-{
-    for (int i = 0; i < m->n_eos; i++)
-        if (m->eos[i] == id)
-            return true;
-    return false;
 }
 
 /* Goes on from `row`, the logits of the prompt's last token, with the likeliest token each time. The one that ends the
@@ -241,7 +245,7 @@ static int answer(struct side *s, const float *row, int most, struct err *e)
     for (;;) {
         int32_t id = comparison_likeliest(row, s->m->vocab);
         s->answer[s->n_answer++] = id;
-        if (s->n_answer == most || ends(s->m, id))
+        if (s->n_answer == most || ends_answer(s->m, id))
             return 0;
         reading_add(&s->reading, id);
         if (reading_next(&s->reading, 1, s->logits, e) != 0)
@@ -297,7 +301,7 @@ static int compare_prompt(struct task *t, const struct lines *l, const struct li
             rc = -1;
     for (int first = 0; first < p->n && rc == 0; first += n) {
         n = p->n - first < STEP ? p->n - first : STEP;
-        rc = compare_step(t, p, first, n, e);
+        rc = compare_step(t, line, first, n, e);
     }
     for (int s = 0; s < 2 && more && rc == 0; s++)
         rc = answer(&t->side[s], t->side[s].logits + (size_t)(n - 1) * (size_t)t->side[s].m->vocab, more, e);
@@ -319,11 +323,12 @@ static int compare_lines(struct task *t, struct err *e)
     int context = t->side[A].m->context < t->side[B].m->context ? t->side[A].m->context : t->side[B].m->context;
     int rc = lines_open(&l, t->data, t->side[A].m, t->side[A].config.model,
                         t->max_tokens < context ? t->max_tokens : context, e);
+    l.answers = t->answers_only;
     while (rc == 0 && (rc = lines_next(&l, &line, e)) == 1) {
         rc = compare_prompt(t, &l, &line, e);
         if (rc != 0)
             err_prefix(e, "%s: line %d", t->data, l.number);
-        prompt_free(line.prompt);
+        line_free(&line);
         t->n_lines++;
     }
     lines_close(&l);

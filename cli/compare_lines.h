@@ -6,7 +6,7 @@
  *
  *     struct lines l;
  *     lines_open(&l, path, m, dir, 4096, &e);
- *     while ((rc = lines_next(&l, &line, &e)) == 1) { ...; prompt_free(line.prompt); }
+ *     while ((rc = lines_next(&l, &line, &e)) == 1) { ...; line_free(&line); }
  *     lines_close(&l); */
 #ifndef CLI_COMPARE_LINES_H
 #define CLI_COMPARE_LINES_H
@@ -27,11 +27,13 @@ struct lines {
     struct config defaults;        /* limits for images                                      */
     struct budget decoding, pixels;
     struct prompt_limits limits;
+    bool answers;                  /* the caller's choice: lines say which tokens are answers */
 };
 
 struct line {
     struct prompt *prompt;         /* prompt_free()                                          */
     bool open;                     /* an answer may follow: not a chat that ends with one    */
+    bool *answer;                  /* owned, (prompt->n): the assistant wrote this token; NULL: nobody asked */
 };
 
 /* max_tokens: of one line. -1: there is no such file, or the folder has no tokenizer. */
@@ -39,6 +41,8 @@ int  lines_open(struct lines *l, const char *path, const struct model *m, const 
                 struct err *e);
 /* 1: *out is filled; 0: there is no more; -1: the message names file and line. Empty lines are passed over. */
 int  lines_next(struct lines *l, struct line *out, struct err *e);
+void line_free(struct line *line);
+bool ends_answer(const struct model *m, int32_t id);     /* is this token the end of what the model says? */
 void lines_close(struct lines *l);
 
 #endif

@@ -88,6 +88,43 @@ def test_screens_and_taps(data):
     assert places["positions"] < f["positions"]
 
 
+def chat(*texts):
+    return {"messages": [{"role": r, "content": t} for r, t in zip(["user", "assistant"] * 2, texts)]}
+
+
+def test_answers_alone(data, tmp_path):
+    """Only what the assistant wrote counts, with the token that ends it: as many logits, and those of these tokens."""
+    out, every = tmp_path / "answers.npy", tmp_path / "every.npy"
+    args = ("--weights", "f32", "--against-weights", "int4", "--data")
+    asked, said, more, again = "How are you?", "Quite well, thanks.", "And now?", "Better."
+    both = data(chat(asked, said, more, again))
+    f = figures(*args, both, "--answers", "--logits", out)
+    whole = figures(*args, both, "--logits", every)
+    assert 4 < f["positions"] < whole["positions"] - 4
+    counted, rows = np.load(out), np.load(every)
+    at = [next(i for i, row in enumerate(rows) if (row == one).all()) for one in counted]
+    assert at == sorted(set(at)) and len(np.flatnonzero(np.diff(at) > 1)) == 1         # two answers
+    first = figures(*args, data(chat(asked, said)), "--answers")["positions"]
+    assert np.flatnonzero(np.diff(at) > 1)[0] + 1 == first
+    longer = figures(*args, data(chat(asked, said + " x")), "--answers")["positions"]
+    assert longer > first
+    assert figures(*args, data(chat(asked + " x", said)), "--answers")["positions"] == first
+
+
+def test_answers_of_the_shipped_model(data):
+    answered = {"messages": [*ask("Tap the button", 2),
+                             {"role": "assistant", "content": 'do(action="Tap", element=[500,300])'}]}
+    f = figures("--data", data(answered), "--against-weights", "int8", "--answers", model=MODEL)
+    assert f["positions"] == 5           # four tokens and the end
+
+
+@pytest.mark.parametrize("line, message", [
+    ({"text": "Hello"}, "a text has no answers"), (chat("Hello"), "the assistant has written nothing")])
+def test_lines_without_answers(data, line, message):
+    r = compare("--data", data(line), "--answers")
+    assert r.returncode == 1 and message in r.stderr and "line 1" in r.stderr, r.stderr
+
+
 def test_text_for_people(data):
     r = compare("--data", data({"text": "Hello there"}), "--against-weights", "int8")
     assert r.returncode == 0 and "KL divergence" in r.stdout and "weights int8" in r.stdout
