@@ -18,7 +18,7 @@
 enum { MAX_PARTS = 8 };
 
 /* What a matrix is, which decides how it may be quantised. */
-enum role { LAYER, TOKENS /* embedding and head */, COMPUTED /* by load(): convolutions among others */ };
+enum role { LAYER, QKV /* of self attention */, TOKENS /* embedding and head */, COMPUTED /* by load(): convolutions among others */ };
 
 struct list { void **at; size_t n, cap; };
 
@@ -243,8 +243,15 @@ float *load_floats(struct loader *l, const int *shape, int n_dims, const char *n
 
 static bool is_plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
 
-/* As in the file, unless told otherwise. Quantised are the matrices that lie in the file; of these embedding and head,
- * on which every logit hangs, never to 4 bits. */
+/* Matrices that lose more than they gain by 4 bits: embedding and head, on which every logit hangs; and queries, keys and
+ * values in one, where heads share keys and values. They are a tenth of a layer then, and cause two fifths of what int4
+ * weights lose (docs/quantisation.md). */
+static bool wants_bytes(const struct weight *w, enum role role)
+{
+    return role == TOKENS || (role == QKV && w->out <= 2 * w->in);
+}
+
+/* As in the file, unless told otherwise. Quantised are the matrices that lie in the file. */
 static enum dtype packed_as(const struct loaded *d, const struct weight *w, const struct slab *slabs, int n,
                             enum role role)
 {
@@ -254,7 +261,7 @@ static enum dtype packed_as(const struct loaded *d, const struct weight *w, cons
             want = F32;
     if (!d->convert || w->layout != LAYOUT_LINEAR || (role == COMPUTED && !is_plain(d->want)))
         return want;
-    return role == TOKENS && d->want == Q4 ? Q8 : d->want;
+    return d->want == Q4 && wants_bytes(w, role) ? Q8 : d->want;
 }
 
 /* Packs, or only counts. */
@@ -419,6 +426,11 @@ static void stack(struct loader *l, struct weight *out, int in, const struct loa
 void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias)
 {
     stack(l, out, in, parts, n, bias, LAYER);
+}
+
+void load_qkv(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias)
+{
+    stack(l, out, in, parts, n, bias, QKV);
 }
 
 void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name)

@@ -3,7 +3,7 @@
  *
  *     load_at(l, "model.layers.%d.", i);
  *     load_norm(l, &b->norm1, hidden, RMS_NORM, eps, "input_layernorm");
- *     load_stack(l, &b->qkv, hidden, PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", k }), WITH_BIAS);
+ *     load_qkv(l, &b->qkv, hidden, PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", k }), WITH_BIAS);
  *     load_linear(l, &b->o, hidden, q, NO_BIAS, "self_attn.o_proj");
  *
  * Every function checks that the tensor is there, a float type and of exactly
@@ -53,6 +53,8 @@ bool load_is_copy(struct loader *l, const char *name, const char *of);
 void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name);
 /* The same of several matrices stacked by rows. */
 void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias);
+/* The same of what makes queries, keys and values of self attention, whose numbers may be stored wider than others. */
+void load_qkv(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias);
 /* NAME.weight (rows, in), a row per token: the embedding, the head, or both. */
 void load_embedding(struct loader *l, struct weight *out, int rows, int in, const char *name);
 /* NAME.weight and, for LAYER_NORM, NAME.bias. */

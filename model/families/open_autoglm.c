@@ -229,7 +229,7 @@ static void load_decoder(struct loader *l, struct autoglm *g, struct hparams *h,
         load_at(l, "layers.%d.", i);
         load_norm(l, &b->norm1, hidden, RMS_NORM, eps, "input_norm");
         load_norm(l, &b->norm2, hidden, RMS_NORM, eps, "post_norm");
-        load_stack(l, &b->qkv, hidden, PARTS({ "q_proj", q }, { "k_proj", kv }, { "v_proj", kv }), NO_BIAS);
+        load_qkv(l, &b->qkv, hidden, PARTS({ "q_proj", q }, { "k_proj", kv }, { "v_proj", kv }), NO_BIAS);
         load_linear(l, &b->o, hidden, q, NO_BIAS, "o_proj");
         load_stack(l, &b->up, hidden, PARTS({ "gate_proj", inner }, { "up_proj", inner }), NO_BIAS);
         load_linear(l, &b->down, hidden, inner, NO_BIAS, "down_proj");
