@@ -2,7 +2,7 @@
  * written says of itself and of its tensors, in the metadata of its file
  * (docs/quantisation.md):
  *
- *   "openautoglm.prepared": "1"      the version
+ *   "openautoglm.prepared": "2"      the version
  *   "openautoglm.weights": "int4"    what was asked for
  *   NAME: "TYPE FORM SUM"            of every tensor: "int8 panels 0123456789abcdef" */
 #ifndef CHECKPOINT_PREPARED_H

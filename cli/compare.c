@@ -4,7 +4,8 @@
  * Both models read every line of the data, and at each token their predictions are compared (selftest/compare.h): A is
  * what counts as right. Rows of images are left out, because nothing is predicted there. With --generate both also
  * answer greedily, each going on from its own words, and the answers are compared: how far they are equal, and how far
- * apart they tap. With --answers only what the assistant wrote counts, since nobody generates a prompt. Caches are float32, so that the weights and the activations alone make the difference. */
+ * apart they tap. With --answers only what the assistant wrote counts, since nobody generates a prompt. Caches
+ * are float32, so that the weights and the activations alone make the difference. */
 #include "cli/compare.h"
 
 #include <jansson.h>

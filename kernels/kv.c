@@ -14,7 +14,7 @@ void kv_put(enum dtype t, void *head, const float *x, int n)
     if (!quantised(t))
         for (int i = 0; i < n; i++)
             half_store(t, head, (size_t)i, x[i]);
-    else if (quant_pack_row(t, head, F32, x, n) >= 0)
+    else if (quant_pack_plain(t, head, F32, x, n) >= 0)
         memcpy(memset(head, 0, quant_row_bytes(t, n)), &nan, sizeof nan);
 }
 

@@ -2,7 +2,7 @@
  *
  * A layer of k, and one of v, is n_pages * page entries; an entry is n_kv heads;
  * a head is `dim` numbers of F32, F16 or BF16, or a row of Q8 or F8
- * (kernels/quant.h): one scale, and numbers of a byte. Such a head with a number
+ * (kernels/quant.h) that is not rotated: one scale, and numbers of a byte. Such a head with a number
  * that is not finite is all NaN. */
 #ifndef KERNELS_KV_H
 #define KERNELS_KV_H

@@ -22,7 +22,7 @@
 #include "kernels/ops.h"
 
 enum {
-    PANELS_VERSION = 1,
+    PANELS_VERSION = 2,
     PANEL = 16,          /* output channels                                            */
     GROUP = 64,          /* columns                                                    */
     MOST_COLUMNS = 1 << 16, /* a block of rows of x must fit into the room for prepared rows */

@@ -91,24 +91,81 @@ static void round_to_bytes(uint8_t q[QUANT_GROUP], const union group *g, float f
     }
 }
 
+typedef float   eight __attribute__((vector_size(32)));
+typedef int32_t eight_bits __attribute__((vector_size(32)));
+enum { EIGHTS = QUANT_GROUP / 8 };
+
+/* Most of the time of packing goes into fit_levels() for int4, and a part into rotate() for int8. They have the same
+ * numbers whatever they are compiled for. A sanitizer is not ready yet when a program chooses between clones. */
+#if defined __x86_64__ && defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+#define CLONED __attribute__((target_clones("avx2", "default")))
+#else
+#define CLONED
+#endif
+
+/* Pairs within a vector: each number and its partner, taken from it where the bit is set. */
+#define PAIRS(x, sign, ...)                                                              \
+    for (int i = 0; i < EIGHTS; i++) {                                                   \
+        eight partner = __builtin_shufflevector((x)[i], (x)[i], __VA_ARGS__);            \
+        (x)[i] = partner + (eight)((eight_bits)(x)[i] ^ (eight_bits) sign);              \
+    }
+
+CLONED static void rotate(eight x[EIGHTS])
+{
+    enum { M = INT32_MIN };
+#define SIGNS(...) { __VA_ARGS__ }
+    PAIRS(x, SIGNS(0, M, 0, M, 0, M, 0, M), 1, 0, 3, 2, 5, 4, 7, 6)
+    PAIRS(x, SIGNS(0, 0, M, M, 0, 0, M, M), 2, 3, 0, 1, 6, 7, 4, 5)
+    PAIRS(x, SIGNS(0, 0, 0, 0, M, M, M, M), 4, 5, 6, 7, 0, 1, 2, 3)
+#undef SIGNS
+    for (int apart = 1; apart < EIGHTS; apart *= 2)
+        for (int i = 0; i < EIGHTS; i++)
+            if (!(i & apart)) {
+                eight a = x[i], b = x[i + apart];
+                x[i] = a + b;
+                x[i + apart] = a - b;
+            }
+}
+
+void quant_rotate(float x[QUANT_GROUP])
+{
+    eight v[EIGHTS];
+    memcpy(v, x, sizeof v);
+    rotate(v);
+    memcpy(x, v, sizeof v);
+}
+
+/* A group of a channel, rotated if it is to be. The column of the first number that is not finite, or -1. */
+static int channel_group(union group *g, bool rotated, enum dtype from, const void *row, int i, int in)
+{
+    load_group(g, from, row, i, in);
+    if (!isfinite(largest(g)))
+        return i + first_not_finite(g);
+    for (int v = 0; v < GROUP_VECTORS && rotated; v++)
+        g->v[v] *= 1.0f / QUANT_GROUP;                   /* now, so that no sum overflows */
+    if (rotated)
+        quant_rotate(g->x);
+    return -1;
+}
+
 /* A row of Q8 or F8: `in` columns with one scale, found in a first pass over them. -1, or the column of the first
  * number that is not finite; then the record is incomplete. A row of nothing but very small numbers becomes zeros. */
-static int pack_channel(enum dtype t, uint8_t *record, enum dtype from, const void *row, int in)
+static int pack_channel(enum dtype t, bool rotated, uint8_t *record, enum dtype from, const void *row, int in)
 {
     union group g;
     float most = 0;
     for (int i = 0; i < in; i += QUANT_GROUP) {
-        load_group(&g, from, row, i, in);
+        int bad = channel_group(&g, rotated, from, row, i, in);
+        if (bad >= 0)
+            return bad;
         float here = largest(&g);
-        if (!isfinite(here))
-            return i + first_not_finite(&g);
         most = here > most ? here : most;
     }
     float scale = most < TINY ? 0 : most / (t == Q8 ? 127 : 448), inverse = most < TINY ? 0 : 1 / scale;
     memcpy(record, &scale, sizeof scale);
     for (int i = 0; i < in; i += QUANT_GROUP) {
         uint8_t *q = record + QUANT_HEAD + i;
-        load_group(&g, from, row, i, in);
+        channel_group(&g, rotated, from, row, i, in);
         if (t == Q8)
             round_to_bytes(q, &g, inverse);
         for (int k = 0; k < QUANT_GROUP && t == F8; k++)
@@ -116,18 +173,6 @@ static int pack_channel(enum dtype t, uint8_t *record, enum dtype from, const vo
     }
     return -1;
 }
-
-typedef float   eight __attribute__((vector_size(32)));
-typedef int32_t eight_bits __attribute__((vector_size(32)));
-enum { EIGHTS = QUANT_GROUP / 8 };
-
-/* Most of the time of packing int4 goes into fit_levels(). It has the same numbers whatever it is compiled for. A
- * sanitizer is not ready yet when a program chooses between clones. */
-#if defined __x86_64__ && defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
-#define CLONED __attribute__((target_clones("avx2", "default")))
-#else
-#define CLONED
-#endif
 
 /* A group's numbers as levels of Q4, and what a scale for them follows from. */
 struct fit { eight_bits q[EIGHTS]; float product, square; };
@@ -189,12 +234,18 @@ static void pack_group(uint8_t *to, const union group *g, float most)
         *(bytes *)(to + 2 + 8 * i) = __builtin_convertvector((f.q[i] + 8) | (f.q[EIGHTS / 2 + i] + 8) << 4, bytes);
 }
 
+int quant_pack_plain(enum dtype t, void *record, enum dtype from, const void *row, int in)
+{
+    assert(t == Q8 || t == F8);
+    return pack_channel(t, false, record, from, row, in);
+}
+
 /* Packs one row of a matrix. -1, or the column of the first number that is not finite, which no scale could hold. */
 int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row, int in)
 {
     assert(quantised(t));
     if (t != Q4)
-        return pack_channel(t, record, from, row, in);
+        return pack_channel(t, quant_rotates(t), record, from, row, in);
     for (int i = 0; i < in; i += QUANT_GROUP) {
         union group g;
         load_group(&g, from, row, i, in);
@@ -206,11 +257,16 @@ int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row,
     return -1;
 }
 
+static float scale_of(const uint8_t *record)
+{
+    float scale;
+    return memcpy(&scale, record, sizeof scale), scale;
+}
+
 /* One number of a packed row, multiplied out: what the reference computes with. */
 float quant_get(enum dtype t, const void *record, int i)
 {
     const uint8_t *p = record;
-    float scale;
     assert(quantised(t));
     if (t == Q4) {
         uint16_t h;
@@ -219,12 +275,27 @@ float quant_get(enum dtype t, const void *record, int i)
         memcpy(&h, p, sizeof h);
         return (float)quant_level(p[2 + k % half] >> (k < half ? 0 : 4) & 15) * bf16_get(h);
     }
-    memcpy(&scale, p, sizeof scale);
-    return (t == Q8 ? (float)(int8_t)p[QUANT_HEAD + i] : f8_get(p[QUANT_HEAD + i])) * scale;
+    return (t == Q8 ? (float)(int8_t)p[QUANT_HEAD + i] : f8_get(p[QUANT_HEAD + i])) * scale_of(p);
+}
+
+/* The sums of a rotated group are of whole numbers, and exact. */
+void quant_unpack_group(enum dtype t, const void *record, int i, float x[QUANT_GROUP])
+{
+    const int8_t *q = (const int8_t *)record + QUANT_HEAD + i;
+    for (int k = 0; k < QUANT_GROUP; k++)
+        x[k] = quant_rotates(t) ? (float)q[k] : quant_get(t, record, i + k);
+    if (!quant_rotates(t))
+        return;
+    quant_rotate(x);
+    for (int k = 0; k < QUANT_GROUP; k++)
+        x[k] *= scale_of(record);
 }
 
 void quant_unpack_row(enum dtype t, const void *record, int in, float *x)
 {
-    for (int i = 0; i < in; i++)
-        x[i] = quant_get(t, record, i);
+    for (int i = 0; i < in; i += QUANT_GROUP) {
+        float group[QUANT_GROUP];
+        quant_unpack_group(t, record, i, group);
+        memcpy(x + i, group, sizeof *x * (size_t)(in - i < QUANT_GROUP ? in - i : QUANT_GROUP));
+    }
 }

@@ -18,7 +18,12 @@
 enum { MAX_PARTS = 8 };
 
 /* What a matrix is, which decides how it may be quantised. */
-enum role { LAYER, QKV /* of self attention */, TOKENS /* embedding and head */, COMPUTED /* by load(): convolutions among others */ };
+enum role {
+    LAYER,
+    QKV,                               /* of self attention                    */
+    TOKENS,                            /* embedding and head                   */
+    COMPUTED                           /* by load(): convolutions among others */
+};
 
 struct list { void **at; size_t n, cap; };
 
@@ -243,9 +248,9 @@ float *load_floats(struct loader *l, const int *shape, int n_dims, const char *n
 
 static bool is_plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
 
-/* Matrices that lose more than they gain by 4 bits: embedding and head, on which every logit hangs; and queries, keys and
- * values in one, where heads share keys and values. They are a tenth of a layer then, and cause two fifths of what int4
- * weights lose (docs/quantisation.md). */
+/* Matrices that lose more than they gain by 4 bits: embedding and head, on which every logit hangs; and queries, keys
+ * and values in one, where heads share keys and values. They are a tenth of a layer then, and cause two fifths of what
+ * int4 weights lose (docs/quantisation.md). */
 static bool wants_bytes(const struct weight *w, enum role role)
 {
     return role == TOKENS || (role == QKV && w->out <= 2 * w->in);

@@ -239,12 +239,32 @@ int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct w
     return 0;
 }
 
+/* Row o of a weight of int8, as quant_unpack_row() makes it of a record. */
+static void int8_row(const struct weight *w, int o, float *to)
+{
+    const uint8_t *panel = panel_at(w, o / PANEL);
+    float scale = ((const struct packed *)w->data)->scale[o];
+    for (int i = 0; i < w->in; i += QUANT_GROUP, to += QUANT_GROUP) {
+        float part[QUANT_GROUP];
+        for (int k = 0; k < QUANT_GROUP; k++) {
+            int at = i % GROUP + k;
+            part[k] = (float)(panel[i / GROUP * Q8_GROUP_BYTES + (int)panel_word(o % PANEL, at, 4) + at % 4] - Q8_ZERO);
+        }
+        quant_rotate(part);
+        for (int k = 0; k < QUANT_GROUP && i + k < w->in; k++)
+            to[k] = part[k] * scale;
+    }
+}
+
 /* Entry `row` of the kernels that read panels, for embed: gathers one channel's words from all groups of its panel. */
 void panels_row(const struct weight *w, int o, float *to)
 {
     const uint8_t *group = panel_at(w, o / PANEL);
-    const float *scale = ((const struct packed *)w->data)->scale;
     int c = o % PANEL;
+    if (w->dtype == Q8) {
+        int8_row(w, o, to);
+        return;
+    }
     for (int k = 0; k < w->in; k++) {
         int at = k % GROUP, half = at / 32, step = at % 32 / 4;
         uint16_t word;
@@ -253,9 +273,7 @@ void panels_row(const struct weight *w, int o, float *to)
         if (w->dtype == BF16) {
             memcpy(&word, group + panel_word(c, at, 2) + 2 * (at % 2), sizeof word);
             to[k] = bf16_get(word);
-        } else if (w->dtype == Q8)
-            to[k] = (float)(group[panel_word(c, at, 4) + (size_t)(at % 4)] - Q8_ZERO) * scale[o];
-        else {
+        } else {
             memcpy(&word, group + (half * PANEL + c) * 2, sizeof word);
             int both = group[Q4_SCALE_BYTES + panel_word(c, (half * 4 + step % 4) * 4, 4) + (size_t)(at % 4)];
             to[k] = (float)quant_level(both >> (step < 4 ? 0 : 4) & 15) * bf16_get(word);

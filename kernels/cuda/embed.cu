@@ -12,13 +12,17 @@ static __global__ void __launch_bounds__(THREADS) embed_kernel(struct tensor out
         row_of(out, r)[c] = load_as(type, w, from + (size_t)c);
 }
 
-/* n: rows of the table, by which packed.cuh finds the scales. */
+/* n: rows of the table, by which packed.cuh finds the scales. A warp takes a whole group of columns, also of those that
+ * only fill the last one, as packed_get() needs it. */
 static __global__ void __launch_bounds__(THREADS) embed_quantised_kernel(struct tensor out, const void *w,
                                                                          enum dtype type, int n, const int *ids)
 {
     int r = (int)blockIdx.x;
-    for (int c = (int)threadIdx.x; c < out.cols; c += THREADS)
-        row_of(out, r)[c] = packed_get(type, w, n, out.cols, ids[r], c);
+    for (int c = (int)threadIdx.x; c < packed_groups(out.cols) * QUANT_GROUP; c += THREADS) {
+        float v = packed_get(type, w, n, out.cols, ids[r], c);
+        if (c < out.cols)
+            row_of(out, r)[c] = v;
+    }
 }
 
 void cuda_embed(struct device *dev, struct tensor out, const struct weight *w, const int *ids)

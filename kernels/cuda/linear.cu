@@ -15,7 +15,7 @@
 #include "kernels/cuda/plain.cuh"
 
 struct plain_weight {
-    enum { per_chunk = 8, grouped = 0, scaled = 0 };
+    enum { per_chunk = 8, grouped = 0, scaled = 0, rotated = 0 };
     static constexpr int pad(int) { return 16; }
     template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n,
                                                                        int k, int lane)

@@ -36,6 +36,7 @@ template <int M, int N, int K, int WARPS_M, int WARPS_N, int STAGES> struct tile
 /* A way of keeping W is a struct with
  *   per_chunk           numbers in 16 bytes; rows of W are whole chunks, zeros at their end
  *   grouped, scaled     a bfloat16 scale (groups of 32, rows); a float32 scale (rows)
+ *   rotated             rows are rotated (kernels/quant.h), and x must be
  *   pad(k)              bytes between rows of k numbers in shared memory, against bank conflicts
  *   fragment<ROW>(r, tile, n, k, lane)   r: factors of rows n .. n + 8, columns k .. k + 32, as two of tc.cuh's b;
  *                       a row of the tile is ROW bytes */
@@ -60,30 +61,24 @@ struct product {
     unsigned *arrived;         /* see last_block(); NULL: no norm follows  */
 };
 
-/* Eight numbers, see split_pair(). */
-struct eight { uint4 high, low; };
+struct eight { float v[8]; };
 
 /* Eight numbers of row r of x from column k0 on, each split into the two factors that the tensor cores multiply; zeros
  * where x has no such row or column. */
 static __device__ __forceinline__ struct eight load_eight(const struct product &p, int r, int k0)
 {
-    float v[8] = {};
+    struct eight e = {};
     const float *x = p.x + (size_t)r * (size_t)p.x_stride + k0;
     if (r < p.m && k0 + 8 <= p.k && p.x_aligned) {
         float4 a = *(const float4 *)x, b = *(const float4 *)(x + 4);
-        v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
+        e = { { a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w } };
     } else if (r < p.m) {
 #pragma unroll
         for (int i = 0; i < 8; i++)
             if (k0 + i < p.k)
-                v[i] = x[i];
+                e.v[i] = x[i];
     }
-    struct eight out;
-    split_pair(out.high.x, out.low.x, v[0], v[1], bf16());
-    split_pair(out.high.y, out.low.y, v[2], v[3], bf16());
-    split_pair(out.high.z, out.low.z, v[4], v[5], bf16());
-    split_pair(out.high.w, out.low.w, v[6], v[7], bf16());
-    return out;
+    return e;
 }
 
 /* A thread's part of the next tile of x, on its way in registers while the tile before is multiplied. */
@@ -97,15 +92,44 @@ template <class T> static __device__ __forceinline__ void load_x(eight (&regs)[T
     }
 }
 
-/* The two halves that x was split into lie in two tiles, one behind the other. */
-template <class T> static __device__ __forceinline__ void store_x(bf16 *a, const eight (&regs)[T::chunks])
+/* quant_rotate() of 32 numbers, eight in each of four lanes, with the same bits. All lanes of the warp come here. */
+static __device__ __forceinline__ void rotate_eight(float (&v)[8])
+{
+#pragma unroll
+    for (int apart = 1; apart < 8; apart *= 2)
+#pragma unroll
+        for (int i = 0; i < 8; i++)
+            if (!(i & apart)) {
+                float a = v[i], b = v[i + apart];
+                v[i] = a + b;
+                v[i + apart] = a - b;
+            }
+#pragma unroll
+    for (int apart = 1; apart < 4; apart *= 2)
+#pragma unroll
+        for (int i = 0; i < 8; i++) {
+            float partner = __shfl_xor_sync(~0u, v[i], apart);
+            v[i] = partner + ((int)threadIdx.x & apart ? -v[i] : v[i]);
+        }
+}
+
+/* The two halves that x is split into lie in two tiles, one behind the other. */
+template <class T, class W> static __device__ __forceinline__ void store_x(bf16 *a, eight (&regs)[T::chunks])
 {
 #pragma unroll
     for (int i = 0; i < T::chunks; i++) {
         int c = (int)threadIdx.x + i * T::threads;
         bf16 *to = a + c / (T::k / 8) * T::stride + c % (T::k / 8) * 8;
-        *(uint4 *)to = regs[i].high;
-        *(uint4 *)(to + T::m * T::stride) = regs[i].low;
+        float (&v)[8] = regs[i].v;
+        uint4 high, low;
+        if (W::rotated)
+            rotate_eight(v);
+        split_pair(high.x, low.x, v[0], v[1], bf16());
+        split_pair(high.y, low.y, v[2], v[3], bf16());
+        split_pair(high.z, low.z, v[4], v[5], bf16());
+        split_pair(high.w, low.w, v[6], v[7], bf16());
+        *(uint4 *)to = high;
+        *(uint4 *)(to + T::m * T::stride) = low;
     }
 }
 
@@ -317,7 +341,7 @@ template <class T, class W> static __global__ void __launch_bounds__(T::threads,
     if (W::grouped)
         load_scales<T>(scale, p, n0, 0);
     for (int s = 0; s < steps; s++) {
-        store_x<T>(a + s % 2 * x_tile, x);               /* its last readers have passed the barrier of step s - 1 */
+        store_x<T, W>(a + s % 2 * x_tile, x);             /* its last readers have passed the barrier of step s - 1 */
         if (W::grouped)
             store_scales<T>(scales + s % 2 * scale_tile, scale);
         if (s + 1 < steps) {

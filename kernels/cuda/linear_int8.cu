@@ -2,9 +2,9 @@
  * asked for it (struct device_options): four times the multiplications in a
  * tensor core's time, where bfloat16 takes x as two numbers.
  *
- * A row of x is rounded to int8 with the scale max |x| / 127, first, in a kernel
- * of its own: its bytes lie in groups as those of W do (packed.cuh), so that a
- * lane finds what it multiplies side by side. The sums are of integers and exact
+ * A row of x is rotated as those of W are, and rounded to int8 with the scale
+ * max |x| / 127, first, in a kernel of its own: its bytes lie in groups as those of
+ * W do (packed.cuh), so that a lane finds what it multiplies side by side. The sums are of integers and exact
  * (up to ROUNDED_COLUMNS), so every tile gives the same bits and a row does not
  * know its batch; the scales multiply them at the end. What is lost
  * is lost in the rounding: up to 0.4 % of the row's largest number.
@@ -15,7 +15,8 @@
 enum { ROUND_THREADS = 256, ROUND_BYTES = 8 << 20 };    /* BYTES: of x at one time, so that it stays in the cache */
 static_assert((int)ROUND_BYTES <= (int)WORK, "x lies in the device's work buffer");
 
-/* One block per row: bytes (groups of 32) and its scale; NaN where a number is not finite. */
+/* One block per row: bytes (groups of 32) and its scale; NaN where a number is not finite. A warp has the columns of a
+ * group, one in each lane, and rotates them; once to find the scale and once to round. */
 static __global__ void __launch_bounds__(ROUND_THREADS)
 round_kernel(unsigned char *to, float *scales, const float *x, int k, int x_stride, int row_bytes)
 {
@@ -23,8 +24,10 @@ round_kernel(unsigned char *to, float *scales, const float *x, int k, int x_stri
     int t = (int)threadIdx.x, r = (int)blockIdx.x;
     float most = 0, rest = 0;
     x += (size_t)r * (size_t)x_stride;
-    for (int i = t; i < k; i += ROUND_THREADS)
-        most = fmaxf(most, fabsf(x[i])), rest += x[i] - x[i];
+    for (int i = t; i < row_bytes; i += ROUND_THREADS) {
+        float v = rotate_lanes(i < k ? x[i] : 0);
+        most = fmaxf(most, fabsf(v)), rest += v - v;
+    }
     for (int i = 16; i > 0; i >>= 1)
         most = fmaxf(most, __shfl_xor_sync(~0u, most, i));
     rest = warp_sum(rest);
@@ -37,14 +40,14 @@ round_kernel(unsigned char *to, float *scales, const float *x, int k, int x_stri
     float scale = some ? most / 127 : 0, inverse = some ? 1 / scale : 0;
     if (t == 0)
         scales[r] = finite ? scale : __uint_as_float(0x7fc00000);
-    for (int w = t; w < row_bytes / 4; w += ROUND_THREADS) {
-        int k0 = w / 8 * 32 + w % 8 / 2 * 2 + w % 2 * 16;    /* the inverse of packed_byte() */
-        uint32_t four = 0;
-        for (int b = 0; b < 4; b++) {
-            int i = k0 + b / 2 * 8 + b % 2;
-            four |= (some && i < k ? int8_bits(x[i] * inverse) : 0) << 8 * b;
-        }
-        ((uint32_t *)(to + (size_t)r * (size_t)row_bytes))[w] = four;
+    for (int i = t; i < row_bytes; i += ROUND_THREADS) {
+        float v = rotate_lanes(i < k ? x[i] : 0);
+        uint32_t byte = some ? int8_bits(v * inverse) : 0, four = 0;
+        int w = t % 8, k0 = w / 2 * 2 + w % 2 * 16;      /* the inverse of packed_byte() */
+        for (int b = 0; b < 4; b++)
+            four |= __shfl_sync(~0u, byte, k0 + b / 2 * 8 + b % 2) << 8 * b;
+        if (t % 32 < 8)                                  /* a word each of the group's eight */
+            ((uint32_t *)(to + (size_t)r * (size_t)row_bytes + (size_t)(i / 32 * 32)))[w] = four;
     }
 }
 

@@ -10,7 +10,10 @@
  * weight and thread are a fifth to a third of what fits in the time. In prefill
  * tensor cores, as with bfloat16, less the widening; not measured.
  *
- * x stays as it is: rounding it to int8 too would move it by up to 0.4 % of its
+ * Rows of int8 are rotated (kernels/quant.h), and so is x on its way through
+ * registers: four lanes have the 32 columns of a group, eight each.
+ *
+ * x is not rounded: doing so to int8 too would move it by up to 0.4 % of its
  * largest number, a hundred times what the tests of linear allow and what two
  * parts of bfloat16 lose. Whoever wants that: linear_int8.cu. */
 #include "kernels/cuda/linear.cuh"
@@ -45,7 +48,7 @@ static __device__ __forceinline__ uint32_t twice(uint32_t v, int high)
 
 /* Eight bytes of a lane: columns 2t, 2t + 1, 2t + 8, 2t + 9 of both sixteens. */
 template <class W> struct byte_weight {
-    enum { per_chunk = 16, grouped = 0, scaled = 1 };
+    enum { per_chunk = 16, grouped = 0, scaled = 1, rotated = W::rotated };
     static constexpr int pad(int k) { return k > 32 ? 32 : 0; }
     template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n,
                                                                        int k, int lane)
@@ -59,6 +62,7 @@ template <class W> struct byte_weight {
 };
 
 struct int8_weight {               /* +-(128 + magnitude), less +-128 */
+    enum { rotated = 1 };
     static __device__ __forceinline__ uint32_t widen(uint32_t v)
     {
         return pair_minus((v & 0x807f807fu) | 0x43004300u, (v & 0x80008000u) | 0x43004300u);
@@ -66,6 +70,7 @@ struct int8_weight {               /* +-(128 + magnitude), less +-128 */
 };
 
 struct e4m3_weight {               /* exponent and fraction moved to their places are 2^-120 of the number */
+    enum { rotated = 0 };
     static __device__ __forceinline__ uint32_t widen(uint32_t v)
     {
         return pair_times((v & 0x80008000u) | (v & 0x007f007fu) << 4, 0x7b807b80u);
@@ -74,7 +79,7 @@ struct e4m3_weight {               /* exponent and fraction moved to their place
 
 /* Four bytes of a lane; 128 + (q + 8), less 136, is q, and q (8 + |q|) is exact in bfloat16 as well. */
 struct int4_weight {
-    enum { per_chunk = 32, grouped = 1, scaled = 0 };
+    enum { per_chunk = 32, grouped = 1, scaled = 0, rotated = 0 };
     static constexpr int pad(int k) { return k > 32 ? 16 : 0; }
     template <int ROW> static __device__ __forceinline__ void fragment(uint32_t (&r)[4], const unsigned char *b, int n,
                                                                        int k, int lane)

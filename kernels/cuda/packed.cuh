@@ -8,7 +8,8 @@
  * that lane 4 g + t of a warp, which multiplies columns 2t, 2t + 1, 2t + 8 and
  * 2t + 9 of each sixteen (tc.cuh), finds all of its own side by side: 8 bytes,
  * or 4 bytes in which numbers that become one register are 16 bits apart.
- * int8 is kept as sign and magnitude, which turns into bfloat16 by bits. */
+ * int8 is kept as sign and magnitude, which turns into bfloat16 by bits. Its rows
+ * are rotated, so that x must be, or what is read be turned back: rotate_lanes(). */
 #ifndef KERNELS_CUDA_PACKED_CUH
 #define KERNELS_CUDA_PACKED_CUH
 #include "kernels/cuda/common.cuh"
@@ -29,7 +30,20 @@ static __host__ __device__ inline size_t packed_row_bytes(enum dtype t, int in)
 static __host__ __device__ inline int packed_byte(int k) { return k % 8 / 2 * 8 + k / 8 * 2 + k % 2; }
 static __host__ __device__ inline int packed_nibble(int k) { return k % 8 / 2 * 8 + k / 8 + k % 2 * 4; }
 
-/* The number that row r, column k stands for, of a weight of `out` rows of `in`. */
+/* quant_rotate() of 32 numbers, one in each lane of a warp, with the same bits. */
+static __device__ __forceinline__ float rotate_lanes(float x)
+{
+    int lane = (int)threadIdx.x % 32;
+#pragma unroll
+    for (int apart = 1; apart < 32; apart *= 2) {
+        float partner = __shfl_xor_sync(~0u, x, apart);
+        x = partner + (lane & apart ? -x : x);
+    }
+    return x;
+}
+
+/* The number that row r, column k stands for, of a weight of `out` rows of `in`. Where rows are rotated all lanes of a
+ * warp are here with the columns of one group, of which the last ones may only fill it. */
 static __device__ __forceinline__ float packed_get(enum dtype t, const void *data, int out, int in, int r, int k)
 {
     size_t row = packed_row_bytes(t, in);
@@ -45,7 +59,7 @@ static __device__ __forceinline__ float packed_get(enum dtype t, const void *dat
     float scale = ((const float *)scales)[r];
     if (t == F8)
         return e4m3_of((uint32_t)b) * scale;
-    return (float)(b & 0x80 ? -(b & 0x7f) : b) * scale;
+    return rotate_lanes((float)(b & 0x80 ? -(b & 0x7f) : b)) * scale;
 }
 
 #endif

@@ -7,12 +7,15 @@
 #include "kernels/quant.h"
 #include "kernels/ref/ref.h"
 
-/* The weight's number in row o, column i. */
-static float weight_get(const struct weight *w, int o, int i)
+/* Columns i .. i + 31 of row o of the weight, and how many of them there are. i is a multiple of QUANT_GROUP. */
+static int weight_part(const struct weight *w, int o, int i, float x[QUANT_GROUP])
 {
+    int n = w->in - i < QUANT_GROUP ? w->in - i : QUANT_GROUP;
     if (quantised(w->dtype))
-        return quant_get(w->dtype, (const char *)w->data + (size_t)o * quant_row_bytes(w->dtype, w->in), i);
-    return half_load(w->dtype, w->data, (size_t)o * (size_t)w->in + (size_t)i);
+        quant_unpack_group(w->dtype, (const char *)w->data + (size_t)o * quant_row_bytes(w->dtype, w->in), i, x);
+    else
+        half_load_n(w->dtype, w->data, (size_t)o * (size_t)w->in + (size_t)i, n, x);
+    return n;
 }
 
 /* Row ids[r] of the table, as floats. */
@@ -20,8 +23,11 @@ void ref_embed(struct device *dev, struct tensor out, const struct weight *w, co
 {
     (void)dev;
     for (int r = 0; r < out.rows; r++)
-        for (int c = 0; c < out.cols; c++)
-            tensor_row(out, r)[c] = weight_get(w, ids[r], c);
+        for (int c = 0; c < out.cols; c += QUANT_GROUP) {
+            float part[QUANT_GROUP];
+            int n = weight_part(w, ids[r], c, part);
+            memcpy(tensor_row(out, r) + c, part, sizeof *part * (size_t)n);
+        }
 }
 
 /* GELU: Hendrycks & Gimpel 2016, whole, with their approximation by tanh, and their sigmoid with 1.702 ("quick"). SiLU:
@@ -44,8 +50,12 @@ float ref_act1(enum act act, float x)
 static float dot(const float *x, const struct weight *w, int o)
 {
     float sum = 0;
-    for (int i = 0; i < w->in; i++)
-        sum += x[i] * weight_get(w, o, i);
+    for (int i = 0; i < w->in; i += QUANT_GROUP) {
+        float part[QUANT_GROUP];
+        int n = weight_part(w, o, i, part);
+        for (int k = 0; k < n; k++)
+            sum += x[i + k] * part[k];
+    }
     return w->bias ? sum + w->bias[o] : sum;
 }
 

@@ -25,12 +25,43 @@ START_TEST(test_int8_bytes)
 {
     static const float x[] = { 127, -127, 0, 63.5f, 1 };             /* the scale is 1; 63.5 goes to the even 64 */
     uint8_t row[36], want[36] = { 0x00, 0x00, 0x80, 0x3f, 0x7f, 0x81, 0x00, 0x40, 0x01 };
-    float y[5];
     ck_assert_uint_eq(quant_row_bytes(Q8, 5), 36);
+    ck_assert_int_eq(quant_pack_plain(Q8, row, F32, x, 5), -1);
+    expect_bytes(row, want, sizeof row);
+    for (int i = 0; i < 5; i++)
+        ck_assert(quant_get(Q8, row, i) == rintf(x[i]));
+}
+END_TEST
+
+/* Columns 0, 1 and 4 go to all columns, with minus where the number of the column has their bit; the sums are 32 times
+ * 127, 0, -64 and 63 or so, again and again. */
+START_TEST(test_int8_rotated_bytes)
+{
+    static const float x[] = { 32 * 31.5f, 32 * 63.5f, 0, 0, 32 * 32 };
+    uint8_t row[36], want[36] = { 0x00, 0x00, 0x80, 0x3f };
+    float y[5];
+    for (int i = 0; i < 32; i++)
+        want[4 + i] = (uint8_t)(int8_t[]){ 127, 0, 63, -64 }[(i >> 1 & 2) | (i & 1)];
     ck_assert_int_eq(quant_pack_row(Q8, row, F32, x, 5), -1);
     expect_bytes(row, want, sizeof row);
     quant_unpack_row(Q8, row, 5, y);
-    ck_assert(y[0] == 127 && y[1] == -127 && y[2] == 0 && y[3] == 64 && y[4] == 1);
+    ck_assert(y[0] == x[0] && y[1] == x[1] && y[2] == 0 && y[3] == 0 && y[4] == x[4]);
+}
+END_TEST
+
+/* By its definition, number by number. */
+START_TEST(test_rotate)
+{
+    float x[QUANT_GROUP], y[QUANT_GROUP];
+    for (int i = 0; i < QUANT_GROUP; i++)
+        x[i] = y[i] = (float)(i * i % 37 - 11);
+    quant_rotate(y);
+    for (int i = 0; i < QUANT_GROUP; i++) {
+        float sum = 0;
+        for (int k = 0; k < QUANT_GROUP; k++)
+            sum += __builtin_parity((unsigned)(i & k)) ? -x[k] : x[k];
+        ck_assert_msg(y[i] == sum, "number %d is %g, not %g", i, (double)y[i], (double)sum);
+    }
 }
 END_TEST
 
@@ -105,14 +136,44 @@ static float draw(void)                          /* -1 .. 1 */
     return (float)(state >> 8) / 8388608.0f - 1;
 }
 
+/* Where a row is rotated its error has a bound in what is stored. */
+static void check_rotated(const float *x, const float *y, int n)
+{
+    float a[320] = { 0 }, b[320] = { 0 }, most = 0;
+    int whole = (n + QUANT_GROUP - 1) / QUANT_GROUP * QUANT_GROUP;
+    memcpy(a, x, sizeof *x * (size_t)n);
+    memcpy(b, y, sizeof *y * (size_t)n);
+    for (int i = 0; i < whole; i += QUANT_GROUP) {
+        for (int k = 0; k < QUANT_GROUP; k++) {
+            a[i + k] /= QUANT_GROUP;
+            b[i + k] /= QUANT_GROUP;
+        }
+        quant_rotate(a + i);
+        quant_rotate(b + i);
+    }
+    for (int i = 0; i < whole; i++)
+        most = fmaxf(most, fabsf(a[i]));
+    for (int i = 0; i < n / QUANT_GROUP * QUANT_GROUP; i++)         /* whole groups: what is cut off carries some too */
+        ck_assert_msg(fabsf(a[i] - b[i]) <= most / 127 * 0.501f, "%g became %g of %g", (double)a[i], (double)b[i],
+                      (double)most);
+    double square = 0;
+    for (int i = 0; i < n; i++)
+        square += pow((double)(x[i] - y[i]) / (double)most, 2);
+    ck_assert_double_le(sqrt(square / whole), sqrt(QUANT_GROUP) / 127 * 0.501);
+}
+
 static void check_channel(enum dtype t, const float *x, const float *y, int n)
 {
     float most = 0;
+    if (quant_rotates(t)) {
+        check_rotated(x, y, n);
+        return;
+    }
     for (int i = 0; i < n; i++)
         most = fmaxf(most, fabsf(x[i]));
-    float s = most / (t == Q8 ? 127 : 448);
+    float s = most / 448;
     for (int i = 0; i < n; i++) {
-        float bound = t == Q8 ? s / 2 : fmaxf(fabsf(x[i]) / 16, s * 0x1p-10f);
+        float bound = fmaxf(fabsf(x[i]) / 16, s * 0x1p-10f);
         ck_assert_msg(fabsf(x[i] - y[i]) <= bound + 1e-4f * s, "%g became %g; the scale is %g", (double)x[i],
                       (double)y[i], (double)s);
     }
@@ -292,6 +353,8 @@ int main(void)
     suite_add_tcase(s, t);
     tcase_set_timeout(t, 60);
     tcase_add_test(t, test_int8_bytes);
+    tcase_add_test(t, test_int8_rotated_bytes);
+    tcase_add_test(t, test_rotate);
     tcase_add_test(t, test_int4_bytes);
     tcase_add_test(t, test_int4_takes_the_nearest);
     tcase_add_test(t, test_fp8);

@@ -21,7 +21,8 @@ static bool works(void)
 }
 #include "kernels/cpu/isa.inc"
 const struct kernels kernels_wide = {
-    .name = "wide", .works = works, .linear = { &bf16_kernel, &int8_kernel, &int4_kernel, &float_kernel },
+    .name = "wide", .works = works,
+    .linear = { &bf16_kernel, &int8_kernel, &int4_kernel, &rotated_kernel, &float_kernel },
     .attend = attend_task, .prep = prep_row, .norm = norm_row, .embed = embed_row, .dwconv = dwconv_row,
 };
 #pragma GCC pop_options

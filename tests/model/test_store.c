@@ -222,8 +222,8 @@ static void replace(const uint8_t *all, size_t n, const char *from, const char *
 START_TEST(test_wrong_headers)
 {
     static const struct { const char *from, *to, *says, *and; } wrong[] = {
-        { "\"openautoglm.prepared\":\"1\"", "\"openautoglm.prepared\":\"7\"", "another version", "quantize" },
-        { "\"openautoglm.prepared\":\"1\"", "\"openautoglm.repaired\":\"1\"", "damaged", dir },
+        { "\"openautoglm.prepared\":\"2\"", "\"openautoglm.prepared\":\"7\"", "another version", "quantize" },
+        { "\"openautoglm.prepared\":\"2\"", "\"openautoglm.repaired\":\"1\"", "damaged", dir },
         { "\"openautoglm.weights\":\"int8\"", "\"openautoglm.weights\":\"int9\"", "int9", dir },
         { "q_proj.weight\":\"int8 ", "q_proj.weight\":\"int4 ", "model.safetensors", "q_proj.weight" },
         { "q_proj.weight\":\"int8 rows", "q_proj.weight\":\"int8 pans", "pans", "q_proj.weight" },

@@ -115,8 +115,8 @@ static void check_chunks(int which, struct model_options opt, enum activations a
     }
 }
 
-/* Activations rounded to int8 as well, by 64. Were they Gaussian, that would lose less than int8 weights do, which have
- * one scale for a row; a trained model's have outliers: together 2.4 times what the weights lose alone (measured). */
+/* Activations rounded to int8 as well, by 64. Where rows are rotated that loses less than int8 weights do, which have
+ * one scale for a row: together 1.3 times what the weights lose alone, and 2.4 times when they were not (measured). */
 static void check_rounded(int which, int format, struct model_options opt, const struct prompt *p, const float *exact,
                           double error, int vocab)
 {
@@ -126,7 +126,7 @@ static void check_rounded(int which, int format, struct model_options opt, const
     float *have = logits_of(which, "cpu", opt, ACTIVATIONS_INT8, p, 0, &bytes, &vocab);
     snprintf(name, sizeof name, "%s, activations int8", dtype_name(formats[format].type));
     double rounded = compare(which, name, have, exact, p, vocab, &share);
-    ck_assert_double_le(rounded, 3 * error);
+    ck_assert_double_le(rounded, 1.6 * error);
     ck_assert(!cases[which].trained || share >= formats[format].same);
     if (!cases[which].trained)
         check_chunks(which, opt, ACTIVATIONS_INT8, p, have, vocab);
