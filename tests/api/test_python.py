@@ -268,6 +268,18 @@ def test_a_batch_larger_than_the_queue(tokenizer):
         assert m.device == "cpu" and len(together) == 9
 
 
+def test_what_is_broken_off_gives_up_its_place(tokenizer):
+    """There are two places, and an answer that went on would keep one of them for its two thousand tokens."""
+    def break_off(text):
+        raise KeyError(text)
+    inputs = tokenizer("Hello", return_tensors="np")
+    endless = {"ignore_eos": True, "logit_bias": {str(tokenizer.pad_token_id): -100}}
+    with AutoGLMVisionModel.from_pretrained(MODEL, threads=1, max_num_seqs=1, max_queue=1) as m:
+        for _ in range(5):
+            with pytest.raises(KeyError):
+                m.generate(**inputs, streamer=break_off, request=endless)
+
+
 class Tensor:
     """As much of a tensor of PyTorch as the package asks of one, so that its way is tested where there is none."""
 
