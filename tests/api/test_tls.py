@@ -193,7 +193,7 @@ def test_handshakes_that_do_not_go_on(serve):
 
 
 def test_a_handshake_has_its_time(serve):
-    _, client = serve("--read-timeout", "0.4")
+    _, client = serve("--read-timeout", "1.5")
     with client.raw() as c:
         assert c.recv(1) == b""
     with client.wrap() as c:
