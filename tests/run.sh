@@ -5,7 +5,8 @@
 set -u
 slower=1
 [ -z "${TEST_SLOW:-}" ] || slower=10
-export CK_TIMEOUT_MULTIPLIER=$slower
+# Check's own limit of 4 seconds is the clock's: a busy machine passes it in tests that take one of processor time.
+export CK_DEFAULT_TIMEOUT=60 CK_TIMEOUT_MULTIPLIER=$slower
 limit=$((540 * slower))
 passed=0 failed=0 skipped=0
 ahead=$(mktemp -d)
