@@ -250,7 +250,8 @@ static void encode_without_memory(const char *dir, enum dtype weights, enum acti
                                  .weights = weights };
     struct model *m = model_open(dir, &opt, &e);
     ck_assert_msg(m != NULL, "%s", e.text);
-    struct encode in = { 0 };
+    struct tensor shared;
+    struct encode in = { .shared = m->shared ? &shared : NULL };
     ck_assert_int_eq(m->family->plan_image(m, 300, 500, NULL, &in.plan, &e), 0);
     int n = in.plan.n_tokens, width = m->image_row_width, *rows = xcalloc((size_t)(n + in.plan.n_cells), sizeof *rows);
     for (int i = 0; i < n + in.plan.n_cells; i++)
