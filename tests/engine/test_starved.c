@@ -42,9 +42,12 @@ static bool fails(void)
     return true;
 }
 
+/* The libraries' too: everything else in here is hidden from them. */
+#pragma GCC visibility push(default)
 void *malloc(size_t n) { return fails() ? NULL : __libc_malloc(n); }
 void *calloc(size_t count, size_t size) { return fails() ? NULL : __libc_calloc(count, size); }
 void *realloc(void *p, size_t n) { return fails() ? NULL : __libc_realloc(p, n); }
+#pragma GCC visibility pop
 
 /* Does f() with the n-th allocation failing, for every n. f leaves a result in `out`, or -1 and e. */
 typedef int (*work)(const void *ctx, struct buf *out, struct err *e);

@@ -32,6 +32,8 @@ static void *count(void *p)
 
 static void forget(void *p) { held -= p ? (long)malloc_usable_size(p) : 0; }
 
+/* The libraries' too: everything else in here is hidden from them. */
+#pragma GCC visibility push(default)
 void *malloc(size_t n) { return count(__libc_malloc(n)); }
 void *calloc(size_t n, size_t size) { return count(__libc_calloc(n, size)); }
 
@@ -48,6 +50,7 @@ void free(void *p)
     forget(p);
     __libc_free(p);
 }
+#pragma GCC visibility pop
 #endif
 
 enum { SLACK = 64 << 10 };    /* what the allocator rounds up, and texts */
