@@ -151,7 +151,8 @@ def test_completions(client):
 
 
 def test_models(client):
-    (m,) = client.models.list().data
+    m, alias = client.models.list().data
+    assert (alias.id, alias.root) == ("autoglm-phone-9b", m.id)
     assert m.id == "open-autoglm-v1" and m.object == "model" and m.created and m.owned_by
     assert client.models.retrieve("open-autoglm-v1").id == m.id
     with pytest.raises(openai.NotFoundError):
