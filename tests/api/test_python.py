@@ -488,6 +488,7 @@ t, m = (c.from_pretrained(sys.argv[1]) for c in (AutoGLMTokenizer, AutoGLMVision
 inputs = t("Hello", return_tensors="np")
 def say(text):
     print("begun", flush=True)
+    time.sleep(60)          # the answer may be complete before the signal comes; this call is not
 try:
     m.generate(**inputs, streamer=say, request={"ignore_eos": True, "logit_bias": {str(t.pad_token_id): -100}})
 except KeyboardInterrupt:
