@@ -65,7 +65,7 @@ struct engine {
     struct pace      pace;
     double           last_step;        /* when it ended                               */
     double           last_part;        /* when `between` could have run last          */
-    double           part_seconds;     /* the longest time between two such moments of this image */
+    double           part_seconds;     /* between two such moments of this image: the longest of late */
     const char      *between_failed;   /* what the device said, or NULL               */
     struct sampled  *sampled;          /* owned, (max_out) */
     struct late     *late;             /* owned, (max_out) */
