@@ -29,23 +29,33 @@ uint8_t f8_put(float x)
     return (uint8_t)((u + 0x7ffff + (u >> 20 & 1)) >> 20 | (signbit(x) ? 0x80 : 0));
 }
 
-typedef uint32_t words __attribute__((vector_size(16)));
-typedef float floats __attribute__((vector_size(16)));
-enum { WORDS = 4, GROUP_VECTORS = QUANT_GROUP / WORDS };
+/* Most of the time of packing goes into fit_levels() for int4, and into pack_channel() for int8, with all that is inlined
+ * there. They have the same numbers whatever they are compiled for. A sanitizer is not ready yet when a program chooses
+ * between clones. */
+#if defined __x86_64__ && defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
+#define CLONED __attribute__((target_clones("avx2", "default")))
+#else
+#define CLONED
+#endif
+#define INLINED static inline __attribute__((always_inline))
+
+typedef uint32_t words __attribute__((vector_size(32)));
+typedef float floats __attribute__((vector_size(32)));
+enum { WORDS = 8, GROUP_VECTORS = QUANT_GROUP / WORDS };
 
 union group { float x[QUANT_GROUP]; words bits[GROUP_VECTORS]; floats v[GROUP_VECTORS]; };
 
 /* A whole group of bfloat16: the sixteen bits become the upper half of a float's. */
-static void widen_group(union group *g, const uint8_t *from)
+INLINED void widen_group(union group *g, const uint8_t *from)
 {
-    typedef uint16_t halves __attribute__((vector_size(8), aligned(1), may_alias));
+    typedef uint16_t halves __attribute__((vector_size(16), aligned(1), may_alias));
     for (int v = 0; v < GROUP_VECTORS; v++)
         g->bits[v] = __builtin_convertvector(*(const halves *)(from + 2 * WORDS * v), words) << 16;
 }
 
 /* Columns i .. i + 31 of a row as floats, with zeros past its end, so that what works on a group need not know where
  * the row ends. */
-static void load_group(union group *g, enum dtype from, const void *row, int i, int in)
+INLINED void load_group(union group *g, enum dtype from, const void *row, int i, int in)
 {
     int n = in - i < QUANT_GROUP ? in - i : QUANT_GROUP;
     if (from == BF16 && n == QUANT_GROUP) {
@@ -59,17 +69,21 @@ static void load_group(union group *g, enum dtype from, const void *row, int i, 
 
 /* The largest magnitude; not finite where one of the numbers is not. Without their signs, floats are in the order of
  * their bits as whole numbers, infinity and NaN last. */
-static float largest(const union group *g)
+INLINED float largest(const union group *g)
 {
-    union { words bits; uint32_t bit[WORDS]; float x[WORDS]; } most = { { 0 } };
-    for (int v = 0; v < GROUP_VECTORS; v++) {
-        words bits = g->bits[v] & 0x7fffffff, more = (words)(bits > most.bits);
-        most.bits = (bits & more) | (most.bits & ~more);
-    }
-    int at = 0;
-    for (int k = 1; k < WORDS; k++)
-        at = most.bit[k] > most.bit[at] ? k : at;
-    return most.x[at];
+    typedef int32_t ints __attribute__((vector_size(32)));
+    ints most = { 0 }, more;
+#define TAKE(other) (more = (ints)((other) > most), most = ((other) & more) | (most & ~more))
+#pragma GCC unroll 8
+    for (int v = 0; v < GROUP_VECTORS; v++)
+        TAKE((ints)(g->bits[v] & 0x7fffffff));
+    TAKE(__builtin_shufflevector(most, most, 4, 5, 6, 7, 0, 1, 2, 3));
+    TAKE(__builtin_shufflevector(most, most, 2, 3, 0, 1, 6, 7, 4, 5));
+    TAKE(__builtin_shufflevector(most, most, 1, 0, 3, 2, 5, 4, 7, 6));
+#undef TAKE
+    float x;
+    memcpy(&x, &most, sizeof x);
+    return x;
 }
 
 static int first_not_finite(const union group *g)
@@ -82,9 +96,9 @@ static int first_not_finite(const union group *g)
 
 /* Rounds numbers of magnitudes up to about 127 to whole ones, ties to even, and keeps those: adding 1.5 * 2^23 leaves
  * them in the last bits of a float. */
-static void round_to_bytes(uint8_t q[QUANT_GROUP], const union group *g, float factor)
+INLINED void round_to_bytes(uint8_t q[QUANT_GROUP], const union group *g, float factor)
 {
-    typedef uint8_t bytes __attribute__((vector_size(4), aligned(1), may_alias));
+    typedef uint8_t bytes __attribute__((vector_size(8), aligned(1), may_alias));
     for (int v = 0; v < GROUP_VECTORS; v++) {
         words sum = (words)(g->v[v] * factor + 0x1.8p23f);
         *(bytes *)(q + WORDS * v) = __builtin_convertvector(sum, bytes);
@@ -95,22 +109,14 @@ typedef float   eight __attribute__((vector_size(32)));
 typedef int32_t eight_bits __attribute__((vector_size(32)));
 enum { EIGHTS = QUANT_GROUP / 8 };
 
-/* Most of the time of packing goes into fit_levels() for int4, and a part into rotate() for int8. They have the same
- * numbers whatever they are compiled for. A sanitizer is not ready yet when a program chooses between clones. */
-#if defined __x86_64__ && defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
-#define CLONED __attribute__((target_clones("avx2", "default")))
-#else
-#define CLONED
-#endif
-
 /* Pairs within a vector: each number and its partner, taken from it where the bit is set. */
 #define PAIRS(x, sign, ...)                                                              \
-    for (int i = 0; i < EIGHTS; i++) {                                                   \
+    _Pragma("GCC unroll 4") for (int i = 0; i < EIGHTS; i++) {                           \
         eight partner = __builtin_shufflevector((x)[i], (x)[i], __VA_ARGS__);            \
         (x)[i] = partner + (eight)((eight_bits)(x)[i] ^ (eight_bits) sign);              \
     }
 
-CLONED static void rotate(eight x[EIGHTS])
+INLINED void rotate(eight x[EIGHTS])
 {
     enum { M = INT32_MIN };
 #define SIGNS(...) { __VA_ARGS__ }
@@ -118,7 +124,9 @@ CLONED static void rotate(eight x[EIGHTS])
     PAIRS(x, SIGNS(0, 0, M, M, 0, 0, M, M), 2, 3, 0, 1, 6, 7, 4, 5)
     PAIRS(x, SIGNS(0, 0, 0, 0, M, M, M, M), 4, 5, 6, 7, 0, 1, 2, 3)
 #undef SIGNS
+#pragma GCC unroll 2
     for (int apart = 1; apart < EIGHTS; apart *= 2)
+#pragma GCC unroll 4
         for (int i = 0; i < EIGHTS; i++)
             if (!(i & apart)) {
                 eight a = x[i], b = x[i + apart];
@@ -127,7 +135,7 @@ CLONED static void rotate(eight x[EIGHTS])
             }
 }
 
-void quant_rotate(float x[QUANT_GROUP])
+INLINED void rotate_group(float x[QUANT_GROUP])
 {
     eight v[EIGHTS];
     memcpy(v, x, sizeof v);
@@ -135,8 +143,10 @@ void quant_rotate(float x[QUANT_GROUP])
     memcpy(x, v, sizeof v);
 }
 
+CLONED void quant_rotate(float x[QUANT_GROUP]) { rotate_group(x); }
+
 /* A group of a channel, rotated if it is to be. The column of the first number that is not finite, or -1. */
-static int channel_group(union group *g, bool rotated, enum dtype from, const void *row, int i, int in)
+INLINED int channel_group(union group *g, bool rotated, enum dtype from, const void *row, int i, int in)
 {
     load_group(g, from, row, i, in);
     if (!isfinite(largest(g)))
@@ -144,32 +154,35 @@ static int channel_group(union group *g, bool rotated, enum dtype from, const vo
     for (int v = 0; v < GROUP_VECTORS && rotated; v++)
         g->v[v] *= 1.0f / QUANT_GROUP;                   /* now, so that no sum overflows */
     if (rotated)
-        quant_rotate(g->x);
+        rotate_group(g->x);
     return -1;
 }
 
 /* A row of Q8 or F8: `in` columns with one scale, found in a first pass over them. -1, or the column of the first
  * number that is not finite; then the record is incomplete. A row of nothing but very small numbers becomes zeros. */
-static int pack_channel(enum dtype t, bool rotated, uint8_t *record, enum dtype from, const void *row, int in)
+CLONED static int pack_channel(enum dtype t, bool rotated, uint8_t *record, enum dtype from, const void *row, int in)
 {
-    union group g;
+    union group kept[256], *g = kept;      /* of a row of usual length all that was loaded, and rotated; else the last */
+    bool all = in <= 256 * QUANT_GROUP;
     float most = 0;
-    for (int i = 0; i < in; i += QUANT_GROUP) {
-        int bad = channel_group(&g, rotated, from, row, i, in);
+    for (int i = 0; i < in; i += QUANT_GROUP, g += all) {
+        int bad = channel_group(g, rotated, from, row, i, in);
         if (bad >= 0)
             return bad;
-        float here = largest(&g);
+        float here = largest(g);
         most = here > most ? here : most;
     }
     float scale = most < TINY ? 0 : most / (t == Q8 ? 127 : 448), inverse = most < TINY ? 0 : 1 / scale;
     memcpy(record, &scale, sizeof scale);
-    for (int i = 0; i < in; i += QUANT_GROUP) {
+    g = kept;
+    for (int i = 0; i < in; i += QUANT_GROUP, g += all) {
         uint8_t *q = record + QUANT_HEAD + i;
-        channel_group(&g, rotated, from, row, i, in);
+        if (!all)
+            channel_group(g, rotated, from, row, i, in);
         if (t == Q8)
-            round_to_bytes(q, &g, inverse);
+            round_to_bytes(q, g, inverse);
         for (int k = 0; k < QUANT_GROUP && t == F8; k++)
-            q[k] = f8_put(g.x[k] * inverse);
+            q[k] = f8_put(g->x[k] * inverse);
     }
     return -1;
 }
