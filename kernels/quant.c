@@ -29,9 +29,9 @@ uint8_t f8_put(float x)
     return (uint8_t)((u + 0x7ffff + (u >> 20 & 1)) >> 20 | (signbit(x) ? 0x80 : 0));
 }
 
-/* Most of the time of packing goes into fit_levels() for int4, and into pack_channel() for int8, with all that is inlined
- * there. They have the same numbers whatever they are compiled for. A sanitizer is not ready yet when a program chooses
- * between clones. */
+/* Most of the time of packing goes into fit_levels() for int4, and into pack_channel() for int8, with all that is
+ * inlined there. They have the same numbers whatever they are compiled for. A sanitizer is not ready yet when a program
+ * chooses between clones. */
 #if defined __x86_64__ && defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
 #define CLONED __attribute__((target_clones("avx2", "default")))
 #else
@@ -162,8 +162,9 @@ INLINED int channel_group(union group *g, bool rotated, enum dtype from, const v
  * number that is not finite; then the record is incomplete. A row of nothing but very small numbers becomes zeros. */
 CLONED static int pack_channel(enum dtype t, bool rotated, uint8_t *record, enum dtype from, const void *row, int in)
 {
-    union group kept[256], *g = kept;      /* of a row of usual length all that was loaded, and rotated; else the last */
-    bool all = in <= 256 * QUANT_GROUP;
+    enum { KEPT = 256 };
+    union group kept[KEPT], *g = kept;     /* of a row of usual length all groups, rotated; else the last */
+    bool all = in <= KEPT * QUANT_GROUP;
     float most = 0;
     for (int i = 0; i < in; i += QUANT_GROUP, g += all) {
         int bad = channel_group(g, rotated, from, row, i, in);
