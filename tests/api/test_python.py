@@ -482,8 +482,9 @@ def test_closing_ends_what_runs(tokenizer):
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 from openautoglm import AutoGLMTokenizer, AutoGLMVisionModel
+signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell has it ignored for what runs in the background
 t, m = (c.from_pretrained(sys.argv[1]) for c in (AutoGLMTokenizer, AutoGLMVisionModel))
 inputs = t("Hello", return_tensors="np")
 def say(text):
