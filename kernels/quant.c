@@ -143,7 +143,10 @@ INLINED void rotate_group(float x[QUANT_GROUP])
     memcpy(x, v, sizeof v);
 }
 
-CLONED void quant_rotate(float x[QUANT_GROUP]) { rotate_group(x); }
+CLONED static void rotate_as_can_be(float x[QUANT_GROUP]) { rotate_group(x); }
+
+/* A function with clones is seen from outside whatever its visibility; so this one has none. */
+void quant_rotate(float x[QUANT_GROUP]) { rotate_as_can_be(x); }
 
 /* A group of a channel, rotated if it is to be. The column of the first number that is not finite, or -1. */
 INLINED int channel_group(union group *g, bool rotated, enum dtype from, const void *row, int i, int in)
