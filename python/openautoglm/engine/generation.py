@@ -130,11 +130,11 @@ def run(handle: Handle, rows: Sequence[Row], begin: Begin, on_text: OnText | Non
     """
     event = handle.ffi.new("struct openautoglm_event *")
     out = [Answer() for _ in rows]
-    todo = collections.deque(enumerate(rows))
+    to_begin = collections.deque(enumerate(rows))
     with handle.use() as pointer, _Running(handle, pointer, begin) as running:
-        while todo or running.answers:
-            while todo and len(running.answers) < 2 * handle.info.max_requests:
-                running.begin(*todo.popleft())
+        while to_begin or running.answers:
+            while to_begin and len(running.answers) < 2 * handle.info.max_requests:
+                running.begin(*to_begin.popleft())
             for fd, i, answer in running.ready():
                 ended = False
                 while not ended and handle.lib.openautoglm_next(answer, event, 0):
