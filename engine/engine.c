@@ -17,6 +17,17 @@
 #include "engine/parts.h"
 #include "engine/probe.h"
 
+/* The longest answer to a prompt, which is known once the last one has ended. */
+static void count_longest(struct stats *s, struct group *group, int answer)
+{
+    if (group) {
+        group->longest = answer > group->longest ? answer : group->longest;
+        answer = group->longest;
+    }
+    if (!group || --group->n_going == 0)
+        stats_size(s, &s->v.longest_answer, answer);
+}
+
 /* What a request was, once it has ended. One that never began has neither times nor an answer. */
 static void count_ended(struct engine *g, const struct request *r)
 {
@@ -27,6 +38,7 @@ static void count_ended(struct engine *g, const struct request *r)
         return;
     stats_size(s, &s->v.answer_size, answer);
     stats_size(s, &s->v.answer_room, r->max_len - prompt);
+    count_longest(s, r->group, answer);
     if (r->first_token == 0)
         return;
     double decode = r->last_token - r->first_token;

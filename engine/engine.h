@@ -279,6 +279,7 @@ struct engine_stats {          /* a consistent copy */
     struct histogram per_token;    /* decode by the tokens that it has brought                                       */
     struct histogram prompt_size, answer_size, answer_room;   /* tokens; room: those that the answer might have had */
     struct histogram answers;      /* that a submitted prompt is to get                                              */
+    struct histogram longest_answer;   /* tokens of the longest answer to a prompt                                   */
     struct histogram step_tokens;
 };
 void engine_stats(struct engine *g, struct engine_stats *out);

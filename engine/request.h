@@ -28,6 +28,7 @@ struct group {
     atomic_int refs;
     const struct request *leader;  /* for comparison only                              */
     bool computed;                 /* by the engine's thread: nobody has to wait any more */
+    int  n_going, longest;         /* likewise: answers that have not ended, tokens of the longest that has */
 };
 
 struct probed {                 /* what params.probe asks for; see probe.h */

@@ -146,6 +146,7 @@ static int form_group(const struct engine *g, struct request **r, int n, struct 
     struct hash salt = g->setup.config.prefix_cache ? r[0]->salt : hash_chain(r[0]->salt, own, sizeof own);
     for (int i = 0; i < n && group; i++) {
         group->leader = r[0];
+        group->n_going = n;
         request_join(r[i], group);
         r[i]->salt = salt;
     }

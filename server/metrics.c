@@ -245,6 +245,8 @@ static void write_histograms(struct buf *out, const struct engine_stats *s, cons
           &s->answer_size, counts },
         { "openautoglm_request_max_tokens", "vllm:request_params_max_tokens",
           "Tokens that an answer might have had, by its request or by the context.", &s->answer_room, counts },
+        { "openautoglm_request_longest_completion_tokens", "vllm:request_max_num_generation_tokens",
+          "Tokens of the longest answer to a prompt.", &s->longest_answer, counts },
         { "openautoglm_request_n", "vllm:request_params_n", "Answers that a prompt was to get.", &s->answers, counts },
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {

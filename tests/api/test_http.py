@@ -186,7 +186,7 @@ def test_metrics(server, client):
                  "request_time_per_output_token_seconds", "e2e_request_latency_seconds", "request_queue_time_seconds",
                  "request_prefill_time_seconds", "request_decode_time_seconds", "request_inference_time_seconds",
                  "iteration_tokens_total", "request_prompt_tokens", "request_generation_tokens",
-                 "request_params_max_tokens", "request_params_n"):
+                 "request_params_max_tokens", "request_params_n", "request_max_num_generation_tokens"):
         assert grew(f"vllm:{name}_count" + label) >= 1, name
     assert grew("vllm:request_generation_tokens_sum" + label) == 4 == grew("vllm:request_params_max_tokens_sum" + label)
     assert grew("vllm:request_params_n_sum" + label) == 1
@@ -205,6 +205,20 @@ def test_metrics(server, client):
     buckets = [int(x) for x in re.findall(r'^openautoglm_e2e_request_latency_seconds_bucket\{le="[^"]+"\} (\d+)$',
                                           text, re.M)]
     assert len(buckets) == 21 and buckets == sorted(buckets)
+
+
+def test_the_longest_of_several_answers(server, client):
+    before = server.metrics()
+    out = client.chat.completions.create(model="open-autoglm-v1", messages=ask("Tap", 9), n=4, max_tokens=30,
+                                         temperature=2, seed=2, logprobs=True)
+    # The token that ends an answer counts, but has no logprobs.
+    lengths = [len(c.logprobs.content) + (c.finish_reason == "stop") for c in out.choices]
+    assert sum(lengths) == out.usage.completion_tokens and min(lengths) < max(lengths)
+    after, label = server.metrics(), '{model_name="open-autoglm-v1"}'
+    for name, sums, count in (("request_max_num_generation_tokens", max(lengths), 1),
+                              ("request_generation_tokens", sum(lengths), 4)):
+        assert after[f"vllm:{name}_sum" + label] - before[f"vllm:{name}_sum" + label] == sums, name
+        assert after[f"vllm:{name}_count" + label] - before[f"vllm:{name}_count" + label] == count, name
 
 
 def test_information(server):
