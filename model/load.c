@@ -116,6 +116,17 @@ bool load_has(const struct loader *l, const char *name)
     return weights_find(l->m->file, full) != NULL;
 }
 
+void load_skip(struct loader *l, const char *name)
+{
+    char full[256];
+    int n;
+    full_name(l, full, name, "");
+    const struct stored *t = weights_all(l->m->file, &n);
+    for (int i = 0; i < n; i++)
+        if (strncmp(t[i].name, full, strlen(full)) == 0 && !l->used[i])
+            mark(l, &t[i]);
+}
+
 /* Whether a tensor is missing or the same bytes as another one: checkpoints store tied embeddings twice. Then it counts
  * as read. */
 bool load_is_copy(struct loader *l, const char *name, const char *of)

@@ -49,6 +49,9 @@ bool load_has(const struct loader *l, const char *name);
 /* A tensor that writers may add as a copy of another: is it absent, or the same to the byte? Then it counts as used. */
 bool load_is_copy(struct loader *l, const char *name, const char *of);
 
+/* All tensors whose names begin so are known, and not needed: the selftest must not warn of them. */
+void load_skip(struct loader *l, const char *name);
+
 /* NAME.weight (rows, in) and, with WITH_BIAS, NAME.bias (rows). */
 void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name);
 /* The same of several matrices stacked by rows. */

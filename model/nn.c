@@ -131,10 +131,11 @@ static void check_linear(struct tensor out, struct tensor x, const struct weight
 }
 
 /* Rows from .. from + n of a tensor; of an empty one, an empty one. */
-static struct tensor rows_of(struct tensor t, int from, int n)
+struct tensor nn_rows(struct tensor t, int from, int n)
 {
     if (!t.data)
         return t;
+    CHECK(from >= 0 && n > 0 && from + n <= t.rows, "%d + %d of %d rows", from, n, t.rows);
     t.data = (char *)t.data + (size_t)from * (size_t)t.stride * dtype_size(t.dtype);
     t.rows = n;
     return t;
@@ -159,15 +160,15 @@ void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struc
         n = part_of(r, x.rows - at);
         struct epilogue part = e;
         struct norms after;
-        part.add = rows_of(e.add, at, n);
+        part.add = nn_rows(e.add, at, n);
         if (e.after) {
             after = *e.after;
-            after.add = rows_of(after.add, at, n);
-            after.out = rows_of(after.out, at, n);
-            after.then_out = rows_of(after.then_out, at, n);
+            after.add = nn_rows(after.add, at, n);
+            after.out = nn_rows(after.out, at, n);
+            after.then_out = nn_rows(after.then_out, at, n);
             part.after = &after;
         }
-        r->ops->linear(r->dev, rows_of(out, at, n), rows_of(x, at, n), w, &part);
+        r->ops->linear(r->dev, nn_rows(out, at, n), nn_rows(x, at, n), w, &part);
         let_others(r);
     }
 }
@@ -268,10 +269,27 @@ struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct he
         n = n_seg == 1 ? part_of(r, q.rows - at) : q.rows;
         NN_SCRATCH(r) {
             const int part[2] = { 0, n }, *rows = n == q.rows && !r->measuring ? first : nn_ints(r, part, 2);
-            r->ops->attend_ragged(r->dev, rows_of(out, at, n), rows_of(q, at, n), k, v, h, n_seg, rows, first);
+            r->ops->attend_ragged(r->dev, nn_rows(out, at, n), nn_rows(q, at, n), k, v, h, n_seg, rows, first);
         }
         let_others(r);
     }
+    return out;
+}
+
+/* What a few learned queries see of an image's states, and the like: queries come from other rows than keys and
+ * values. */
+struct tensor nn_attend_across(struct run *r, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
+                               int n_seg, const int *q_first, const int *kv_first)
+{
+    CHECK(q.cols == h->n * h->dim && k.cols == h->n_kv * h->dim && v.cols == k.cols && v.rows == k.rows && !h->rope,
+          "(%d, %d) over (%d, %d) and (%d, %d) for %d and %d heads of %d", q.rows, q.cols, k.rows, k.cols, v.rows,
+          v.cols, h->n, h->n_kv, h->dim);
+    if (h->q_norm)
+        r->ops->prep(r->dev, q, (struct tensor){ 0 }, (struct tensor){ 0 }, h, NULL, NULL, 0, NULL);
+    if (h->k_norm)
+        r->ops->prep(r->dev, (struct tensor){ 0 }, k, (struct tensor){ 0 }, h, NULL, NULL, 0, NULL);
+    struct tensor out = nn_new(r, q.rows, q.cols);
+    r->ops->attend_ragged(r->dev, out, q, k, v, h, n_seg, q_first, kv_first);
     return out;
 }
 

@@ -42,6 +42,7 @@ const int    *nn_ints(struct run *r, const int *host, int n);       /* uploads a
 const float  *nn_floats(struct run *r, const float *host, int n);
 struct tensor nn_table(struct run *r, const float *host, int rows, int cols);   /* nn_floats() as a tensor */
 struct tensor nn_cols(struct tensor t, int from, int n);
+struct tensor nn_rows(struct tensor t, int from, int n);            /* of an empty one, an empty one */
 struct tensor nn_reshape(struct tensor t, int rows, int cols);      /* of a dense tensor */
 
 struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, int n);
@@ -62,6 +63,9 @@ void          nn_store_image(struct run *r, struct tensor k, struct tensor v, in
 /* vision: qkv rows of segments first[s] .. first[s+1]; pos (3, rows) or NULL; all device arrays */
 struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct heads *h, const int *pos, int n_seg,
                                const int *first);
+/* likewise, rows q_first[s] .. q_first[s+1] of q over rows kv_first[s] .. kv_first[s+1] of k and v; no rope */
+struct tensor nn_attend_across(struct run *r, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
+                               int n_seg, const int *q_first, const int *kv_first);
 struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, const int *idx, const float *w);
 void          nn_gather_to(struct run *r, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
 void          nn_scatter(struct run *r, struct tensor out, struct tensor x, const int *idx, bool add);
