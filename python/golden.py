@@ -30,6 +30,9 @@ KEEP = 12          # rows of logits ...
 FEWER = 4          # ... and where the vocabulary is larger
 STEPS = 24
 
+# family -> what makes the inputs of its model; qwen_inputs() where there is none
+INPUTS = {}
+
 
 def picture(w, h, seed):
     """Noise over gradients: no two patches alike."""
@@ -64,48 +67,51 @@ def torn(tok, ids):
     return {c for c in tok.decode(ids) if ord(c) > 127} - {c for i in ids for c in tok.decode([i])} - {"\ufffd"}
 
 
+def qwen_inputs(model, proc, images, ids):
+    """What the families with rows of patches take: (ids with every image's places, what else the model is called with
+    for some ids, the arrays to record)"""
+    image_token, out, at = model.config.image_token_id, {}, 0
+    p = proc(images=[Image.fromarray(i) for i in images], return_tensors="pt")
+    grid, pixels = p["image_grid_thw"], p["pixel_values"]
+    counts = [int(g.prod()) // 4 for g in grid]
+    ids = expand(ids, image_token, counts)
+
+    def more(x):
+        return {"pixel_values": pixels, "image_grid_thw": grid, "mm_token_type_ids": (x == image_token).int()}
+
+    for i, (im, g) in enumerate(zip(images, grid)):
+        assert (int(g[1]) * proc.patch_size, int(g[2]) * proc.patch_size) == im.shape[:2], "not of the final size"
+        n = int(g.prod())
+        out[f"image.{i}"], out[f"pixels.{i}"] = torch.from_numpy(im), pixels[at:at + n][[0, 1, n - 1]]
+        at += n
+    with torch.no_grad():
+        f = model.model.get_image_features(pixels, grid)
+        deep = getattr(f, "deepstack_features", None) or []
+        out |= {f"image_tokens.{i}": x for i, x in enumerate(f.pooler_output)}
+        for k, layer in enumerate(deep):
+            for i, x in enumerate(layer.split(counts) if isinstance(layer, torch.Tensor) else layer):
+                out[f"deepstack.{k}.{i}"] = x
+    x = torch.tensor([ids])
+    pos, _ = model.model.get_rope_index(x, mm_token_type_ids=(x == image_token).int(), image_grid_thw=grid)
+    out["positions"] = pos[:, 0].int()
+    return ids, more, out
+
+
 def run(family, variant, seed, tok, proc, images):
     model = tiny.build(family, variant, seed)
-    messages, more = chat(family, variant, images)
-    ids = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, **more)
-    out, kw = {}, {}
+    messages, told = chat(family, variant, images)
+    ids = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, **told)
+    more, out = lambda x: {}, {}
     if images:
-        image_token = model.config.image_token_id
-        p = proc(images=[Image.fromarray(i) for i in images], return_tensors="pt")
-        grid, pixels = p["image_grid_thw"], p["pixel_values"]
-        counts = [int(g.prod()) // 4 for g in grid]
-        ids = expand(ids, image_token, counts)
-        kw = {"pixel_values": pixels, "image_grid_thw": grid}
-        at = 0
-        for i, (im, g) in enumerate(zip(images, grid)):
-            assert (int(g[1]) * proc.patch_size, int(g[2]) * proc.patch_size) == im.shape[:2], "not of the final size"
-            n = int(g.prod())
-            out[f"image.{i}"], out[f"pixels.{i}"] = torch.from_numpy(im), pixels[at:at + n][[0, 1, n - 1]]
-            at += n
-        with torch.no_grad():
-            f = model.model.get_image_features(pixels, grid)
-            deep = getattr(f, "deepstack_features", None)
-            f = f.pooler_output
-            for i, x in enumerate(f):
-                out[f"image_tokens.{i}"] = x
-            if deep:
-                for k, layer in enumerate(deep):
-                    for i, x in enumerate(layer.split(counts) if isinstance(layer, torch.Tensor) else layer):
-                        out[f"deepstack.{k}.{i}"] = x
+        ids, more, out = INPUTS.get(family, qwen_inputs)(model, proc, images, ids)
     x = torch.tensor([ids])
     bad = {getattr(model.config, "image_token_id", -1), getattr(model.config, "video_token_id", -1)}
-    if images:
-        kind = (x == image_token).int()
-        kw["mm_token_type_ids"] = kind
-        pos, _ = model.model.get_rope_index(x, mm_token_type_ids=kind, image_grid_thw=grid)
-        out["positions"] = pos[:, 0].int()
     with torch.no_grad():
-        logits = model(input_ids=x, attention_mask=torch.ones_like(x), **kw).logits[0]
-        new, margin, cache = [], [], torch.tensor([ids])
+        logits = model(input_ids=x, attention_mask=torch.ones_like(x), **more(x)).logits[0]
+        new, margin, cache = [], [], x
         for _ in range(STEPS):                       # no cache: the definition
-            if images:
-                kw["mm_token_type_ids"] = (cache == image_token).int()
-            l = model(input_ids=cache, attention_mask=torch.ones_like(cache), **kw, use_cache=False).logits[0, -1]
+            l = model(input_ids=cache, attention_mask=torch.ones_like(cache), **more(cache),
+                      use_cache=False).logits[0, -1]
             top = l.topk(2)
             new.append(int(top.indices[0]))
             margin.append(float(top.values[0] - top.values[1]))
