@@ -185,7 +185,7 @@ static int side_begin(struct side *s, const struct prompt *p, int generate, stru
     int rc = 0;
     trial_open(&s->trial, s->m, p->n + generate, F32);
     for (int i = 0; i < p->n_images && rc == 0; i++)
-        rc = trial_image(&s->trial, p->images[i].px.data, p->images[i].px.width, p->images[i].px.height, e);
+        rc = trial_views(&s->trial, p->images[i].px.data, &p->images[i].plan, e);
     s->reading = (struct reading){ 0 };
     if (rc == 0)
         reading_open(&s->reading, &s->trial, p->ids, p->n, generate);

@@ -2,6 +2,8 @@
  *
  * {"size": [w, h], "resized": [w, h], "grid": [h, w] in image tokens, "tokens": n, "shape": [...], "sha256": "..."}
  *
+ * and where the picture becomes several, "views": [[w, h], ...] behind "resized", which is the first of them.
+ *
  * The hash is that of the pixel values as little-endian float32, in the reference's layout:
  * hashlib.sha256(pixel_values.numpy().tobytes()). */
 #include "cli/preprocess.h"
@@ -76,6 +78,25 @@ static int write_npy(const char *path, const float *data, size_t n, const char *
     return ok ? 0 : err_set(e, "%s: cannot be written", path);
 }
 
+/* The sizes of the plan's views as a member of the line; nothing if there is only one. */
+static void print_views(const struct image_plan *p)
+{
+    struct image_recipe r = plan_recipe(p);
+    int n = 0;
+    for (int i = 0; i < r.n; i++)
+        n += !r.view[i].hidden;
+    if (n < 2)
+        return;
+    printf("\"views\": ");
+    const char *before = "[";
+    for (int i = 0; i < r.n; i++)
+        if (!r.view[i].hidden) {
+            printf("%s[%d, %d]", before, r.view[i].width, r.view[i].height);
+            before = ", ";
+        }
+    printf("], ");
+}
+
 /* Plans, resizes and normalises the image, writes the values if a file was named, and prints the line. */
 static int report(const struct arguments *a, const struct model *m, const struct pixels *in, struct err *e)
 {
@@ -83,16 +104,18 @@ static int report(const struct arguments *a, const struct model *m, const struct
     char text[96];
     if (values_of(&v, m, in, &a->opt, e) != 0)
         return -1;
-    if (v.shape[2] == 1)
-        snprintf(text, sizeof text, "%d, %d", v.shape[0], v.shape[1]);
-    else
-        snprintf(text, sizeof text, "%d, %d, %d", v.shape[0], v.shape[1], v.shape[2]);
+    int dims = 4, at = 0;
+    while (dims > 2 && v.shape[dims - 1] == 1)
+        dims--;
+    for (int i = 0; i < dims; i++)
+        at += snprintf(text + at, sizeof text - (size_t)at, i ? ", %d" : "%d", v.shape[i]);
     int rc = a->out ? write_npy(a->out, v.data, v.n, text, e) : 0;
-    if (rc == 0)
-        printf("{\"size\": [%d, %d], \"resized\": [%d, %d], \"grid\": [%d, %d], \"tokens\": %d, \"shape\": [%s], "
-               "\"sha256\": \"%s\"}\n",
-               in->width, in->height, v.plan.width, v.plan.height, v.plan.grid_h, v.plan.grid_w, v.plan.n_tokens, text,
-               v.sha256);
+    if (rc == 0) {
+        printf("{\"size\": [%d, %d], \"resized\": [%d, %d], ", in->width, in->height, v.plan.width, v.plan.height);
+        print_views(&v.plan);
+        printf("\"grid\": [%d, %d], \"tokens\": %d, \"shape\": [%s], \"sha256\": \"%s\"}\n", v.plan.grid_h,
+               v.plan.grid_w, v.plan.n_tokens, text, v.sha256);
+    }
     values_free(&v);
     return rc;
 }

@@ -58,6 +58,7 @@ struct engine_plan {           /* bytes; what `openautoglm plan` prints */
     size_t host, host_available;   /* ... which make this sum in the host's; else 0              */
     int    kv_tokens, kv_floor_tokens, max_num_seqs, max_model_len, max_batched_tokens;
     int    max_image_tokens;   /* of the largest image                   */
+    size_t max_plan_bytes;     /* of RGB that it becomes                 */
     int64_t max_image_pixels;  /* width x height of the largest upload   */
     bool   fits;
 };
@@ -176,7 +177,7 @@ const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (pro
 struct prompt_place { int start, n_tokens, width, height; };
 int            prompt_images(const struct prompt *p);
 struct prompt_place prompt_place(const struct prompt *p, int i);
-/* Its pixels, borrowed, (height, width, 3); NULL: the device is to resize it. */
+/* Its pixels, borrowed, (height, width, 3); NULL: the device is to resize it, or it is more than one picture. */
 const uint8_t *prompt_pixels(const struct prompt *p, int i);
 bool           prompt_ends_with(const struct prompt *p, const char *text);     /* but for white space; up to 32 bytes */
 

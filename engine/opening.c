@@ -39,7 +39,7 @@ static void set_limits(struct engine *g)
         .upload = upload,
         .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
         .max_images = o->max_images, .max_len = o->max_model_len - 1, .device_resize = g->setup.device_resize,
-        .max_image_tokens = g->setup.plan.max_image_tokens };
+        .max_image_tokens = g->setup.plan.max_image_tokens, .max_plan_bytes = g->setup.plan.max_plan_bytes };
 }
 
 /* The part of the selftest that takes milliseconds. Tensors that nobody reads are worth a warning; a picture that would

@@ -61,6 +61,17 @@ static void limit_uploads(struct engine_config *o, const struct engine_plan *p)
         o->max_image_pixels = side * side;
 }
 
+/* Images that are being decoded: as much as the largest upload needs in the format that needs most, its views twice
+ * where it is turned, those that other views are made of, and for every view DECODE_ROWS for rows and tables. Others
+ * are decoded side by side within it. */
+static size_t decoding_bytes(const struct image_recipe *recipe, int64_t pixels)
+{
+    size_t views = 0;
+    for (int i = 0; i < recipe->n; i++)
+        views += (size_t)recipe->view[i].width * (size_t)recipe->view[i].height * 3;
+    return (size_t)pixels * IMAGE_BYTES_PER_PIXEL + 2 * views + (size_t)recipe->n * DECODE_ROWS;
+}
+
 /* Scratch of the largest image, and the pages that it takes in the cache. */
 static size_t size_images(struct setup *s, const struct model *m)
 {
@@ -70,7 +81,8 @@ static size_t size_images(struct setup *s, const struct model *m)
     if (!m->family->plan_image)
         return 0;
     m->family->largest_image(m, &opt, o->max_image_pixels, &best);
-    size_t rgb = (size_t)best.width * (size_t)best.height * 3;
+    struct image_recipe recipe = plan_recipe(&best);
+    size_t rgb = image_recipe_bytes(&recipe);
     size_t places = (size_t)(best.n_tokens + best.n_cells) * sizeof(int);
     struct pass_memory pass = model_measure_encode(m, &best);
     size_t encode = pass.scratch + rgb + places + MIB;
@@ -80,10 +92,9 @@ static size_t size_images(struct setup *s, const struct model *m)
     s->sizes.image_row_pages = (best.n_tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
     s->sizes.image_kv_pages = m->image_kv.layers ? (best.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
     s->plan.max_image_tokens = best.n_tokens;
+    s->plan.max_plan_bytes = rgb;
     s->plan.max_image_pixels = o->max_image_pixels;
-    /* Images that are being decoded: as much as the largest upload needs in the format that needs most, its result
-     * twice where it is turned, and DECODE_ROWS for rows and tables. Others are decoded side by side within it. */
-    s->plan.image_peak = (size_t)o->max_image_pixels * IMAGE_BYTES_PER_PIXEL + 2 * rgb + DECODE_ROWS;
+    s->plan.image_peak = decoding_bytes(&recipe, o->max_image_pixels);
     size_t kept = s->device_resize ? s->device_resize : rgb, most = (size_t)o->max_num_seqs * kept;
     size_t share = (s->plan.discrete ? s->plan.host_available : s->plan.available) / 16;
     size_t least = (size_t)o->max_images * kept;

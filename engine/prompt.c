@@ -59,7 +59,8 @@ struct prompt_place prompt_place(const struct prompt *p, int i)
 
 const uint8_t *prompt_pixels(const struct prompt *p, int i)
 {
-    return p->images[i].passes ? NULL : p->images[i].px.data;
+    const struct prompt_image *image = &p->images[i];
+    return image->passes || image->plan.n_views ? NULL : image->px.data;
 }
 
 static void keep_tail(struct prompt *p, const char *text, size_t n)
@@ -143,11 +144,6 @@ static int image_options(const struct prompt_limits *limits, const struct chat *
     return 0;
 }
 
-static struct resize_to size_of(const struct image_plan *p)
-{
-    return (struct resize_to){ p->width, p->height, p->filter, p->resizer };
-}
-
 /* Size and tokens of one image from its header alone: whatever is wrong with it is told before any pixel is decoded. */
 static int plan_image(struct prompt_image *out, const struct model *m, const struct prompt_limits *limits,
                       const struct chat *chat, const struct chat_image *img, struct err *e)
@@ -165,8 +161,11 @@ static int plan_image(struct prompt_image *out, const struct model *m, const str
     if (out->plan.n_tokens > limits->max_image_tokens)
         return err_set(e, "%dx%d pixels would take %d tokens, but an image may take %d", w, h, out->plan.n_tokens,
                        limits->max_image_tokens);
-    struct resize_to to = size_of(&out->plan);
-    size_t bytes = image_bytes(info, &to);
+    struct image_recipe to = plan_recipe(&out->plan);
+    size_t bytes = image_bytes(info, &to), rgb = image_recipe_bytes(&to);
+    if (limits->max_plan_bytes && rgb > limits->max_plan_bytes)
+        return err_set(e, "%dx%d pixels would become %zu bytes, more than the %zu that are planned for", w, h, rgb,
+                       limits->max_plan_bytes);
     if (bytes > limits->decoding->size)
         return err_set(e, "%dx%d pixels need %zu MiB to be decoded, more than the %zu that are planned for", w, h,
                        bytes >> 20, limits->decoding->size >> 20);
@@ -275,14 +274,15 @@ static size_t resize_bytes(const struct passes *p, int width, int height)
     return bytes;
 }
 
-/* Sets out->passes if the device has room to resize this image; else the host does it. */
+/* Sets out->passes if the device is to resize this image: it has room for it, and the image becomes one picture and not
+ * several views. Else the host does it. */
 static int ask_device(struct prompt_image *out, size_t room, struct err *e)
 {
     const struct image_info *info = &out->info;
-    struct resize_to to = size_of(&out->plan);
+    struct resize_to to = { out->plan.width, out->plan.height, out->plan.filter, out->plan.resizer };
     bool turned = info->orientation >= 5;
     int w = turned ? info->height : info->width, h = turned ? info->width : info->height;
-    if ((w == to.width && h == to.height) || (size_t)w * (size_t)h * 3 > room)
+    if (out->plan.n_views || (w == to.width && h == to.height) || (size_t)w * (size_t)h * 3 > room)
         return 0;
     struct passes p;
     if (passes_init(&p, w, h, &to) != 0)
@@ -296,14 +296,21 @@ static int ask_device(struct prompt_image *out, size_t room, struct err *e)
     return fits ? err_memory(e) : 0;
 }
 
+/* As long as the device has not resized it, it is what was sent. */
+size_t prompt_image_bytes(const struct prompt_image *image)
+{
+    const struct image_info *info = &image->info;
+    return image->passes ? (size_t)info->width * (size_t)info->height * 3 : plan_bytes(&image->plan);
+}
+
 /* What an image is known by in the caches. The same pixels planned for another size are another image, since its
  * features would be others. */
 static struct hash image_key(const struct prompt_image *image)
 {
-    struct { struct hash pixels; int w, h, to_w, to_h, grid_h, grid_w; } id = {
-        hash_bytes(image->px.data, (size_t)image->px.width * (size_t)image->px.height * 3),
+    struct { struct hash pixels; int w, h, to_w, to_h, grid_h, grid_w, n_tokens, n_views; } id = {
+        hash_bytes(image->px.data, prompt_image_bytes(image)),
         image->px.width, image->px.height, image->plan.width, image->plan.height, image->plan.grid_h,
-        image->plan.grid_w };
+        image->plan.grid_w, image->plan.n_tokens, image->plan.n_views };
     return hash_bytes(&id, sizeof id);
 }
 
@@ -311,7 +318,7 @@ static struct hash image_key(const struct prompt_image *image)
 static int decode_image(struct prompt_image *out, const struct prompt_limits *limits, const struct chat_image *img,
                         struct prompt_stats *stats, double *resize_seconds, struct err *e)
 {
-    struct resize_to size = size_of(&out->plan), *to = out->passes ? NULL : &size;
+    struct image_recipe views = plan_recipe(&out->plan), *to = out->passes ? NULL : &views;
     size_t taken = budget_take(limits->decoding, image_bytes(&out->info, to));
     double began = clock_seconds();
     int rc = out->info.format == IMAGE_RGB
@@ -331,11 +338,8 @@ static int decode_image(struct prompt_image *out, const struct prompt_limits *li
 static void take_pixels(struct prompt *p, const struct prompt_limits *limits)
 {
     size_t bytes = 0;
-    for (int i = 0; i < p->n_images; i++) {
-        const struct prompt_image *image = &p->images[i];
-        bytes += 3 * (image->passes ? (size_t)image->info.width * (size_t)image->info.height
-                                    : (size_t)image->plan.width * (size_t)image->plan.height);
-    }
+    for (int i = 0; i < p->n_images; i++)
+        bytes += prompt_image_bytes(&p->images[i]);
     p->pixels = limits->pixels;
     p->n_pixels = bytes ? budget_take(p->pixels, bytes) : 0;
 }

@@ -15,7 +15,7 @@
 struct prompt_image {
     struct hash key;           /* of the pixels, their size and the plan */
     struct image_plan plan;
-    struct pixels px;          /* owned: (plan.height, plan.width, 3); with passes: as it was sent */
+    struct pixels px;          /* owned: what the plan makes of it; with passes: as it was sent */
     struct passes *passes;     /* owned: how the device is to resize it; NULL: it has its size */
     int start;                 /* its first place in ids              */
     struct image_info info;    /* of the file                         */
@@ -55,8 +55,12 @@ struct prompt_limits {
     struct image_options image;    /* the server's */
     int max_images, max_len;       /* tokens of the prompt: one must be left for the answer */
     int max_image_tokens;          /* of one image: more were not planned for */
+    size_t max_plan_bytes;         /* likewise of RGB; 0: any */
     size_t device_resize;          /* bytes that the device has for resizing an image; 0: it does not */
 };
+
+/* Bytes of its pixels. */
+size_t prompt_image_bytes(const struct prompt_image *image);
 
 struct prompt_stats { int decoded; double decode_seconds; };
 

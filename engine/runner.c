@@ -203,7 +203,7 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
     struct run *run = &r->run;
     run->between = between;
     run->between_arg = arg;
-    size_t n = (size_t)image->px.width * (size_t)image->px.height * 3;
+    size_t n = prompt_image_bytes(image);
     run->used = run->host_used = 0;
     struct tensor rgb = nn_new(run, 1, (int)((n + 3) / 4));
     run->backend->upload(run->dev, rgb.data, image->px.data, n);

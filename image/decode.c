@@ -5,7 +5,7 @@
  * and colour profiles are ignored, an animation is its first frame. */
 #include "base/clock.h"
 #include "image/formats.h"
-#include "image/resize.h"
+#include "image/views.h"
 
 #include <string.h>
 
@@ -83,12 +83,13 @@ static void whole_take(struct sink *sink)
     w->next += w->bytes;
 }
 
-/* Without a resize every row goes to its place in the result. */
+/* Without a recipe every row goes to its place in the result. */
 static int decode_whole(const uint8_t *p, size_t n, const struct image_info *info, struct pixels *out, struct err *e)
 {
     if (pixels_alloc(out, info->width, info->height, e)) return -1;
     struct whole w = { { whole_room, whole_take }, out->data, (size_t)info->width * 3 };
-    return formats[info->format].decode(p, n, info, &w.sink, e);
+    if (formats[info->format].decode(p, n, info, &w.sink, e)) return -1;
+    return pixels_upright(out, info->orientation, e);
 }
 
 /* Passes rows on to a resize and takes the time. */
@@ -108,42 +109,34 @@ static void timed_take(struct sink *sink)
     t->seconds += clock_seconds() - began;
 }
 
-/* The weights are made for the upright picture and then turned to fit the picture as it is stored, so that rows can be
- * resized in the order in which the decoder gives them; the small result is turned upright at the end by the caller.
+/* Rows are resized in the order in which the decoder gives them, and the small results are turned upright at the end.
  * Turning the large picture first would give the same bytes and need all of it in memory. */
-static int decode_resized(const uint8_t *p, size_t n, const struct image_info *info, const struct resize_to *to,
-                          struct pixels *out, double *resize_seconds, struct err *e)
+static int decode_views(const uint8_t *p, size_t n, const struct image_info *info, const struct image_recipe *to,
+                        struct pixels *out, double *resize_seconds, struct err *e)
 {
-    bool turned = info->orientation >= 5;
-    struct passes passes = { 0 };
-    struct resize s = { 0 };
-    if (resize_check(to, e) || pixels_alloc(out, turned ? to->height : to->width, turned ? to->width : to->height,
-                                            e)) return -1;
-    int rc = passes_init(&passes, turned ? info->height : info->width, turned ? info->width : info->height, to);
-    if (!rc) {
-        passes_turn(&passes, info->orientation, info->width, info->height);
-        rc = resize_init(&s, &passes, info->width, info->height, out);
-    }
-    struct timed timed = { { timed_room, timed_take }, &s.sink, 0 };
-    rc = rc ? image_no_memory(e, 0) : formats[info->format].decode(p, n, info, &timed.sink, e);
-    *resize_seconds += timed.seconds;
-    resize_free(&s);
-    passes_free(&passes);
+    struct views v;
+    int rc = views_begin(&v, to, info, out, e);
+    struct timed timed = { { timed_room, timed_take }, views_sink(&v), 0 };
+    rc = rc ? rc : formats[info->format].decode(p, n, info, &timed.sink, e);
+    double began = clock_seconds();
+    rc = rc ? rc : views_finish(&v, e);
+    *resize_seconds += timed.seconds + (clock_seconds() - began);
+    views_free(&v);
     return rc;
 }
 
 /* After an error `out` is empty and the text begins with the name of the format. */
-static int decode(const void *bytes, size_t n, const struct image_info *info, const struct resize_to *to,
+static int decode(const void *bytes, size_t n, const struct image_info *info, const struct image_recipe *to,
                   struct pixels *out, double *resize_seconds, struct err *e)
 {
-    int rc = to ? decode_resized(bytes, n, info, to, out, resize_seconds, e) : decode_whole(bytes, n, info, out, e);
-    if (!rc && !(rc = pixels_upright(out, info->orientation, e))) return 0;
+    int rc = to ? decode_views(bytes, n, info, to, out, resize_seconds, e) : decode_whole(bytes, n, info, out, e);
+    if (!rc) return 0;
     pixels_free(out);
     return err_prefix(e, "%s", formats[info->format].name);
 }
 
 /* Checks the limits again by itself, because callers may come with bytes that nobody has probed. */
-int image_decode_timed(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
+int image_decode_timed(const void *bytes, size_t n, const struct image_limits *limits, const struct image_recipe *to,
                        struct pixels *out, double *resize_seconds, struct err *e)
 {
     *out = (struct pixels){ 0 };
@@ -163,14 +156,14 @@ int image_rgb(int width, int height, size_t n, struct image_info *info, struct e
     return 0;
 }
 
-int image_from_rgb(const void *rgb, const struct image_info *info, const struct resize_to *to, struct pixels *out,
+int image_from_rgb(const void *rgb, const struct image_info *info, const struct image_recipe *to, struct pixels *out,
                    double *resize_seconds, struct err *e)
 {
     *out = (struct pixels){ 0 };
     return decode(rgb, 0, info, to, out, resize_seconds, e);
 }
 
-int image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct resize_to *to,
+int image_decode(const void *bytes, size_t n, const struct image_limits *limits, const struct image_recipe *to,
                  struct pixels *out, struct err *e)
 {
     double unused = 0;
@@ -178,9 +171,10 @@ int image_decode(const void *bytes, size_t n, const struct image_limits *limits,
 }
 
 /* An upper bound, found without decoding. A picture that has to be turned exists twice for a moment. */
-size_t image_bytes(const struct image_info *info, const struct resize_to *to)
+size_t image_bytes(const struct image_info *info, const struct image_recipe *to)
 {
-    size_t w = (size_t)(to ? to->width : info->width), h = (size_t)(to ? to->height : info->height);
-    size_t result = w * h * 3 * (info->orientation > 1 ? 2 : 1);    /* turned into a second one */
-    return info->holds + result + (to ? resize_bytes(info->width, info->height, to, info->orientation) : 0);
+    size_t later, whole = (size_t)info->width * (size_t)info->height * 3;
+    if (!to) return info->holds + whole * (info->orientation > 1 ? 2 : 1);
+    size_t rows = info->holds + views_bytes(to, info, &later);
+    return rows > later ? rows : later;
 }

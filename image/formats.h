@@ -42,6 +42,10 @@ void rgba_over_white(uint8_t *rgb, const uint8_t *rgba, size_t width);
 /* Uninitialised pixels; refuses sides under 1 and absurd sizes. */
 int pixels_alloc(struct pixels *p, int width, int height, struct err *e);
 
+/* Writes the stored picture upright into a part of another one, from the pixel `to` on, whose rows have `width`
+ * pixels. */
+void pixels_upright_into(uint8_t *to, int width, const struct pixels *p, int orientation);
+
 /* Turns the stored picture upright; may replace p->data. */
 int pixels_upright(struct pixels *p, int orientation, struct err *e);
 

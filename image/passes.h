@@ -23,7 +23,7 @@ struct taps {
 };
 
 struct passes {
-    struct taps x, y;    /* owned; n = 0: this side keeps its length */
+    struct taps x, y;    /* owned, the outputs that are wanted; n = 0: this side keeps its length */
     bool columns_first;  /* y, then x; what lies between is rounded to bytes too */
 };
 
@@ -34,8 +34,13 @@ struct pass { const struct taps *taps; int outer, from, inner; };
 /* The i-th pass over a picture of that size, which becomes the size after it. false: there is none. */
 bool passes_nth(const struct passes *p, int i, int *width, int *height, struct pass *out);
 
+struct extent { int from, to, first, n; };   /* `from` pixels become `to`, and of these n from `first` on are wanted */
+
 /* The weights to resize an upright picture of that size. -1: memory is out, and nothing is owned. */
 int  passes_init(struct passes *p, int width, int height, const struct resize_to *to);
+/* The same of a part of the result. Of a side that keeps its length, only the wanted pixels may come in. */
+int  passes_init_part(struct passes *p, const struct extent *x, const struct extent *y, enum filter filter,
+                      enum resizer how);
 void passes_free(struct passes *p);
 
 /* Passes over an upright picture become those over the picture as it is stored, of width x height and to be turned by

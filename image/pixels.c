@@ -77,24 +77,31 @@ static struct walk walk_of(int orientation, ptrdiff_t w, ptrdiff_t h)
     }
 }
 
-/* Makes a second picture and fills it in tiles: where rows and columns swap, one of the two would otherwise be read
- * across its rows, a cache line for every pixel. */
-int pixels_upright(struct pixels *p, int orientation, struct err *e)
+/* Fills the upright picture in tiles: where rows and columns swap, one of the two would otherwise be read across its
+ * rows, a cache line for every pixel. */
+void pixels_upright_into(uint8_t *to, int width, const struct pixels *p, int orientation)
 {
     enum { TILE = 32 }; /* square tiles keep both pictures in the cache when sides swap */
+    bool swap = orientation >= 5;
+    int up_width = swap ? p->height : p->width, up_height = swap ? p->width : p->height;
+    struct walk s = walk_of(orientation, p->width, p->height);
+    for (int ty = 0; ty < up_height; ty += TILE)
+        for (int tx = 0; tx < up_width; tx += TILE)
+            for (int y = ty; y < up_height && y < ty + TILE; y++) {
+                uint8_t *d = to + ((ptrdiff_t)y * width + tx) * 3;
+                ptrdiff_t from = s.first + y * s.down + tx * s.right;
+                for (int x = tx; x < up_width && x < tx + TILE; x++, d += 3, from += s.right)
+                    memcpy(d, p->data + from * 3, 3);
+            }
+}
+
+int pixels_upright(struct pixels *p, int orientation, struct err *e)
+{
     if (orientation < 2 || orientation > 8) return 0;
     bool swap = orientation >= 5;
     struct pixels up;
     if (pixels_alloc(&up, swap ? p->height : p->width, swap ? p->width : p->height, e)) return -1;
-    struct walk s = walk_of(orientation, p->width, p->height);
-    for (int ty = 0; ty < up.height; ty += TILE)
-        for (int tx = 0; tx < up.width; tx += TILE)
-            for (int y = ty; y < up.height && y < ty + TILE; y++) {
-                uint8_t *d = up.data + ((ptrdiff_t)y * up.width + tx) * 3;
-                ptrdiff_t from = s.first + y * s.down + tx * s.right;
-                for (int x = tx; x < up.width && x < tx + TILE; x++, d += 3, from += s.right)
-                    memcpy(d, p->data + from * 3, 3);
-            }
+    pixels_upright_into(up.data, up.width, p, orientation);
     pixels_free(p);
     *p = up;
     return 0;

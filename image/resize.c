@@ -84,23 +84,31 @@ static bool columns_first(int lower, int narrower, enum resizer how)
 }
 
 /* Weights for one side; none where it keeps its length. */
-static int side_init(struct taps *t, int from, int to_side, const struct resize_to *to)
+static int side_init(struct taps *t, const struct extent *side, int64_t all, enum filter filter, enum resizer how)
 {
-    if (from == to_side) return 0;
-    if (to->filter == FILTER_NEAREST) return taps_nearest(t, from, to_side, to);
-    return taps_init(t, from, to_side, to->filter, to->how);
+    if (side->from == side->to) return 0;
+    if (filter == FILTER_NEAREST) return taps_nearest(t, side, all, how);
+    return taps_init(t, side, filter, how);
 }
 
 /* Prepares both passes of a resize and their order, which shows in the bytes. -1: memory, and nothing is left to
  * free. */
-int passes_init(struct passes *p, int width, int height, const struct resize_to *to)
+int passes_init_part(struct passes *p, const struct extent *x, const struct extent *y, enum filter filter,
+                     enum resizer how)
 {
-    *p = (struct passes){ .columns_first = columns_first(height - to->height, width - to->width, to->how) };
-    if (side_init(&p->x, width, to->width, to) || side_init(&p->y, height, to->height, to)) {
+    int64_t all = (int64_t)x->to + y->to;
+    *p = (struct passes){ .columns_first = columns_first(y->from - y->to, x->from - x->to, how) };
+    if (side_init(&p->x, x, all, filter, how) || side_init(&p->y, y, all, filter, how)) {
         passes_free(p);
         return -1;
     }
     return 0;
+}
+
+int passes_init(struct passes *p, int width, int height, const struct resize_to *to)
+{
+    struct extent x = { width, to->width, 0, to->width }, y = { height, to->height, 0, to->height };
+    return passes_init_part(p, &x, &y, to->filter, to->how);
 }
 
 /* Orientations from 5 on swap rows and columns; half of all mirror a side. The weights of a mirrored side run
@@ -229,27 +237,28 @@ void resize_free(struct resize *s)
     free(s->rows);
 }
 
-/* An upper bound, from sizes alone, of what passes_init() and resize_init() will allocate; they must stay in step. */
-size_t resize_bytes(int width, int height, const struct resize_to *to, int orientation)
+/* An upper bound, from sizes alone, of what passes_init_part() and resize_init() will allocate; they must stay in
+ * step. */
+size_t resize_bytes(const struct extent *upright_x, const struct extent *upright_y, enum filter filter,
+                    enum resizer how, int orientation)
 {
     bool turned = orientation >= 5;
-    int up_width = turned ? height : width, up_height = turned ? width : height;    /* of the upright picture */
-    int w = turned ? to->height : to->width, h = turned ? to->width : to->height;   /* of the result as it is stored */
-    struct passes p = { .x.n = width != w, .y.n = height != h,
-                        .columns_first = turned != columns_first(up_height - to->height, up_width - to->width,
-                                                                 to->how) };
-    p.y.most = taps_most(height, h, to->filter);
-    size_t row = (size_t)(rows_first(&p) ? w : width) * 3, bytes = (size_t)ring_slots(&p) * (row + sizeof(void *));
-    if (p.x.n) bytes += 2 * ((size_t)width * 3 + ROW_SLACK) + taps_bytes(width, w, to->filter);
-    return bytes + (p.y.n ? taps_bytes(height, h, to->filter) : 0);
+    const struct extent *x = turned ? upright_y : upright_x, *y = turned ? upright_x : upright_y;
+    struct passes p = { .x.n = x->from != x->to, .y.n = y->from != y->to,
+                        .columns_first = turned != columns_first(upright_y->from - upright_y->to,
+                                                                 upright_x->from - upright_x->to, how) };
+    p.y.most = taps_most(y->from, y->to, filter);
+    size_t row = (size_t)(rows_first(&p) ? x->n : x->from) * 3;
+    size_t bytes = (size_t)ring_slots(&p) * (row + sizeof(void *));
+    if (p.x.n) bytes += 2 * ((size_t)x->from * 3 + ROW_SLACK) + taps_bytes(x, filter);
+    return bytes + (p.y.n ? taps_bytes(y, filter) : 0);
 }
 
-int resize_check(const struct resize_to *to, struct err *e)
+int resize_check(enum filter filter, enum resizer how, struct err *e)
 {
-    if ((unsigned)to->filter > FILTER_HAMMING) return err_set(e, "no resize filter has the number %d", (int)to->filter);
-    if (to->how == RESIZER_TORCHVISION && (to->filter == FILTER_BOX || to->filter == FILTER_HAMMING))
-        return err_set(e, "torchvision does not resize with the %s filter", to->filter == FILTER_BOX ? "box"
-                       : "hamming");
+    if ((unsigned)filter > FILTER_HAMMING) return err_set(e, "no resize filter has the number %d", (int)filter);
+    if (how == RESIZER_TORCHVISION && (filter == FILTER_BOX || filter == FILTER_HAMMING))
+        return err_set(e, "torchvision does not resize with the %s filter", filter == FILTER_BOX ? "box" : "hamming");
     return 0;
 }
 
@@ -263,7 +272,7 @@ int pixels_resize(struct pixels *out, const struct pixels *in, int width, int he
     struct resize s = { 0 };
     size_t bytes = (size_t)in->width * 3;
     *out = (struct pixels){ 0 };
-    if (resize_check(&to, e) || pixels_alloc(out, width, height, e)) return -1;
+    if (resize_check(filter, how, e) || pixels_alloc(out, width, height, e)) return -1;
     int rc = passes_init(&p, in->width, in->height, &to) || resize_init(&s, &p, in->width, in->height, out) ? -1 : 0;
     for (int y = 0; !rc && y < in->height; y++) {
         memcpy(s.sink.room(&s.sink), in->data + (size_t)y * bytes, bytes);

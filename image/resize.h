@@ -42,10 +42,12 @@ int  resize_init(struct resize *s, const struct passes *p, int width, int height
 void resize_free(struct resize *s);
 
 /* Is there such a filter? */
-int  resize_check(const struct resize_to *to, struct err *e);
+int  resize_check(enum filter filter, enum resizer how, struct err *e);
 
-/* What a resize and its passes hold at most, the result aside. width, height: as stored, turned by `orientation`. */
-size_t resize_bytes(int width, int height, const struct resize_to *to, int orientation);
+/* What a resize and its passes hold at most, the result aside. x, y: of the upright picture, which is stored turned by
+ * `orientation`. */
+size_t resize_bytes(const struct extent *x, const struct extent *y, enum filter filter, enum resizer how,
+                    int orientation);
 
 static inline uint8_t clamp_u8(int32_t v)
 {

@@ -78,16 +78,19 @@ static int allocate(struct taps *t, size_t n, size_t stride)
     return t->start && t->count && t->weight && t->low && t->high ? 0 : -1;
 }
 
-/* The weights of output i in double, divided by their sum; sets its start and count. `scale` is input pixels for one
- * output pixel, `stretch` the same but at least 1: a filter widens where the picture shrinks and keeps its width where
- * it grows. Taps outside of the picture are left out before the weights are normalised. */
-static void one_output(struct taps *t, double *w, int i, int from, const struct shape *f, double scale, double stretch)
+struct window { int start, count; };       /* of input pixels */
+
+/* The weights of output i of a side in double, divided by their sum, and the inputs that they belong to. A filter
+ * widens where the picture shrinks and keeps its width where it grows. Taps outside of the picture are left out before
+ * the weights are normalised. */
+static struct window one_output(double *w, int i, const struct extent *side, const struct shape *f)
 {
+    double scale = (double)side->from / side->to, stretch = scale < 1.0 ? 1.0 : scale;
     double support = f->support * stretch, inverse = 1.0 / stretch;
     double center = (i + 0.5) * scale, total = 0.0;
     int start = (int)(center - support + 0.5), end = (int)(center + support + 0.5);
     if (start < 0) start = 0;
-    if (end > from) end = from;
+    if (end > side->from) end = side->from;
     int count = end - start;
     for (int j = 0; j < count; j++) {
         w[j] = f->at((j + start - center + 0.5) * inverse);
@@ -95,9 +98,13 @@ static void one_output(struct taps *t, double *w, int i, int from, const struct 
     }
     if (total != 0.0)
         for (int j = 0; j < count; j++) w[j] /= total;
-    t->start[i] = start;
-    t->count[i] = count;
-    if (count > t->most) t->most = count;
+    return (struct window){ start, count };
+}
+
+static double largest_of(const double *w, int n, double largest)
+{
+    for (int j = 0; j < n; j++) largest = w[j] > largest ? w[j] : largest;
+    return largest;
 }
 
 /* The most bits of fraction with which the largest weight still fits into int16. */
@@ -131,27 +138,38 @@ int taps_most(int from, int to, enum filter filter)
     return most < from ? most : from;
 }
 
-size_t taps_bytes(int from, int to, enum filter filter)
+size_t taps_bytes(const struct extent *side, enum filter filter)
 {
-    size_t weights = (size_t)to * (size_t)whole_groups(taps_most(from, to, filter));
-    return (size_t)to * 2 * sizeof(int) + weights * (sizeof(double) + sizeof(int32_t) + 2 * sizeof(int16_t));
+    size_t stride = (size_t)whole_groups(taps_most(side->from, side->to, filter)), n = (size_t)side->n;
+    size_t weights = n * stride;
+    return n * 2 * sizeof(int) + weights * (sizeof(double) + sizeof(int32_t) + 2 * sizeof(int16_t)) +
+           stride * sizeof(double);
 }
 
-/* Computes all weights in double first, because torchvision's number of bits depends on the largest of them. */
-int taps_init(struct taps *t, int from, int to, enum filter filter, enum resizer how)
+/* Computes all weights in double first, because torchvision's number of bits depends on the largest of them, also of
+ * those of outputs that are not wanted. */
+int taps_init(struct taps *t, const struct extent *side, enum filter filter, enum resizer how)
 {
     const struct shape *f = &shapes[filter];
-    double scale = (double)from / to, stretch = scale < 1.0 ? 1.0 : scale;
-    *t = (struct taps){ .n = to, .stride = whole_groups(taps_most(from, to, filter)) };
-    double *w = calloc((size_t)to * (size_t)t->stride, sizeof *w);
-    if (!w || allocate(t, (size_t)to, (size_t)t->stride)) {
+    size_t n = (size_t)side->n, stride = (size_t)whole_groups(taps_most(side->from, side->to, filter));
+    *t = (struct taps){ .n = side->n, .stride = (int)stride };
+    double *w = calloc((n + 1) * stride, sizeof *w);      /* one more, for the outputs that are not wanted */
+    if (!w || allocate(t, n, stride)) {
         free(w);
         taps_free(t);
         return -1;
     }
     double largest = 0.0;
-    for (int i = 0; i < to; i++) one_output(t, w + (size_t)i * (size_t)t->stride, i, from, f, scale, stretch);
-    for (size_t i = 0; i < (size_t)to * (size_t)t->stride; i++) largest = w[i] > largest ? w[i] : largest;
+    for (int i = 0; i < side->to; i++) {
+        bool wanted = i >= side->first && i - side->first < side->n;
+        size_t k = wanted ? (size_t)(i - side->first) : n;
+        struct window in = one_output(w + k * stride, i, side, f);
+        largest = largest_of(w + k * stride, in.count, largest);
+        if (!wanted) continue;
+        t->start[k] = in.start;
+        t->count[k] = in.count;
+        if (in.count > t->most) t->most = in.count;
+    }
     t->wide = how == RESIZER_PIL;
     t->bits = how == RESIZER_PIL ? PIL_BITS : torch_bits(largest);
     to_integers(t, w);
@@ -173,22 +191,23 @@ static int torch_index(int i, float scale, bool small)
 
 /* Each output has one input pixel with the weight 1, so the same loops do this filter, too. The index is computed as
  * each reference does it, rounding errors included. */
-int taps_nearest(struct taps *t, int from, int to, const struct resize_to *all)
+int taps_nearest(struct taps *t, const struct extent *side, int64_t all, enum resizer how)
 {
     enum { BITS = 8 };
-    *t = (struct taps){ .n = to, .stride = TAP_GROUP, .bits = BITS, .most = 1 };
-    if (allocate(t, (size_t)to, TAP_GROUP)) {
+    *t = (struct taps){ .n = side->n, .stride = TAP_GROUP, .bits = BITS, .most = 1 };
+    if (allocate(t, (size_t)side->n, TAP_GROUP)) {
         taps_free(t);
         return -1;
     }
-    bool small = all->width + all->height <= TORCH_SMALL;
-    double step = (double)from / to, at = step * 0.5;
-    float scale = (float)from / (float)to;
-    for (int i = 0; i < to; i++, at += step) { /* Pillow adds up too, and collects the rounding errors */
-        int k = all->how == RESIZER_PIL ? (int)at : torch_index(i, scale, small);
-        t->start[i] = k < from ? k : from - 1;
-        t->count[i] = 1;
-        t->weight[i * TAP_GROUP] = t->low[i * TAP_GROUP] = 1 << BITS;
+    bool small = all <= TORCH_SMALL;
+    double step = (double)side->from / side->to, at = step * 0.5;
+    float scale = (float)side->from / (float)side->to;
+    for (int i = 0; i < side->first + side->n; i++, at += step) { /* Pillow adds up too, and collects the errors */
+        int k = how == RESIZER_PIL ? (int)at : torch_index(i, scale, small), to = i - side->first;
+        if (to < 0) continue;
+        t->start[to] = k < side->from ? k : side->from - 1;
+        t->count[to] = 1;
+        t->weight[to * TAP_GROUP] = t->low[to * TAP_GROUP] = 1 << BITS;
     }
     return 0;
 }

@@ -56,19 +56,31 @@ struct image_options {         /* of a request or the server; 0 = the checkpoint
 };
 
 struct image_plan {            /* what an image of a given size becomes */
-    int width, height;         /* after the resize                                  */
+    int width, height;         /* after the resize; of several views, the first one that is not hidden */
     int grid_h, grid_w;        /* of the image tokens: n_tokens = grid_h * grid_w   */
     int n_tokens;              /* places in the prompt                              */
     int n_cells;               /* entries in the image's own KV pages; 0: none      */
     enum filter  filter;
     enum resizer resizer;
+    /* What is made of the picture where that is more than one resize of the whole: a crop, padding, tiles beside a
+     * small picture of all; with plan_view(). n_views 0: the whole picture, resized to width x height. */
+    struct image_view view[IMAGE_MAX_VIEWS];
+    int n_views;
 };
+
+/* The views of a plan, for image_decode(). */
+struct image_recipe plan_recipe(const struct image_plan *p);
+/* Bytes of RGB that an image of this plan has. */
+size_t plan_bytes(const struct image_plan *p);
+/* One more view, which becomes the plan's width and height if it is the first that is not hidden. */
+void plan_view(struct image_plan *p, struct image_view v);
 
 struct image_range { int first, end; };    /* a prompt's images first .. end - 1; first == end: none */
 
 struct encode {                /* one image to encode */
     struct image_plan plan;
-    const uint8_t *rgb;        /* device: (plan.height, plan.width, 3)              */
+    const uint8_t *rgb;        /* device: (plan.height, plan.width, 3); of several views, those that are not hidden, one
+                                  behind the other */
     struct tensor pool;        /* rows of all cached images, (n, image_row_width)   */
     const int *rows;           /* device: (n_tokens) where this image's rows go     */
     const int *slots;          /* device: (n_cells) slots in the image KV, or NULL  */
@@ -98,8 +110,9 @@ struct family {
     /* Images: NULL for text-only families. Thread-safe. A size that cannot be used gives an error. */
     int  (*plan_image)(const struct model *m, int width, int height, const struct image_options *opt,
                        struct image_plan *out, struct err *e);
-    /* The plan of an image that takes as many tokens and cells as any whose width x height is at most `pixels`: no
-     * image of whatever shape takes more with these options, or with fewer pixels or tokens allowed. */
+    /* The plan of an image that takes as many tokens, cells and plan_bytes() as any whose width x height is at most
+     * `pixels`, and as much memory while it is encoded: no image of whatever shape takes more with these options, or
+     * with fewer pixels or tokens allowed. There need not be an image of just this plan. */
     void (*largest_image)(const struct model *m, const struct image_options *opt, int64_t pixels,
                           struct image_plan *out);
     /* Fills pos (3, n), row stride n, for ids in which every image is a run of n_tokens placeholders in order;
@@ -111,8 +124,8 @@ struct family {
     struct image_range (*sees)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images,
                                int n_images, struct image_range *sees);
     void (*encode_image)(const struct model *m, struct run *r, const struct encode *in);
-    /* On the host, for a look from outside: the reference's pixel values of a resized image, bit for bit. `shape`
-     * becomes theirs; out may be NULL. */
+    /* On the host, for a look from outside: the reference's pixel values of an image's views (rgb as in struct encode),
+     * bit for bit. `shape` becomes theirs; out may be NULL. */
     void (*pixel_values)(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
                          int shape[4]);
     struct tensor (*forward)(const struct model *m, struct run *r, const struct forward *in);  /* (n_out, vocab) */

@@ -54,9 +54,8 @@ def main():
     t = torch.from_numpy(np.array(im)).permute(2, 0, 1)
     for name, mode in FILTERS.items():
         print(f'PIL {name}: "{sha(np.array(im.resize(TO, getattr(Image.Resampling, name))))}"')
-        if name != "LANCZOS":
-            out = functional.resize(t, TO[::-1], mode, antialias=True).permute(1, 2, 0).numpy()
-            print(f'torchvision {name}: "{sha(out)}"')
+        out = functional.resize(t, TO[::-1], mode, antialias=True).permute(1, 2, 0).numpy()
+        print(f'torchvision {name}: "{sha(out)}"')
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "base/sha256.h"
 #include "model/pixels.h"
+#include "selftest/values.h"
 
 /* The known picture whose resize alone is recorded, and what it becomes. */
 enum { WIDTH = 270, HEIGHT = 600, TO_WIDTH = 151, TO_HEIGHT = 333 };
@@ -84,20 +85,28 @@ static uint8_t known_pixel(uint32_t x, uint32_t y, uint32_t c)
     return (uint8_t)((v + 3 * ((x + y) / 16 % 256)) / 4);
 }
 
-/* Draws the picture that both sides know, computed from the places of its pixels, and resizes it. Nothing is read from
- * a file, so that the check needs none. `out` is the caller's. */
-static int known_picture(struct pixels *out, int width, int height, int to_width, int to_height, enum filter filter,
-                         enum resizer resizer, struct err *e)
+/* Draws the picture that both sides know, computed from the places of its pixels. Nothing is read from a file, so that
+ * the check needs none. `out` is the caller's. */
+static int known_picture(struct pixels *out, int width, int height, struct err *e)
 {
-    struct pixels px = { malloc((size_t)width * (size_t)height * 3), width, height };
-    if (!px.data)
+    *out = (struct pixels){ malloc((size_t)width * (size_t)height * 3), width, height };
+    if (!out->data)
         return err_set(e, "out of memory");
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++)
             for (int c = 0; c < 3; c++)
-                px.data[((size_t)y * (size_t)width + (size_t)x) * 3 + (size_t)c] =
+                out->data[((size_t)y * (size_t)width + (size_t)x) * 3 + (size_t)c] =
                     known_pixel((uint32_t)x, (uint32_t)y, (uint32_t)c);
-    int rc = pixels_resize(out, &px, to_width, to_height, filter, resizer, e);
+    return 0;
+}
+
+/* The views that a plan makes of the known picture. */
+static int known_views(struct pixels *out, int width, int height, const struct image_plan *p, struct err *e)
+{
+    struct pixels px;
+    if (known_picture(&px, width, height, e) != 0)
+        return -1;
+    int rc = views_of(out, &px, p, e);
     pixels_free(&px);
     return rc;
 }
@@ -106,10 +115,11 @@ static int known_picture(struct pixels *out, int width, int height, int to_width
 static int check_resize(enum filter filter, enum resizer resizer)
 {
     struct pixels small;
+    struct image_plan plan = { .width = TO_WIDTH, .height = TO_HEIGHT, .filter = filter, .resizer = resizer };
     char sha256[65];
     for (size_t i = 0; i < sizeof resizes / sizeof *resizes; i++)
         if (resizes[i].filter == filter && resizes[i].resizer == resizer) {
-            if (known_picture(&small, WIDTH, HEIGHT, TO_WIDTH, TO_HEIGHT, filter, resizer, NULL) != 0)
+            if (known_views(&small, WIDTH, HEIGHT, &plan, NULL) != 0)
                 return -1;
             sha256_hex(sha256, small.data, (size_t)TO_WIDTH * TO_HEIGHT * 3);
             pixels_free(&small);
@@ -121,36 +131,56 @@ static int check_resize(enum filter filter, enum resizer resizer)
 /* ---- pixel values ---- */
 
 struct places {                      /* where the value of a pixel is                         */
-    bool   planes;                   /* (3, height, width); else patches in merge blocks      */
-    int    width, height;
+    bool   tiles;                    /* (tiles, 3, tile_h, tile_w); else patches in merge blocks */
+    int    tile_w, tile_h;
     int    patch, merge, frames;
     size_t n;                        /* values                                                */
 };
 
-/* Finds out from the shape alone how pixel values are laid out: as three planes, or as patches in blocks that are
- * merged into one token. -1: a shape of neither kind. */
+/* Tiles into which one side of a view is cut; a view that is smaller than a tile lies in the corner of one. */
+static int tiles_of(int side, int tile) { return (side + tile - 1) / tile; }
+
+/* Tiles of all views of a plan together. */
+static int tiles_in_all(const struct places *l, const struct image_recipe *r)
+{
+    int n = 0;
+    for (int i = 0; i < r->n; i++)
+        if (!r->view[i].hidden)
+            n += tiles_of(r->view[i].width, l->tile_w) * tiles_of(r->view[i].height, l->tile_h);
+    return n;
+}
+
+/* Finds out from the shape alone how pixel values are laid out: as three planes of every tile, or as patches in blocks
+ * that are merged into one token. Tiles of no view may follow. -1: a shape of neither kind. */
 static int places_of(struct places *out, const struct model *m, const struct image_plan *p, const int shape[4])
 {
-    *out = (struct places){ .width = p->width, .height = p->height,
-                            .n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3] };
-    out->planes = shape[0] == 3 && shape[1] == p->height && shape[2] == p->width;
-    if (out->planes)
-        return 0;
+    struct image_recipe r = plan_recipe(p);
+    *out = (struct places){ .n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3] };
+    bool one = shape[0] == 3 && shape[3] == 1;
+    out->tiles = one || (shape[1] == 3 && shape[3] > 1);
+    if (out->tiles) {
+        out->tile_h = one ? shape[1] : shape[2];
+        out->tile_w = one ? shape[2] : shape[3];
+        return out->tile_h > 0 && tiles_in_all(out, &r) <= (one ? 1 : shape[0]) ? 0 : -1;
+    }
     out->merge = (int)lrint(sqrt((double)shape[0] / p->n_tokens));
     out->patch = out->merge ? m->image_align / out->merge : 0;
-    if (out->patch < 1 || p->n_tokens * out->merge * out->merge != shape[0])
+    if (r.n > 1 || out->patch < 1 || p->n_tokens * out->merge * out->merge != shape[0])
         return -1;
     out->frames = shape[1] / (3 * out->patch * out->patch);
     return out->n == 3 * (size_t)out->frames * (size_t)p->width * (size_t)p->height ? 0 : -1;
 }
 
-/* Where the value of channel c of pixel (x, y) in frame t is. Written down here independently of the code that is
- * checked. */
-static size_t place_of(const struct places *l, int x, int y, int c, int t)
+/* Where the value of channel c of pixel (x, y) of a view is, in frame t. first: the tiles of earlier views. Written
+ * down here independently of the code that is checked. */
+static size_t place_of(const struct places *l, const struct image_view *v, size_t first, int x, int y, int c, int t)
 {
-    if (l->planes)
-        return ((size_t)c * (size_t)l->height + (size_t)y) * (size_t)l->width + (size_t)x;
-    int side = l->patch * l->merge, across = l->width / side;            /* a block, blocks in a row */
+    if (l->tiles) {
+        size_t tile = first + (size_t)(y / l->tile_h * tiles_of(v->width, l->tile_w) + x / l->tile_w);
+        return ((tile * 3 + (size_t)c) * (size_t)l->tile_h + (size_t)(y % l->tile_h)) * (size_t)l->tile_w +
+               (size_t)(x % l->tile_w);
+    }
+    int side = l->patch * l->merge, across = v->width / side;            /* a block, blocks in a row */
     int block = y / side * across + x / side;
     int inner = y % side / l->patch * l->merge + x % side / l->patch;    /* patch of the block       */
     size_t patch = (size_t)block * (size_t)(l->merge * l->merge) + (size_t)inner;
@@ -166,23 +196,43 @@ static void end_values(const struct model *m, const struct image_plan *p, const 
                        uint8_t *rgb, float *data, float out[3])
 {
     int shape[4];
-    memset(rgb, byte, (size_t)p->width * (size_t)p->height * 3);
+    struct image_view corner = { .width = p->width, .height = p->height };
+    memset(rgb, byte, plan_bytes(p));
     m->family->pixel_values(m, p, rgb, data, shape);
     for (int c = 0; c < 3; c++)
-        out[c] = data[place_of(l, 0, 0, c, 0)];
+        out[c] = data[place_of(l, &corner, 0, 0, 0, c, 0)];
 }
 
-/* Part (3) of the check: how many values are not those of their pixel. */
-static size_t misplaced(const struct places *l, const struct ends *ends, const uint8_t *rgb, const float *data)
+/* How many values of one view are not those of their pixels. */
+static size_t misplaced_of(const struct places *l, const struct image_view *v, size_t first, const struct ends *ends,
+                           const uint8_t *rgb, const float *data)
 {
     size_t wrong = 0;
-    for (int y = 0; y < l->height; y++)
-        for (int x = 0; x < l->width; x++)
+    for (int y = 0; y < v->height; y++)
+        for (int x = 0; x < v->width; x++)
             for (int c = 0; c < 3; c++, rgb++)
-                for (int t = 0; t < (l->planes ? 1 : l->frames); t++) {
+                for (int t = 0; t < (l->tiles ? 1 : l->frames); t++) {
                     float span = ends->white[c] - ends->black[c], want = ends->black[c] + span * (float)*rgb / 255;
-                    wrong += !(fabsf(data[place_of(l, x, y, c, t)] - want) <= 1e-5f * fabsf(span));
+                    wrong += !(fabsf(data[place_of(l, v, first, x, y, c, t)] - want) <= 1e-5f * fabsf(span));
                 }
+    return wrong;
+}
+
+/* Part (3) of the check: how many values of all views are not those of their pixels. */
+static size_t misplaced(const struct places *l, const struct image_plan *p, const struct ends *ends,
+                        const uint8_t *rgb, const float *data)
+{
+    struct image_recipe r = plan_recipe(p);
+    size_t wrong = 0, first = 0;
+    for (int i = 0; i < r.n; i++) {
+        const struct image_view *v = &r.view[i];
+        if (v->hidden)
+            continue;
+        wrong += misplaced_of(l, v, first, ends, rgb, data);
+        rgb += (size_t)v->width * (size_t)v->height * 3;
+        if (l->tiles)
+            first += (size_t)tiles_of(v->width, l->tile_w) * (size_t)tiles_of(v->height, l->tile_h);
+    }
     return wrong;
 }
 
@@ -235,8 +285,7 @@ void check_preprocess(const struct model *m, int width, int height, struct verdi
     struct err e = { 0 };
     int shape[4];
     char sha256[65];
-    if (m->family->plan_image(m, width, height, NULL, &p, &e) != 0 ||
-        known_picture(&px, width, height, p.width, p.height, p.filter, p.resizer, &e) != 0) {
+    if (m->family->plan_image(m, width, height, NULL, &p, &e) != 0 || known_views(&px, width, height, &p, &e) != 0) {
         say(v, "preprocess", false, "%d x %d: %s", width, height, e.text);
         return;
     }
@@ -248,13 +297,13 @@ void check_preprocess(const struct model *m, int width, int height, struct verdi
         return;
     }
     float   *data = xmalloc(l.n * sizeof *data);
-    uint8_t *even = xmalloc((size_t)p.width * (size_t)p.height * 3);
+    uint8_t *even = xmalloc(plan_bytes(&p));
     end_values(m, &p, &l, 0, even, data, ends.black);
     end_values(m, &p, &l, 255, even, data, ends.white);
     free(even);
     m->family->pixel_values(m, &p, px.data, data, shape);
     sha256_hex(sha256, data, l.n * sizeof *data);
-    size_t wrong = misplaced(&l, &ends, px.data, data);
+    size_t wrong = misplaced(&l, &p, &ends, px.data, data);
     free(data);
     pixels_free(&px);
     conclude(v, width, height, &p, sha256, find_record(width, height, &p, shape, &ends),

@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "kernels/kv.h"
 #include "model/measure.h"
+#include "selftest/values.h"
 
 enum { IMAGE_PAGES = 256 * TRIAL_MAX_IMAGES };
 
@@ -116,7 +117,7 @@ static int encode(struct trial *t, const uint8_t *rgb, const struct image_plan *
     }
     struct run r = trial_run(t, model_measure_encode(t->m, plan));
     const int *dev = on_device(t, places, (size_t)(n + plan->n_cells) * sizeof *places);
-    const uint8_t *pixels = on_device(t, rgb, (size_t)plan->width * (size_t)plan->height * 3);
+    const uint8_t *pixels = on_device(t, rgb, plan_bytes(plan));
     struct encode in = { .plan = *plan, .rgb = pixels, .pool = t->rows, .rows = dev,
                          .slots = plan->n_cells ? dev + n : NULL };
     size_t row = (size_t)t->rows.cols;
@@ -131,21 +132,27 @@ static int encode(struct trial *t, const uint8_t *rgb, const struct image_plan *
     return rc;
 }
 
-/* Checks that the image fits into the trial before encoding it. The size must be one that plan_image() leaves as it
- * is, so that no resize comes in between. */
+/* Checks that the image fits into the trial before encoding it. */
+int trial_views(struct trial *t, const uint8_t *rgb, const struct image_plan *plan, struct err *e)
+{
+    if (t->n_images == TRIAL_MAX_IMAGES)
+        return err_set(e, "more than %d images", TRIAL_MAX_IMAGES);
+    int i = t->n_images, pages = t->page_first[i] + (plan->n_cells + TRIAL_PAGE - 1) / TRIAL_PAGE;
+    if (plan->n_tokens > t->max_rows - t->pool_first[i] || pages > IMAGE_PAGES)
+        return err_set(e, "the images need more than %d tokens or %d cells", t->max_rows, IMAGE_PAGES * TRIAL_PAGE);
+    return encode(t, rgb, plan, e);
+}
+
+/* The same steps as in serving: plan, make the views, encode. */
 int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, struct err *e)
 {
     struct image_plan plan;
-    if (t->n_images == TRIAL_MAX_IMAGES)
-        return err_set(e, "more than %d images", TRIAL_MAX_IMAGES);
-    if (t->m->family->plan_image(t->m, width, height, NULL, &plan, e) != 0)
+    struct pixels picture = { (uint8_t *)(uintptr_t)rgb, width, height }, views;
+    if (t->m->family->plan_image(t->m, width, height, NULL, &plan, e) != 0 || views_of(&views, &picture, &plan, e) != 0)
         return -1;
-    if (plan.width != width || plan.height != height)
-        return err_set(e, "an image of %d x %d becomes %d x %d", width, height, plan.width, plan.height);
-    int i = t->n_images, pages = t->page_first[i] + (plan.n_cells + TRIAL_PAGE - 1) / TRIAL_PAGE;
-    if (plan.n_tokens > t->max_rows - t->pool_first[i] || pages > IMAGE_PAGES)
-        return err_set(e, "the images need more than %d tokens or %d cells", t->max_rows, IMAGE_PAGES * TRIAL_PAGE);
-    return encode(t, rgb, &plan, e);
+    int rc = trial_views(t, views.data, &plan, e);
+    pixels_free(&views);
+    return rc;
 }
 
 /* A step's arrays: filled on the host, then sent to the device in one block. */

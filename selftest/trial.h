@@ -4,7 +4,7 @@
  *
  *     struct trial t;
  *     trial_open(&t, m, max_rows, F32);                 // m: loaded; F32: of the caches
- *     trial_image(&t, rgb, w, h, &e);                   // of the final size, in the order of the prompt
+ *     trial_image(&t, rgb, w, h, &e);                   // in the order of the prompt
  *     trial_prompt(&t, ids, n, chunk, logits, &e);      // logits (n, vocab)
  *     trial_follow(&t, ids, n, next, n_next, more, &e);
  *     trial_close(&t);
@@ -47,8 +47,9 @@ struct reading {
 
 void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype kv);
 void trial_close(struct trial *t);
-/* An image whose size plan_image() leaves as it is; -1: it does not. */
+/* An image of any size, (height, width, 3); or one of which the views are there. -1: it does not fit into the trial. */
 int  trial_image(struct trial *t, const uint8_t *rgb, int width, int height, struct err *e);
+int  trial_views(struct trial *t, const uint8_t *rgb, const struct image_plan *plan, struct err *e);
 /* A run with scratch of exactly this size; trial_release() after it. */
 struct run trial_run(struct trial *t, struct pass_memory memory);
 void trial_release(struct trial *t, struct run *r);

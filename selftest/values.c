@@ -5,6 +5,14 @@
 
 #include "base/sha256.h"
 
+int views_of(struct pixels *out, const struct pixels *in, const struct image_plan *p, struct err *e)
+{
+    struct image_recipe to = plan_recipe(p);
+    struct image_info info = { .format = IMAGE_RGB, .width = in->width, .height = in->height, .orientation = 1 };
+    double unused = 0;
+    return image_from_rgb(in->data, &info, &to, out, &unused, e);
+}
+
 /* Asks for the shape first, then for the values. */
 static int fill(struct values *v, const struct model *m, const uint8_t *rgb, struct err *e)
 {
@@ -18,7 +26,7 @@ static int fill(struct values *v, const struct model *m, const uint8_t *rgb, str
     return 0;
 }
 
-/* The same steps as in serving: plan, resize, normalise; only the layout is the reference's. */
+/* The same steps as in serving: plan, make the views, normalise; only the layout is the reference's. */
 int values_of(struct values *out, const struct model *m, const struct pixels *in, const struct image_options *opt,
               struct err *e)
 {
@@ -26,9 +34,8 @@ int values_of(struct values *out, const struct model *m, const struct pixels *in
     *out = (struct values){ 0 };
     if (!m->family->plan_image)
         return err_set(e, "%s takes no images", m->type);
-    struct image_plan *p = &out->plan;
-    if (m->family->plan_image(m, in->width, in->height, opt, p, e) != 0 ||
-        pixels_resize(&small, in, p->width, p->height, p->filter, p->resizer, e) != 0)
+    if (m->family->plan_image(m, in->width, in->height, opt, &out->plan, e) != 0 ||
+        views_of(&small, in, &out->plan, e) != 0)
         return -1;
     int rc = fill(out, m, small.data, e);
     pixels_free(&small);

@@ -21,4 +21,7 @@ int  values_of(struct values *out, const struct model *m, const struct pixels *i
                struct err *e);
 void values_free(struct values *v);
 
+/* The views of a picture that is in memory, one behind the other. */
+int  views_of(struct pixels *out, const struct pixels *in, const struct image_plan *p, struct err *e);
+
 #endif

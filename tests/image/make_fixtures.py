@@ -2,10 +2,10 @@
 """Writes tests/image/fixtures/ and tests/image/expected.json with Pillow and
 torchvision (both only needed to make the fixtures, not to run the tests).
 
-    python tests/image/make_fixtures.py [--keep-resizes]
+    python tests/image/make_fixtures.py [--keep-resizes | --views]
 
---keep-resizes leaves the resize cases as they are, for which alone torchvision
-is needed.
+--keep-resizes leaves the resize cases as they are, for which (and the views)
+alone torchvision is needed; --views makes the views again and nothing else.
 
 Decoding is expected to equal Pillow: exif_transpose, then alpha over white as
 transformers' convert_to_rgb does. Where Pillow is not followed (`spec=`), the
@@ -538,7 +538,69 @@ def resize_cases():
         resizes.append(case)
 
 
+# --- views ----------------------------------------------------------------------
+
+# Several pictures made of one, with the words of torchvision: (what it is, size of the picture, its steps). A step
+# takes what came before, or the picture; `keep` puts it among the results.
+VIEWS = [
+    ("short side, centre crop", (123, 77), [("size", 90, 56), ("cut", 17, 0, 56, 56), ("keep",)]),
+    ("short side kept, centre crop", (123, 56), [("cut", 33, 0, 56, 56), ("keep",)]),
+    ("a strip, of which nearly all is cut off", (3, 400), [("size", 28, 3733), ("cut", 0, 1852, 28, 28), ("keep",)]),
+    ("padded at the right and below", (123, 77), [("size", 107, 67), ("pad", 0, 0, 5, 45, 0, 0, 0), ("keep",)]),
+    ("padded all around", (77, 123), [("size", 70, 112), ("pad", 21, 0, 21, 0, 122, 116, 104), ("keep",)]),
+    ("padded without a resize", (50, 31), [("pad", 3, 12, 3, 13, 1, 2, 3), ("keep",)]),
+    ("cut on one side, padded on the other", (40, 90), [("size", 28, 80), ("cut", 0, 20, 28, 40),
+                                                        ("pad", 6, 0, 6, 0, 9, 8, 7), ("keep",)]),
+    ("tiles and all of it", (230, 140), [("size", 168, 112), ("keep",), ("picture",), ("size", 56, 56), ("keep",)]),
+    ("a small picture of the tiles", (230, 140), [("size", 224, 136), ("size", 224, 168), ("keep",),
+                                                  ("size", 56, 56), ("keep",)]),
+    ("quarters and all of it", (101, 67),
+     [("cut", 0, 0, 50, 33), ("size", 60, 40), ("keep",), ("picture",), ("cut", 50, 0, 51, 33), ("size", 60, 40),
+      ("keep",), ("picture",), ("cut", 0, 33, 50, 34), ("size", 50, 34), ("keep",), ("picture",),
+      ("cut", 50, 33, 51, 34), ("size", 28, 34), ("keep",), ("picture",), ("size", 60, 40), ("keep",)]),
+    ("padded to a square, then resized", (60, 200), [("pad", 70, 0, 70, 0, 122, 116, 104), ("size", 84, 84),
+                                                     ("keep",)]),
+    ("likewise, lying", (211, 34), [("pad", 0, 88, 0, 89, 5, 250, 100), ("size", 56, 56), ("keep",)]),
+]
+
+
+def view_cases():
+    """For each case and filter the hash of all results, one behind the other."""
+    import torch
+    from torchvision.transforms import InterpolationMode
+    from torchvision.transforms.v2 import functional as tvf
+
+    torch.set_num_threads(1)
+    cases = []
+    for i, (name, (w, h), steps) in enumerate(VIEWS):
+        picture = torch.from_numpy(noise(w, h, i + 1)).permute(2, 0, 1)
+        hashes = {}
+        for filter_name, number in PIL_FILTERS.items():
+            if number not in TORCH:
+                continue
+            t, results = picture, []
+            for word, *n in steps:
+                if word == "picture":
+                    t = picture
+                elif word == "size":
+                    t = tvf.resize(t, n[::-1], interpolation=InterpolationMode[TORCH[number]], antialias=True)
+                elif word == "cut":
+                    t = tvf.crop(t, n[1], n[0], n[3], n[2])
+                elif word == "pad":
+                    t = tvf.pad(t, n[:4], fill=n[4:])
+                else:
+                    results.append(np.ascontiguousarray(t.permute(1, 2, 0).numpy()).tobytes())
+            hashes[filter_name] = crc(b"".join(results))
+        cases.append({"name": name, "from": [w, h], "seed": i + 1, "torchvision": hashes})
+    with open(os.path.join(HERE, "views.json"), "w") as f:
+        f.write("[\n" + ",\n".join("  " + json.dumps(c) for c in cases) + "\n]\n")
+
+
 def main():
+    if "--keep-resizes" not in sys.argv:
+        view_cases()
+    if "--views" in sys.argv:
+        return
     os.makedirs(os.path.join(HERE, "fixtures"), exist_ok=True)
     for f in os.listdir(os.path.join(HERE, "fixtures")):
         os.remove(os.path.join(HERE, "fixtures", f))

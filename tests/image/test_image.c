@@ -168,7 +168,8 @@ static void resize_while_decoding(const uint8_t *p, size_t n)
                                     k % 2 ? RESIZER_PIL : RESIZER_TORCHVISION };
             struct pixels want, got;
             int rc = pixels_resize(&want, &whole, to.width, to.height, to.filter, to.how, NULL);
-            ck_assert_int_eq(image_decode(p, n, &limits, &to, &got, &e), rc);
+            struct image_recipe recipe = image_resized(&to);
+            ck_assert_int_eq(image_decode(p, n, &limits, &recipe, &got, &e), rc);
             ck_assert_msg(rc || (got.width == to.width && got.height == to.height && !memcmp(got.data, want.data,
                                                                                              bytes_of(&want))),
                           "%dx%d to %dx%d, filter %d, %s", whole.width, whole.height, to.width, to.height, filter,
@@ -358,8 +359,9 @@ START_TEST(both_loops_agree)
     for (int round = 0; round < 400; round++) {
         int from = 1 + (int)(next(&x) >> 24), to = 1 + (int)(next(&x) >> 24);
         enum filter f = filters[1 + (next(&x) >> 16) % 5].filter;
+        struct extent side = { from, to, 0, to };
         struct taps t;
-        ck_assert_int_eq(taps_init(&t, from, to, f, round % 2 ? RESIZER_PIL : RESIZER_TORCHVISION), 0);
+        ck_assert_int_eq(taps_init(&t, &side, f, round % 2 ? RESIZER_PIL : RESIZER_TORCHVISION), 0);
         struct pixels in = noise(from + 6, 2, x); /* 6 more pixels: ROW_SLACK */
         const uint8_t *const two[2] = { in.data, in.data + (size_t)in.width * 3 };
         uint8_t a[256 * 3], b[256 * 3], c[256 * 3], d[256 * 3];
@@ -380,6 +382,123 @@ START_TEST(both_loops_agree)
         pixels_free(&in);
         taps_free(&t);
     }
+}
+END_TEST
+
+/* The recipes of make_fixtures.py's VIEWS, in their order. Of a view: what it is made of, the rectangle, its size, its
+ * place, the canvas, the colour. */
+static const struct image_recipe recipes[] = {
+    { .n = 1, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 90, 56, -17, 0, 56, 56, { 0 }, false } } },
+    { .n = 1, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 123, 56, -33, 0, 56, 56, { 0 }, false } } },
+    { .n = 1, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 28, 3733, 0, -1852, 28, 28, { 0 }, false } } },
+    { .n = 1, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 107, 67, 0, 0, 112, 112, { 0 }, false } } },
+    { .n = 1, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 70, 112, 21, 0, 112, 112, { 122, 116, 104 }, false } } },
+    { .n = 1, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 50, 31, 3, 12, 56, 56, { 1, 2, 3 }, false } } },
+    { .n = 1, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 28, 80, 6, -20, 40, 40, { 9, 8, 7 }, false } } },
+    { .n = 2, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 168, 112, 0, 0, 168, 112, { 0 }, false },
+                        { IMAGE_SOURCE, 0, 0, 0, 0, 56, 56, 0, 0, 56, 56, { 0 }, false } } },
+    { .n = 3, .view = { { IMAGE_SOURCE, 0, 0, 0, 0, 224, 136, 0, 0, 224, 136, { 0 }, true },
+                        { 0, 0, 0, 0, 0, 224, 168, 0, 0, 224, 168, { 0 }, false },
+                        { 1, 0, 0, 0, 0, 56, 56, 0, 0, 56, 56, { 0 }, false } } },
+    { .n = 5, .view = { { IMAGE_SOURCE, 0, 0, 50, 33, 60, 40, 0, 0, 60, 40, { 0 }, false },
+                        { IMAGE_SOURCE, 50, 0, 51, 33, 60, 40, 0, 0, 60, 40, { 0 }, false },
+                        { IMAGE_SOURCE, 0, 33, 50, 34, 50, 34, 0, 0, 50, 34, { 0 }, false },
+                        { IMAGE_SOURCE, 50, 33, 51, 34, 28, 34, 0, 0, 28, 34, { 0 }, false },
+                        { IMAGE_SOURCE, 0, 0, 101, 67, 60, 40, 0, 0, 60, 40, { 0 }, false } } },
+    { .n = 1, .view = { { IMAGE_SOURCE, -70, 0, 200, 200, 84, 84, 0, 0, 84, 84, { 122, 116, 104 }, false } } },
+    { .n = 1, .view = { { IMAGE_SOURCE, 0, -88, 211, 211, 56, 56, 0, 0, 56, 56, { 5, 250, 100 }, false } } },
+};
+enum { RECIPES = sizeof recipes / sizeof *recipes };
+
+/* A picture that is in memory becomes the views. */
+static struct pixels views_of(const struct pixels *in, const struct image_recipe *to)
+{
+    struct image_info info = { .format = IMAGE_RGB, .width = in->width, .height = in->height, .orientation = 1 };
+    struct pixels out;
+    struct err e = { 0 };
+    double unused = 0;
+    ck_assert_msg(image_from_rgb(in->data, &info, to, &out, &unused, &e) == 0, "%s", e.text);
+    return out;
+}
+
+START_TEST(views_equal_the_reference)
+{
+    json_error_t why;
+    json_t *all = json_load_file(FOLDER "views.json", 0, &why), *c;
+    size_t i;
+    ck_assert_msg(all != NULL, "%s", why.text);
+    ck_assert_uint_eq(json_array_size(all), RECIPES);
+    json_array_foreach(all, i, c) {
+        json_t *from = json_object_get(c, "from");
+        struct pixels in = noise((int)json_integer_value(json_array_get(from, 0)),
+                                 (int)json_integer_value(json_array_get(from, 1)),
+                                 (uint32_t)json_integer_value(json_object_get(c, "seed")));
+        for (int f = 0; f < 4; f++) {       /* those that torchvision has */
+            struct image_recipe to = recipes[i];
+            char got[9];
+            to.filter = filters[f].filter;
+            to.how = RESIZER_TORCHVISION;
+            struct pixels out = views_of(&in, &to);
+            const char *want = json_string_value(json_object_get(json_object_get(c, "torchvision"), filters[f].name));
+            snprintf(got, sizeof got, "%08x", crc32_of(out.data, image_recipe_bytes(&to)));
+            ck_assert_msg(!strcmp(got, want), "%s: %s differs", json_string_value(json_object_get(c, "name")),
+                          filters[f].name);
+            pixels_free(&out);
+        }
+        pixels_free(&in);
+    }
+    json_decref(all);
+}
+END_TEST
+
+/* Row by row as they are decoded, and turned afterwards, files become the views that their pixels do. */
+static void views_while_decoding(const uint8_t *p, size_t n)
+{
+    struct pixels whole, got;
+    struct err e = { 0 };
+    if (image_decode(p, n, &limits, NULL, &whole, &e)) return;
+    for (int k = 0; k < 2 * RECIPES; k++) {
+        struct image_recipe to = recipes[k / 2];
+        to.filter = FILTER_BICUBIC;
+        to.how = k % 2 ? RESIZER_PIL : RESIZER_TORCHVISION;
+        struct pixels want = views_of(&whole, &to);
+        ck_assert_msg(image_decode(p, n, &limits, &to, &got, &e) == 0, "%s", e.text);
+        ck_assert(got.width == want.width && got.height == want.height);
+        ck_assert_msg(!memcmp(got.data, want.data, image_recipe_bytes(&to)), "recipe %d of %dx%d", k / 2, whole.width,
+                      whole.height);
+        pixels_free(&want);
+        pixels_free(&got);
+    }
+    pixels_free(&whole);
+}
+
+START_TEST(decoding_to_views_is_decoding_and_making_them) { for_each_fixture(views_while_decoding); }
+END_TEST
+
+START_TEST(bad_recipes_are_errors)
+{
+    static const struct image_view good = { IMAGE_SOURCE, 0, 0, 0, 0, 8, 8, 0, 0, 8, 8, { 0 }, false },
+        bad[] = { { 0, 0, 0, 0, 0, 8, 8, 0, 0, 8, 8, { 0 }, false }, { -2, 0, 0, 0, 0, 8, 8, 0, 0, 8, 8, { 0 }, false },
+                  { IMAGE_SOURCE, 0, 0, 5, 0, 8, 8, 0, 0, 8, 8, { 0 }, false },
+                  { IMAGE_SOURCE, 0, 0, 0, 0, 0, 8, 0, 0, 8, 8, { 0 }, false },
+                  { IMAGE_SOURCE, 0, 0, 0, 0, 8, 8, 8, 0, 8, 8, { 0 }, false },
+                  { IMAGE_SOURCE, 0, 0, 0, 0, 8, 8, 0, -8, 8, 8, { 0 }, false },
+                  { IMAGE_SOURCE, 0, 0, 0, 0, 1 << 30, 8, 0, 0, 8, 8, { 0 }, false },
+                  { IMAGE_SOURCE, 0, 0, 0, 0, 8, 8, 0, 0, 1 << 20, 1 << 20, { 0 }, false },
+                  { IMAGE_SOURCE, 0, 0, 0, 0, 8, 8, 0, 0, 8, 8, { 0 }, true } };
+    struct pixels in = noise(5, 4, 3), out;
+    struct image_info info = { .format = IMAGE_RGB, .width = 5, .height = 4, .orientation = 1 };
+    double unused = 0;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct image_recipe to = { .filter = FILTER_BICUBIC, .n = 1, .view = { bad[i] } };
+        struct err e = { 0 };
+        ck_assert_int_eq(image_from_rgb(in.data, &info, &to, &out, &unused, &e), -1);
+        ck_assert_msg(strstr(e.text, "cannot make an image") != NULL, "%zu: %s", i, e.text);
+        ck_assert_ptr_null(out.data);
+    }
+    struct image_recipe to = { .filter = FILTER_BOX, .how = RESIZER_TORCHVISION, .n = 1, .view = { good } };
+    ck_assert_int_eq(image_from_rgb(in.data, &info, &to, &out, &unused, NULL), -1);
+    pixels_free(&in);
 }
 END_TEST
 
@@ -429,6 +548,8 @@ int main(void)
         { "changed", changed_files_are_harmless },   { "scans", a_scan_bomb_is_refused },
         { "resize", resizing_equals_the_reference }, { "loops", both_loops_agree },
         { "bad sizes", bad_resizes_are_errors },     { "crop", crop_is_black_outside },
+        { "views", views_equal_the_reference },      { "bad views", bad_recipes_are_errors },
+        { "decode to views", decoding_to_views_is_decoding_and_making_them },
     };
     Suite *s = suite_create("image");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

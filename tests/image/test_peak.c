@@ -69,8 +69,26 @@ static size_t read_fixture(const char *name)
     return n;
 }
 
+static const struct resize_to sizes[] = {
+    { 280, 196, FILTER_BICUBIC, RESIZER_TORCHVISION }, { 28, 560, FILTER_LANCZOS, RESIZER_PIL },
+    { 224, 28, FILTER_LANCZOS, RESIZER_PIL },
+    { 1204, 924, FILTER_BICUBIC, RESIZER_TORCHVISION }, { 900, 1200, FILTER_BICUBIC, RESIZER_PIL },
+    { 56, 56, FILTER_NEAREST, RESIZER_PIL },
+};
+
+/* Tiles beside a small picture of them, a quarter, and a strip of which nearly all is cut off. */
+static const struct image_recipe views = {
+    .filter = FILTER_LANCZOS, .how = RESIZER_TORCHVISION, .n = 5,
+    .view = { { .from = IMAGE_SOURCE, .to_w = 560, .to_h = 500, .width = 560, .height = 500, .hidden = true },
+              { .from = 0, .to_w = 600, .to_h = 600, .width = 600, .height = 600 },
+              { .from = 1, .to_w = 200, .to_h = 200, .width = 200, .height = 200 },
+              { .from = IMAGE_SOURCE, .x = 3, .y = 4, .w = 300, .h = 200, .to_w = 150, .to_h = 130, .left = 20,
+                .width = 200, .height = 200 },
+              { .from = IMAGE_SOURCE, .to_w = 80, .to_h = 9000, .top = -4000, .width = 80, .height = 80 } },
+};
+
 /* Returns the bytes that decoding held. */
-static size_t check_peak(const char *name, size_t n, const struct resize_to *to)
+static size_t check_peak(const char *name, size_t n, const struct image_recipe *to)
 {
     struct image_info info;
     struct pixels px;
@@ -88,13 +106,6 @@ static size_t check_peak(const char *name, size_t n, const struct resize_to *to)
     return took;
 }
 
-static const struct resize_to sizes[] = {
-    { 280, 196, FILTER_BICUBIC, RESIZER_TORCHVISION }, { 28, 560, FILTER_LANCZOS, RESIZER_PIL },
-    { 224, 28, FILTER_LANCZOS, RESIZER_PIL },
-    { 1204, 924, FILTER_BICUBIC, RESIZER_TORCHVISION }, { 900, 1200, FILTER_BICUBIC, RESIZER_PIL },
-    { 56, 56, FILTER_NEAREST, RESIZER_PIL },
-};
-
 START_TEST(what_is_held_is_foretold)
 {
     json_t *all = json_load_file("tests/image/expected.json", 0, NULL), *want;
@@ -103,7 +114,11 @@ START_TEST(what_is_held_is_foretold)
         json_object_foreach(json_object_get(all, group[g]), name, want) {
             size_t n = read_fixture(name);
             check_peak(name, n, NULL);
-            for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) check_peak(name, n, &sizes[i]);
+            for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+                struct image_recipe one = image_resized(&sizes[i]);
+                check_peak(name, n, &one);
+            }
+            check_peak(name, n, &views);
         }
     json_decref(all);
 }
@@ -114,7 +129,8 @@ START_TEST(rows_are_resized_as_they_come)
 {
     static const char *const names[] = { "large.jpg", "large_turned.jpg", "large.png", "large_rgba16.png" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        size_t took = check_peak(names[i], read_fixture(names[i]), &sizes[0]);
+        struct image_recipe one = image_resized(&sizes[0]);
+        size_t took = check_peak(names[i], read_fixture(names[i]), &one);
         ck_assert_msg(took < 1200 * 900, "%s: %zu bytes", names[i], took);
         ck_assert_uint_gt(took, 280 * 196 * 3);
     }

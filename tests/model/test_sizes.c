@@ -86,7 +86,7 @@ static int sides(int *out, int most)
     return n;
 }
 
-struct most { int tokens, cells, w, h; };
+struct most { int tokens, cells, w, h; size_t bytes; };
 
 static struct most brute_force(const struct model *m, const struct image_options *opt, int64_t pixels)
 {
@@ -98,8 +98,10 @@ static struct most brute_force(const struct model *m, const struct image_options
             struct image_plan p;
             if ((int64_t)side[i] * side[k] > pixels || m->family->plan_image(m, side[i], side[k], opt, &p, NULL) != 0)
                 continue;
+            size_t bytes = p.n_views ? plan_bytes(&p) : (size_t)p.width * (size_t)p.height * 3;
+            most.bytes = bytes > most.bytes ? bytes : most.bytes;
             if (p.n_tokens > most.tokens)
-                most = (struct most){ p.n_tokens, p.n_cells, side[i], side[k] };
+                most = (struct most){ p.n_tokens, p.n_cells, side[i], side[k], most.bytes };
         }
     return most;
 }
@@ -123,6 +125,7 @@ START_TEST(test_largest)
             ck_assert_msg(found.tokens <= p.n_tokens && found.cells <= p.n_cells,
                           "%s, limits %d, %lld pixels: %d x %d takes %d, not %d",
                           checkpoints[_i], i, (long long)uploads[k], found.w, found.h, found.tokens, p.n_tokens);
+            ck_assert_uint_le(found.bytes, plan_bytes(&p));
             /* Nor is much more planned than there can be: ratios between those tried here take a little more. */
             ck_assert_msg(p.n_tokens <= found.tokens + found.tokens / 100 + 20, "%s, limits %d, %lld pixels: %d "
                 "planned, %d found", checkpoints[_i], i, (long long)uploads[k], p.n_tokens, found.tokens);
