@@ -411,6 +411,16 @@ static const char *encode_image(struct engine *g)
     return failed;
 }
 
+/* Has memory put behind the pages that a step is about to use for the first time. So much of it comes with each step as
+ * its own rows need, because the machine may take long for it: a prompt's pages at once made everybody wait for half a
+ * second. */
+static void fill_pages(struct engine *g)
+{
+    if (g->pages.more)
+        room_fill(&g->room, (size_t)runner_fill_pages(&g->runner, g->pages.used) *
+                                runner_kv_page_bytes(g->model, g->setup.sizes.kv));
+}
+
 /* Computes a planned step and hands out what it yields. While a device that works by itself is busy with it, the thread
  * tells the tokens of the step before and prepares what waits. NULL, or what the device said; then nothing of the step
  * counts. */
@@ -425,6 +435,7 @@ static const char *run_step(struct engine *g, struct step *step)
         r->encode_queued = r->encode_seconds;
         stats_time(&g->stats, NULL, &g->stats.v.queue, began - r->submitted - r->encode_queued);
     }
+    fill_pages(g);
     runner_start(&g->runner, step, &g->images);
     tell_late(g);
     if (g->model->backend->async) {

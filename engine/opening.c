@@ -161,17 +161,14 @@ static void free_parts(struct engine *g)
     free(g);
 }
 
-/* The pages of the cache ask for memory, from page `from` on: a chunk, if the machine has that much to spare. Returns
- * how many pages it got; 0: none, and a request has to wait or is refused. */
+/* The pages of the cache ask for memory, from page `from` on: for a chunk, if the machine has that much to spare.
+ * Returns for how many pages there is some; 0: none, and a request has to wait or is refused. */
 static int more_pages(void *arg, int from)
 {
     struct engine *g = arg;
     int n = runner_chunk(&g->runner), left = g->pages.n - from;
     n = n < left ? n : left;
-    if (!room_take(&g->room, (size_t)n * (g->setup.plan.kv / (size_t)g->pages.n)))
-        return 0;
-    runner_take_pages(&g->runner, from, n);
-    return n;
+    return room_take(&g->room, (size_t)n * runner_kv_page_bytes(g->model, g->setup.sizes.kv)) ? n : 0;
 }
 
 /* The pages of the cache. On the CPU they are taken as they are first needed, and never so many that the machine would

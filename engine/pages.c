@@ -58,7 +58,7 @@ void pages_init(struct pages *p, int n)
         p->bucket[i] = -1;
     p->mask = size - 1;
     p->n = p->there = n;
-    p->n_free = 0;
+    p->n_free = p->used = 0;
     p->more = NULL;
     p->head = p->tail = p->blank = -1;
     for (int i = 0; i < n; i++)
@@ -128,6 +128,7 @@ int pages_alloc(struct pages *p)
         return -1;
     unlink_free(p, id);
     forget_hash(p, id);
+    p->used = id < p->used ? p->used : id + 1;
     p->page[id].refs = 1;
     return id;
 }
@@ -185,11 +186,11 @@ void pages_check(const struct pages *p)
         blank = p->page[id].hashed ? blank : id;
         assert(n_free < p->n);
     }
-    assert(prev == p->tail && blank == p->blank && n_free == p->n_free);
+    assert(p->used <= p->there && prev == p->tail && blank == p->blank && n_free == p->n_free);
     for (int i = 0; i < p->n; i++) {
         in_use += p->page[i].refs > 0;
         hashed += p->page[i].hashed;
-        assert(i < p->there || (p->page[i].refs == 0 && !p->page[i].hashed));
+        assert(i < p->used || (p->page[i].refs == 0 && !p->page[i].hashed));
     }
     assert(in_use + n_free == p->there);
     for (unsigned b = 0; b <= p->mask; b++)

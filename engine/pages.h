@@ -6,8 +6,9 @@
  * is nothing but the free pages: it costs no memory of its own.
  *
  * Pages come into being in the order of their numbers: where memory is taken as
- * it is used, only the first `there` of them have memory, and more is asked for
- * when no page without contents is left. A free page's contents go only when
+ * it is used, there is memory for the first `there` of them, and more is asked for
+ * when no page without contents is left. It is put behind pages when they are
+ * about to be computed, which were all handed out before: the first `used`. A free page's contents go only when
  * there is no more to be had; then a page that is not there is not free either.
  *
  * Owned by the engine thread; all operations are O(1), but for new pages. */
@@ -17,13 +18,13 @@
 
 #include "base/hash.h"
 
-/* Has memory put behind the pages from `from` on, which is how many there are, and says behind how many; 0: no more
- * now. */
+/* Sees to memory for the pages from `from` on, which is how many there are, and says for how many; 0: no more now. */
 typedef int pages_more(void *arg, int from);
 
 struct pages {
     struct page *page;      /* owned, (n)                                     */
     int  n, there;          /* that there may ever be; that there are         */
+    int  used;              /* one more than the highest that was ever handed out */
     int  n_free;            /* of those that there are                        */
     pages_more *more;       /* NULL: all are there from the start             */
     void *more_arg;         /* borrowed                                       */

@@ -75,8 +75,8 @@ static void *alloc(struct runner *r, size_t n, struct err *e)
     return p;
 }
 
-/* Memory for a cache. Keys and values are two blocks, each with layer after layer, so that a page of one layer is
- * contiguous. A family without cross attention has an image KV of no layers, which still has an address. */
+/* Memory for a cache: a block for keys and one for values. A family without cross attention has an image KV of no
+ * layers, which still has an address. */
 static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape, int page, int n_pages, struct err *e)
 {
     *kv = kv_of(shape, page, n_pages, r->size.kv);
@@ -86,25 +86,31 @@ static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape
     return kv->v ? 0 : -1;
 }
 
-/* A page of one layer may be far smaller than a huge page of the machine. Taking one page of the cache at a time would
- * then touch, and so take, many times as much. */
+/* Keys, or values, of one page of the first cache, in all layers. */
+static size_t page_half(const struct runner *r)
+{
+    return (size_t)kv_page_step(&r->kv[0]) * kv_entry_bytes(&r->kv[0]);
+}
+
+/* A page may be smaller than a huge page of the machine. Taking one page of the cache at a time would then touch, and
+ * so take, more than was asked for. */
 int runner_chunk(const struct runner *r)
 {
     enum { HUGE = 2 << 20 };
-    size_t page = kv_layer_bytes(&r->kv[0]) / (size_t)r->kv[0].n_pages;
-    return page < HUGE ? (int)(HUGE / page) : 1;
+    return page_half(r) < HUGE ? (int)(HUGE / page_half(r)) : 1;
 }
 
-/* Takes the memory behind n pages of the first cache, which was only reserved: in every layer, for keys and values. */
-void runner_take_pages(struct runner *r, int from, int n)
+int runner_fill_pages(struct runner *r, int n)
 {
     const struct backend *be = r->run.backend;
-    size_t layer = kv_layer_bytes(&r->kv[0]), page = layer / (size_t)r->kv[0].n_pages;
-    for (int i = 0; i < r->kv[0].layers; i++) {
-        size_t at = (size_t)i * layer + (size_t)from * page;
-        be->take(r->run.dev, (char *)r->kv[0].k + at, (size_t)n * page);
-        be->take(r->run.dev, (char *)r->kv[0].v + at, (size_t)n * page);
-    }
+    int more = n - r->filled;
+    if (more <= 0)
+        return 0;
+    size_t at = (size_t)r->filled * page_half(r);
+    be->take(r->run.dev, (char *)r->kv[0].k + at, (size_t)more * page_half(r));
+    be->take(r->run.dev, (char *)r->kv[0].v + at, (size_t)more * page_half(r));
+    r->filled = n;
+    return more;
 }
 
 /* Takes all memory that steps and images will need, in the host and on the device, in the sizes of the plan. -1: the

@@ -4,7 +4,8 @@
  * images, scratch, and the block in which a step's arrays go there (staging.h).
  * All of it is allocated in runner_open; a step allocates nothing. On a GPU all
  * of it is there from then on. In the host it is address space until it is used,
- * and runner_take_pages() says when pages are. Owned by the engine thread. */
+ * and runner_fill_pages() puts it behind pages of the text KV. Owned by the engine
+ * thread. */
 #ifndef ENGINE_RUNNER_H
 #define ENGINE_RUNNER_H
 #include "engine/replay.h"
@@ -35,6 +36,7 @@ struct runner {
     struct runner_sizes size;
     struct run    run;
     struct kv     kv[2];       /* text, images */
+    int           filled;      /* pages of the text's, from the first on, behind which memory was put */
     struct tensor pool;        /* rows of encoded images */
     struct shape   largest;
     struct staging staging;    /* owned */
@@ -60,10 +62,11 @@ int  runner_open(struct runner *r, const struct model *m, const struct ops *ops,
                  struct err *e);
 void runner_close(struct runner *r);
 
-/* Where memory is taken as it is used: how many pages of the text KV should be taken at a time, so that whole huge
- * pages are filled; and takes n of them, from page `from` on. */
+/* Where memory is taken as it is used: for how many pages of the text KV it should be asked at a time, so that whole
+ * huge pages are filled; and puts it behind the first n of them, as far as it is not there: behind how many it was
+ * not. Memory that the machine has not used before may take milliseconds for each megabyte. */
 int  runner_chunk(const struct runner *r);
-void runner_take_pages(struct runner *r, int from, int n);
+int  runner_fill_pages(struct runner *r, int n);
 
 /* Encodes one image of a request into its entry. NULL, or what the device said. Every few milliseconds it calls
  * `between` (NULL: nobody waits), which may run a step with runner_nest() before and runner_unnest() after it: the

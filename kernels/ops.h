@@ -105,7 +105,7 @@ struct kv {            /* the paged cache of one group of layers */
     int   n_pages;
     int   layers;
     int   n_kv, dim;
-    void *k, *v;       /* (layers, n_pages, page, n_kv, dim), see kernels/kv.h */
+    void *k, *v;       /* (n_pages, layers, page, n_kv, dim), see kernels/kv.h */
 };
 
 struct view {          /* what the rows see of a cache, and where they write */

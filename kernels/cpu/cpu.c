@@ -7,6 +7,7 @@
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,7 @@ struct device {
     enum activations      activations;
 };
 
-enum { PREPARED = 16 << 20 };
+enum { PREPARED = 16 << 20, HUGE_PAGE = 2 << 20 };
 
 /* Below so many multiplications waking a thread costs more than it brings. */
 static const double SMALL = 50e3;
@@ -108,6 +109,28 @@ void cpu_run_work(struct device *dev, int count, double work, void (*body)(void 
     else
         for (int i = 0; i < count; i++)
             body(arg, i, 0);
+}
+
+struct taking { char *p; size_t n; };
+
+/* The part of the block that lies in huge page `index`, counted from that of its first byte. */
+static void take_body(void *arg, int index, int worker)
+{
+    const struct taking *t = arg;
+    uintptr_t from = (uintptr_t)t->p / HUGE_PAGE * HUGE_PAGE + (size_t)index * HUGE_PAGE, end = (uintptr_t)t->p + t->n;
+    uintptr_t to = from + HUGE_PAGE < end ? from + HUGE_PAGE : end;
+    (void)worker;
+    from = from > (uintptr_t)t->p ? from : (uintptr_t)t->p;
+    host_take(NULL, (char *)from, to - from);
+}
+
+/* Entry `take` of struct backend, on all threads: the kernel clears the pages, and a hypervisor may have to find them
+ * first. */
+static void cpu_take(struct device *dev, void *p, size_t n)
+{
+    struct taking t = { p, n };
+    if (n > 0)
+        cpu_run(dev, (int)(((uintptr_t)p + n - 1) / HUGE_PAGE - (uintptr_t)p / HUGE_PAGE) + 1, take_body, &t);
 }
 
 int cpu_threads(struct device *dev) { return pool_size(dev->pool); }
@@ -265,7 +288,7 @@ static void run_attend(struct device *dev, struct attend_job *job)
 static void cpu_attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
                        const struct heads *h, const struct batch *b, const struct view *view)
 {
-    size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
+    size_t skip = kv_layer_start(kv, layer), head = kv_head_bytes(kv), entry = kv_entry_bytes(kv);
     struct attend_job job = { .out = out,
                               .q = q,
                               .heads = h,
@@ -278,7 +301,8 @@ static void cpu_attend(struct device *dev, struct tensor out, struct tensor q, c
                               .v_stride = entry,
                               .head = head,
                               .view = view,
-                              .page = kv->page };
+                              .page = kv->page,
+                              .page_step = kv_page_step(kv) };
     if (b->n_seqs > 0)
         run_attend(dev, &job);
 }
@@ -315,6 +339,6 @@ const struct backend backend_cpu = {
         .mask = cpu_mask, .penalize = ref_penalize, .sample = cpu_sample, .logprobs = cpu_logprobs,
     },
     .open = cpu_open, .close = cpu_close, .memory = host_memory, .alloc = host_alloc, .free = host_free,
-    .take = host_take, .give_back = host_give_back, .upload = host_copy, .download = host_copy, .pack = cpu_pack,
+    .take = cpu_take, .give_back = host_give_back, .upload = host_copy, .download = host_copy, .pack = cpu_pack,
     .release = cpu_release, .slabs = cpu_slabs, .packed_bytes = cpu_packed_bytes, .sync = cpu_sync,
 };

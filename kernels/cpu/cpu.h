@@ -38,6 +38,7 @@ struct attend_job {
     const int  *kv_first;     /* (seqs + 1) rows of k and v; NULL: paged, by view          */
     const struct view *view;
     int         page;         /* entries                                                   */
+    int         page_step;    /* entries from one page to the next                         */
     int         pairs;        /* in one task                                               */
 };
 

@@ -104,7 +104,7 @@ load_entries(H *k, H *v, int *ok, float *scale, const struct attend &p, const in
         long at = -1;
         if (e >= from && e < limit) {
             int page = pages[e / p.s.page], i = e % p.s.page;
-            at = p.s.fill && i >= p.s.fill[page] ? -1 : (long)page * p.s.page + i;
+            at = p.s.fill && i >= p.s.fill[page] ? -1 : (long)page * p.s.step + i;
         }
         bool valid = at >= 0 && d < p.dim;
         const char *k_head = head_at(p.s.k, p.s.k_stride, valid ? at : 0, p.s, kv_head);
@@ -180,7 +180,7 @@ prepare_heads(H *q, float *heads, const struct attend &p, int seq, int kv_head, 
     }
     __syncwarp();
     if (stores) {
-        size_t at = ((size_t)slot * (size_t)p.n_kv + (size_t)kv_head) * f.head;
+        size_t at = slot_at(f, slot, kv_head);
         store_head(f.dtype, f.k_cache + at, k, p.dim, lane);
         store_head(f.dtype, f.v_cache + at, v, p.dim, lane);
     }
@@ -391,11 +391,11 @@ static bool tiles_fit(const struct heads *h) { return h->dim % 8 == 0 && h->dim 
 static void attend(struct device *dev, struct tensor out, struct tensor q, const struct kv *kv, int layer,
                    const struct heads *h, const struct batch *b, const struct view *view, const struct prep &fresh)
 {
-    size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
+    size_t skip = kv_layer_start(kv, layer), head = kv_head_bytes(kv), entry = kv_entry_bytes(kv);
     struct attend p = {};
     p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.scale = h->scale;
     p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, entry, entry, head, view->pages,
-            view->fill, kv->page, 0 };
+            view->fill, kv->page, kv_page_step(kv), 0 };
     p.first = b->first, p.from = view->from, p.limit = view->limit, p.max_pages = view->max_pages, p.n_seqs = b->n_seqs;
     p.fresh = fresh;
     int parts = (view->max_kv + PART - 1) / PART;

@@ -13,7 +13,7 @@ struct entries {              /* what the rows of one sequence attend to */
     const void *k, *v;
     size_t      k_stride, v_stride, head; /* bytes from one entry, and from one head, to the next */
     const int  *pages, *fill; /* pages NULL: entries lie end to end from `first` */
-    int         page, first;
+    int         page, step, first; /* entries of a page, and from one page to the next */
 };
 
 /* Where entry e lies; -1: not in use. */
@@ -22,7 +22,7 @@ __device__ __forceinline__ long entry_at(const struct entries &s, int e)
     if (!s.pages)
         return s.first + e;
     int page = s.pages[e / s.page], i = e % s.page;
-    return s.fill && i >= s.fill[page] ? -1 : (long)page * s.page + i;
+    return s.fill && i >= s.fill[page] ? -1 : (long)page * s.step + i;
 }
 
 /* Where a head of entry `at` begins, and number i of it, as kv_get(). */

@@ -107,7 +107,7 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) ragged_plain_kerne
         seg++;
     struct entries s = { F32, p.k.data, p.v.data, sizeof(float) * (size_t)p.k.stride,
                          sizeof(float) * (size_t)p.v.stride,
-                         sizeof(float) * (size_t)p.dim, NULL, NULL, 0, p.kv_first[seg] };
+                         sizeof(float) * (size_t)p.dim, NULL, NULL, 0, 0, p.kv_first[seg] };
     for (int d = lane; d < p.dim; d += 32)
         q[warp][d] = row_of(p.q, r)[head * p.dim + d];
     __syncwarp();

@@ -36,8 +36,7 @@ static __global__ void __launch_bounds__(32 * WARPS) prep_kernel(struct prep p)
     for (int i = lane; i < p.dim && (normed || rotated); i += 32)
         from[i] = head[i];
     if (!is_q && slot >= 0)
-        store_head(p.dtype, (is_k ? p.k_cache : p.v_cache) + ((size_t)slot * (size_t)p.n_kv + (size_t)g) * p.head,
-                   head, p.dim, lane);
+        store_head(p.dtype, (is_k ? p.k_cache : p.v_cache) + slot_at(p, slot, g), head, p.dim, lane);
 }
 
 /* A warp for each head of each row. Whichever of q, k and v are there have the same rows. */

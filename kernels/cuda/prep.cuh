@@ -14,7 +14,15 @@ struct prep {
     enum dtype    dtype;
     unsigned char *k_cache, *v_cache; /* of this layer                  */
     size_t        head;               /* bytes of one, in the cache     */
+    int           page, step;         /* entries of a page, and from one page to the next */
 };
+
+/* Where head g of a slot lies in the layer. */
+static __device__ __forceinline__ size_t slot_at(const struct prep &p, int slot, int g)
+{
+    size_t entry = (size_t)(slot / p.page) * (size_t)p.step + (size_t)(slot % p.page);
+    return (entry * (size_t)p.n_kv + (size_t)g) * p.head;
+}
 
 /* The norm of one head by one warp, in place. Sums go over lanes in a fixed order, the same wherever it is called
  * from. */
@@ -103,8 +111,8 @@ static inline struct prep prep_of(struct tensor q, struct tensor k, struct tenso
     if (h->rope)
         p.rope = *h->rope;
     if (kv && slot) {
-        size_t at = (size_t)layer * kv_layer_bytes(kv);
-        p.slot = slot, p.dtype = kv->dtype, p.head = kv_head_bytes(kv);
+        size_t at = kv_layer_start(kv, layer);
+        p.slot = slot, p.dtype = kv->dtype, p.head = kv_head_bytes(kv), p.page = kv->page, p.step = kv_page_step(kv);
         p.k_cache = (unsigned char *)kv->k + at, p.v_cache = (unsigned char *)kv->v + at;
     }
     return p;

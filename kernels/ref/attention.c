@@ -16,7 +16,7 @@ struct entries {
     int         from, limit;
     const int  *pages;   /* entry e is in page pages[e / page]; NULL: entries lie end to end */
     const int  *fill;    /* entries in use of a page, or NULL */
-    int         page;
+    int         page, step;      /* entries of a page, and from one page to the next */
 };
 
 /* Where entry e lies, counted in entries; -1: it is not in use. */
@@ -25,7 +25,7 @@ static long entry_at(const struct entries *s, int e)
     if (!s->pages)
         return e;
     int page = s->pages[e / s->page], i = e % s->page;
-    return s->fill && i >= s->fill[page] ? -1 : (long)page * s->page + i;
+    return s->fill && i >= s->fill[page] ? -1 : (long)page * s->step + i;
 }
 
 /* One head of the entry that lies at `at`. */
@@ -79,9 +79,10 @@ void ref_attend(struct device *dev, struct tensor out, struct tensor q, const st
                 const struct heads *h, const struct batch *b, const struct view *view)
 {
     (void)dev;
-    size_t skip = (size_t)layer * kv_layer_bytes(kv), head = kv_head_bytes(kv), entry = (size_t)kv->n_kv * head;
+    size_t skip = kv_layer_start(kv, layer), head = kv_head_bytes(kv), entry = kv_entry_bytes(kv);
     struct entries s = { .dtype = kv->dtype, .k = (char *)kv->k + skip, .v = (char *)kv->v + skip, .k_stride = entry,
-                         .v_stride = entry, .head = head, .fill = view->fill, .page = kv->page };
+                         .v_stride = entry, .head = head, .fill = view->fill, .page = kv->page,
+                         .step = kv_page_step(kv) };
     for (int i = 0; i < b->n_seqs; i++)
         for (int r = b->first[i]; r < b->first[i + 1]; r++) {
             s.from = view->from ? view->from[r] : 0;
@@ -141,8 +142,7 @@ static void store(void *cache, const struct kv *kv, int layer, struct tensor x, 
     for (int r = 0; x.data && r < x.rows; r++) {
         if (slot[r] < 0)
             continue;
-        char *entry = (char *)cache + (size_t)layer * kv_layer_bytes(kv) +
-            (size_t)slot[r] * (size_t)kv->n_kv * kv_head_bytes(kv);
+        char *entry = (char *)cache + kv_slot_start(kv, layer, slot[r]);
         for (int g = 0; g < kv->n_kv; g++)
             kv_put(kv->dtype, entry + (size_t)g * kv_head_bytes(kv), tensor_row(x, r) + g * kv->dim, kv->dim);
     }

@@ -141,6 +141,15 @@ START_TEST(pages_are_provided_before_they_are_promised)
     pages_on_demand(&p, two_more, &left);
     ck_assert(pages_provide(&p, 3));
     ck_assert_int_eq(p.there, 4);
+    ck_assert_int_eq(p.used, 0);                   /* nothing is behind them yet */
+    ck_assert_int_eq(pages_alloc(&p), 0);
+    ck_assert_int_eq(pages_alloc(&p), 1);
+    ck_assert_int_eq(p.used, 2);
+    pages_unref(&p, 1);
+    pages_unref(&p, 0);
+    ck_assert_int_eq(pages_alloc(&p), 0);
+    ck_assert_int_eq(p.used, 2);
+    pages_unref(&p, 0);
     ck_assert(!pages_provide(&p, 5));
     ck_assert_int_eq(p.n_free, 4);
     left = 3;

@@ -141,7 +141,11 @@ START_TEST(test_room)
     struct room r = { .free = free_now, .arg = &free, .margin = 10 * MIB };
     ck_assert(room_take(&r, 90 * MIB));
     ck_assert_uint_eq(r.taken, 90 * MIB);
+    ck_assert(!room_take(&r, 1));                          /* still free in the machine, but for pages */
+    free = 190 * MIB;
     ck_assert(!room_take(&r, 91 * MIB));
+    ck_assert(room_take(&r, 90 * MIB));
+    room_fill(&r, 180 * MIB);                              /* not free any more */
     free = 5 * MIB;
     ck_assert(!room_take(&r, 1));
     free = (size_t)2 << 40;
@@ -149,7 +153,7 @@ START_TEST(test_room)
     ck_assert(room_take(&r, huge - 10 * MIB));
     ck_assert_uint_gt(machine_own(), 0);
     free = huge + 10 * MIB;
-    r.taken = 0;
+    r.taken = r.filled = 0;
     ck_assert(!room_take(&r, machine_own() + 1 * MIB));    /* promised are the bytes that this process has not yet */
     ck_assert(room_take(&r, machine_own() / 2));
     ck_assert_uint_ge(machine_memory(), machine_free());
