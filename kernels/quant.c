@@ -29,8 +29,8 @@ uint8_t f8_put(float x)
     return (uint8_t)((u + 0x7ffff + (u >> 20 & 1)) >> 20 | (signbit(x) ? 0x80 : 0));
 }
 
-/* Most of the time of packing goes into fit_levels() for int4, and into pack_channel() for int8, with all that is
- * inlined there. They have the same numbers whatever they are compiled for. A sanitizer is not ready yet when a program
+/* The time of packing goes into pack_groups() for int4, and into pack_channel() for int8, with all that is inlined
+ * there. They have the same numbers whatever they are compiled for. A sanitizer is not ready yet when a program
  * chooses between clones. */
 #if defined __x86_64__ && defined __GLIBC__ && !defined __SANITIZE_ADDRESS__ && !defined __SANITIZE_THREAD__
 #define CLONED __attribute__((target_clones("avx2", "default")))
@@ -39,18 +39,20 @@ uint8_t f8_put(float x)
 #endif
 #define INLINED static inline __attribute__((always_inline))
 
-typedef uint32_t words __attribute__((vector_size(32)));
-typedef float floats __attribute__((vector_size(32)));
-enum { WORDS = 8, GROUP_VECTORS = QUANT_GROUP / WORDS };
+typedef float    eight __attribute__((vector_size(32)));
+typedef int32_t  eight_bits __attribute__((vector_size(32)));
+typedef uint32_t eight_words __attribute__((vector_size(32)));
+enum { EIGHTS = QUANT_GROUP / 8 };
 
-union group { float x[QUANT_GROUP]; words bits[GROUP_VECTORS]; floats v[GROUP_VECTORS]; };
+union group { float x[QUANT_GROUP]; eight_words bits[EIGHTS]; eight v[EIGHTS]; };
 
 /* A whole group of bfloat16: the sixteen bits become the upper half of a float's. */
 INLINED void widen_group(union group *g, const uint8_t *from)
 {
     typedef uint16_t halves __attribute__((vector_size(16), aligned(1), may_alias));
-    for (int v = 0; v < GROUP_VECTORS; v++)
-        g->bits[v] = __builtin_convertvector(*(const halves *)(from + 2 * WORDS * v), words) << 16;
+#pragma GCC unroll 4
+    for (int v = 0; v < EIGHTS; v++)
+        g->bits[v] = __builtin_convertvector(*(const halves *)(from + 16 * v), eight_words) << 16;
 }
 
 /* Columns i .. i + 31 of a row as floats, with zeros past its end, so that what works on a group need not know where
@@ -67,24 +69,34 @@ INLINED void load_group(union group *g, enum dtype from, const void *row, int i,
         g->x[k] = 0;
 }
 
-/* The largest magnitude; not finite where one of the numbers is not. Without their signs, floats are in the order of
- * their bits as whole numbers, infinity and NaN last. */
-INLINED float largest(const union group *g)
+/* The larger magnitudes of those seen before and a group's, in the lanes where they stand: all are whole numbers here,
+ * because without their signs floats are in the order of their bits, infinity and NaN last. */
+INLINED eight_bits larger(eight_bits most, const union group *g)
 {
-    typedef int32_t ints __attribute__((vector_size(32)));
-    ints most = { 0 }, more;
-#define TAKE(other) (more = (ints)((other) > most), most = ((other) & more) | (most & ~more))
-#pragma GCC unroll 8
-    for (int v = 0; v < GROUP_VECTORS; v++)
-        TAKE((ints)(g->bits[v] & 0x7fffffff));
-    TAKE(__builtin_shufflevector(most, most, 4, 5, 6, 7, 0, 1, 2, 3));
-    TAKE(__builtin_shufflevector(most, most, 2, 3, 0, 1, 6, 7, 4, 5));
-    TAKE(__builtin_shufflevector(most, most, 1, 0, 3, 2, 5, 4, 7, 6));
-#undef TAKE
+#pragma GCC unroll 4
+    for (int v = 0; v < EIGHTS; v++) {
+        eight_bits size = (eight_bits)(g->bits[v] & 0x7fffffff), more = size > most;
+        most = (size & more) | (most & ~more);
+    }
+    return most;
+}
+
+/* The largest of all lanes as a float; not finite where one of the numbers is not. */
+INLINED float largest_of(eight_bits most)
+{
+    eight_bits other, more;
     float x;
+#define TAKE(...) (other = __builtin_shufflevector(most, most, __VA_ARGS__), more = other > most, \
+                   most = (other & more) | (most & ~more))
+    TAKE(4, 5, 6, 7, 0, 1, 2, 3);
+    TAKE(2, 3, 0, 1, 6, 7, 4, 5);
+    TAKE(1, 0, 3, 2, 5, 4, 7, 6);
+#undef TAKE
     memcpy(&x, &most, sizeof x);
     return x;
 }
+
+INLINED float largest(const union group *g) { return largest_of(larger((eight_bits){ 0 }, g)); }
 
 static int first_not_finite(const union group *g)
 {
@@ -95,19 +107,20 @@ static int first_not_finite(const union group *g)
 }
 
 /* Rounds numbers of magnitudes up to about 127 to whole ones, ties to even, and keeps those: adding 1.5 * 2^23 leaves
- * them in the last bits of a float. */
+ * them in the last bits of a float. Those of one lane of all vectors first become a word, whose bytes then go to where
+ * the vectors' numbers lie. */
 INLINED void round_to_bytes(uint8_t q[QUANT_GROUP], const union group *g, float factor)
 {
-    typedef uint8_t bytes __attribute__((vector_size(8), aligned(1), may_alias));
-    for (int v = 0; v < GROUP_VECTORS; v++) {
-        words sum = (words)(g->v[v] * factor + 0x1.8p23f);
-        *(bytes *)(q + WORDS * v) = __builtin_convertvector(sum, bytes);
-    }
+    typedef uint8_t bytes __attribute__((vector_size(32)));
+    typedef uint8_t bytes_anywhere __attribute__((vector_size(32), aligned(1), may_alias));
+    eight_words lane = { 0 };
+#pragma GCC unroll 4
+    for (int v = EIGHTS - 1; v >= 0; v--)
+        lane = lane << 8 | ((eight_words)(g->v[v] * factor + 0x1.8p23f) & 255);
+    bytes all = (bytes)lane;
+    *(bytes_anywhere *)q = __builtin_shufflevector(all, all, 0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29,
+                                                   2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31);
 }
-
-typedef float   eight __attribute__((vector_size(32)));
-typedef int32_t eight_bits __attribute__((vector_size(32)));
-enum { EIGHTS = QUANT_GROUP / 8 };
 
 /* Pairs within a vector: each number and its partner, taken from it where the bit is set. */
 #define PAIRS(x, sign, ...)                                                              \
@@ -135,30 +148,49 @@ INLINED void rotate(eight x[EIGHTS])
             }
 }
 
-INLINED void rotate_group(float x[QUANT_GROUP])
+/* In registers: a copy byte by byte, there and back, took longer than all the rest. */
+INLINED void rotate_group(union group *g, float factor)
 {
-    eight v[EIGHTS];
-    memcpy(v, x, sizeof v);
-    rotate(v);
-    memcpy(x, v, sizeof v);
+    eight x[EIGHTS];
+#pragma GCC unroll 4
+    for (int i = 0; i < EIGHTS; i++)
+        x[i] = g->v[i] * factor;
+    rotate(x);
+#pragma GCC unroll 4
+    for (int i = 0; i < EIGHTS; i++)
+        g->v[i] = x[i];
 }
 
-CLONED static void rotate_as_can_be(float x[QUANT_GROUP]) { rotate_group(x); }
+CLONED static void rotate_as_can_be(float x[QUANT_GROUP])
+{
+    union group g;
+    memcpy(g.x, x, sizeof g);
+    rotate_group(&g, 1);
+    memcpy(x, g.x, sizeof g);
+}
 
 /* A function with clones is seen from outside whatever its visibility; so this one has none. */
 void quant_rotate(float x[QUANT_GROUP]) { rotate_as_can_be(x); }
 
-/* A group of a channel, rotated if it is to be. The column of the first number that is not finite, or -1. */
-INLINED int channel_group(union group *g, bool rotated, enum dtype from, const void *row, int i, int in)
+/* A group of a channel, rotated if it is to be; first made smaller then, so that no sum overflows. raw: the largest
+ * numbers that were there before. */
+INLINED void channel_group(union group *g, bool rotated, enum dtype from, const void *row, int i, int in,
+                           eight_bits *raw)
 {
     load_group(g, from, row, i, in);
-    if (!isfinite(largest(g)))
-        return i + first_not_finite(g);
-    for (int v = 0; v < GROUP_VECTORS && rotated; v++)
-        g->v[v] *= 1.0f / QUANT_GROUP;                   /* now, so that no sum overflows */
+    *raw = larger(*raw, g);
     if (rotated)
-        rotate_group(g->x);
-    return -1;
+        rotate_group(g, 1.0f / QUANT_GROUP);
+}
+
+/* The column of the first number that is not finite in a row that has one. */
+static int bad_column(enum dtype from, const void *row, int in)
+{
+    union group g;
+    int i = 0;
+    for (load_group(&g, from, row, i, in); isfinite(largest(&g)); load_group(&g, from, row, i, in))
+        i += QUANT_GROUP;
+    return i + first_not_finite(&g);
 }
 
 /* A row of Q8 or F8: `in` columns with one scale, found in a first pass over them. -1, or the column of the first
@@ -168,21 +200,21 @@ CLONED static int pack_channel(enum dtype t, bool rotated, uint8_t *record, enum
     enum { KEPT = 256 };
     union group kept[KEPT], *g = kept;     /* of a row of usual length all groups, rotated; else the last */
     bool all = in <= KEPT * QUANT_GROUP;
-    float most = 0;
+    eight_bits raw = { 0 }, sizes = { 0 };
     for (int i = 0; i < in; i += QUANT_GROUP, g += all) {
-        int bad = channel_group(g, rotated, from, row, i, in);
-        if (bad >= 0)
-            return bad;
-        float here = largest(g);
-        most = here > most ? here : most;
+        channel_group(g, rotated, from, row, i, in, &raw);
+        sizes = larger(sizes, g);
     }
+    if (!isfinite(largest_of(raw)))
+        return bad_column(from, row, in);
+    float most = largest_of(sizes);
     float scale = most < TINY ? 0 : most / (t == Q8 ? 127 : 448), inverse = most < TINY ? 0 : 1 / scale;
     memcpy(record, &scale, sizeof scale);
     g = kept;
     for (int i = 0; i < in; i += QUANT_GROUP, g += all) {
         uint8_t *q = record + QUANT_HEAD + i;
         if (!all)
-            channel_group(g, rotated, from, row, i, in);
+            channel_group(g, rotated, from, row, i, in, &raw);
         if (t == Q8)
             round_to_bytes(q, g, inverse);
         for (int k = 0; k < QUANT_GROUP && t == F8; k++)
@@ -194,13 +226,18 @@ CLONED static int pack_channel(enum dtype t, bool rotated, uint8_t *record, enum
 /* A group's numbers as levels of Q4, and what a scale for them follows from. */
 struct fit { eight_bits q[EIGHTS]; float product, square; };
 
-static float sum_of(const float x[8]) { return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7])); }
+INLINED float sum_of(eight x)
+{
+    eight fours = x + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+    eight twos = fours + __builtin_shufflevector(fours, fours, 2, 3, 0, 1, 6, 7, 4, 5);
+    return twos[0] + twos[1];
+}
 
 /* The nearest level of every x * inverse: |q| counts the middles between two levels, k (8 + k) and (k + 1) (9 + k),
  * that it is beyond. product: the sum of x * inverse * level; square: that of the squared levels. */
-CLONED static void fit_levels(struct fit *f, const eight x[EIGHTS], float inverse)
+INLINED void fit_levels(struct fit *f, const eight x[EIGHTS], float inverse)
 {
-    union { eight v; float x[8]; } product = { { 0 } }, square = { { 0 } };
+    eight product = { 0 }, square = { 0 };
 #pragma GCC unroll 4
     for (int i = 0; i < EIGHTS; i++) {
         eight t = x[i] * inverse;
@@ -213,34 +250,49 @@ CLONED static void fit_levels(struct fit *f, const eight x[EIGHTS], float invers
         eight level = __builtin_convertvector(n, eight);
         level *= level + 8;
         level = (eight)((eight_bits)level ^ (sign & INT32_MIN));
-        product.v += t * level;
-        square.v += level * level;
+        product += t * level;
+        square += level * level;
         f->q[i] = (n ^ sign) - sign;
     }
-    f->product = sum_of(product.x);
-    f->square = sum_of(square.x);
+    f->product = sum_of(product);
+    f->square = sum_of(square);
+}
+
+/* The first number of that magnitude, which the group has. */
+INLINED float first_of(const union group *g, float size)
+{
+    eight_bits lane = { 0, 1, 2, 3, 4, 5, 6, 7 }, at = lane + 8 * EIGHTS;
+    int first = 8 * EIGHTS;
+#pragma GCC unroll 4
+    for (int v = EIGHTS - 1; v >= 0; v--) {
+        eight_bits found = (eight)(g->bits[v] & 0x7fffffff) == size;
+        at = (found & (lane + 8 * v)) | (~found & at);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++)
+        first = at[i] < first ? at[i] : first;
+    return g->x[first];
 }
 
 /* A group of 32 numbers as 4 bits each and a scale. Of some scales at which the number of the largest magnitude is near
  * an end of the levels, the one is taken whose levels leave the least squared error once the scale is fitted to them:
  * product^2 / square is what they take away from the sum of the squares. Then the numbers are rounded again. */
-static void pack_group(uint8_t *to, const union group *g, float most)
+INLINED void pack_group(uint8_t *to, const union group *g, float most)
 {
     typedef uint8_t bytes __attribute__((vector_size(8), aligned(1), may_alias));
     static const float ends[] = { -128, -140, 110 };
     eight x[EIGHTS];
-    float gain = -1, scale = 0;
+    float gain = -1, scale = 0, end = first_of(g, most);
     struct fit f = { 0 };
-    int at = 0;
-    memcpy(x, g->x, sizeof x);
-    while (fabsf(g->x[at]) != most)
-        at++;
+#pragma GCC unroll 4
+    for (int i = 0; i < EIGHTS; i++)
+        x[i] = g->v[i];
     for (size_t i = 0; i < sizeof ends / sizeof *ends && most >= TINY; i++) {
-        fit_levels(&f, x, ends[i] / g->x[at]);
+        fit_levels(&f, x, ends[i] / end);
         float product = f.product / ends[i], better = product * product / f.square;
         if (better > gain) {
             gain = better;
-            scale = f.product / f.square * (g->x[at] / ends[i]);
+            scale = f.product / f.square * (end / ends[i]);
         }
     }
     uint16_t h = bf16_put(scale);
@@ -257,21 +309,25 @@ int quant_pack_plain(enum dtype t, void *record, enum dtype from, const void *ro
     return pack_channel(t, false, record, from, row, in);
 }
 
-/* Packs one row of a matrix. -1, or the column of the first number that is not finite, which no scale could hold. */
-int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row, int in)
+/* A row of Q4, group after group. -1, or the column of the first number that is not finite. */
+CLONED static int pack_groups(uint8_t *record, enum dtype from, const void *row, int in)
 {
-    assert(quantised(t));
-    if (t != Q4)
-        return pack_channel(t, quant_rotates(t), record, from, row, in);
-    for (int i = 0; i < in; i += QUANT_GROUP) {
+    for (int i = 0; i < in; i += QUANT_GROUP, record += QUANT_Q4_BYTES) {
         union group g;
         load_group(&g, from, row, i, in);
         float most = largest(&g);
         if (!isfinite(most))
             return i + first_not_finite(&g);
-        pack_group((uint8_t *)record + (size_t)(i / QUANT_GROUP) * QUANT_Q4_BYTES, &g, most);
+        pack_group(record, &g, most);
     }
     return -1;
+}
+
+/* Packs one row of a matrix. -1, or the column of the first number that is not finite, which no scale could hold. */
+int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row, int in)
+{
+    assert(quantised(t));
+    return t == Q4 ? pack_groups(record, from, row, in) : pack_channel(t, quant_rotates(t), record, from, row, in);
 }
 
 static float scale_of(const uint8_t *record)
