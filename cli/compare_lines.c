@@ -29,7 +29,7 @@ int lines_open(struct lines *l, const char *path, const struct model *m, const c
     l->file = fopen(path, "r");
     if (!l->file)
         return err_set(e, "%s: %s", path, strerror(errno));
-    return text_open(&l->text, dir, NULL, "auto", m->image_token, e);
+    return text_open(&l->text, dir, NULL, "auto", m->image_token, m->image_mark, e);
 }
 
 void lines_close(struct lines *l)

@@ -94,6 +94,7 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         rc = setup_make(&out->setup, opt, dry, &memory, e);
     }
     out->image_token = dry->image_token;
+    out->image_mark = dry->image_mark;
     model_close(dry);
     if (rc != 0 && mo->device) {
         mo->backend->close(mo->device);

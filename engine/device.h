@@ -12,7 +12,7 @@ struct chosen {
     struct model_options model;    /* model.device: the caller closes it; NULL where only a plan was asked for
                                       (--gpu-memory)                                                        */
     struct setup setup;            /* also one that does not fit: the caller refuses it, with setup_refusal()   */
-    int image_token;               /* of the model; -1: it takes no images                                  */
+    int image_token, image_mark;   /* of the model; -1: it takes no images                                  */
 };
 
 /* --weights of o into out->convert and out->weights; -1: no such precision. */

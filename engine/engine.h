@@ -164,16 +164,17 @@ struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, 
                                   struct err *e);      /* keep_tokens: as in struct chat */
 /* From tokens as they are. */
 struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n, int keep_tokens, struct err *e);
-/* The same with images: of `chat` these alone count. Image i has as many places in the ids, one behind the other, as
- * its size gives it, as prompt_ids() of a chat has them. */
+/* The same with images: of `chat` these alone count. Image i has as many places in the ids as its size gives it, in
+ * the same runs as in prompt_ids() of a chat. */
 struct prompt *engine_prompt_places(struct engine *g, const int32_t *ids, size_t n, const struct chat *chat,
                                     struct err *e);
 /* How many places an image of that size, upright, takes in a prompt. -1: the model takes no images, or none of it. */
 int            engine_image_tokens(const struct engine *g, int width, int height, int *n, struct err *e);
 int            prompt_tokens(const struct prompt *p);
-int            prompt_image_tokens(const struct prompt *p);    /* of these, places of images  */
+int            prompt_image_tokens(const struct prompt *p);    /* of these, places of images, without what is between */
 const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (prompt_tokens()) */
-/* The i-th image: the first of its places, how many there are, and its size in pixels as the model sees it. */
+/* The i-th image: the first of its places, how many tokens there are to the last one (also others that the model's
+ * format writes between them), and its size in pixels as the model sees it. */
 struct prompt_place { int start, n_tokens, width, height; };
 int            prompt_images(const struct prompt *p);
 struct prompt_place prompt_place(const struct prompt *p, int i);

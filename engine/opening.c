@@ -69,7 +69,7 @@ struct reading {               /* of tokenizer and templates, on a thread of its
     pthread_t thread;
     struct text *text;                    /* borrowed: what is filled */
     const struct engine_config *config;   /* borrowed                 */
-    int image_token, rc;
+    int image_token, image_mark, rc;
     struct err err;
 };
 
@@ -78,7 +78,7 @@ static void *read_text(void *arg)
     struct reading *r = arg;
     const struct engine_config *o = r->config;
     r->rc = text_open(r->text, o->model, *o->chat_template ? o->chat_template : NULL, o->chat_template_content_format,
-                      r->image_token, &r->err);
+                      r->image_token, r->image_mark, &r->err);
     if (r->rc < 0 && json_starved())
         err_memory(&r->err);           /* and no fault of the files */
     return NULL;
@@ -88,7 +88,8 @@ static void *read_text(void *arg)
  * errors the weights' is told. */
 static int load(struct engine *g, const struct engine_config *o, const struct chosen *c, struct err *e)
 {
-    struct reading r = { .text = &g->text, .config = o, .image_token = c->image_token };
+    struct reading r = { .text = &g->text, .config = o, .image_token = c->image_token,
+                         .image_mark = c->image_mark };
     bool started = pthread_create(&r.thread, NULL, read_text, &r) == 0;
     g->model = model_open(o->model, &c->model, e);
     if (started)

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "engine/places.h"
 
 /* Also what it took of the budget for pixels goes back, which may let another prompt go on. */
 void prompt_free(struct prompt *p)
@@ -20,6 +21,7 @@ void prompt_free(struct prompt *p)
         if (p->images[i].passes)
             passes_free(p->images[i].passes);
         free(p->images[i].passes);
+        free(p->images[i].run);
     }
     if (p->n_pixels)
         budget_give(p->pixels, p->n_pixels);
@@ -53,8 +55,8 @@ int prompt_images(const struct prompt *p) { return p->n_images; }
 
 struct prompt_place prompt_place(const struct prompt *p, int i)
 {
-    const struct image_plan *plan = &p->images[i].plan;
-    return (struct prompt_place){ p->images[i].start, plan->n_tokens, plan->width, plan->height };
+    const struct prompt_image *image = &p->images[i];
+    return (struct prompt_place){ image->start, image->end - image->start, image->plan.width, image->plan.height };
 }
 
 const uint8_t *prompt_pixels(const struct prompt *p, int i)
@@ -75,19 +77,6 @@ bool prompt_ends_with(const struct prompt *p, const char *text)
 {
     int n = (int)strlen(text);
     return n <= p->n_tail && memcmp(p->tail + p->n_tail - n, text, (size_t)n) == 0;
-}
-
-/* Returns -1 with an error that clients know by its code, and that says how long the prompt may be. */
-static int too_long(size_t n, int max, const char *field, struct err *e)
-{
-    err_field(e, field, "the prompt has %zu tokens, but at most %d fit into the context (one is left for the answer)",
-              n, max);
-    if (e) {
-        snprintf(e->code, sizeof e->code, "context_length_exceeded");
-        e->have = (long)n;
-        e->most = (long)max + 1;
-    }
-    return -1;
 }
 
 /* A whole number from mm_processor_kwargs; *out stays when the key is absent or null. */
@@ -188,77 +177,6 @@ static int plan_images(struct prompt *p, const struct model *m, const struct pro
         if (plan_image(&p->images[i], m, limits, chat, &chat->images[i], e) < 0)
             return blame_image(chat, i, e);
     return 0;
-}
-
-/* How many placeholders the rendered chat has: that many images must have come with it. */
-static int image_places(const struct model *m, const struct ids *ids)
-{
-    int n = 0;
-    for (size_t i = 0; m->image_token >= 0 && i < ids->n; i++)
-        n += ids->id[i] == m->image_token;
-    return n;
-}
-
-/* Leaves only the last `keep` tokens of the prompt, and the images that are among them. An image that only a part of
- * would be left of is an error. */
-static int cut_front(struct prompt *p, int keep, struct err *e)
-{
-    int cut = p->n - keep, gone = 0;
-    if (cut <= 0)
-        return 0;
-    for (int i = 0; i < p->n_images; i++) {
-        struct prompt_image *image = &p->images[i];
-        if (image->start >= cut)
-            image->start -= cut;
-        else if (image->start + image->plan.n_tokens <= cut)
-            gone++;
-        else
-            return err_field(e, "truncate_prompt_tokens",
-                             "truncate_prompt_tokens: the prompt would begin within image %d", i + 1);
-    }
-    if (p->n_images > gone)
-        memmove(p->images, p->images + gone, (size_t)(p->n_images - gone) * sizeof *p->images);
-    p->n_images -= gone;
-    p->n_gone = gone;
-    memmove(p->ids, p->ids + cut, (size_t)keep * sizeof *p->ids);
-    p->n = keep;
-    return 0;
-}
-
-/* Replaces the i-th placeholder by the i-th image's places. `field` is where the text came from; `keep`: only the last
- * so many tokens are to be left, 0: all. */
-static int expand(struct prompt *p, const struct model *m, const struct ids *ids, int n_images, int max_len,
-                  int keep, const char *field, struct err *e)
-{
-    size_t total = ids->n;
-    int places = image_places(m, ids);
-    if (places != n_images)
-        return err_field(e, field, "the rendered chat has %d image placeholders for %d images%s", places, n_images,
-                         places < n_images ? "; the chat template has no place for an image in one of these messages"
-                                           : "; a text must not contain the image token");
-    for (int i = 0; i < n_images; i++)
-        total += (size_t)p->images[i].plan.n_tokens - 1;
-    if (total == 0)
-        return err_field(e, field, "the prompt is empty");
-    if (keep < 0)
-        keep = max_len;
-    size_t left = keep > 0 && (size_t)keep < total ? (size_t)keep : total;
-    if (left > (size_t)max_len)
-        return too_long(left, max_len, field, e);
-    p->ids = malloc(total * sizeof *p->ids);
-    if (!p->ids)
-        return err_memory(e);
-    int seen = 0;
-    for (size_t i = 0; i < ids->n; i++) {
-        int repeat = 1;
-        if (m->image_token >= 0 && ids->id[i] == m->image_token) {
-            p->images[seen].start = p->n;
-            repeat = p->images[seen++].plan.n_tokens;
-        }
-        for (int k = 0; k < repeat; k++)
-            p->ids[p->n++] = ids->id[i];
-    }
-    return keep > 0 ? cut_front(p, keep, e) : 0;
 }
 
 /* Device memory that resizing an image there takes: the picture, tables and what every pass gives. */
@@ -425,8 +343,9 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
     if (plan_images(p, m, limits, chat, e) < 0)
         goto fail;
     p->n_images = chat->n_images;
-    if (text_render(t, chat, &text, e) < 0 || encode_chat(m, t, &text, chat->special_tokens, &ids, e) < 0 ||
-        expand(p, m, &ids, chat->n_images, limits->max_len, chat->keep_tokens, "messages", e) < 0 ||
+    if (text_render(t, chat, &text, e) < 0 || places_write(p, m, t, chat->n_images, &text, e) < 0 ||
+        encode_chat(m, t, &text, chat->special_tokens, &ids, e) < 0 ||
+        places_expand(p, m, &ids, chat->n_images, limits->max_len, chat->keep_tokens, "messages", e) < 0 ||
         decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
         goto fail;
     keep_tail(p, text.text, text.n);
@@ -438,33 +357,6 @@ fail:
     rendering_free(&text);
     prompt_free(p);
     return NULL;
-}
-
-/* Leaves one place of each image in a copy of the ids, as a template writes it, for expand() to count the places again.
- * Every image must have as many as its size gives it. */
-static int join_places(const struct prompt *p, const struct model *m, const int32_t *ids, size_t n, int n_images,
-                       struct ids *out, struct err *e)
-{
-    int image = 0;
-    out->id = malloc((n + 1) * sizeof *out->id);
-    if (!out->id)
-        return err_memory(e);
-    for (size_t i = 0; i < n; i++) {
-        out->id[out->n++] = ids[i];
-        if (m->image_token < 0 || ids[i] != m->image_token)
-            continue;
-        size_t places = 1, want = image < n_images ? (size_t)p->images[image].plan.n_tokens : 0;
-        while (places < want && i + 1 < n && ids[i + 1] == m->image_token)
-            places++, i++;
-        if (places != want && image < n_images)
-            return err_field(e, "input_ids", "image %d has %zu places among the tokens, but its size gives it %zu",
-                             image + 1, places, want);
-        image++;
-    }
-    if (image == n_images)
-        return 0;
-    return err_field(e, "input_ids", "the tokens have places for %s images than the %d that came with them",
-                     image > n_images ? "more" : "fewer", n_images);
 }
 
 /* What a program took from a prompt that was made before, tokens and images, becomes one again. */
@@ -482,9 +374,9 @@ struct prompt *prompt_from_places(const struct model *m, const struct prompt_lim
     if (rc == 0)
         rc = check_ids(m, &given, e);
     if (rc == 0)
-        rc = join_places(p, m, ids, n, p->n_images, &joined, e);
+        rc = places_join(p, m, ids, n, p->n_images, &joined, e);
     if (rc == 0)
-        rc = expand(p, m, &joined, p->n_images, limits->max_len, 0, "input_ids", e);
+        rc = places_expand(p, m, &joined, p->n_images, limits->max_len, 0, "input_ids", e);
     if (rc == 0)
         rc = decode_images(p, limits, images, stats, e);
     if (rc == 0)
@@ -506,10 +398,10 @@ struct prompt *prompt_from_ids(const struct model *m, const struct prompt_limits
         return NULL;
     }
     int rc = check_ids(m, ids, e);
-    if (rc == 0 && image_places(m, ids) > 0)
+    if (rc == 0 && places_count(m, ids) > 0)
         rc = err_field(e, "prompt", "the prompt holds the image token, but no images come with it");
     if (rc == 0)
-        rc = expand(p, m, ids, 0, limits->max_len, keep_tokens, "prompt", e);
+        rc = places_expand(p, m, ids, 0, limits->max_len, keep_tokens, "prompt", e);
     if (rc == 0)
         rc = set_positions(p, m, e);
     if (rc == 0)

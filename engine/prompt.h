@@ -17,7 +17,9 @@ struct prompt_image {
     struct image_plan plan;
     struct pixels px;          /* owned: what the plan makes of it; with passes: as it was sent */
     struct passes *passes;     /* owned: how the device is to resize it; NULL: it has its size */
-    int start;                 /* its first place in ids              */
+    int start, end;            /* its places in ids: the first, and the one behind the last; between them also what
+                                  the model's format writes there */
+    int *run;                  /* owned, (plan.runs): where each run of places begins; NULL: one run, from start on */
     struct image_info info;    /* of the file                         */
 };
 

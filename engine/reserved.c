@@ -145,7 +145,8 @@ static bool is_tag(const struct tokenizer *t, const char *s)
 }
 
 /* First looks at all that may name or write a token, then decides about every token that was seen. */
-void reserve_structure(struct tokenizer *t, const struct chat_templates *c, const char *dir, int image_token)
+void reserve_structure(struct tokenizer *t, const struct chat_templates *c, const char *dir, int image_token,
+                       int image_mark)
 {
     struct look l = { t, xcalloc((size_t)tokenizer_size(t) + 1, 1) };
     see_names(&l);
@@ -161,5 +162,6 @@ void reserve_structure(struct tokenizer *t, const struct chat_templates *c, cons
         tokenizer_reserve(t, id, tag ? FROM_REQUEST : FROM_TEMPLATE);
     }
     tokenizer_reserve(t, image_token, FROM_TEMPLATE);
+    tokenizer_reserve(t, image_mark, FROM_TEMPLATE);
     free(l.seen);
 }

@@ -15,7 +15,9 @@
 #include "engine/chat_templates.h"
 #include "tokenizer/tokenizer.h"
 
-/* Reserves these tokens in t. `dir`: of config.json and generation_config.json; image_token: -1 where there is none. */
-void reserve_structure(struct tokenizer *t, const struct chat_templates *c, const char *dir, int image_token);
+/* Reserves these tokens in t. `dir`: of config.json and generation_config.json; image_token, image_mark: the model's,
+ * -1 where there are none. */
+void reserve_structure(struct tokenizer *t, const struct chat_templates *c, const char *dir, int image_token,
+                       int image_mark);
 
 #endif

@@ -44,7 +44,7 @@ static struct hash page_hash(const struct request *r, int i)
     memcpy(block.ids, r->ids + begin, sizeof block.ids);
     for (int k = 0; k < r->prompt->n_images; k++) {
         const struct prompt_image *img = &r->prompt->images[k];
-        if (img->start < end && img->start + img->plan.n_tokens > begin) {
+        if (img->start < end && img->end > begin) {
             block.image[n].key = img->key;
             block.image[n++].offset = img->start - begin;
         }
@@ -118,7 +118,7 @@ static bool needs_encoding(const struct scheduler *s, const struct request *r, i
     const struct prompt_image *img = &r->prompt->images[i];
     if (r->params.share_image && !r->images[i]->shared)
         return true;
-    return !r->images[i]->encoded && (s->image_kv || img->start + img->plan.n_tokens > r->n_computed);
+    return !r->images[i]->encoded && (s->image_kv || img->end > r->n_computed);
 }
 
 /* How far r can be computed before an image has to be encoded. */

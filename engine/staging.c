@@ -109,6 +109,20 @@ static void stage_batch(struct staging *st, const struct shape *shape, const str
                                          .first = on_device(st, first), .views = out->views };
 }
 
+/* The rows of one image within a sequence of the step, whose first row is `row`. */
+static void stage_image(const struct prompt_image *img, const struct image_entry *entry, const struct step_seq *q,
+                        int row, int *src, int *dst, int *n)
+{
+    int each = img->plan.n_tokens / image_runs(&img->plan), end = q->start + q->n;
+    for (int k = 0; k < image_runs(&img->plan); k++) {
+        int start = img->run ? img->run[k] : img->start, to = start + each;
+        for (int i = start > q->start ? start : q->start; i < (to < end ? to : end); i++) {
+            src[*n] = image_row(entry, k * each + i - start);
+            dst[(*n)++] = row + i - q->start;
+        }
+    }
+}
+
 /* Which rows are places of images, and where in the pool of encoded images their contents are. */
 static void stage_image_rows(struct staging *st, const struct shape *shape, const struct step *step, struct forward *f)
 {
@@ -119,12 +133,8 @@ static void stage_image_rows(struct staging *st, const struct shape *shape, cons
         const struct step_seq *q = &step->seq[s];
         for (int k = 0; k < q->r->prompt->n_images; k++) {
             const struct prompt_image *img = &q->r->prompt->images[k];
-            int from = img->start > q->start ? img->start : q->start;
-            int to = img->start + img->plan.n_tokens, end = q->start + q->n;
-            for (int i = from; i < (to < end ? to : end); i++) {
-                src[f->n_image] = image_row(q->r->images[k], i - img->start);
-                dst[f->n_image++] = row + i - q->start;
-            }
+            if (img->start < q->start + q->n && img->end > q->start)
+                stage_image(img, q->r->images[k], q, row, src, dst, &f->n_image);
         }
     }
     f->image_src = on_device(st, src);

@@ -43,9 +43,18 @@ static bool wants_parts(const struct text *t, const struct template *template)
     return yes;
 }
 
+/* The text of a token for images; NULL after an error. */
+static char *image_text(const struct text *t, const char *dir, int id, struct err *e)
+{
+    const char *s = tokenizer_token(t->tokenizer, id);
+    if (!s)
+        err_set(e, "%s/config.json: image_token_id %d is not in the tokenizer", dir, id);
+    return s ? xstrdup(s) : NULL;
+}
+
 /* A checkpoint without a chat template opens all the same: it completes text. -1: nothing stays open. */
 int text_open(struct text *t, const char *dir, const char *template_file, const char *format, int image_token,
-              struct err *e)
+              int image_mark, struct err *e)
 {
     *t = (struct text){ 0 };
     t->tokenizer = tokenizer_open(dir, e);
@@ -53,19 +62,16 @@ int text_open(struct text *t, const char *dir, const char *template_file, const 
         return -1;
     if (chat_templates_open(&t->templates, dir, template_file, image_token >= 0, e) < 0)
         goto fail;
-    const char *placeholder = image_token >= 0 ? tokenizer_token(t->tokenizer, image_token) : NULL;
-    if (image_token >= 0 && !placeholder) {
-        err_set(e, "%s/config.json: image_token_id %d is not in the tokenizer", dir, image_token);
+    if (image_token >= 0 && (!(t->image_place = image_text(t, dir, image_token, e)) ||
+                             !(t->image_mark = image_text(t, dir, image_mark, e))))
         goto fail;
-    }
-    t->image_placeholder = placeholder ? xstrdup(placeholder) : NULL;
     bool automatic = !format || strcmp(format, "auto") == 0;
     const struct template *any = t->templates.plain ? t->templates.plain : t->templates.tools;
     if (any)
         t->content_string = automatic ? !wants_parts(t, any) : strcmp(format, "string") == 0;
     else
         log_warn("%s: no chat template: /v1/chat/completions will answer 400", dir);
-    reserve_structure(t->tokenizer, &t->templates, dir, image_token);
+    reserve_structure(t->tokenizer, &t->templates, dir, image_token, image_mark);
     return 0;
 fail:
     text_close(t);
@@ -77,7 +83,8 @@ void text_close(struct text *t)
 {
     tokenizer_close(t->tokenizer);
     chat_templates_close(&t->templates);
-    free(t->image_placeholder);
+    free(t->image_mark);
+    free(t->image_place);
     *t = (struct text){ 0 };
 }
 
@@ -104,12 +111,12 @@ static json_t *flatten(const struct text *t, const json_t *parts, size_t *prefix
             const char *type = json_string_value(json_object_get(part, "type"));
             bool image = type && strcmp(type, "image") == 0;
             const json_t *s = json_object_get(part, "text");
-            if (image != (pass == 0) || (image ? !t->image_placeholder : !json_is_string(s)))
+            if (image != (pass == 0) || (image ? !t->image_mark : !json_is_string(s)))
                 continue;
             if (b.len)
                 buf_byte(&b, '\n');
             if (image)
-                buf_str(&b, t->image_placeholder);
+                buf_str(&b, t->image_mark);
             else
                 buf_add(&b, json_string_value(s), json_string_length(s));
         }

@@ -13,7 +13,8 @@ struct text {
     struct tokenizer *tokenizer;   /* owned */
     struct chat_templates templates;   /* none: chat is refused, completions work */
     bool  content_string;          /* the template wants a string: image placeholders first, one a line */
-    char *image_placeholder;       /* owned; text of one image token; NULL: takes no images */
+    char *image_mark;              /* owned; what a template writes for an image; NULL: takes no images */
+    char *image_place;             /* owned; text of one place of an image; likewise                    */
     bool  trust_special_tokens;    /* tokens that build a chat count in everybody's text, as in the reference */
 };
 
@@ -23,9 +24,10 @@ struct rendering {                 /* of a chat */
     uint8_t *from;                 /* owned, (n): whose it is, an enum origin; NULL: everybody is trusted */
 };
 
-/* template_file replaces the checkpoint's template (NULL: its own); format: "auto", "string" or "openai". */
+/* template_file replaces the checkpoint's template (NULL: its own); format: "auto", "string" or "openai".
+ * image_token, image_mark: the model's, -1 where it takes no images. */
 int  text_open(struct text *t, const char *dir, const char *template_file, const char *format, int image_token,
-               struct err *e);
+               int image_mark, struct err *e);
 void text_close(struct text *t);
 
 /* Renders the chat. -1: status 400. */

@@ -103,7 +103,7 @@ OPENAUTOGLM_API struct openautoglm_prompt *openautoglm_prompt_tokens(struct open
                                                                      const struct openautoglm_image *images,
                                                                      int32_t n_images, struct openautoglm_error *e);
 
-/* How many places an image of that size takes among the tokens. */
+/* How many places an image of that size takes among the tokens. Some models write other tokens between them. */
 OPENAUTOGLM_API int openautoglm_image_tokens(struct openautoglm *m, int32_t width, int32_t height, int32_t *n,
                                              struct openautoglm_error *e);
 

@@ -104,6 +104,8 @@ static int load(struct model *m, struct loader *l, struct err *e)
         if (why)
             return err_set(e, "%s: loading: %s", l->dir, why);
     }
+    if (m->image_mark < 0)
+        m->image_mark = m->image_token;
     return read_generation(m, l->dir, &l->config, e);
 }
 
@@ -115,7 +117,7 @@ struct model *model_open(const char *dir, const struct model_options *opt, struc
     struct model *m = xcalloc(1, sizeof *m);
     m->backend = opt->backend;
     m->device = opt->device;
-    m->image_token = -1;
+    m->image_token = m->image_mark = -1;
     m->image_align = 1;
     int rc = loader_open(&l, m, dir, opt, e);
     if (rc == 0) {

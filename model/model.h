@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "image/image.h"
 #include "kernels/ops.h"
@@ -58,7 +59,9 @@ struct image_options {         /* of a request or the server; 0 = the checkpoint
 struct image_plan {            /* what an image of a given size becomes */
     int width, height;         /* after the resize; of several views, the first one that is not hidden */
     int grid_h, grid_w;        /* of the image tokens: n_tokens = grid_h * grid_w   */
-    int n_tokens;              /* places in the prompt                              */
+    int n_tokens;              /* places in the prompt: rows of the pool            */
+    int runs;                  /* the places stand in so many runs of one length, other tokens of the image between
+                                  them (family.image_text); 0: one run */
     int n_cells;               /* entries in the image's own KV pages; 0: none      */
     enum filter  filter;
     enum resizer resizer;
@@ -74,6 +77,8 @@ struct image_recipe plan_recipe(const struct image_plan *p);
 size_t plan_bytes(const struct image_plan *p);
 /* One more view, which becomes the plan's width and height if it is the first that is not hidden. */
 void plan_view(struct image_plan *p, struct image_view v);
+
+static inline int image_runs(const struct image_plan *p) { return p->runs > 1 ? p->runs : 1; }
 
 struct image_range { int first, end; };    /* a prompt's images first .. end - 1; first == end: none */
 
@@ -115,8 +120,16 @@ struct family {
      * with fewer pixels or tokens allowed. There need not be an image of just this plan. */
     void (*largest_image)(const struct model *m, const struct image_options *opt, int64_t pixels,
                           struct image_plan *out);
-    /* Fills pos (3, n), row stride n, for ids in which every image is a run of n_tokens placeholders in order;
-     * returns the position of the token after the last. NULL: 0, 1, 2, ... */
+    /* Appends the text that stands in a prompt for an image of this plan. It takes the place of `mark`, the text of
+     * model.image_mark, before the chat is tokenised, so it may join its neighbours as any text does. `place`, the text
+     * of model.image_token, is in it once for each of the plan's runs, and nowhere else; other tokens are written as
+     * their text. `joined`: the mark of another image stands directly before, and its text came before this one.
+     * NULL: the mark is the image's only run. Thread-safe. */
+    void (*image_text)(const struct model *m, const struct image_plan *p, const char *mark, const char *place,
+                       bool joined, struct buf *out);
+    /* Fills pos (3, n), row stride n, for ids in which every image has n_tokens placeholders in order, in as many runs
+     * as its plan says with other tokens between them; returns the position of the token after the last. NULL:
+     * 0, 1, 2, ... */
     int  (*positions)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images, int n_images,
                       int32_t *pos);
     /* Which images each token of the same prompt sees in cross-attention: fills sees (n) and returns what every token
@@ -143,6 +156,7 @@ struct model {
     enum dtype prepared_as;              /* ... made with --weights of this type              */
     int    vocab, hidden, context;       /* context: max_position_embeddings after scaling */
     int    image_token;                  /* placeholder id; -1: takes no images */
+    int    image_mark;                   /* the token that a chat template writes for an image; -1: image_token */
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */
     int    image_row_width;              /* floats of one image token in the pool: hidden, more with deepstack */

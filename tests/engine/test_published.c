@@ -36,7 +36,7 @@ static void open_published(struct published *p, const char *family)
     snprintf(p->dir, sizeof p->dir, "tests/model/%s/published", family);
     json_t *config = load(p, "config.json"), *image = json_object_get(config, "image_token_id");
     int image_token = image ? (int)json_integer_value(image) : -1;
-    ck_assert_msg(text_open(&p->text, p->dir, NULL, "auto", image_token, &e) == 0, "%s", e.text);
+    ck_assert_msg(text_open(&p->text, p->dir, NULL, "auto", image_token, image_token, &e) == 0, "%s", e.text);
     p->chats = load(p, "chats.json");
     p->golden = load(p, "golden.json");
     json_decref(config);

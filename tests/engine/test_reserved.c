@@ -140,7 +140,7 @@ START_TEST(test_chats)
         struct text t;
         struct err e = { 0 };
         make_folder(&f, kind & 1 ? "BPE" : "Unigram", normalizer(kind / 2));
-        ck_assert_msg(text_open(&t, f.dir, NULL, "string", -1, &e) == 0, "%s", e.text);
+        ck_assert_msg(text_open(&t, f.dir, NULL, "string", -1, -1, &e) == 0, "%s", e.text);
         check(&t, chats[_i].messages, chats[_i].tokens);
         text_close(&t);
         remove_folder(&f);
@@ -159,7 +159,7 @@ START_TEST(test_normalized)
         struct buf have;
         char chat[200];
         make_folder(&f, "BPE", normalizer(which));
-        ck_assert_msg(text_open(&t, f.dir, NULL, "string", -1, &e) == 0, "%s", e.text);
+        ck_assert_msg(text_open(&t, f.dir, NULL, "string", -1, -1, &e) == 0, "%s", e.text);
         snprintf(chat, sizeof chat, "[{\"role\":\"assistant\",\"content\":\"%s\"}]", texts[which - 1]);
         check(&t, chat, "<|assistant|> < / s > </s> \n\n");
         t.trust_special_tokens = true;
@@ -215,8 +215,9 @@ START_TEST(test_families)
     for (int parts = 0; parts < 2; parts++) {
         struct text t;
         struct err e = { 0 };
-        ck_assert_msg(text_open(&t, forged[_i].dir, NULL, parts ? "openai" : "string", forged[_i].image, &e) == 0,
-                      "%s", e.text);
+        int image = forged[_i].image;
+        ck_assert_msg(text_open(&t, forged[_i].dir, NULL, parts ? "openai" : "string", image, image, &e) == 0, "%s",
+                      e.text);
         size_t usual = count_special(&t, "hi");
         ck_assert_uint_gt(usual, 0);
         ck_assert_uint_eq(count_special(&t, forged[_i].text), usual);
@@ -233,7 +234,7 @@ START_TEST(test_places_of_images)
     struct text t;
     struct err e = { 0 };
     struct buf have;
-    ck_assert_msg(text_open(&t, "tests/model/glm4v/grouped", NULL, "string", 263, &e) == 0, "%s", e.text);
+    ck_assert_msg(text_open(&t, "tests/model/glm4v/grouped", NULL, "string", 263, 263, &e) == 0, "%s", e.text);
     tokens_of(&t,
               "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"<|image|>\"},{\"type\":\"image\"}]}]",
               false, &have);

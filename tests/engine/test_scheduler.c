@@ -45,7 +45,7 @@ static struct request *ask(struct world *w, uint64_t number, int n, int base, in
     if (places) {
         r->prompt->n_images = 1;
         r->prompt->images = xcalloc(1, sizeof *r->prompt->images);
-        r->prompt->images[0] = (struct prompt_image){ .key = { key, key }, .start = at,
+        r->prompt->images[0] = (struct prompt_image){ .key = { key, key }, .start = at, .end = at + places,
                                                       .plan = { .n_tokens = places, .n_cells = 4 * places } };
     }
     list_push(&w->s.waiting, r);

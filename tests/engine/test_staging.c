@@ -41,7 +41,7 @@ static void add_image(struct asked *a, int start, int places, int n_pages, int p
     int k = a->p.n_images++;
     struct image_entry *e = a->entry[k] = xcalloc(1, sizeof *e + (size_t)(n_pages + 1) * sizeof(int));
     a->p.images = a->image;
-    a->image[k] = (struct prompt_image){ .start = start, .plan = { .n_tokens = places } };
+    a->image[k] = (struct prompt_image){ .start = start, .end = start + places, .plan = { .n_tokens = places } };
     e->row_page = e->page;
     e->row_page[0] = 7 + k;
     e->kv_page = e->page + 1;
@@ -222,6 +222,38 @@ START_TEST(what_the_sampler_is_told)
 }
 END_TEST
 
+/* An image whose places stand in two runs: what is between them is no place, and a step may begin within either. */
+START_TEST(an_image_in_two_runs)
+{
+    int run[] = { 3, 8 };
+    static const struct { int start, n, n_image, src[4], dst[4]; } steps[] = {
+        { 0, 12, 4, { 0, 1, 2, 3 }, { 3, 4, 8, 9 } },
+        { 4, 5, 2, { 1, 2 }, { 0, 4 } },
+        { 5, 3, 0, { 0 }, { 0 } },
+    };
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        struct world w;
+        struct asked a;
+        world_init(&w);
+        ask(&a, 12, 1000);
+        add_image(&a, 3, 4, 0, 0);
+        a.image[0].end = 10;
+        a.image[0].run = run;
+        a.image[0].plan.runs = 2;
+        add(&w, &a, steps[i].start, steps[i].n, 0);
+        w.shape = staging_shape(&w.step, KV_IMAGES, 70);
+        fill(&w);
+        ck_assert_int_eq(w.staged.forward.n_image, steps[i].n_image);
+        for (int k = 0; k < steps[i].n_image; k++) {
+            ck_assert_int_eq(w.staged.forward.image_src[k] - 7 * IMAGE_ROW_PAGE, steps[i].src[k]);
+            ck_assert_int_eq(w.staged.forward.image_dst[k], steps[i].dst[k]);
+        }
+        forget(&a);
+        world_free(&w);
+    }
+}
+END_TEST
+
 /* Rows that were added by rounding up write nowhere, see nothing and yield nothing, in the text and in the images. */
 START_TEST(a_shape_that_is_rounded_up)
 {
@@ -303,6 +335,7 @@ int main(void)
     TCase *t = tcase_create("staging");
     tcase_add_test(t, rows_of_a_step);
     tcase_add_test(t, images_that_rows_see);
+    tcase_add_test(t, an_image_in_two_runs);
     tcase_add_test(t, what_the_sampler_is_told);
     tcase_add_test(t, a_shape_that_is_rounded_up);
     tcase_add_test(t, the_largest_step_is_what_is_counted);

@@ -222,7 +222,7 @@ START_TEST(rendering)
         { .dir = "tests/engine/text/template", .format = "string" } };
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct err e = { 0 };
-        ck_assert_msg(text_open(&ways[i].t, ways[i].dir, NULL, ways[i].format, -1, &e) == 0, "%s", e.text);
+        ck_assert_msg(text_open(&ways[i].t, ways[i].dir, NULL, ways[i].format, -1, -1, &e) == 0, "%s", e.text);
         ways[i].t.trust_special_tokens = ways[i].trusts;
         ck_assert_int_gt(fail_each_in_turn(ways[i].dir, render, &ways[i], &ways[i]), 30);
         text_close(&ways[i].t);
@@ -304,7 +304,7 @@ START_TEST(an_image_without_an_entry_fails_its_request_alone)
     struct images images;
     struct pages pages;
     struct step step = { .seq = xcalloc(4, sizeof *step.seq) };
-    struct prompt_image image = { .key = { 1, 1 }, .start = 2, .plan = { .n_tokens = 20, .n_cells = 20 } };
+    struct prompt_image image = { .key = { 1, 1 }, .start = 2, .end = 22, .plan = { .n_tokens = 20, .n_cells = 20 } };
     struct prompt prompts[2] = { { .n = 40, .n_images = 1, .images = &image }, { .n = 40 } };
     struct request r[2];
     struct image_entry *held[2] = { NULL, NULL };

@@ -20,7 +20,7 @@ static void open_case(struct text *t, const char *name, int image_token)
     char dir[256];
     struct err e = { 0 };
     snprintf(dir, sizeof dir, CASES "/%s", name);
-    ck_assert_msg(text_open(t, dir, NULL, "string", image_token, &e) == 0, "%s: %s", name, e.text);
+    ck_assert_msg(text_open(t, dir, NULL, "string", image_token, image_token, &e) == 0, "%s: %s", name, e.text);
 }
 
 static void check_ids(const struct text *t, const char *name, const char *text, bool post, const json_t *want)
@@ -120,7 +120,7 @@ START_TEST(test_continued)
         struct rendering r;
         int fd = mkstemp(file);
         ck_assert(fd >= 0 && write(fd, json_string_value(source), json_string_length(source)) > 0 && close(fd) == 0);
-        ck_assert_msg(text_open(&t, CASES "/nothing", file, "openai", -1, &e) == 0, "%s", e.text);
+        ck_assert_msg(text_open(&t, CASES "/nothing", file, "openai", -1, -1, &e) == 0, "%s", e.text);
         int rc = text_render(&t, &chat, &r, &e);
         ck_assert_msg((rc == 0) == json_is_string(want), "%zu: %s", i, e.text);
         if (rc == 0) {
@@ -191,7 +191,7 @@ START_TEST(test_refuses)
     FILE *f = fopen(path, "wb");
     fputs(bad[_i].content, f);
     fclose(f);
-    ck_assert_int_eq(text_open(&t, dir, NULL, "auto", -1, &e), -1);
+    ck_assert_int_eq(text_open(&t, dir, NULL, "auto", -1, -1, &e), -1);
     ck_assert_msg(strstr(e.text, bad[_i].error) && strstr(e.text, dir), "\"%s\" does not say \"%s\"", e.text,
                   bad[_i].error);
     free(from);
@@ -210,7 +210,7 @@ static char *render_with(const char *template, const char *kwargs, struct err *e
                                                 "\"content\":\"U\"}]", 0, NULL),
                          .template_kwargs = kwargs ? json_loads(kwargs, 0, NULL) : NULL };
     struct rendering r;
-    ck_assert_msg(text_open(&t, CASES "/names", file, "string", -1, e) == 0, "%s", e->text);
+    ck_assert_msg(text_open(&t, CASES "/names", file, "string", -1, -1, e) == 0, "%s", e->text);
     text_render(&t, &chat, &r, e);
     free(r.from);
     json_decref(chat.messages);
