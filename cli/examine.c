@@ -136,8 +136,8 @@ static void examine_huge_pages(struct findings *f)
     read_choice("/sys/kernel/mm/transparent_hugepage/enabled", choice, sizeof choice);
     json_t *values = json_pack("{s:s}", "transparent", choice);
     if (strcmp(choice, "madvise") == 0 || strcmp(choice, "always") == 0)
-        finding(f, VERDICT_OK, "huge pages", values, "transparent ones are given to whoever asks (%s): the KV cache "
-                "and scratch do", choice);
+        finding(f, VERDICT_OK, "huge pages", values, "transparent ones are given to whoever asks (%s): weights, "
+                "the KV cache and scratch do", choice);
     else
         finding(f, VERDICT_NOTE, "huge pages", values, "transparent ones are %s: long prompts take a little longer",
                 *choice ? "off" : "not there");

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/host.h"
 #include "kernels/machine.h"
@@ -23,6 +24,7 @@ struct device {
     struct scratch       *scratch; /* owned; one for each worker */
     char                 *prepared;   /* owned; PREPARED bytes for the rows of one pass of linear */
     enum activations      activations;
+    struct blocks         blocks;     /* owned; of the weights */
 };
 
 enum { PREPARED = 16 << 20, HUGE_PAGE = 2 << 20 };
@@ -62,6 +64,7 @@ static void cpu_close(struct device *dev)
     pool_close(dev->pool);
     host_free(dev, dev->scratch);
     host_free(dev, dev->prepared);
+    blocks_close(&dev->blocks);
     free(dev);
 }
 
@@ -142,6 +145,8 @@ char *cpu_prepared(struct device *dev, size_t *room)
     *room = PREPARED;
     return dev->prepared;
 }
+
+struct blocks *cpu_blocks(struct device *dev) { return &dev->blocks; }
 
 enum activations cpu_activations(struct device *dev) { return dev->activations; }
 

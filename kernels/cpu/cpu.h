@@ -137,6 +137,7 @@ void cpu_mask(struct device *, struct tensor logits, const uint32_t *allowed);
 void cpu_sample(struct device *, int *ids, struct tensor logits, const struct sampling *);
 void cpu_logprobs(struct device *, int *top, float *lp, struct tensor logits, const int *chosen, int top_n);
 
+struct blocks *cpu_blocks(struct device *);                /* where its weights lie         */
 const struct kernels *cpu_kernels(struct device *);         /* this device's inner loops */
 /* For tests: others. */
 void                  cpu_use_kernels(struct device *, const struct kernels *);

@@ -6,9 +6,9 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/half.h"
-#include "kernels/host.h"
 #include "kernels/slab.h"
 
 struct panel_packing {                 /* of one weight */
@@ -220,7 +220,8 @@ int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct w
         w->data = packed;
         return 0;
     }
-    struct panel_packing p = { slabs, n, w->out, w->in, want, host_alloc(dev, panels_bytes(w, want)), NULL, w->out, 0 };
+    struct panel_packing p = { slabs, n, w->out, w->in, want, NULL, NULL, w->out, 0 };
+    p.panels = blocks_alloc(cpu_blocks(dev), panels_bytes(w, want));
     if (!p.panels) {
         free(packed);
         return err_set(e, "out of memory laying out a weight of %d x %d", w->out, w->in);
@@ -229,7 +230,7 @@ int panels_pack(struct device *dev, const struct linear_kernel *kernel, struct w
         p.scale = (float *)(p.panels + (size_t)panels_of(w->out) * panel_bytes(want, w->in));
     pack_rounds(dev, &p);
     if (p.bad < w->out) {
-        host_free(dev, p.panels);
+        blocks_free(cpu_blocks(dev), p.panels);
         free(packed);
         return refuse(&p, e);
     }

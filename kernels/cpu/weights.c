@@ -13,10 +13,10 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/panels.h"
 #include "kernels/half.h"
-#include "kernels/host.h"
 #include "kernels/slab.h"
 
 enum { PART = 1 << 20 };               /* bytes of a slab in one task */
@@ -69,7 +69,7 @@ static bool stays(const struct slab *s, enum dtype want)
 
 static void free_packed(struct device *dev, struct packed *p)
 {
-    host_free(dev, p->owned);
+    blocks_free(cpu_blocks(dev), p->owned);
     free(p);
 }
 
@@ -85,7 +85,7 @@ int linear_pack_rows(struct device *dev, const struct linear_kernel *kernel, str
         bytes += stays(&slabs[s], want) ? 0 : (size_t)slabs[s].rows * row;
     rows->kernel = kernel;
     rows->n = n;
-    rows->owned = bytes ? host_alloc(dev, bytes) : NULL;
+    rows->owned = bytes ? blocks_alloc(cpu_blocks(dev), bytes) : NULL;
     if (bytes && !rows->owned) {
         free_packed(dev, rows);
         return err_set(e, "out of memory converting a weight of %d x %d", out->out, out->in);

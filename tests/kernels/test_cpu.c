@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/threads.h"
 #include "kernels/half.h"
@@ -98,6 +99,39 @@ START_TEST(test_in_place)
 }
 END_TEST
 
+/* Blocks lie one behind the other, keep what is in them, and their places are found again. */
+START_TEST(test_blocks)
+{
+    enum { N = 9, EACH = 8000000, LARGE = 100 << 20 };
+    struct blocks b = { 0 };
+    char *p[N];
+    for (int i = 0; i < N; i++) {
+        p[i] = blocks_alloc(&b, EACH + (size_t)i);
+        ck_assert(p[i] && (uintptr_t)p[i] % 64 == 0);
+        p[i][0] = p[i][EACH + i - 1] = (char)i;
+    }
+    ck_assert(p[1] > p[0] && p[1] - p[0] < EACH + 256);           /* not a page of its own for each */
+    char *large = blocks_alloc(&b, LARGE);
+    large[0] = large[LARGE - 1] = 1;
+    for (int i = 0; i < N; i++)
+        ck_assert(p[i][0] == i && p[i][EACH + i - 1] == i);
+    for (int i = N; i-- > 0;)
+        blocks_free(&b, p[i]);
+    blocks_free(&b, large);
+    blocks_free(&b, NULL);
+    ck_assert_ptr_eq(blocks_alloc(&b, EACH), large);               /* of the newest region */
+    blocks_free(&b, large);
+    ck_assert_ptr_eq(p[0] = blocks_alloc(&b, EACH), large);
+    ck_assert_ptr_ne(p[1] = blocks_alloc(&b, EACH), NULL);
+    blocks_free(&b, p[1]);
+    ck_assert_ptr_eq(blocks_alloc(&b, 1), p[1]);                   /* the last one's place */
+    blocks_free(&b, p[0]);
+    blocks_free(&b, p[1]);
+    ck_assert_ptr_null(blocks_alloc(&b, SIZE_MAX - 3));
+    blocks_close(&b);
+}
+END_TEST
+
 START_TEST(test_device)
 {
     struct device *dev;
@@ -135,6 +169,7 @@ int main(void)
     tcase_add_test(t, test_pool);
     tcase_add_test(t, test_pool_sleeps);
     tcase_add_test(t, test_in_place);
+    tcase_add_test(t, test_blocks);
     tcase_add_test(t, test_device);
     return suite_run(s);
 }
