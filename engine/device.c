@@ -75,6 +75,7 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         return err_prefix(e, "device %s", device);
     if (weights_option(o, mo, e) < 0)
         return -1;
+    mo->context = o->max_model_len;
     mo->progress = opt->progress;
     mo->progress_arg = opt->progress_arg;
     if (o->gpu_memory && !mo->backend->discrete)

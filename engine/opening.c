@@ -259,7 +259,8 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs,
                                    .max_out = z->max_out, .max_rows = z->max_rows,
                                    .image_kv = g->model->image_kv.layers > 0,
-                                   .prefix_cache = opt->config.prefix_cache };
+                                   .prefix_cache = opt->config.prefix_cache,
+                                   .stretch_after = g->model->stretch_after };
     g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
     g->sampled = xcalloc((size_t)z->max_out, sizeof *g->sampled);

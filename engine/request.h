@@ -77,6 +77,7 @@ struct request {
     double encode_queued;          /* of these, before it was started: no part of the time that it waited */
     int32_t *ids;                  /* owned, (max_len): prompt, then the answer   */
     int  n_ids, n_computed;        /* computed: their keys and values are in pages */
+    bool stretched;                /* so long that its tokens are rotated by the other table: model.stretch_after */
     int  n_told;                   /* rows of the prompt whose logprobs, of the token after, are known */
     struct pooled pooled;          /* owned: the prompt's vector as far as it is computed, if that is asked for */
     int  n_cached;                 /* of the prompt, found in the prefix cache at first admission; -1 before */

@@ -38,9 +38,14 @@ void list_remove(struct request_list *l, struct request *r)
 /* Hash of all tokens up to the end of page i, images included by their content. */
 static struct hash page_hash(const struct request *r, int i)
 {
-    struct { int32_t ids[KV_PAGE]; struct { struct hash key; int64_t offset; } image[KV_PAGE]; } block;
+    struct {
+        int32_t ids[KV_PAGE];
+        int64_t stretched;
+        struct { struct hash key; int64_t offset; } image[KV_PAGE];
+    } block;
     int begin = i * KV_PAGE, end = begin + KV_PAGE, n = 0;
     memset(&block, 0, sizeof block);
+    block.stretched = r->stretched;
     memcpy(block.ids, r->ids + begin, sizeof block.ids);
     for (int k = 0; k < r->prompt->n_images; k++) {
         const struct prompt_image *img = &r->prompt->images[k];
@@ -61,13 +66,29 @@ static void hash_pages(struct request *r, int full_pages)
         r->hash[r->n_hashed] = page_hash(r, r->n_hashed);
 }
 
-/* Gives back all that a request holds, pages and images. It may be admitted again later, from its beginning. */
-void scheduler_release(struct scheduler *s, struct request *r)
+/* Last page first: the beginning of a prompt, which others share more often, is then handed out last. */
+static void give_back_pages(struct scheduler *s, struct request *r)
 {
-    /* Last page first: the beginning of a prompt, which others share more often, is then handed out last. */
     for (int i = r->n_pages - 1; i >= 0; i--)
         pages_unref(s->pages, r->pages[i]);
     r->n_pages = r->n_computed = 0;
+}
+
+/* Has r become so long that all of its tokens are rotated by the other table? Then its pages hold nothing of use, and
+ * it begins again, as the reference does. */
+static void stretch(struct scheduler *s, struct request *r)
+{
+    if (!s->stretch_after || r->stretched || r->n_ids <= s->stretch_after)
+        return;
+    give_back_pages(s, r);
+    r->n_hashed = 0;
+    r->stretched = true;
+}
+
+/* Gives back all that a request holds, pages and images. It may be admitted again later, from its beginning. */
+void scheduler_release(struct scheduler *s, struct request *r)
+{
+    give_back_pages(s, r);
     for (int i = 0; i < r->prompt->n_images; i++)
         if (r->images[i]) {
             images_release(s->images, r->images[i]);
@@ -229,8 +250,10 @@ static int most_cached(const struct scheduler *s, const struct request *r)
 void scheduler_prepare(struct scheduler *s)
 {
     struct request *r = s->waiting.first;
-    for (int i = s->running.n; r && i < s->max_seqs; i++, r = r->next)
+    for (int i = s->running.n; r && i < s->max_seqs; i++, r = r->next) {
+        stretch(s, r);
         hash_pages(r, most_cached(s, r));
+    }
 }
 
 /* Takes the pages of the longest beginning of r that is in the cache, page by page, as each hash holds the one before
@@ -270,6 +293,7 @@ static int let_in(struct scheduler *s, struct step *out, struct request *r)
     }
     if (r->n_cached < 0)
         count_images(s, r);
+    stretch(s, r);
     take_prefix(s, r);
     int missing = (r->n_ids + KV_PAGE - 1) / KV_PAGE - r->n_pages;
     if (!pages_provide(s->pages, missing)) {       /* it would only be put back again */
@@ -315,6 +339,8 @@ void scheduler_plan_single(struct scheduler *s, struct step *out)
     out->n_seqs = out->n_rows = out->n_out = out->n_states = 0;
     out->most_rows = s->max_rows;
     out->encode = out->starved = NULL;
+    for (struct request *r = s->running.first; r; r = r->next)
+        stretch(s, r);
     plan_running(s, out, true);
     out->n_single = out->n_rows;
 }

@@ -14,7 +14,9 @@
  *   4. One image is encoded per step, for the oldest request that needs one.
  * When pages run out the youngest running request is put back: its pages are
  * given up and it starts again later from its ids (prompt and answer so far),
- * with the same result, because no row's arithmetic depends on the others. One
+ * with the same result, because no row's arithmetic depends on the others. So
+ * does one that grows beyond stretch_after, whose keys are all rotated otherwise
+ * from then on; it keeps its place. One
  * that is alone and still finds no memory for its pages is named: waiting would
  * not help it. */
 #ifndef ENGINE_SCHEDULER_H
@@ -36,6 +38,7 @@ struct scheduler {
     int  beside_rows;              /* of prompts in a step that has others' next tokens in it; see pace.h */
     bool image_kv;                 /* tokens after an image need its KV: it is encoded even if the prefix is cached */
     bool prefix_cache;
+    int  stretch_after;            /* of the model: longer sequences are rotated by another table; 0: none are */
     uint64_t preemptions, prefix_queries, prefix_hits;    /* prefix: tokens */
 };
 

@@ -63,9 +63,12 @@ struct shape staging_shape(const struct step *step, int kv_images, int vocab)
 }
 
 /* Where a token stands on one axis of the rope. Those of the prompt have the positions that the family gave; an answer
- * goes on from there, one step on all axes with each token. */
-static int position(const struct prompt *p, int token, int axis)
+ * goes on from there, one step on all axes with each token. The mark of stretched sequences takes the second axis. */
+static int position(const struct request *r, int token, int axis)
 {
+    const struct prompt *p = r->prompt;
+    if (axis == 1 && r->stretched)
+        return -1;
     if (token >= p->n)
         return p->next_pos + token - p->n;
     return p->pos ? p->pos[axis * p->n + token] : token;
@@ -88,7 +91,7 @@ static void stage_batch(struct staging *st, const struct shape *shape, const str
         for (int i = q->start; i < q->start + q->n; i++, row++) {
             token[row] = q->r->ids[i];
             for (int axis = 0; axis < 3; axis++)
-                pos[axis * n + row] = position(q->r->prompt, i, axis);
+                pos[axis * n + row] = position(q->r, i, axis);
             slot[row] = q->r->pages[i / KV_PAGE] * KV_PAGE + i % KV_PAGE;
             limit[row] = i + 1;
         }

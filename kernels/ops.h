@@ -88,9 +88,17 @@ struct rope {          /* angle[i] = pos[axis[i]][row] * freq[i] */
     int   rot_dim;     /* rotated leading part of a head          */
     bool  interleaved; /* pairs (2i, 2i+1), else (i, i + rot/2)   */
     const float   *freq; /* (rot_dim / 2), scaling baked in       */
+    const float   *stretched; /* the same for rows of sequences that are long (longrope), which are those whose pos[1]
+                          is negative; NULL: all rows have freq   */
     const uint8_t *axis; /* (rot_dim / 2): 0 text; t, h, w for mrope */
     float mscale;      /* of cos and sin (yarn); 1 otherwise      */
 };
+
+/* The frequencies of row r; on the host. */
+static inline const float *rope_frequencies(const struct rope *rope, const int *pos, int rows, int r)
+{
+    return rope->stretched && pos[rows + r] < 0 ? rope->stretched : rope->freq;
+}
 
 struct heads {         /* the shape of an attention: query head h reads kv head h / (n / n_kv) */
     int   n, n_kv, dim;

@@ -83,8 +83,12 @@ static void layer_load(struct loader *l, struct decoder *d, int i, const char *r
         load_norm(l, &b->post1, s->hidden, RMS_NORM, s->eps, "post_self_attn_layernorm");
         load_norm(l, &b->post2, s->hidden, RMS_NORM, s->eps, "post_mlp_layernorm");
     }
-    load_qkv(l, &b->qkv, s->hidden,
-             PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }), kind->qkv_bias);
+    if (kind->fused_qkv)
+        load_qkv(l, &b->qkv, s->hidden, PARTS({ "self_attn.qkv_proj", q + 2 * kv }), kind->qkv_bias);
+    else
+        load_qkv(l, &b->qkv, s->hidden,
+                 PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }),
+                 kind->qkv_bias);
     load_linear(l, &b->o, s->hidden, q, kind->o_bias, "self_attn.o_proj");
     if (kind->gate_up)
         load_linear(l, &b->up, 2 * s->inner, s->hidden, kind->mlp_bias, "mlp.gate_up_proj");

@@ -26,6 +26,7 @@ struct decoder_kind {
     bool   post_norms;               /* post_self_attn_layernorm and post_mlp_layernorm: branches are normed before the
                                         sums */
     bool   gate_up;                  /* gate and up lie in one tensor                  */
+    bool   fused_qkv;                /* so do q, k and v, as qkv_proj                  */
     struct rope_kind rope;           /* head_dim is filled in                          */
 };
 

@@ -46,6 +46,7 @@ struct model_options {
     void (*progress)(void *arg, size_t done, size_t all);
     void      *progress_arg;
     const struct model_store *store;       /* NULL: the model is to be used */
+    int        context;        /* tokens that are wanted, for a rope that can be made for them; 0: the checkpoint's */
 };
 
 struct kv_shape { int layers, n_kv, dim; };   /* layers 0: none */
@@ -155,6 +156,8 @@ struct model {
     bool       prepared;                 /* the weights lie in the file as they are used, ... */
     enum dtype prepared_as;              /* ... made with --weights of this type              */
     int    vocab, hidden, context;       /* context: max_position_embeddings after scaling */
+    int    stretch_after;                /* the tokens of longer sequences have a negative second position, for the
+                                            other table of their rope; 0: there is none */
     int    image_token;                  /* placeholder id; -1: takes no images */
     int    image_mark;                   /* the token that a chat template writes for an image; -1: image_token */
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */

@@ -59,6 +59,12 @@ def split(digits):
             r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 
 
+# Of GPT-4o: words are cut where small letters end and capitals begin.
+UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+CASED = (rf"[^\r\n\p{{L}}\p{{N}}]?{UPPER}*{LOWER}+{SUFFIX}|[^\r\n\p{{L}}\p{{N}}]?{UPPER}+{LOWER}*{SUFFIX}|"
+         r"\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+")
+
 QWEN_BASE = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
              "<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>",
              "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
@@ -72,6 +78,9 @@ GLM_VISION, GLM_TAGS = ["<|image|>", "<|video|>"], ["<think>", "</think>", "<ans
 LLAMA_BASE = ["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
               "<|finetune_right_pad_id|>", "<|reserved_special_token_2|>", "<|start_header_id|>", "<|end_header_id|>",
               "<|eom_id|>", "<|eot_id|>", "<|python_tag|>"]
+PHI_TURNS = ["<|assistant|>", "<|end|>", "<|user|>", "<|system|>", "<|tool|>"]
+PHI_BASE = ["<|endoftext|>", "<|endofprompt|>", *PHI_TURNS, "<|/tool|>", "<|tool_call|>", "<|/tool_call|>",
+            "<|tool_response|>", "<|tag|>"]
 QWEN = {"digits": r"\p{N}", "nfc": True, "class": "Qwen2Tokenizer", "eos": ["<|im_end|>", "<|endoftext|>"],
         "pad": "<|endoftext|>", "special": QWEN_BASE}
 GLM = {"digits": r"\p{N}{1,3}", "nfc": False, "class": "PreTrainedTokenizerFast", "pad": "<|endoftext|>",
@@ -91,6 +100,9 @@ SHAPES = {
     "glm4": GLM | {"special": GLM_BASE, "plain": [], "template": "glm4", "prefix": ["[gMASK]", "<sop>"]},
     "llama": LLAMA | {"plain": [], "template": "llama", "file": "tokenizer_config.json",
                       "prefix": ["<|begin_of_text|>"], "whole_words": True},
+    "phi3": {"pattern": CASED, "nfc": False, "class": "GPT2Tokenizer", "pad": "<|endoftext|>",
+             "bos": "<|endoftext|>", "eos": ["<|end|>", "<|endoftext|>"], "special": PHI_BASE,
+             "plain": [], "template": "phi4", "file": "tokenizer_config.json", "rstrip": PHI_TURNS},
 }
 # Words of the vocabulary that no merge leads to: `ignore_merges` finds them where they are a whole piece.
 WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
@@ -106,11 +118,17 @@ def template(family):
         return f.read()
 
 
+def written(family):
+    """The template with the tokens that it puts together from roles written out."""
+    whole = {r: f"<|{r}|>" for r in ("system", "user", "assistant", "tool")}
+    return template(family).replace("'<|' + turn['role'] + '|>'", f"{whole}[turn['role']]")
+
+
 def vocabulary(family):
     """256 bytes and the merges of the lines above, cut as the family cuts. Then, for the texts above, merges across
     every cut: nothing ever uses them, but where a cut is missed, they make another token."""
     t = Tokenizer(models.BPE())
-    pattern = Regex(split(SHAPES[family]["digits"]))
+    pattern = Regex(SHAPES[family].get("pattern") or split(SHAPES[family]["digits"]))
     t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(pattern, "isolated"),
                                                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     t.train_from_iterator([TRAINED_ON], trainers.BpeTrainer(
@@ -137,7 +155,8 @@ def backend(family, renamed=None):
     t = Tokenizer(models.BPE(vocab, merges, ignore_merges=bool(shape.get("whole_words"))))
     t.normalizer, t.pre_tokenizer = normalizers.NFC() if shape["nfc"] else None, pre
     t.decoder = decoders.ByteLevel()
-    t.add_special_tokens([AddedToken(name(s), special=True, normalized=False) for s in shape["special"]])
+    t.add_special_tokens([AddedToken(name(s), special=True, normalized=False, rstrip=s in shape.get("rstrip", []))
+                          for s in shape["special"]])
     t.add_tokens([AddedToken(name(s), special=False, normalized=False) for s in shape["plain"]])
     t.post_processor = level = processors.ByteLevel(trim_offsets=False)
     if "prefix" in shape:
@@ -172,7 +191,8 @@ def save(family, out):
     reference makes of them."""
     shape, t = SHAPES[family], backend(family)
     ids = {s: t.token_to_id(s) for s in shape["special"] + shape["plain"]}
-    added = {str(i): {"content": s, "lstrip": False, "normalized": False, "rstrip": False, "single_word": False,
+    added = {str(i): {"content": s, "lstrip": False, "normalized": False, "rstrip": s in shape.get("rstrip", []),
+                      "single_word": False,
                       "special": s in shape["special"]} for s, i in ids.items()}
     config = {"tokenizer_class": shape["class"], "added_tokens_decoder": added, "bos_token": shape.get("bos"),
               "eos_token": shape["eos"][0], "pad_token": shape["pad"], "clean_up_tokenization_spaces": False,
@@ -268,7 +288,7 @@ def structure(family, out, reference):
             if k.endswith("_token_id") and v is not None:
                 named |= {reference.convert_ids_to_tokens(i) for i in (v if isinstance(v, list) else [v])}
     every = SHAPES[family]["special"] + SHAPES[family]["plain"]
-    chosen = [s for s in every if s in named or s in template(family)]
+    chosen = [s for s in every if s in named or s in written(family)]
     tags = [s for s in chosen if s not in named and s[0] == "<" and s[1] != "|" and
             (s.replace("</", "<") if s[1] == "/" else "</" + s[1:]) in every]
     return [s for s in chosen if s not in tags], tags
@@ -292,7 +312,7 @@ def by_our_rule(family, out, reference, messages, more):
 
     names = {k: spelled.get(v, v) for k, v in reference.special_tokens_map.items() if isinstance(v, str)}
     t = PreTrainedTokenizerFast(tokenizer_object=backend(family, spelled), **names)
-    t.chat_template = spell(template(family), tokens + tags)
+    t.chat_template = spell(written(family), tokens + tags)
     return rendered(t, [m if m["role"] == "tool" else told(m) for m in messages], more)
 
 

@@ -161,6 +161,18 @@ CASES = {
     },
 }
 
+def longrope(pairs, original, **more):
+    """Phi-3's: factors that rise with the frequency's number; longer sequences than `original` take the long ones."""
+    return {"original_max_position_embeddings": original, "rope_parameters": rope(10000.0) | {
+        "rope_type": "longrope", "short_factor": [round(1 + .03 * i, 2) for i in range(pairs)],
+        "long_factor": [round(1.2 + 1.1 * i, 2) for i in range(pairs)]} | more}
+
+
+CASES["phi3"] = {
+    "crossing": (text(V, 32, 4, 2, 3, 48, **longrope(4, 70)), None),          # in the middle of the answer
+    "long": (text(V, 48, 3, 1, 2, 40, tie_word_embeddings=True, **longrope(6, 16, partial_rotary_factor=.75)), None),
+}
+
 # Full-size pictures on a narrow model: the published settings of the processor.
 CASES["phone"] = {
     "glm4v": ({"text_config": text(V, 32, 2, 1, 2, 48,
@@ -173,14 +185,16 @@ PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
 for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
-                     "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped"}.items():
+                     "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped",
+                     "phi3": "crossing"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 
 CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration",
            "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
-           "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+           "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
+           "phi3": "Phi3ForCausalLM"}
 
 
 def randomize(model, seed):
@@ -212,7 +226,7 @@ def build(family, variant, seed):
 def special_of(family):
     if family.startswith(("glm", "phone")):
         return GLM, GLM_TEMPLATE
-    return (LLAMA, LLAMA_TEMPLATE) if family == "llama" else (QWEN, QWEN_TEMPLATE)
+    return (LLAMA, LLAMA_TEMPLATE) if family in ("llama", "phi3") else (QWEN, QWEN_TEMPLATE)
 
 
 def save(model, family, variant, out):

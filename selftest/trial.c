@@ -284,6 +284,18 @@ static struct image_range *image_ranges(const struct trial *t, const int32_t *id
     return sees;
 }
 
+/* Has the reading become so long that its tokens are rotated by the other table of the rope (model.stretch_after)? Then
+ * all of them are marked so. Returns whether that is new. */
+static bool stretch(struct reading *r)
+{
+    int after = r->t->m->stretch_after;
+    bool before = r->stretched;
+    r->stretched = after && r->n > after;
+    for (int i = 0; i < r->n && r->stretched; i++)
+        r->pos[r->room + i] = -1;
+    return r->stretched && !before;
+}
+
 /* Prepares arrays for a prompt of n tokens and `more` tokens of an answer: ids, positions (3, n + more) and which
  * images each token sees. The latter are there only for families with cross-attention. Memory that is out ends the
  * program: a trial belongs to a command. */
@@ -305,9 +317,11 @@ void reading_open(struct reading *r, struct trial *t, const int32_t *ids, int n,
     }
     r->prompt = n;
     free(sees);
+    stretch(r);
 }
 
-/* One token of the answer behind the prompt; text has the same position on all three axes. */
+/* One token of the answer behind the prompt; text has the same position on all three axes. Where the whole has become
+ * too long for what was computed, nothing counts as computed any more. */
 void reading_add(struct reading *r, int32_t id)
 {
     assert(r->n < r->room);
@@ -317,6 +331,8 @@ void reading_add(struct reading *r, int32_t id)
     if (r->sees)
         r->sees[r->n] = r->t->next_sees;
     r->n++;
+    if (stretch(r))
+        r->t->n_done = 0;
 }
 
 void reading_close(struct reading *r)
@@ -363,7 +379,10 @@ int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next
     reading_open(&in, t, ids, n, n_next);
     for (int i = 0; i < n_next && rc == 0; i++) {
         reading_add(&in, next[i]);
-        rc = reading_next(&in, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
+        if (t->n_done < in.n - 1)
+            rc = reading_next(&in, in.n - 1 - t->n_done, NULL, e);
+        if (rc == 0)
+            rc = reading_next(&in, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
     }
     reading_close(&in);
     return rc;

@@ -39,6 +39,7 @@ struct reading {
     int32_t *ids, *pos;              /* owned, (room), (3, room)                       */
     struct image_range *sees;        /* owned, (room); NULL: the family has no cross-attention */
     int n, room, prompt;             /* tokens; most of them; those that it began with */
+    bool stretched;                  /* they are more than the model's stretch_after */
 };
 
 /* How far features and logits may be from the reference's: on every backend, with caches of float32. */

@@ -48,7 +48,8 @@ static __device__ inline void normalise(float *head, int dim, const struct norm 
 /* Cosine and sine of angle i of row r. */
 static __device__ __forceinline__ float2 turn_of(const struct rope &rope, const int *pos, int rows, int r, int i)
 {
-    float angle = (float)pos[rope.axis[i] * rows + r] * rope.freq[i];
+    const float *freq = rope.stretched && pos[rows + r] < 0 ? rope.stretched : rope.freq;
+    float angle = (float)pos[rope.axis[i] * rows + r] * freq[i];
     return make_float2(cosf(angle) * rope.mscale, sinf(angle) * rope.mscale);
 }
 

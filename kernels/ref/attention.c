@@ -113,8 +113,9 @@ void ref_attend_ragged(struct device *dev, struct tensor out, struct tensor q, s
 static void rotate(float *x, const struct rope *rope, const int *pos, int rows, int r)
 {
     int half = rope->rot_dim / 2;
+    const float *freq = rope_frequencies(rope, pos, rows, r);
     for (int i = 0; i < half; i++) {
-        float angle = (float)pos[rope->axis[i] * rows + r] * rope->freq[i];
+        float angle = (float)pos[rope->axis[i] * rows + r] * freq[i];
         float c = cosf(angle) * rope->mscale, s = sinf(angle) * rope->mscale;
         float *a = rope->interleaved ? x + 2 * i : x + i, *b = rope->interleaved ? a + 1 : a + half;
         float x0 = *a, x1 = *b;

@@ -374,7 +374,7 @@ static void prep(int rows, int heads, int n_kv, int dim)
     char name[80];
     int *pos = xcalloc(3 * (size_t)rows, sizeof *pos), *slot = xcalloc((size_t)rows, sizeof *slot);
     uint8_t axis[MAX_DIM / 2] = { 0 };
-    struct rope rope = { dim, false, numbers((size_t)dim / 2), axis, 1 };
+    struct rope rope = { dim, false, numbers((size_t)dim / 2), NULL, axis, 1 };
     struct bench b = { .x = matrix(rows, heads * dim), .k = matrix(rows, n_kv * dim), .v = matrix(rows, n_kv * dim),
                        .heads = { heads, n_kv, dim, 0.1f, NULL, NULL, &rope }, .pos = pos, .slot = slot,
                        .kv = { BF16, 16, rows / 16 + 1, 1, n_kv, dim, NULL, NULL } };

@@ -188,6 +188,32 @@ START_TEST(same_ids_with_another_image_share_nothing)
 }
 END_TEST
 
+/* One that has grown beyond stretch_after is computed anew from its beginning, keeps its images and its place, and
+ * shares pages only with those that are as long. */
+START_TEST(a_long_sequence_begins_again)
+{
+    struct world w;
+    world_init(&w, 64, 512);
+    w.s.stretch_after = 3 * KV_PAGE;
+    struct request *a = ask(&w, 1, 3 * KV_PAGE - 1, 1000, 10, 20, 1);
+    for (int i = 0; i < 4; i++) {
+        scheduler_plan(&w.s, &w.step);
+        ck_assert_int_eq(of(&w, a)->n, i == 0 ? 10 : i == 1 ? 3 * KV_PAGE - 11 : i == 2 ? 1 : 3 * KV_PAGE + 1);
+        ck_assert_int_eq(a->stretched, i == 3);
+        ck_assert_ptr_nonnull(a->images[0]);
+        run(&w);
+    }
+    ck_assert_int_eq(w.s.preemptions, 0);
+    struct request *b = ask(&w, 2, 2 * KV_PAGE + 1, 1000, 10, 20, 1), *c = ask(&w, 3, 3 * KV_PAGE + 1, 1000, 10, 20, 1);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(b->n_cached, 2 * KV_PAGE);  /* what a gave back */
+    ck_assert_int_eq(c->n_cached, 2 * KV_PAGE);  /* what a has now   */
+    ck_assert_int_ne(b->pages[0], c->pages[0]);
+    ck_assert_int_eq(c->pages[0], a->pages[0]);
+    world_free(&w);
+}
+END_TEST
+
 START_TEST(the_youngest_is_put_back_when_pages_run_out)
 {
     struct world w;
@@ -368,6 +394,7 @@ int main(void)
     tcase_add_test(t, a_chunk_stops_before_an_image_that_is_not_encoded);
     tcase_add_test(t, full_pages_are_found_again);
     tcase_add_test(t, same_ids_with_another_image_share_nothing);
+    tcase_add_test(t, a_long_sequence_begins_again);
     tcase_add_test(t, the_youngest_is_put_back_when_pages_run_out);
     tcase_add_test(t, memory_that_is_not_there_is_waited_for_or_told);
     tcase_add_test(t, random_load_always_gets_on);

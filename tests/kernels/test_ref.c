@@ -124,7 +124,7 @@ START_TEST(test_rope)
     static const uint8_t axis[] = { 1, 0 };
     static const int pos[] = { 9, 1, 9 };
     float split[] = { 1, 2, 0, 3, 7 }, pairs[] = { 1, 0, 2, 3, 7 };
-    struct rope rope = { 4, false, freq, axis, 1 };
+    struct rope rope = { 4, false, freq, NULL, axis, 1 };
     struct heads h = { .n = 1, .n_kv = 1, .dim = 5, .rope = &rope };
     OPS.prep(NULL, mat(split, 1, 5), (struct tensor){ 0 }, (struct tensor){ 0 }, &h, pos, NULL, 0, NULL);
     expect(split, (float[]){ 0, 2, 1, 3, 7 }, 5, 1e-6f);
