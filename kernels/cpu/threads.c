@@ -93,7 +93,7 @@ static void sleep_until_run(struct pool *p, uint32_t seen)
 }
 
 /* A helper waits for the next run: awake for SPIN_SECONDS, since runs follow each other closely within a step, then
- * asleep until somebody wakes it. */
+ * asleep until somebody wakes it. That time begins anew after each run, however long it was. */
 static void *helper_main(void *arg)
 {
     struct helper *h = arg;
@@ -101,10 +101,11 @@ static void *helper_main(void *arg)
     uint32_t seen = 0;
     while (!atomic_load(&p->quit)) {
         double until = clock_seconds() + SPIN_SECONDS;
-        while (!join(p, h->worker, &seen) && clock_seconds() < until)
+        bool joined;
+        while (!(joined = join(p, h->worker, &seen)) && clock_seconds() < until)
             for (int i = 0; i < 4; i++)
                 relax();
-        if (clock_seconds() >= until)
+        if (!joined)
             sleep_until_run(p, seen);
     }
     return NULL;
