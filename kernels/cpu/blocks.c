@@ -7,7 +7,7 @@
 
 #include "kernels/host.h"
 
-enum { ALIGN = 64, REGION = 64 << 20 /* bytes, of which those that are used take memory */ };
+enum { ALIGN = 64, REGION = 256 << 20 /* bytes, of which those that are used take memory */ };
 
 struct region {
     struct region *older;

@@ -102,7 +102,7 @@ END_TEST
 /* Blocks lie one behind the other, keep what is in them, and their places are found again. */
 START_TEST(test_blocks)
 {
-    enum { N = 9, EACH = 8000000, LARGE = 100 << 20 };
+    enum { N = 9, EACH = 32000000, LARGE = 300 << 20 };
     struct blocks b = { 0 };
     char *p[N];
     for (int i = 0; i < N; i++) {
