@@ -29,9 +29,21 @@ static void take(struct output *o, struct buf *b, const char *s, size_t n)
         fail(o, b);
 }
 
+/* What the reader of places could not make room for fails like all else. */
+static void check_grounding(struct output *o)
+{
+    if (!o->failed && (!buf_ok(&o->content) || !buf_ok(&o->boxes)))
+        fail(o, buf_ok(&o->content) ? &o->boxes : &o->content);
+}
+
 static void add_content(struct output *o, const char *s, size_t n)
 {
-    take(o, &o->content, s, n);
+    if (!o->grounding) {
+        take(o, &o->content, s, n);
+    } else if (!o->failed) {
+        grounding_add(o->grounding, s, n, &o->content, &o->boxes);
+        check_grounding(o);
+    }
     o->content_begun |= n > 0;
 }
 
@@ -337,9 +349,13 @@ static void work(struct output *o, bool end)
 int output_init(struct output *o, const struct output_options *options, struct err *e)
 {
     *o = (struct output){ .options = *options };
-    struct buf *all[] = { &o->content, &o->reasoning, &o->held, &o->blank };
-    for (int i = 0; i < 4; i++)
+    struct buf *all[] = { &o->content, &o->reasoning, &o->held, &o->blank, &o->boxes };
+    for (int i = 0; i < 5; i++)
         buf_init(all[i], options->max_bytes);
+    if (options->grounded && !(o->grounding = malloc(sizeof *o->grounding)))
+        return err_memory(e);
+    if (o->grounding)
+        grounding_init(o->grounding);
     o->thoughts = THOUGHTS_ENDED;
     if (options->reasoning)
         o->thoughts = options->begun ? THOUGHTS_BEGIN : THOUGHTS_MAY_COME;
@@ -356,9 +372,12 @@ int output_init(struct output *o, const struct output_options *options, struct e
 
 void output_free(struct output *o)
 {
-    struct buf *all[] = { &o->content, &o->reasoning, &o->held, &o->blank };
-    for (int i = 0; i < 4; i++)
+    struct buf *all[] = { &o->content, &o->reasoning, &o->held, &o->blank, &o->boxes };
+    for (int i = 0; i < 5; i++)
         buf_free(all[i]);
+    if (o->grounding)
+        grounding_free(o->grounding);
+    free(o->grounding);
     for (int i = 0; i < o->n_calls; i++)
         call_free(&o->call[i]);
     free(o->call);
@@ -391,6 +410,10 @@ void output_end(struct output *o)
     if (add == add_thought || o->made == 0)
         add(o, o->blank.data ? o->blank.data : "", o->blank.len);
     add(o, o->held.data ? o->held.data : "", o->held.len);
+    if (o->grounding && !o->failed) {
+        grounding_end(o->grounding, &o->content);
+        check_grounding(o);
+    }
     buf_clear(&o->held);
     buf_clear(&o->blank);
 }
@@ -398,7 +421,7 @@ void output_end(struct output *o)
 /* Whether the client has something to be told since the last time. */
 bool output_has_news(const struct output *o)
 {
-    bool news = o->content.len > 0 || o->reasoning.len > 0;
+    bool news = o->content.len > 0 || o->reasoning.len > 0 || o->boxes.len > 0;
     for (int i = 0; i < o->n_calls; i++)
         news |= !o->call[i].told || o->call[i].arguments.len > 0;
     return news;
@@ -407,7 +430,8 @@ bool output_has_news(const struct output *o)
 /* Memory that the output holds now, for the count of what waits for clients. */
 size_t output_bytes(const struct output *o)
 {
-    size_t n = o->content.len + o->reasoning.len + o->held.len + o->blank.len;
+    size_t n = o->content.len + o->reasoning.len + o->held.len + o->blank.len + o->boxes.len;
+    n += o->grounding ? grounding_bytes(o->grounding) : 0;
     for (int i = 0; i < o->n_calls; i++)
         n += o->call[i].arguments.len + OUTPUT_MAX_NAME;
     const struct call_parser *p = o->parser;
@@ -423,6 +447,7 @@ void output_sent(struct output *o)
     bool goes_on = p && p->announced && !p->ignored && o->n_calls > 0;
     buf_reuse(&o->content, KEPT);
     buf_reuse(&o->reasoning, KEPT);
+    buf_reuse(&o->boxes, KEPT);
     for (int i = 0; i < o->n_calls - goes_on; i++)
         call_free(&o->call[i]);
     if (goes_on) {

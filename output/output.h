@@ -24,6 +24,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "output/grounding.h"
 
 struct tool_format;            /* how a family writes calls: an entry of the table in formats.c */
 struct reasoning_format;       /* how it marks its thoughts: likewise                            */
@@ -82,6 +83,7 @@ struct output_options {
     bool   begun;              /* the prompt has opened the thoughts already            */
     bool   hidden;             /* thoughts are split off and then dropped               */
     bool   whole;              /* nothing is sent before output_end()                   */
+    bool   grounded;           /* the content has places of what it names: see grounding.h */
     bool   single;             /* of several calls only the first is given              */
     size_t max_bytes;          /* of all that is held or waits to be sent               */
 };
@@ -96,6 +98,7 @@ struct output_call {
 struct output {
     struct output_options options;
     struct buf content, reasoning;     /* not sent yet                                  */
+    struct buf boxes;                  /* likewise, grounded: JSON with commas between them */
     struct output_call *call;          /* owned, (n_calls): whose parts were not all sent  */
     int   n_calls;
     int   made;                        /* calls that the answer has had so far          */
@@ -103,6 +106,7 @@ struct output {
     struct buf held;                   /* text that may still become a mark             */
     struct buf blank;                  /* white space that counts only if text follows  */
     struct call_parser *parser;        /* owned; NULL: no format                        */
+    struct grounding *grounding;       /* owned; NULL: not grounded                     */
     enum { THOUGHTS_MAY_COME, THOUGHTS_BEGIN, THOUGHTS, THOUGHTS_OVER, THOUGHTS_ENDED } thoughts;
     bool  content_begun;               /* the answer has had content                    */
     bool  failed, starved;             /* too long, or memory is out: nothing more counts   */

@@ -29,6 +29,7 @@ struct chat_request {
     struct chat     chat;      /* borrowed of the others    */
     const struct tool_format *format;          /* of the calls in the answer; NULL: none are looked for */
     bool split_thoughts, hide_thoughts, echo;
+    bool grounded;             /* places that the answer names are told beside it */
     bool calls_held;           /* the grammar is that of calls, and thoughts may have to be put before it */
     struct remote_image *remote;   /* owned: the images that the request names, in the order of the others; or NULL */
     int             n_remote;
@@ -53,6 +54,27 @@ static int parse_thoughts(struct chat_request *q, const json_t *in, struct err *
         return fields_wrong(e, "invalid_value", "", "reasoning_format", "must be none, auto or deepseek");
     q->split_thoughts = separate && i > 0;
     q->hide_thoughts = !include;
+    return 0;
+}
+
+/* What is to become of places that the answer names. True asks the model for them, through a variable of its template;
+ * false leaves the text as the model writes it. Other forms than OpenAI's chats have no member for places. */
+static int parse_grounding(const struct app *a, struct chat_request *q, const struct chat_kind *kind, json_t *in,
+                           struct err *e)
+{
+    bool told = true;
+    if (member_bool(in, "", "grounding", &told, e) != 0)
+        return -1;
+    q->grounded = told && a->formats.grounding && kind->form == &form_chat;
+    if (!json_is_true(json_object_get(in, "grounding")))
+        return 0;
+    if (!a->formats.grounding)
+        return fields_wrong(e, "unsupported_parameter", "", "grounding",
+                            "asks for places, which this model cannot tell");
+    if (!q->chat.template_kwargs)
+        json_object_set_new(in, "chat_template_kwargs", q->chat.template_kwargs = json_object());
+    if (!json_object_get(q->chat.template_kwargs, "grounding"))
+        json_object_set_new(q->chat.template_kwargs, "grounding", json_true());
     return 0;
 }
 
@@ -125,6 +147,7 @@ static int parse(struct app *a, const struct engine *g, struct exchange *x, cons
     bool ok = check_model(a, q->root, e) == 0 && messages_parse(&q->messages, q->root, &limits, e) == 0 &&
               sampling_parse(&q->sampling, q->root, true, e) == 0 && tool_fields_parse(&q->tools, q->root, e) == 0 &&
               template_fields_parse(&q->chat, q->root, e) == 0 && parse_thoughts(q, q->root, e) == 0 &&
+              parse_grounding(a, q, kind, q->root, e) == 0 &&
               member_bool(q->root, "", "echo", &q->echo, e) == 0 && hold_calls(a, q, e) == 0;
     q->chat.tools = q->tools.tools;
     q->chat.keep_tokens = q->sampling.keep_tokens;
@@ -221,7 +244,7 @@ static struct generation *generate(struct app *a, struct engine *g, struct excha
     struct answering how = { .sampling = &q->sampling, .form = kind->form, .tools = q->chat.tools,
                              .tool_format = q->format,
                              .reasoning_format = q->split_thoughts ? a->formats.reasoning : NULL,
-                             .hide_thoughts = q->hide_thoughts, .single_call = q->tools.single,
+                             .hide_thoughts = q->hide_thoughts, .single_call = q->tools.single, .grounded = q->grounded,
                              .functions = q->tools.functions, .named_call = q->tools.named };
     struct generation *made = NULL;
     struct buf echo, about;

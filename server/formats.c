@@ -30,10 +30,13 @@ void formats_choose(struct formats *f, const struct config *cfg, const struct en
         f->tools = tool_format_of(writes, (void *)g);
     if (strcmp(cfg->reasoning_parser, "auto") == 0 && !made_for_phones(g))
         f->reasoning = reasoning_format_of(writes, (void *)g);
+    f->grounding = engine_template_writes(g, "grounding>");
     if (f->tools)
         log_info("calls of tools are read as %s", tool_format_name(f->tools));
     if (f->reasoning)
         log_info("thoughts are told apart from the content as %s", reasoning_format_name(f->reasoning));
+    if (f->grounding)
+        log_info("places in the image are told beside the content");
 }
 
 /* Adds marks to the special tokens that the text shall have. What has no place any more is left out: there are fewer

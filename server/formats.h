@@ -8,6 +8,7 @@
 struct formats {
     const struct tool_format      *tools;      /* NULL: calls are not looked for           */
     const struct reasoning_format *reasoning;  /* NULL: thoughts are not split from content */
+    bool grounding;            /* answers may say where in the image things are: output/grounding.h */
 };
 
 /* As the options say; "auto" asks the chat template. */

@@ -484,6 +484,7 @@ static int make_choices(struct generation *q, const struct answering *how, struc
     struct output_options options = { .tools = how->tool_format, .reasoning = how->reasoning_format,
                                       .names = how->tools ? &q->names : NULL, .begun = how->thoughts_begun,
                                       .hidden = how->hide_thoughts, .whole = !q->stream, .single = how->single_call,
+                                      .grounded = how->grounded,
                                       .max_bytes = TEXT_BYTES };
     for (int i = 0; i < q->n_prompts * q->each; i++) {
         struct choice *c = &q->choice[q->n++];

@@ -19,6 +19,7 @@ struct answering {             /* how an answer is made and told; everything bor
     bool   thoughts_begun;     /* the prompt ends with what opens them                   */
     bool   hide_thoughts;      /* they are split off and not told                        */
     bool   single_call;        /* no more than one                                       */
+    bool   grounded;           /* places of what the text names are told beside it       */
     bool   functions;          /* a call is told in its older form                       */
     bool   named_call;         /* the request named the function that has to be called   */
     const struct buf *echo;    /* (prompts) comes before the answers; NULL: nothing      */

@@ -215,11 +215,16 @@ static void write_function_call(struct buf *out, const struct output_call *call)
     buf_byte(out, '}');
 }
 
-/* Thoughts and calls, each member with a comma before it. Thoughts have two names: vLLM's today's and the one that it
- * had, as SGLang and llama.cpp have it. */
+/* Places, thoughts and calls, each member with a comma before it. A whole answer that may have places has a list of
+ * them in any case. Thoughts have two names: vLLM's today's and the one that it had, as SGLang and llama.cpp have
+ * it. */
 static void write_parts(struct buf *out, const struct answer_head *head, const struct choice *c, bool indexed)
 {
     const struct output *o = &c->output;
+    if (o->options.grounded && (!indexed || o->boxes.len > 0)) {
+        buf_byte(out, ',');
+        json_write_list(out, "grounding", &o->boxes);
+    }
     if (o->reasoning.len > 0) {
         buf_str(out, ",\"reasoning\":");
         write_text(out, &o->reasoning);
