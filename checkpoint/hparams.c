@@ -8,7 +8,7 @@
 
 #include "base/file.h"
 
-enum { MAX_FILE = 16 << 20 };
+enum { MAX_FILE = 64 << 20 };
 
 /* `h` may be closed whatever this returns. A file that is missing and not required reads as an empty object, so every
  * field takes its default. */

@@ -215,7 +215,7 @@ static bool counts(const struct task *t, const struct line *line, int i)
     const struct prompt *p = line->prompt;
     if (i + 1 == p->n)
         return !line->answer;
-    return p->ids[i + 1] != t->side[A].m->image_token && (!line->answer || line->answer[i + 1]);
+    return !model_is_place(t->side[A].m, p->ids, i + 1) && (!line->answer || line->answer[i + 1]);
 }
 
 /* Both models read rows first .. first + n of the prompt, and what they predict there is compared. */

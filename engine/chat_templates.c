@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "engine/own_templates.h"
 #include "tokenizer/json_file.h"
 
 enum { MAX_TEMPLATE = 4 << 20, MAX_PATH = 4096 };
@@ -114,6 +115,20 @@ static int take_all(struct source *s, const char *dir, bool multimodal, struct e
     return 0;
 }
 
+/* The server's own template for this type of model, where the checkpoint has none. */
+static int take_own(struct source *s, const char *dir, struct err *e)
+{
+    struct json_file f;
+    if (path_of(s, dir, "config.json", e) < 0 || json_file_read(&f, s->where, true, false, e) < 0)
+        return -1;
+    const char *type = json_string_value(json_object_get(f.root, "model_type"));
+    const char *text = type ? own_template(type) : NULL;
+    if (text)
+        put(s, "default", json_string(text));
+    json_file_free(&f);
+    return 0;
+}
+
 /* Does the source of the template contain this text anywhere? */
 static bool holds(const json_t *text, const char *what)
 {
@@ -145,6 +160,8 @@ int chat_templates_open(struct chat_templates *c, const char *dir, const char *f
         rc = rc == 1 ? err_set(e, "%s: no such file", file) : rc;
     } else {
         rc = take_all(&s, dir, multimodal, e);
+        if (rc == 0 && json_object_size(s.by_name) == 0)
+            rc = take_own(&s, dir, e);
     }
     if (rc == 0)
         rc = parse(&c->plain, &c->plain_developer, &s, "default", e);

@@ -6,7 +6,9 @@
  *     every model           "chat_template" in tokenizer_config.json: one, or a list of named ones
  *     a text model          chat_template.json
  *
- * (The last one, and the third for a multimodal model, are this project's: the
+ *     some types of models  engine/own_templates.c
+ *
+ * (The last two, and the third for a multimodal model, are this project's: the
  * reference has no template then.) The first source that has any counts alone. */
 #ifndef ENGINE_CHAT_TEMPLATES_H
 #define ENGINE_CHAT_TEMPLATES_H

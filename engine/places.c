@@ -153,7 +153,7 @@ static int measure(const struct prompt *p, const struct model *m, const struct i
     for (int i = 0; i < n_images; i++) {
         const struct image_plan *plan = &p->images[i].plan;
         want += image_runs(plan);
-        *total += (size_t)(plan->n_tokens - image_runs(plan));
+        *total += (size_t)(plan->n_tokens - (m->n_slots ? 0 : image_runs(plan)));
     }
     if (places != want && want == n_images)
         return wrong_places(places, want, field, e);
@@ -163,16 +163,18 @@ static int measure(const struct prompt *p, const struct model *m, const struct i
     return *total ? 0 : err_field(e, field, "the prompt is empty");
 }
 
-/* Writes the places of run r of an image. */
-static void write_run(struct prompt *p, struct prompt_image *image, int r, int32_t place)
+/* Writes the places of run r of an image; before slots, the token that announces them. */
+static void write_run(struct prompt *p, const struct model *m, struct prompt_image *image, int r)
 {
     int each = image->plan.n_tokens / image_runs(&image->plan);
+    if (m->n_slots)
+        p->ids[p->n++] = m->image_token;
     if (r == 0)
         image->start = p->n;
     if (image->run)
         image->run[r] = p->n;
     for (int k = 0; k < each; k++)
-        p->ids[p->n++] = place;
+        p->ids[p->n++] = model_place(m, k);
     image->end = p->n;
 }
 
@@ -200,7 +202,7 @@ int places_expand(struct prompt *p, const struct model *m, const struct ids *ids
             p->ids[p->n++] = ids->id[i];
             continue;
         }
-        write_run(p, &p->images[image], run++, ids->id[i]);
+        write_run(p, m, &p->images[image], run++);
         if (run == image_runs(&p->images[image].plan))
             image++, run = 0;
     }
@@ -223,8 +225,8 @@ int places_join(const struct prompt *p, const struct model *m, const int32_t *id
             break;
         }
         const struct image_plan *plan = &p->images[image].plan;
-        int each = plan->n_tokens / image_runs(plan), places = 1;
-        for (; places < each && i + 1 < n && is_place(m, ids[i + 1]); places++)
+        int each = plan->n_tokens / image_runs(plan), places = !m->n_slots;
+        for (; places < each && i + 1 < n && ids[i + 1] == model_place(m, places); places++)
             i++;
         if (places != each)
             return err_field(e, "input_ids", "image %d has %d places among the tokens, but its size gives it %d",

@@ -86,6 +86,9 @@ struct stored_shape {
 };
 void load_stored_shape(struct stored_shape *out, int rows, int in, enum dtype type, enum form form);
 
+/* The ids of tokens that tokenizer.json adds to the vocabulary, by their texts: ids (n). -1: one is missing. */
+int load_tokens(struct loader *l, const char *const *texts, int n, int *ids);
+
 /* An activation by transformers' name. */
 enum act load_act(struct hparams *h, const char *names, const char *def);
 

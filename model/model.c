@@ -109,6 +109,17 @@ static int load(struct model *m, struct loader *l, struct err *e)
     return read_generation(m, l->dir, &l->config, e);
 }
 
+int32_t model_place(const struct model *m, int k) { return m->n_slots ? m->first_slot + k : m->image_token; }
+
+/* Ids from first_slot on may be of any text; those of an image follow its token. */
+bool model_is_place(const struct model *m, const int32_t *ids, int i)
+{
+    int k = ids[i] - m->first_slot;
+    if (!m->n_slots)
+        return ids[i] == m->image_token;
+    return k >= 0 && k < m->n_slots && k < i && ids[i - k - 1] == m->image_token;
+}
+
 /* Finds the family by config.json's model_type and has it load itself. Whatever fails, nothing stays behind:
  * model_close() takes a model that is only partly there. */
 struct model *model_open(const char *dir, const struct model_options *opt, struct err *e)

@@ -159,6 +159,8 @@ struct model {
     int    stretch_after;                /* the tokens of longer sequences have a negative second position, for the
                                             other table of their rope; 0: there is none */
     int    image_token;                  /* placeholder id; -1: takes no images */
+    int    first_slot, n_slots;          /* n_slots > 0: image_token stays, and the places of its image, as many, are
+                                            the ids from first_slot on; 0: all are image_token */
     int    image_mark;                   /* the token that a chat template writes for an image; -1: image_token */
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */
@@ -178,6 +180,10 @@ struct model {
     int    top_k;                        /* likewise */
     float  repetition_penalty;           /* likewise */
 };
+
+/* The id of an image's k-th place, and whether ids[i] of a prompt is one. */
+int32_t model_place(const struct model *m, int k);
+bool    model_is_place(const struct model *m, const int32_t *ids, int i);
 
 struct model *model_open(const char *dir, const struct model_options *opt, struct err *e);
 void          model_close(struct model *m);

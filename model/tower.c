@@ -67,6 +67,16 @@ void tower_patches_load(struct loader *l, struct weight *w, int out, int patch, 
     load_packed(l, w, LAYOUT_LINEAR, out, area * 3, to, b);
 }
 
+/* As the tower reads them already, and never quantised: a convolution reads plain numbers. */
+static void flat_patches_load(struct loader *l, struct tower *t)
+{
+    int in = 3 * t->patch * t->patch, out = t->size.width;
+    float *w = load_floats(l, SHAPE(out, in), "embeddings.patch_embedding.weight");
+    const float *bias = load_floats(l, SHAPE(out), "embeddings.patch_embedding.bias");
+    if (bias)
+        load_packed(l, &t->embed, LAYOUT_LINEAR, out, in, w, bias);
+}
+
 /* The class token is a row that is the same in every picture, and so is its position: the sum of the two is made here,
  * and the table keeps the positions of patches alone. */
 static void positions_load(struct loader *l, struct tower *t, bool class_token)
@@ -89,17 +99,17 @@ static void positions_load(struct loader *l, struct tower *t, bool class_token)
 static int grid_load(struct tower *t, struct hparams *config, const struct tower_kind *kind)
 {
     t->patch = square(config, "patch_size", kind->patch, MAX_PATCH);
-    if (kind->by_patches) {
+    if (kind->flat_patches) {
         int n = (int)hparams_int(config, "num_patches", (kind->image / kind->patch) * (kind->image / kind->patch), 1,
                                  MAX_SIDE * MAX_SIDE);
         t->side = (int)sqrt(n);
         if (t->side * t->side != n)
             hparams_fail(config, "num_patches", "%d is not a square", n);
     } else {
-        int image = square(config, "image_size", kind->image, MAX_SIDE);
-        t->side = image / t->patch;
+        t->image = square(config, "image_size", kind->image, MAX_SIDE);
+        t->side = t->image / t->patch;
         if (t->side < 1)
-            hparams_fail(config, "image_size", "%d is less than a patch of %d", image, t->patch);
+            hparams_fail(config, "image_size", "%d is less than a patch of %d", t->image, t->patch);
     }
     t->n_positions = t->side * t->side;
     if (hparams_int(config, "num_channels", 3, 1, 64) != 3)
@@ -121,7 +131,10 @@ void tower_load(struct loader *l, struct tower *t, struct hparams *config, const
     t->n_layers = layers - kind->unused_layers;
     t->layer = load_keep(l, (size_t)t->n_layers * sizeof *t->layer);
     load_at(l, "%s", root);
-    tower_patches_load(l, &t->embed, s->width, t->patch, kind->patch_bias, "embeddings.patch_embedding");
+    if (kind->flat_patches)
+        flat_patches_load(l, t);
+    else
+        tower_patches_load(l, &t->embed, s->width, t->patch, kind->patch_bias, "embeddings.patch_embedding");
     positions_load(l, t, kind->class_token);
     if (kind->pre_norm)
         load_norm(l, &t->pre, s->width, LAYER_NORM, s->eps, "pre_layrnorm");
@@ -142,8 +155,8 @@ int tower_rows(const struct tower *t, int height, int width)
     return (height / t->patch) * (width / t->patch) + (t->class_row.data != NULL);
 }
 
-void tower_embed(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
-                 const int *places)
+void tower_embed_at(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
+                    struct tensor position)
 {
     struct conv c = { height, width, t->patch, t->patch, 0, ACT_NONE };
     int first = t->class_row.data != NULL, n = out.rows - first;
@@ -152,11 +165,19 @@ void tower_embed(struct run *r, const struct tower *t, struct tensor out, const 
             nn_gather_to(r, nn_rows(out, 0, 1), t->class_row, 1, nn_ints(r, &(int){ 0 }, 1), NULL);
         struct tensor x = nn_pixels(r, rgb, height * width, t->pixels.scale, t->pixels.shift);
         x = nn_conv(r, x, &t->embed, c);
-        struct tensor position = places ? nn_gather(r, t->position, n, 1, places, NULL) : nn_rows(t->position, 0, n);
         nn_add(r, nn_rows(out, first, n), x, position);
     }
     if (t->pre.w.data)
         nn_norm(r, out, out, &t->pre);
+}
+
+void tower_embed(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
+                 const int *places)
+{
+    int n = out.rows - (t->class_row.data != NULL);
+    NN_SCRATCH(r)
+        tower_embed_at(r, t, out, rgb, height, width,
+                       places ? nn_gather(r, t->position, n, 1, places, NULL) : nn_rows(t->position, 0, n));
 }
 
 void tower_run(struct run *r, const struct tower *t, struct tensor x, int layers)

@@ -27,7 +27,8 @@ struct tower_kind {                  /* what a family's code fixes, and its clas
     bool        class_token;         /* CLIP: a learned row stands before the patches        */
     bool        pre_norm;            /* CLIP: the sum of patches and positions is normed     */
     enum bias   patch_bias;          /* SigLIP                                               */
-    bool        by_patches;          /* SigLIP 2: the configuration has num_patches in the place of image_size */
+    bool        flat_patches;        /* SigLIP 2: patches are embedded by a plain matrix, whose columns are (y, x,
+                                        channel), and the configuration has num_patches in the place of image_size */
     bool        no_post;             /* post_layernorm is not used                           */
     int         unused_layers;       /* so many of the last layers are not run, nor loaded   */
     int         width, inner, layers, heads, image, patch;
@@ -44,7 +45,8 @@ struct tower {
     struct block *layer;             /* (n_layers), the model's memory: those that are loaded */
     int n_layers;
     int patch;                       /* pixels along a side                                   */
-    int side;                        /* patches along a side of the picture that it was trained with */
+    int image;                       /* pixels along a side of the picture that it was trained with; 0: any */
+    int side;                        /* patches along that side                               */
     int n_positions;                 /* side * side                                           */
     struct pixel_norm pixels;        /* filled in by the family, with pixel_norm_load()       */
 };
@@ -67,6 +69,9 @@ int tower_rows(const struct tower *t, int height, int width);
  * places (patches), on the device: the row of `position` that each patch gets; NULL: the first ones in order. */
 void tower_embed(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
                  const int *places);
+/* The same with the positions of these patches, (patches, width). */
+void tower_embed_at(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
+                    struct tensor position);
 /* x becomes the states behind `layers` layers; its rows all see each other. */
 void tower_run(struct run *r, const struct tower *t, struct tensor x, int layers);
 /* Both for n views of height x width pixels that lie one after the other on the device: (n * tower_rows(), width),

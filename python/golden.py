@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import kosmos2
 import published
 import tiny
 
@@ -31,7 +32,7 @@ FEWER = 4          # ... and where the vocabulary is larger
 STEPS = 24
 
 # family -> what makes the inputs of its model; qwen_inputs() where there is none
-INPUTS = {}
+INPUTS = {kosmos2.FAMILY: kosmos2.inputs}
 
 
 def picture(w, h, seed):
@@ -46,6 +47,8 @@ def chat(family, variant, images):
     """(messages, what else the request has)"""
     if variant == "published":
         return published.conversation(family, bool(images))
+    if family == kosmos2.FAMILY:
+        return kosmos2.CHAT, {}
     if not images:
         return [{"role": "system", "content": "Be brief."},
                 {"role": "user", "content": "Tap on 设置, then \"Wi-Fi\"."}], {}
@@ -67,7 +70,7 @@ def torn(tok, ids):
     return {c for c in tok.decode(ids) if ord(c) > 127} - {c for i in ids for c in tok.decode([i])} - {"\ufffd"}
 
 
-def qwen_inputs(model, proc, images, ids):
+def qwen_inputs(model, proc, images, ids, *_):
     """What the families with rows of patches take: (ids with every image's places, what else the model is called with
     for some ids, the arrays to record)"""
     image_token, out, at = model.config.image_token_id, {}, 0
@@ -103,7 +106,7 @@ def run(family, variant, seed, tok, proc, images):
     ids = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, **told)
     more, out = lambda x: {}, {}
     if images:
-        ids, more, out = INPUTS.get(family, qwen_inputs)(model, proc, images, ids)
+        ids, more, out = INPUTS.get(family, qwen_inputs)(model, proc, images, ids, tok, messages)
     x = torch.tensor([ids])
     bad = {getattr(model.config, "image_token_id", -1), getattr(model.config, "video_token_id", -1)}
     with torch.no_grad():
@@ -132,20 +135,30 @@ def preprocessing(proc):
     for w, h in SIZES:
         try:
             p = proc(images=[Image.fromarray(picture(w, h, w * 10000 + h))], return_tensors="pt")
-            g, v = p["image_grid_thw"][0].tolist(), p["pixel_values"].numpy()
-            rows.append({"size": [w, h], "grid": g, "sum": float(v.astype(np.float64).sum()),
+            v = p["pixel_values"].numpy()
+            grid = {"grid": p["image_grid_thw"][0].tolist()} if "image_grid_thw" in p else {}
+            rows.append({"size": [w, h], **grid, "sum": float(v.astype(np.float64).sum()),
                          "sha256": hashlib.sha256(v.astype("<f4").tobytes()).hexdigest()})
         except ValueError as e:
             rows.append({"size": [w, h], "error": str(e)})
     return rows
 
 
+def image_sizes(told):
+    """Of the pictures in the golden prompt: sizes that the processor leaves as they are."""
+    if not told:
+        return []
+    if "side" in told:                   # one picture, always of this size
+        return [(told["side"], told["side"])]
+    f = told["patch_size"] * 2
+    return [(f * 5, f * 4), (f * 3, f * 7)]
+
+
 def golden(family, variant):
     out = os.path.join(ROOT, family, variant)
     os.makedirs(out, exist_ok=True)
     told = tiny.CASES[family][variant][1]
-    f = told["patch_size"] * 2 if told else 0
-    images = [picture(f * 5, f * 4, 1), picture(f * 3, f * 7, 2)] if told else []
+    images = [picture(w, h, i + 1) for i, (w, h) in enumerate(image_sizes(told))]
     tok, proc = tiny.save(tiny.build(family, variant, 0), family, variant, out)
     best = None
     for seed in range(1, 40 if variant == "published" else 25):
@@ -160,6 +173,8 @@ def golden(family, variant):
     save_file({k: v.contiguous() for k, v in arrays.items()}, out + "/golden.safetensors")
     with open(out + "/golden.json", "w") as f:
         said = {"text": tok.decode(arrays["greedy"], skip_special_tokens=True)} if variant == "published" else {}
+        if family == kosmos2.FAMILY:
+            said |= kosmos2.grounded(tok.decode(arrays["greedy"], skip_special_tokens=True))
         json.dump({"seed": seed, "messages": messages, **published.more_of(more),
                    "least_margin": float(arrays["margins"].min()), **said,
                    **({"preprocessing": preprocessing(proc)} if proc else {})}, f, indent=1)

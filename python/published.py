@@ -8,6 +8,7 @@ import copy
 import json
 import os
 
+import kosmos2
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -103,6 +104,7 @@ SHAPES = {
     "phi3": {"pattern": CASED, "nfc": False, "class": "GPT2Tokenizer", "pad": "<|endoftext|>",
              "bos": "<|endoftext|>", "eos": ["<|end|>", "<|endoftext|>"], "special": PHI_BASE,
              "plain": [], "template": "phi4", "file": "tokenizer_config.json", "rstrip": PHI_TURNS},
+    kosmos2.FAMILY: kosmos2.SHAPE,
 }
 # Words of the vocabulary that no merge leads to: `ignore_merges` finds them where they are a whole piece.
 WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
@@ -151,6 +153,8 @@ def vocabulary(family):
 def backend(family, renamed=None):
     """The tokenizer; renamed: other texts for some of the added tokens."""
     shape, name = SHAPES[family], lambda s: (renamed or {}).get(s, s)
+    if family == kosmos2.FAMILY:
+        return kosmos2.backend(TRAINED_ON, renamed)
     vocab, merges, pre = vocabulary(family)
     t = Tokenizer(models.BPE(vocab, merges, ignore_merges=bool(shape.get("whole_words"))))
     t.normalizer, t.pre_tokenizer = normalizers.NFC() if shape["nfc"] else None, pre
@@ -191,18 +195,20 @@ def save(family, out):
     reference makes of them."""
     shape, t = SHAPES[family], backend(family)
     ids = {s: t.token_to_id(s) for s in shape["special"] + shape["plain"]}
-    added = {str(i): {"content": s, "lstrip": False, "normalized": False, "rstrip": s in shape.get("rstrip", []),
-                      "single_word": False,
+    added = {str(i): {"content": s, "lstrip": family == kosmos2.FAMILY and s not in shape["special"],
+                      "normalized": False, "rstrip": s in shape.get("rstrip", []), "single_word": False,
                       "special": s in shape["special"]} for s, i in ids.items()}
     config = {"tokenizer_class": shape["class"], "added_tokens_decoder": added, "bos_token": shape.get("bos"),
               "eos_token": shape["eos"][0], "pad_token": shape["pad"], "clean_up_tokenization_spaces": False,
               "model_max_length": 131072}
+    if family == kosmos2.FAMILY:
+        config |= {"unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
     if shape["class"] == "Qwen2Tokenizer":
         config |= {"add_prefix_space": False, "add_bos_token": False, "unk_token": None, "errors": "replace",
                    "split_special_tokens": False, "additional_special_tokens": shape["special"][1:]}
     if shape["file"] == "tokenizer_config.json":
         config["chat_template"] = template(family)
-    else:
+    elif shape["file"]:
         whole = shape["file"] == "chat_template.jinja"
         put(out, shape["file"], template(family) if whole else {"chat_template": template(family)})
     t.save(os.path.join(out, "tokenizer.json"))
@@ -243,6 +249,8 @@ def dated(family):
 
 def conversation(family, images):
     """The chat whose logits and answer are recorded: (messages, what else the request has)."""
+    if family == kosmos2.FAMILY:
+        return kosmos2.CONVERSATION, {}
     if images:
         seen = [message("user", [IMAGE, text("Where's the cafe\u0301? 在哪里？")]),
                 message("assistant", "do(action=\"Tap\", element=[499,812])"),
@@ -268,6 +276,8 @@ def chats(family, images):
     if shape["template"] not in ("qwen_vl", "glm4v"):
         out["tools"] = [message("user", "Hi")], {"tools": TOOLS, **more}
         out["call"] = called(family), {"tools": TOOLS, **more}
+    if family == kosmos2.FAMILY:
+        return out | kosmos2.chats(out)
     if images:
         parts = [text("Cafe"), text("\u0301 "), IMAGE, text("\u0338="), IMAGE]
         out["parts"] = [message("system", [text("Look.")]), message("user", parts)], more
@@ -281,6 +291,7 @@ def structure(family, out, reference):
     """What the README says of a checkpoint: (tokens that count where the template wrote them alone, tags that a tool
     may not write)."""
     named = {v for v in reference.special_tokens_map.values() if isinstance(v, str)}
+    named |= set(SHAPES[family].get("places", []))
     for name in "config.json", "generation_config.json":
         with open(os.path.join(out, name)) as f:
             config = json.load(f)
@@ -327,6 +338,8 @@ def prompts(family, out, reference, images):
         theirs, ours = rendered(reference, messages, more), by_our_rule(family, out, reference, messages, more)
         assert (ours == theirs) == ("look-alikes" not in name), (family, name)
         rows.append({"name": name, "messages": messages, **more_of(more), "ids": ours})
+        if family == kosmos2.FAMILY:
+            rows[-1]["tokens"] = kosmos2.tokens(ours, backend(family).token_to_id("<image>"))
         if ours != theirs:
             rows[-1]["trusting"] = theirs
     texts = ALL + ["".join(SHAPES[family]["special"] + SHAPES[family]["plain"]) + " x"]

@@ -14,6 +14,7 @@ import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+import kosmos2
 import published
 
 GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>",
@@ -181,6 +182,7 @@ CASES["phone"] = {
                "vision_config": glm4v_vision(depth=1, hidden_size=24, num_heads=2, image_size=336, patch_size=14),
                **glm_ids()}, {"patch_size": 14}),
 }
+CASES[kosmos2.FAMILY] = kosmos2.CASES
 PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
@@ -194,7 +196,7 @@ CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForCondition
            "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
-           "phi3": "Phi3ForCausalLM"}
+           "phi3": "Phi3ForCausalLM", kosmos2.FAMILY: "Kosmos2ForConditionalGeneration"}
 
 
 def randomize(model, seed):
@@ -207,7 +209,9 @@ def randomize(model, seed):
             elif p.ndim == 1:
                 p.copy_(.3 * torch.randn(p.shape, generator=g))
             elif "embed_tokens" in name or "pos_embed" in name or "position_embedding" in name:
-                p.copy_(.7 * torch.randn(p.shape, generator=g))
+                # Where embeddings are scaled and the head is tied, the last token would be the next one, too.
+                scaled = getattr(model.config.get_text_config(), "scale_embedding", False) and "embed_tokens" in name
+                p.copy_((.7 * p.shape[1] ** -.5 if scaled else .7) * torch.randn(p.shape, generator=g))
             else:
                 fan = p[0].numel()
                 p.copy_(1.4 * fan ** -.5 * torch.randn(p.shape, generator=g))
@@ -233,12 +237,14 @@ def save(model, family, variant, out):
     os.makedirs(out, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
     model.float()
-    if variant == "published":
+    if variant == "published" or family == kosmos2.FAMILY:
         t = published.save(family, out)
     else:
         t = tokenizer(*special_of(family))
         t.save_pretrained(out)
     _, told = CASES[family][variant]
+    if family == kosmos2.FAMILY:
+        return t, kosmos2.save_processor(told, out)
     if told:
         kind = {"glm4v": "Glm4vImageProcessor", "phone": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
         more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family == "qwen3_vl" else {}

@@ -113,7 +113,7 @@ static int golden_vision(struct report *r, struct trial *t, const struct golden 
     if (rc < 0)
         return -1;
     for (int k = 0; k < g->n; k++)
-        places += g->ids[k] == t->m->image_token;
+        places += model_is_place(t->m, g->ids, k);
     if (tokens != places)
         return err_set(e, "%d image tokens for %d places in the prompt", tokens, places);
     if (n_pixels)

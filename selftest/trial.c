@@ -188,7 +188,7 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
     int start = t->n_done, image = -1, at = 0;
     struct filled f = { 0, 0 };
     for (int i = 0; i < start + n; i++) {                /* also earlier rows: which image are we in? */
-        bool is_image = ids[i] == t->m->image_token;
+        bool is_image = model_is_place(t->m, ids, i);
         if (is_image && image + 1 < t->n_images && (image < 0 || at == t->plan[image].n_tokens))
             image++, at = 0;
         int k = i - start;

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/detok.h"
 #include "engine/text.h"
+#include "model/model.h"
 #include "tests/model/golden.c"
 #include "tests/model/tested.h"
 #include "tests/suite.h"
@@ -29,17 +30,17 @@ static json_t *load(const struct published *p, const char *name)
     return root;
 }
 
-/* The checkpoint's text as the server opens it: the place of images is what config.json names. */
+/* The checkpoint's text as the server opens it: the model says what stands for images. */
 static void open_published(struct published *p, const char *family)
 {
     struct err e;
     snprintf(p->dir, sizeof p->dir, "tests/model/%s/published", family);
-    json_t *config = load(p, "config.json"), *image = json_object_get(config, "image_token_id");
-    int image_token = image ? (int)json_integer_value(image) : -1;
-    ck_assert_msg(text_open(&p->text, p->dir, NULL, "auto", image_token, image_token, &e) == 0, "%s", e.text);
+    struct model *m = model_open(p->dir, &(struct model_options){ .backend = &backend_ref }, &e);
+    ck_assert_msg(m != NULL, "%s", e.text);
+    ck_assert_msg(text_open(&p->text, p->dir, NULL, "auto", m->image_token, m->image_mark, &e) == 0, "%s", e.text);
+    model_close(m);
     p->chats = load(p, "chats.json");
     p->golden = load(p, "golden.json");
-    json_decref(config);
 }
 
 static void close_published(struct published *p)
@@ -142,7 +143,9 @@ static void check_stream(const struct published *p, const int32_t *ids, int n, c
         json_decref(piece);
     }
     detok_end(&d, &sent);
-    ck_assert_msg(sent.len == whole->len && !memcmp(sent.data, whole->data, whole->len),
+    /* A space that is stripped where a text begins stays: the prompt comes before. */
+    size_t space = sent.len == whole->len + 1 && *sent.data == ' ';
+    ck_assert_msg(sent.len - space == whole->len && !memcmp(sent.data + space, whole->data, whole->len),
                   "%s: \"%s\" was sent, not \"%s\"", p->dir, sent.data, whole->data);
     detok_free(&d);
     buf_free(&sent);

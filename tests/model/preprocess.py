@@ -41,7 +41,8 @@ def main():
                 ok = run.returncode != 0
             else:
                 have = json.loads(run.stdout or "{}")
-                ok = have.get("sha256") == want["sha256"] and [2 * n for n in have["grid"]] == want["grid"][1:]
+                ok = (have.get("sha256") == want["sha256"] and
+                      ("grid" not in want or [2 * n for n in have["grid"]] == want["grid"][1:]))
             equal, failed = equal + ok, failed + (not ok)
             if not ok:
                 print(f"{model}: {w}x{h}: {run.stdout or run.stderr} not {want}")

@@ -1,0 +1,82 @@
+/* model/square.c - see square.h. */
+#include "model/square.h"
+
+enum { MAX_SIDE = 4096, MAX_LONG = 1 << 24 };
+
+/* {"height": h, "width": w}, or one number for both, at `name`. */
+static void both(struct hparams *h, const char *name, int def, int *height, int *width)
+{
+    struct hparams in = hparams_object(h, json_is_object(json_object_get(h->object, name)) ? name : "-");
+    if (json_is_integer(json_object_get(h->object, name)))
+        def = (int)hparams_int(h, name, def, 1, MAX_SIDE);
+    *height = (int)hparams_int(&in, "height", def, 1, MAX_SIDE);
+    *width = (int)hparams_int(&in, "width", def, 1, MAX_SIDE);
+}
+
+/* A single number is the shorter side where the class says that, else both sides. */
+static void size_load(struct square *s, struct hparams *h, const struct square_default *def)
+{
+    json_t *size = json_object_get(h->object, "size");
+    bool sides = json_object_get(size, "height") || json_object_get(size, "width");
+    if ((def->shortest && !sides) || json_object_get(size, "shortest_edge")) {
+        int n = def->shortest ? def->shortest : def->size;
+        struct hparams in = hparams_object(h, json_is_object(size) ? "size" : "-");
+        s->shortest = json_is_integer(size) ? (int)hparams_int(h, "size", n, 1, MAX_SIDE)
+                                            : (int)hparams_int(&in, "shortest_edge", n, 1, MAX_SIDE);
+        return;
+    }
+    both(h, "size", def->size ? def->size : def->shortest, &s->height, &s->width);
+}
+
+void square_load(struct loader *l, struct square *s, int side, const struct square_default *def)
+{
+    struct hparams *h = &l->image;
+    *s = (struct square){ 0 };
+    if (!hparams_bool(h, "do_resize", true))
+        hparams_fail(h, "do_resize", "must be true: this model takes pictures of one size");
+    size_load(s, h, def);
+    if (hparams_bool(h, "do_center_crop", def->crop > 0))
+        both(h, "crop_size", def->crop ? def->crop : side, &s->crop_height, &s->crop_width);
+    s->filter = (enum filter)hparams_int(h, "resample", def->filter, FILTER_NEAREST, FILTER_HAMMING);
+    int height = s->crop_height ? s->crop_height : s->height, width = s->crop_width ? s->crop_width : s->width;
+    if (!s->crop_height && s->shortest)
+        hparams_fail(h, "do_center_crop", "must be true where the size is that of the shorter side");
+    else if (side && (height != side || width != side))
+        hparams_fail(h, s->crop_height ? "crop_size" : "size", "makes pictures of %d x %d, but the model takes %d x %d",
+                     width, height, side, side);
+}
+
+/* Python's int(size * long / short): the product is whole, the quotient a double. */
+static int64_t scaled(int64_t size, int longer, int shorter)
+{
+    return (int64_t)((double)(size * longer) / (double)shorter);
+}
+
+/* Where the picture begins on the canvas, or the canvas in the picture, of which half the difference is left on either
+ * side; an odd pixel is padded on the right, and cut off there, too. */
+static int offset(int canvas, int64_t picture) { return (int)((canvas - picture) / 2); }
+
+int square_plan(const struct square *s, int width, int height, struct image_plan *out, struct err *e)
+{
+    int64_t w = s->width, h = s->height;
+    if (width < 1 || height < 1)
+        return err_set(e, "an image of %d x %d has no pixels", width, height);
+    if (s->shortest) {
+        w = width <= height ? s->shortest : scaled(s->shortest, width, height);
+        h = height <= width ? s->shortest : scaled(s->shortest, height, width);
+    }
+    if (w > MAX_LONG || h > MAX_LONG)
+        return err_set(e, "an image of %d x %d is too long and thin", width, height);
+    *out = (struct image_plan){ .width = (int)w, .height = (int)h, .grid_h = 1, .grid_w = 1, .n_tokens = 1,
+                                .filter = s->filter, .resizer = RESIZER_TORCHVISION };
+    if (s->crop_height)
+        plan_view(out, (struct image_view){ .from = IMAGE_SOURCE, .to_w = (int)w, .to_h = (int)h,
+                                            .left = offset(s->crop_width, w), .top = offset(s->crop_height, h),
+                                            .width = s->crop_width, .height = s->crop_height });
+    return 0;
+}
+
+void square_largest(const struct square *s, struct image_plan *out)
+{
+    square_plan(s, s->crop_width ? s->crop_width : s->width, s->crop_height ? s->crop_height : s->height, out, NULL);
+}
