@@ -2,7 +2,7 @@
 # release/sysroot.sh DIR - the headers and libraries of Debian 11 (glibc 2.31), unpacked and not installed: those of
 # setup.sh that building needs. jansson is Debian 12's, since we need 2.14; it asks for no newer C library. Links are
 # made relative, so that a compiler finds what they mean within DIR. What was unpacked is noted as dpkg would, for the
-# SBOM. Needs mmdebstrap, and no rights.
+# SBOM. Needs mmdebstrap with gpgv, and no rights.
 set -eu
 dir=$1
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
