@@ -68,7 +68,7 @@ gpu.run("sh", "-c", "sleep 600 & echo $! > {mark}; wait", seconds=600)
 def test_a_program_that_takes_too_long_is_ended_with_its_children(tmp_path):
     """Also those that made a process group of their own, as the tests that Check forks do."""
     status, out = gpu.run(sys.executable, "-c", "import os, time\nif not os.fork():\n    os.setpgid(0, "
-                                                "0)\nprint(os.getpid(), flush=True)\ntime.sleep(600)", seconds=1)
+                                                "0)\nos.write(1, b'%d\\n' % os.getpid())\ntime.sleep(600)", seconds=1)
     pids = [int(x) for x in out.split()]
     assert status == 124 and len(pids) == 2
     assert all(map(ends, pids))
