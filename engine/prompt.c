@@ -112,6 +112,7 @@ static int image_options(const struct prompt_limits *limits, const struct chat *
 {
     enum { LOW_DETAIL_TOKENS = 64 };
     *out = limits->image;
+    out->n_images = chat->n_images;
     if (chat->mm_kwargs) {
         if (kwarg_int(chat->mm_kwargs, "min_pixels", 1, &out->min_pixels, e) < 0 ||
             kwarg_int(chat->mm_kwargs, "max_pixels", 1, &out->max_pixels, e) < 0)

@@ -27,12 +27,13 @@ static json_t *context_of(const struct chat *c, json_t *messages)
     return ctx;
 }
 
-/* Does the template look at content parts itself? It is asked to render one: if the text comes out and the dictionary
- * around it does not, it does. */
-static bool wants_parts(const struct text *t, const struct template *template)
+static const char probe[] = "PROBEtextPROBE";
+
+/* Does the text of a message come out of the template, and no dictionary around it? content: of the message, with the
+ * probe in it; it is the callee's. */
+static bool comes_out(const struct text *t, const struct template *template, json_t *content)
 {
-    static const char probe[] = "PROBEtextPROBE";
-    json_t *messages = json_pack("[{s:s, s:[{s:s, s:s}]}]", "role", "user", "content", "type", "text", "text", probe);
+    json_t *messages = json_pack("[{s:s, s:o}]", "role", "user", "content", content);
     json_t *ctx = context_of(&(struct chat){ 0 }, messages);
     struct template_options opt = { .names = tokenizer_names(t->tokenizer) };
     char *text = template_render(template, ctx, &opt, NULL);
@@ -41,6 +42,18 @@ static bool wants_parts(const struct text *t, const struct template *template)
     json_decref(ctx);
     json_decref(messages);
     return yes;
+}
+
+/* Which form of contents the template knows: whether it looks at parts itself, and whether it knows strings, too. It is
+ * asked to render one of each. */
+static void find_form(struct text *t, const struct template *template, const char *format)
+{
+    bool automatic = !format || strcmp(format, "auto") == 0;
+    bool parts = automatic ? comes_out(t, template, json_pack("[{s:s, s:s}]", "type", "text", "text", probe))
+                           : strcmp(format, "string") != 0;
+    t->content_string = !parts;
+    t->content_parts = parts && !comes_out(t, template, json_string(probe)) &&
+                       comes_out(t, template, json_pack("[{s:s, s:s}]", "type", "text", "text", probe));
 }
 
 /* The text of a token for images; NULL after an error. */
@@ -65,10 +78,9 @@ int text_open(struct text *t, const char *dir, const char *template_file, const 
     if (image_token >= 0 && (!(t->image_place = image_text(t, dir, image_token, e)) ||
                              !(t->image_mark = image_text(t, dir, image_mark, e))))
         goto fail;
-    bool automatic = !format || strcmp(format, "auto") == 0;
     const struct template *any = t->templates.plain ? t->templates.plain : t->templates.tools;
     if (any)
-        t->content_string = automatic ? !wants_parts(t, any) : strcmp(format, "string") == 0;
+        find_form(t, any, format);
     else
         log_warn("%s: no chat template: /v1/chat/completions will answer 400", dir);
     reserve_structure(t->tokenizer, &t->templates, dir, image_token, image_mark);
@@ -155,6 +167,26 @@ static int flatten_all(const struct text *t, struct chat_form *f, struct err *e)
     return 0;
 }
 
+/* For templates that know nothing but lists of parts and would lose a string: each becomes a list of one part. */
+static int list_all(struct chat_form *f, struct err *e)
+{
+    json_t *m;
+    size_t i;
+    json_array_foreach(f->messages, i, m) {
+        json_t *content = json_object_get(m, "content");
+        if (!json_is_string(content))
+            continue;
+        json_t *copy = json_copy(m), *list = json_pack("[{s:s, s:O}]", "type", "text", "text", content);
+        if (json_object_set_new(copy, "content", list) != 0) {
+            json_decref(copy);
+            return err_memory(e);
+        }
+        if (json_array_set_new(f->messages, i, copy) != 0)
+            return err_memory(e);
+    }
+    return 0;
+}
+
 /* Instructions with the role "developer" as those of "system", which every template knows. Whether memory sufficed is
  * for the caller to ask: json_starved(). */
 static json_t *developer_as_system(const json_t *messages)
@@ -201,15 +233,15 @@ static void form_free(struct chat_form *f)
 }
 
 /* Brings the chat's messages into the form that this template wants: the role `developer` as `system` where it does not
- * know that, contents as strings if it reads no parts, and a mark in the last message if the model is to go on with it.
- * f owns copies; the chat stays as it was. */
+ * know that, contents as strings if it reads no parts, or as parts if it reads no strings, and a mark in the last
+ * message if the model is to go on with it. f owns copies; the chat stays as it was. */
 static int form_of(const struct text *t, const struct chat *chat, bool knows_developer, struct chat_form *f,
                    struct err *e)
 {
     f->messages = knows_developer ? json_copy(chat->messages) : developer_as_system(chat->messages);
     if (!f->messages)
         return err_memory(e);
-    if (t->content_string && flatten_all(t, f, e) < 0)
+    if ((t->content_string && flatten_all(t, f, e) < 0) || (t->content_parts && list_all(f, e) < 0))
         return -1;
     if (chat->continue_final_message && prefill_mark(&f->prefill, f->messages, e) < 0)
         return -1;

@@ -12,6 +12,7 @@
 struct text {
     struct tokenizer *tokenizer;   /* owned */
     struct chat_templates templates;   /* none: chat is refused, completions work */
+    bool  content_parts;           /* it knows lists of parts alone, and would lose a string */
     bool  content_string;          /* the template wants a string: image placeholders first, one a line */
     char *image_mark;              /* owned; what a template writes for an image; NULL: takes no images */
     char *image_place;             /* owned; text of one place of an image; likewise                    */

@@ -3,6 +3,7 @@
 #include "model/decoder.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,20 +12,24 @@ struct sizes { int hidden, n, n_kv, dim, inner; double eps; };
 /* Embedding, last norm and head; load_at() stands on the decoder. Of tensors that are one, safetensors' save_model()
  * writes only the first name of the alphabet: a tied checkpoint may hold the head alone, which then is the embedding as
  * well. As in the reference, a head that differs from the embedding is used, tied or not. */
-static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, const struct sizes *s)
+static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, const struct sizes *s,
+                      const struct decoder_kind *kind)
 {
-    static const char embed[] = "embed_tokens.weight", head[] = "/lm_head.weight";
+    static const char embed[] = "embed_tokens.weight";
+    const char *name = kind->head ? kind->head : "/lm_head";
+    char head[64];
+    snprintf(head, sizeof head, "%s.weight", name);
     int vocab = l->m->vocab;
     bool tied = hparams_bool(&l->config, "tie_word_embeddings", false) ||
                 hparams_bool(t, "tie_word_embeddings", false);
     bool head_alone = tied && !load_has(l, embed) && load_has(l, head);
-    load_embedding(l, &d->embed, vocab, s->hidden, head_alone ? "/lm_head" : "embed_tokens");
+    load_embedding(l, &d->embed, vocab, s->hidden, head_alone ? name : "embed_tokens");
     load_norm(l, &d->norm, s->hidden, RMS_NORM, s->eps, "norm");
     l->m->no_head = !tied && !load_has(l, head) && !*l->prefix;
     if (head_alone || l->m->no_head || (tied && load_is_copy(l, head, embed)))
         d->head = d->embed;
     else
-        load_embedding(l, &d->head, vocab, s->hidden, "/lm_head");
+        load_embedding(l, &d->head, vocab, s->hidden, name);
 }
 
 const char *decoder_root(const struct loader *l)
@@ -33,19 +38,22 @@ const char *decoder_root(const struct loader *l)
     return load_root(l, "norm.weight", roots);
 }
 
+/* A size's default; 0: there is none. */
+static int64_t given(int size) { return size ? size : HP_REQUIRED; }
+
 /* Sizes, rope, embedding, head and last norm: what all decoders have. -1: an error is noted. */
 static int begin(struct loader *l, struct decoder *d, struct hparams *t, const char *root,
                  const struct decoder_kind *kind, struct sizes *s)
 {
     struct model *m = l->m;
     m->vocab = (int)hparams_int(t, "vocab_size", HP_REQUIRED, 1, 1 << 24);
-    m->hidden = s->hidden = (int)hparams_int(t, "hidden_size", HP_REQUIRED, 1, 1 << 16);
+    m->hidden = s->hidden = (int)hparams_int(t, "hidden_size", given(kind->hidden), 1, 1 << 16);
     m->context = (int)hparams_int(t, "max_position_embeddings", kind->context, 1, 1 << 28);
-    d->n_layers = (int)hparams_int(t, "num_hidden_layers", HP_REQUIRED, 1, 1024);
-    s->n = (int)hparams_int(t, "num_attention_heads", HP_REQUIRED, 1, 1024);
-    s->n_kv = (int)hparams_int(t, "num_key_value_heads", s->n, 1, 1024);
+    d->n_layers = (int)hparams_int(t, "num_hidden_layers", given(kind->layers), 1, 1024);
+    s->n = (int)hparams_int(t, "num_attention_heads", given(kind->heads), 1, 1024);
+    s->n_kv = (int)hparams_int(t, "num_key_value_heads", kind->n_kv ? kind->n_kv : s->n, 1, 1024);
     s->dim = (int)hparams_int(t, "head_dim", kind->head_dim ? kind->head_dim : s->hidden / s->n, 2, 1024);
-    s->inner = (int)hparams_int(t, "intermediate_size", HP_REQUIRED, 1, 1 << 20);
+    s->inner = (int)hparams_int(t, "intermediate_size", given(kind->inner), 1, 1 << 20);
     s->eps = hparams_number(t, "rms_norm_eps", kind->eps, 0, 1);
     const char *act = hparams_string(t, "hidden_act", "silu");
     if (strcmp(act, "silu"))
@@ -62,7 +70,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     rope.head_dim = s->dim;
     rope_load(l, &d->rope, t, &rope, &m->context);
     load_at(l, "%s", root);
-    ends_load(l, d, t, s);
+    ends_load(l, d, t, s, kind);
     m->text_kv = (struct kv_shape){ d->n_layers, s->n_kv, s->dim };
     d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);
     return 0;

@@ -19,6 +19,8 @@ struct decoder {
 
 struct decoder_kind {
     double eps;                      /* default of rms_norm_eps                        */
+    int    hidden, layers, heads, n_kv, inner;     /* defaults of these sizes; 0: they must be given, n_kv: as heads */
+    const char *head;                /* where the head is; NULL: "/lm_head"            */
     int    head_dim;                 /* default of head_dim; 0: hidden / heads         */
     int    context;                  /* default of max_position_embeddings             */
     enum bias qkv_bias, o_bias, mlp_bias;

@@ -55,6 +55,7 @@ struct image_options {         /* of a request or the server; 0 = the checkpoint
     int64_t min_pixels, max_pixels;        /* of one frame, height x width          */
     int     max_tokens;                    /* detail: low                           */
     int64_t size_shortest, size_longest;   /* mm_processor_kwargs.size, the reference's meaning */
+    int     n_images;                      /* of the prompt that it is for                      */
 };
 
 struct image_plan {            /* what an image of a given size becomes */

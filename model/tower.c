@@ -155,20 +155,42 @@ int tower_rows(const struct tower *t, int height, int width)
     return (height / t->patch) * (width / t->patch) + (t->class_row.data != NULL);
 }
 
-void tower_embed_at(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
-                    struct tensor position)
+/* The pixels of one tile, (height * width, 3), of those of a row of tiles. */
+static struct tensor pixels_of_tile(struct run *r, struct tensor x, int height, int width, int tiles, int tile)
 {
+    int *idx = nn_host(r, height);
+    if (tiles == 1)
+        return x;
+    for (int i = 0; i < height; i++)
+        idx[i] = i;
+    x = nn_cols(nn_reshape(x, height, tiles * width * 3), tile * width * 3, width * 3);
+    return nn_reshape(nn_gather(r, x, height, 1, nn_ints(r, idx, height), NULL), height * width, 3);
+}
+
+void tower_embed_tiles(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height,
+                       int width, int tiles, struct tensor position)
+{
+    int first = t->class_row.data != NULL, rows = out.rows / tiles, n = rows - first;
     struct conv c = { height, width, t->patch, t->patch, 0, ACT_NONE };
-    int first = t->class_row.data != NULL, n = out.rows - first;
     NN_SCRATCH(r) {
-        if (first)
-            nn_gather_to(r, nn_rows(out, 0, 1), t->class_row, 1, nn_ints(r, &(int){ 0 }, 1), NULL);
-        struct tensor x = nn_pixels(r, rgb, height * width, t->pixels.scale, t->pixels.shift);
-        x = nn_conv(r, x, &t->embed, c);
-        nn_add(r, nn_rows(out, first, n), x, position);
+        struct tensor pixels = nn_pixels(r, rgb, height * tiles * width, t->pixels.scale, t->pixels.shift);
+        size_t used = r->used;
+        for (int i = 0; i < tiles; i++, r->used = used) {
+            struct tensor to = nn_rows(out, i * rows, rows);
+            if (first)
+                nn_gather_to(r, nn_rows(to, 0, 1), t->class_row, 1, nn_ints(r, &(int){ 0 }, 1), NULL);
+            struct tensor x = nn_conv(r, pixels_of_tile(r, pixels, height, width, tiles, i), &t->embed, c);
+            nn_add(r, nn_rows(to, first, n), x, position);
+        }
     }
     if (t->pre.w.data)
         nn_norm(r, out, out, &t->pre);
+}
+
+void tower_embed_at(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
+                    struct tensor position)
+{
+    tower_embed_tiles(r, t, out, rgb, height, width, 1, position);
 }
 
 void tower_embed(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
@@ -212,4 +234,31 @@ void tower_values(const struct tower *t, const uint8_t *rgb, int height, int wid
     memcpy(shape, (const int[4]){ 3, height, width, 1 }, 4 * sizeof *shape);
     for (size_t i = 0; out && i < 3 * n; i++)
         out[i] = pixel_value(&t->pixels, rgb[i % n * 3 + i / n], (int)(i / n));
+}
+
+/* One tile of a canvas of `width` pixels, as three planes. */
+static void tile_values(const struct tower *t, const uint8_t *rgb, int width, int tile, float *out)
+{
+    for (int c = 0; c < 3; c++)
+        for (int y = 0; y < tile; y++)
+            for (int x = 0; x < tile; x++)
+                *out++ = pixel_value(&t->pixels, rgb[((size_t)y * (size_t)width + (size_t)x) * 3 + (size_t)c], c);
+}
+
+void tower_tile_values(const struct tower *t, const struct image_plan *p, const uint8_t *rgb, int tile, float *out,
+                       int shape[4])
+{
+    struct image_recipe r = plan_recipe(p);
+    size_t area = (size_t)tile * (size_t)tile * 3;
+    memcpy(shape, (const int[4]){ 0, 3, tile, tile }, 4 * sizeof *shape);
+    for (int i = 0; i < r.n; i++) {
+        const struct image_view *v = &r.view[i];
+        for (int y = 0; !v->hidden && y < v->height; y += tile)
+            for (int x = 0; x < v->width; x += tile, shape[0]++)
+                if (out)
+                    tile_values(t, rgb + ((size_t)y * (size_t)v->width + (size_t)x) * 3, v->width, tile,
+                                out + (size_t)shape[0] * area);
+        if (!v->hidden)
+            rgb += (size_t)v->width * (size_t)v->height * 3;
+    }
 }

@@ -72,6 +72,10 @@ void tower_embed(struct run *r, const struct tower *t, struct tensor out, const 
 /* The same with the positions of these patches, (patches, width). */
 void tower_embed_at(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height, int width,
                     struct tensor position);
+/* The same of `tiles` views that lie side by side in a picture of height x tiles * width pixels: a row of the tiles
+ * into which a canvas is cut. out (tiles * tower_rows(), width), tile by tile. */
+void tower_embed_tiles(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height,
+                       int width, int tiles, struct tensor position);
 /* x becomes the states behind `layers` layers; its rows all see each other. */
 void tower_run(struct run *r, const struct tower *t, struct tensor x, int layers);
 /* Both for n views of height x width pixels that lie one after the other on the device: (n * tower_rows(), width),
@@ -81,5 +85,8 @@ struct tensor tower_states(struct run *r, const struct tower *t, const uint8_t *
 
 /* The reference's pixel_values of one view, (3, height, width), bit for bit; out may be NULL. */
 void tower_values(const struct tower *t, const uint8_t *rgb, int height, int width, float *out, int shape[4]);
+/* The same of a plan whose views are canvases of square tiles: (tiles, 3, tile, tile), view by view and row by row. */
+void tower_tile_values(const struct tower *t, const struct image_plan *p, const uint8_t *rgb, int tile, float *out,
+                       int shape[4]);
 
 #endif

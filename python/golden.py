@@ -19,7 +19,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import idefics3
 import kosmos2
+import llava
 import published
 import tiny
 
@@ -32,7 +34,11 @@ FEWER = 4          # ... and where the vocabulary is larger
 STEPS = 24
 
 # family -> what makes the inputs of its model; qwen_inputs() where there is none
-INPUTS = {kosmos2.FAMILY: kosmos2.inputs}
+INPUTS = {kosmos2.FAMILY: kosmos2.inputs, idefics3.FAMILY: idefics3.inputs,
+          **dict.fromkeys(llava.FAMILIES, llava.inputs)}
+
+# family -> what golden.json says of an image's preprocessing where it is no grid
+ROWS = {idefics3.FAMILY: idefics3.row_of} | dict.fromkeys(llava.FAMILIES, llava.row_of)
 
 
 def picture(w, h, seed):
@@ -49,6 +55,8 @@ def chat(family, variant, images):
         return published.conversation(family, bool(images))
     if family == kosmos2.FAMILY:
         return kosmos2.CHAT, {}
+    if len(images) == 1:
+        return llava.chat(), {}
     if not images:
         return [{"role": "system", "content": "Be brief."},
                 {"role": "user", "content": "Tap on 设置, then \"Wi-Fi\"."}], {}
@@ -103,7 +111,7 @@ def qwen_inputs(model, proc, images, ids, *_):
 def run(family, variant, seed, tok, proc, images):
     model = tiny.build(family, variant, seed)
     messages, told = chat(family, variant, images)
-    ids = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False, **told)
+    ids = published.rendered(tok, published.as_known(family, messages), told)
     more, out = lambda x: {}, {}
     if images:
         ids, more, out = INPUTS.get(family, qwen_inputs)(model, proc, images, ids, tok, messages)
@@ -129,25 +137,29 @@ def run(family, variant, seed, tok, proc, images):
     return model, out, score
 
 
-def preprocessing(proc):
+def preprocessing(family, proc):
     """What becomes of images of many sizes."""
     rows = []
     for w, h in SIZES:
         try:
             p = proc(images=[Image.fromarray(picture(w, h, w * 10000 + h))], return_tensors="pt")
             v = p["pixel_values"].numpy()
-            grid = {"grid": p["image_grid_thw"][0].tolist()} if "image_grid_thw" in p else {}
-            rows.append({"size": [w, h], **grid, "sum": float(v.astype(np.float64).sum()),
+            what = ROWS[family](p) if family in ROWS else {}
+            if "image_grid_thw" in p:
+                what = {"grid": p["image_grid_thw"][0].tolist()}
+            rows.append({"size": [w, h], **what, "sum": float(v.astype(np.float64).sum()),
                          "sha256": hashlib.sha256(v.astype("<f4").tobytes()).hexdigest()})
         except ValueError as e:
             rows.append({"size": [w, h], "error": str(e)})
     return rows
 
 
-def image_sizes(told):
-    """Of the pictures in the golden prompt: sizes that the processor leaves as they are."""
-    if not told:
-        return []
+def image_sizes(family, variant, told):
+    """Of the pictures in the golden prompt."""
+    if not told or family == idefics3.FAMILY:
+        return idefics3.SIZES if told else []
+    if family in llava.FAMILIES:
+        return llava.sizes(family, variant)
     if "side" in told:                   # one picture, always of this size
         return [(told["side"], told["side"])]
     f = told["patch_size"] * 2
@@ -158,7 +170,7 @@ def golden(family, variant):
     out = os.path.join(ROOT, family, variant)
     os.makedirs(out, exist_ok=True)
     told = tiny.CASES[family][variant][1]
-    images = [picture(w, h, i + 1) for i, (w, h) in enumerate(image_sizes(told))]
+    images = [picture(w, h, i + 1) for i, (w, h) in enumerate(image_sizes(family, variant, told))]
     tok, proc = tiny.save(tiny.build(family, variant, 0), family, variant, out)
     best = None
     for seed in range(1, 40 if variant == "published" else 25):
@@ -177,7 +189,7 @@ def golden(family, variant):
             said |= kosmos2.grounded(tok.decode(arrays["greedy"], skip_special_tokens=True))
         json.dump({"seed": seed, "messages": messages, **published.more_of(more),
                    "least_margin": float(arrays["margins"].min()), **said,
-                   **({"preprocessing": preprocessing(proc)} if proc else {})}, f, indent=1)
+                   **({"preprocessing": preprocessing(family, proc)} if proc else {})}, f, indent=1)
     if variant == "published":
         with open(out + "/chats.json", "w") as f:
             parts = [f'"{k}":[\n' + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "]"

@@ -8,7 +8,9 @@ import copy
 import json
 import os
 
+import idefics3
 import kosmos2
+import llava
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -105,11 +107,14 @@ SHAPES = {
              "bos": "<|endoftext|>", "eos": ["<|end|>", "<|endoftext|>"], "special": PHI_BASE,
              "plain": [], "template": "phi4", "file": "tokenizer_config.json", "rstrip": PHI_TURNS},
     kosmos2.FAMILY: kosmos2.SHAPE,
+    idefics3.FAMILY: idefics3.SHAPE,
+    **llava.shapes(LLAMA, QWEN),
 }
 # Words of the vocabulary that no merge leads to: `ignore_merges` finds them where they are a whole piece.
 WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
 # Field of config.json -> token, where the family names it
-NAMED = {"image_token_id": ["<|image_pad|>", "<|image|>"], "video_token_id": ["<|video_pad|>", "<|video|>"],
+NAMED = {"image_token_index": ["<image>"], "video_token_index": ["<video>"],
+         "image_token_id": ["<|image_pad|>", "<|image|>", "<image>"], "video_token_id": ["<|video_pad|>", "<|video|>"],
          "vision_start_token_id": ["<|vision_start|>"], "vision_end_token_id": ["<|vision_end|>"],
          "image_start_token_id": ["<|begin_of_image|>"], "image_end_token_id": ["<|end_of_image|>"],
          "video_start_token_id": ["<|begin_of_video|>"], "video_end_token_id": ["<|end_of_video|>"]}
@@ -129,10 +134,11 @@ def written(family):
 def vocabulary(family):
     """256 bytes and the merges of the lines above, cut as the family cuts. Then, for the texts above, merges across
     every cut: nothing ever uses them, but where a cut is missed, they make another token."""
-    t = Tokenizer(models.BPE())
-    pattern = Regex(SHAPES[family].get("pattern") or split(SHAPES[family]["digits"]))
-    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(pattern, "isolated"),
-                                               pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    t, shape = Tokenizer(models.BPE()), SHAPES[family]
+    pattern = shape.get("pattern") or split(shape.get("digits", ""))
+    t.pre_tokenizer = shape["cut"]() if "cut" in shape else pre_tokenizers.Sequence([
+        pre_tokenizers.Split(Regex(pattern), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     t.train_from_iterator([TRAINED_ON], trainers.BpeTrainer(
         vocab_size=256 + MERGES, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False))
     model = json.loads(t.to_str())["model"]
@@ -324,7 +330,12 @@ def by_our_rule(family, out, reference, messages, more):
     names = {k: spelled.get(v, v) for k, v in reference.special_tokens_map.items() if isinstance(v, str)}
     t = PreTrainedTokenizerFast(tokenizer_object=backend(family, spelled), **names)
     t.chat_template = spell(written(family), tokens + tags)
-    return rendered(t, [m if m["role"] == "tool" else told(m) for m in messages], more)
+    return rendered(t, as_known(family, [m if m["role"] == "tool" else told(m) for m in messages]), more)
+
+
+def as_known(family, messages):
+    """With contents as the family's template knows them."""
+    return idefics3.parts(messages) if SHAPES[family].get("parts") else messages
 
 
 def rendered(t, messages, more):
@@ -335,7 +346,8 @@ def prompts(family, out, reference, images):
     """The records of chats.json: ids by the rule of this server, and the reference's own where they differ."""
     rows = []
     for name, (messages, more) in chats(family, images).items():
-        theirs, ours = rendered(reference, messages, more), by_our_rule(family, out, reference, messages, more)
+        theirs = rendered(reference, as_known(family, messages), more)
+        ours = by_our_rule(family, out, reference, messages, more)
         assert (ours == theirs) == ("look-alikes" not in name), (family, name)
         rows.append({"name": name, "messages": messages, **more_of(more), "ids": ours})
         if family == kosmos2.FAMILY:

@@ -14,7 +14,9 @@ import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+import idefics3
 import kosmos2
+import llava
 import published
 
 GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>",
@@ -183,6 +185,7 @@ CASES["phone"] = {
                **glm_ids()}, {"patch_size": 14}),
 }
 CASES[kosmos2.FAMILY] = kosmos2.CASES
+CASES[idefics3.FAMILY] = idefics3.cases(text)
 PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
@@ -192,11 +195,18 @@ for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 
+CASES |= llava.cases(text)
+for family in [idefics3.FAMILY, *llava.FAMILIES]:
+    config, told = CASES[family]["published"]
+    CASES[family]["published"] = published.configure(family, config), told
+
 CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration",
            "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
-           "phi3": "Phi3ForCausalLM", kosmos2.FAMILY: "Kosmos2ForConditionalGeneration"}
+           "phi3": "Phi3ForCausalLM", kosmos2.FAMILY: "Kosmos2ForConditionalGeneration",
+
+           llava.NEXT: "LlavaNextForConditionalGeneration", llava.ONEVISION: "LlavaOnevisionForConditionalGeneration"}
 
 
 def randomize(model, seed):
@@ -221,7 +231,7 @@ def randomize(model, seed):
 
 def build(family, variant, seed):
     config, _ = CASES[family][variant]
-    cls = getattr(transformers, CLASSES[family])
+    cls = getattr(transformers, idefics3.model_class(variant) if family == idefics3.FAMILY else CLASSES[family])
     c = cls.config_class(**json.loads(json.dumps(config)))
     c._attn_implementation = "eager"
     return randomize(cls._from_config(c, dtype=torch.float32, attn_implementation="eager"), seed)
@@ -230,6 +240,10 @@ def build(family, variant, seed):
 def special_of(family):
     if family.startswith(("glm", "phone")):
         return GLM, GLM_TEMPLATE
+    if family == idefics3.FAMILY:
+        return idefics3.SPECIAL, idefics3.TEMPLATE
+    if family in llava.FAMILIES:
+        return llava.SPECIAL, llava.TEMPLATE
     return (LLAMA, LLAMA_TEMPLATE) if family in ("llama", "phi3") else (QWEN, QWEN_TEMPLATE)
 
 
@@ -245,6 +259,10 @@ def save(model, family, variant, out):
     _, told = CASES[family][variant]
     if family == kosmos2.FAMILY:
         return t, kosmos2.save_processor(told, out)
+    if family == idefics3.FAMILY:
+        return t, idefics3.save_processor(variant, told, out)
+    if family in llava.FAMILIES:
+        return t, llava.save_processor(family, told, out)
     if told:
         kind = {"glm4v": "Glm4vImageProcessor", "phone": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
         more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family == "qwen3_vl" else {}

@@ -55,11 +55,11 @@ static void widen(float *worst, const float *have, const float *want, size_t n)
 }
 
 /* Compares the pixel values of image i with those that the file holds: the first two rows and the last. */
-static int golden_pixels(const struct model *m, const struct golden *g, int i, const struct pixels *image, float *worst,
+static int golden_pixels(const struct trial *t, const struct golden *g, int i, const struct pixels *image, float *worst,
                          struct err *e)
 {
     struct values v;
-    if (values_of(&v, m, image, NULL, e) != 0)
+    if (values_of(&v, t->m, image, &(struct image_options){ .n_images = t->all_images }, e) != 0)
         return -1;
     size_t       row = v.n / (size_t)v.shape[0];
     const size_t rows[] = { 0, 1, (size_t)v.shape[0] - 1 };
@@ -99,12 +99,14 @@ static int golden_vision(struct report *r, struct trial *t, const struct golden 
     struct pixels image;
     float worst = 0, worst_pixel = 0;
     int   rc, i, tokens = 0, places = 0, n_pixels = 0;
+    while (record_find(g->file, "image.%d", t->all_images))
+        t->all_images++;
     for (i = 0; (rc = golden_image(g, i, &image, e)) > 0; i++) {
         if (!t->m->family->plan_image)
             return err_set(e, "%s takes no images", t->m->type);
         bool kept = record_find(g->file, "pixels.%d", i) != NULL;
         n_pixels += kept;
-        if (kept && golden_pixels(t->m, g, i, &image, &worst_pixel, e) != 0)
+        if (kept && golden_pixels(t, g, i, &image, &worst_pixel, e) != 0)
             return -1;
         if (trial_image(t, image.data, image.width, image.height, e) != 0 || golden_features(t, g, i, &worst, e) != 0)
             return -1;

@@ -148,7 +148,8 @@ int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, stru
 {
     struct image_plan plan;
     struct pixels picture = { (uint8_t *)(uintptr_t)rgb, width, height }, views;
-    if (t->m->family->plan_image(t->m, width, height, NULL, &plan, e) != 0 || views_of(&views, &picture, &plan, e) != 0)
+    struct image_options opt = { .n_images = t->all_images };
+    if (t->m->family->plan_image(t->m, width, height, &opt, &plan, e) != 0 || views_of(&views, &picture, &plan, e) != 0)
         return -1;
     int rc = trial_views(t, views.data, &plan, e);
     pixels_free(&views);

@@ -25,7 +25,7 @@ struct trial {
     struct kv kv[2];                 /* owned, device: text, images                    */
     int   max_rows, n_done, next_pos;
     struct image_range next_sees;    /* from every token after the prompt              */
-    int   n_images;
+    int   n_images, all_images;      /* of the prompt: encoded so far; in all, 0 where it does not matter */
     struct image_plan plan[TRIAL_MAX_IMAGES];
     int   pool_first[TRIAL_MAX_IMAGES + 1], page_first[TRIAL_MAX_IMAGES + 1];
     struct tensor rows;              /* owned, device (max_rows, image_row_width)      */

@@ -13,6 +13,8 @@ enum { FAMILY_ROWS = 512 };
 static void family_images(struct rig *g, const struct golden *want)
 {
     const struct stored *im;
+    while (golden_find(want, "image.%d", g->t.all_images))
+        g->t.all_images++;
     for (int i = 0; (im = golden_find(want, "image.%d", i)); i++) {
         rig_image(g, im->data, (int)im->dims[1], (int)im->dims[0]);
         int rows = g->t.plan[i].n_tokens, width = g->m->image_row_width, hidden = g->m->hidden;
@@ -60,6 +62,10 @@ static void family_sizes(struct rig *g, const char *dir)
         int rc = g->m->family->plan_image(g->m, w, h, NULL, &p, &e);
         ck_assert_msg((rc == 0) == !json_object_get(v, "error"), "%s: %d x %d: %s", dir, w, h,
                       rc ? e.text : "should be refused");
+        json_t *tiles = json_object_get(v, "tiles");
+        if (rc == 0 && tiles)
+            ck_assert_msg(image_runs(&p) == json_integer_value(tiles), "%s: %d x %d becomes %d tiles", dir, w, h,
+                          image_runs(&p));
         if (rc == 0 && grid)
             ck_assert_msg(p.grid_h * 2 == json_integer_value(json_array_get(grid, 1)) &&
                           p.grid_w * 2 == json_integer_value(json_array_get(grid, 2)),
