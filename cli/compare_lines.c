@@ -137,6 +137,7 @@ static int chat_of(struct lines *l, const json_t *root, struct line *out, struct
 {
     const json_t *messages = json_object_get(root, "messages");
     json_t *all = l->answers ? json_deep_copy(messages) : NULL;
+    out->chat = true;
     out->open = !by_assistant(messages, json_array_size(messages) - 1);
     out->prompt = chat_prompt(l, root, out->open, e);
     int rc = out->prompt ? 0 : -1;

@@ -32,6 +32,7 @@ struct lines {
 
 struct line {
     struct prompt *prompt;         /* prompt_free()                                          */
+    bool chat;                     /* of messages, not a text                                */
     bool open;                     /* an answer may follow: not a chat that ends with one    */
     bool *answer;                  /* owned, (prompt->n): the assistant wrote this token; NULL: nobody asked */
 };

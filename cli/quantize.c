@@ -21,6 +21,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/progress.h"
+#include "cli/calibrate.h"
 #include "cli/command.h"
 #include "model/store.h"
 
@@ -152,9 +153,13 @@ static int fill(const struct config *c, const char *to, const struct store_optio
  * unfinished folder is removed again. The process id in its name keeps two runs apart. */
 static int quantize(const struct config *c, enum dtype weights, struct err *e)
 {
-    static struct progress writing = { .what = "writing" };
+    static struct progress writing = { .what = "writing" }, calibrating = { .what = "calibrating" };
+    struct sample text = { .path = c->calibrate, .dir = c->engine.model, .max_tokens = c->calibrate_tokens };
+    const struct store_sample sample = { .run = sample_run, .arg = &text, .progress = progress_bytes,
+                                         .progress_arg = &calibrating };
     struct store_options opt = { .weights = weights, .threads = c->engine.threads, .stop = &stop,
-                                 .progress = progress_bytes, .progress_arg = &writing };
+                                 .progress = progress_bytes, .progress_arg = &writing,
+                                 .sample = *c->calibrate ? &sample : NULL };
     char out[MAX_PATH - 64], part[MAX_PATH];
     double began = clock_seconds();
     size_t bytes = 0, n = strlen(c->out);
@@ -176,6 +181,8 @@ static int quantize(const struct config *c, enum dtype weights, struct err *e)
     else
         log_info("%s: %.1f MB of weights as %s after %.1f s", out, (double)bytes / 1e6, dtype_name(weights),
                  clock_seconds() - began);
+    if (rc == 0 && opt.sample)
+        log_info("calibrated with %d tokens of %s", text.tokens, c->calibrate);
     return rc;
 }
 
@@ -186,8 +193,8 @@ int command_quantize(int argc, char **argv)
     struct config c;
     struct err e;
     enum dtype weights = F32;
-    int rc = command_options(&c, OPT_QUANTIZE, "quantize --model DIR --weights int8|int4|fp8|bf16 --out DIR2", argc,
-                             argv);
+    int rc = command_options(&c, OPT_QUANTIZE, "quantize --model DIR --weights int8|int4|fp8|bf16 [--calibrate FILE] "
+                                               "--out DIR2", argc, argv);
     if (rc >= 0)
         return rc;
     signal(SIGINT, ask_to_stop);
@@ -198,6 +205,8 @@ int command_quantize(int argc, char **argv)
         rc = err_field(&e, "out", "--out DIR2 is needed: the folder to write");
     else if (!dtype_named(c.engine.weights, &weights) || weights == F32)
         rc = err_field(&e, "weights", "--weights is needed: int8, int4, fp8 or bf16");
+    else if (*c.calibrate && weights != Q4)
+        rc = err_field(&e, "calibrate", "--calibrate is for --weights int4: the others lose too little to gain by it");
     else
         rc = command_find_model(&c, true, &e);
     if (rc != 0)

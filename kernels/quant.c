@@ -226,6 +226,10 @@ CLONED static int pack_channel(enum dtype t, bool rotated, uint8_t *record, enum
 /* A group's numbers as levels of Q4, and what a scale for them follows from. */
 struct fit { eight_bits q[EIGHTS]; float product, square; };
 
+/* Where among the levels a scale that is tried puts the number of the largest magnitude. */
+static const float ends[] = { -128, -140, 110 };
+enum { ENDS = sizeof ends / sizeof *ends };
+
 INLINED float sum_of(eight x)
 {
     eight fours = x + __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
@@ -233,26 +237,33 @@ INLINED float sum_of(eight x)
     return twos[0] + twos[1];
 }
 
-/* The nearest level of every x * inverse: |q| counts the middles between two levels, k (8 + k) and (k + 1) (9 + k),
- * that it is beyond. product: the sum of x * inverse * level; square: that of the squared levels. */
+/* The nearest level to each of eight numbers, as q from -8 to 7: |q| counts the middles between two levels,
+ * k (8 + k) and (k + 1) (9 + k), that the number is beyond. *level becomes what q stands for. */
+INLINED eight_bits nearest_level(eight t, eight *level)
+{
+    eight_bits sign = (eight_bits)t >> 31, n = { 0 };
+    eight size = (eight)((eight_bits)t & 0x7fffffff);
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++)
+        n -= size >= (float)(k * k + 9 * k) + 4.5f;
+    n += (n == 8) & ~sign;                               /* there is no +8 */
+    *level = __builtin_convertvector(n, eight);
+    *level *= *level + 8;
+    *level = (eight)((eight_bits)*level ^ (sign & INT32_MIN));
+    return (n ^ sign) - sign;
+}
+
+/* Of every x * inverse the nearest level. product: the sum of x * inverse * level; square: that of the squared
+ * levels. */
 INLINED void fit_levels(struct fit *f, const eight x[EIGHTS], float inverse)
 {
     eight product = { 0 }, square = { 0 };
 #pragma GCC unroll 4
     for (int i = 0; i < EIGHTS; i++) {
-        eight t = x[i] * inverse;
-        eight_bits sign = (eight_bits)t >> 31, n = { 0 };
-        eight size = (eight)((eight_bits)t & 0x7fffffff);
-#pragma GCC unroll 8
-        for (int k = 0; k < 8; k++)
-            n -= size >= (float)(k * k + 9 * k) + 4.5f;
-        n += (n == 8) & ~sign;                           /* there is no +8 */
-        eight level = __builtin_convertvector(n, eight);
-        level *= level + 8;
-        level = (eight)((eight_bits)level ^ (sign & INT32_MIN));
+        eight t = x[i] * inverse, level;
+        f->q[i] = nearest_level(t, &level);
         product += t * level;
         square += level * level;
-        f->q[i] = (n ^ sign) - sign;
     }
     f->product = sum_of(product);
     f->square = sum_of(square);
@@ -280,14 +291,13 @@ INLINED float first_of(const union group *g, float size)
 INLINED void pack_group(uint8_t *to, const union group *g, float most)
 {
     typedef uint8_t bytes __attribute__((vector_size(8), aligned(1), may_alias));
-    static const float ends[] = { -128, -140, 110 };
     eight x[EIGHTS];
     float gain = -1, scale = 0, end = first_of(g, most);
     struct fit f = { 0 };
 #pragma GCC unroll 4
     for (int i = 0; i < EIGHTS; i++)
         x[i] = g->v[i];
-    for (size_t i = 0; i < sizeof ends / sizeof *ends && most >= TINY; i++) {
+    for (int i = 0; i < ENDS && most >= TINY; i++) {
         fit_levels(&f, x, ends[i] / end);
         float product = f.product / ends[i], better = product * product / f.square;
         if (better > gain) {
@@ -301,6 +311,102 @@ INLINED void pack_group(uint8_t *to, const union group *g, float most)
     memcpy(to, &h, sizeof h);
     for (int i = 0; i < EIGHTS / 2; i++)
         *(bytes *)(to + 2 + 8 * i) = __builtin_convertvector((f.q[i] + 8) | (f.q[EIGHTS / 2 + i] + 8) << 4, bytes);
+}
+
+/* ---- int4 with feedback: eight channels at a time, a lane of a vector each ---- */
+
+/* Eight channels' group, and the best that was found for it. */
+struct fed {
+    eight w[QUANT_GROUP];              /* the numbers that are to be stored                  */
+    eight wanted[QUANT_GROUP];         /* those, and what the errors of earlier groups add   */
+    eight most;                        /* of `wanted`: the number of the largest magnitude   */
+    eight loss, scale;                 /* of the best so far                                 */
+    eight error[QUANT_GROUP];
+    eight_bits q[QUANT_GROUP];
+};
+
+INLINED eight chosen(eight_bits which, eight a, eight b)
+{
+    return (eight)((which & (eight_bits)a) | (~which & (eight_bits)b));
+}
+
+INLINED eight magnitude(eight x) { return (eight)((eight_bits)x & 0x7fffffff); }
+
+/* 1 / x; 0 where x is 0 or too small for that to be a number. */
+INLINED eight inverse_of(eight x) { return (eight)((eight_bits)(1 / x) & (magnitude(x) >= TINY / 256)); }
+
+/* The scale at which the group's largest number is `end`, fitted to the levels that its numbers then are nearest to,
+ * and rounded as it will be stored. */
+INLINED eight fed_scale(const struct fed *f, const float cost[QUANT_GROUP], float end)
+{
+    union { eight v; float x[8]; } scale;
+    eight inverse = end * inverse_of(f->most), product = { 0 }, square = { 0 };
+    for (int k = 0; k < QUANT_GROUP; k++) {
+        eight level;
+        nearest_level(f->wanted[k] * inverse, &level);
+        product += cost[k] * f->wanted[k] * level;
+        square += cost[k] * level * level;
+    }
+    scale.v = product * inverse_of(square);
+    for (int r = 0; r < QUANT_FED_ROWS; r++)
+        scale.x[r] = bf16_get(bf16_put(scale.x[r]));
+    return scale.v;
+}
+
+/* Rounds the columns with this scale, one after the other, each after what the errors of those before it add. Where
+ * that costs less than the best so far, it becomes that. */
+INLINED void fed_try(struct fed *f, const struct quant_feedback *b, eight scale)
+{
+    eight inverse = inverse_of(scale), error[QUANT_GROUP], loss = { 0 };
+    eight_bits q[QUANT_GROUP];
+    for (int k = 0; k < QUANT_GROUP; k++) {
+        eight y = f->wanted[k], level;
+        for (int j = 0; j < k; j++)
+            y += error[j] * b->share[j][k];
+        q[k] = nearest_level(y * inverse, &level);
+        eight miss = y - level * scale;
+        error[k] = f->w[k] - level * scale;
+        loss += b->cost[k] * miss * miss;
+    }
+    eight_bits better = loss < f->loss;
+    f->loss = chosen(better, loss, f->loss);
+    f->scale = chosen(better, scale, f->scale);
+    for (int k = 0; k < QUANT_GROUP; k++) {
+        f->error[k] = chosen(better, error[k], f->error[k]);
+        f->q[k] = (better & q[k]) | (~better & f->q[k]);
+    }
+}
+
+CLONED static void fed_search(struct fed *f, const struct quant_feedback *b)
+{
+    f->most = (eight){ 0 };
+    f->loss = (eight){ 0 } + INFINITY;
+    for (int k = 0; k < QUANT_GROUP; k++)
+        f->most = chosen(magnitude(f->wanted[k]) > magnitude(f->most), f->wanted[k], f->most);
+    for (int i = 0; i < ENDS; i++)
+        fed_try(f, b, fed_scale(f, b->cost, ends[i]));
+}
+
+/* Channels that are not there get numbers of zero, and nothing is written for them. */
+void quant_pack_fed(void *record, size_t record_bytes, const float *w, const float *wanted, float *error, size_t stride,
+                    int rows, const struct quant_feedback *b)
+{
+    struct fed f = { 0 };
+    for (int r = 0; r < rows; r++)
+        for (int k = 0; k < QUANT_GROUP; k++) {
+            f.w[k][r] = w[(size_t)r * stride + (size_t)k];
+            f.wanted[k][r] = wanted[r * QUANT_GROUP + k];
+        }
+    fed_search(&f, b);
+    for (int r = 0; r < rows; r++) {
+        uint8_t *to = (uint8_t *)record + (size_t)r * record_bytes;
+        uint16_t h = bf16_put(f.scale[r]);
+        memcpy(to, &h, sizeof h);
+        for (int k = 0; k < QUANT_GROUP / 2; k++)
+            to[2 + k] = (uint8_t)((f.q[k][r] + 8) | (f.q[k + QUANT_GROUP / 2][r] + 8) << 4);
+        for (int k = 0; k < QUANT_GROUP; k++)
+            error[(size_t)r * stride + (size_t)k] = f.error[k][r];
+    }
 }
 
 int quant_pack_plain(enum dtype t, void *record, enum dtype from, const void *row, int in)

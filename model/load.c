@@ -311,8 +311,17 @@ static void show_weight(struct loader *l, struct weight *w, const char *name)
         return;
     if (s->weight(s->arg, name, w, l->e) != 0)
         l->failed = true;
-    if (l->m->device)
+    if (l->m->device && !s->runs)
         l->m->backend->release(l->m->device, &d->weights[--d->n_weights]);
+}
+
+/* Will whoever stores the model make this weight later? */
+static bool left_for_later(struct loader *l, const char *name, struct weight *w, const struct slab *slabs, int n,
+                           const float *bias, enum dtype want)
+{
+    const struct model_store *s = l->opt->store;
+    w->dtype = want;
+    return !l->failed && s && s->later && l->m->device && s->later(s->arg, name, w, slabs, n, bias);
 }
 
 /* How a weight of this type and form is stored in a checkpoint that was prepared: as panels, as records of a row each,
@@ -434,8 +443,12 @@ static void stack(struct loader *l, struct weight *out, int in, const struct loa
     }
     if (prepared && prepared_slab(l, slabs, out->out, in, parts[0].name) != 0)
         return;
-    pack(l, out, slabs, prepared ? 1 : n, b, prepared ? slabs->dtype : packed_as(l->m->loaded, out, slabs, n, role));
+    n = prepared ? 1 : n;
+    enum dtype want = prepared ? slabs->dtype : packed_as(l->m->loaded, out, slabs, n, role);
     full_name(l, full, parts[0].name, ".weight");
+    if (left_for_later(l, full, out, slabs, n, b, want))
+        return;
+    pack(l, out, slabs, n, b, want);
     show_weight(l, out, full);
 }
 

@@ -23,6 +23,7 @@
 struct run;    /* model/nn.h          */
 struct loader; /* model/load.h        */
 struct loaded; /* model/load.h        */
+struct watch;  /* model/nn.h          */
 struct weights_file; /* checkpoint/safetensors.h */
 struct model;
 struct stored; /* checkpoint/safetensors.h */
@@ -30,9 +31,14 @@ struct stored; /* checkpoint/safetensors.h */
 enum { MODEL_MAX_EOS = 16 };
 
 struct model_store {           /* is shown all that is loaded, for model/store.c; -1 ends the loading */
-    /* A matrix of the checkpoint when it is packed, by its first part's name; it is released afterwards. Dry: its
-     * shape and type alone. */
+    /* A matrix of the checkpoint when it is packed, by its first part's name; it is released afterwards, unless the
+     * model is to run. Dry: its shape and type alone. */
     int  (*weight)(void *arg, const char *name, const struct weight *w, struct err *e);
+    /* Asked, with a device, before a matrix is packed. true: it is not; whoever stores makes it of the slabs later, as
+     * w->dtype, and the model can only run with a `watch` that does. It may write to w->data. The slabs' data stays
+     * while the model is open, bias (w->out, or NULL) until loading ends. NULL: all are packed at once. */
+    bool (*later)(void *arg, const char *name, struct weight *w, const struct slab *slabs, int n, const float *bias);
+    bool   runs;               /* what was shown is kept                                     */
     int  (*tensor)(void *arg, const struct stored *t, struct err *e);     /* a tensor that is read as numbers */
     void  *arg;
 };
@@ -151,6 +157,7 @@ struct model {
     const struct backend *backend;       /* borrowed */
     struct device        *device;        /* borrowed; NULL: dry */
     void                 *impl;          /* owned by the family: its struct */
+    const struct watch   *watch;         /* borrowed: for all passes; NULL: they need none */
     struct weights_file  *file;          /* owned: the mapped safetensors files (slabs point into it) */
     struct loaded        *loaded;        /* owned: all memory of the packed weights and tables */
     char   type[48];                     /* model_type */

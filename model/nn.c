@@ -97,10 +97,18 @@ struct tensor nn_reshape(struct tensor t, int rows, int cols)
     return t;
 }
 
+/* The weight to use: w, unless somebody watches and has another one. NULL: the operation is left out. */
+static const struct weight *watched(const struct run *r, const struct weight *w, struct tensor x)
+{
+    return r->watch ? r->watch->use(r->watch->arg, w, x) : w;
+}
+
 struct tensor nn_embed(struct run *r, const struct weight *w, const int *ids, int n)
 {
     struct tensor out = nn_new(r, n, w->in);
-    r->ops->embed(r->dev, out, w, ids);
+    w = watched(r, w, (struct tensor){ 0 });
+    if (w)
+        r->ops->embed(r->dev, out, w, ids);
     return out;
 }
 
@@ -156,7 +164,8 @@ static void let_others(const struct run *r)
 void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct epilogue e)
 {
     check_linear(out, x, w, e);
-    for (int at = 0, n; at < x.rows; at += n) {
+    w = watched(r, w, x);
+    for (int at = 0, n; w && at < x.rows; at += n) {
         n = part_of(r, x.rows - at);
         struct epilogue part = e;
         struct norms after;
@@ -335,7 +344,9 @@ struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, st
     CHECK(w->in == c.kernel * c.kernel * x.cols && w->layout == LAYOUT_LINEAR, "(%d, %d) by (%d, %d), kernel %d",
           x.rows, x.cols, w->out, w->in, c.kernel);
     struct tensor out = conv_new(r, x, w->out, &c);
-    r->ops->conv2d(r->dev, out, x, w, &c);
+    w = watched(r, w, (struct tensor){ 0 });
+    if (w)
+        r->ops->conv2d(r->dev, out, x, w, &c);
     return out;
 }
 

@@ -17,6 +17,13 @@
 
 struct arena;
 
+struct watch {             /* is asked before a matrix is used, for weights that are made while a model runs */
+    /* The weight to use in place of w: either w, or one of the same shape. x: what it will be multiplied with; empty
+     * where it is not multiplied with rows. NULL: the pass is given up, and what it computes is not read. */
+    const struct weight *(*use)(void *arg, const struct weight *w, struct tensor x);
+    void *arg;             /* borrowed */
+};
+
 struct run {               /* everything one pass needs; owned by the engine */
     const struct ops     *ops;
     const struct backend *backend;
@@ -28,6 +35,7 @@ struct run {               /* everything one pass needs; owned by the engine */
     size_t host_used, host_size;
     void (*between)(void *arg);     /* NULL: nobody waits                    */
     void  *between_arg;             /* borrowed                              */
+    const struct watch *watch;      /* NULL: nobody watches; borrowed        */
     bool   measuring;               /* no data behind the tensors ...        */
     struct arena *measured;         /* ... and what nn_host() gives lies here; borrowed */
 };

@@ -11,15 +11,34 @@
 #include "checkpoint/writer.h"
 #include "kernels/panels.h"
 #include "kernels/quant.h"
+#include "model/calibrate.h"
 #include "model/load.h"
+#include "model/nn.h"
 
 enum { PANEL_ALIGN = 64, MAX_SLABS = 16 };
+
+struct later {                 /* a matrix that is made while the model runs; a struct weight points to it until then */
+    char         *name;        /* owned */
+    struct weight shape;       /* bias: owned, or NULL                          */
+    struct slab   slab[MAX_SLABS];
+    int           n;           /* slabs                                         */
+    struct weight made;        /* owned by the device; data NULL: not yet       */
+    void         *records;     /* owned: those that `made` is used from, or NULL */
+};
 
 struct storing {
     const struct store_options *opt;
     struct writer writer;
     json_t       *notes;       /* owned object: tensor -> "TYPE FORM" */
     bool          writing;     /* the second time                     */
+    /* with a sample: */
+    struct device *dev;        /* borrowed                            */
+    struct later **later;      /* owned (n_later)                     */
+    size_t        n_later, cap_later;
+    bool          counts;      /* inputs are the sample's             */
+    size_t        done, all;   /* bytes of such matrices              */
+    struct err   *e;           /* borrowed: where to put an error of the run           */
+    bool          failed;      /* there is one                                         */
 };
 
 static void scale_name(char out[272], const char *name) { snprintf(out, 272, "%s" SCALE_SUFFIX, name); }
@@ -94,21 +113,123 @@ static int see_tensor(void *arg, const struct stored *t, struct err *e)
     return writer_add(&s->writer, t->name, t->dtype, t->dims, t->n_dims, 1, e);
 }
 
+/* ---- with a sample ---- */
+
+static bool see_later(void *arg, const char *name, struct weight *w, const struct slab *slabs, int n,
+                      const float *bias)
+{
+    struct storing *s = arg;
+    if (w->dtype != Q4 || n > MAX_SLABS)
+        return false;
+    struct later *l = xcalloc(1, sizeof *l);
+    *l = (struct later){ .name = xstrdup(name), .shape = *w, .n = n };
+    memcpy(l->slab, slabs, sizeof *slabs * (size_t)n);
+    if (bias)
+        l->shape.bias = memcpy(xmalloc(sizeof *bias * (size_t)w->out), bias, sizeof *bias * (size_t)w->out);
+    xgrow(&s->later, &s->cap_later, s->n_later + 1, sizeof *s->later);
+    s->later[s->n_later++] = l;
+    s->all += backend_cpu.packed_bytes(w, Q4);
+    w->data = l;
+    return true;
+}
+
+/* Makes the matrix, for inputs x or, where x is empty, as it would be without a sample, and writes it. */
+static int make(struct storing *s, struct later *l, struct tensor x, struct err *e)
+{
+    const struct store_sample *sample = s->opt->sample;
+    struct slab calibrated = { .dtype = Q4, .rows = l->shape.out, .name = l->name };
+    struct weight made = { .out = l->shape.out, .in = l->shape.in, .layout = LAYOUT_LINEAR };
+    if (s->opt->stop && *s->opt->stop)
+        return err_set(e, "interrupted");
+    if (x.data) {
+        calibrated.data = l->records = malloc((size_t)made.out * quant_row_bytes(Q4, made.in));
+        if (!l->records)
+            return err_memory(e);
+        if (calibrate_rows(s->dev, &made, l->slab, l->n, x, l->records, s->opt->stop, e) != 0)
+            return err_prefix(e, "%s", l->name);
+    }
+    if (backend_cpu.pack(s->dev, &made, x.data ? &calibrated : l->slab, x.data ? 1 : l->n, l->shape.bias, Q4, e) != 0)
+        return -1;
+    l->made = made;
+    if (panels_suit(&made, Q4)) {
+        free(l->records);
+        l->records = NULL;
+    }
+    s->done += backend_cpu.packed_bytes(&made, Q4);
+    if (sample->progress)
+        sample->progress(sample->progress_arg, s->done, s->all);
+    return write_weight(s, l->name, &made, e);
+}
+
+/* The pass has come to a weight. What is multiplied with a matrix for the first time is what it is made for. */
+static const struct weight *use(void *arg, const struct weight *w, struct tensor x)
+{
+    struct storing *s = arg;
+    for (size_t i = 0; i < s->n_later && !s->failed; i++) {
+        struct later *l = s->later[i];
+        if (w->data != l)
+            continue;
+        if (!l->made.data && make(s, l, s->counts ? x : (struct tensor){ 0 }, s->e) != 0)
+            s->failed = true;
+        w = &l->made;
+        break;
+    }
+    return s->failed ? NULL : w;
+}
+
+/* Runs the model, and makes what it has not come to. */
+static int run_sample(struct storing *s, struct model *m, struct err *e)
+{
+    const struct watch watch = { use, s };
+    struct err own = { 0 };
+    s->e = &own;
+    m->watch = &watch;
+    int rc = s->opt->sample->run(s->opt->sample->arg, m, &s->counts, e);
+    m->watch = NULL;
+    if (s->failed)
+        return *e = own, -1;
+    for (size_t i = 0; i < s->n_later && rc == 0; i++)
+        if (!s->later[i]->made.data)
+            rc = make(s, s->later[i], (struct tensor){ 0 }, e);
+    return rc;
+}
+
+static void free_later(struct storing *s)
+{
+    for (size_t i = 0; i < s->n_later; i++) {
+        struct later *l = s->later[i];
+        if (l->made.data)
+            backend_cpu.release(s->dev, &l->made);
+        free(l->name);
+        free(l->shape.bias);
+        free(l->records);
+        free(l);
+    }
+    free(s->later);
+}
+
 /* Loads the checkpoint once, with a device or without. */
 static int pass(struct storing *s, const char *dir, struct device *dev, struct err *e)
 {
-    struct model_store store = { .weight = see_weight, .tensor = see_tensor, .arg = s };
+    bool sample = dev && s->opt->sample;
+    struct model_store store = { .weight = see_weight, .tensor = see_tensor, .arg = s,
+                                 .later = sample ? see_later : NULL, .runs = sample };
     struct model_options opt = { .backend = &backend_cpu, .device = dev, .convert = true, .weights = s->opt->weights,
                                  .store = &store };
     opt.progress = dev ? s->opt->progress : NULL;
     opt.progress_arg = s->opt->progress_arg;
     s->writing = dev != NULL;
+    s->dev = dev;
     struct model *m = model_open(dir, &opt, e);
     if (m && !dev && m->n_unused > 0)
         log_warn("%s: %d tensors are of no use to this family and are left out; the first: %s", dir, m->n_unused,
                  m->first_unused);
+    int rc = m ? 0 : -1;
+    if (m && sample)
+        rc = run_sample(s, m, e);
+    free_later(s);
     model_close(m);
-    return m ? 0 : -1;
+    return rc;
 }
 
 /* Writes the weights of `dir` to `path` in the form in which the CPU uses them. The model is loaded twice: once without

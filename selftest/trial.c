@@ -84,9 +84,9 @@ void trial_close(struct trial *t)
 struct run trial_run(struct trial *t, struct pass_memory memory)
 {
     const struct backend *b = t->m->backend;
-    return (struct run){ .ops = &b->ops, .backend = b, .dev = t->m->device, .kv = t->kv, .size = memory.scratch,
-                         .scratch = on_device(t, NULL, memory.scratch), .host_size = memory.host,
-                         .host = xmalloc(memory.host) };
+    return (struct run){ .ops = &b->ops, .backend = b, .watch = t->m->watch, .dev = t->m->device, .kv = t->kv,
+                         .size = memory.scratch, .scratch = on_device(t, NULL, memory.scratch),
+                         .host_size = memory.host, .host = xmalloc(memory.host) };
 }
 
 void trial_release(struct trial *t, struct run *r)

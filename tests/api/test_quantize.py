@@ -2,12 +2,15 @@
 
 import json
 import os
+import random
 import resource
 import subprocess
 
 import pytest
 
-from conftest import BIN, MODEL, PATIENCE, ask
+from conftest import BIN, MODEL, PATIENCE, ROOT, ask, image_part
+
+TINY = ROOT / "tests" / "model" / "llama" / "published"
 
 
 def run(*args, **more):
@@ -90,3 +93,76 @@ def test_a_damaged_file_is_named(tmp_path):
     weights.write_bytes(data[:-5])
     r = run("plan", "--model", out)
     assert r.returncode == 2 and "model.safetensors" in said(r)
+
+
+# ---- with a sample ----
+
+def sentences(seed, n):
+    """Text in which some words are frequent and follow each other often, as in any language."""
+    words = ("the server reads a file and answers every request that a client sends to it , while the model computes "
+             "what comes next . nobody waits long for an answer").split()
+    chance = random.Random(seed)
+    return " ".join(words[min(int(chance.expovariate(0.12)), len(words) - 1)] for _ in range(n))
+
+
+def lost(model, data, *against):
+    r = run("compare", "--model", model, "--weights", "f32", "--data", data, "--json", *against)
+    assert r.returncode == 0, r.stderr
+    return json.loads(r.stdout)["kl_mean"]
+
+
+@pytest.mark.parametrize("lines", [False, True], ids=["text", "lines"])
+def test_a_sample_makes_int4_lose_less(tmp_path, lines):
+    """On other text of the same kind. As one text, or as a text and chats on lines; twice the same."""
+    sample, held_out = tmp_path / "sample", tmp_path / "held_out.jsonl"
+    if lines:
+        chats = [{"messages": [{"role": "user", "content": sentences(i, 20)},
+                               {"role": "assistant", "content": sentences(40 + i, 30)}]} for i in range(20)]
+        sample.write_text("\n".join(json.dumps(x) for x in [{"text": sentences(1, 900)}, *chats]) + "\n\n")
+    else:
+        sample.write_text(sentences(1, 1500))
+    held_out.write_text("".join(json.dumps({"text": sentences(100 + i, 60)}) + "\n" for i in range(5)))
+    for name in ("a", "b"):
+        r = run("quantize", "--model", TINY, "--weights", "int4", "--out", tmp_path / name, "--calibrate", sample,
+                "--calibrate-tokens", 2500)
+        assert r.returncode == 0 and "calibrated with 2500 tokens" in r.stderr, r.stderr
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+    plain = lost(TINY, held_out, "--against-weights", "int4")
+    assert 0 < lost(TINY, held_out, "--against", tmp_path / "a") < 0.7 * plain
+    plan = json.loads(run("plan", "--json", "--model", tmp_path / "a").stdout)
+    assert plan["weights_bytes"] == json.loads(run("plan", "--json", "--model", TINY, "--weights",
+                                                   "int4").stdout)["weights_bytes"]
+
+
+def test_a_sample_with_images(tmp_path):
+    model = ROOT / "tests" / "model" / "qwen2_vl" / "published"
+    sample = tmp_path / "sample.jsonl"
+    content = [image_part(3), {"type": "text", "text": "What is this?"}]
+    sample.write_text(json.dumps({"messages": [{"role": "user", "content": content}]}) + "\n")
+    r = run("quantize", "--model", model, "--weights", "int4", "--out", tmp_path / "out", "--calibrate", sample)
+    assert r.returncode == 0 and "some thousands make better weights" in r.stderr, r.stderr
+    r = run("quantize", "--model", MODEL, "--weights", "int4", "--out", tmp_path / "no", "--calibrate", sample)
+    assert r.returncode == 1 and "sample.jsonl: line 1" in said(r) and "cross-attention" in said(r)
+    assert sorted(os.listdir(tmp_path)) == ["out", "sample.jsonl"]
+
+
+@pytest.mark.parametrize("content, says", [
+    (None, "No such file"), (b"", "nothing to calibrate with"), (b" \n\n", "nothing to calibrate with"),
+    (b"{\"text\": \"x\"}\n{\"text\": 5}\n", "line 2"), (b"{\"text\": \"x\"}\nand so on\n", "line 2"),
+    (b"bin\xffary", "byte 3 is not UTF-8"),
+], ids=["missing", "empty", "blank", "no text", "no JSON", "binary"])
+def test_a_sample_that_cannot_be_used(tmp_path, content, says):
+    sample = tmp_path / "sample"
+    if content is not None:
+        sample.write_bytes(content)
+    r = run("quantize", "--model", TINY, "--weights", "int4", "--out", tmp_path / "out", "--calibrate", sample)
+    assert r.returncode == 1 and says in said(r) and "sample" in said(r)
+    assert os.listdir(tmp_path) in ([], ["sample"])
+
+
+def test_a_sample_is_for_int4(tmp_path):
+    r = run("quantize", "--model", TINY, "--weights", "int8", "--out", tmp_path / "out", "--calibrate", "x")
+    assert r.returncode == 2 and "--calibrate is for --weights int4" in said(r)
+    r = run("quantize", "--model", TINY, "--weights", "int4", "--out", tmp_path / "out", "--calibrate", tmp_path)
+    assert r.returncode == 1 and str(tmp_path) in said(r)
+    assert os.listdir(tmp_path) == []
