@@ -66,7 +66,8 @@ struct image_options {         /* of a request or the server; 0 = the checkpoint
 
 struct image_plan {            /* what an image of a given size becomes */
     int width, height;         /* after the resize; of several views, the first one that is not hidden */
-    int grid_h, grid_w;        /* of the image tokens: n_tokens = grid_h * grid_w   */
+    int grid_h, grid_w;        /* of the image tokens: n_tokens = grid_h * grid_w; of several views, what the family
+                                  makes of it */
     int n_tokens;              /* places in the prompt: rows of the pool            */
     int runs;                  /* the places stand in so many runs of one length, other tokens of the image between
                                   them (family.image_text); 0: one run */

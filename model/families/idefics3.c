@@ -85,7 +85,8 @@ static int idefics3_load(struct model *m, struct loader *l)
         vision = hparams_object(&l->config, "vision_config");
     enum bias bias = hparams_bool(&text, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
     decoder_load(l, &f->text, &text, load_root(l, "norm.weight", text_roots), &(struct decoder_kind){
-        .eps = 1e-5, .context = 2048, .qkv_bias = bias, .o_bias = bias,
+        .eps = 1e-5, .context = 2048, .hidden = 4096, .layers = 32, .heads = 32, .inner = 11008, .qkv_bias = bias,
+        .o_bias = bias,
         .mlp_bias = hparams_bool(&text, "mlp_bias", false) ? WITH_BIAS : NO_BIAS,
         .rope = { .theta = 10000, .partial = 1 } });
     if (load_end(l) != 0)

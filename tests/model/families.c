@@ -66,6 +66,11 @@ static void family_sizes(struct rig *g, const char *dir)
         if (rc == 0 && tiles)
             ck_assert_msg(image_runs(&p) == json_integer_value(tiles), "%s: %d x %d becomes %d tiles", dir, w, h,
                           image_runs(&p));
+        json_t *squares = json_object_get(v, "squares");
+        struct image_recipe r = rc == 0 ? plan_recipe(&p) : (struct image_recipe){ 0 };
+        size_t area = r.n ? (size_t)r.view[0].width * (size_t)r.view[0].height * 3 : 1;
+        if (rc == 0 && squares)
+            ck_assert_uint_eq(image_recipe_bytes(&r) / area, (size_t)json_integer_value(squares));
         if (rc == 0 && grid)
             ck_assert_msg(p.grid_h * 2 == json_integer_value(json_array_get(grid, 1)) &&
                           p.grid_w * 2 == json_integer_value(json_array_get(grid, 2)),
