@@ -411,13 +411,13 @@ static const char *encode_image(struct engine *g)
     return failed;
 }
 
-/* Has memory put behind the pages that a step is about to use for the first time. So much of it comes with each step as
- * its own rows need, because the machine may take long for it: a prompt's pages at once made everybody wait for half a
- * second. */
-static void fill_pages(struct engine *g)
+/* Has memory put behind the first n pages, which are those that a step is about to use for the first time, or more. So
+ * much of it comes with each step as its own rows need, because the machine may take long for it: a prompt's pages at
+ * once made everybody wait for half a second. */
+static void fill_pages(struct engine *g, int n)
 {
     if (g->pages.more)
-        room_fill(&g->room, (size_t)runner_fill_pages(&g->runner, g->pages.used) *
+        room_fill(&g->room, (size_t)runner_fill_pages(&g->runner, n) *
                                 runner_kv_page_bytes(g->model, g->setup.sizes.kv));
 }
 
@@ -435,7 +435,7 @@ static const char *run_step(struct engine *g, struct step *step)
         r->encode_queued = r->encode_seconds;
         stats_time(&g->stats, NULL, &g->stats.v.queue, began - r->submitted - r->encode_queued);
     }
-    fill_pages(g);
+    fill_pages(g, g->pages.used);
     runner_start(&g->runner, step, &g->images);
     tell_late(g);
     if (g->model->backend->async) {
@@ -486,8 +486,18 @@ static bool has_work(const struct engine *g)
     return g->wake.pending || g->inbox || g->stopping || g->sched.running.n || g->sched.waiting.n;
 }
 
-/* Nothing is to be done, with the lock held: after a while without work the heap gives back what requests have left,
- * and the scratch what steps and images have used. */
+/* Puts memory behind some pages that the next prompt is likely to use, as many as a step can fill, a few at a time:
+ * where the machine is slow to give memory, the prompt would wait for it. false: there is nothing to be done. */
+static bool fill_ahead(struct engine *g)
+{
+    int step = (g->setup.sizes.max_rows + KV_PAGE - 1) / KV_PAGE, filled = g->runner.filled;
+    int n = g->pages.more ? pages_ahead(&g->pages, filled, step, runner_chunk(&g->runner)) : filled;
+    fill_pages(g, n);
+    return n > filled;
+}
+
+/* Nothing is to be done, with the lock held: some memory is taken ahead. After a while without work the heap gives back
+ * what requests have left, and the scratch what steps and images have used. */
 static void rest(struct engine *g)
 {
     enum { IDLE_SECONDS = 1 };
@@ -495,6 +505,11 @@ static void rest(struct engine *g)
 #ifndef NDEBUG
     pages_check(&g->pages);
 #endif
+    for (bool more = true; more && !has_work(g);) {
+        pthread_mutex_unlock(&g->wake.lock);
+        more = fill_ahead(g);
+        pthread_mutex_lock(&g->wake.lock);
+    }
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += IDLE_SECONDS;
     while (!has_work(g) && pthread_cond_timedwait(&g->wake.cond, &g->wake.lock, &until) == 0)

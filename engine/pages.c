@@ -117,6 +117,14 @@ bool pages_provide(struct pages *p, int n)
     return true;
 }
 
+int pages_ahead(struct pages *p, int filled, int ahead, int chunk)
+{
+    int end = p->n - p->used > ahead ? p->used + ahead : p->n, want = end - filled > chunk ? filled + chunk : end;
+    if (p->used == 0 || filled >= end || (p->there < want && !grow_pages(p)))
+        return filled;
+    return want < p->there ? want : p->there;
+}
+
 /* Before the contents of a page are given up, more memory is asked for. The page that is handed out is the head of the
  * list: one without contents, or else the one that was freed longest ago. */
 int pages_alloc(struct pages *p)

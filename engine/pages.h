@@ -39,6 +39,9 @@ void pages_on_demand(struct pages *p, pages_more *more, void *arg);    /* right 
 void pages_free(struct pages *p);
 
 bool pages_provide(struct pages *p, int n);      /* are n pages free, with as much memory as there is to be had? */
+/* Where there is time to take memory ahead: behind how many pages it should be next, if it is behind `filled` now. At
+ * most `ahead` that nobody has used, once any was used; `chunk` at a time. As many as now: nothing is to be done. */
+int  pages_ahead(struct pages *p, int filled, int ahead, int chunk);
 int  pages_alloc(struct pages *p);               /* a page with one reference and no hash; -1: none is free */
 void pages_ref(struct pages *p, int id);         /* also takes a free page back into use                    */
 void pages_unref(struct pages *p, int id);

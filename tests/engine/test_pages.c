@@ -133,6 +133,30 @@ START_TEST(pages_come_in_order_as_long_as_there_is_memory)
 }
 END_TEST
 
+START_TEST(memory_is_taken_ahead_of_what_was_used)
+{
+    struct pages p;
+    int left = 4;
+    pages_init(&p, 7);
+    pages_on_demand(&p, two_more, &left);
+    ck_assert_int_eq(pages_ahead(&p, 0, 3, 2), 0);     /* nobody has used any */
+    ck_assert_int_eq(p.there, 0);
+    ck_assert_int_eq(pages_alloc(&p), 0);
+    ck_assert_int_eq(pages_ahead(&p, 1, 3, 2), 3);
+    ck_assert_int_eq(pages_ahead(&p, 3, 3, 2), 4);
+    ck_assert_int_eq(pages_ahead(&p, 4, 3, 2), 4);     /* three that nobody has used */
+    ck_assert_int_eq(pages_ahead(&p, 4, 5, 2), 4);     /* no memory for more */
+    left = 9;
+    ck_assert_int_eq(pages_ahead(&p, 4, 9, 2), 6);
+    ck_assert_int_eq(pages_ahead(&p, 6, 9, 2), 7);     /* all that may ever be */
+    ck_assert_int_eq(pages_ahead(&p, 7, 9, 2), 7);
+    ck_assert_int_eq(p.used, 1);
+    pages_check(&p);
+    pages_unref(&p, 0);
+    pages_free(&p);
+}
+END_TEST
+
 START_TEST(pages_are_provided_before_they_are_promised)
 {
     struct pages p;
@@ -201,6 +225,7 @@ int main(void)
     tcase_add_test(t, freed_page_is_found_until_it_is_handed_out);
     tcase_add_test(t, second_page_with_same_tokens_is_not_published);
     tcase_add_test(t, pages_come_in_order_as_long_as_there_is_memory);
+    tcase_add_test(t, memory_is_taken_ahead_of_what_was_used);
     tcase_add_test(t, pages_are_provided_before_they_are_promised);
     tcase_add_test(t, random_walk_keeps_the_invariants);
     tcase_add_test(t, images_are_shared_and_evicted_oldest_first);
