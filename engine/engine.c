@@ -411,14 +411,15 @@ static const char *encode_image(struct engine *g)
     return failed;
 }
 
-/* Has memory put behind the first n pages, which are those that a step is about to use for the first time, or more. So
- * much of it comes with each step as its own rows need, because the machine may take long for it: a prompt's pages at
- * once made everybody wait for half a second. */
-static void fill_pages(struct engine *g, int n)
+/* Has memory put behind the first n pages of a cache, which are those that a step is about to use for the first time,
+ * or more. So much of it comes with each step as its own rows need, because the machine may take long for it: a
+ * prompt's pages at once made everybody wait for half a second. */
+static void fill_pages(struct engine *g, int c, int n)
 {
-    if (g->pages.more)
-        room_fill(&g->room, (size_t)runner_fill_pages(&g->runner, n) *
-                                runner_kv_page_bytes(g->model, g->setup.sizes.kv));
+    struct text_cache *cache = &g->cache[c];
+    if (cache->pages.more)
+        room_fill(&g->room, (size_t)runner_fill_pages(&g->runner, c, n) *
+                                runner_kv_page_bytes(g->model, c, g->setup.sizes.kv));
 }
 
 /* Computes a planned step and hands out what it yields. While a device that works by itself is busy with it, the thread
@@ -435,7 +436,8 @@ static const char *run_step(struct engine *g, struct step *step)
         r->encode_queued = r->encode_seconds;
         stats_time(&g->stats, NULL, &g->stats.v.queue, began - r->submitted - r->encode_queued);
     }
-    fill_pages(g, g->pages.used);
+    for (int c = 0; c < TEXT_CACHES; c++)
+        fill_pages(g, c, g->cache[c].pages.used);
     runner_start(&g->runner, step, &g->images);
     tell_late(g);
     if (g->model->backend->async) {
@@ -471,7 +473,7 @@ static void publish_stats(struct engine *g)
     struct engine_stats *v = &g->stats.v;
     v->running = g->sched.running.n;
     v->waiting = queued;
-    v->kv_pages_used = g->pages.there - g->pages.n_free;
+    v->kv_pages_used = g->cache[0].pages.there - g->cache[0].pages.n_free;
     v->preemptions = g->sched.preemptions;
     v->prefix_queries = g->sched.prefix_queries;
     v->prefix_hits = v->cached_tokens = g->sched.prefix_hits;
@@ -490,10 +492,16 @@ static bool has_work(const struct engine *g)
  * where the machine is slow to give memory, the prompt would wait for it. false: there is nothing to be done. */
 static bool fill_ahead(struct engine *g)
 {
-    int step = (g->setup.sizes.max_rows + KV_PAGE - 1) / KV_PAGE, filled = g->runner.filled;
-    int n = g->pages.more ? pages_ahead(&g->pages, filled, step, runner_chunk(&g->runner)) : filled;
-    fill_pages(g, n);
-    return n > filled;
+    int step = (g->setup.sizes.max_rows + KV_PAGE - 1) / KV_PAGE;
+    bool more = false;
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        struct pages *p = &g->cache[c].pages;
+        int filled = g->runner.filled[c];
+        int n = p->more ? pages_ahead(p, filled, step, runner_chunk(&g->runner, c)) : filled;
+        fill_pages(g, c, n);
+        more |= n > filled;
+    }
+    return more;
 }
 
 /* Nothing is to be done, with the lock held: some memory is taken ahead. After a while without work the heap gives back
@@ -503,7 +511,8 @@ static void rest(struct engine *g)
     enum { IDLE_SECONDS = 1 };
     struct timespec until;
 #ifndef NDEBUG
-    pages_check(&g->pages);
+    for (int c = 0; c < TEXT_CACHES; c++)
+        pages_check(&g->cache[c].pages);
 #endif
     for (bool more = true; more && !has_work(g);) {
         pthread_mutex_unlock(&g->wake.lock);

@@ -162,27 +162,35 @@ static void free_parts(struct engine *g)
     free(g);
 }
 
-/* The pages of the cache ask for memory, from page `from` on: for a chunk, if the machine has that much to spare.
+/* The pages of a cache ask for memory, from page `from` on: for a chunk, if the machine has that much to spare.
  * Returns for how many pages there is some; 0: none, and a request has to wait or is refused. */
 static int more_pages(void *arg, int from)
 {
-    struct engine *g = arg;
-    int n = runner_chunk(&g->runner), left = g->pages.n - from;
+    struct text_cache *cache = arg;
+    struct engine *g = cache->g;
+    int which = (int)(cache - g->cache), n = runner_chunk(&g->runner, which), left = cache->pages.n - from;
     n = n < left ? n : left;
-    return room_take(&g->room, (size_t)n * runner_kv_page_bytes(g->model, g->setup.sizes.kv)) ? n : 0;
+    return room_take(&g->room, (size_t)n * runner_kv_page_bytes(g->model, which, g->setup.sizes.kv)) ? n : 0;
 }
 
-/* The pages of the cache. On the CPU they are taken as they are first needed, and never so many that the machine would
+/* The pages of the caches. On the CPU they are taken as they are first needed, and never so many that the machine would
  * have less free than `margin`; a GPU's were all taken before. */
 static void open_pages(struct engine *g, const struct engine_options *opt)
 {
     const struct engine_plan *p = &g->setup.plan;
-    pages_init(&g->pages, g->setup.sizes.kv_pages);
     g->room = (struct room){ .free = opt->free_memory, .arg = opt->free_memory_arg,
                              .promised = p->total - p->kv - p->requests - p->pixels,
                              .margin = room_margin(backend_cpu.memory(NULL)) };
-    if (!p->discrete)
-        pages_on_demand(&g->pages, more_pages, g);
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        struct text_cache *cache = &g->cache[c];
+        cache->g = g;
+        pages_init(&cache->pages, g->setup.sizes.kv_pages[c]);
+        if (!model_text_cache(g->model, c)->layers)
+            continue;
+        if (!p->discrete)
+            pages_on_demand(&cache->pages, more_pages, cache);
+        g->sched.cache[c] = (struct cache){ &cache->pages, model_text_cache(g->model, c)->window };
+    }
 }
 
 /* What every engine has, also one whose opening fails later: engine_close() frees it in any case. */
@@ -253,20 +261,20 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     }
     const struct runner_sizes *z = &g->setup.sizes;
     set_budgets(g);
-    open_pages(g, opt);
     images_init(&g->images, z->image_row_pages, z->image_kv_pages);
     g->pace = (struct pace){ .max_pause = opt->config.max_pause };
-    g->sched = (struct scheduler){ .pages = &g->pages, .images = &g->images, .max_seqs = z->max_seqs,
+    g->sched = (struct scheduler){ .images = &g->images, .max_seqs = z->max_seqs,
                                    .max_out = z->max_out, .max_rows = z->max_rows,
                                    .image_kv = g->model->image_kv.layers > 0,
                                    .prefix_cache = opt->config.prefix_cache,
                                    .stretch_after = g->model->stretch_after };
+    open_pages(g, opt);
     g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);
     g->step.seq = xcalloc((size_t)z->max_seqs, sizeof *g->step.seq);
     g->sampled = xcalloc((size_t)z->max_out, sizeof *g->sampled);
     g->late = xcalloc((size_t)z->max_out, sizeof *g->late);
     buf_init(&g->delta, (size_t)1 << 26);
-    g->stats.v.kv_pages = z->kv_pages;
+    g->stats.v.kv_pages = z->kv_pages[0];
     g->stats.v.page_tokens = KV_PAGE;
     g->stopping = memory_sufficed(e) < 0;
     if (!g->stopping && pthread_create(&g->thread, NULL, engine_main, g) != 0) {
@@ -291,7 +299,8 @@ void engine_close(struct engine *g)
         pthread_mutex_unlock(&g->wake.lock);
         pthread_join(g->thread, NULL);
     }
-    pages_free(&g->pages);
+    for (int c = 0; c < TEXT_CACHES; c++)
+        pages_free(&g->cache[c].pages);
     images_free(&g->images);
     free(g->step.seq);
     free(g->between.seq);

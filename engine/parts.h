@@ -56,7 +56,10 @@ struct engine {
 
     /* the engine thread's */
     struct runner    runner;
-    struct pages     pages;
+    struct text_cache {
+        struct engine *g;              /* whose it is                          */
+        struct pages   pages;          /* of model_text_cache(); none where that is not there */
+    } cache[TEXT_CACHES];
     struct room      room;
     struct images    images;
     struct scheduler sched;

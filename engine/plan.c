@@ -122,17 +122,32 @@ static void size_image_cache(struct setup *s, const struct model *m, size_t left
 
 static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
 
+/* What a request of `len` tokens holds at the most: pages of one of the text's caches, and bytes of all. */
+static int held_pages(const struct setup *s, const struct model *m, int cache, int len)
+{
+    const struct kv_shape *shape = model_text_cache(m, cache);
+    return shape->layers ? scheduler_held(shape->window, len, s->config.max_batched_tokens) : 0;
+}
+
+static size_t held_bytes(const struct setup *s, const struct model *m, int len)
+{
+    size_t bytes = 0;
+    for (int c = 0; c < TEXT_CACHES; c++)
+        bytes += (size_t)held_pages(s, m, c, len) * runner_kv_page_bytes(m, c, s->sizes.kv);
+    return bytes;
+}
+
 /* Bytes that the KV cache may grow to by default. A GPU gives all that is left. The host, where other programs live,
  * gives one whole context, and beyond it what max_num_seqs requests of USUAL_LEN tokens need, up to half of what is
  * free beside the rest of the plan. */
-static size_t usual_kv(const struct setup *s, size_t page, size_t left)
+static size_t usual_kv(const struct setup *s, const struct model *m, size_t left)
 {
     const struct engine_config *o = &s->config;
     if (s->plan.discrete)
         return left;
-    size_t whole = (size_t)pages_of(o->max_model_len) * page;
+    size_t whole = held_bytes(s, m, o->max_model_len);
     int usual = o->max_model_len < USUAL_LEN ? o->max_model_len : USUAL_LEN;
-    size_t want = (size_t)o->max_num_seqs * (size_t)pages_of(usual) * page;
+    size_t want = (size_t)o->max_num_seqs * held_bytes(s, m, usual);
     want = want < left / 2 ? want : left / 2;
     want = want > whole ? want : whole;
     return want < left ? want : left;
@@ -149,19 +164,57 @@ static size_t whole_huge_pages(const struct setup *s, size_t pages, size_t least
     return whole >= least ? whole : pages;
 }
 
-/* How many pages the KV cache gets of the memory that is `left`: at most max_num_seqs full contexts, at least one.
- * Where not even one fits, a context that nobody asked for is made shorter; one that was asked for stays, and the plan
- * then does not fit. Also sets kv_floor, one whole context, which a cache that grows must be able to have. -1:
+/* The longest context, in whole pages, of which one request fits into so many bytes. */
+static int longest_context(const struct setup *s, const struct model *m, size_t bytes)
+{
+    int fits = 0, over = pages_of(s->config.max_model_len) + 1;
+    while (over - fits > 1) {
+        int middle = fits + (over - fits) / 2;
+        *(held_bytes(s, m, middle * KV_PAGE) <= bytes ? &fits : &over) = middle;
+    }
+    return fits * KV_PAGE;
+}
+
+static size_t least_of(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Shares the budget among the text's caches. Each has the pages of one whole context; what is left goes to both alike
+ * until that with the window has enough for all requests at once, and then to the other alone. */
+static void share_kv(struct setup *s, const struct model *m, size_t budget)
+{
+    const struct engine_config *o = &s->config;
+    size_t whole = held_bytes(s, m, o->max_model_len), left = budget > whole ? budget - whole : 0;
+    size_t n[TEXT_CACHES], more[TEXT_CACHES], page[TEXT_CACHES];
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        n[c] = (size_t)held_pages(s, m, c, o->max_model_len);
+        more[c] = n[c] * (size_t)(o->max_num_seqs - 1);
+        page[c] = runner_kv_page_bytes(m, c, s->sizes.kv);
+    }
+    size_t both = least_of(left / (page[0] + page[1]), least_of(more[0], more[1]));
+    size_t rest = least_of((left - both * (page[0] + page[1])) / page[0], more[0] - both);
+    n[0] += both + rest;
+    n[1] += both;
+    s->plan.kv = 0;
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        const struct kv_shape *shape = model_text_cache(m, c);
+        if (n[c])
+            n[c] = whole_huge_pages(s, n[c], (size_t)held_pages(s, m, c, o->max_model_len),
+                                    page[c] / 2 / (size_t)shape->layers);
+        s->sizes.kv_pages[c] = (int)n[c];
+        s->plan.kv += n[c] * page[c];
+    }
+    s->plan.kv_floor = s->plan.discrete || whole > s->plan.kv ? s->plan.kv : whole;
+}
+
+/* How many pages the KV caches get of the memory that is `left`: at most for max_num_seqs full contexts, at least for
+ * one. Where not even one fits, a context that nobody asked for is made shorter; one that was asked for stays, and the
+ * plan then does not fit. Also sets kv_floor, one whole context, which a cache that grows must be able to have. -1:
  * --kv-bytes is too small for any context. */
 static int size_kv(struct setup *s, const struct model *m, size_t left, struct err *e)
 {
     struct engine_config *o = &s->config;
-    size_t page = runner_kv_page_bytes(m, s->sizes.kv), budget = o->kv_bytes ? o->kv_bytes : usual_kv(s, page, left);
-    size_t most = (size_t)o->max_num_seqs * (size_t)pages_of(o->max_model_len), pages = budget / page;
-    if (pages > most)
-        pages = most;
-    if (pages < (size_t)pages_of(o->max_model_len)) {
-        int len = (int)pages * KV_PAGE;
+    size_t budget = o->kv_bytes ? o->kv_bytes : usual_kv(s, m, left);
+    if (budget < held_bytes(s, m, o->max_model_len)) {
+        int len = longest_context(s, m, budget);
         if (o->kv_bytes && len < MIN_LEN)
             return err_field(e, "kv_bytes", "a KV cache of %zu bytes holds %d tokens; at least %d are needed",
                              o->kv_bytes, len, MIN_LEN);
@@ -169,14 +222,8 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
         int least = MIN_LEN < o->max_model_len ? MIN_LEN : o->max_model_len;
         if (!s->plan.max_model_len)
             o->max_model_len = len > least ? len : least;
-        pages = (size_t)pages_of(o->max_model_len);
     }
-    pages = whole_huge_pages(s, pages, (size_t)pages_of(o->max_model_len),
-                             page / 2 / (size_t)(m->text_kv.layers ? m->text_kv.layers : 1));
-    s->sizes.kv_pages = (int)pages;
-    s->plan.kv = pages * page;
-    size_t whole = (size_t)pages_of(o->max_model_len);
-    s->plan.kv_floor = s->plan.discrete || whole > pages ? s->plan.kv : whole * page;
+    share_kv(s, m, budget);
     return 0;
 }
 
@@ -241,7 +288,7 @@ static int size_caches(struct setup *s, const struct model *m, struct err *e)
     size_t host = p->image_peak + p->pixels + p->requests + program_bytes(m) + s->sizes.host;
     size_t fixed = p->weights + (p->discrete ? 0 : s->sizes.scratch + host);
     size_image_cache(s, m, p->available > fixed ? p->available - fixed : 0);
-    size_t staging = runner_staging_bytes(&s->sizes, m->vocab);
+    size_t staging = runner_staging_bytes(&s->sizes, m);
     fixed = p->weights + s->sizes.scratch + p->image_cache + (p->discrete ? staging : host + 2 * staging);
     return size_kv(s, m, p->available > fixed ? p->available - fixed : 0, e);
 }
@@ -251,8 +298,8 @@ static void describe(struct setup *s, const struct model *m)
 {
     const struct engine_config *o = &s->config;
     struct engine_plan *p = &s->plan;
-    p->kv_tokens = s->sizes.kv_pages * KV_PAGE;
-    p->kv_floor_tokens = (int)(p->kv_floor / (p->kv / (size_t)s->sizes.kv_pages)) * KV_PAGE;
+    p->kv_tokens = s->sizes.kv_pages[0] * KV_PAGE;
+    p->kv_floor_tokens = p->kv_floor == p->kv ? p->kv_tokens : held_pages(s, m, 0, o->max_model_len) * KV_PAGE;
     p->max_num_seqs = o->max_num_seqs;
     p->max_model_len = o->max_model_len;
     p->max_batched_tokens = o->max_batched_tokens;
@@ -305,7 +352,7 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     if (size_caches(s, m, e) < 0)
         return -1;
     s->sizes.max_len = o->max_model_len;           /* it may have become shorter */
-    s->sizes.staging = runner_staging_bytes(&s->sizes, m->vocab);
+    s->sizes.staging = runner_staging_bytes(&s->sizes, m);
     p->program = program_bytes(m) + s->sizes.host + (p->discrete ? s->sizes.staging : 0);
     p->scratch = s->sizes.scratch - p->logits + (p->discrete ? 1 : 2) * s->sizes.staging;
     add_up(p);

@@ -75,11 +75,13 @@ struct request *request_new(struct prompt *p, const struct params *params, int m
     buf_init(&r->text, MAX_PENDING_TEXT);
     r->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     r->ids = malloc((size_t)max_len * sizeof *r->ids);
-    r->pages = malloc(pages * sizeof *r->pages);
+    bool held = true;
+    for (int c = 0; c < TEXT_CACHES; c++)
+        held &= !!(r->kv[c].page = calloc(pages, sizeof *r->kv[c].page));
     r->hash = malloc(pages * sizeof *r->hash);
     r->images = calloc((size_t)p->n_images + 1, sizeof *r->images);
     bool ok = copy_stops(r, params) == 0 && init_penalties(r, m->vocab) == 0 &&
-              detok_init(&r->detok, t, &r->params) == 0 && r->fd >= 0 && r->ids && r->pages && r->hash && r->images;
+              detok_init(&r->detok, t, &r->params) == 0 && r->fd >= 0 && r->ids && held && r->hash && r->images;
     int rc = ok ? steer_init(&r->steer, params, t, m->vocab, e) : err_memory(e);
     if (rc == 0)
         rc = pooled_init(&r->pooled, params->pooling, m->hidden, e);
@@ -139,7 +141,10 @@ static void free_work(struct request *r)
     group_unref(r->group);
     r->group = NULL;
     free(r->ids);
-    free(r->pages);
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        free(r->kv[c].page);
+        r->kv[c].page = NULL;
+    }
     free(r->hash);
     free(r->images);
     free(r->seen);
@@ -150,7 +155,7 @@ static void free_work(struct request *r)
     matcher_free(r->matcher);
     r->matcher = NULL;
     r->prompt = NULL;
-    r->ids = r->pages = r->seen_at = NULL;
+    r->ids = r->seen_at = NULL;
     r->hash = NULL;
     r->images = NULL;
     r->seen = NULL;

@@ -31,6 +31,12 @@ struct group {
     int  n_going, longest;         /* likewise: answers that have not ended, tokens of the longest that has */
 };
 
+struct held {                   /* pages of one cache */
+    int *page;                  /* owned, (pages of max_len): of the request's tokens, page after page        */
+    int  n, gone;               /* as far as it has got them; the first that were given back, which no token sees any
+                                   more: their numbers mean nothing */
+};
+
 struct probed {                 /* what params.probe asks for; see probe.h */
     float *data;                /* owned, (n); NULL: nothing was asked for, or it was handed out */
     int    n;
@@ -81,7 +87,7 @@ struct request {
     int  n_told;                   /* rows of the prompt whose logprobs, of the token after, are known */
     struct pooled pooled;          /* owned: the prompt's vector as far as it is computed, if that is asked for */
     int  n_cached;                 /* of the prompt, found in the prefix cache at first admission; -1 before */
-    int *pages, n_pages;           /* owned, (pages of max_len)                   */
+    struct held kv[TEXT_CACHES];   /* its pages of each of the model's text caches */
     struct hash *hash;             /* owned, likewise: of all tokens up to the end of each full page */
     int  n_hashed;
     struct image_entry **images;   /* owned, (prompt->n_images); NULL while waiting */

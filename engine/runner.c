@@ -13,19 +13,20 @@ enum { TOP = ENGINE_MAX_TOP_LOGPROBS };
 
 /* The largest step that may come. Rows beyond one of each request have a token that is known, which nothing is wished
  * of. */
-static struct shape largest_shape(const struct runner_sizes *s, int vocab)
+static struct shape largest_shape(const struct runner_sizes *s, const struct model *m)
 {
     size_t seqs = (size_t)s->max_seqs;
     return (struct shape){ .rows = s->max_rows, .seqs = s->max_seqs, .pages = (s->max_len + KV_PAGE - 1) / KV_PAGE,
                            .image_pages = s->image_kv_pages, .kv_images = s->image_kv_pages, .image_rows = s->max_rows,
                            .out = s->max_out, .seen = seqs * (size_t)s->max_len, .biased = seqs * ENGINE_MAX_BIAS,
                            .banned = seqs * (ENDS_MAX + ENGINE_MAX_STOP_IDS + STEER_MAX_BANS),
-                           .mask_words = (vocab + 31) / 32 };
+                           .mask_words = (m->vocab + 31) / 32,
+                           .window = { m->text_kv.window, m->window_kv.window } };
 }
 
-size_t runner_staging_bytes(const struct runner_sizes *s, int vocab)
+size_t runner_staging_bytes(const struct runner_sizes *s, const struct model *m)
 {
-    struct shape largest = largest_shape(s, vocab);
+    struct shape largest = largest_shape(s, m);
     return staging_bytes(&largest);
 }
 
@@ -43,7 +44,10 @@ static size_t kv_page_bytes(const struct kv_shape *s, int page, enum dtype dtype
     return 2 * (size_t)s->layers * kv_layer_bytes(&one);
 }
 
-size_t runner_kv_page_bytes(const struct model *m, enum dtype kv) { return kv_page_bytes(&m->text_kv, KV_PAGE, kv); }
+size_t runner_kv_page_bytes(const struct model *m, int cache, enum dtype kv)
+{
+    return kv_page_bytes(model_text_cache(m, cache), KV_PAGE, kv);
+}
 
 size_t runner_image_kv_page_bytes(const struct model *m, enum dtype kv)
 {
@@ -86,30 +90,32 @@ static int open_kv(struct runner *r, struct kv *kv, const struct kv_shape *shape
     return kv->v ? 0 : -1;
 }
 
-/* Keys, or values, of one page of the first cache, in all layers. */
-static size_t page_half(const struct runner *r)
-{
-    return (size_t)kv_page_step(&r->kv[0]) * kv_entry_bytes(&r->kv[0]);
-}
+/* Where the model finds the text's caches. */
+static const int text_kv[TEXT_CACHES] = { CACHE_TEXT, CACHE_WINDOW };
+
+/* Keys, or values, of one page of a cache, in all layers. */
+static size_t page_half(const struct kv *kv) { return (size_t)kv_page_step(kv) * kv_entry_bytes(kv); }
 
 /* A page may be smaller than a huge page of the machine. Taking one page of the cache at a time would then touch, and
  * so take, more than was asked for. */
-int runner_chunk(const struct runner *r)
+int runner_chunk(const struct runner *r, int cache)
 {
     enum { HUGE = 2 << 20 };
-    return page_half(r) < HUGE ? (int)(HUGE / page_half(r)) : 1;
+    size_t half = page_half(&r->kv[text_kv[cache]]);
+    return half < HUGE ? (int)(HUGE / half) : 1;
 }
 
-int runner_fill_pages(struct runner *r, int n)
+int runner_fill_pages(struct runner *r, int cache, int n)
 {
     const struct backend *be = r->run.backend;
-    int more = n - r->filled;
+    const struct kv *kv = &r->kv[text_kv[cache]];
+    int more = n - r->filled[cache];
     if (more <= 0)
         return 0;
-    size_t at = (size_t)r->filled * page_half(r);
-    be->take(r->run.dev, (char *)r->kv[0].k + at, (size_t)more * page_half(r));
-    be->take(r->run.dev, (char *)r->kv[0].v + at, (size_t)more * page_half(r));
-    r->filled = n;
+    size_t half = page_half(kv), at = (size_t)r->filled[cache] * half;
+    be->take(r->run.dev, (char *)kv->k + at, (size_t)more * half);
+    be->take(r->run.dev, (char *)kv->v + at, (size_t)more * half);
+    r->filled[cache] = n;
     return more;
 }
 
@@ -118,7 +124,7 @@ int runner_fill_pages(struct runner *r, int n)
 int runner_open(struct runner *r, const struct model *m, const struct ops *ops, const struct runner_sizes *size,
                 struct err *e)
 {
-    *r = (struct runner){ .m = m, .size = *size, .largest = largest_shape(size, m->vocab) };
+    *r = (struct runner){ .m = m, .size = *size, .largest = largest_shape(size, m) };
     r->run = (struct run){ .ops = ops, .backend = m->backend, .dev = m->device, .kv = r->kv, .size = size->scratch,
                             .host = xmalloc(size->host), .host_size = size->host };
     size_t out = (size_t)size->max_out;
@@ -131,19 +137,26 @@ int runner_open(struct runner *r, const struct model *m, const struct ops *ops, 
     r->pool = (struct tensor){ .dtype = F32, .rows = rows, .cols = width, .stride = width };
     if (!(r->run.scratch = alloc(r, size->scratch, e)) || !(r->staging.dev = alloc(r, size->staging, e)) ||
         !(r->pool.data = alloc(r, (size_t)rows * (size_t)width * sizeof(float), e)) ||
-        open_kv(r, &r->kv[0], &m->text_kv, KV_PAGE, size->kv_pages, e) < 0 ||
-        open_kv(r, &r->kv[1], &m->image_kv, IMAGE_KV_PAGE, size->image_kv_pages, e) < 0) {
-        runner_close(r);
-        return -1;
-    }
+        open_kv(r, &r->kv[CACHE_IMAGES], &m->image_kv, IMAGE_KV_PAGE, size->image_kv_pages, e) < 0)
+        goto fail;
+    for (int c = 0; c < TEXT_CACHES; c++)
+        if (open_kv(r, &r->kv[text_kv[c]], model_text_cache(m, c), KV_PAGE, size->kv_pages[c], e) < 0)
+            goto fail;
     return 0;
+fail:
+    runner_close(r);
+    return -1;
 }
 
 /* Frees what runner_open() has taken, also where it stopped half-way. */
 void runner_close(struct runner *r)
 {
     const struct backend *be = r->run.backend;
-    void *owned[] = { r->run.scratch, r->staging.dev, r->pool.data, r->kv[0].k, r->kv[0].v, r->kv[1].k, r->kv[1].v };
+    void *owned[3 + 2 * N_CACHES] = { r->run.scratch, r->staging.dev, r->pool.data };
+    for (int i = 0; i < N_CACHES; i++) {
+        owned[3 + 2 * i] = r->kv[i].k;
+        owned[4 + 2 * i] = r->kv[i].v;
+    }
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++)
         if (owned[i])
             be->free(r->run.dev, owned[i]);
@@ -213,7 +226,7 @@ const char *runner_encode(struct runner *r, const struct prompt_image *image, co
     run->used = run->host_used = 0;
     struct tensor rgb = nn_new(run, 1, (int)((n + 3) / 4));
     run->backend->upload(run->dev, rgb.data, image->px.data, n);
-    int n_tokens = entry->plan.n_tokens, n_cells = r->kv[1].layers ? entry->plan.n_cells : 0;
+    int n_tokens = entry->plan.n_tokens, n_cells = r->kv[CACHE_IMAGES].layers ? entry->plan.n_cells : 0;
     int *rows = nn_host(run, n_tokens + n_cells);
     for (int i = 0; i < n_tokens; i++)
         rows[i] = image_row(entry, i);
@@ -289,6 +302,7 @@ void runner_start(struct runner *r, const struct step *step, const struct images
     const struct backend *be = r->run.backend;
     struct staged *staged = &r->staged;
     struct shape shape = staging_shape(step, r->largest.kv_images, r->m->vocab);
+    memcpy(shape.window, r->largest.window, sizeof shape.window);
     if (be->replay && !r->size.no_graphs && replay_suits(step))
         replay_round(&shape, &r->largest);
     staging_fill(&r->staging, &shape, step, images, staged);

@@ -4,7 +4,7 @@
  * images, scratch, and the block in which a step's arrays go there (staging.h).
  * All of it is allocated in runner_open; a step allocates nothing. On a GPU all
  * of it is there from then on. In the host it is address space until it is used,
- * and runner_fill_pages() puts it behind pages of the text KV. Owned by the engine
+ * and runner_fill_pages() puts it behind pages of the texts' KV. Owned by the engine
  * thread. */
 #ifndef ENGINE_RUNNER_H
 #define ENGINE_RUNNER_H
@@ -17,7 +17,8 @@
 struct runner_sizes {
     int max_seqs, max_rows, max_out;      /* of a step; out: rows that yield a token */
     int max_len;                          /* tokens of a request                */
-    int kv_pages, image_row_pages, image_kv_pages;
+    int kv_pages[TEXT_CACHES];            /* of model_text_cache()              */
+    int image_row_pages, image_kv_pages;
     size_t scratch, staging;              /* bytes; from the plan               */
     size_t host;                          /* likewise: the arena of model/nn.h  */
     bool no_graphs;                       /* every step is launched anew        */
@@ -35,8 +36,8 @@ struct runner {
     const struct model *m;     /* borrowed */
     struct runner_sizes size;
     struct run    run;
-    struct kv     kv[2];       /* text, images */
-    int           filled;      /* pages of the text's, from the first on, behind which memory was put */
+    struct kv     kv[N_CACHES];
+    int           filled[TEXT_CACHES];     /* pages of the text's, from the first on, behind which memory was put */
     struct tensor pool;        /* rows of encoded images */
     struct shape   largest;
     struct staging staging;    /* owned */
@@ -51,10 +52,10 @@ struct runner {
 };
 
 /* Bytes that the staging block needs, in the host and on the device. */
-size_t runner_staging_bytes(const struct runner_sizes *s, int vocab);
+size_t runner_staging_bytes(const struct runner_sizes *s, const struct model *m);
 
-/* Bytes of one page of the text KV, of the image KV, and of the pool. */
-size_t runner_kv_page_bytes(const struct model *m, enum dtype kv);
+/* Bytes of one page of model_text_cache(), of the image KV, and of the pool. */
+size_t runner_kv_page_bytes(const struct model *m, int cache, enum dtype kv);
 size_t runner_image_kv_page_bytes(const struct model *m, enum dtype kv);
 size_t runner_row_page_bytes(const struct model *m);
 
@@ -62,11 +63,11 @@ int  runner_open(struct runner *r, const struct model *m, const struct ops *ops,
                  struct err *e);
 void runner_close(struct runner *r);
 
-/* Where memory is taken as it is used: for how many pages of the text KV it should be asked at a time, so that whole
+/* Where memory is taken as it is used: for how many pages of a text cache it should be asked at a time, so that whole
  * huge pages are filled; and puts it behind the first n of them, as far as it is not there: behind how many it was
  * not. Memory that the machine has not used before may take milliseconds for each megabyte. */
-int  runner_chunk(const struct runner *r);
-int  runner_fill_pages(struct runner *r, int n);
+int  runner_chunk(const struct runner *r, int cache);
+int  runner_fill_pages(struct runner *r, int cache, int n);
 
 /* Encodes one image of a request into its entry. NULL, or what the device said. Every few milliseconds it calls
  * `between` (NULL: nobody waits), which may run a step with runner_nest() before and runner_unnest() after it: the

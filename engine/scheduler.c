@@ -1,10 +1,13 @@
 /* engine/scheduler.c - see scheduler.h for the rules. In the order of a step: rows for those that run (give_rows, with
- * pages from need_pages), then who is let in (admit), then the image to encode. What a request holds changes in three
- * places alone: it gets pages in need_pages() and take_prefix(), and gives back all of them in scheduler_release(). */
+ * pages from need_pages), then who is let in (admit), then the image to encode. What a request holds changes in four
+ * places alone: it gets pages in need_pages() and take_prefix(), gives back all of them in give_back_pages(), and those
+ * behind a window in give_back_unseen(). */
 #include "engine/scheduler.h"
 
 #include <assert.h>
 #include <string.h>
+
+static int pages_of(int tokens) { return (tokens + KV_PAGE - 1) / KV_PAGE; }
 
 static bool goes_before(const struct request *a, const struct request *b)
 {
@@ -69,9 +72,13 @@ static void hash_pages(struct request *r, int full_pages)
 /* Last page first: the beginning of a prompt, which others share more often, is then handed out last. */
 static void give_back_pages(struct scheduler *s, struct request *r)
 {
-    for (int i = r->n_pages - 1; i >= 0; i--)
-        pages_unref(s->pages, r->pages[i]);
-    r->n_pages = r->n_computed = 0;
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        struct held *h = &r->kv[c];
+        for (int i = h->n - 1; i >= h->gone; i--)
+            pages_unref(s->cache[c].pages, h->page[i]);
+        h->n = h->gone = 0;
+    }
+    r->n_computed = 0;
 }
 
 /* Has r become so long that all of its tokens are rotated by the other table? Then its pages hold nothing of use, and
@@ -110,13 +117,23 @@ static void drop_from_step(struct step *out, const struct request *r)
         }
 }
 
+/* The cache that has to give r a page before its first `len` tokens have all they need; -1: none. */
+static int lacking(const struct scheduler *s, const struct request *r, int len)
+{
+    for (int c = 0; c < TEXT_CACHES; c++)
+        if (s->cache[c].pages && r->kv[c].n * KV_PAGE < len)
+            return c;
+    return -1;
+}
+
 /* Pages for the first `len` tokens of r; puts back younger requests, at last r itself (then -1). */
 static int need_pages(struct scheduler *s, struct step *out, struct request *r, int len)
 {
-    while (r->n_pages * KV_PAGE < len) {
-        int id = pages_alloc(s->pages);
+    for (int c; (c = lacking(s, r, len)) >= 0;) {
+        struct held *h = &r->kv[c];
+        int id = pages_alloc(s->cache[c].pages);
         if (id >= 0) {
-            r->pages[r->n_pages++] = id;
+            h->page[h->n++] = id;
             continue;
         }
         struct request *victim = s->running.last;
@@ -256,20 +273,64 @@ void scheduler_prepare(struct scheduler *s)
     }
 }
 
-/* Takes the pages of the longest beginning of r that is in the cache, page by page, as each hash holds the one before
- * it. What it finds is counted when r is let in for the first time and not when it comes back. */
+/* The first page that a token sees which comes behind n others: the pages before it are not needed any more. */
+static int first_seen(int window, int n)
+{
+    return window && n >= window ? (n - window + 1) / KV_PAGE : 0;
+}
+
+int scheduler_held(int window, int len, int max_rows)
+{
+    int all = pages_of(len), most = (window + max_rows) / KV_PAGE + 2;
+    return window && most < all ? most : all;
+}
+
+/* How many of the first n pages of r's tokens are known in a cache, so that the token behind them finds all that it
+ * sees: from the first one on, or those of the last window. */
+static int known_pages(const struct scheduler *s, const struct request *r, int c, int n)
+{
+    int best = 0, row = 0, window = s->cache[c].window;
+    for (int i = 0; i < n; i++) {
+        row = pages_find(s->cache[c].pages, r->hash[i]) >= 0 ? row + 1 : 0;
+        if (row >= i + 1 - first_seen(window, (i + 1) * KV_PAGE))
+            best = i + 1;
+        else if (!window)
+            break;
+    }
+    return best;
+}
+
+/* The longest beginning of r that all caches know. What one of them knows of a shorter one may be less than it knows of
+ * a longer one, so they are asked until they agree. */
+static int known_prefix(const struct scheduler *s, const struct request *r, int most)
+{
+    for (int n = most, before; ; ) {
+        before = n;
+        for (int c = 0; c < TEXT_CACHES; c++)
+            n = s->cache[c].pages ? known_pages(s, r, c, n) : n;
+        if (n == before)
+            return n;
+    }
+}
+
+/* Takes the pages of the longest beginning of r that is known, as far as they are seen from behind it. What it finds is
+ * counted when r is let in for the first time and not when it comes back. */
 static void take_prefix(struct scheduler *s, struct request *r)
 {
     int most = most_cached(s, r);
     hash_pages(r, most);
-    while (r->n_pages < most) {
-        int id = pages_find(s->pages, r->hash[r->n_pages]);
-        if (id < 0)
-            break;
-        pages_ref(s->pages, id);
-        r->pages[r->n_pages++] = id;
+    int n = known_prefix(s, r, most);
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        if (!s->cache[c].pages)
+            continue;
+        struct held *h = &r->kv[c];
+        h->gone = first_seen(s->cache[c].window, n * KV_PAGE);
+        for (h->n = h->gone; h->n < n; h->n++) {
+            h->page[h->n] = pages_find(s->cache[c].pages, r->hash[h->n]);
+            pages_ref(s->cache[c].pages, h->page[h->n]);
+        }
     }
-    r->n_computed = r->n_pages * KV_PAGE;
+    r->n_computed = n * KV_PAGE;
     if (r->n_cached < 0) {
         r->n_cached = r->n_computed;
         s->prefix_queries += (uint64_t)r->n_ids;
@@ -281,6 +342,19 @@ static void take_prefix(struct scheduler *s, struct request *r)
 static bool waits_for_leader(const struct request *r)
 {
     return r->group && r->group->leader != r && !r->group->computed;
+}
+
+/* Can r get the pages that it will hold at one time, beside those that it has? */
+static bool provide(const struct scheduler *s, const struct request *r)
+{
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        const struct held *h = &r->kv[c];
+        int most = scheduler_held(s->cache[c].window, r->n_ids, s->max_rows), rest = pages_of(r->n_ids) - h->n;
+        int missing = most - (h->n - h->gone) < rest ? most - (h->n - h->gone) : rest;
+        if (s->cache[c].pages && !pages_provide(s->cache[c].pages, missing > 0 ? missing : 0))
+            return false;
+    }
+    return true;
 }
 
 /* Moves r from those that wait to those that run, with its images, the pages of its known prefix, and rows in this
@@ -295,8 +369,7 @@ static int let_in(struct scheduler *s, struct step *out, struct request *r)
         count_images(s, r);
     stretch(s, r);
     take_prefix(s, r);
-    int missing = (r->n_ids + KV_PAGE - 1) / KV_PAGE - r->n_pages;
-    if (!pages_provide(s->pages, missing)) {       /* it would only be put back again */
+    if (!provide(s, r)) {                          /* it would only be put back again */
         scheduler_release(s, r);
         out->starved = s->running.n == 0 ? r : NULL;
         return -1;
@@ -359,19 +432,37 @@ void scheduler_plan(struct scheduler *s, struct step *out)
     plan_encoding(s, out);
 }
 
+/* Makes the pages from .. full - 1 known, in all caches. */
+static void publish(struct scheduler *s, struct request *r, int from, int full)
+{
+    hash_pages(r, full);
+    for (int c = 0; c < TEXT_CACHES; c++)
+        for (int i = from; s->cache[c].pages && i < full; i++)
+            pages_publish(s->cache[c].pages, r->kv[c].page[i], r->hash[i]);
+}
+
+/* Gives back the pages behind the window of r's next token. The first ones go first: they are the first to be handed
+ * out again. */
+static void give_back_unseen(struct scheduler *s, struct request *r)
+{
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        struct held *h = &r->kv[c];
+        int first = first_seen(s->cache[c].window, r->n_computed);
+        for (; s->cache[c].pages && h->gone < first; h->gone++)
+            pages_unref(s->cache[c].pages, h->page[h->gone]);
+    }
+}
+
 /* The keys and values of n more tokens are in the request's pages. Pages that became full with them may now be shared
  * by others that begin with the same tokens, even while this request still runs. */
 void scheduler_done(struct scheduler *s, struct request *r, int n)
 {
     int from = r->n_computed / KV_PAGE;
     r->n_computed += n;
-    assert(r->n_computed <= r->n_ids && r->n_computed <= r->n_pages * KV_PAGE);
-    if (!shares(s, r))
-        return;
-    int full = r->n_computed / KV_PAGE;
-    hash_pages(r, full);
-    for (int i = from; i < full; i++)
-        pages_publish(s->pages, r->pages[i], r->hash[i]);
-    if (r->n_computed >= r->prompt->n)
+    assert(r->n_computed <= r->n_ids && lacking(s, r, r->n_computed) < 0);
+    if (shares(s, r))
+        publish(s, r, from, r->n_computed / KV_PAGE);
+    give_back_unseen(s, r);
+    if (shares(s, r) && r->n_computed >= r->prompt->n)
         request_lead(r);
 }

@@ -18,7 +18,13 @@
  * does one that grows beyond stretch_after, whose keys are all rotated otherwise
  * from then on; it keeps its place. One
  * that is alone and still finds no memory for its pages is named: waiting would
- * not help it. */
+ * not help it.
+ *
+ * In a cache with a window a request gives back the pages that lie behind it, so
+ * it holds no more than the window and one step's rows; scheduler_held() is the
+ * bound that the plan counts with. The beginning of a prompt is then known as
+ * soon as the pages of its last window are there, whatever became of those
+ * before them. */
 #ifndef ENGINE_SCHEDULER_H
 #define ENGINE_SCHEDULER_H
 #include "engine/images.h"
@@ -31,7 +37,10 @@ struct request_list { struct request *first, *last; int n; };
 
 struct scheduler {
     struct request_list waiting, running;    /* both by priority, then by age, oldest first */
-    struct pages  *pages;          /* borrowed */
+    struct cache {
+        struct pages *pages;       /* borrowed; NULL: there is no such cache */
+        int window;                /* tokens that a token sees, itself the last; 0: all before it */
+    } cache[TEXT_CACHES];
     struct images *images;         /* borrowed */
     int  max_seqs, max_rows;
     int  max_out;                  /* rows of a step that may yield a token: at least max_seqs     */
@@ -80,6 +89,9 @@ int step_known_token(const struct step_seq *q, int k);
 
 void list_push(struct request_list *l, struct request *r);      /* in order of age */
 void list_remove(struct request_list *l, struct request *r);
+
+/* The most pages of a cache that a request of `len` tokens holds at one time, with steps of at most so many rows. */
+int  scheduler_held(int window, int len, int max_rows);
 
 void scheduler_plan(struct scheduler *s, struct step *out);
 void scheduler_plan_single(struct scheduler *s, struct step *out);   /* rule 1 alone: while an image is encoded */

@@ -47,7 +47,7 @@ struct shape staging_shape(const struct step *step, int kv_images, int vocab)
     for (int i = 0; i < step->n_seqs; i++) {
         const struct request *r = step->seq[i].r;
         int out = step_drawn(&step->seq[i]), pages = kv_images ? image_pages(r, r->prompt->n_images) : 0;
-        s.pages = r->n_pages > s.pages ? r->n_pages : s.pages;
+        s.pages = r->kv[0].n > s.pages ? r->kv[0].n : s.pages;
         s.image_pages = pages > s.image_pages ? pages : s.image_pages;
         s.out += out;
         if (out && step_known_token(&step->seq[i], out - 1) < 0) {
@@ -74,25 +74,55 @@ static int position(const struct request *r, int token, int axis)
     return p->pos ? p->pos[axis * p->n + token] : token;
 }
 
-/* Tokens, positions, slots, limits and block tables of all rows. In a shape that was rounded up, the rows beyond the
- * step's write nowhere and see nothing. */
+/* Where the rows of a step lie in one of the text's caches, and what they see of it: slots, block tables, and where the
+ * window begins. Pages behind the window were given back: what stands in the table for them is never looked at. */
+static struct view stage_cache(struct staging *st, const struct shape *shape, const struct step *step, int cache)
+{
+    int n = shape->rows, max_pages = shape->pages, window = shape->window[cache], row = 0;
+    int *slot = lay_out_ints(st, n), *pages = lay_out_table(st, shape->seqs, max_pages);
+    int *from = window ? lay_out_ints(st, n) : NULL;
+    if (!step)
+        return (struct view){ 0 };
+    memset(pages, 0, (size_t)(shape->seqs * max_pages) * sizeof *pages);
+    for (int s = 0; s < step->n_seqs; s++) {
+        const struct step_seq *q = &step->seq[s];
+        const struct held *held = &q->r->kv[cache];
+        memcpy(pages + s * max_pages, held->page, (size_t)held->n * sizeof *pages);
+        for (int i = q->start; i < q->start + q->n; i++, row++) {
+            slot[row] = held->page[i / KV_PAGE] * KV_PAGE + i % KV_PAGE;
+            if (window)
+                from[row] = i >= window ? i - window + 1 : 0;
+        }
+    }
+    for (; row < n; row++) {
+        slot[row] = -1;
+        if (window)
+            from[row] = 0;
+    }
+    return (struct view){ .slot = on_device(st, slot), .pages = on_device(st, pages), .max_pages = max_pages,
+                          .from = window ? on_device(st, from) : NULL };
+}
+
+/* Tokens, positions, limits, and the views of all rows. In a shape that was rounded up, the rows beyond the step's
+ * write nowhere and see nothing. */
 static void stage_batch(struct staging *st, const struct shape *shape, const struct step *step, struct staged *out)
 {
-    int n = shape->rows, seqs = shape->seqs, max_pages = shape->pages, row = 0, max_rows = 0, max_kv = 0;
+    static const int views[TEXT_CACHES] = { CACHE_TEXT, CACHE_WINDOW };
+    int n = shape->rows, seqs = shape->seqs, row = 0, max_rows = 0, max_kv = 0;
     int *token = lay_out_ints(st, n), *pos = lay_out_table(st, 3, n), *first = lay_out_ints(st, seqs + 1);
-    int *slot = lay_out_ints(st, n), *limit = lay_out_ints(st, n), *pages = lay_out_table(st, seqs, max_pages);
+    int *limit = lay_out_ints(st, n);
+    for (int c = 0; c < TEXT_CACHES; c++)
+        if (c == 0 || shape->window[c])
+            out->views[views[c]] = stage_cache(st, shape, step, c);
     if (!step)
         return;
-    memset(pages, 0, (size_t)(seqs * max_pages) * sizeof *pages);
     for (int s = 0; s < step->n_seqs; s++) {
         const struct step_seq *q = &step->seq[s];
         first[s] = row;
-        memcpy(pages + s * max_pages, q->r->pages, (size_t)q->r->n_pages * sizeof *pages);
         for (int i = q->start; i < q->start + q->n; i++, row++) {
             token[row] = q->r->ids[i];
             for (int axis = 0; axis < 3; axis++)
                 pos[axis * n + row] = position(q->r, i, axis);
-            slot[row] = q->r->pages[i / KV_PAGE] * KV_PAGE + i % KV_PAGE;
             limit[row] = i + 1;
         }
         max_rows = q->n > max_rows ? q->n : max_rows;
@@ -101,12 +131,13 @@ static void stage_batch(struct staging *st, const struct shape *shape, const str
     for (; row < n; row++) {
         first[row] = row;
         token[row] = pos[row] = pos[n + row] = pos[2 * n + row] = limit[row] = 0;
-        slot[row] = -1;
     }
     first[seqs] = row;
-    out->views[0] = (struct view){ .slot = on_device(st, slot), .limit = on_device(st, limit),
-                                   .pages = on_device(st, pages), .max_pages = max_pages,
-                                   .max_kv = shape->key < 0 ? max_kv : max_pages * KV_PAGE };
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        struct view *v = &out->views[views[c]];
+        v->limit = on_device(st, limit);
+        v->max_kv = shape->key < 0 ? max_kv : shape->pages * KV_PAGE;
+    }
     out->forward.batch = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows,
                                          .token = on_device(st, token), .pos = on_device(st, pos),
                                          .first = on_device(st, first), .views = out->views };
@@ -188,7 +219,7 @@ static void stage_cross(struct staging *st, const struct shape *shape, const str
         max_rows = n - first[s] > max_rows ? n - first[s] : max_rows;
     }
     first[seqs] = n;
-    out->views[1] = (struct view){ .from = on_device(st, from), .limit = on_device(st, limit),
+    out->views[CACHE_IMAGES] = (struct view){ .from = on_device(st, from), .limit = on_device(st, limit),
                                    .pages = on_device(st, table), .fill = on_device(st, fill),
                                    .max_pages = max_pages, .max_kv = max_pages * IMAGE_KV_PAGE };
     out->forward.cross = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows,

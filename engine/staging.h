@@ -10,6 +10,7 @@
 #define ENGINE_STAGING_H
 #include "engine/scheduler.h"
 #include "model/model.h"
+#include "model/nn.h"
 
 struct shape {                 /* how long the arrays of a step are */
     int rows, seqs;
@@ -20,6 +21,7 @@ struct shape {                 /* how long the arrays of a step are */
     int out;                   /* rows whose logits the model gives                                */
     size_t seen, banned, biased;   /* tokens with a penalty, a ban, a bias, of all these rows together */
     int mask_words;            /* of each row's bits, one for each token; 0: every token of every row may come */
+    int window[TEXT_CACHES];   /* of the text's caches, 0: the first has none, there is no second     */
     int key;                   /* name of this shape in `struct replay`; -1: compute this step, never replay it */
 };
 
@@ -49,13 +51,14 @@ struct sampler {               /* of the rows that yield a token, all arrays on 
 };
 
 struct staged {                /* a step, ready for the model and the sampler; they read it until they are done */
-    struct view    views[2];
+    struct view    views[N_CACHES];
     struct forward forward;    /* without the pool */
     struct sampler sampler;
     size_t early;              /* bytes of the block that go to the device at once: all but masks that come late */
 };
 
-/* What a step needs. kv_images: pages of the image KV; 0: the family has no cross-attention. */
+/* What a step needs, but for `window`, which is the model's. kv_images: pages of the image KV; 0: the family has no
+ * cross-attention. */
 struct shape staging_shape(const struct step *step, int kv_images, int vocab);
 
 /* Lays out and fills the arrays of a step. The block's contents have to be copied to the device before `out` is

@@ -48,9 +48,12 @@ void blocks_chain(struct block *layer, int n)
 
 /* Image tokens have an embedding like all others, which is computed and then written over: leaving them out would cost
  * more than it saves. */
-struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in)
+struct tensor block_embed_scaled(struct run *r, const struct weight *w, const struct weight *scale,
+                                 const struct forward *in)
 {
     struct tensor x = nn_embed(r, w, in->batch.token, in->batch.n_rows);
+    if (scale && scale->out)
+        x = nn_dwconv(r, x, scale, (struct conv){ .h = x.rows, .w = 1, .kernel = 1, .stride = 1 });
     if (in->n_image > 0)
         NN_SCRATCH(r) {
             struct tensor rows = nn_gather(r, nn_cols(in->pool, 0, w->in), in->n_image, 1, in->image_src, NULL);
@@ -59,12 +62,17 @@ struct tensor block_embed(struct run *r, const struct weight *w, const struct fo
     return x;
 }
 
+struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in)
+{
+    return block_embed_scaled(r, w, NULL, in);
+}
+
 /* The stream tells the product that follows (o) which norm comes next, so that both can be one launch. */
 void block_attend(struct run *r, struct stream *s, const struct block *b, int layer, const struct batch *batch)
 {
     NN_SCRATCH(r) {
         struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm1), &b->qkv, (struct epilogue){ 0 });
-        y = nn_attend(r, y, layer, &b->heads, batch);
+        y = nn_attend_in(r, y, b->cache, layer, &b->heads, batch);
         stream_add(r, s, y, &b->o, &b->post1, &b->norm2);
     }
 }

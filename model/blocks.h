@@ -22,6 +22,7 @@ struct block {                       /* one transformer layer; a family fills wh
     enum act      act;               /* of the MLP                                        */
     bool          glu;               /* the MLP is gated: down(act(gate) * up)            */
     struct heads  heads;             /* of this layer's attention; norms and rope may point into the family's struct */
+    int           cache, layer;      /* of the text: CACHE_TEXT or CACHE_WINDOW, and the number of this layer in it */
     const struct norm *next;         /* norm1 of the following layer, blocks_chain(); NULL: none follows */
 };
 
@@ -49,9 +50,12 @@ void stream_add_rows(struct run *r, struct stream *s, struct tensor rows, const 
 /* Tells every one of n layers the norm that follows it. */
 void blocks_chain(struct block *layer, int n);
 
-/* Embeddings of the step's tokens, the first `w->in` columns of the pool's rows in the places of image tokens. */
+/* Embeddings of the step's tokens, the first `w->in` columns of the pool's rows in the places of image tokens. scale:
+ * (w->in, 1), by which those of tokens alone are multiplied; NULL or out 0: they are not. */
+struct tensor block_embed_scaled(struct run *r, const struct weight *w, const struct weight *scale,
+                                 const struct forward *in);
 struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in);
-/* The first half of a text layer, over the text cache: x += post1(o(attend(qkv(norm1(x))))) */
+/* The first half of a text layer, the `layer`th of its cache: x += post1(o(attend(qkv(norm1(x))))) */
 void block_attend(struct run *r, struct stream *s, const struct block *b, int layer, const struct batch *batch);
 /* The first half of a vision layer, within segments first[s] .. first[s+1]; pos (3, rows). */
 void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg,

@@ -83,14 +83,15 @@ static const struct ops none = {
 };
 
 /* A pass without device and data. The caches have one page, because nobody looks at how many there are. */
-static void start(struct run *r, struct kv kv[2], struct arena *host, const struct model *m)
+static void start(struct run *r, struct kv kv[N_CACHES], struct arena *host, const struct model *m)
 {
     arena_init(host, SIZE_MAX);
     host->at_start = true;
-    kv[0] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->text_kv.layers, .n_kv = m->text_kv.n_kv,
-                         .dim = m->text_kv.dim };
-    kv[1] = (struct kv){ .page = 1, .n_pages = 1, .layers = m->image_kv.layers, .n_kv = m->image_kv.n_kv,
-                         .dim = m->image_kv.dim };
+    const struct kv_shape *shape[N_CACHES] = { [CACHE_TEXT] = &m->text_kv, [CACHE_IMAGES] = &m->image_kv,
+                                           [CACHE_WINDOW] = &m->window_kv };
+    for (int i = 0; i < N_CACHES; i++)
+        kv[i] = (struct kv){ .page = 1, .n_pages = 1, .layers = shape[i]->layers, .n_kv = shape[i]->n_kv,
+                             .dim = shape[i]->dim };
     *r = (struct run){ .ops = &none, .backend = m->backend, .kv = kv, .measuring = true, .measured = host };
 }
 
@@ -108,8 +109,8 @@ struct pass_memory model_measure_forward(const struct model *m, int rows, int se
     image_rows = m->family->encode_image ? image_rows : 0;
     struct run r;
     struct arena host;
-    struct kv kv[2];
-    struct view views[2] = { { 0 } };
+    struct kv kv[N_CACHES];
+    struct view views[N_CACHES] = { { 0 } };
     struct batch b = { .n_rows = rows, .n_seqs = seqs, .max_rows = rows, .views = views };
     struct forward in = { .batch = b, .n_image = image_rows, .n_out = n_out,
                           .pool = { NULL, F32, image_rows, m->image_row_width, m->image_row_width } };
@@ -126,7 +127,7 @@ struct pass_memory model_measure_encode(const struct model *m, const struct imag
 {
     struct run r;
     struct arena host;
-    struct kv kv[2];
+    struct kv kv[N_CACHES];
     struct encode in = { .plan = *plan, .pool = { NULL, F32, plan->n_tokens, m->image_row_width, m->image_row_width } };
     struct tensor shared;
     start(&r, kv, &host, m);

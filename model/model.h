@@ -55,7 +55,10 @@ struct model_options {
     int        context;        /* tokens that are wanted, for a rope that can be made for them; 0: the checkpoint's */
 };
 
-struct kv_shape { int layers, n_kv, dim; };   /* layers 0: none */
+struct kv_shape {              /* of a cache; layers 0: none */
+    int layers, n_kv, dim;
+    int window;                /* a token sees so many, itself the last; 0: all before it */
+};
 
 struct image_options {         /* of a request or the server; 0 = the checkpoint's */
     int64_t min_pixels, max_pixels;        /* of one frame, height x width          */
@@ -103,7 +106,7 @@ struct encode {                /* one image to encode */
 };
 
 struct forward {               /* one step */
-    struct batch batch;        /* views[0]: text KV                                 */
+    struct batch batch;        /* views[CACHE_TEXT], and views[CACHE_WINDOW] where there is such a cache */
     struct tensor pool;        /* as in struct encode                               */
     const int *image_src;      /* (n_image) rows of the pool ...                    */
     const int *image_dst;      /* (n_image) ... that replace these rows of the batch */
@@ -112,7 +115,7 @@ struct forward {               /* one step */
     int n_out;
     struct tensor *states;     /* becomes the last hidden states of all rows, behind the final norm, in the step's
                                   scratch (n_rows, hidden), F32; NULL: nobody wants them */
-    struct batch cross;        /* the rows that see an image, as a batch of its own; views[1]: image KV.
+    struct batch cross;        /* the rows that see an image, as a batch of its own; views[CACHE_IMAGES].
                                   n_rows 0: none (also where the family has no cross attention) */
     const int *cross_rows;     /* (cross.n_rows) their rows in `batch`; -1: of none, limit 0 */
 };
@@ -173,6 +176,9 @@ struct model {
     int    image_mark;                   /* the token that a chat template writes for an image; -1: image_token */
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */
+    struct kv_shape window_kv;           /* of the layers with a window, where others see all: text_kv is theirs; its
+                                            pages are others, and far fewer of them. layers 0: all layers are in
+                                            text_kv, which may have a window, too */
     int    image_row_width;              /* floats of one image token in the pool: hidden, more with deepstack */
     bool   no_head;                      /* the file has no weights for logits: texts cannot be made */
     int    shared;                       /* floats of a vector in the space that texts and images share; 0: none   */
@@ -196,6 +202,13 @@ bool    model_is_place(const struct model *m, const int32_t *ids, int i);
 
 struct model *model_open(const char *dir, const struct model_options *opt, struct err *e);
 void          model_close(struct model *m);
+
+/* The caches of a model's texts: text_kv and window_kv. */
+enum { TEXT_CACHES = 2 };
+static inline const struct kv_shape *model_text_cache(const struct model *m, int i)
+{
+    return i == 0 ? &m->text_kv : &m->window_kv;
+}
 
 extern const struct family *const families[];    /* model/families/families.c, NULL-terminated */
 

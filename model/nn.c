@@ -222,22 +222,29 @@ static bool cache_fits(const struct kv *kv, const struct heads *h, int layer)
 
 /* Takes q, k and v out of one matrix. Rotates and norms q and k, stores k and v where the view says, and attends to
  * all that the view shows each row; the backend may do this in one operation. */
-struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b)
+struct tensor nn_attend_in(struct run *r, struct tensor qkv, int cache, int layer, const struct heads *h,
+                           const struct batch *b)
 {
     int nq = h->n * h->dim, nk = h->n_kv * h->dim;
-    CHECK(qkv.cols == nq + 2 * nk && qkv.rows == b->n_rows && cache_fits(&r->kv[0], h, layer),
+    const struct kv *kv = &r->kv[cache];
+    const struct view *view = &b->views[cache];
+    CHECK(qkv.cols == nq + 2 * nk && qkv.rows == b->n_rows && cache_fits(kv, h, layer),
           "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", qkv.rows, qkv.cols, h->n,
-              h->n_kv,
-          h->dim, b->n_rows, r->kv[0].n_kv, r->kv[0].dim, layer, r->kv[0].layers);
+          h->n_kv, h->dim, b->n_rows, kv->n_kv, kv->dim, layer, kv->layers);
     struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
     struct tensor out = nn_new(r, qkv.rows, nq);
     if (r->ops->prep_attend) {
-        r->ops->prep_attend(r->dev, out, q, k, v, &r->kv[0], layer, h, b, &b->views[0]);
+        r->ops->prep_attend(r->dev, out, q, k, v, kv, layer, h, b, view);
         return out;
     }
-    r->ops->prep(r->dev, q, k, v, h, b->pos, &r->kv[0], layer, b->views[0].slot);
-    r->ops->attend(r->dev, out, q, &r->kv[0], layer, h, b, &b->views[0]);
+    r->ops->prep(r->dev, q, k, v, h, b->pos, kv, layer, view->slot);
+    r->ops->attend(r->dev, out, q, kv, layer, h, b, view);
     return out;
+}
+
+struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b)
+{
+    return nn_attend_in(r, qkv, CACHE_TEXT, layer, h, b);
 }
 
 /* Cross-attention. The keys and values were stored by nn_store_image() when the image was encoded; which of them a row

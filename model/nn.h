@@ -24,11 +24,15 @@ struct watch {             /* is asked before a matrix is used, for weights that
     void *arg;             /* borrowed */
 };
 
+/* The caches of a run, and the views of a batch. CACHE_WINDOW: of those layers of the text that see a window, where
+ * others see all. */
+enum { CACHE_TEXT, CACHE_IMAGES, CACHE_WINDOW, N_CACHES };
+
 struct run {               /* everything one pass needs; owned by the engine */
     const struct ops     *ops;
     const struct backend *backend;
     struct device        *dev;
-    const struct kv      *kv;       /* [0] text, [1] images                  */
+    const struct kv      *kv;       /* (N_CACHES)                                */
     char  *scratch;                 /* device memory; borrowed               */
     size_t base, used, size, peak;  /* base: where this pass' scratch begins */
     char  *host;                    /* the arena on the host; borrowed       */
@@ -61,9 +65,12 @@ void          nn_norm(struct run *r, struct tensor out, struct tensor x, const s
 void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
 void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);
-/* qkv (rows, (n + 2 n_kv) * dim): prep, store through view 0, attend; (rows, n * dim) */
+/* qkv (rows, (n + 2 n_kv) * dim): prep, store through the cache's view, attend; (rows, n * dim). layer: of this cache.
+ * nn_attend(): of CACHE_TEXT. */
+struct tensor nn_attend_in(struct run *r, struct tensor qkv, int cache, int layer, const struct heads *h,
+                           const struct batch *b);
 struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b);
-/* q (rows, n * dim) over the images' own KV (view 1, kv[1]) */
+/* q (rows, n * dim) over the images' own KV (CACHE_IMAGES) */
 struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b);
 /* stores an image's k and v */
 void          nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, const struct heads *h,

@@ -53,8 +53,9 @@ void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype
 {
     *t = (struct trial){ .m = m, .max_rows = max_rows };
     int n = text_pages(t), width = m->image_row_width;
-    cache_init(t, &t->kv[0], kv, &m->text_kv, n + 3);
-    cache_init(t, &t->kv[1], kv, &m->image_kv, m->image_kv.layers ? IMAGE_PAGES : 1);
+    cache_init(t, &t->kv[CACHE_TEXT], kv, &m->text_kv, n + 3);
+    cache_init(t, &t->kv[CACHE_WINDOW], kv, &m->window_kv, m->window_kv.layers ? n + 3 : 1);
+    cache_init(t, &t->kv[CACHE_IMAGES], kv, &m->image_kv, m->image_kv.layers ? IMAGE_PAGES : 1);
     t->pool = xcalloc((size_t)max_rows * (size_t)width, sizeof *t->pool);
     t->rows = (struct tensor){ on_device(t, t->pool, (size_t)max_rows * (size_t)width * sizeof(float)), F32, max_rows,
                                width, width };
@@ -69,7 +70,7 @@ void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype
 
 void trial_close(struct trial *t)
 {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < N_CACHES; i++) {
         forget(t, t->kv[i].k);
         forget(t, t->kv[i].v);
     }
@@ -158,7 +159,8 @@ int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, stru
 
 /* A step's arrays: filled on the host, then sent to the device in one block. */
 struct step {
-    int *token, *pos, *slot, *limit, *src, *dst, *out, *cross, *from, *until, *first, *text, *images, *fill;
+    int *token, *pos, *slot, *limit, *since[TEXT_CACHES], *src, *dst, *out, *cross, *from, *until, *first, *text,
+        *images, *fill;
 };
 
 /* Gives every array of a step its place in one block; returns the length of the block in ints. p NULL: only the length
@@ -167,6 +169,7 @@ static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
 {
     const struct { int **to; size_t n; } parts[] = {
         { &s->token, (size_t)n }, { &s->pos, (size_t)n * 3 }, { &s->slot, (size_t)n }, { &s->limit, (size_t)n },
+        { &s->since[0], (size_t)n }, { &s->since[1], (size_t)n },
         { &s->src, (size_t)n }, { &s->dst, (size_t)n }, { &s->out, (size_t)n }, { &s->cross, (size_t)n },
         { &s->from, (size_t)n }, { &s->until, (size_t)n }, { &s->first, 4 }, { &s->text, (size_t)text_pages(t) },
         { &s->images, IMAGE_PAGES },
@@ -199,6 +202,10 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
                 s->pos[a * n + k] = in->pos[a * in->room + i];
             s->slot[k] = t->text_pages[i / TRIAL_PAGE] * TRIAL_PAGE + i % TRIAL_PAGE;
             s->limit[k] = i + 1;
+            for (int c = 0; c < TEXT_CACHES; c++) {
+                int window = model_text_cache(t->m, c)->window;
+                s->since[c][k] = window && i >= window ? i - window + 1 : 0;
+            }
             s->out[k] = k;
             if (is_image) {
                 s->src[f.n_image] = t->pool_first[image] + at;
@@ -235,10 +242,14 @@ int reading_next(struct reading *tokens, int n, float *logits, struct err *e)
     free(host);
     step_lay_out(&s, dev, t, n);
     int image_pages = t->page_first[t->n_images];
-    struct view views[2] = {
-        { .slot = s.slot, .limit = s.limit, .pages = s.text, .max_pages = text_pages(t), .max_kv = t->n_done + n },
-        { .from = s.from, .limit = s.until, .pages = s.images, .fill = s.fill, .max_pages = image_pages,
-          .max_kv = image_pages * TRIAL_PAGE },
+    struct view text = { .slot = s.slot, .limit = s.limit, .pages = s.text, .max_pages = text_pages(t),
+                         .max_kv = t->n_done + n }, windowed = text;
+    text.from = s.since[0];
+    windowed.from = s.since[1];
+    struct view views[N_CACHES] = {
+        [CACHE_TEXT] = text, [CACHE_WINDOW] = windowed,
+        [CACHE_IMAGES] = { .from = s.from, .limit = s.until, .pages = s.images, .fill = s.fill,
+                           .max_pages = image_pages, .max_kv = image_pages * TRIAL_PAGE },
     };
     struct forward in = {
         .batch = { n, 1, n, s.token, s.pos, s.first, views }, .image_src = s.src, .image_dst = s.dst,

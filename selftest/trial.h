@@ -22,7 +22,7 @@ enum { TRIAL_PAGE = 16, TRIAL_MAX_IMAGES = 4 };
 
 struct trial {
     const struct model *m;           /* borrowed                                       */
-    struct kv kv[2];                 /* owned, device: text, images                    */
+    struct kv kv[N_CACHES];              /* owned, device                                  */
     int   max_rows, n_done, next_pos;
     struct image_range next_sees;    /* from every token after the prompt              */
     int   n_images, all_images;      /* of the prompt: encoded so far; in all, 0 where it does not matter */

@@ -78,7 +78,7 @@ static int text_sizes(struct model *m, struct kosmos2 *k, struct hparams *t)
     if (hparams_bool(t, "add_cross_attention", false))
         hparams_fail(t, "add_cross_attention", "is not supported");
     k->heads = (struct heads){ .n = n, .n_kv = n, .dim = dim, .scale = 1 / sqrtf((float)dim) };
-    m->text_kv = (struct kv_shape){ k->n_layers, n, dim };
+    m->text_kv = (struct kv_shape){ .layers = k->n_layers, .n_kv = n, .dim = dim };
     return hparams_end(t);
 }
 

@@ -243,7 +243,7 @@ static void load_decoder(struct loader *l, struct autoglm *g, struct hparams *h,
             load_cross(l, g, &g->cross[i], hidden, width, eps);
     }
     blocks_chain(g->layer, g->n_layers);
-    m->text_kv = (struct kv_shape){ g->n_layers, n_kv, dim };
+    m->text_kv = (struct kv_shape){ .layers = g->n_layers, .n_kv = n_kv, .dim = dim };
     m->image_kv.n_kv = n_heads, m->image_kv.dim = dim;
 }
 

@@ -10,7 +10,7 @@
 enum { MAX_LEN = 1024, SEQS = 8 };
 
 struct world {
-    struct pages pages;
+    struct pages pages, windowed;      /* windowed: of the cache with a window, in tests of that alone */
     struct images images;
     struct scheduler s;
     struct step step;
@@ -21,8 +21,8 @@ static void world_init(struct world *w, int n_pages, int max_rows)
     memset(w, 0, sizeof *w);
     pages_init(&w->pages, n_pages);
     images_init(&w->images, 64, 64);
-    w->s = (struct scheduler){ .pages = &w->pages, .images = &w->images, .max_seqs = SEQS, .max_out = SEQS,
-                               .max_rows = max_rows,
+    w->s = (struct scheduler){ .cache = { { .pages = &w->pages } }, .images = &w->images, .max_seqs = SEQS,
+                               .max_out = SEQS, .max_rows = max_rows,
                                .beside_rows = max_rows, .image_kv = true, .prefix_cache = true };
     w->step.seq = xcalloc(SEQS, sizeof *w->step.seq);
 }
@@ -34,7 +34,8 @@ static struct request *ask(struct world *w, uint64_t number, int n, int base, in
     r->prompt = xcalloc(1, sizeof *r->prompt);
     r->prompt->n = r->n_ids = n;
     r->ids = xcalloc(MAX_LEN, sizeof *r->ids);
-    r->pages = xcalloc(MAX_LEN / KV_PAGE, sizeof *r->pages);
+    for (int c = 0; c < TEXT_CACHES; c++)
+        r->kv[c].page = xcalloc(MAX_LEN / KV_PAGE, sizeof *r->kv[c].page);
     r->hash = xcalloc(MAX_LEN / KV_PAGE, sizeof *r->hash);
     r->images = xcalloc(2, sizeof *r->images);
     r->max_len = MAX_LEN;
@@ -57,7 +58,8 @@ static void forget(struct request *r)
     free(r->prompt->images);
     free(r->prompt);
     free(r->ids);
-    free(r->pages);
+    free(r->kv[0].page);
+    free(r->kv[1].page);
     free(r->hash);
     free(r->images);
     free(r);
@@ -103,6 +105,11 @@ static void world_free(struct world *w)
     pages_check(&w->pages);
     ck_assert_int_eq(w->pages.n_free, w->pages.there);
     pages_free(&w->pages);
+    if (w->s.cache[1].pages) {
+        pages_check(&w->windowed);
+        ck_assert_int_eq(w->windowed.n_free, w->windowed.there);
+        pages_free(&w->windowed);
+    }
     images_free(&w->images);
     free(w->step.seq);
 }
@@ -165,7 +172,7 @@ START_TEST(full_pages_are_found_again)
     struct request *b = a->next;
     ck_assert_int_eq(of(&w, b)->start, 2 * KV_PAGE);  /* the last token is always computed */
     ck_assert_int_eq(b->n_cached, 2 * KV_PAGE);
-    ck_assert_int_eq(b->pages[0], a->pages[0]);
+    ck_assert_int_eq(b->kv[0].page[0], a->kv[0].page[0]);
     ck_assert_int_eq(of(&w, c)->start, 0);
     world_free(&w);
 }
@@ -208,8 +215,8 @@ START_TEST(a_long_sequence_begins_again)
     scheduler_plan(&w.s, &w.step);
     ck_assert_int_eq(b->n_cached, 2 * KV_PAGE);  /* what a gave back */
     ck_assert_int_eq(c->n_cached, 2 * KV_PAGE);  /* what a has now   */
-    ck_assert_int_ne(b->pages[0], c->pages[0]);
-    ck_assert_int_eq(c->pages[0], a->pages[0]);
+    ck_assert_int_ne(b->kv[0].page[0], c->kv[0].page[0]);
+    ck_assert_int_eq(c->kv[0].page[0], a->kv[0].page[0]);
     world_free(&w);
 }
 END_TEST
@@ -327,8 +334,8 @@ START_TEST(memory_that_is_not_there_is_waited_for_or_told)
     ck_assert_ptr_null(of(&w, b));
     ck_assert_ptr_null(w.step.starved);
     run(&w);
-    ck_assert_int_eq(a->pages[0], 0);
-    ck_assert_int_eq(a->pages[1], 1);
+    ck_assert_int_eq(a->kv[0].page[0], 0);
+    ck_assert_int_eq(a->kv[0].page[1], 1);
     end(&w, a, &w.s.running);
     scheduler_plan(&w.s, &w.step);
     ck_assert_ptr_nonnull(of(&w, b));
@@ -383,6 +390,130 @@ START_TEST(random_load_always_gets_on)
 }
 END_TEST
 
+/* ---- windows ---- */
+
+enum { WINDOW = 50 };
+
+/* A second cache, of layers that see WINDOW tokens. */
+static void add_window(struct world *w, int n_pages)
+{
+    pages_init(&w->windowed, n_pages);
+    w->s.cache[1] = (struct cache){ &w->windowed, WINDOW };
+}
+
+/* Every token of the step finds the pages of all that it sees, and its own. */
+static void check_seen(const struct step_seq *q, int cache, int window)
+{
+    const struct held *h = &q->r->kv[cache];
+    int first = q->start >= window && window ? q->start - window + 1 : 0;
+    ck_assert_int_le(h->gone, first / KV_PAGE);
+    ck_assert_int_gt(h->n * KV_PAGE, q->start + q->n - 1);
+    for (int i = h->gone; i < h->n; i++)
+        for (int k = h->gone; k < i; k++)
+            ck_assert_int_ne(h->page[i], h->page[k]);
+}
+
+/* Computes steps until r has all of its tokens; the most pages of the windowed cache that were in use at one time. */
+static int compute(struct world *w, struct request *r, int n_ids)
+{
+    int most = 0;
+    while (r->n_ids < n_ids) {
+        scheduler_plan(&w->s, &w->step);
+        ck_assert_int_gt(w->step.n_rows, 0);
+        for (int i = 0; i < w->step.n_seqs; i++)
+            for (int c = 0; c < TEXT_CACHES; c++)
+                if (w->s.cache[c].pages)
+                    check_seen(&w->step.seq[i], c, w->s.cache[c].window);
+        int used = w->windowed.there - w->windowed.n_free;
+        most = used > most ? used : most;
+        run(w);
+    }
+    return most;
+}
+
+/* However long the prompt and its answer are, a request holds the window and one step's rows of the windowed cache, and
+ * that is what scheduler_held() says; of the other it holds all. */
+START_TEST(pages_behind_the_window_are_given_back)
+{
+    struct world w;
+    world_init(&w, 40, 64);
+    int bound = scheduler_held(WINDOW, 1000, 64);
+    ck_assert_int_eq(scheduler_held(WINDOW, 60, 64), 2);
+    ck_assert_int_eq(scheduler_held(0, 1000, 64), 32);
+    add_window(&w, bound);                 /* and no page more */
+    struct request *a = ask(&w, 1, 900, 1000, 0, 0, 0);
+    int most = compute(&w, a, 1000);
+    ck_assert_int_le(most, bound);
+    ck_assert_int_ge(most, bound - 1);
+    ck_assert_int_eq(a->kv[0].n - a->kv[0].gone, 32);
+    ck_assert_int_le(a->kv[1].n - a->kv[1].gone, 3);
+    ck_assert_int_eq(w.s.preemptions, 0);
+    world_free(&w);
+}
+END_TEST
+
+/* Where all layers have a window, the first cache has it. */
+START_TEST(the_only_cache_may_have_a_window)
+{
+    struct world w;
+    world_init(&w, scheduler_held(WINDOW, 1000, 64), 64);
+    w.s.cache[0].window = WINDOW;
+    struct request *a = ask(&w, 1, 900, 1000, 0, 0, 0);
+    compute(&w, a, 1000);
+    ck_assert_int_le(a->kv[0].n - a->kv[0].gone, 3);
+    world_free(&w);
+}
+END_TEST
+
+/* The same prompt again needs the pages of its last window alone. Without them it is computed from where there are
+ * some. */
+START_TEST(a_prefix_is_known_by_its_last_window)
+{
+    struct world w;
+    world_init(&w, 64, 64);
+    add_window(&w, 12);
+    struct request *a = ask(&w, 1, 10 * KV_PAGE + 5, 1000, 0, 0, 0);
+    compute(&w, a, a->n_ids + 1);
+    end(&w, a, &w.s.running);
+    struct request *other = ask(&w, 2, 5 * KV_PAGE, 5000, 0, 0, 0);     /* takes the oldest windowed pages */
+    compute(&w, other, other->n_ids + 1);
+    ck_assert_int_lt(pages_find(&w.windowed, other->hash[0]), 12);
+    struct request *b = ask(&w, 3, 10 * KV_PAGE + 5, 1000, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(b->n_cached, 10 * KV_PAGE);
+    ck_assert_int_eq(b->kv[0].gone, 0);
+    ck_assert_int_eq(b->kv[1].gone, 8);
+    check_seen(of(&w, b), 1, WINDOW);
+    run(&w);
+    end(&w, b, &w.s.running);
+    end(&w, other, &w.s.running);
+    struct request *long_one = ask(&w, 4, 900, 9000, 0, 0, 0);          /* takes all of them */
+    compute(&w, long_one, long_one->n_ids + 1);
+    struct request *c = ask(&w, 5, 10 * KV_PAGE + 5, 1000, 0, 0, 0);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(c->n_cached, 0);
+    world_free(&w);
+}
+END_TEST
+
+/* A page of either cache that cannot be had puts the youngest back, who gives back those of both. */
+START_TEST(who_is_put_back_gives_back_all_caches)
+{
+    struct world w;
+    world_init(&w, 64, 512);
+    add_window(&w, 5);
+    struct request *a = ask(&w, 1, 2 * KV_PAGE - 1, 1000, 0, 0, 0), *b = ask(&w, 2, 2 * KV_PAGE - 1, 5000, 0, 0, 0);
+    for (int i = 0; i < 40 && w.s.preemptions == 0; i++) {
+        scheduler_plan(&w.s, &w.step);
+        run(&w);
+    }
+    ck_assert_int_eq(w.s.preemptions, 1);
+    ck_assert_int_eq(b->kv[0].n + b->kv[1].n + b->n_computed, 0);
+    ck_assert_int_gt(a->n_ids, 2 * KV_PAGE);
+    world_free(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("scheduler");
@@ -398,6 +529,10 @@ int main(void)
     tcase_add_test(t, the_youngest_is_put_back_when_pages_run_out);
     tcase_add_test(t, memory_that_is_not_there_is_waited_for_or_told);
     tcase_add_test(t, random_load_always_gets_on);
+    tcase_add_test(t, pages_behind_the_window_are_given_back);
+    tcase_add_test(t, the_only_cache_may_have_a_window);
+    tcase_add_test(t, a_prefix_is_known_by_its_last_window);
+    tcase_add_test(t, who_is_put_back_gives_back_all_caches);
     suite_add_tcase(s, t);
     return suite_run(s);
 }

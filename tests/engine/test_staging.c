@@ -27,8 +27,8 @@ static void ask(struct asked *a, int n, int base)
 {
     memset(a, 0, sizeof *a);
     a->p = (struct prompt){ .n = n, .next_pos = n };
-    a->r = (struct request){ .prompt = &a->p, .ids = a->ids, .n_ids = n, .pages = a->pages,
-                             .n_pages = (n + KV_PAGE - 1) / KV_PAGE, .images = a->entry, .seen = a->seen };
+    a->r = (struct request){ .prompt = &a->p, .ids = a->ids, .n_ids = n, .images = a->entry, .seen = a->seen,
+                             .kv = { { a->pages, (n + KV_PAGE - 1) / KV_PAGE, 0 } } };
     for (int i = 0; i < LEN; i++)
         a->ids[i] = base + i;
     for (int i = 0; i < PAGES; i++)
@@ -111,7 +111,7 @@ START_TEST(rows_of_a_step)
     world_init(&w);
     ask(&a, 80, 1000), ask(&b, 34, 2000), ask(&c, 10, 3000);
     b.r.n_ids = 36;
-    b.r.n_pages = 2;
+    b.r.kv[0].n = 2;
     add(&w, &a, 31, 3, 0), add(&w, &b, 35, 1, 1), add(&w, &c, 5, 5, 3);
     w.shape = staging_shape(&w.step, 0, 70);
     fill(&w);
@@ -222,6 +222,35 @@ START_TEST(what_the_sampler_is_told)
 }
 END_TEST
 
+/* Two caches of the text, and the second with a window: pages that were given back are in nobody's way. */
+START_TEST(rows_that_see_a_window)
+{
+    struct world w;
+    struct asked a, b;
+    int other[PAGES] = { -7, 40, 41 };
+    world_init(&w);
+    ask(&a, 80, 1000);
+    ask(&b, 8, 2000);
+    a.r.kv[1] = (struct held){ other, 3, 1 };
+    b.r.kv[1] = (struct held){ (int[PAGES]){ 50 }, 1, 0 };
+    add(&w, &a, 70, 3, 0);
+    add(&w, &b, 3, 2, 0);
+    w.shape = staging_shape(&w.step, 0, 70);
+    w.shape.window[1] = 5;
+    fill(&w);
+    const struct view *all = &w.staged.views[CACHE_TEXT], *some = &w.staged.views[CACHE_WINDOW];
+    ck_assert_ptr_null(all->from);
+    same("from", some->from, (int[]){ 66, 67, 68, 0, 0 }, 5);
+    same("limit", some->limit, (int[]){ 71, 72, 73, 4, 5 }, 5);
+    same("slot", some->slot, (int[]){ 41 * KV_PAGE + 6, 41 * KV_PAGE + 7, 41 * KV_PAGE + 8, 50 * KV_PAGE + 3,
+                                      50 * KV_PAGE + 4 }, 5);
+    same("first slot", all->slot, (int[]){ 998 * KV_PAGE + 6 }, 1);
+    ck_assert_int_eq(some->pages[1], 40);
+    ck_assert_int_eq(some->pages[some->max_pages], 50);
+    world_free(&w);
+}
+END_TEST
+
 /* An image whose places stand in two runs: what is between them is no place, and a step may begin within either. */
 START_TEST(an_image_in_two_runs)
 {
@@ -311,7 +340,7 @@ START_TEST(the_largest_step_is_what_is_counted)
     for (int i = 0; i < SEQS; i++) {
         ask(&a[i], LEN - 1, 1000);
         a[i].r.n_ids = LEN;
-        a[i].r.n_pages = PAGES;
+        a[i].r.kv[0].n = PAGES;
         a[i].r.n_seen = SEEN;
         a[i].r.n_ends = ENDS;
         a[i].r.params.min_tokens = 10;
@@ -336,6 +365,7 @@ int main(void)
     tcase_add_test(t, rows_of_a_step);
     tcase_add_test(t, images_that_rows_see);
     tcase_add_test(t, an_image_in_two_runs);
+    tcase_add_test(t, rows_that_see_a_window);
     tcase_add_test(t, what_the_sampler_is_told);
     tcase_add_test(t, a_shape_that_is_rounded_up);
     tcase_add_test(t, the_largest_step_is_what_is_counted);

@@ -313,12 +313,12 @@ START_TEST(an_image_without_an_entry_fails_its_request_alone)
     struct hash hash[2][8];
     pages_init(&pages, 16);
     images_init(&images, 16, 16);
-    struct scheduler s = { .pages = &pages, .images = &images, .max_seqs = 4, .max_out = 4,
+    struct scheduler s = { .cache = { { .pages = &pages } }, .images = &images, .max_seqs = 4, .max_out = 4,
                            .max_rows = 512, .image_kv = true,
                            .prefix_cache = true };
     for (int i = 0; i < 2; i++) {
-        r[i] = (struct request){ .prompt = &prompts[i], .n_ids = 40, .ids = ids, .pages = id[i], .hash = hash[i],
-                                 .images = &held[i],
+        r[i] = (struct request){ .prompt = &prompts[i], .n_ids = 40, .ids = ids, .hash = hash[i],
+                                 .kv = { { .page = id[i] } }, .images = &held[i],
                                  .max_len = 64, .n_cached = -1, .number = (uint64_t)i };
         list_push(&s.waiting, &r[i]);
     }
