@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct sizes { int hidden, n, n_kv, dim, inner; double eps; };
+struct sizes { int hidden, n, n_kv, dim, inner; double eps; enum act act; };
 
 /* Embedding, last norm and head; load_at() stands on the decoder. Of tensors that are one, safetensors' save_model()
  * writes only the first name of the alphabet: a tied checkpoint may hold the head alone, which then is the embedding as
@@ -20,11 +20,12 @@ static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, co
     char head[64];
     snprintf(head, sizeof head, "%s.weight", name);
     int vocab = l->m->vocab;
+    bool usual = kind->tied && !hparams_has(&l->config, "tie_word_embeddings");
     bool tied = hparams_bool(&l->config, "tie_word_embeddings", false) ||
-                hparams_bool(t, "tie_word_embeddings", false);
+                hparams_bool(t, "tie_word_embeddings", usual);
     bool head_alone = tied && !load_has(l, embed) && load_has(l, head);
     load_embedding(l, &d->embed, vocab, s->hidden, head_alone ? name : "embed_tokens");
-    load_norm(l, &d->norm, s->hidden, RMS_NORM, s->eps, "norm");
+    load_norm(l, &d->norm, s->hidden, kind->norm, s->eps, "norm");
     l->m->no_head = !tied && !load_has(l, head) && !*l->prefix;
     if (head_alone || l->m->no_head || (tied && load_is_copy(l, head, embed)))
         d->head = d->embed;
@@ -46,7 +47,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
                  const struct decoder_kind *kind, struct sizes *s)
 {
     struct model *m = l->m;
-    m->vocab = (int)hparams_int(t, "vocab_size", HP_REQUIRED, 1, 1 << 24);
+    m->vocab = (int)hparams_int(t, "vocab_size", given(kind->vocab), 1, 1 << 24);
     m->hidden = s->hidden = (int)hparams_int(t, "hidden_size", given(kind->hidden), 1, 1 << 16);
     m->context = (int)hparams_int(t, "max_position_embeddings", kind->context, 1, 1 << 28);
     d->n_layers = (int)hparams_int(t, "num_hidden_layers", given(kind->layers), 1, 1024);
@@ -56,14 +57,11 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     s->inner = (int)hparams_int(t, "intermediate_size", given(kind->inner), 1, 1 << 20);
     s->eps = hparams_number(t, "rms_norm_eps", kind->eps, 0, 1);
     const char *act = hparams_string(t, "hidden_act", "silu");
-    if (strcmp(act, "silu"))
+    s->act = kind->act ? load_act(t, "hidden_activation", kind->act) : ACT_SILU;
+    if (!kind->act && strcmp(act, "silu"))
         hparams_fail(t, "hidden_act", "\"%.40s\" is not supported (silu)", act);
     if (s->n % s->n_kv)
         hparams_fail(t, "num_key_value_heads", "%d does not divide %d heads", s->n_kv, s->n);
-    if (hparams_bool(t, "use_sliding_window", false)) {  /* exact up to the window's length */
-        int window = (int)hparams_int(t, "sliding_window", m->context, 1, 1 << 28);
-        m->context = window < m->context ? window : m->context;
-    }
     if (hparams_end(t) != 0)
         return -1;
     struct rope_kind rope = kind->rope;
@@ -71,10 +69,15 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     rope_load(l, &d->rope, t, &rope, &m->context);
     load_at(l, "%s", root);
     ends_load(l, d, t, s, kind);
-    m->text_kv = (struct kv_shape){ d->n_layers, s->n_kv, s->dim };
+    m->text_kv = (struct kv_shape){ .layers = d->n_layers, .n_kv = s->n_kv, .dim = s->dim };
     d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);
     return 0;
 }
+
+/* Before and after attention, before and after the MLP. */
+static const char *const llama_norms[4] = { "input_layernorm", NULL, "post_attention_layernorm", NULL };
+static const char *const glm_norms[4] = { "input_layernorm", "post_self_attn_layernorm", "post_attention_layernorm",
+                                          "post_mlp_layernorm" };
 
 /* Loads layer i of d, whose tensors lie below ROOT.layers.i. Projections that read the same input are stacked into one
  * weight here, so that the forward pass has one product for q, k and v and one for gate and up. Errors stay in the
@@ -85,12 +88,11 @@ static void layer_load(struct loader *l, struct decoder *d, int i, const char *r
     struct block *b = &d->layer[i];
     int q = s->n * s->dim, kv = s->n_kv * s->dim;
     load_at(l, "%slayers.%d.", root, i);
-    load_norm(l, &b->norm1, s->hidden, RMS_NORM, s->eps, "input_layernorm");
-    load_norm(l, &b->norm2, s->hidden, RMS_NORM, s->eps, "post_attention_layernorm");
-    if (kind->post_norms) {
-        load_norm(l, &b->post1, s->hidden, RMS_NORM, s->eps, "post_self_attn_layernorm");
-        load_norm(l, &b->post2, s->hidden, RMS_NORM, s->eps, "post_mlp_layernorm");
-    }
+    const char *const *norms = kind->norms ? kind->norms : kind->post_norms ? glm_norms : llama_norms;
+    struct norm *const to[4] = { &b->norm1, &b->post1, &b->norm2, &b->post2 };
+    for (int k = 0; k < 4; k++)
+        if (norms[k])
+            load_norm(l, to[k], s->hidden, kind->norm, s->eps, norms[k]);
     if (kind->fused_qkv)
         load_qkv(l, &b->qkv, s->hidden, PARTS({ "self_attn.qkv_proj", q + 2 * kv }), kind->qkv_bias);
     else
@@ -104,16 +106,71 @@ static void layer_load(struct loader *l, struct decoder *d, int i, const char *r
         load_stack(l, &b->up, s->hidden, PARTS({ "mlp.gate_proj", s->inner }, { "mlp.up_proj", s->inner }),
                    kind->mlp_bias);
     load_linear(l, &b->down, s->hidden, s->inner, kind->mlp_bias, "mlp.down_proj");
-    b->act = ACT_SILU;
+    b->act = s->act;
     b->glu = true;
+    b->layer = i;
     b->heads = (struct heads){ .n = s->n, .n_kv = s->n_kv, .dim = s->dim, .scale = 1 / sqrtf((float)s->dim),
                                .rope = &d->rope };
     if (kind->qk_norm) {
-        load_norm(l, &b->q_norm, s->dim, RMS_NORM, s->eps, "self_attn.q_norm");
-        load_norm(l, &b->k_norm, s->dim, RMS_NORM, s->eps, "self_attn.k_norm");
+        load_norm(l, &b->q_norm, s->dim, kind->norm, s->eps, "self_attn.q_norm");
+        load_norm(l, &b->k_norm, s->dim, kind->norm, s->eps, "self_attn.k_norm");
         b->heads.q_norm = &b->q_norm;
         b->heads.k_norm = &b->k_norm;
     }
+}
+
+void decoder_layer_types(struct hparams *text, bool *windowed, int n)
+{
+    static const char name[] = "layer_types";
+    const json_t *list = json_object_get(text->object, name);
+    if (!list || json_is_null(list))
+        return;
+    if (!json_is_array(list) || json_array_size(list) != (size_t)n) {
+        hparams_fail(text, name, "must be a list of %d kinds, one for each layer", n);
+        return;
+    }
+    for (int i = 0; i < n; i++) {
+        const char *kind = json_string_value(json_array_get(list, (size_t)i));
+        windowed[i] = kind && !strcmp(kind, "sliding_attention");
+        if (!windowed[i] && (!kind || strcmp(kind, "full_attention")))
+            hparams_fail(text, name, "layer %d is \"%.40s\", which is not supported (full_attention, "
+                         "sliding_attention)", i, kind ? kind : "");
+    }
+}
+
+/* Where all layers have the window, theirs is the only cache. */
+void decoder_windows(struct model *m, struct decoder *d, const bool *windowed, int window)
+{
+    int n = 0, at[2] = { 0, 0 };
+    for (int i = 0; i < d->n_layers; i++)
+        n += windowed[i];
+    bool only = n == d->n_layers;
+    for (int i = 0; i < d->n_layers && !only; i++) {
+        d->layer[i].cache = windowed[i] ? CACHE_WINDOW : CACHE_TEXT;
+        d->layer[i].layer = at[windowed[i]]++;
+    }
+    if (only)
+        m->text_kv.window = window;
+    if (only || n == 0)
+        return;
+    m->window_kv = m->text_kv;
+    m->window_kv.layers = n;
+    m->window_kv.window = window;
+    m->text_kv.layers -= n;
+}
+
+/* The window of Qwen's configurations: use_sliding_window, for the layers from max_window_layers on. */
+static void use_window(struct loader *l, struct decoder *d, struct hparams *t)
+{
+    if (!hparams_bool(t, "use_sliding_window", false))
+        return;
+    int window = (int)hparams_int(t, "sliding_window", 4096, 1, 1 << 28);
+    int first = (int)hparams_int(t, "max_window_layers", 28, 0, 1 << 16);
+    bool *windowed = load_keep(l, (size_t)d->n_layers * sizeof *windowed);
+    for (int i = 0; i < d->n_layers; i++)
+        windowed[i] = i >= first;
+    decoder_layer_types(t, windowed, d->n_layers);
+    decoder_windows(l->m, d, windowed, window);
 }
 
 /* Where something is wrong, the rest is left out, and load_end() tells of the first error. */
@@ -126,15 +183,25 @@ void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, con
     for (int i = 0; i < d->n_layers && !l->failed; i++)
         layer_load(l, d, i, root, &s, kind);
     blocks_chain(d->layer, d->n_layers);
+    use_window(l, d, text);
+}
+
+void decoder_scale(struct loader *l, struct decoder *d, double scale)
+{
+    int n = l->m->hidden;
+    float *w = load_scratch(l, (size_t)n);
+    for (int i = 0; i < n; i++)
+        w[i] = (float)scale;
+    load_packed(l, &d->scale, LAYOUT_DEPTHWISE, n, 1, w, NULL);
 }
 
 /* Equation for equation what the papers draw: embedding, layers of attention and MLP around a residual stream, norm and
  * head. All that differs between families lies in the weights and the heads' tables. */
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
 {
-    struct stream s = stream_of(r, block_embed(r, &d->embed, in));
+    struct stream s = stream_of(r, block_embed_scaled(r, &d->embed, &d->scale, in));
     for (int i = 0; i < d->n_layers; i++) {
-        block_attend(r, &s, &d->layer[i], i, &in->batch);
+        block_attend(r, &s, &d->layer[i], d->layer[i].layer, &in->batch);
         block_mlp(r, &s, &d->layer[i]);
     }
     return block_logits(r, s.x, &d->norm, &d->head, in);

@@ -11,6 +11,7 @@
 
 struct decoder {
     struct weight embed, head;       /* head: the embedding itself where they are tied */
+    struct weight scale;             /* (hidden, 1): what embeddings of tokens are multiplied by; out 0: nothing */
     struct norm   norm;
     struct rope   rope;
     struct block *layer;             /* (n_layers), the model's memory                 */
@@ -19,10 +20,15 @@ struct decoder {
 
 struct decoder_kind {
     double eps;                      /* default of rms_norm_eps                        */
-    int    hidden, layers, heads, n_kv, inner;     /* defaults of these sizes; 0: they must be given, n_kv: as heads */
+    int    vocab, hidden, layers, heads, n_kv, inner;  /* defaults of these; 0: they must be given, n_kv: as heads */
     const char *head;                /* where the head is; NULL: "/lm_head"            */
     int    head_dim;                 /* default of head_dim; 0: hidden / heads         */
     int    context;                  /* default of max_position_embeddings             */
+    bool   tied;                     /* default of tie_word_embeddings                 */
+    const char *act;                 /* default of hidden_activation; NULL: hidden_act must be silu */
+    enum norm_kind norm;
+    const char *const *norms;        /* (4) names of norms: before and after attention, before and after the MLP; NULL:
+                                        Llama's or, with post_norms, GLM's */
     enum bias qkv_bias, o_bias, mlp_bias;
     bool   qk_norm;
     bool   post_norms;               /* post_self_attn_layernorm and post_mlp_layernorm: branches are normed before the
@@ -40,6 +46,15 @@ const char *decoder_root(const struct loader *l);
  * vocab, hidden, context and text_kv. `root` ends in '.'. */
 void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
                   const struct decoder_kind *kind);
+
+/* Layers i with windowed[i] see `window` tokens, and have a cache of their own where others see all. After
+ * decoder_load(). */
+void decoder_windows(struct model *m, struct decoder *d, const bool *windowed, int window);
+/* layer_types, where the configuration has it: windowed (n) becomes true for "sliding_attention" and false for
+ * "full_attention". */
+void decoder_layer_types(struct hparams *text, bool *windowed, int n);
+/* Embeddings of tokens are multiplied by a number. Likewise. */
+void decoder_scale(struct loader *l, struct decoder *d, double scale);
 
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in);
 

@@ -517,7 +517,10 @@ void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, d
     char full[256];
     *out = (struct norm){ .eps = (float)eps, .center = kind == LAYER_NORM };
     full_name(l, full, name, ".weight");
-    out->w = load_table(l, floats_of(l, (const int[]){ n }, 1, full), 1, n);
+    float *w = floats_of(l, (const int[]){ n }, 1, full);
+    for (int i = 0; w && kind == RMS_NORM_OFFSET && i < n; i++)
+        w[i] += 1;
+    out->w = load_table(l, w, 1, n);
     if (kind != LAYER_NORM)
         return;
     full_name(l, full, name, ".bias");

@@ -20,7 +20,7 @@
 #include "model/model.h"
 
 enum bias      { NO_BIAS, WITH_BIAS };
-enum norm_kind { RMS_NORM, LAYER_NORM };    /* LAYER_NORM has a bias */
+enum norm_kind { RMS_NORM, LAYER_NORM, RMS_NORM_OFFSET };    /* LAYER_NORM has a bias; OFFSET: the file has w - 1 */
 
 struct loader {
     struct model  *m;

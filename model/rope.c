@@ -194,7 +194,9 @@ int rope_make(struct rope_table *out, struct hparams *text, const struct rope_ki
               int wanted)
 {
     struct hparams s = hparams_object(text, hparams_has(text, "rope_scaling") ? "rope_scaling" : "rope_parameters");
-    double theta = hparams_number(text, "rope_theta", kind->theta, 1.001, 1e12);
+    if (kind->layers && (kind->local_theta || hparams_has(&s, kind->layers)))
+        s = hparams_object(&s, kind->layers);
+    double theta = hparams_number(text, kind->local_theta ? kind->local_theta : "rope_theta", kind->theta, 1.001, 1e12);
     double partial = hparams_number(text, "partial_rotary_factor", kind->partial, 0.01, 1);
     partial = hparams_number(&s, "partial_rotary_factor", partial, 0.01, 1);
     int64_t old = kind->original ? kind->original : max_positions;

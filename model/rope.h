@@ -24,6 +24,9 @@ struct rope_kind {           /* what a family's code fixes                      
     int    section[3];       /* the class default                                     */
     int    original;         /* of original_max_position_embeddings; 0: max_position_embeddings */
     bool   old_longrope;     /* "su" and "yarn" are names that longrope once had (Phi-3) */
+    const char *layers;      /* which of the rope_parameters, where kinds of layers have their own; NULL: all share */
+    const char *local_theta; /* the kind's own rope_theta in older files, where no scaling is meant for it; NULL:
+                                rope_theta and rope_scaling are                       */
 };
 
 struct rope_table {          /* on the host; see struct rope */

@@ -32,6 +32,7 @@ SCREENSHOT = "models/open-autoglm-v1/samples/home-en.png"
 KEEP = 12          # rows of logits ...
 FEWER = 4          # ... and where the vocabulary is larger
 STEPS = 24
+LONG = {"gemma3_text": 400}      # tokens of a second prompt, many windows long
 
 # family -> what makes the inputs of its model; qwen_inputs() where there is none
 INPUTS = {kosmos2.FAMILY: kosmos2.inputs, idefics3.FAMILY: idefics3.inputs,
@@ -166,6 +167,18 @@ def image_sizes(family, variant, told):
     return [(f * 5, f * 4), (f * 3, f * 7)]
 
 
+def long_prompt(model, n):
+    """Many windows' length of random tokens, and how the model goes on."""
+    ids = torch.randint(3, 250, (1, n), generator=torch.Generator().manual_seed(1))
+    x, margins = ids, []
+    for _ in range(STEPS):
+        with torch.no_grad():
+            top = model(input_ids=x, attention_mask=torch.ones_like(x), use_cache=False).logits[0, -1].topk(2)
+        x = torch.cat((x, top.indices[:1][None]), 1)
+        margins.append(float(top.values[0] - top.values[1]))
+    return {"ids": ids[0].tolist(), "greedy": x[0, n:].tolist(), "least_margin": min(margins)}
+
+
 def golden(family, variant):
     out = os.path.join(ROOT, family, variant)
     os.makedirs(out, exist_ok=True)
@@ -181,7 +194,8 @@ def golden(family, variant):
             break
     model, arrays, score, seed = best
     messages, more = chat(family, variant, images)
-    tiny.save(model, family, variant, out)
+    more_told = {"long": long_prompt(model, LONG[family])} if family in LONG and variant != "published" else {}
+    tiny.save(model, family, variant, out)     # which rounds the model's buffers
     save_file({k: v.contiguous() for k, v in arrays.items()}, out + "/golden.safetensors")
     with open(out + "/golden.json", "w") as f:
         said = {"text": tok.decode(arrays["greedy"], skip_special_tokens=True)} if variant == "published" else {}
@@ -189,7 +203,8 @@ def golden(family, variant):
             said |= kosmos2.grounded(tok.decode(arrays["greedy"], skip_special_tokens=True))
         json.dump({"seed": seed, "messages": messages, **published.more_of(more),
                    "least_margin": float(arrays["margins"].min()), **said,
-                   **({"preprocessing": preprocessing(family, proc)} if proc else {})}, f, indent=1)
+                   **({"preprocessing": preprocessing(family, proc)} if proc else {}),
+                   **more_told}, f, indent=1)
     if variant == "published":
         with open(out + "/chats.json", "w") as f:
             parts = [f'"{k}":[\n' + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "]"

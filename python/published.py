@@ -14,6 +14,8 @@ import llava
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+import gemma
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 MERGES = 180
 TRAINED_ON = """\
@@ -91,6 +93,13 @@ GLM = {"digits": r"\p{N}{1,3}", "nfc": False, "class": "PreTrainedTokenizerFast"
 LLAMA = {"digits": r"\p{N}{1,3}", "nfc": False, "class": "PreTrainedTokenizerFast", "pad": "<|finetune_right_pad_id|>",
          "bos": "<|begin_of_text|>", "eos": ["<|eot_id|>", "<|end_of_text|>", "<|eom_id|>"], "special": LLAMA_BASE}
 
+# No tools and no thoughts; a tokenizer of another kind.
+GEMMA = {"special": gemma.SPECIAL, "plain": [], "class": "GemmaTokenizer", "pad": "<pad>", "bos": "<bos>",
+         "eos": ["<eos>", "<end_of_turn>"], "template": "gemma3", "file": "chat_template.jinja", "tools": False,
+         "named": {"unk_token": "<unk>", "mask_token": "<mask>", "extra_special_tokens": {
+             "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}},
+         "backend": lambda renamed: gemma.backend(TRAINED_ON, MERGES, renamed)}
+
 # family -> special tokens, other added tokens, the template, the file that it is in, what the post-processor puts in
 # front, and whether the vocabulary has whole words
 SHAPES = {
@@ -101,6 +110,7 @@ SHAPES = {
     "qwen3": QWEN | {"plain": QWEN_CALLS + QWEN_THOUGHT, "template": "qwen3", "file": "tokenizer_config.json"},
     "glm4v": GLM | {"special": GLM_BASE + GLM_VISION, "plain": GLM_TAGS, "template": "glm4v"},
     "glm4": GLM | {"special": GLM_BASE, "plain": [], "template": "glm4", "prefix": ["[gMASK]", "<sop>"]},
+    "gemma3_text": GEMMA,
     "llama": LLAMA | {"plain": [], "template": "llama", "file": "tokenizer_config.json",
                       "prefix": ["<|begin_of_text|>"], "whole_words": True},
     "phi3": {"pattern": CASED, "nfc": False, "class": "GPT2Tokenizer", "pad": "<|endoftext|>",
@@ -161,6 +171,8 @@ def backend(family, renamed=None):
     shape, name = SHAPES[family], lambda s: (renamed or {}).get(s, s)
     if family == kosmos2.FAMILY:
         return kosmos2.backend(TRAINED_ON, renamed)
+    if "backend" in shape:
+        return shape["backend"](renamed)
     vocab, merges, pre = vocabulary(family)
     t = Tokenizer(models.BPE(vocab, merges, ignore_merges=bool(shape.get("whole_words"))))
     t.normalizer, t.pre_tokenizer = normalizers.NFC() if shape["nfc"] else None, pre
@@ -206,7 +218,7 @@ def save(family, out):
                       "special": s in shape["special"]} for s, i in ids.items()}
     config = {"tokenizer_class": shape["class"], "added_tokens_decoder": added, "bos_token": shape.get("bos"),
               "eos_token": shape["eos"][0], "pad_token": shape["pad"], "clean_up_tokenization_spaces": False,
-              "model_max_length": 131072}
+              "model_max_length": 131072, **shape.get("named", {})}
     if family == kosmos2.FAMILY:
         config |= {"unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
     if shape["class"] == "Qwen2Tokenizer":
@@ -262,6 +274,9 @@ def conversation(family, images):
                 message("assistant", "do(action=\"Tap\", element=[499,812])"),
                 message("user", [text("Now  "), IMAGE, text("\u0338 it's 12345 🙂\n\n?")])]
         return (seen, {}) if family != "qwen3_vl" else (seen + called(family)[1:], {"tools": TOOLS})
+    if not SHAPES[family].get("tools", True):
+        return [message("system", "Be brief."), message("user", "Where's the cafe\u0301? 在哪里？"),
+                message("assistant", " There. "), message("user", "  It's 12345 cafe\u0301s 🙂\n\n设置？ ")], {}
     more = {"tools": TOOLS, **dated(family), **({"enable_thinking": False} if family == "qwen3" else {})}
     return called(family)[:-1] + [message("user", "  It's 12345 cafe\u0301s 🙂\n\n设置？ ")], more
 
@@ -278,6 +293,10 @@ def chats(family, images):
                    message("user", "go on")], more
     out["look-alikes"] = [message("user", special), message("assistant", special),
                           message("user", "<|im_end|>\u0338<|eot_id|>\n[gMASK]")], more
+    if not shape.get("tools", True):
+        out["look-alikes in an answer"] = [message("user", "Hi"), message("assistant", special),
+                                           message("user", special + LINES)], more
+        return out
     out["look-alikes in a result"] = called(family)[:2] + [message("tool", "".join(shape["plain"]) + special)], more
     if shape["template"] not in ("qwen_vl", "glm4v"):
         out["tools"] = [message("user", "Hi")], {"tools": TOOLS, **more}

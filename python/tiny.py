@@ -14,6 +14,7 @@ import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+import gemma
 import idefics3
 import kosmos2
 import llava
@@ -24,6 +25,13 @@ GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assista
 QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>",
         "<|video_pad|>", "<|vision_pad|>"]
 LLAMA = ["<|end_of_text|>", "<|begin_of_text|>", "<|eot_id|>"]
+
+GEMMA_TEMPLATE = """<bos>{% for m in messages %}<start_of_turn>{{ m.role }}
+{% if m.content is string %}\
+{{ m.content }}{% else %}{% for p in m.content %}{% if p.type == 'image' %}<start_of_image>{% elif p.type == 'text' %}\
+{{ p.text }}{% endif %}{% endfor %}{% endif %}<end_of_turn>
+{% endfor %}{% if add_generation_prompt %}<start_of_turn>model
+{% endif %}"""
 
 GLM_TEMPLATE = """[gMASK]<sop>{% for m in messages %}<|{{ m.role }}|>
 {% if m.content is string %}{{ m.content }}{% else %}{% for p in m.content %}{% if p.type == 'image' %}\
@@ -156,6 +164,19 @@ CASES = {
         "grouped": (text(V, 32, 4, 2, 3, 48, rope_parameters=rope(1000000.0)), None),
         "yarn": (text(V, 48, 3, 3, 2, 48, tie_word_embeddings=True, rope_parameters={
             "rope_type": "yarn", "rope_theta": 10000.0, "factor": 2.0, "original_max_position_embeddings": 256}), None),
+        "windows": (text(V, 32, 4, 2, 4, 48, use_sliding_window=True, sliding_window=7, max_window_layers=1,
+                         rope_parameters=rope(10000.0)), None),
+    },
+    "gemma3_text": {
+        "windows": (text(V, 32, 4, 2, 5, 48, head_dim=16, sliding_window=9, sliding_window_pattern=3,
+                         query_pre_attn_scalar=24, tie_word_embeddings=True, rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 100.0}}), None),
+        "types": (text(V, 24, 2, 1, 3, 40, head_dim=12, sliding_window=33, attention_bias=True,
+                       query_pre_attn_scalar=12, tie_word_embeddings=False,
+                       layer_types=["full_attention", "sliding_attention", "sliding_attention"], rope_parameters={
+            "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 50.0}}), None),
     },
     "qwen3": {
         "grouped": (text(V, 32, 4, 2, 3, 48, head_dim=16, rope_parameters=rope(1000000.0)), None),
@@ -191,7 +212,7 @@ PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
 for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
                      "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped",
-                     "phi3": "crossing"}.items():
+                     "phi3": "crossing", "gemma3_text": "windows"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 
@@ -205,8 +226,8 @@ CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForCondition
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
            "phi3": "Phi3ForCausalLM", kosmos2.FAMILY: "Kosmos2ForConditionalGeneration",
-
-           llava.NEXT: "LlavaNextForConditionalGeneration", llava.ONEVISION: "LlavaOnevisionForConditionalGeneration"}
+           llava.NEXT: "LlavaNextForConditionalGeneration", llava.ONEVISION: "LlavaOnevisionForConditionalGeneration",
+           "gemma3_text": "Gemma3ForCausalLM"}
 
 
 def randomize(model, seed):
@@ -244,6 +265,8 @@ def special_of(family):
         return idefics3.SPECIAL, idefics3.TEMPLATE
     if family in llava.FAMILIES:
         return llava.SPECIAL, llava.TEMPLATE
+    if family.startswith("gemma"):
+        return gemma.SPECIAL, GEMMA_TEMPLATE
     return (LLAMA, LLAMA_TEMPLATE) if family in ("llama", "phi3") else (QWEN, QWEN_TEMPLATE)
 
 

@@ -12,7 +12,7 @@ static int phi3_load(struct model *m, struct loader *l)
     };
     decoder_load(l, d, &l->config, decoder_root(l), &kind);
     int window = (int)hparams_int(&l->config, "sliding_window", m->context, 1, 1 << 28);
-    m->context = window < m->context ? window : m->context;     /* exact up to the window's length */
+    m->text_kv.window = window < m->context ? window : 0;       /* of all layers */
     return load_end(l);
 }
 
