@@ -11,6 +11,7 @@ import os
 import idefics3
 import kosmos2
 import llava
+import llava15
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -119,6 +120,7 @@ SHAPES = {
     kosmos2.FAMILY: kosmos2.SHAPE,
     idefics3.FAMILY: idefics3.SHAPE,
     **llava.shapes(LLAMA, QWEN),
+    **llava15.shapes(TRAINED_ON),
 }
 # Words of the vocabulary that no merge leads to: `ignore_merges` finds them where they are a whole piece.
 WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
@@ -371,6 +373,8 @@ def prompts(family, out, reference, images):
         rows.append({"name": name, "messages": messages, **more_of(more), "ids": ours})
         if family == kosmos2.FAMILY:
             rows[-1]["tokens"] = kosmos2.tokens(ours, backend(family).token_to_id("<image>"))
+        if "added" in SHAPES[family]:      # by the post-processor, which serving asks where a model takes images
+            rows[-1]["added"] = SHAPES[family]["added"]
         if ours != theirs:
             rows[-1]["trusting"] = theirs
     texts = ALL + ["".join(SHAPES[family]["special"] + SHAPES[family]["plain"]) + " x"]

@@ -18,6 +18,7 @@ import gemma
 import idefics3
 import kosmos2
 import llava
+import llava15
 import published
 
 GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>",
@@ -216,7 +217,10 @@ for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 
-CASES |= llava.cases(text)
+CASES |= llava.cases(text) | llava15.CASES
+for family, base in {"llava": "clip", "mistral": "wide"}.items():
+    config, told = CASES[family][base]
+    CASES[family]["published"] = published.configure(family, config), told
 for family in [idefics3.FAMILY, *llava.FAMILIES]:
     config, told = CASES[family]["published"]
     CASES[family]["published"] = published.configure(family, config), told
@@ -227,7 +231,8 @@ CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForCondition
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
            "phi3": "Phi3ForCausalLM", kosmos2.FAMILY: "Kosmos2ForConditionalGeneration",
            llava.NEXT: "LlavaNextForConditionalGeneration", llava.ONEVISION: "LlavaOnevisionForConditionalGeneration",
-           "gemma3_text": "Gemma3ForCausalLM"}
+           "gemma3_text": "Gemma3ForCausalLM", "llava": "LlavaForConditionalGeneration",
+           "mistral": "MistralForCausalLM"}
 
 
 def randomize(model, seed):
@@ -255,7 +260,8 @@ def build(family, variant, seed):
     cls = getattr(transformers, idefics3.model_class(variant) if family == idefics3.FAMILY else CLASSES[family])
     c = cls.config_class(**json.loads(json.dumps(config)))
     c._attn_implementation = "eager"
-    return randomize(cls._from_config(c, dtype=torch.float32, attn_implementation="eager"), seed)
+    model = randomize(cls._from_config(c, dtype=torch.float32, attn_implementation="eager"), seed)
+    return llava15.quiet(model) if family in llava15.CASES and variant == "published" else model
 
 
 def special_of(family):
@@ -286,6 +292,8 @@ def save(model, family, variant, out):
         return t, idefics3.save_processor(variant, told, out)
     if family in llava.FAMILIES:
         return t, llava.save_processor(family, told, out)
+    if family == "llava":
+        return t, llava15.save_processor(told, out)
     if told:
         kind = {"glm4v": "Glm4vImageProcessor", "phone": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
         more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family == "qwen3_vl" else {}

@@ -1,17 +1,11 @@
 /* model/families/llama.c - Llama, text only: 1 to 3.3, with every rope scaling. */
 #include "base/mem.h"
-#include "model/decoder.h"
+#include "model/texts.h"
 
 static int llama_load(struct model *m, struct loader *l)
 {
     struct decoder *d = m->impl = xcalloc(1, sizeof *d);
-    enum bias bias = hparams_bool(&l->config, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
-    struct decoder_kind kind = {
-        .eps = 1e-6, .context = 2048, .qkv_bias = bias, .o_bias = bias,
-        .mlp_bias = hparams_bool(&l->config, "mlp_bias", false) ? WITH_BIAS : NO_BIAS,
-        .rope = { .theta = 10000, .partial = 1 },
-    };
-    decoder_load(l, d, &l->config, decoder_root(l), &kind);
+    texts_load(l, d, &l->config, "llama", (struct text_names){ decoder_root(l), NULL });
     return load_end(l);
 }
 

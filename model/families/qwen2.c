@@ -1,15 +1,11 @@
 /* model/families/qwen2.c - Qwen2 and Qwen2.5, text only: q, k and v have biases. */
 #include "base/mem.h"
-#include "model/decoder.h"
+#include "model/texts.h"
 
 static int qwen2_load(struct model *m, struct loader *l)
 {
     struct decoder *d = m->impl = xcalloc(1, sizeof *d);
-    struct decoder_kind kind = {
-        .eps = 1e-6, .context = 32768, .qkv_bias = WITH_BIAS,
-        .rope = { .theta = 10000, .partial = 1 },
-    };
-    decoder_load(l, d, &l->config, decoder_root(l), &kind);
+    texts_load(l, d, &l->config, "qwen2", (struct text_names){ decoder_root(l), NULL });
     return load_end(l);
 }
 

@@ -1,16 +1,11 @@
 /* model/families/qwen3.c - Qwen3, text only: q and k are normed per head. */
 #include "base/mem.h"
-#include "model/decoder.h"
+#include "model/texts.h"
 
 static int qwen3_load(struct model *m, struct loader *l)
 {
     struct decoder *d = m->impl = xcalloc(1, sizeof *d);
-    enum bias bias = hparams_bool(&l->config, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
-    struct decoder_kind kind = {
-        .eps = 1e-6, .context = 32768, .head_dim = 128, .qkv_bias = bias, .o_bias = bias, .qk_norm = true,
-        .rope = { .theta = 10000, .partial = 1 },
-    };
-    decoder_load(l, d, &l->config, decoder_root(l), &kind);
+    texts_load(l, d, &l->config, "qwen3", (struct text_names){ decoder_root(l), NULL });
     return load_end(l);
 }
 

@@ -1,0 +1,157 @@
+/* model/families/llava.c - LLaVA 1.5 and its kin: a picture of one size, seen by CLIP or SigLIP, in the text of another
+ * model. Liu and others, 2023 (arXiv:2310.03744).
+ *
+ *     the tower up to the layer that the configuration names, without its class token
+ *     -> linear, GELU, linear -> image tokens
+ *     the decoder of the text model */
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/square.h"
+#include "model/texts.h"
+#include "model/tower.h"
+
+struct llava {
+    struct decoder text;
+    struct tower   tower;
+    struct square  square;
+    struct weight  in, out;          /* of the projector; `in` has the activation behind it */
+    enum act       act;
+    bool           class_token;      /* the tower has one, ...                              */
+    bool           full;             /* ... and it is an image token, too                   */
+};
+
+/* The tower's class by its model_type: CLIP's or SigLIP's. */
+static struct tower_kind tower_kind(struct hparams *vision)
+{
+    static const struct tower_kind clip = {
+        .class_token = true, .pre_norm = true, .width = 1024, .inner = 4096, .layers = 24, .heads = 16, .image = 336,
+        .patch = 14, .act = "quick_gelu", .eps = 1e-5 };
+    static const struct tower_kind siglip = {
+        .patch_bias = WITH_BIAS, .width = 768, .inner = 3072, .layers = 12, .heads = 12, .image = 224, .patch = 16,
+        .act = "gelu_pytorch_tanh", .eps = 1e-6 };
+    const char *type = hparams_string(vision, "model_type", "clip_vision_model");
+    if (strcmp(type, "clip_vision_model") && strcmp(type, "siglip_vision_model"))
+        hparams_fail(vision, "model_type", "\"%.40s\" is not supported (clip_vision_model, siglip_vision_model)", type);
+    return strcmp(type, "siglip_vision_model") ? clip : siglip;
+}
+
+/* vision_feature_layer counts states: 0 is what the first layer reads, -1 what the last one gives. The layers behind it
+ * are not run, nor is the norm at the end. */
+static void tower_part(struct loader *l, struct hparams *vision, struct tower_kind *kind)
+{
+    int layers = (int)hparams_int(vision, "num_hidden_layers", kind->layers, 1, TOWER_MAX_LAYERS), at[2] = { -2, 0 };
+    int n = hparams_ints(&l->config, "vision_feature_layer", at, 2, -layers, layers);
+    if (n > 1)
+        hparams_fail(&l->config, "vision_feature_layer", "several layers are not supported");
+    kind->unused_layers = at[0] < 0 ? -1 - at[0] : layers - at[0];
+    kind->no_post = true;
+    if (kind->unused_layers >= layers)
+        hparams_fail(&l->config, "vision_feature_layer", "names what no layer has changed");
+}
+
+static void image_load(struct loader *l, struct llava *v)
+{
+    static const char *const roots[] = { "vision_tower.vision_model.", "model.vision_tower.vision_model.",
+                                         "vision_tower.", "model.vision_tower.", NULL };
+    static const char *const projectors[] = { "multi_modal_projector.", "model.multi_modal_projector.", NULL };
+    struct hparams vision = hparams_object(&l->config, "vision_config");
+    struct tower_kind kind = tower_kind(&vision);
+    int hidden = l->m->hidden;
+    v->class_token = kind.class_token;
+    tower_part(l, &vision, &kind);
+    const char *select = hparams_string(&l->config, "vision_feature_select_strategy", "default");
+    v->full = !strcmp(select, "full");
+    if (!v->full && (strcmp(select, "default") || !kind.class_token))
+        hparams_fail(&l->config, "vision_feature_select_strategy", "\"%.40s\" is not supported for this tower", select);
+    v->act = load_act(&l->config, "projector_hidden_act", "gelu");
+    enum bias bias = hparams_bool(&l->config, "multimodal_projector_bias", true) ? WITH_BIAS : NO_BIAS;
+    tower_load(l, &v->tower, &vision, load_root(l, TOWER_PROBE, roots), &kind);
+    if (load_end(l) != 0)
+        return;
+    load_at(l, "%s", load_root(l, "linear_1.weight", projectors));
+    load_linear(l, &v->in, hidden, v->tower.size.width, bias, "linear_1");
+    load_linear(l, &v->out, hidden, hidden, bias, "linear_2");
+    pixel_norm_load(l, &v->tower.pixels, kind.class_token ? pixel_clip_mean : pixel_half,
+                    kind.class_token ? pixel_clip_std : pixel_half);
+    struct square_default size = { .shortest = 224, .crop = 224, .filter = FILTER_BICUBIC };
+    if (!kind.class_token)
+        size = (struct square_default){ .size = v->tower.image, .filter = FILTER_BICUBIC };
+    square_load(l, &v->square, v->tower.image, &size);
+}
+
+static int llava_load(struct model *m, struct loader *l)
+{
+    static const struct text_names places[] = { { "language_model.model.", "/language_model.lm_head" },
+                                                { "model.language_model.", NULL }, { NULL, NULL } };
+    struct llava *v = m->impl = xcalloc(1, sizeof *v);
+    struct hparams text = hparams_object(&l->config, "text_config");
+    texts_load(l, &v->text, &text, "llama", texts_find(l, places));
+    if (load_end(l) != 0)
+        return -1;
+    m->image_token = (int)hparams_int(&l->config, "image_token_index|image_token_id", 32000, 0, m->vocab - 1);
+    m->image_row_width = m->hidden;
+    image_load(l, v);
+    return load_end(l);
+}
+
+static void set_tokens(const struct llava *v, struct image_plan *p)
+{
+    int side = v->tower.image / v->tower.patch;
+    p->n_tokens = side * side + (v->full && v->class_token);
+    p->grid_h = p->n_tokens > side * side ? 1 : side;
+    p->grid_w = p->n_tokens / p->grid_h;
+}
+
+static int llava_plan(const struct model *m, int width, int height, const struct image_options *opt,
+                      struct image_plan *out, struct err *e)
+{
+    const struct llava *v = m->impl;
+    (void)opt;
+    if (square_plan(&v->square, width, height, out, e) != 0)
+        return -1;
+    set_tokens(v, out);
+    return 0;
+}
+
+static void llava_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
+                          struct image_plan *out)
+{
+    const struct llava *v = m->impl;
+    (void)opt, (void)pixels;
+    square_largest(&v->square, out);
+    set_tokens(v, out);
+}
+
+static void llava_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
+                         int shape[4])
+{
+    const struct llava *v = m->impl;
+    tower_values(&v->tower, rgb, p->height, p->width, out, shape);
+}
+
+static void llava_encode(const struct model *m, struct run *r, const struct encode *in)
+{
+    const struct llava *v = m->impl;
+    const struct tower *t = &v->tower;
+    struct tensor x = tower_states(r, t, in->rgb, 1, in->plan.height, in->plan.width, t->n_layers);
+    x = nn_rows(x, v->class_token && !v->full, in->plan.n_tokens);
+    x = nn_linear(r, x, &v->in, (struct epilogue){ .act = v->act });
+    nn_scatter(r, in->pool, nn_linear(r, x, &v->out, (struct epilogue){ 0 }), in->rows, false);
+}
+
+static struct tensor llava_forward(const struct model *m, struct run *r, const struct forward *in)
+{
+    const struct llava *v = m->impl;
+    return decoder_forward(r, &v->text, in);
+}
+
+const struct family family_llava = {
+    .types = { "llava" },
+    .load = llava_load,
+    .plan_image = llava_plan,
+    .largest_image = llava_largest,
+    .encode_image = llava_encode,
+    .pixel_values = llava_values,
+    .forward = llava_forward,
+};

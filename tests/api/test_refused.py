@@ -1,0 +1,67 @@
+"""Checkpoints whose configuration contradicts their tensors, or asks for what their family does not do: one line that
+names the file, the field or the tensor, before anything is loaded."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import BIN, ROOT
+
+
+def change(name, *keys, to):
+    """Sets a member of a JSON file of the checkpoint."""
+    def damage(folder):
+        root = part = json.loads((folder / name).read_text())
+        for key in keys[:-1]:
+            part = part[key]
+        part[keys[-1]] = to
+        (folder / name).write_text(json.dumps(root))
+    return damage
+
+
+def config(*keys, to):
+    return change("config.json", *keys, to=to)
+
+
+def processor(*keys, to):
+    return change("preprocessor_config.json", *keys, to=to)
+
+
+# checkpoint -> what is done to a copy of it, and what the line has
+REFUSED = {
+    "kosmos-2/published": {
+        "queries": (config("latent_query_num", to=63), "image_to_text_projection.latent_query"),
+        "slots": (config("latent_query_num", to=4000), "latent_query"),
+        "heads": (config("text_config", "attention_heads", to=5), "attention_heads"),
+        "layers": (config("text_config", "layers", to=3), "layers.2."),
+        "image": (config("vision_config", "image_size", to=42), "position_embedding"),
+        "crop": (processor("crop_size", to={"height": 14, "width": 28}), "crop_size"),
+        "cross": (config("text_config", "add_cross_attention", to=True), "add_cross_attention"),
+        "token": (change("tokenizer.json", "added_tokens", to=[]), '"<image>"'),
+        "far": (change("tokenizer.json", "added_tokens", 5, "id", to=1 << 20), '"<image>"'),
+    },
+    "llava/clip": {
+        "text": (config("text_config", "model_type", to="mamba"), "text_config.model_type"),
+        "tower": (config("vision_config", "model_type", to="dinov2"), "vision_config.model_type"),
+        "layer": (config("vision_feature_layer", to=-9), "vision_feature_layer"),
+        "first": (config("vision_feature_layer", to=0), "vision_feature_layer"),
+        "several": (config("vision_feature_layer", to=[-2, -3]), "vision_feature_layer"),
+        "strategy": (config("vision_feature_select_strategy", to="cls"), "vision_feature_select_strategy"),
+        "token": (config("image_token_index", to=100000), "image_token_index"),
+        "projector": (config("text_config", "hidden_size", to=64), "shape"),
+        "patch": (config("vision_config", "patch_size", to=14), "patch_embedding"),
+        "crop": (processor("crop_size", to={"height": 14, "width": 14}), "crop_size"),
+    },
+}
+ROWS = [(case, what) for case, rows in REFUSED.items() for what in rows]
+
+
+@pytest.mark.parametrize("case,what", ROWS, ids=lambda x: x)
+def test_one_line(case, what, tmp_path):
+    shutil.copytree(ROOT / "tests/model" / case, tmp_path / "case")
+    damage, said = REFUSED[case][what]
+    damage(tmp_path / "case")
+    done = subprocess.run([BIN, "plan", "--model", tmp_path / "case"], capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and len(done.stderr.splitlines()) == 1 and said in done.stderr, done.stderr
