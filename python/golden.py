@@ -20,9 +20,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import idefics3
+import internvl
 import kosmos2
 import llava
 import llava15
+import pixtral
 import published
 import tiny
 
@@ -37,7 +39,8 @@ LONG = {"gemma3_text": 400}      # tokens of a second prompt, many windows long
 
 # family -> what makes the inputs of its model; qwen_inputs() where there is none
 INPUTS = {kosmos2.FAMILY: kosmos2.inputs, idefics3.FAMILY: idefics3.inputs,
-          **dict.fromkeys(llava.FAMILIES, llava.inputs), "llava": llava15.inputs}
+          **dict.fromkeys(llava.FAMILIES, llava.inputs), "llava": llava15.inputs, pixtral.FAMILY: pixtral.inputs,
+          internvl.FAMILY: internvl.inputs}
 
 # family -> what golden.json says of an image's preprocessing where it is no grid
 ROWS = {idefics3.FAMILY: idefics3.row_of} | dict.fromkeys(llava.FAMILIES, llava.row_of)

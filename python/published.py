@@ -9,9 +9,11 @@ import json
 import os
 
 import idefics3
+import internvl
 import kosmos2
 import llava
 import llava15
+import pixtral
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
@@ -121,12 +123,16 @@ SHAPES = {
     idefics3.FAMILY: idefics3.SHAPE,
     **llava.shapes(LLAMA, QWEN),
     **llava15.shapes(TRAINED_ON),
+    pixtral.FAMILY: pixtral.SHAPE,
+    internvl.FAMILY: QWEN | {"special": QWEN_BASE + internvl.TOKENS, "plain": QWEN_CALLS, "template": "internvl",
+                             "file": "chat_template.jinja"},
 }
 # Words of the vocabulary that no merge leads to: `ignore_merges` finds them where they are a whole piece.
 WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
 # Field of config.json -> token, where the family names it
-NAMED = {"image_token_index": ["<image>"], "video_token_index": ["<video>"],
-         "image_token_id": ["<|image_pad|>", "<|image|>", "<image>"], "video_token_id": ["<|video_pad|>", "<|video|>"],
+NAMED = {"image_token_index": ["<image>", "[IMG]"], "video_token_index": ["<video>"],
+         "image_token_id": ["<IMG_CONTEXT>", "<|image_pad|>", "<|image|>", "<image>"],
+         "video_token_id": ["<|video_pad|>", "<|video|>"],
          "vision_start_token_id": ["<|vision_start|>"], "vision_end_token_id": ["<|vision_end|>"],
          "image_start_token_id": ["<|begin_of_image|>"], "image_end_token_id": ["<|end_of_image|>"],
          "video_start_token_id": ["<|begin_of_video|>"], "video_end_token_id": ["<|end_of_video|>"]}

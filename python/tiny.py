@@ -16,9 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 import gemma
 import idefics3
+import internvl
 import kosmos2
 import llava
 import llava15
+import pixtral
 import published
 
 GLM = ["<|endoftext|>", "[gMASK]", "<sop>", "<|system|>", "<|user|>", "<|assistant|>", "<|begin_of_image|>",
@@ -217,8 +219,8 @@ for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 
-CASES |= llava.cases(text) | llava15.CASES
-for family, base in {"llava": "clip", "mistral": "wide"}.items():
+CASES |= llava.cases(text) | llava15.CASES | {pixtral.FAMILY: pixtral.CASES, internvl.FAMILY: internvl.CASES}
+for family, base in {"llava": "clip", "mistral": "wide", pixtral.FAMILY: "merged", internvl.FAMILY: "tiles"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 for family in [idefics3.FAMILY, *llava.FAMILIES]:
@@ -232,7 +234,8 @@ CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForCondition
            "phi3": "Phi3ForCausalLM", kosmos2.FAMILY: "Kosmos2ForConditionalGeneration",
            llava.NEXT: "LlavaNextForConditionalGeneration", llava.ONEVISION: "LlavaOnevisionForConditionalGeneration",
            "gemma3_text": "Gemma3ForCausalLM", "llava": "LlavaForConditionalGeneration",
-           "mistral": "MistralForCausalLM"}
+           "mistral": "MistralForCausalLM", pixtral.FAMILY: "Mistral3ForConditionalGeneration",
+           internvl.FAMILY: "InternVLForConditionalGeneration"}
 
 
 def randomize(model, seed):
@@ -257,7 +260,10 @@ def randomize(model, seed):
 
 def build(family, variant, seed):
     config, _ = CASES[family][variant]
-    cls = getattr(transformers, idefics3.model_class(variant) if family == idefics3.FAMILY else CLASSES[family])
+    named = pixtral.CLASSES.get(variant) if family == pixtral.FAMILY else None
+    if family == idefics3.FAMILY:
+        named = idefics3.model_class(variant)
+    cls = getattr(transformers, named or CLASSES[family])
     c = cls.config_class(**json.loads(json.dumps(config)))
     c._attn_implementation = "eager"
     model = randomize(cls._from_config(c, dtype=torch.float32, attn_implementation="eager"), seed)
@@ -273,6 +279,10 @@ def special_of(family):
         return llava.SPECIAL, llava.TEMPLATE
     if family.startswith("gemma"):
         return gemma.SPECIAL, GEMMA_TEMPLATE
+    if family == pixtral.FAMILY:
+        return pixtral.TINY, published.template(family)
+    if family == internvl.FAMILY:
+        return QWEN + internvl.TOKENS, published.template(family)
     return (LLAMA, LLAMA_TEMPLATE) if family in ("llama", "phi3") else (QWEN, QWEN_TEMPLATE)
 
 
@@ -292,8 +302,9 @@ def save(model, family, variant, out):
         return t, idefics3.save_processor(variant, told, out)
     if family in llava.FAMILIES:
         return t, llava.save_processor(family, told, out)
-    if family == "llava":
-        return t, llava15.save_processor(told, out)
+    own = {"llava": llava15, pixtral.FAMILY: pixtral, internvl.FAMILY: internvl}.get(family)
+    if own:
+        return t, own.save_processor(told, out)
     if told:
         kind = {"glm4v": "Glm4vImageProcessor", "phone": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
         more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family == "qwen3_vl" else {}

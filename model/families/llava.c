@@ -80,8 +80,16 @@ static void image_load(struct loader *l, struct llava *v)
     square_load(l, &v->square, v->tower.image, &size);
 }
 
+/* Pixtral's checkpoints have the same model_type, and another tower. */
+extern const struct family family_pixtral;
+
 static int llava_load(struct model *m, struct loader *l)
 {
+    struct hparams vision = hparams_object(&l->config, "vision_config");
+    if (!strcmp(hparams_string(&vision, "model_type", ""), "pixtral")) {
+        m->family = &family_pixtral;
+        return m->family->load(m, l);
+    }
     static const struct text_names places[] = { { "language_model.model.", "/language_model.lm_head" },
                                                 { "model.language_model.", NULL }, { NULL, NULL } };
     struct llava *v = m->impl = xcalloc(1, sizeof *v);

@@ -54,6 +54,25 @@ REFUSED = {
         "patch": (config("vision_config", "patch_size", to=14), "patch_embedding"),
         "crop": (processor("crop_size", to={"height": 14, "width": 14}), "crop_size"),
     },
+    "pixtral/merged": {
+        "heads": (config("vision_config", "num_attention_heads", to=5), "num_attention_heads"),
+        "layer": (config("vision_feature_layer", to=-5), "vision_feature_layer"),
+        "merge": (config("spatial_merge_size", to=3), "patch_merger.merging_layer"),
+        "patch": (config("vision_config", "patch_size", to=8), "patch_conv"),
+        "processor": (processor("patch_size", to=5), "patch_size"),
+        "resize": (processor("do_resize", to=False), "do_resize"),
+        "text": (config("text_config", "model_type", to="gpt2"), "text_config.model_type"),
+        "head_dim": (config("text_config", "head_dim", to=16), "q_proj"),
+    },
+    "internvl/tiles": {
+        "norm": (config("vision_config", "norm_type", to="batch_norm"), "norm_type"),
+        "image": (config("vision_config", "image_size", to=[20, 20]), "image_size"),
+        "oblong": (config("vision_config", "image_size", to=[16, 32]), "image_size"),
+        "layer": (config("vision_feature_layer", to=-2), "vision_feature_layer"),
+        "positions": (config("vision_config", "patch_size", to=[2, 2]), "patch_embeddings"),
+        "size": (processor("size", to={"height": 32, "width": 32}), "size"),
+        "tiles": (processor("max_patches", to=1000), "max_patches"),
+    },
 }
 ROWS = [(case, what) for case, rows in REFUSED.items() for what in rows]
 
