@@ -7,6 +7,7 @@
  * steps is left what the second one needs to know: who goes on. */
 #include "engine/engine.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -198,10 +199,15 @@ static bool deliver_token(struct engine *g, struct request *r, const struct samp
     return true;
 }
 
-/* The logprob of a token that was known. false: there is no room for it, and r is gone. */
-static bool tell_prompt(struct engine *g, struct request *r, const struct sampled *s)
+/* The logprob of a token that was known. One that has no logit, as the place of an image in some families, could never
+ * come. false: there is no room for it, and r is gone. */
+static bool tell_prompt(struct engine *g, struct request *r, int known, const struct sampled *s)
 {
     struct token_logprob lp = told(s, r->params.top_prompt_logprobs);
+    if (known >= g->model->vocab) {
+        lp.id = known;
+        lp.logprob = -INFINITY;
+    }
     if (request_tell_prompt(r, &lp) == 0)
         return true;
     request_finish(r, FINISH_LENGTH, NULL, NULL);
@@ -291,7 +297,6 @@ static void end_with_features(struct engine *g)
  * NULL, or what the device said. */
 static const char *deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled, int end)
 {
-    int k = 0;
     const char *failed = NULL;
     switch (q->yield.kind) {
     case YIELD_NOTHING:
@@ -304,10 +309,12 @@ static const char *deliver(struct engine *g, const struct step_seq *q, const str
             failed = probe_logits(&g->runner, q, (int)(sampled - g->sampled));
             break;
         }
-        while (k < q->yield.rows && (step_known_token(q, k) >= 0 ? tell_prompt(g, q->r, &sampled[k])
-                                                                : deliver_token(g, q->r, &sampled[k])))
-            k++;
-        return NULL;                   /* the request may be gone */
+        for (int k = 0; k < q->yield.rows; k++) {
+            int known = step_known_token(q, k);
+            if (!(known >= 0 ? tell_prompt(g, q->r, known, &sampled[k]) : deliver_token(g, q->r, &sampled[k])))
+                return NULL;           /* the request is gone */
+        }
+        return NULL;
     }
     if (!failed && q->r->params.pooling && q->r->n_computed == q->r->prompt->n)
         failed = end_pooled(g, q->r);

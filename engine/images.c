@@ -71,7 +71,13 @@ int images_row_pages(const struct image_plan *p) { return (p->n_tokens + IMAGE_R
 
 int images_kv_pages(const struct images *c, const struct image_plan *p)
 {
-    return c->has_kv ? (p->n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
+    return c->has_kv ? cells_pages(p, IMAGE_KV_PAGE) + cells_blank_pages(p, IMAGE_KV_PAGE) : 0;
+}
+
+/* Two kinds of cells in pages of their own take one page more than all in one at the most. */
+int images_most_kv_pages(const struct image_plan *largest)
+{
+    return (largest->n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE + (largest->n_blank > 0);
 }
 
 /* Throws out unused entries, oldest first, until both kinds of pages suffice. */
@@ -113,8 +119,7 @@ struct image_entry *images_acquire(struct images *c, struct hash key, const stru
         e->row_page[i] = c->rows.id[--c->rows.n];
     for (int i = 0; i < n_kv; i++) {
         int id = e->kv_page[i] = c->kv.id[--c->kv.n];
-        int left = plan->n_cells - i * IMAGE_KV_PAGE;
-        c->fill[id] = left < IMAGE_KV_PAGE ? left : IMAGE_KV_PAGE;
+        c->fill[id] = cells_in_page(plan, i, IMAGE_KV_PAGE);
     }
     list_push(c, e);
     return e;

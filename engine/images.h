@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "base/hash.h"
+#include "model/cells.h"
 #include "model/model.h"
 
 enum { IMAGE_ROW_PAGE = 16, IMAGE_KV_PAGE = 32 };    /* rows, entries in a page */
@@ -22,7 +23,7 @@ struct image_entry {
     float *shared;                /* owned: its vector in the space that texts share; NULL: nobody has asked for it */
     int  refs;
     int *row_page, n_row_pages;   /* in page[]; of the pool      */
-    int *kv_page, n_kv_pages;     /* in page[]; of the image KV  */
+    int *kv_page, n_kv_pages;     /* in page[]; of the image KV, in the order of model/cells.h */
     struct image_entry *prev, *next;   /* all entries, most recently used first */
     int page[];
 };
@@ -44,6 +45,7 @@ void images_free(struct images *c);
 
 int  images_row_pages(const struct image_plan *p);   /* that an image of this plan takes */
 int  images_kv_pages(const struct images *c, const struct image_plan *p);
+int  images_most_kv_pages(const struct image_plan *largest);         /* of a plan of largest_image(): that any takes */
 
 /* The entry of this image with one more reference, made room for if it is new.
  * NULL: there is no room while others hold theirs, or (`starved`) no memory
@@ -59,7 +61,8 @@ static inline int image_row(const struct image_entry *e, int token)   /* in the 
 
 static inline int image_slot(const struct image_entry *e, int cell)   /* in the image KV */
 {
-    return e->kv_page[cell / IMAGE_KV_PAGE] * IMAGE_KV_PAGE + cell % IMAGE_KV_PAGE;
+    int page = e->kv_page[cells_page_of(&e->plan, cell, IMAGE_KV_PAGE)];
+    return page * IMAGE_KV_PAGE + cells_place_of(&e->plan, cell, IMAGE_KV_PAGE);
 }
 
 #endif

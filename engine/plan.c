@@ -90,7 +90,7 @@ static size_t size_images(struct setup *s, const struct model *m)
     s->device_resize = o->device_resize && m->backend->ops.resample ? RESIZE_MOST * rgb : 0;
     encode += s->device_resize;
     s->sizes.image_row_pages = (best.n_tokens + IMAGE_ROW_PAGE - 1) / IMAGE_ROW_PAGE;
-    s->sizes.image_kv_pages = m->image_kv.layers ? (best.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
+    s->sizes.image_kv_pages = m->image_kv.layers ? images_most_kv_pages(&best) : 0;
     s->plan.max_image_tokens = best.n_tokens;
     s->plan.max_plan_bytes = rgb;
     s->plan.max_image_pixels = o->max_image_pixels;

@@ -280,6 +280,18 @@ static int decode_images(struct prompt *p, const struct prompt_limits *limits, c
     return 0;
 }
 
+/* Does any token see an image whose places are still to come? */
+static bool looks_ahead(const struct prompt *p)
+{
+    for (int i = 0, begun = 0; i < p->n; i++) {
+        while (begun < p->n_images && p->images[begun].start <= i)
+            begun++;
+        if (p->sees[i].end > begun)
+            return true;
+    }
+    return false;
+}
+
 /* What the family says of every token from the places of the images alone: its position, and the images that it
  * sees. */
 static int set_positions(struct prompt *p, const struct model *m, struct err *e)
@@ -301,6 +313,7 @@ static int set_positions(struct prompt *p, const struct model *m, struct err *e)
         p->next_pos = f->positions(m, p->ids, p->n, plans, p->n_images, p->pos);
     if (f->sees)
         p->next_sees = f->sees(m, p->ids, p->n, plans, p->n_images, p->sees);
+    p->looks_ahead = f->sees && looks_ahead(p);
     free(plans);
     return 0;
 }
@@ -309,8 +322,8 @@ static int set_positions(struct prompt *p, const struct model *m, struct err *e)
 static int check_ids(const struct model *m, const struct ids *ids, struct err *e)
 {
     for (size_t i = 0; i < ids->n; i++)
-        if (ids->id[i] < 0 || ids->id[i] >= m->vocab)
-            return err_set(e, "the tokenizer gives id %d, but the model has a vocabulary of %d", ids->id[i], m->vocab);
+        if (ids->id[i] < 0 || ids->id[i] >= m->n_ids)
+            return err_set(e, "the tokenizer gives id %d, but the model has a vocabulary of %d", ids->id[i], m->n_ids);
     return 0;
 }
 

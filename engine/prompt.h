@@ -36,6 +36,7 @@ struct prompt {
     int next_pos;              /* of the first token of the answer             */
     struct image_range *sees;  /* owned, (n): images that cross-attention sees from each token; NULL: none from any */
     struct image_range next_sees;  /* likewise from every token of the answer      */
+    bool looks_ahead;          /* a token sees images that come after it: none can be computed before all are encoded */
     struct prompt_image *images;   /* owned */
     int n_images;
     int n_gone;                /* images of the request before these, of which nothing was left */
@@ -47,7 +48,7 @@ static inline struct image_range prompt_sees(const struct prompt *p, int token) 
 {
     if (token >= p->n)
         return p->next_sees;
-    return p->sees ? p->sees[token] : (struct image_range){ 0, 0 };
+    return p->sees ? p->sees[token] : (struct image_range){ 0 };
 }
 
 struct prompt_limits {

@@ -36,6 +36,7 @@ static int init_penalties(struct request *r, int vocab)
         return 0;
     r->seen = malloc((size_t)r->max_len * sizeof *r->seen);
     r->seen_at = calloc((size_t)vocab, sizeof *r->seen_at);
+    r->vocab = vocab;
     return r->seen && r->seen_at ? 0 : -1;
 }
 
@@ -216,7 +217,7 @@ void request_retire(struct request *r)
  * place there without a search. */
 void request_count(struct request *r, int token, bool in_prompt)
 {
-    if (!r->seen)
+    if (!r->seen || token >= r->vocab)      /* a token of the prompt that has no logit */
         return;
     if (!r->seen_at[token]) {
         r->seen[r->n_seen] = (struct seen){ .token = token };

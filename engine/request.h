@@ -94,6 +94,7 @@ struct request {
     struct seen *seen;             /* owned: for the penalties; NULL: none asked for */
     int  n_seen;
     int *seen_at;                  /* owned, (vocab): index into seen + 1         */
+    int  vocab;                    /* logits, with seen_at                        */
     struct detok detok;
     struct matcher *matcher;       /* owned; NULL: the answer is free                  */
     bool stuck, stuck_at_end;      /* nothing may follow: because the text is over, or ... */

@@ -164,7 +164,7 @@ static int computable(const struct scheduler *s, const struct request *r)
 {
     for (int i = 0; i < r->prompt->n_images; i++)
         if (needs_encoding(s, r, i)) {
-            int start = r->prompt->images[i].start;
+            int start = r->prompt->looks_ahead ? 0 : r->prompt->images[i].start;
             return start > r->n_computed ? start : r->n_computed;
         }
     return r->n_ids;

@@ -30,11 +30,21 @@ static int *lay_out_table(struct staging *s, int rows, int cols)
 /* Where an array of the block will be on the device. */
 static void *on_device(const struct staging *s, const void *array) { return s->dev + ((const char *)array - s->host); }
 
-/* Pages of the image KV that the first n images of r take: in the block table its images lie end to end. */
+/* Pages of what tokens see of the first n images of r: in the block table they lie end to end, and behind those of all
+ * images the pages of padding (model/cells.h). */
 static int image_pages(const struct request *r, int n)
 {
     int pages = 0;
     for (int k = 0; k < n; k++)
+        pages += cells_pages(&r->images[k]->plan, IMAGE_KV_PAGE);
+    return pages;
+}
+
+/* All pages of r's images. */
+static int all_image_pages(const struct request *r)
+{
+    int pages = 0;
+    for (int k = 0; k < r->prompt->n_images; k++)
         pages += r->images[k]->n_kv_pages;
     return pages;
 }
@@ -46,7 +56,7 @@ struct shape staging_shape(const struct step *step, int kv_images, int vocab)
     struct shape s = { .rows = step->n_rows, .seqs = step->n_seqs, .pages = 1, .image_rows = step->n_rows, .key = -1 };
     for (int i = 0; i < step->n_seqs; i++) {
         const struct request *r = step->seq[i].r;
-        int out = step_drawn(&step->seq[i]), pages = kv_images ? image_pages(r, r->prompt->n_images) : 0;
+        int out = step_drawn(&step->seq[i]), pages = kv_images ? all_image_pages(r) : 0;
         s.pages = r->kv[0].n > s.pages ? r->kv[0].n : s.pages;
         s.image_pages = pages > s.image_pages ? pages : s.image_pages;
         s.out += out;
@@ -176,8 +186,8 @@ static void stage_image_rows(struct staging *st, const struct shape *shape, cons
 }
 
 /* One row of the sub-batch below: row `row` of the step, or -1, which is no row of it; sees pages from .. end - 1 of
- * its sequence's images. */
-struct cross_row { int row, from, end; };
+ * its sequence's images. `seeing`: the same row, or -1 for a blind one. */
+struct cross_row { int row, seeing, from, end; };
 
 /* What one token of a request sees of its images. Its pages follow from the range of images, because the images of a
  * request lie end to end in the table of pages. */
@@ -185,8 +195,24 @@ static struct cross_row cross_row(const struct step_seq *q, int token, int row)
 {
     struct image_range sees = prompt_sees(q->r->prompt, token);
     if (sees.first == sees.end)
-        return (struct cross_row){ -1, 0, 0 };
-    return (struct cross_row){ row, image_pages(q->r, sees.first), image_pages(q->r, sees.end) };
+        return (struct cross_row){ -1, -1, 0, 0 };
+    if (sees.blind)
+        return (struct cross_row){ row, -1, 0, all_image_pages(q->r) };
+    return (struct cross_row){ row, row, image_pages(q->r, sees.first), image_pages(q->r, sees.end) };
+}
+
+/* The pages of a request's images, in the order of model/cells.h. */
+static void fill_image_table(int *table, const struct request *r)
+{
+    int *blank = table + image_pages(r, r->prompt->n_images);
+    for (int k = 0; k < r->prompt->n_images; k++) {
+        const struct image_entry *e = r->images[k];
+        int seen = cells_pages(&e->plan, IMAGE_KV_PAGE), rest = e->n_kv_pages - seen;
+        memcpy(table, e->kv_page, (size_t)seen * sizeof *table);
+        memcpy(blank, e->kv_page + seen, (size_t)rest * sizeof *blank);
+        table += seen;
+        blank += rest;
+    }
 }
 
 /* The rows that see an image, as a batch of their own. A shape that was rounded up, for a replay, has all rows in it:
@@ -195,7 +221,8 @@ static void stage_cross(struct staging *st, const struct shape *shape, const str
                         const struct images *images, struct staged *out)
 {
     int seqs = shape->seqs, n = 0, max_pages = shape->image_pages, max_rows = 0;
-    int *rows = lay_out_ints(st, shape->rows), *from = lay_out_ints(st, shape->rows);
+    int *rows = lay_out_ints(st, shape->rows), *seeing = lay_out_ints(st, shape->rows);
+    int *from = lay_out_ints(st, shape->rows);
     int *limit = lay_out_ints(st, shape->rows), *first = lay_out_ints(st, seqs + 1);
     int *table = lay_out_table(st, seqs, max_pages), *fill = lay_out_ints(st, shape->kv_images);
     if (!step)
@@ -205,13 +232,14 @@ static void stage_cross(struct staging *st, const struct shape *shape, const str
     for (int s = 0, row = 0; s < seqs; s++) {
         const struct step_seq *q = s < step->n_seqs ? &step->seq[s] : NULL;
         first[s] = n;
-        for (int k = 0, at = s * max_pages; q && k < q->r->prompt->n_images; at += q->r->images[k++]->n_kv_pages)
-            memcpy(table + at, q->r->images[k]->kv_page, (size_t)q->r->images[k]->n_kv_pages * sizeof *table);
+        if (q)
+            fill_image_table(table + s * max_pages, q->r);
         for (int i = 0; i < (q ? q->n : 1); i++) {
-            struct cross_row c = q ? cross_row(q, q->start + i, row + i) : (struct cross_row){ -1, 0, 0 };
+            struct cross_row c = q ? cross_row(q, q->start + i, row + i) : (struct cross_row){ -1, -1, 0, 0 };
             if (c.row < 0 && shape->key < 0)
                 continue;
             rows[n] = c.row;
+            seeing[n] = c.seeing;
             from[n] = c.from * IMAGE_KV_PAGE;
             limit[n++] = c.end * IMAGE_KV_PAGE;
         }
@@ -225,6 +253,7 @@ static void stage_cross(struct staging *st, const struct shape *shape, const str
     out->forward.cross = (struct batch){ .n_rows = n, .n_seqs = seqs, .max_rows = max_rows,
                                          .first = on_device(st, first), .views = out->views };
     out->forward.cross_rows = on_device(st, rows);
+    out->forward.cross_seeing = on_device(st, seeing);
 }
 
 /* Which rows' logits are wanted: of each request those that yield a token. Where the shape was rounded up the others
@@ -356,10 +385,10 @@ static void stage_masks(struct staging *st, const struct shape *shape, const str
             const uint32_t *own = step->seq[s].r->steer.allowed;
             int known = step_known_token(&step->seq[s], k);
             late |= step->seq[s].r->matcher != NULL && known < 0;
-            if (known >= 0) {
+            if (known >= 0 && (size_t)known / 32 < words) {
                 memset(allowed + row * words, 0, words * sizeof *allowed);
                 allowed[row * words + (size_t)known / 32] = 1u << (known % 32);
-            } else if (own)
+            } else if (own && known < 0)
                 memcpy(allowed + row * words, own, words * sizeof *allowed);
             else
                 memset(allowed + row * words, 0xff, words * sizeof *allowed);

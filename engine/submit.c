@@ -76,7 +76,7 @@ static int check_images(const struct engine *g, const struct prompt *p, struct e
     int rows = 0, kv = 0;
     for (int i = 0; i < p->n_images; i++) {
         rows += images_row_pages(&p->images[i].plan);
-        kv += g->sched.image_kv ? (p->images[i].plan.n_cells + IMAGE_KV_PAGE - 1) / IMAGE_KV_PAGE : 0;
+        kv += images_kv_pages(&g->images, &p->images[i].plan);
     }
     if (rows > g->setup.sizes.image_row_pages || kv > g->setup.sizes.image_kv_pages)
         return err_field(e, "messages", "the images of this request do not fit into the image cache at one time; send "
@@ -125,15 +125,17 @@ static int enqueue(struct engine *g, struct request *const *r, int n, struct err
     return 0;
 }
 
-/* What a request's pages and images are shared by. Images know their salt in their keys, pages in the first hash. */
+/* What a request's pages and images are shared by. Images know their salt in their keys, pages in the first hash. Where
+ * tokens see images that come after them, what their pages hold is these images', too. */
 static void add_salt(struct prompt *p, const struct params *params, struct hash *salt)
 {
     *salt = (struct hash){ 0 };
-    if (!params->cache_salt)
-        return;
-    *salt = hash_bytes(params->cache_salt, params->n_cache_salt);
-    for (int i = 0; i < p->n_images; i++)
+    if (params->cache_salt)
+        *salt = hash_bytes(params->cache_salt, params->n_cache_salt);
+    for (int i = 0; params->cache_salt && i < p->n_images; i++)
         p->images[i].key = hash_chain(*salt, &p->images[i].key, sizeof p->images[i].key);
+    for (int i = 0; p->looks_ahead && i < p->n_images; i++)
+        *salt = hash_chain(*salt, &p->images[i].key, sizeof p->images[i].key);
 }
 
 /* The group of n answers. Where there is no prefix cache, their pages are nobody else's. */

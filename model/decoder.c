@@ -24,7 +24,8 @@ static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, co
     bool tied = hparams_bool(&l->config, "tie_word_embeddings", false) ||
                 hparams_bool(t, "tie_word_embeddings", usual);
     bool head_alone = tied && !load_has(l, embed) && load_has(l, head);
-    load_embedding(l, &d->embed, vocab, s->hidden, head_alone ? name : "embed_tokens");
+    l->m->n_ids = vocab + kind->more_ids;
+    load_embedding(l, &d->embed, l->m->n_ids, s->hidden, head_alone ? name : "embed_tokens");
     load_norm(l, &d->norm, s->hidden, kind->norm, s->eps, "norm");
     l->m->no_head = !tied && !load_has(l, head) && !*l->prefix;
     if (head_alone || l->m->no_head || (tied && load_is_copy(l, head, embed)))
@@ -69,7 +70,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     rope_load(l, &d->rope, t, &rope, &m->context);
     load_at(l, "%s", root);
     ends_load(l, d, t, s, kind);
-    m->text_kv = (struct kv_shape){ .layers = d->n_layers, .n_kv = s->n_kv, .dim = s->dim };
+    m->text_kv = (struct kv_shape){ .layers = d->n_layers - kind->n_apart, .n_kv = s->n_kv, .dim = s->dim };
     d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);
     return 0;
 }
@@ -173,16 +174,31 @@ static void use_window(struct loader *l, struct decoder *d, struct hparams *t)
     decoder_windows(l->m, d, windowed, window);
 }
 
-/* Where something is wrong, the rest is left out, and load_end() tells of the first error. */
+static bool is_apart(const struct decoder_kind *kind, int layer)
+{
+    for (int i = 0; i < kind->n_apart; i++)
+        if (kind->apart[i] == layer)
+            return true;
+    return false;
+}
+
+/* Where something is wrong, the rest is left out, and load_end() tells of the first error. Every layer knows the norm
+ * of the next one of its kind: where others come between, that is a guess. */
 void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, const char *root,
                   const struct decoder_kind *kind)
 {
     struct sizes s;
     if (begin(l, d, text, root, kind, &s) != 0)
         return;
-    for (int i = 0; i < d->n_layers && !l->failed; i++)
+    struct block *last = NULL;
+    for (int i = 0; i < d->n_layers && !l->failed; i++) {
+        if (is_apart(kind, i))
+            continue;
         layer_load(l, d, i, root, &s, kind);
-    blocks_chain(d->layer, d->n_layers);
+        if (last)
+            last->next = &d->layer[i].norm1;
+        last = &d->layer[i];
+    }
     use_window(l, d, text);
 }
 

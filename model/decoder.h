@@ -35,6 +35,10 @@ struct decoder_kind {
                                         sums */
     bool   gate_up;                  /* gate and up lie in one tensor                  */
     bool   fused_qkv;                /* so do q, k and v, as qkv_proj                  */
+    const int *apart;                /* (n_apart) layers of another kind, in rising order: their blocks stay empty for
+                                        the family to fill, and they have no layer in the text's KV */
+    int    n_apart;
+    int    more_ids;                 /* rows that the embedding has beyond the head's  */
     struct rope_kind rope;           /* head_dim is filled in                          */
 };
 

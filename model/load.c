@@ -511,6 +511,17 @@ struct tensor load_table(struct loader *l, const float *host, int rows, int cols
     return (struct tensor){ (void *)(uintptr_t)p, F32, rows, cols, cols };
 }
 
+struct tensor load_stored_table(struct loader *l, const int *shape, int n_dims, int rows, int cols, const char *name)
+{
+    char full[256];
+    enum dtype type = F32;
+    full_name(l, full, name, "");
+    const struct stored *t = fetch(l, shape, n_dims, full, &type);
+    if (!t || show_tensor(l, t) != 0)
+        return (struct tensor){ 0 };
+    return (struct tensor){ (void *)(uintptr_t)load_bytes(l, t->data, t->bytes), type, rows, cols, cols };
+}
+
 /* A norm of n numbers: its weight, and for a layer norm also its bias. */
 void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, double eps, const char *name)
 {

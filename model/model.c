@@ -147,6 +147,7 @@ struct model *model_open(const char *dir, const struct model_options *opt, struc
     }
     if (rc == 0)
         rc = load(m, &l, e);
+    m->n_ids = m->n_ids ? m->n_ids : m->vocab;
     loader_close(&l);
     if (rc == 0)
         return m;

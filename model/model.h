@@ -75,6 +75,8 @@ struct image_plan {            /* what an image of a given size becomes */
     int runs;                  /* the places stand in so many runs of one length, other tokens of the image between
                                   them (family.image_text); 0: one run */
     int n_cells;               /* entries in the image's own KV pages; 0: none      */
+    int n_blank;               /* of these, the last ones: padding, which only blind tokens see. In a plan of
+                                  largest_image: more than 0 if any image may have some */
     enum filter  filter;
     enum resizer resizer;
     /* What is made of the picture where that is more than one resize of the whole: a crop, padding, tiles beside a
@@ -92,7 +94,11 @@ void plan_view(struct image_plan *p, struct image_view v);
 
 static inline int image_runs(const struct image_plan *p) { return p->runs > 1 ? p->runs : 1; }
 
-struct image_range { int first, end; };    /* a prompt's images first .. end - 1; first == end: none */
+struct image_range {           /* what a token sees in cross-attention                      */
+    int  first, end;           /* the prompt's images first .. end - 1; first == end: none  */
+    bool blind;                /* The family's mask leaves this token nothing, and as the softmax of the reference then
+                                  weighs all scores alike, it sees every cell of every image, blank ones too */
+};
 
 struct encode {                /* one image to encode */
     struct image_plan plan;
@@ -118,6 +124,7 @@ struct forward {               /* one step */
     struct batch cross;        /* the rows that see an image, as a batch of its own; views[CACHE_IMAGES].
                                   n_rows 0: none (also where the family has no cross attention) */
     const int *cross_rows;     /* (cross.n_rows) their rows in `batch`; -1: of none, limit 0 */
+    const int *cross_seeing;   /* (cross.n_rows) likewise; -1 for those of blind tokens, too */
 };
 
 struct family {
@@ -170,6 +177,8 @@ struct model {
     int    vocab, hidden, context;       /* context: max_position_embeddings after scaling */
     int    stretch_after;                /* the tokens of longer sequences have a negative second position, for the
                                             other table of their rope; 0: there is none */
+    int    n_ids;                        /* rows of the embedding: a prompt's ids are below it. At least vocab, which is
+                                            how many logits there are; load() may leave it 0 where it is just that */
     int    image_token;                  /* placeholder id; -1: takes no images */
     int    first_slot, n_slots;          /* n_slots > 0: image_token stays, and the places of its image, as many, are
                                             the ids from first_slot on; 0: all are image_token */

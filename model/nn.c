@@ -203,6 +203,12 @@ void nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b)
     r->ops->add(r->dev, out, a, b);
 }
 
+void nn_copy(struct run *r, struct tensor out, struct tensor x)
+{
+    CHECK(out.rows == x.rows && out.cols == x.cols, "(%d, %d) into (%d, %d)", x.rows, x.cols, out.rows, out.cols);
+    r->ops->copy(r->dev, out, x);
+}
+
 void nn_act(struct run *r, struct tensor x, enum act act) { r->ops->act(r->dev, x, x, act, false); }
 
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits)
@@ -247,8 +253,8 @@ struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struc
     return nn_attend_in(r, qkv, CACHE_TEXT, layer, h, b);
 }
 
-/* Cross-attention. The keys and values were stored by nn_store_image() when the image was encoded; which of them a row
- * sees stands in view 1. */
+/* Cross-attention. The keys and values were stored by nn_store_image() when the image was encoded, with their norm; q
+ * gets its own here. Which of them a row sees stands in view 1. */
 struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b)
 {
     CHECK(q.cols == h->n * h->dim && q.rows == b->n_rows && cache_fits(&r->kv[1], h, layer),
@@ -256,6 +262,8 @@ struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const 
               b->n_rows,
           r->kv[1].n_kv, r->kv[1].dim, layer, r->kv[1].layers);
     struct tensor out = nn_new(r, q.rows, q.cols);
+    if (h->q_norm)
+        r->ops->prep(r->dev, q, (struct tensor){ 0 }, (struct tensor){ 0 }, h, NULL, NULL, 0, NULL);
     r->ops->attend(r->dev, out, q, &r->kv[1], layer, h, b, &b->views[1]);
     return out;
 }
@@ -272,6 +280,21 @@ void nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, 
 
 /* With a single segment, which is an image seen as a whole, the queries go in parts if others wait. A part's rows are
  * a segment of their own that still sees all keys. In measuring, room for the parts' table is counted in any case. */
+static struct tensor attend_in_parts(struct run *r, struct tensor q, struct tensor k, struct tensor v,
+                                     const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
+{
+    struct tensor out = nn_new(r, q.rows, q.cols);
+    for (int at = 0, n; at < q.rows; at += n) {
+        n = n_seg == 1 ? part_of(r, q.rows - at) : q.rows;
+        NN_SCRATCH(r) {
+            const int part[2] = { 0, n }, *rows = n == q.rows && !r->measuring ? q_first : nn_ints(r, part, 2);
+            r->ops->attend_ragged(r->dev, nn_rows(out, at, n), nn_rows(q, at, n), k, v, h, n_seg, rows, kv_first);
+        }
+        let_others(r);
+    }
+    return out;
+}
+
 struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct heads *h, const int *pos, int n_seg,
                                const int *first)
 {
@@ -280,16 +303,7 @@ struct tensor nn_attend_ragged(struct run *r, struct tensor qkv, const struct he
     struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
     if (h->rope || h->q_norm || h->k_norm)
         r->ops->prep(r->dev, q, k, v, h, pos, NULL, 0, NULL);
-    struct tensor out = nn_new(r, qkv.rows, nq);
-    for (int at = 0, n; at < q.rows; at += n) {
-        n = n_seg == 1 ? part_of(r, q.rows - at) : q.rows;
-        NN_SCRATCH(r) {
-            const int part[2] = { 0, n }, *rows = n == q.rows && !r->measuring ? first : nn_ints(r, part, 2);
-            r->ops->attend_ragged(r->dev, nn_rows(out, at, n), nn_rows(q, at, n), k, v, h, n_seg, rows, first);
-        }
-        let_others(r);
-    }
-    return out;
+    return attend_in_parts(r, q, k, v, h, n_seg, first, first);
 }
 
 /* What a few learned queries see of an image's states, and the like: queries come from other rows than keys and
@@ -304,9 +318,7 @@ struct tensor nn_attend_across(struct run *r, struct tensor q, struct tensor k, 
         r->ops->prep(r->dev, q, (struct tensor){ 0 }, (struct tensor){ 0 }, h, NULL, NULL, 0, NULL);
     if (h->k_norm)
         r->ops->prep(r->dev, (struct tensor){ 0 }, k, (struct tensor){ 0 }, h, NULL, NULL, 0, NULL);
-    struct tensor out = nn_new(r, q.rows, q.cols);
-    r->ops->attend_ragged(r->dev, out, q, k, v, h, n_seg, q_first, kv_first);
-    return out;
+    return attend_in_parts(r, q, k, v, h, n_seg, q_first, kv_first);
 }
 
 /* Also how images are resized on the device: each row is a weighted sum of `taps` rows. */

@@ -63,6 +63,7 @@ void          nn_linear_to(struct run *r, struct tensor out, struct tensor x, co
                            struct epilogue e);
 void          nn_norm(struct run *r, struct tensor out, struct tensor x, const struct norm *n);    /* out may be x */
 void          nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b);
+void          nn_copy(struct run *r, struct tensor out, struct tensor x);     /* between F32, F16 and BF16 */
 void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);
 /* qkv (rows, (n + 2 n_kv) * dim): prep, store through the cache's view, attend; (rows, n * dim). layer: of this cache.

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+import cross
 import idefics3
 import internvl
 import kosmos2
@@ -40,7 +41,7 @@ LONG = {"gemma3_text": 400}      # tokens of a second prompt, many windows long
 # family -> what makes the inputs of its model; qwen_inputs() where there is none
 INPUTS = {kosmos2.FAMILY: kosmos2.inputs, idefics3.FAMILY: idefics3.inputs,
           **dict.fromkeys(llava.FAMILIES, llava.inputs), "llava": llava15.inputs, pixtral.FAMILY: pixtral.inputs,
-          internvl.FAMILY: internvl.inputs}
+          internvl.FAMILY: internvl.inputs, **cross.INPUTS}
 
 # family -> what golden.json says of an image's preprocessing where it is no grid
 ROWS = {idefics3.FAMILY: idefics3.row_of} | dict.fromkeys(llava.FAMILIES, llava.row_of)
@@ -56,6 +57,8 @@ def picture(w, h, seed):
 
 def chat(family, variant, images):
     """(messages, what else the request has)"""
+    if (family, variant) in cross.CHATS:
+        return cross.CHATS[family, variant], {}
     if variant == "published":
         return published.conversation(family, bool(images))
     if family == kosmos2.FAMILY:
@@ -120,6 +123,11 @@ def run(family, variant, seed, tok, proc, images):
     more, out = lambda x: {}, {}
     if images:
         ids, more, out = INPUTS.get(family, qwen_inputs)(model, proc, images, ids, tok, messages)
+    if images and family in cross.INPUTS:
+        plain = tok.apply_chat_template(cross.PLAIN, add_generation_prompt=True, return_dict=False, **told)
+        out["plain_ids"] = torch.tensor(plain, dtype=torch.int32)
+        with torch.no_grad():
+            out["plain_logits"] = model(**cross.without_images(family, model, plain)).logits[0, -FEWER:]
     x = torch.tensor([ids])
     bad = {getattr(model.config, "image_token_id", -1), getattr(model.config, "video_token_id", -1)}
     with torch.no_grad():
@@ -149,6 +157,7 @@ def preprocessing(family, proc, call):
     for w, h in SIZES:
         try:
             p = proc(images=[Image.fromarray(picture(w, h, w * 10000 + h))], return_tensors="pt", **call)
+            p = {"pixel_values": p} if isinstance(p, torch.Tensor) else p        # of Idefics
             v = p["pixel_values"].numpy()
             what = ROWS[family](p) if family in ROWS else {}
             if "image_grid_thw" in p:
@@ -162,6 +171,8 @@ def preprocessing(family, proc, call):
 
 def image_sizes(family, variant, told):
     """Of the pictures in the golden prompt."""
+    if told and "sizes" in told:
+        return told["sizes"]
     if not told or family == idefics3.FAMILY:
         return idefics3.SIZES if told else []
     if family in llava.FAMILIES:

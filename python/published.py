@@ -8,6 +8,7 @@ import copy
 import json
 import os
 
+import cross
 import idefics3
 import internvl
 import kosmos2
@@ -127,10 +128,17 @@ SHAPES = {
     internvl.FAMILY: QWEN | {"special": QWEN_BASE + internvl.TOKENS, "plain": QWEN_CALLS, "template": "internvl",
                              "file": "chat_template.jinja"},
 }
+SHAPES["mllama"] = LLAMA | {"special": LLAMA_BASE + ["<|image|>"], "plain": [], "template": "mllama",
+                            "file": "chat_template.json", "prefix": ["<|begin_of_text|>"], "whole_words": True,
+                            "beyond": "<|image|>"}       # the head's vocabulary ends before this token
+SHAPES["idefics"] = {"pieces": True, "class": "PreTrainedTokenizerFast", "pad": "<unk>", "bos": "<s>",
+                     "eos": ["</s>", "<end_of_utterance>"], "special": ["<unk>", "<s>", "</s>", *cross.IDEFICS_ADDED],
+                     "plain": [], "template": "idefics", "file": "tokenizer_config.json", "prefix": ["<s>"],
+                     "beyond": cross.IDEFICS_ADDED[0], "places": cross.IDEFICS_ADDED[:2]}
 # Words of the vocabulary that no merge leads to: `ignore_merges` finds them where they are a whole piece.
 WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
 # Field of config.json -> token, where the family names it
-NAMED = {"image_token_index": ["<image>", "[IMG]"], "video_token_index": ["<video>"],
+NAMED = {"image_token_index": ["<|image|>", "<image>", "[IMG]"], "video_token_index": ["<video>"],
          "image_token_id": ["<IMG_CONTEXT>", "<|image_pad|>", "<|image|>", "<image>"],
          "video_token_id": ["<|video_pad|>", "<|video|>"],
          "vision_start_token_id": ["<|vision_start|>"], "vision_end_token_id": ["<|vision_end|>"],
@@ -174,9 +182,33 @@ def vocabulary(family):
     return vocab, merges, t.pre_tokenizer
 
 
+def of_pieces(shape, name):
+    """As Llama 1 and 2 have it, made from a model of sentencepiece: words begin with a mark that stands for the space
+    before them, bytes stand for what has no piece, and nothing is cut in front."""
+    first = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    trained.train_from_iterator(TRAINED_ON.split("\n"), trainers.BpeTrainer(vocab_size=MERGES + 200,
+                                                                            show_progress=False))
+    model = json.loads(trained.to_str())["model"]
+    vocab = {name(s): i for i, s in enumerate(first + sorted(model["vocab"], key=model["vocab"].get))}
+    t = Tokenizer(models.BPE(vocab, [tuple(m) for m in model["merges"]], unk_token=name("<unk>"), fuse_unk=True,
+                             byte_fallback=True))
+    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
+                                   decoders.Strip(" ", 1, 0)])
+    t.add_special_tokens([AddedToken(name(s), special=True, normalized=False) for s in shape["special"]])
+    front = [name(s) for s in shape["prefix"]]
+    t.post_processor = processors.TemplateProcessing(single=[*front, "$A"], pair=[*front, "$A", *front, "$B"],
+                                                     special_tokens=[(s, t.token_to_id(s)) for s in front])
+    return t
+
+
 def backend(family, renamed=None):
     """The tokenizer; renamed: other texts for some of the added tokens."""
     shape, name = SHAPES[family], lambda s: (renamed or {}).get(s, s)
+    if "pieces" in shape:
+        return of_pieces(shape, name)
     if family == kosmos2.FAMILY:
         return kosmos2.backend(TRAINED_ON, renamed)
     if "backend" in shape:
@@ -201,9 +233,14 @@ def configure(family, base):
     config, t, shape = copy.deepcopy(base), backend(family), SHAPES[family]
     eos = [t.token_to_id(s) for s in shape["eos"]]
     text = config.get("text_config", config)
-    text.update(vocab_size=(t.get_vocab_size() + 15) // 16 * 16, max_position_embeddings=2048, num_hidden_layers=2,
+    vocab = t.token_to_id(shape["beyond"]) if "beyond" in shape else (t.get_vocab_size() + 15) // 16 * 16
+    text.update(vocab_size=vocab, max_position_embeddings=2048, num_hidden_layers=2,
                 bos_token_id=t.token_to_id(shape.get("bos", shape["pad"])), pad_token_id=t.token_to_id(shape["pad"]),
                 eos_token_id=eos if len(eos) > 2 else eos[0])
+    if "cross_attention_layers" in text:
+        text.update(num_hidden_layers=3, cross_attention_layers=[1])
+    if "additional_vocab_size" in text:
+        text.update(additional_vocab_size=t.get_vocab_size() - vocab)
     for field, names in NAMED.items():
         if field in config:
             config[field] = next(t.token_to_id(s) for s in names if s in shape["special"])
@@ -262,7 +299,7 @@ def text(content):
 
 def called(family):
     """A call, what came of it, and a question."""
-    said = "" if family in ("llama", "glm4") else "I'll do it."       # these say nothing beside a call
+    said = "" if family in ("llama", "glm4", "mllama") else "I'll do it."       # these say nothing beside a call
     return [message("user", "Tap it, don't wait."), message("assistant", said, tool_calls=CALLS),
             message("tool", "{\"done\": true, \"at\": [499, 812]}\n完成", tool_call_id="call_1"),
             message("user", "And then?")]
@@ -270,7 +307,7 @@ def called(family):
 
 def dated(family):
     """What the template would otherwise ask the clock."""
-    return {"date_string": "1 Jan 2025"} if family == "llama" else {}
+    return {"date_string": "1 Jan 2025"} if family in ("llama", "mllama") else {}
 
 
 def conversation(family, images):
@@ -306,14 +343,15 @@ def chats(family, images):
                                            message("user", special + LINES)], more
         return out
     out["look-alikes in a result"] = called(family)[:2] + [message("tool", "".join(shape["plain"]) + special)], more
-    if shape["template"] not in ("qwen_vl", "glm4v"):
+    if shape["template"] not in ("qwen_vl", "glm4v", "idefics"):
         out["tools"] = [message("user", "Hi")], {"tools": TOOLS, **more}
         out["call"] = called(family), {"tools": TOOLS, **more}
     if family == kosmos2.FAMILY:
         return out | kosmos2.chats(out)
     if images:
         parts = [text("Cafe"), text("\u0301 "), IMAGE, text("\u0338="), IMAGE]
-        out["parts"] = [message("system", [text("Look.")]), message("user", parts)], more
+        first = [] if family == "mllama" else [message("system", [text("Look.")])]   # which refuses it beside images
+        out["parts"] = first + [message("user", parts)], more
         out["numbered"] = [message("user", parts)], {"add_vision_id": True, **more}
     return out
 
@@ -329,7 +367,7 @@ def structure(family, out, reference):
         with open(os.path.join(out, name)) as f:
             config = json.load(f)
         for k, v in (config | config.get("text_config", {})).items():
-            if k.endswith("_token_id") and v is not None:
+            if k.endswith(("_token_id", "_token_index")) and v is not None:
                 named |= {reference.convert_ids_to_tokens(i) for i in (v if isinstance(v, list) else [v])}
     every = SHAPES[family]["special"] + SHAPES[family]["plain"]
     chosen = [s for s in every if s in named or s in written(family)]
@@ -377,6 +415,8 @@ def prompts(family, out, reference, images):
         ours = by_our_rule(family, out, reference, messages, more)
         assert (ours == theirs) == ("look-alikes" not in name), (family, name)
         rows.append({"name": name, "messages": messages, **more_of(more), "ids": ours})
+        if family == "idefics":
+            rows[-1]["tokens"] = cross.idefics_tokens(ours, backend(family).token_to_id("<image>"))
         if family == kosmos2.FAMILY:
             rows[-1]["tokens"] = kosmos2.tokens(ours, backend(family).token_to_id("<image>"))
         if "added" in SHAPES[family]:      # by the post-processor, which serving asks where a model takes images

@@ -8,12 +8,14 @@ tokenizer and template of the published shape (published.py).
 """
 import json
 import os
+import re
 
 import torch
 import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+import cross
 import gemma
 import idefics3
 import internvl
@@ -199,6 +201,7 @@ CASES["phi3"] = {
     "crossing": (text(V, 32, 4, 2, 3, 48, **longrope(4, 70)), None),          # in the middle of the answer
     "long": (text(V, 48, 3, 1, 2, 40, tie_word_embeddings=True, **longrope(6, 16, partial_rotary_factor=.75)), None),
 }
+CASES |= cross.cases(text, V)
 
 # Full-size pictures on a narrow model: the published settings of the processor.
 CASES["phone"] = {
@@ -215,7 +218,8 @@ PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
 for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
                      "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped",
-                     "phi3": "crossing", "gemma3_text": "windows"}.items():
+                     "phi3": "crossing", "gemma3_text": "windows",
+                     "mllama": "tiles", "idefics": "resampler"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 
@@ -235,7 +239,7 @@ CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForCondition
            llava.NEXT: "LlavaNextForConditionalGeneration", llava.ONEVISION: "LlavaOnevisionForConditionalGeneration",
            "gemma3_text": "Gemma3ForCausalLM", "llava": "LlavaForConditionalGeneration",
            "mistral": "MistralForCausalLM", pixtral.FAMILY: "Mistral3ForConditionalGeneration",
-           internvl.FAMILY: "InternVLForConditionalGeneration"}
+           internvl.FAMILY: "InternVLForConditionalGeneration", **cross.CLASSES}
 
 
 def randomize(model, seed):
@@ -243,11 +247,14 @@ def randomize(model, seed):
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if p.ndim == 1 and "norm" in name and name.endswith("weight"):
+            if re.search("gate(_attn|_ffn)?$|alpha_", name):             # of which the tangens hyperbolicus is taken
+                p.copy_(.3 + .5 * torch.rand(p.shape, generator=g))
+            elif p.ndim == 1 and "norm" in name and name.endswith("weight"):
                 p.copy_(.6 + .8 * torch.rand(p.shape, generator=g))
             elif p.ndim == 1:
                 p.copy_(.3 * torch.randn(p.shape, generator=g))
-            elif "embed_tokens" in name or "pos_embed" in name or "position_embedding" in name:
+            elif "embed_tokens" in name or "pos_embed" in name or "position_embedding" in name or \
+                    "positional_embedding" in name:
                 # Where embeddings are scaled and the head is tied, the last token would be the next one, too.
                 scaled = getattr(model.config.get_text_config(), "scale_embedding", False) and "embed_tokens" in name
                 p.copy_((.7 * p.shape[1] ** -.5 if scaled else .7) * torch.randn(p.shape, generator=g))
@@ -260,7 +267,7 @@ def randomize(model, seed):
 
 def build(family, variant, seed):
     config, _ = CASES[family][variant]
-    named = pixtral.CLASSES.get(variant) if family == pixtral.FAMILY else None
+    named = pixtral.CLASSES.get(variant) if family == pixtral.FAMILY else CLASSES.get(f"{family}/{variant}")
     if family == idefics3.FAMILY:
         named = idefics3.model_class(variant)
     cls = getattr(transformers, named or CLASSES[family])
@@ -283,6 +290,8 @@ def special_of(family):
         return pixtral.TINY, published.template(family)
     if family == internvl.FAMILY:
         return QWEN + internvl.TOKENS, published.template(family)
+    if family in cross.CLASSES:
+        return cross.special(family, V)
     return (LLAMA, LLAMA_TEMPLATE) if family in ("llama", "phi3") else (QWEN, QWEN_TEMPLATE)
 
 
@@ -294,6 +303,7 @@ def save(model, family, variant, out):
         t = published.save(family, out)
     else:
         t = tokenizer(*special_of(family))
+        t.bos_token = "<s>" if family == "idefics" else None
         t.save_pretrained(out)
     _, told = CASES[family][variant]
     if family == kosmos2.FAMILY:
@@ -305,13 +315,16 @@ def save(model, family, variant, out):
     own = {"llava": llava15, pixtral.FAMILY: pixtral, internvl.FAMILY: internvl}.get(family)
     if own:
         return t, own.save_processor(told, out)
-    if told:
+    if told and family in cross.CLASSES:
+        p = cross.processor(family, told)
+    elif told:
         kind = {"glm4v": "Glm4vImageProcessor", "phone": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
         more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family == "qwen3_vl" else {}
         side = told["patch_size"] * 2
         p = getattr(transformers, kind)(merge_size=2, temporal_patch_size=2, **told, **more,
                                         size=PUBLISHED if family == "phone" else
                                         {"shortest_edge": side * side * 4, "longest_edge": side * side * 64})
+    if told:
         with open(out + "/preprocessor_config.json", "w") as f:
             d = {k: v for k, v in json.loads(p.to_json_string()).items() if not k.startswith("_")}
             json.dump(d, f, indent=1)

@@ -189,7 +189,7 @@ static int golden_open(struct golden *g, const char *dir, const struct model *m,
     if (g->n < 1 || g->n_greedy < 1 || g->n_greedy > m->context - g->n)
         return err_set(e, "%d tokens and %d more for a context of %d", g->n, g->n_greedy, m->context);
     for (int i = 0; i < g->n; i++)
-        if (g->ids[i] < 0 || g->ids[i] >= m->vocab)
+        if (g->ids[i] < 0 || g->ids[i] >= m->n_ids)
             return err_set(e, "token %d of the prompt is %d", i, g->ids[i]);
     for (int i = 0; i < g->n_greedy; i++)
         if (g->greedy[i] < 0 || g->greedy[i] >= m->vocab)

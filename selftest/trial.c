@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "kernels/kv.h"
+#include "model/cells.h"
 #include "model/measure.h"
 #include "selftest/values.h"
 
@@ -107,14 +108,14 @@ static int encode(struct trial *t, const uint8_t *rgb, const struct image_plan *
     int *places = xcalloc((size_t)(n + plan->n_cells) + 1, sizeof *places), *slots = places + n;
     t->plan[i] = *plan;
     t->pool_first[i + 1] = first + n;
-    t->page_first[i + 1] = page + (plan->n_cells + TRIAL_PAGE - 1) / TRIAL_PAGE;
+    t->page_first[i + 1] = page + cells_pages(plan, TRIAL_PAGE) + cells_blank_pages(plan, TRIAL_PAGE);
     assert(t->pool_first[i + 1] <= t->max_rows && t->page_first[i + 1] <= IMAGE_PAGES);
     for (int k = 0; k < n; k++)
         places[k] = first + k;
     for (int k = 0; k < plan->n_cells; k++) {
-        int p = t->image_pages[page + k / TRIAL_PAGE];
-        slots[k] = p * TRIAL_PAGE + k % TRIAL_PAGE;
-        t->fill[p] = k % TRIAL_PAGE + 1;
+        int i_page = cells_page_of(plan, k, TRIAL_PAGE), p = t->image_pages[page + i_page];
+        slots[k] = p * TRIAL_PAGE + cells_place_of(plan, k, TRIAL_PAGE);
+        t->fill[p] = cells_in_page(plan, i_page, TRIAL_PAGE);
     }
     struct run r = trial_run(t, model_measure_encode(t->m, plan));
     const int *dev = on_device(t, places, (size_t)(n + plan->n_cells) * sizeof *places);
@@ -138,7 +139,8 @@ int trial_views(struct trial *t, const uint8_t *rgb, const struct image_plan *pl
 {
     if (t->n_images == TRIAL_MAX_IMAGES)
         return err_set(e, "more than %d images", TRIAL_MAX_IMAGES);
-    int i = t->n_images, pages = t->page_first[i] + (plan->n_cells + TRIAL_PAGE - 1) / TRIAL_PAGE;
+    int i = t->n_images, pages = t->page_first[i] + cells_pages(plan, TRIAL_PAGE) +
+        cells_blank_pages(plan, TRIAL_PAGE);
     if (plan->n_tokens > t->max_rows - t->pool_first[i] || pages > IMAGE_PAGES)
         return err_set(e, "the images need more than %d tokens or %d cells", t->max_rows, IMAGE_PAGES * TRIAL_PAGE);
     return encode(t, rgb, plan, e);
@@ -157,10 +159,25 @@ int trial_image(struct trial *t, const uint8_t *rgb, int width, int height, stru
     return rc;
 }
 
+int trial_cells(struct trial *t, int image, int layer, float *keys, float *values, struct err *e)
+{
+    const struct kv *kv = &t->kv[CACHE_IMAGES];
+    const struct image_plan *p = &t->plan[image];
+    size_t width = (size_t)kv->n_kv * (size_t)kv->dim, bytes = width * sizeof(float);
+    assert(kv->dtype == F32 && layer < kv->layers);
+    for (int k = 0; k < p->n_cells; k++) {
+        int page = t->image_pages[t->page_first[image] + cells_page_of(p, k, TRIAL_PAGE)];
+        size_t at = kv_slot_start(kv, layer, page * TRIAL_PAGE + cells_place_of(p, k, TRIAL_PAGE));
+        t->m->backend->download(t->m->device, keys + (size_t)k * width, (const char *)kv->k + at, bytes);
+        t->m->backend->download(t->m->device, values + (size_t)k * width, (const char *)kv->v + at, bytes);
+    }
+    return finish(t, e);
+}
+
 /* A step's arrays: filled on the host, then sent to the device in one block. */
 struct step {
-    int *token, *pos, *slot, *limit, *since[TEXT_CACHES], *src, *dst, *out, *cross, *from, *until, *first, *text,
-        *images, *fill;
+    int *token, *pos, *slot, *limit, *since[TEXT_CACHES], *src, *dst, *out, *cross, *seeing, *from, *until,
+        *first, *text, *images, *fill;
 };
 
 /* Gives every array of a step its place in one block; returns the length of the block in ints. p NULL: only the length
@@ -171,6 +188,7 @@ static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
         { &s->token, (size_t)n }, { &s->pos, (size_t)n * 3 }, { &s->slot, (size_t)n }, { &s->limit, (size_t)n },
         { &s->since[0], (size_t)n }, { &s->since[1], (size_t)n },
         { &s->src, (size_t)n }, { &s->dst, (size_t)n }, { &s->out, (size_t)n }, { &s->cross, (size_t)n },
+        { &s->seeing, (size_t)n },
         { &s->from, (size_t)n }, { &s->until, (size_t)n }, { &s->first, 4 }, { &s->text, (size_t)text_pages(t) },
         { &s->images, IMAGE_PAGES },
         { &s->fill, IMAGE_PAGES },
@@ -182,6 +200,28 @@ static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
 }
 
 struct filled { int n_image, n_cross; };
+
+/* Pages of the first n images that tokens see: they come first in the table of pages (model/cells.h). */
+static int pages_seen(const struct trial *t, int n)
+{
+    int pages = 0;
+    for (int i = 0; i < n; i++)
+        pages += cells_pages(&t->plan[i], TRIAL_PAGE);
+    return pages;
+}
+
+/* The table of the images' pages. */
+static void fill_images(int *table, const struct trial *t)
+{
+    int *blank = table + pages_seen(t, t->n_images);
+    for (int i = 0; i < t->n_images; i++) {
+        const int *page = t->image_pages + t->page_first[i], *end = t->image_pages + t->page_first[i + 1];
+        for (int k = cells_pages(&t->plan[i], TRIAL_PAGE); k > 0; k--)
+            *table++ = *page++;
+        while (page < end)
+            *blank++ = *page++;
+    }
+}
 
 /* Fills the arrays for rows start .. start + n of the tokens, where start is what has been computed before. It walks
  * over the earlier tokens as well, to know within which image the step begins. A row of an image takes its features
@@ -197,7 +237,7 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
             image++, at = 0;
         int k = i - start;
         if (k >= 0) {
-            s->token[k] = is_image ? 0 : ids[i];
+            s->token[k] = ids[i];
             for (int a = 0; a < 3; a++)
                 s->pos[a * n + k] = in->pos[a * in->room + i];
             s->slot[k] = t->text_pages[i / TRIAL_PAGE] * TRIAL_PAGE + i % TRIAL_PAGE;
@@ -211,18 +251,20 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
                 s->src[f.n_image] = t->pool_first[image] + at;
                 s->dst[f.n_image++] = k;
             }
-            struct image_range sees = in->sees ? in->sees[i] : (struct image_range){ 0, 0 };
+            struct image_range sees = in->sees ? in->sees[i] : (struct image_range){ 0 };
             if (sees.end > sees.first) {
                 s->cross[f.n_cross] = k;
-                s->from[f.n_cross] = t->page_first[sees.first] * TRIAL_PAGE;
-                s->until[f.n_cross++] = t->page_first[sees.end] * TRIAL_PAGE;
+                s->seeing[f.n_cross] = sees.blind ? -1 : k;
+                s->from[f.n_cross] = pages_seen(t, sees.first) * TRIAL_PAGE;
+                s->until[f.n_cross++] = (sees.blind ? t->page_first[t->n_images] : pages_seen(t, sees.end)) *
+                    TRIAL_PAGE;
             }
         }
         at += is_image;
     }
     memcpy(s->first, (const int[4]){ 0, n, 0, f.n_cross }, 4 * sizeof(int));
     memcpy(s->text, t->text_pages, (size_t)text_pages(t) * sizeof(int));
-    memcpy(s->images, t->image_pages, IMAGE_PAGES * sizeof(int));
+    fill_images(s->images, t);
     memcpy(s->fill, t->fill, IMAGE_PAGES * sizeof(int));
     return f;
 }
@@ -255,7 +297,8 @@ int reading_next(struct reading *tokens, int n, float *logits, struct err *e)
         .batch = { n, 1, n, s.token, s.pos, s.first, views }, .image_src = s.src, .image_dst = s.dst,
         .n_image = f.n_image,
         .pool = t->rows, .out_rows = s.out, .n_out = logits ? n : 0,
-        .cross = { f.n_cross, 1, f.n_cross, NULL, NULL, s.first + 2, views }, .cross_rows = s.cross,
+        .cross = { f.n_cross, 1, f.n_cross, NULL, NULL, s.first + 2, views },
+        .cross_rows = s.cross, .cross_seeing = s.seeing,
     };
     struct run r = trial_run(t, model_measure_forward(t->m, n, 1, in.n_out, f.n_image));
     struct tensor out = t->m->family->forward(t->m, &r, &in);
@@ -290,7 +333,7 @@ static struct image_range *image_ranges(const struct trial *t, const int32_t *id
 {
     const struct family *f = t->m->family;
     struct image_range *sees = f->sees ? xcalloc((size_t)n, sizeof *sees) : NULL;
-    *next = (struct image_range){ 0, 0 };
+    *next = (struct image_range){ 0 };
     if (sees)
         *next = f->sees(t->m, ids, n, t->plan, t->n_images, sees);
     return sees;

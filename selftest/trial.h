@@ -51,6 +51,8 @@ void trial_close(struct trial *t);
 /* An image of any size, (height, width, 3); or one of which the views are there. -1: it does not fit into the trial. */
 int  trial_image(struct trial *t, const uint8_t *rgb, int width, int height, struct err *e);
 int  trial_views(struct trial *t, const uint8_t *rgb, const struct image_plan *plan, struct err *e);
+/* Keys and values (n_cells, n_kv * dim) that layer `layer` of cross-attention sees of an image; caches of F32. */
+int  trial_cells(struct trial *t, int image, int layer, float *keys, float *values, struct err *e);
 /* A run with scratch of exactly this size; trial_release() after it. */
 struct run trial_run(struct trial *t, struct pass_memory memory);
 void trial_release(struct trial *t, struct run *r);

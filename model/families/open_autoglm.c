@@ -445,7 +445,7 @@ static struct tensor fine_features(struct run *r, const struct autoglm *g, const
 static struct image_range autoglm_sees(const struct model *m, const int32_t *ids, int n,
                                        const struct image_plan *images, int n_images, struct image_range *sees)
 {
-    struct image_range before = { 0, 0 };
+    struct image_range before = { 0 };
     for (int i = 0; i < n;) {
         if (ids[i] != m->image_token || before.end == n_images) {
             sees[i++] = before;
@@ -453,7 +453,7 @@ static struct image_range autoglm_sees(const struct model *m, const int32_t *ids
         }
         int last = i + images[before.end++].n_tokens;
         while (i < last && i < n)
-            sees[i++] = (struct image_range){ 0, 0 };
+            sees[i++] = (struct image_range){ 0 };
     }
     return before;
 }

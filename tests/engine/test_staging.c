@@ -42,6 +42,7 @@ static void add_image(struct asked *a, int start, int places, int n_pages, int p
     struct image_entry *e = a->entry[k] = xcalloc(1, sizeof *e + (size_t)(n_pages + 1) * sizeof(int));
     a->p.images = a->image;
     a->image[k] = (struct prompt_image){ .start = start, .end = start + places, .plan = { .n_tokens = places } };
+    e->plan = (struct image_plan){ .n_tokens = places, .n_cells = n_pages * IMAGE_KV_PAGE };
     e->row_page = e->page;
     e->row_page[0] = 7 + k;
     e->kv_page = e->page + 1;
@@ -139,7 +140,7 @@ END_TEST
 /* What the family says is what a row sees: nothing, the first image, the second alone, or both. */
 START_TEST(images_that_rows_see)
 {
-    static const struct image_range none = { 0, 0 }, one = { 0, 1 }, last = { 1, 2 }, both = { 0, 2 };
+    static const struct image_range none = { 0 }, one = { 0, 1, false }, last = { 1, 2, false }, both = { 0, 2, false };
     struct world w;
     struct asked a, b;
     world_init(&w);
@@ -168,6 +169,39 @@ START_TEST(images_that_rows_see)
     ck_assert_int_eq(f->n_image, 5);
     same("places", f->image_dst, (int[]){ 4, 8, 9, 10, 11 }, 5);
     same("contents", f->image_src, (int[]){ 7 * IMAGE_ROW_PAGE + 2, 8 * IMAGE_ROW_PAGE, 8 * IMAGE_ROW_PAGE + 1 }, 3);
+    forget(&a);
+    world_free(&w);
+}
+END_TEST
+
+/* The pages of padding stand behind those of all images, and only a blind row, which is none of the seeing, gets so
+ * far. */
+START_TEST(a_blind_row_sees_padding)
+{
+    struct world w;
+    struct asked a;
+    world_init(&w);
+    ask(&a, 6, 1000);
+    add_image(&a, 2, 1, 3, 5), add_image(&a, 4, 1, 2, 2);
+    a.entry[0]->plan.n_blank = 2 * IMAGE_KV_PAGE - 5;        /* two pages of its three */
+    a.entry[0]->plan.n_cells -= 5;
+    a.entry[1]->plan.n_blank = 1;
+    a.entry[1]->plan.n_cells = IMAGE_KV_PAGE + 1;
+    a.p.sees = a.sees;
+    for (int i = 0; i < 6; i++)
+        a.sees[i] = i < 2 ? (struct image_range){ 0, 2, true } : i < 4 ? (struct image_range){ 0, 1, false }
+                                                                       : (struct image_range){ 1, 2, false };
+    add(&w, &a, 1, 4, 0);
+    w.shape = staging_shape(&w.step, KV_IMAGES, 70);
+    ck_assert_int_eq(w.shape.image_pages, 5);
+    fill(&w);
+    const struct forward *f = &w.staged.forward;
+    const struct view *v = &f->cross.views[1];
+    same("rows", f->cross_rows, (int[]){ 0, 1, 2, 3 }, 4);
+    same("seeing", f->cross_seeing, (int[]){ -1, 1, 2, 3 }, 4);
+    same("pages", v->pages, (int[]){ 5, 2, 4, 3, 1 }, 5);
+    same("from", v->from, (int[]){ 0, 0, 0, IMAGE_KV_PAGE }, 4);
+    same("limit", v->limit, (int[]){ 5 * IMAGE_KV_PAGE, IMAGE_KV_PAGE, IMAGE_KV_PAGE, 2 * IMAGE_KV_PAGE }, 4);
     forget(&a);
     world_free(&w);
 }
@@ -297,7 +331,7 @@ START_TEST(a_shape_that_is_rounded_up)
         add(&w, &a[i], 8, 1, 1);
     }
     add_image(&a[1], 2, 3, 3, 5);
-    a[1].p.next_sees = (struct image_range){ 0, 1 };
+    a[1].p.next_sees = (struct image_range){ 0, 1, false };
     ck_assert(replay_suits(&w.step));
     w.shape = staging_shape(&w.step, KV_IMAGES, 70);
     replay_round(&w.shape, &largest);
@@ -366,6 +400,7 @@ int main(void)
     tcase_add_test(t, images_that_rows_see);
     tcase_add_test(t, an_image_in_two_runs);
     tcase_add_test(t, rows_that_see_a_window);
+    tcase_add_test(t, a_blind_row_sees_padding);
     tcase_add_test(t, what_the_sampler_is_told);
     tcase_add_test(t, a_shape_that_is_rounded_up);
     tcase_add_test(t, the_largest_step_is_what_is_counted);

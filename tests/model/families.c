@@ -10,6 +10,23 @@
 
 enum { FAMILY_ROWS = 512 };
 
+/* What the text sees of image i through cross-attention, where the file has it: of the first layer that looks. */
+static void family_cells(struct rig *g, const struct golden *want, int i)
+{
+    struct err e;
+    size_t n = (size_t)g->t.plan[i].n_cells * (size_t)g->m->image_kv.n_kv * (size_t)g->m->image_kv.dim;
+    float *keys = malloc((n + 1) * sizeof *keys), *values = malloc((n + 1) * sizeof *values);
+    ck_assert(keys && values);
+    if (g->m->image_kv.layers)
+        ck_assert_msg(trial_cells(&g->t, i, 0, keys, values, &e) == 0, "%s", e.text);
+    if (golden_find(want, "image_keys.%d", i))
+        golden_compare("keys", keys, golden_floats(want, "image_keys.%d", i, n), n, TRIAL_LIMIT);
+    if (golden_find(want, "image_values.%d", i))
+        golden_compare("values", values, golden_floats(want, "image_values.%d", i, n), n, TRIAL_LIMIT);
+    free(keys);
+    free(values);
+}
+
 static void family_images(struct rig *g, const struct golden *want)
 {
     const struct stored *im;
@@ -17,6 +34,7 @@ static void family_images(struct rig *g, const struct golden *want)
         g->t.all_images++;
     for (int i = 0; (im = golden_find(want, "image.%d", i)); i++) {
         rig_image(g, im->data, (int)im->dims[1], (int)im->dims[0]);
+        family_cells(g, want, i);
         int rows = g->t.plan[i].n_tokens, width = g->m->image_row_width, hidden = g->m->hidden;
         const float *have = g->t.pool + (size_t)g->t.pool_first[i] * (size_t)width;
         for (int part = 0; part < width / hidden; part++) {      /* the features, then those of deepstack */
@@ -29,6 +47,26 @@ static void family_images(struct rig *g, const struct golden *want)
                                w + (size_t)r * (size_t)hidden, (size_t)hidden, TRIAL_LIMIT);
         }
     }
+}
+
+/* A prompt without images in a checkpoint that takes some. */
+static void family_plain(const char *dir, const char *backend, const struct golden *want)
+{
+    struct rig g;
+    int n;
+    if (!golden_find(want, "plain_ids", 0))
+        return;
+    int32_t *ids = golden_ints(want, "plain_ids", 0, &n);
+    rig_open(&g, backend, dir, FAMILY_ROWS, F32);
+    size_t all = (size_t)n * (size_t)g.m->vocab, some = golden_find(want, "plain_logits", 0)->bytes / sizeof(float);
+    float *logits = malloc(all * sizeof *logits);
+    ck_assert(logits != NULL);
+    rig_prompt(&g, ids, n, n, logits);
+    golden_compare("logits without images", logits + all - some, golden_floats(want, "plain_logits", 0, some), some,
+                   TRIAL_LIMIT);
+    free(logits);
+    free(ids);
+    rig_close(&g);
 }
 
 static void family_positions(struct rig *g, const struct golden *want)
@@ -91,6 +129,7 @@ static void family_case(const char *dir, const char *backend)
     family_images(&g, &want);
     family_positions(&g, &want);
     golden_text(&g, &want);
+    family_plain(dir, backend, &want);
     weights_close(want.file);
     rig_close(&g);
 }
