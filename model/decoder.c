@@ -24,14 +24,17 @@ static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, co
     bool tied = hparams_bool(&l->config, "tie_word_embeddings", false) ||
                 hparams_bool(t, "tie_word_embeddings", usual);
     bool head_alone = tied && !load_has(l, embed) && load_has(l, head);
-    l->m->n_ids = vocab + kind->more_ids;
-    load_embedding(l, &d->embed, l->m->n_ids, s->hidden, head_alone ? name : "embed_tokens");
+    const char *first = head_alone ? name : "embed_tokens";
+    int more = kind->more_embed.rows;
+    l->m->vocab = vocab + more;
+    l->m->n_ids = vocab + more + kind->more_ids;
+    load_vocabulary(l, &d->embed, s->hidden, (struct load_part){ first, vocab + kind->more_ids }, kind->more_embed);
     load_norm(l, &d->norm, s->hidden, kind->norm, s->eps, "norm");
     l->m->no_head = !tied && !load_has(l, head) && !*l->prefix;
     if (head_alone || l->m->no_head || (tied && load_is_copy(l, head, embed)))
         d->head = d->embed;
     else
-        load_embedding(l, &d->head, vocab, s->hidden, name);
+        load_vocabulary(l, &d->head, s->hidden, (struct load_part){ name, vocab }, kind->more_head);
 }
 
 const char *decoder_root(const struct loader *l)

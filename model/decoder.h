@@ -39,6 +39,8 @@ struct decoder_kind {
                                         the family to fill, and they have no layer in the text's KV */
     int    n_apart;
     int    more_ids;                 /* rows that the embedding has beyond the head's  */
+    struct load_part more_embed, more_head;    /* rows of the vocabulary in tensors of their own, behind those of
+                                                  embedding and head; {0}: none */
     struct rope_kind rope;           /* head_dim is filled in                          */
 };
 

@@ -472,6 +472,12 @@ void load_embedding(struct loader *l, struct weight *out, int rows, int in, cons
     stack(l, out, in, PARTS({ name, rows }), NO_BIAS, TOKENS);
 }
 
+void load_vocabulary(struct loader *l, struct weight *out, int in, struct load_part first, struct load_part more)
+{
+    const struct load_part parts[] = { first, more };
+    stack(l, out, in, parts, more.rows ? 2 : 1, NO_BIAS, TOKENS);
+}
+
 /* A matrix that the family has computed rather than found. It takes over w, which came from load_scratch(): the backend
  * may go on reading it where it lies. */
 void load_packed(struct loader *l, struct weight *out, enum layout layout, int rows, int in, float *w,

@@ -60,6 +60,8 @@ void load_stack(struct loader *l, struct weight *out, int in, const struct load_
 void load_qkv(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias);
 /* NAME.weight (rows, in), a row per token: the embedding, the head, or both. */
 void load_embedding(struct loader *l, struct weight *out, int rows, int in, const char *name);
+/* The same of two matrices, of which the second may have no rows. */
+void load_vocabulary(struct loader *l, struct weight *out, int in, struct load_part first, struct load_part more);
 /* NAME.weight and, for LAYER_NORM, NAME.bias. */
 void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, double eps, const char *name);
 

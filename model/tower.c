@@ -19,7 +19,7 @@ static int square(struct hparams *h, const char *name, int def, int most)
 
 void tower_sizes_load(struct tower_sizes *s, struct hparams *config, const struct tower_kind *kind)
 {
-    s->width = (int)hparams_int(config, "hidden_size", kind->width, 1, MAX_WIDTH);
+    s->width = (int)hparams_int(config, "hidden_size|embed_dim", kind->width, 1, MAX_WIDTH);
     s->inner = (int)hparams_int(config, "intermediate_size", kind->inner, 1, 4 * MAX_WIDTH);
     s->heads = (int)hparams_int(config, "num_attention_heads", kind->heads, 1, 1024);
     s->eps = hparams_number(config, "layer_norm_eps", kind->eps, 0, 1);

@@ -171,7 +171,7 @@ def idefics_inputs(model, proc, images, ids, tok, *_):
     pieces = re.split("(<image>)", tok.decode(ids).removeprefix(tok.bos_token))
     left = [Image.fromarray(i) for i in images]
     prompt = [left.pop(0) if s == "<image>" else s for s in pieces if s]
-    p = whole([prompt], return_tensors="pt")
+    p = whole(text=[prompt], return_tensors="pt")
     mask, ids, out = p["image_attention_mask"], p["input_ids"][0].tolist(), {}
     for i, (im, x) in enumerate(zip(images, p["pixel_values"][0])):
         out[f"image.{i}"], out[f"pixels.{i}"] = torch.from_numpy(im), x

@@ -134,7 +134,7 @@ SHAPES["mllama"] = LLAMA | {"special": LLAMA_BASE + ["<|image|>"], "plain": [], 
 SHAPES["idefics"] = {"pieces": True, "class": "PreTrainedTokenizerFast", "pad": "<unk>", "bos": "<s>",
                      "eos": ["</s>", "<end_of_utterance>"], "special": ["<unk>", "<s>", "</s>", *cross.IDEFICS_ADDED],
                      "plain": [], "template": "idefics", "file": "tokenizer_config.json", "prefix": ["<s>"],
-                     "beyond": cross.IDEFICS_ADDED[0], "places": cross.IDEFICS_ADDED[:2]}
+                     "beyond": cross.IDEFICS_ADDED[0], "places": cross.IDEFICS_ADDED[1:2]}
 # Words of the vocabulary that no merge leads to: `ignore_merges` finds them where they are a whole piece.
 WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
 # Field of config.json -> token, where the family names it

@@ -1,5 +1,5 @@
-"""Images that are looked at through cross-attention alone (Llama 3.2 Vision): encoded once, whoever sends them, and
-requests with and without images that do not change each other."""
+"""Images that are looked at through cross-attention alone (Llama 3.2 Vision, Idefics): encoded once, whoever sends
+them, and requests with and without images that do not change each other."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +11,7 @@ from conftest import ROOT
 from test_families import image
 
 CASE = ROOT / "tests" / "model" / "mllama" / "tiles"
+IDEFICS = ROOT / "tests" / "model" / "idefics" / "resampler"
 ENCODED = "openautoglm_image_encode_seconds_count"
 
 
@@ -34,9 +35,9 @@ def chats():
             say("Look: ", a, "and", b)]
 
 
-def answer(client, messages, **more):
+def answer(client, messages, model=CASE.name, **more):
     more |= {"ignore_eos": True}
-    said = client.chat.completions.create(model=CASE.name, messages=messages, temperature=0, max_tokens=12,
+    said = client.chat.completions.create(model=model, messages=messages, temperature=0, max_tokens=12,
                                           logprobs=True, top_logprobs=3, extra_body=more).choices[0]
     return said.logprobs.model_dump_json()
 
@@ -102,3 +103,23 @@ def test_the_image_token_has_no_logit(start):
     told = [row for row in said["prompt_logprobs"] if row]
     assert any(row.get(place, {}).get("logprob") == -9999.0 for row in told)
     assert all(place not in row or len(row) > 1 for row in told)
+
+
+def test_idefics(start):
+    """Alone, in one batch and from the caches; an image is encoded once. Neighbours share the token between them."""
+    s = start("--model", str(IDEFICS), "--no-prefix-cache")
+    alone = [answer(s.client(), m, IDEFICS.name) for m in chats()]
+    assert len(set(alone)) == len(alone)
+    assert s.metrics()[ENCODED] == len(PICTURES)
+    assert s.stop() == 0
+    s = start("--model", str(IDEFICS), "--max-num-seqs", "8")
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(lambda m: answer(s.client(), m, IDEFICS.name), chats())) == alone
+    assert [answer(s.client(), m, IDEFICS.name) for m in chats()] == alone
+    assert s.metrics()[ENCODED] == len(PICTURES)
+
+    def tokens(*parts):
+        return s.client().chat.completions.create(model=IDEFICS.name, messages=say(*parts),
+                                                  max_tokens=1).usage.prompt_tokens
+    a, b = PICTURES[:2]
+    assert [tokens(a, "?"), tokens(a, b, "?"), tokens(a, "?", b)] == [tokens("?") + n for n in (3, 5, 6)]

@@ -50,6 +50,7 @@ static struct model *open_dry(const char *where, struct err *e)
 static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/model/qwen2_vl/tied",
                                            "tests/model/llama/yarn",
                                            "tests/model/qwen2_5_vl/windows", "tests/model/qwen3_vl/deepstack",
+                                           "tests/model/mllama/tiles", "tests/model/idefics/resampler",
                                            "tests/model/open_autoglm/tiny-plain" };
 
 struct told { int calls; size_t done, all; };
@@ -122,6 +123,22 @@ static const struct { const char *from, *field, *value, *error; } bad[] = {
     { "tests/model/glm4v/grouped", "vision_config.image_size", "99", "position_embedding.weight has shape" },
     { "tests/model/glm4v/grouped", "vision_config", "3", "vision_config: must be an object" },
     { "tests/model/glm4v/grouped", "image_token_id", "280", "image_token_id: 280 is not in 0..279" },
+    { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[3, 1]", "must be layers in rising order" },
+    { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[0, 1, 2, 3]", "leaves no layer with self-" },
+    { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[1]", "layers.3.self_attn.q_proj.weight is "
+      "missing" },
+    { "tests/model/mllama/tiles", "text_config.tie_word_embeddings", "true", "tie_word_embeddings: must be false" },
+    { "tests/model/mllama/tiles", "vision_config.max_num_tiles", "3", "max_num_tiles of 3" },
+    { "tests/model/mllama/tiles", "vision_config.vision_output_dim", "64", "vision_output_dim: is not 96" },
+    { "tests/model/mllama/tiles", "vision_config.image_size", "16", "size: a tile of the image processor is not" },
+    { "tests/model/mllama/tiles", "vision_config.intermediate_layers_indices", "[1, 0]", "in rising order" },
+    { "tests/model/mllama/tiles", "image_token_index", "288", "288 is not in 0..287" },
+    { "tests/model/idefics/resampler", "cross_layer_interval", "3", "3 does not divide 4 layers" },
+    { "tests/model/idefics/resampler", "additional_vocab_size", "2", "has shape (3, 32), not (2, 32)" },
+    { "tests/model/idefics/resampler", "alpha_type", "\"vector\"", "alpha_cross_attn has shape (1), not (1, 1, 32)" },
+    { "tests/model/idefics/resampler", "perceiver_config.resampler_depth", "3", "blocks.2.0.context_layer_norm.weight "
+      "is missing" },
+    { "tests/model/idefics/resampler", "vision_config.image_size", "16", "position_embedding.weight has shape" },
     { "tests/model/qwen2_5_vl/windows", "vision_config.window_size", "3",
       "window_size: 3 is less than an image token" },
     { "tests/model/qwen3_vl/deepstack", "vision_config.deepstack_visual_indexes", "[1, 0]", "rising order" },

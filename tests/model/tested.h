@@ -4,7 +4,7 @@
 #define TESTS_MODEL_TESTED_H
 
 static const char *const families_tested[] = { "mllama", "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama",
-                                               "qwen2",
+                                               "qwen2", "idefics",
                                                "qwen3", "phi3", "kosmos-2", "smolvlm", "llava_next",
                                                "llava_onevision", "gemma3_text", "llava", "mistral",
                                                "pixtral", "internvl" };
