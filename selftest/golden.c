@@ -92,6 +92,26 @@ static int golden_features(const struct trial *t, const struct golden *g, int i,
     return 0;
 }
 
+/* Likewise what the text's first cross-attention layer sees of image i, where the cache holds whole floats. */
+static int golden_cells(struct trial *t, const struct golden *g, int i, float *worst, struct err *e)
+{
+    const struct kv_shape *kv = &t->m->image_kv;
+    size_t n = (size_t)t->plan[i].n_cells * (size_t)kv->n_kv * (size_t)kv->dim;
+    bool keys = record_find(g->file, "image_keys.%d", i), values = record_find(g->file, "image_values.%d", i);
+    if (!kv->layers || t->kv[1].dtype != F32 || !(keys || values))
+        return 0;
+    float *have = xcalloc(2 * n + 1, sizeof *have);
+    int rc = trial_cells(t, i, 0, have, have + n, e);
+    const float *k = rc == 0 && keys ? record_floats(g->file, "image_keys.%d", i, n, e) : NULL,
+        *v = rc == 0 && values ? record_floats(g->file, "image_values.%d", i, n, e) : NULL;
+    if (k)
+        widen(worst, have, k, n);
+    if (v)
+        widen(worst, have + n, v, n);
+    free(have);
+    return (keys && !k) || (values && !v) ? -1 : 0;
+}
+
 /* Encodes the images, and compares pixel values and features where the file has them. -1 also if the images do not
  * take exactly the prompt's places: nothing can be computed from such a prompt. */
 static int golden_vision(struct report *r, struct trial *t, const struct golden *g, struct err *e)
@@ -108,7 +128,8 @@ static int golden_vision(struct report *r, struct trial *t, const struct golden 
         n_pixels += kept;
         if (kept && golden_pixels(t, g, i, &image, &worst_pixel, e) != 0)
             return -1;
-        if (trial_image(t, image.data, image.width, image.height, e) != 0 || golden_features(t, g, i, &worst, e) != 0)
+        if (trial_image(t, image.data, image.width, image.height, e) != 0 ||
+            golden_features(t, g, i, &worst, e) != 0 || golden_cells(t, g, i, &worst, e) != 0)
             return -1;
         tokens += t->plan[i].n_tokens;
     }

@@ -183,6 +183,20 @@ START_TEST(test_uploads)
 }
 END_TEST
 
+/* An image's own cache is counted by its cells, whatever the places that it takes in a prompt: one here, and 40 cells,
+ * of which some may be padding, in pages of their own. */
+START_TEST(test_cells)
+{
+    struct model *m = open_dry("tests/model/mllama/tiles");
+    struct engine_config many = CONFIG(c.max_image_pixels = 4096 * 4096, c.max_images = SEQS, c.max_num_seqs = SEQS);
+    struct engine_plan p = plan_of(m, many, (size_t)64 << 30);
+    size_t entry = 2 * sizeof(float) * (size_t)(m->image_kv.layers * m->image_kv.n_kv * m->image_kv.dim);
+    ck_assert_int_eq(p.max_image_tokens, 1);
+    ck_assert_uint_eq(p.image_cache, SEQS * 3 * IMAGE_KV_PAGE * entry);
+    model_close(m);
+}
+END_TEST
+
 /* A name of a type is accepted where the help lists it, and nowhere else. */
 START_TEST(test_types)
 {
@@ -225,6 +239,7 @@ int main(void)
     tcase_add_test(t, test_free);
     tcase_add_test(t, test_huge_pages);
     tcase_add_test(t, test_room);
+    tcase_add_test(t, test_cells);
     tcase_add_test(t, test_types);
     suite_add_tcase(s, t);
     return suite_run(s);
