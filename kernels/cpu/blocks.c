@@ -1,8 +1,8 @@
 /* kernels/cpu/blocks.c - see blocks.h. Within a region blocks lie in the order in which they were asked for. Only the
- * last one's place can be given again before the region is empty. */
+ * last one's place can be given again, and with it those of free ones before it. */
 #include "kernels/cpu/blocks.h"
 
-#include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #include "kernels/host.h"
@@ -13,10 +13,15 @@ struct region {
     struct region *older;
     char  *data;                       /* owned, (size)               */
     size_t size, used;                 /* bytes                       */
-    int    n_blocks;
+    struct head *last;                 /* of its blocks; NULL: none   */
 };
 
-struct head { struct region *region; size_t bytes; };    /* lies ALIGN bytes before a block; bytes: with the head */
+struct head {                          /* lies ALIGN bytes before a block */
+    struct region *region;
+    struct head   *before;             /* the block before it; NULL: none */
+    size_t bytes;                      /* with the head                   */
+    bool   free;
+};
 
 static struct region *new_region(struct blocks *b, size_t size)
 {
@@ -40,11 +45,11 @@ void *blocks_alloc(struct blocks *b, size_t n)
         r = new_region(b, bytes > REGION ? bytes : REGION);
     if (!r && !(r = new_region(b, bytes)))     /* no address space for more */
         return NULL;
-    char *p = r->data + r->used + ALIGN;
-    *(struct head *)(p - ALIGN) = (struct head){ r, bytes };
+    struct head *h = (struct head *)(r->data + r->used);
+    *h = (struct head){ r, r->last, bytes, false };
+    r->last = h;
     r->used += bytes;
-    r->n_blocks++;
-    return p;
+    return (char *)h + ALIGN;
 }
 
 static void free_region(struct blocks *b, struct region *r)
@@ -61,21 +66,17 @@ void blocks_free(struct blocks *b, void *p)
 {
     if (!p)
         return;
-    const struct head *h = (const struct head *)((char *)p - ALIGN);
+    struct head *h = (struct head *)((char *)p - ALIGN);
     struct region *r = h->region;
-    if ((const char *)h + h->bytes == r->data + r->used)
-        r->used -= h->bytes;
-    if (--r->n_blocks > 0)
-        return;
-    r->used = 0;
-    if (r != b->newest)
+    h->free = true;
+    for (; r->last && r->last->free; r->last = r->last->before)
+        r->used -= r->last->bytes;
+    if (!r->last && r != b->newest)
         free_region(b, r);
 }
 
 void blocks_close(struct blocks *b)
 {
-    while (b->newest) {
-        assert(b->newest->n_blocks == 0);
+    while (b->newest)
         free_region(b, b->newest);
-    }
 }

@@ -19,6 +19,6 @@ struct blocks { struct region *newest; };         /* all zeros: none yet */
 
 void *blocks_alloc(struct blocks *b, size_t n);   /* 64-byte aligned; NULL: there is no memory */
 void  blocks_free(struct blocks *b, void *p);     /* NULL is fine */
-void  blocks_close(struct blocks *b);             /* all blocks must be free */
+void  blocks_close(struct blocks *b);             /* frees all that is left */
 
 #endif

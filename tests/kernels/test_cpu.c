@@ -125,8 +125,11 @@ START_TEST(test_blocks)
     ck_assert_ptr_ne(p[1] = blocks_alloc(&b, EACH), NULL);
     blocks_free(&b, p[1]);
     ck_assert_ptr_eq(blocks_alloc(&b, 1), p[1]);                   /* the last one's place */
-    blocks_free(&b, p[0]);
+    ck_assert_ptr_ne(p[2] = blocks_alloc(&b, EACH), NULL);
     blocks_free(&b, p[1]);
+    blocks_free(&b, p[2]);
+    ck_assert_ptr_eq(blocks_alloc(&b, EACH), p[1]);                /* and that of those before it that are free */
+    blocks_free(&b, p[0]);
     ck_assert_ptr_null(blocks_alloc(&b, SIZE_MAX - 3));
     blocks_close(&b);
 }
