@@ -55,7 +55,7 @@ struct side {
     const struct backend *backend; /* NULL: not found                          */
     struct device *device;         /* owned */
     struct model  *m;              /* owned */
-    float *logits;                 /* owned, (STEP, vocab)                     */
+    float *logits;                 /* owned, (most_rows(), vocab)              */
     struct trial trial;            /* of the line that is being read           */
     struct reading reading;
     int32_t *answer;               /* owned, (generate)                        */
@@ -144,6 +144,16 @@ static int read_arguments(struct task *t, int argc, char **argv, struct err *e)
 
 /* ---- the models ---- */
 
+/* Rows of a step: STEP, or more where an image's places have to be computed together. */
+static int most_rows(const struct model *m)
+{
+    struct image_plan largest;
+    if (!m->image_spans)
+        return STEP;
+    m->family->largest_image(m, &(struct image_options){ 0 }, 1, &largest);
+    return STEP + largest.n_tokens;
+}
+
 /* Opens one of the two checkpoints on a device of its own, with the weights and activations that were asked for, and
  * room for the logits of one step. After -1 side_close() frees what is there. */
 static int side_open(struct side *s, int generate, struct err *e)
@@ -158,7 +168,7 @@ static int side_open(struct side *s, int generate, struct err *e)
     s->m = model_open(s->config.model, &opt, e);
     if (!s->m)
         return -1;
-    s->logits = calloc(STEP * (size_t)s->m->vocab, sizeof *s->logits);
+    s->logits = calloc((size_t)most_rows(s->m) * (size_t)s->m->vocab, sizeof *s->logits);
     s->answer = calloc((size_t)generate + 1, sizeof *s->answer);
     return s->logits && s->answer ? 0 : err_memory(e);
 }
@@ -301,7 +311,7 @@ static int compare_prompt(struct task *t, const struct lines *l, const struct li
         if (side_begin(&t->side[s], p, more, e) != 0)
             rc = -1;
     for (int first = 0; first < p->n && rc == 0; first += n) {
-        n = p->n - first < STEP ? p->n - first : STEP;
+        n = trial_step_end(t->side[A].reading.t, p->ids, p->n, first + STEP) - first;
         rc = compare_step(t, line, first, n, e);
     }
     for (int s = 0; s < 2 && more && rc == 0; s++)

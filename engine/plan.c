@@ -34,12 +34,24 @@ static int rows_for(const struct model *m)
     return rows > MAX_GPU_ROWS ? MAX_GPU_ROWS : (int)rows;
 }
 
-/* A step has room for one token of every request at least. */
+/* Rows that a model's image needs in one step. */
+static int image_rows(const struct engine_config *o, const struct model *m)
+{
+    struct image_options opt = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels };
+    struct image_plan best;
+    if (!m->image_spans)
+        return 0;
+    m->family->largest_image(m, &opt, LEAST_PIXELS, &best);
+    return best.n_tokens / image_runs(&best);
+}
+
+/* A step has room for one token of every request at least, beside an image that has to be computed in one step. */
 static void choose_rows(struct engine_config *o, const struct model *m)
 {
+    int least = o->max_num_seqs + image_rows(o, m);
     o->max_batched_tokens = o->max_batched_tokens ? o->max_batched_tokens : rows_for(m);
-    if (o->max_batched_tokens < o->max_num_seqs)
-        o->max_batched_tokens = o->max_num_seqs;
+    if (o->max_batched_tokens < least)
+        o->max_batched_tokens = least;
 }
 
 /* Decoding the largest upload may take a quarter of the host's memory by default; what was usual before photos grew is

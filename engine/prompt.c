@@ -53,6 +53,20 @@ int prompt_image_tokens(const struct prompt *p)
 
 int prompt_images(const struct prompt *p) { return p->n_images; }
 
+int prompt_sees_until(const struct prompt *p, int token)
+{
+    for (int i = 0; p->spans && i < p->n_images; i++) {
+        const struct prompt_image *image = &p->images[i];
+        int runs = image_runs(&image->plan), each = image->plan.n_tokens / runs;
+        for (int r = 0; r < runs && token >= image->start && token < image->end; r++) {
+            int first = image->run ? image->run[r] : image->start;
+            if (token >= first && token < first + each)
+                return first + each;
+        }
+    }
+    return token + 1;
+}
+
 struct prompt_place prompt_place(const struct prompt *p, int i)
 {
     const struct prompt_image *image = &p->images[i];
@@ -298,6 +312,7 @@ static int set_positions(struct prompt *p, const struct model *m, struct err *e)
 {
     const struct family *f = m->family;
     p->next_pos = p->n;
+    p->spans = m->image_spans;
     if (!f->positions && !f->sees)
         return 0;
     struct image_plan *plans = malloc(((size_t)p->n_images + 1) * sizeof *plans);

@@ -39,10 +39,14 @@ struct prompt {
     bool looks_ahead;          /* a token sees images that come after it: none can be computed before all are encoded */
     struct prompt_image *images;   /* owned */
     int n_images;
+    bool spans;                /* the model's image_spans                      */
     int n_gone;                /* images of the request before these, of which nothing was left */
     struct budget *pixels;         /* borrowed: what the images' pixels were taken from ... */
     size_t n_pixels;               /* ... and how many bytes they are; 0: none yet          */
 };
+
+/* How far a token of the prompt or the answer sees: up to itself, or to the end of its run of an image's places. */
+int prompt_sees_until(const struct prompt *p, int token);
 
 static inline struct image_range prompt_sees(const struct prompt *p, int token)    /* of the prompt or the answer */
 {

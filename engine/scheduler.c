@@ -199,12 +199,30 @@ static struct yield yield_of(const struct request *r, int n)
     return rows ? (struct yield){ YIELD_TOKENS, rows } : (struct yield){ YIELD_NOTHING, 0 };
 }
 
+/* Where the tokens of an image see each other both ways, a step has all of them or none: n rows of r, or fewer, so that
+ * the last one does not stand before another that it sees; or more, if only the whole run is left to compute and the
+ * step has room for it. */
+static int whole_spans(const struct request *r, int n, int room)
+{
+    int first = r->n_computed, last = first + n - 1;
+    if (n <= 0)
+        return n;
+    int until = prompt_sees_until(r->prompt, last);
+    if (until == last + 1)
+        return n;
+    while (last > first && prompt_sees_until(r->prompt, last - 1) == until)
+        last--;
+    if (last > first)
+        return last - first;
+    return until - first <= room ? until - first : 0;
+}
+
 /* Gives r as many rows as the budget, its images and the pages allow, and no more than can yield what they have to. -1:
  * it was put back. */
 static int give_rows(struct scheduler *s, struct step *out, struct request *r)
 {
     int n = computable(s, r) - r->n_computed, left = out->most_rows - out->n_rows;
-    n = n < left ? n : left;
+    n = whole_spans(r, n < left ? n : left, s->max_rows - out->n_rows);
     struct yield yield = yield_of(r, n);
     int over = (yield.kind == YIELD_TOKENS ? yield.rows : 0) - (s->max_out - out->n_out);
     n -= n > 0 && over > 0 ? over : 0;

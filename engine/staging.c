@@ -133,7 +133,7 @@ static void stage_batch(struct staging *st, const struct shape *shape, const str
             token[row] = q->r->ids[i];
             for (int axis = 0; axis < 3; axis++)
                 pos[axis * n + row] = position(q->r, i, axis);
-            limit[row] = i + 1;
+            limit[row] = prompt_sees_until(q->r->prompt, i);
         }
         max_rows = q->n > max_rows ? q->n : max_rows;
         max_kv = q->start + q->n > max_kv ? q->start + q->n : max_kv;

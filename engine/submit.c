@@ -177,6 +177,10 @@ int engine_submit_many(struct engine *g, struct prompt *p, const struct params *
     struct hash salt;
     if (rc == 0 && g->model->no_head && !own.pooling)
         rc = reject(g, e, 400, "text_not_supported", "this checkpoint has no head to make texts with, but embeddings");
+    bool told = own.prompt_logprobs || own.probe == PROBE_LOGITS;
+    if (rc == 0 && told && p->spans && p->n_images)    /* which are computed in one step, and that has fewer logits */
+        rc = err_field(e, "prompt_logprobs", "logprobs of the prompt's tokens are not to be had where it has images "
+                       "that this model reads both ways");
     if (own.max_tokens > 0 && own.max_tokens < max_len - p->n)
         max_len = p->n + own.max_tokens;
     if (own.pooling || own.probe)

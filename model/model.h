@@ -182,6 +182,8 @@ struct model {
     int    image_token;                  /* placeholder id; -1: takes no images */
     int    first_slot, n_slots;          /* n_slots > 0: image_token stays, and the places of its image, as many, are
                                             the ids from first_slot on; 0: all are image_token */
+    bool   image_spans;                  /* the tokens of an image, run by run, see each other both ways, not only
+                                            those before them: a run's are computed in one step */
     int    image_mark;                   /* the token that a chat template writes for an image; -1: image_token */
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */

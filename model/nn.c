@@ -239,7 +239,7 @@ struct tensor nn_attend_in(struct run *r, struct tensor qkv, int cache, int laye
           h->n_kv, h->dim, b->n_rows, kv->n_kv, kv->dim, layer, kv->layers);
     struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
     struct tensor out = nn_new(r, qkv.rows, nq);
-    if (r->ops->prep_attend) {
+    if (r->ops->prep_attend && !r->both_ways) {
         r->ops->prep_attend(r->dev, out, q, k, v, kv, layer, h, b, view);
         return out;
     }

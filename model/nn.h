@@ -40,6 +40,7 @@ struct run {               /* everything one pass needs; owned by the engine */
     void (*between)(void *arg);     /* NULL: nobody waits                    */
     void  *between_arg;             /* borrowed                              */
     const struct watch *watch;      /* NULL: nobody watches; borrowed        */
+    bool   both_ways;               /* rows may see entries of the batch that come behind their own */
     bool   measuring;               /* no data behind the tensors ...        */
     struct arena *measured;         /* ... and what nn_host() gives lies here; borrowed */
 };

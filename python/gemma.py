@@ -1,14 +1,23 @@
 """Tokenizers of Gemma's shape: SentencePiece's BPE, as it is published.
 
 Spaces become "\u2581", nothing cuts a text before the merges do, bytes have tokens of their own, and bos goes in front.
+
+Gemma 3 for golden.py and tiny.py, too: configurations with images, and their inputs.
 """
 import json
+import os
 
+import torch
+from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import Gemma3ImageProcessor, Gemma3Processor
 
 FIRST = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<unused0>", "<unused1>", "<start_of_turn>", "<end_of_turn>"]
 LAST = ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
 SPECIAL = FIRST + LAST
+FAMILY = "gemma3"
+PUBLISHED = 9              # tokens of an image of the variant "published"
+NAMED = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
 
 
 def backend(text, merges, renamed=None):
@@ -35,3 +44,54 @@ def backend(text, merges, renamed=None):
     out.post_processor = processors.TemplateProcessing(single=[bos, "$A"], pair=[bos, "$A", bos, "$B"],
                                                        special_tokens=[(bos, out.token_to_id(bos))])
     return out
+
+
+def case(text, first, vision, side, patch, tokens):
+    """text: text_config; first: the id of the first of SPECIAL; vision: width, layers, heads, inner."""
+    width, depth, heads, inner = vision
+
+    def at(token):
+        return first + SPECIAL.index(token)
+
+    return {"text_config": text, "mm_tokens_per_image": tokens, "boi_token_index": at(NAMED["boi_token"]),
+            "eoi_token_index": at(NAMED["eoi_token"]), "image_token_index": at(NAMED["image_token"]),
+            "vision_config": {"model_type": "siglip_vision_model", "hidden_size": width, "num_hidden_layers": depth,
+                              "num_attention_heads": heads, "intermediate_size": inner, "image_size": side,
+                              "patch_size": patch, "vision_use_head": False}}, {"sides": side}
+
+
+def save_processor(told, out):
+    p = Gemma3ImageProcessor(size={"height": told["sides"], "width": told["sides"]})
+    with open(os.path.join(out, "preprocessor_config.json"), "w") as f:
+        json.dump({k: v for k, v in json.loads(p.to_json_string()).items() if not k.startswith("_")}, f, indent=1)
+    return p
+
+
+def expanded(tok, text, n):
+    """The ids of a rendered chat with the texts of its images, as the processor writes them."""
+    image = "\n\n<start_of_image>" + "<image_soft_token>" * n + "<end_of_image>\n\n"
+    return tok.encode(text.replace("<start_of_image>", image), add_special_tokens=False)
+
+
+def inputs(model, proc, images, _ids, tok, messages):
+    """As golden.INPUTS."""
+    n, place = model.config.mm_tokens_per_image, model.config.image_token_index
+    text = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    for k, v in NAMED.items():
+        setattr(tok, k, v)
+        setattr(tok, k + "_id", tok.convert_tokens_to_ids(v))
+    p = Gemma3Processor(proc, tok, image_seq_length=n)(
+        images=[[Image.fromarray(i) for i in images]], text=[text], add_special_tokens=False, return_tensors="pt")
+    ids, pixels = p["input_ids"][0].tolist(), p["pixel_values"]
+    assert ids == expanded(tok, text, n) and p["token_type_ids"][0].tolist() == [int(i == place) for i in ids]
+    assert all(list(pixels.shape[2:]) == list(i.shape[:2]) for i in images), "not of the final size"
+
+    def more(x):
+        return {"pixel_values": pixels, "token_type_ids": (x == place).int()}
+
+    with torch.no_grad():
+        features = model.model.get_image_features(pixels).pooler_output
+    out = {"positions": torch.arange(len(ids)).int().expand(3, -1).contiguous()}
+    for i, (im, px, f) in enumerate(zip(images, pixels, features)):
+        out |= {f"image.{i}": torch.from_numpy(im), f"pixels.{i}": px.flatten(1), f"image_tokens.{i}": f}
+    return ids, more, out

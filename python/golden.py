@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import cross
+import gemma
 import idefics3
 import internvl
 import kosmos2
@@ -39,7 +40,7 @@ STEPS = 24
 LONG = {"gemma3_text": 400}      # tokens of a second prompt, many windows long
 
 # family -> what makes the inputs of its model; qwen_inputs() where there is none
-INPUTS = {kosmos2.FAMILY: kosmos2.inputs, idefics3.FAMILY: idefics3.inputs,
+INPUTS = {kosmos2.FAMILY: kosmos2.inputs, gemma.FAMILY: gemma.inputs, idefics3.FAMILY: idefics3.inputs,
           **dict.fromkeys(llava.FAMILIES, llava.inputs), "llava": llava15.inputs, pixtral.FAMILY: pixtral.inputs,
           internvl.FAMILY: internvl.inputs, **cross.INPUTS}
 
@@ -179,6 +180,8 @@ def image_sizes(family, variant, told):
         return llava.sizes(family, variant)
     if "pictures" in told:
         return told["pictures"]
+    if "sides" in told:                  # two pictures, always of this size
+        return [(told["sides"], told["sides"])] * 2
     if "side" in told:                   # one picture, always of this size
         return [(told["side"], told["side"])]
     f = told["patch_size"] * 2

@@ -101,7 +101,7 @@ LLAMA = {"digits": r"\p{N}{1,3}", "nfc": False, "class": "PreTrainedTokenizerFas
 GEMMA = {"special": gemma.SPECIAL, "plain": [], "class": "GemmaTokenizer", "pad": "<pad>", "bos": "<bos>",
          "eos": ["<eos>", "<end_of_turn>"], "template": "gemma3", "file": "chat_template.jinja", "tools": False,
          "named": {"unk_token": "<unk>", "mask_token": "<mask>", "extra_special_tokens": {
-             "boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}},
+             **gemma.NAMED}},
          "backend": lambda renamed: gemma.backend(TRAINED_ON, MERGES, renamed)}
 
 # family -> special tokens, other added tokens, the template, the file that it is in, what the post-processor puts in
@@ -115,6 +115,7 @@ SHAPES = {
     "glm4v": GLM | {"special": GLM_BASE + GLM_VISION, "plain": GLM_TAGS, "template": "glm4v"},
     "glm4": GLM | {"special": GLM_BASE, "plain": [], "template": "glm4", "prefix": ["[gMASK]", "<sop>"]},
     "gemma3_text": GEMMA,
+    gemma.FAMILY: GEMMA,
     "llama": LLAMA | {"plain": [], "template": "llama", "file": "tokenizer_config.json",
                       "prefix": ["<|begin_of_text|>"], "whole_words": True},
     "phi3": {"pattern": CASED, "nfc": False, "class": "GPT2Tokenizer", "pad": "<|endoftext|>",
@@ -138,7 +139,9 @@ SHAPES["idefics"] = {"pieces": True, "class": "PreTrainedTokenizerFast", "pad": 
 # Words of the vocabulary that no merge leads to: `ignore_merges` finds them where they are a whole piece.
 WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
 # Field of config.json -> token, where the family names it
-NAMED = {"image_token_index": ["<|image|>", "<image>", "[IMG]"], "video_token_index": ["<video>"],
+NAMED = {"image_token_index": ["<|image|>", "<image>", "[IMG]", "<image_soft_token>"],
+         "boi_token_index": ["<start_of_image>"], "eoi_token_index": ["<end_of_image>"],
+         "video_token_index": ["<video>"],
          "image_token_id": ["<IMG_CONTEXT>", "<|image_pad|>", "<|image|>", "<image>"],
          "video_token_id": ["<|video_pad|>", "<|video|>"],
          "vision_start_token_id": ["<|vision_start|>"], "vision_end_token_id": ["<|vision_end|>"],
@@ -326,6 +329,15 @@ def conversation(family, images):
     return called(family)[:-1] + [message("user", "  It's 12345 cafe\u0301s 🙂\n\n设置？ ")], more
 
 
+def with_tools(family, special, more):
+    out, shape = {}, SHAPES[family]
+    out["look-alikes in a result"] = called(family)[:2] + [message("tool", "".join(shape["plain"]) + special)], more
+    if shape["template"] not in ("qwen_vl", "glm4v", "idefics"):
+        out["tools"] = [message("user", "Hi")], {"tools": TOOLS, **more}
+        out["call"] = called(family), {"tools": TOOLS, **more}
+    return out
+
+
 def chats(family, images):
     """Chats of which the prompt alone is recorded: name -> (messages, what else)."""
     more, shape = dated(family), SHAPES[family]
@@ -341,11 +353,8 @@ def chats(family, images):
     if not shape.get("tools", True):
         out["look-alikes in an answer"] = [message("user", "Hi"), message("assistant", special),
                                            message("user", special + LINES)], more
-        return out
-    out["look-alikes in a result"] = called(family)[:2] + [message("tool", "".join(shape["plain"]) + special)], more
-    if shape["template"] not in ("qwen_vl", "glm4v", "idefics"):
-        out["tools"] = [message("user", "Hi")], {"tools": TOOLS, **more}
-        out["call"] = called(family), {"tools": TOOLS, **more}
+    else:
+        out |= with_tools(family, special, more)
     if family == kosmos2.FAMILY:
         return out | kosmos2.chats(out)
     if images:
@@ -421,6 +430,9 @@ def prompts(family, out, reference, images):
             rows[-1]["tokens"] = kosmos2.tokens(ours, backend(family).token_to_id("<image>"))
         if "added" in SHAPES[family]:      # by the post-processor, which serving asks where a model takes images
             rows[-1]["added"] = SHAPES[family]["added"]
+        if family == gemma.FAMILY and "look-alikes" not in name:
+            text = reference.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+            rows[-1]["tokens"] = len(gemma.expanded(reference, text, gemma.PUBLISHED))
         if ours != theirs:
             rows[-1]["trusting"] = theirs
     texts = ALL + ["".join(SHAPES[family]["special"] + SHAPES[family]["plain"]) + " x"]

@@ -203,6 +203,11 @@ CASES["phi3"] = {
 }
 CASES |= cross.cases(text, V)
 
+CASES[gemma.FAMILY] = {
+    "windows": gemma.case(CASES["gemma3_text"]["windows"][0], 256, (24, 2, 3, 32), 24, 4, gemma.PUBLISHED),
+    "types": gemma.case(CASES["gemma3_text"]["types"][0], 256, (32, 1, 2, 48), 16, 4, 16),
+}
+
 # Full-size pictures on a narrow model: the published settings of the processor.
 CASES["phone"] = {
     "glm4v": ({"text_config": text(V, 32, 2, 1, 2, 48,
@@ -218,7 +223,7 @@ PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
 for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
                      "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped",
-                     "phi3": "crossing", "gemma3_text": "windows",
+                     "phi3": "crossing", "gemma3_text": "windows", gemma.FAMILY: "windows",
                      "mllama": "tiles", "idefics": "resampler"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
@@ -237,7 +242,8 @@ CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForCondition
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
            "phi3": "Phi3ForCausalLM", kosmos2.FAMILY: "Kosmos2ForConditionalGeneration",
            llava.NEXT: "LlavaNextForConditionalGeneration", llava.ONEVISION: "LlavaOnevisionForConditionalGeneration",
-           "gemma3_text": "Gemma3ForCausalLM", "llava": "LlavaForConditionalGeneration",
+           "gemma3_text": "Gemma3ForCausalLM", gemma.FAMILY: "Gemma3ForConditionalGeneration",
+           "llava": "LlavaForConditionalGeneration",
            "mistral": "MistralForCausalLM", pixtral.FAMILY: "Mistral3ForConditionalGeneration",
            internvl.FAMILY: "InternVLForConditionalGeneration", **cross.CLASSES}
 
@@ -308,6 +314,8 @@ def save(model, family, variant, out):
     _, told = CASES[family][variant]
     if family == kosmos2.FAMILY:
         return t, kosmos2.save_processor(told, out)
+    if family == gemma.FAMILY:
+        return t, gemma.save_processor(told, out)
     if family == idefics3.FAMILY:
         return t, idefics3.save_processor(variant, told, out)
     if family in llava.FAMILIES:

@@ -88,7 +88,8 @@ struct run trial_run(struct trial *t, struct pass_memory memory)
     const struct backend *b = t->m->backend;
     return (struct run){ .ops = &b->ops, .backend = b, .watch = t->m->watch, .dev = t->m->device, .kv = t->kv,
                          .size = memory.scratch, .scratch = on_device(t, NULL, memory.scratch),
-                         .host_size = memory.host, .host = xmalloc(memory.host) };
+                         .host_size = memory.host, .host = xmalloc(memory.host),
+                         .both_ways = t->m->image_spans };
 }
 
 void trial_release(struct trial *t, struct run *r)
@@ -199,6 +200,13 @@ static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
     return used;
 }
 
+/* Where the run of places ends that token i is in, the at-th of its image. */
+static int span_end(const struct image_plan *plan, int i, int at)
+{
+    int each = plan->n_tokens / image_runs(plan);
+    return i - at % each + each;
+}
+
 struct filled { int n_image, n_cross; };
 
 /* Pages of the first n images that tokens see: they come first in the table of pages (model/cells.h). */
@@ -241,7 +249,7 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
             for (int a = 0; a < 3; a++)
                 s->pos[a * n + k] = in->pos[a * in->room + i];
             s->slot[k] = t->text_pages[i / TRIAL_PAGE] * TRIAL_PAGE + i % TRIAL_PAGE;
-            s->limit[k] = i + 1;
+            s->limit[k] = is_image && t->m->image_spans ? span_end(&t->plan[image], i, at) : i + 1;
             for (int c = 0; c < TEXT_CACHES; c++) {
                 int window = model_text_cache(t->m, c)->window;
                 s->since[c][k] = window && i >= window ? i - window + 1 : 0;
@@ -397,6 +405,14 @@ void reading_close(struct reading *r)
     free(r->sees);
 }
 
+int trial_step_end(const struct trial *t, const int32_t *ids, int n, int end)
+{
+    int place = t->m->image_token;
+    while (t->m->image_spans && end < n && ids[end - 1] == place && ids[end] == place)
+        end++;
+    return end < n ? end : n;
+}
+
 /* Computes the whole prompt, `chunk` rows a step. `every`: logits (n, vocab) are those of all rows; otherwise those of
  * the last step alone, whose rows they hold from the beginning. */
 static int prompt_rows(struct trial *t, const int32_t *ids, int n, int chunk, bool every, float *logits, struct err *e)
@@ -404,10 +420,10 @@ static int prompt_rows(struct trial *t, const int32_t *ids, int n, int chunk, bo
     int rc = 0;
     struct reading in;
     reading_open(&in, t, ids, n, 0);
-    for (int i = 0; i < n && rc == 0; i += chunk) {
-        bool last = i + chunk >= n;
+    for (int i = 0, end; i < n && rc == 0; i = end) {
+        end = trial_step_end(t, ids, n, i / chunk * chunk + chunk);
         float *out = every ? logits + (size_t)i * (size_t)t->m->vocab : logits;
-        rc = reading_next(&in, last ? n - i : chunk, every || last ? out : NULL, e);
+        rc = reading_next(&in, end - i, every || end == n ? out : NULL, e);
     }
     reading_close(&in);
     return rc;

@@ -514,6 +514,45 @@ START_TEST(who_is_put_back_gives_back_all_caches)
 }
 END_TEST
 
+/* ---- images whose tokens see each other ---- */
+
+/* The places of an image come in one step: chunks end before it, or after all of it, also where others' next tokens
+ * leave fewer rows; where its first part is known, only the rest has to. */
+START_TEST(an_image_that_is_read_both_ways_is_not_torn_apart)
+{
+    struct world w;
+    world_init(&w, 64, 64);
+    w.s.image_kv = false;
+    struct request *d = ask(&w, 1, 3, 9000, 0, 0, 0), *a = ask(&w, 2, 120, 1000, 20, 50, 1);
+    a->prompt->spans = true;
+    ck_assert_int_eq(prompt_sees_until(a->prompt, 19), 20);
+    ck_assert_int_eq(prompt_sees_until(a->prompt, 20), 70);
+    ck_assert_int_eq(prompt_sees_until(a->prompt, 69), 70);
+    ck_assert_int_eq(prompt_sees_until(a->prompt, 70), 71);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 20);
+    run(&w);
+    w.s.beside_rows = 10;                  /* d gets its next token in each of these */
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, d)->n, 1);
+    ck_assert_int_eq(of(&w, a)->n, 50);
+    run(&w);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, a)->n, 10);
+    run(&w);
+    w.s.beside_rows = 64;
+    scheduler_plan(&w.s, &w.step);
+    run(&w);
+    struct request *b = ask(&w, 3, 120, 1000, 20, 50, 1);
+    b->prompt->spans = true;
+    b->ids[80] = 5;                        /* the page before it ends within the image */
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, b)->start, 2 * KV_PAGE);
+    ck_assert_int_gt(of(&w, b)->n, 70 - 2 * KV_PAGE);
+    world_free(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("scheduler");
@@ -533,6 +572,7 @@ int main(void)
     tcase_add_test(t, the_only_cache_may_have_a_window);
     tcase_add_test(t, a_prefix_is_known_by_its_last_window);
     tcase_add_test(t, who_is_put_back_gives_back_all_caches);
+    tcase_add_test(t, an_image_that_is_read_both_ways_is_not_torn_apart);
     suite_add_tcase(s, t);
     return suite_run(s);
 }

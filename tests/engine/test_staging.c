@@ -285,7 +285,8 @@ START_TEST(rows_that_see_a_window)
 }
 END_TEST
 
-/* An image whose places stand in two runs: what is between them is no place, and a step may begin within either. */
+/* An image whose places stand in two runs: what is between them is no place, and a step may begin within either. Where
+ * the model reads images both ways, a place sees its run to the end. */
 START_TEST(an_image_in_two_runs)
 {
     int run[] = { 3, 8 };
@@ -305,7 +306,12 @@ START_TEST(an_image_in_two_runs)
         a.image[0].plan.runs = 2;
         add(&w, &a, steps[i].start, steps[i].n, 0);
         w.shape = staging_shape(&w.step, KV_IMAGES, 70);
+        a.p.spans = i == 0;
         fill(&w);
+        if (i == 0)
+            same("limit", w.staged.views[0].limit, (int[]){ 1, 2, 3, 5, 5, 6, 7, 8, 10, 10, 11, 12 }, 12);
+        else
+            ck_assert_int_eq(w.staged.views[0].limit[0], steps[i].start + 1);
         ck_assert_int_eq(w.staged.forward.n_image, steps[i].n_image);
         for (int k = 0; k < steps[i].n_image; k++) {
             ck_assert_int_eq(w.staged.forward.image_src[k] - 7 * IMAGE_ROW_PAGE, steps[i].src[k]);

@@ -143,6 +143,16 @@ static const struct { const char *from, *field, *value, *error; } bad[] = {
       "window_size: 3 is less than an image token" },
     { "tests/model/qwen3_vl/deepstack", "vision_config.deepstack_visual_indexes", "[1, 0]", "rising order" },
     { "tests/model/qwen3_vl/deepstack", "vision_config.num_position_embeddings", "35", "35 is not a square" },
+    { "tests/model/gemma3/types", "mm_tokens_per_image", "9", "mm_tokens_per_image: 9 is not a square whose side "
+        "divides 4 patches" },
+    { "tests/model/gemma3/types", "boi_token_index", "280", "boi_token_index: 280 is not in 0..279" },
+    { "tests/model/gemma3/types", "vision_config.image_size", "12", "position_embedding.weight has shape" },
+    { "tests/model/gemma3/types", "text_config.layer_types",
+      "[\"full_attention\"]", "layer_types: must be a list of 3" },
+    { "tests/model/gemma3_text/types", "layer_types", "[\"full_attention\", \"chunked_attention\", 3]",
+      "layer_types: layer 1 is \"chunked_attention\"" },
+    { "tests/model/gemma3_text/types", "sliding_window", "0", "sliding_window: 0 is not in" },
+    { "tests/model/gemma3_text/types", "final_logit_softcapping", "30.0", "softcapping is not supported" },
     { "tests/model/open_autoglm/tiny-plain", "fusion", "\"sum\"", "fusion: \"sum\" is not dynamic, mean or concat" },
     { "tests/model/open_autoglm/tiny-plain", "vision_config.stem", "[[1,2]]", "stem: block 0 is not" },
 };
