@@ -89,7 +89,9 @@ SIGLIP = ({"text_config": text("qwen2", 280, 48, 3, 3, 2, 40, tie_word_embedding
           {"pictures": [(37, 20), (9, 31)], "processor": "SiglipImageProcessor", "size": {"height": 20, "width": 20}})
 MISTRAL = (text("mistral", 280, 32, 4, 2, 2, 48, head_dim=12, sliding_window=None,
                 rope_parameters={"rope_type": "default", "rope_theta": 1e6}), None)
-CASES = {"llava": {"clip": CLIP, "siglip": SIGLIP}, "mistral": {"wide": MISTRAL}}
+WINDOW = (text("mistral", 280, 32, 2, 2, 3, 40, sliding_window=16, tie_word_embeddings=True,
+               rope_parameters={"rope_type": "default", "rope_theta": 1e4}), None)
+CASES = {"llava": {"clip": CLIP, "siglip": SIGLIP}, "mistral": {"wide": MISTRAL, "window": WINDOW}}
 
 
 def quiet(model):
