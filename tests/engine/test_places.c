@@ -184,6 +184,36 @@ START_TEST(places_are_joined_again)
 }
 END_TEST
 
+/* Slots: ids of any text, which are places where the image's token is before them. */
+START_TEST(slots_follow_the_token_of_an_image)
+{
+    static const struct model slotted = { .family = &family, .image_token = PLACE, .first_slot = 4, .n_slots = 6,
+                                          .vocab = 280 };
+    static const int32_t chat[] = { 'a', PLACE, END, 4, 5, PLACE, 9 },
+        want[] = { 'a', PLACE, 4, 5, 6, 7, 8, 9, END, 4, 5, PLACE, 4, 5, 6, 7, 8, 9, 9 };
+    enum { N = sizeof want / sizeof *want };
+    struct ids ids = { .id = (int32_t *)(uintptr_t)chat, .n = sizeof chat / sizeof *chat }, joined = { 0 };
+    images[0].plan = images[1].plan = (struct image_plan){ .n_tokens = 6 };
+    ck_assert_msg(places_expand(&prompt, &slotted, &ids, 2, 100, 0, "messages", &e) == 0, "%s", e.text);
+    ck_assert_int_eq(prompt.n, N);
+    ck_assert_mem_eq(prompt.ids, want, sizeof want);
+    ck_assert_int_eq(images[0].start, 2);
+    ck_assert_int_eq(images[0].end, 8);
+    ck_assert_int_eq(images[1].start, 12);
+    ck_assert_int_eq(images[1].end, 18);
+    for (int i = 0; i < N; i++)
+        ck_assert_int_eq(model_is_place(&slotted, want, i), (i >= 2 && i < 8) || (i >= 12 && i < 18));
+    ck_assert_int_eq(places_join(&prompt, &slotted, want, N, 2, &joined, &e), 0);
+    ck_assert_uint_eq(joined.n, ids.n);
+    ck_assert_mem_eq(joined.id, chat, sizeof chat);
+    ids_free(&joined);
+    prompt.ids[16] = 4;
+    ck_assert_int_eq(places_join(&prompt, &slotted, prompt.ids, N, 2, &joined, &e), -1);
+    ck_assert_ptr_nonnull(strstr(e.text, "image 2 has 4 places among the tokens, but its size gives it 6"));
+    ids_free(&joined);
+}
+END_TEST
+
 /* Where everybody is trusted, a client may write places that no image has. */
 START_TEST(places_of_no_image)
 {
@@ -209,6 +239,7 @@ int main(void)
     tcase_add_test(t, the_front_is_cut_between_images);
     tcase_add_test(t, places_are_joined_again);
     tcase_add_test(t, places_of_no_image);
+    tcase_add_test(t, slots_follow_the_token_of_an_image);
     suite_add_tcase(s, t);
     return suite_run(s);
 }
