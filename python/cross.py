@@ -165,10 +165,11 @@ def without_images(family, model, ids):
             "image_attention_mask": torch.zeros(1, len(ids), 1, dtype=torch.bool)}
 
 
-def idefics_inputs(model, proc, images, ids, tok, *_):
+def idefics_inputs(model, proc, images, _, tok, messages):
     """The reference's prompt is made of pieces of text and pictures: those between the places of the chat's text."""
     whole = transformers.IdeficsProcessor(proc, tok)
-    pieces = re.split("(<image>)", tok.decode(ids).removeprefix(tok.bos_token))
+    told = tok.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    pieces = re.split("(<image>)", told.removeprefix(tok.bos_token))
     left = [Image.fromarray(i) for i in images]
     prompt = [left.pop(0) if s == "<image>" else s for s in pieces if s]
     p = whole(text=[prompt], return_tensors="pt")

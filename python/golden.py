@@ -221,6 +221,10 @@ def golden(family, variant):
     save_file({k: v.contiguous() for k, v in arrays.items()}, out + "/golden.safetensors")
     with open(out + "/golden.json", "w") as f:
         said = {"text": tok.decode(arrays["greedy"], skip_special_tokens=True)} if variant == "published" else {}
+        if family == "idefics" and said:         # what follows on the prompt keeps the space in front of its first word
+            prompt, answer = arrays["ids"].tolist(), arrays["greedy"].tolist()
+            before = tok.decode(prompt, skip_special_tokens=True)
+            said["said"] = tok.decode(prompt + answer, skip_special_tokens=True)[len(before):]
         if family == kosmos2.FAMILY:
             said |= kosmos2.grounded(tok.decode(arrays["greedy"], skip_special_tokens=True))
         json.dump({"seed": seed, "messages": messages, **published.more_of(more),
