@@ -18,6 +18,9 @@ int probed_init(struct probed *p, enum probe how, const struct prompt *prompt, c
         rows = (size_t)prompt->n;
         break;
     case PROBE_IMAGES:
+        if (m->image_row_width < m->hidden)
+            return err_set(e, "%s has no features of an image in the prompt: the text looks at it through "
+                           "cross-attention", m->type);
         for (int i = 0; i < prompt->n_images; i++)
             rows += (size_t)prompt->images[i].plan.n_tokens;
     }

@@ -433,6 +433,17 @@ def test_logits_and_features_are_the_references(case):
             assert f.shape == want.shape and np.abs(f - want).max() < 2e-3
 
 
+@pytest.mark.parametrize("case", ["mllama/tiles", "idefics/resampler"])
+def test_logits_where_images_are_looked_at_through_cross_attention(case):
+    g = golden(case)
+    pixels = [g["image.0"], g["image.1"]]
+    with AutoGLMVisionModel.from_pretrained(ROOT / "tests" / "model" / case, threads=2, kv_cache_dtype="f32") as m:
+        logits = m(g["ids"].reshape(1, -1).astype(np.int64), pixel_values=pixels).logits
+        assert np.abs(logits[0, -len(g["logits"]):] - g["logits"]).max() < 2e-3
+        with pytest.raises(ValueError, match="cross-attention"):
+            m.get_image_features(pixels)
+
+
 def test_logits_of_a_batch(tokenizer, model):
     inputs = tokenizer(["Hello", TASK], [None, SAMPLE], return_tensors="np")
     logits = model(**inputs).logits
