@@ -93,6 +93,7 @@ struct chat {                  /* a validated request body; everything borrowed 
     bool    no_generation_prompt, continue_final_message;
     bool    special_tokens;    /* what the tokenizer adds to a text comes to what the template has written */
     int     keep_tokens;       /* only the last so many tokens of the prompt count; 0: all; -1: those that fit */
+    bool    keep_pictures;     /* prompt_picture() will be asked for */
 };
 
 struct token_bias { int32_t id; float bias; };
@@ -178,8 +179,11 @@ const int32_t *prompt_ids(const struct prompt *p);             /* borrowed, (pro
 struct prompt_place { int start, n_tokens, width, height; };
 int            prompt_images(const struct prompt *p);
 struct prompt_place prompt_place(const struct prompt *p, int i);
-/* Its pixels, borrowed, (height, width, 3); NULL: the device is to resize it, or it is more than one picture. */
-const uint8_t *prompt_pixels(const struct prompt *p, int i);
+/* Pixels that give the same image when they come with the prompt's tokens, engine_prompt_places(): borrowed, (height,
+ * width, 3). They are what the model sees, or, where that is not one resized picture, what was sent, upright.
+ * Data NULL: the device is to resize it. */
+struct prompt_picture { const uint8_t *data; int width, height; };
+struct prompt_picture prompt_picture(const struct prompt *p, int i);
 bool           prompt_ends_with(const struct prompt *p, const char *text);     /* but for white space; up to 32 bytes */
 
 void           prompt_free(struct prompt *p);

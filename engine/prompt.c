@@ -18,6 +18,7 @@ void prompt_free(struct prompt *p)
         return;
     for (int i = 0; i < p->n_images; i++) {
         pixels_free(&p->images[i].px);
+        pixels_free(&p->images[i].picture);
         if (p->images[i].passes)
             passes_free(p->images[i].passes);
         free(p->images[i].passes);
@@ -73,10 +74,11 @@ struct prompt_place prompt_place(const struct prompt *p, int i)
     return (struct prompt_place){ image->start, image->end - image->start, image->plan.width, image->plan.height };
 }
 
-const uint8_t *prompt_pixels(const struct prompt *p, int i)
+struct prompt_picture prompt_picture(const struct prompt *p, int i)
 {
     const struct prompt_image *image = &p->images[i];
-    return image->passes || image->plan.n_views ? NULL : image->px.data;
+    const struct pixels *px = image->plan.n_views ? &image->picture : &image->px;
+    return (struct prompt_picture){ image->passes ? NULL : px->data, px->width, px->height };
 }
 
 static void keep_tail(struct prompt *p, const char *text, size_t n)
@@ -266,13 +268,35 @@ static int decode_image(struct prompt_image *out, const struct prompt_limits *li
     return 0;
 }
 
+/* Must the picture be kept beside its views? */
+static bool keeps_picture(const struct prompt_image *image, const struct chat *chat)
+{
+    return chat->keep_pictures && image->plan.n_views > 0;
+}
+
+/* The picture itself, in a second decoding. */
+static int decode_picture(struct prompt_image *out, const struct prompt_limits *limits, const struct chat_image *img,
+                          struct err *e)
+{
+    double unused = 0;
+    size_t taken = budget_take(limits->decoding, image_bytes(&out->info, NULL));
+    int rc = out->info.format == IMAGE_RGB
+                 ? image_from_rgb(img->data, &out->info, NULL, &out->picture, &unused, e)
+                 : image_decode(img->data, img->n, &limits->upload, NULL, &out->picture, e);
+    budget_give(limits->decoding, taken);
+    return rc;
+}
+
 /* Takes what the pixels of all images together may need, waiting for requests that end: none is waited for while others
  * are held. */
-static void take_pixels(struct prompt *p, const struct prompt_limits *limits)
+static void take_pixels(struct prompt *p, const struct prompt_limits *limits, const struct chat *chat)
 {
     size_t bytes = 0;
-    for (int i = 0; i < p->n_images; i++)
+    for (int i = 0; i < p->n_images; i++) {
+        const struct image_info *info = &p->images[i].info;
         bytes += prompt_image_bytes(&p->images[i]);
+        bytes += keeps_picture(&p->images[i], chat) ? (size_t)info->width * (size_t)info->height * 3 : 0;
+    }
     p->pixels = limits->pixels;
     p->n_pixels = bytes ? budget_take(p->pixels, bytes) : 0;
 }
@@ -286,9 +310,11 @@ static int decode_images(struct prompt *p, const struct prompt_limits *limits, c
     for (int i = 0; i < p->n_images; i++)
         if (limits->device_resize && ask_device(&p->images[i], limits->device_resize, e) < 0)
             return blame_image(chat, gone + i, e);
-    take_pixels(p, limits);
+    take_pixels(p, limits, chat);
     for (int i = 0; i < p->n_images; i++)
-        if (decode_image(&p->images[i], limits, &chat->images[gone + i], stats, &p->resize_seconds, e) < 0)
+        if (decode_image(&p->images[i], limits, &chat->images[gone + i], stats, &p->resize_seconds, e) < 0 ||
+            (keeps_picture(&p->images[i], chat) &&
+             decode_picture(&p->images[i], limits, &chat->images[gone + i], e) < 0))
             return blame_image(chat, gone + i, e);
     p->decode_seconds = stats->decode_seconds;
     return 0;

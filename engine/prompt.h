@@ -16,6 +16,7 @@ struct prompt_image {
     struct hash key;           /* of the pixels, their size and the plan */
     struct image_plan plan;
     struct pixels px;          /* owned: what the plan makes of it; with passes: as it was sent */
+    struct pixels picture;     /* owned: it as it was sent, upright, where it is wanted and `px` are several views */
     struct passes *passes;     /* owned: how the device is to resize it; NULL: it has its size */
     int start, end;            /* its places in ids: the first, and the one behind the last; between them also what
                                   the model's format writes there */

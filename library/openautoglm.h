@@ -110,8 +110,9 @@ OPENAUTOGLM_API int openautoglm_image_tokens(struct openautoglm *m, int32_t widt
 /* Its tokens; they are the prompt's. */
 OPENAUTOGLM_API const int32_t *openautoglm_prompt_ids(const struct openautoglm_prompt *p, size_t *n);
 
-/* Its images, and the i-th one as the model sees it: pixels, which are the prompt's. With the option device_resize on a
- * GPU there are none, and data is NULL. */
+/* Its images, and the i-th one's pixels, which are the prompt's: as the model sees it; or as it was sent, upright,
+ * where the model sees several pictures of it (tiles, a crop). Both give the same image when they come back with the
+ * prompt's tokens. With the option device_resize on a GPU there are none, and data is NULL. */
 OPENAUTOGLM_API int32_t openautoglm_prompt_images(const struct openautoglm_prompt *p);
 OPENAUTOGLM_API void openautoglm_prompt_image(const struct openautoglm_prompt *p, int32_t i,
                                               struct openautoglm_image *out);

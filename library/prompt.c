@@ -100,6 +100,7 @@ struct openautoglm_prompt *openautoglm_prompt_chat(struct openautoglm *m, const 
     struct err why = { 0 };
     json_begin();
     if (library_use(m, &why) == 0) {
+        q.chat.keep_pictures = true;
         if (parse(m, request, n_images, &q, &why) == 0 && list_images(&q, images, &why) == 0)
             p = wrap(m, engine_prompt(m->engine, &q.chat, &why), &why);
         if (!p)
@@ -178,10 +179,9 @@ int32_t openautoglm_prompt_images(const struct openautoglm_prompt *p) { return p
 
 void openautoglm_prompt_image(const struct openautoglm_prompt *p, int32_t i, struct openautoglm_image *out)
 {
-    struct prompt_place place = prompt_place(p->prompt, i);
-    const uint8_t *data = prompt_pixels(p->prompt, i);
-    *out = (struct openautoglm_image){ .data = data, .size = data ? (size_t)place.width * (size_t)place.height * 3 : 0,
-                                       .width = place.width, .height = place.height };
+    struct prompt_picture px = prompt_picture(p->prompt, i);
+    *out = (struct openautoglm_image){ .data = px.data, .size = px.data ? (size_t)px.width * (size_t)px.height * 3 : 0,
+                                       .width = px.width, .height = px.height };
 }
 
 void openautoglm_prompt_free(struct openautoglm_prompt *p)

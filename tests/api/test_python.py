@@ -444,6 +444,19 @@ def test_logits_where_images_are_looked_at_through_cross_attention(case):
             m.get_image_features(pixels)
 
 
+def test_a_picture_of_several_views_goes_through_as_it_is():
+    """Tiles and a small picture of all are no picture that could be resized again to the same tiles."""
+    g, folder = golden("smolvlm/published"), ROOT / "tests" / "model" / "smolvlm" / "published"
+    messages, pictures = json.loads((folder / "golden.json").read_text())["messages"], [g["image.0"], g["image.1"]]
+    with AutoGLMTokenizer.from_pretrained(folder) as t:
+        inputs = t.apply_chat_template(messages, pictures, return_tensors="np")
+    assert inputs.input_ids[0].tolist() == g["ids"].tolist()
+    assert all((a == b).all() for a, b in zip(inputs.pixel_values, pictures, strict=True))
+    with AutoGLMVisionModel.from_pretrained(folder, threads=2, kv_cache_dtype="f32") as m:
+        answer = m.generate(**inputs, temperature=0, max_new_tokens=24, request={"ignore_eos": True})
+    assert answer.tolist() == [g["greedy"].tolist()]
+
+
 def test_logits_of_a_batch(tokenizer, model):
     inputs = tokenizer(["Hello", TASK], [None, SAMPLE], return_tensors="np")
     logits = model(**inputs).logits

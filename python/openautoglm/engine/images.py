@@ -103,6 +103,7 @@ def fill(ffi: Any, pictures: Sequence[Picture]) -> tuple[Any, list[Any]]:
 
 
 def pixels_of(ffi: Any, image: Any) -> Pixels:
-    """A copy of the pixels of a struct openautoglm_image, (height, width, 3)."""
+    """A copy of the pixels of a struct openautoglm_image, (height, width, 3): the image resized for the model, or,
+    where the model sees several pictures of it, as it was given."""
     a = np.frombuffer(ffi.buffer(image.data, image.size), np.uint8)
     return a.reshape(image.height, image.width, 3).copy()

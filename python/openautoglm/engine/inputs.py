@@ -45,8 +45,10 @@ class Inputs(dict[str, Any]):
     input_ids: (rows, longest) of int64, shorter rows filled up on the left;
     attention_mask: the same shape, 1 where a token stands, 0 where a row was
     filled up.  With images also pixel_values: a list with an array of uint8
-    (height, width, 3) for each image, as the model sees it, in the order of the
-    rows; and image_counts: (rows,) of int64, how many of these each row has.
+    (height, width, 3) for each image, as the model sees it (or, where it sees
+    several pictures of an image, such as tiles, as the image was given), in the
+    order of the rows; and image_counts: (rows,) of int64, how many of these each
+    row has.
     """
 
     def __getattr__(self, name: str) -> Any:
