@@ -44,6 +44,19 @@ static void add_ours(const struct rendering *chat, size_t n, struct buf *from)
         buf_byte(from, FROM_TEMPLATE);
 }
 
+/* Is what stands here neither white space, as Python has it, nor the "<" of a tag? */
+static bool begins_word(const char *s, size_t n)
+{
+    static const char *const spaces[] = {
+        " ", "\t", "\n", "\v", "\f", "\r", "\x1c", "\x1d", "\x1e", "\x1f", "\xc2\x85", "\u00a0", "\u1680", "\u2000",
+        "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a", "\u2028",
+        "\u2029", "\u202f", "\u205f", "\u3000", "<" };
+    for (size_t i = 0; i < sizeof spaces / sizeof *spaces; i++)
+        if (n >= strlen(spaces[i]) && memcmp(s, spaces[i], strlen(spaces[i])) == 0)
+            return false;
+    return n > 0;
+}
+
 /* Fills out and from with the chat, an image's text for each mark; returns how many marks there were. */
 static int write_all(const struct prompt *p, const struct model *m, const struct text *t, int n_images,
                      const struct rendering *chat, struct buf *out, struct buf *from)
@@ -56,8 +69,10 @@ static int write_all(const struct prompt *p, const struct model *m, const struct
         if (image < n_images)
             m->family->image_text(m, &p->images[image].plan, t->image_mark, t->image_place, image > 0 && mark == at,
                                   out);
-        add_ours(chat, out->len - before, from);
         at = mark + strlen(t->image_mark);
+        if (m->family->word_spaced && begins_word(at, (size_t)(end - at)))
+            buf_byte(out, ' ');
+        add_ours(chat, out->len - before, from);
     }
     add_part(chat, at, end, out, from);
     return image;

@@ -146,6 +146,8 @@ struct family {
      * NULL: the mark is the image's only run. Thread-safe. */
     void (*image_text)(const struct model *m, const struct image_plan *p, const char *mark, const char *place,
                        bool joined, struct buf *out);
+    /* A space is put between the image_text of an image and a word that follows it directly. */
+    bool word_spaced;
     /* Fills pos (3, n), row stride n, for ids in which every image has n_tokens placeholders in order, in as many runs
      * as its plan says with other tokens between them; returns the position of the token after the last. NULL:
      * 0, 1, 2, ... */

@@ -202,6 +202,30 @@ void tower_embed(struct run *r, const struct tower *t, struct tensor out, const 
                        places ? nn_gather(r, t->position, n, 1, places, NULL) : nn_rows(t->position, 0, n));
 }
 
+/* The place of every one of n patches of a side in a table of `table` positions, as the reference finds it: the first
+ * of table - 1 boundaries that is larger than i / n, in float. */
+static void buckets(int *out, int n, int table)
+{
+    float step = 1.0f / (float)n;
+    for (int i = 0; i < n; i++) {
+        float at = fminf((float)i * step, (float)(1.0 - 1e-6));
+        int k = 0;
+        while (k < table - 1 && (float)(1.0 / table + (double)k * (1.0 / table)) <= at)
+            k++;
+        out[i] = k;
+    }
+}
+
+const int *tower_bucket_places(struct run *r, const struct tower *t, int down, int across)
+{
+    int n = down * across, *rows = nn_host(r, down), *cols = nn_host(r, across), *all = nn_host(r, n);
+    buckets(rows, down, t->side);
+    buckets(cols, across, t->side);
+    for (int i = 0; i < n; i++)
+        all[i] = rows[i / across] * t->side + cols[i % across];
+    return nn_ints(r, all, n);
+}
+
 void tower_run(struct run *r, const struct tower *t, struct tensor x, int layers)
 {
     NN_SCRATCH(r) {

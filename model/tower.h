@@ -76,6 +76,9 @@ void tower_embed_at(struct run *r, const struct tower *t, struct tensor out, con
  * into which a canvas is cut. out (tiles * tower_rows(), width), tile by tile. */
 void tower_embed_tiles(struct run *r, const struct tower *t, struct tensor out, const uint8_t *rgb, int height,
                        int width, int tiles, struct tensor position);
+/* For tower_embed(): the places of down x across patches in the table, as NaViT's kin have them: not by a patch's
+ * number but by its share of the picture. */
+const int *tower_bucket_places(struct run *r, const struct tower *t, int down, int across);
 /* x becomes the states behind `layers` layers; its rows all see each other. */
 void tower_run(struct run *r, const struct tower *t, struct tensor x, int layers);
 /* Both for n views of height x width pixels that lie one after the other on the device: (n * tower_rows(), width),

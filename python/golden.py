@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 
 import cross
 import gemma
+import idefics2
 import idefics3
 import internvl
 import kosmos2
@@ -41,11 +42,13 @@ LONG = {"gemma3_text": 400}      # tokens of a second prompt, many windows long
 
 # family -> what makes the inputs of its model; qwen_inputs() where there is none
 INPUTS = {kosmos2.FAMILY: kosmos2.inputs, gemma.FAMILY: gemma.inputs, idefics3.FAMILY: idefics3.inputs,
+          idefics2.FAMILY: idefics2.inputs,
           **dict.fromkeys(llava.FAMILIES, llava.inputs), "llava": llava15.inputs, pixtral.FAMILY: pixtral.inputs,
           internvl.FAMILY: internvl.inputs, **cross.INPUTS}
 
 # family -> what golden.json says of an image's preprocessing where it is no grid
-ROWS = {idefics3.FAMILY: idefics3.row_of} | dict.fromkeys(llava.FAMILIES, llava.row_of)
+ROWS = {idefics3.FAMILY: idefics3.row_of, idefics2.FAMILY: idefics2.row_of,
+        **dict.fromkeys(llava.FAMILIES, llava.row_of)}
 
 
 def picture(w, h, seed):
@@ -64,6 +67,8 @@ def chat(family, variant, images):
         return published.conversation(family, bool(images))
     if family == kosmos2.FAMILY:
         return kosmos2.CHAT, {}
+    if family == idefics2.FAMILY:
+        return idefics2.CHAT, {}
     if len(images) == 1:
         return llava.chat(), {}
     if not images:
@@ -146,9 +151,10 @@ def run(family, variant, seed, tok, proc, images):
     out.update(ids=x[0].int(), logits=logits[-(FEWER if variant == "published" else KEEP):],
                greedy=torch.tensor(new, dtype=torch.int32), margins=torch.tensor(margin))
     score = (min(margin) > .05) * 100 + len(set(new)) - 1000 * bool(bad & set(new))
-    if variant == "published" and family not in llava15.CASES:
+    if variant == "published" and family not in llava15.CASES and family != idefics2.FAMILY:
         score += 0 if torn(tok, new) else -50
     score -= 500 * ("\ufffd" in tok.decode(new) and family in llava15.CASES)
+    score -= 50 * (family == idefics2.FAMILY and idefics2.begins_a_word(tok, new))
     return model, out, score
 
 
@@ -174,7 +180,7 @@ def image_sizes(family, variant, told):
     """Of the pictures in the golden prompt."""
     if told and "sizes" in told:
         return told["sizes"]
-    if not told or family == idefics3.FAMILY:
+    if not told or family in (idefics3.FAMILY, idefics2.FAMILY):
         return idefics3.SIZES if told else []
     if family in llava.FAMILIES:
         return llava.sizes(family, variant)

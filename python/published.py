@@ -9,6 +9,7 @@ import json
 import os
 
 import cross
+import idefics2
 import idefics3
 import internvl
 import kosmos2
@@ -123,6 +124,7 @@ SHAPES = {
              "plain": [], "template": "phi4", "file": "tokenizer_config.json", "rstrip": PHI_TURNS},
     kosmos2.FAMILY: kosmos2.SHAPE,
     idefics3.FAMILY: idefics3.SHAPE,
+    idefics2.FAMILY: idefics2.SHAPE,
     **llava.shapes(LLAMA, QWEN),
     **llava15.shapes(TRAINED_ON),
     pixtral.FAMILY: pixtral.SHAPE,
@@ -212,8 +214,8 @@ def backend(family, renamed=None):
     shape, name = SHAPES[family], lambda s: (renamed or {}).get(s, s)
     if "pieces" in shape:
         return of_pieces(shape, name)
-    if family == kosmos2.FAMILY:
-        return kosmos2.backend(TRAINED_ON, renamed)
+    if family in (kosmos2.FAMILY, idefics2.FAMILY):
+        return (kosmos2 if family == kosmos2.FAMILY else idefics2).backend(TRAINED_ON, renamed)
     if "backend" in shape:
         return shape["backend"](renamed)
     vocab, merges, pre = vocabulary(family)
@@ -426,6 +428,8 @@ def prompts(family, out, reference, images):
         rows.append({"name": name, "messages": messages, **more_of(more), "ids": ours})
         if family == "idefics":
             rows[-1]["tokens"] = cross.idefics_tokens(ours, backend(family).token_to_id("<image>"))
+        if family == idefics2.FAMILY:
+            rows[-1]["tokens"] = idefics2.tokens(reference, messages, ours)
         if family == kosmos2.FAMILY:
             rows[-1]["tokens"] = kosmos2.tokens(ours, backend(family).token_to_id("<image>"))
         if "added" in SHAPES[family]:      # by the post-processor, which serving asks where a model takes images

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 import cross
 import gemma
+import idefics2
 import idefics3
 import internvl
 import kosmos2
@@ -229,10 +230,11 @@ for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped
     CASES[family]["published"] = published.configure(family, config), told
 
 CASES |= llava.cases(text) | llava15.CASES | {pixtral.FAMILY: pixtral.CASES, internvl.FAMILY: internvl.CASES}
+CASES[idefics2.FAMILY] = idefics2.cases(text)
 for family, base in {"llava": "clip", "mistral": "wide", pixtral.FAMILY: "merged", internvl.FAMILY: "tiles"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
-for family in [idefics3.FAMILY, *llava.FAMILIES]:
+for family in [idefics3.FAMILY, idefics2.FAMILY, *llava.FAMILIES]:
     config, told = CASES[family]["published"]
     CASES[family]["published"] = published.configure(family, config), told
 
@@ -245,7 +247,8 @@ CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForCondition
            "gemma3_text": "Gemma3ForCausalLM", gemma.FAMILY: "Gemma3ForConditionalGeneration",
            "llava": "LlavaForConditionalGeneration",
            "mistral": "MistralForCausalLM", pixtral.FAMILY: "Mistral3ForConditionalGeneration",
-           internvl.FAMILY: "InternVLForConditionalGeneration", **cross.CLASSES}
+           internvl.FAMILY: "InternVLForConditionalGeneration", **cross.CLASSES,
+           idefics2.FAMILY: "Idefics2ForConditionalGeneration"}
 
 
 def randomize(model, seed):
@@ -280,6 +283,8 @@ def build(family, variant, seed):
     c = cls.config_class(**json.loads(json.dumps(config)))
     c._attn_implementation = "eager"
     model = randomize(cls._from_config(c, dtype=torch.float32, attn_implementation="eager"), seed)
+    if variant == "published" and family == idefics2.FAMILY:
+        return idefics2.of_words(model)
     return llava15.quiet(model) if family in llava15.CASES and variant == "published" else model
 
 
@@ -288,6 +293,8 @@ def special_of(family):
         return GLM, GLM_TEMPLATE
     if family == idefics3.FAMILY:
         return idefics3.SPECIAL, idefics3.TEMPLATE
+    if family == idefics2.FAMILY:
+        return idefics2.SPECIAL, idefics2.TEMPLATE
     if family in llava.FAMILIES:
         return llava.SPECIAL, llava.TEMPLATE
     if family.startswith("gemma"):
@@ -318,6 +325,8 @@ def save(model, family, variant, out):
         return t, gemma.save_processor(told, out)
     if family == idefics3.FAMILY:
         return t, idefics3.save_processor(variant, told, out)
+    if family == idefics2.FAMILY:
+        return t, idefics2.save_processor(told, out)
     if family in llava.FAMILIES:
         return t, llava.save_processor(family, told, out)
     own = {"llava": llava15, pixtral.FAMILY: pixtral, internvl.FAMILY: internvl}.get(family)

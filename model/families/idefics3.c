@@ -7,7 +7,6 @@
  *     in the prompt every tile stands behind a token that names its row and column
  *     the decoder of Llama */
 #include <math.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 #include "model/decoder.h"
@@ -26,34 +25,7 @@ struct idefics3 {
     int  side;                       /* patches of a tile's side             */
     int  each;                       /* tokens of a tile                     */
     bool split;                      /* into tiles; else all of it is one    */
-    const int *places;               /* device (side * side): of patches in the table of positions */
 };
-
-/* The place of every patch of a tile's side in a table of `table` positions, as the reference finds it: the first of
- * table - 1 boundaries that is larger than i / n, in float. */
-static void buckets(int *out, int n, int table)
-{
-    float step = 1.0f / (float)n;
-    for (int i = 0; i < n; i++) {
-        float at = fminf((float)i * step, (float)(1.0 - 1e-6));
-        int k = 0;
-        while (k < table - 1 && (float)(1.0 / table + (double)k * (1.0 / table)) <= at)
-            k++;
-        out[i] = k;
-    }
-}
-
-static void load_places(struct loader *l, struct idefics3 *f)
-{
-    int *side = xcalloc((size_t)f->side, sizeof *side), n = f->side * f->side;
-    int *all = xcalloc((size_t)n, sizeof *all);
-    buckets(side, f->side, f->tower.side);
-    for (int i = 0; i < n; i++)
-        all[i] = side[i / f->side] * f->tower.side + side[i % f->side];
-    f->places = load_bytes(l, all, (size_t)n * sizeof *all);
-    free(side);
-    free(all);
-}
 
 /* The processor's settings, checked against the tower and the prompt's places. */
 static void load_processor(struct loader *l, struct idefics3 *f)
@@ -103,7 +75,6 @@ static int idefics3_load(struct model *m, struct loader *l)
     if (load_end(l) != 0)
         return -1;
     m->image_align = f->tile;
-    load_places(l, f);
     load_at(l, "%s", "model.connector.");
     load_linear(l, &f->proj, m->hidden, f->tower.size.width * f->scale * f->scale, NO_BIAS, "modality_projection.proj");
     return load_end(l);
@@ -264,7 +235,8 @@ static void idefics3_encode(const struct model *m, struct run *r, const struct e
     const struct idefics3 *f = m->impl;
     int n = f->side * f->side, across = in->plan.width / f->tile, down = in->plan.height / f->tile, tile = 0;
     const uint8_t *rgb = in->rgb;
-    struct tensor position = nn_gather(r, f->tower.position, n, 1, f->places, NULL);
+    struct tensor position = nn_gather(r, f->tower.position, n, 1, tower_bucket_places(r, &f->tower, f->side, f->side),
+                                       NULL);
     for (int y = 0; y < down + (in->plan.n_views > 2); y++) {
         int tiles = y < down ? across : 1;
         NN_SCRATCH(r) {

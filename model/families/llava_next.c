@@ -14,7 +14,7 @@
 #include "base/mem.h"
 #include "model/llava.h"
 
-enum { MAX_CANVASES = 64, MAX_TILES = 100, MAX_RATIO = 200 };
+enum { MAX_CANVASES = 64, MAX_TILES = 100, MAX_RATIO = 50 };
 
 struct canvas { int h, w; };
 

@@ -111,6 +111,7 @@ static const char *const checkpoints[] = { "tests/model/glm4v/grouped", "tests/m
                                            "tests/model/qwen3_vl/deepstack", "tests/model/phone/glm4v",
                                            "tests/model/smolvlm/published", "tests/model/smolvlm/idefics3",
                                            "tests/model/llava_next/published", "tests/model/llava_onevision/tiles",
+                                           "tests/model/idefics2/published", "tests/model/idefics2/whole",
                                         "models/open-autoglm-v1" };
 static const int64_t uploads[] = { 48 << 20, 4096 * 4096, 40000, 300 };
 

@@ -7,7 +7,7 @@ static const char *const families_tested[] = { "mllama", "glm4v", "glm4", "qwen2
                                                "qwen2", "idefics",
                                                "qwen3", "phi3", "kosmos-2", "smolvlm", "llava_next",
                                                "llava_onevision", "gemma3_text", "gemma3", "llava", "mistral",
-                                               "pixtral", "internvl" };
+                                               "pixtral", "internvl", "idefics2" };
 enum { N_FAMILIES_TESTED = sizeof families_tested / sizeof *families_tested };
 
 #endif
