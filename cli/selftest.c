@@ -5,8 +5,9 @@
  * piece and in chunks.
  *
  * The family: the golden cases that ship with the program (tests/model or share/openautoglm/golden), against what
- * transformers computed. If the folder of --golden, or else the checkpoint's own folder, holds a golden.safetensors,
- * that file was made from this very checkpoint, and the model is compared with it instead.
+ * transformers computed. If the folder of --golden, or else the checkpoint's own folder, holds a golden.safetensors (or
+ * vectors.safetensors, for models that make vectors and no texts), that file was made from this very checkpoint, and
+ * the model is compared with it instead.
  *
  * Exit status 0: all is right, 1: something differs, 2: the checkpoint cannot be used. */
 #include "cli/selftest.h"
@@ -22,6 +23,7 @@
 #include "selftest/check.h"
 #include "selftest/trial.h"
 #include "selftest/golden.h"
+#include "selftest/vectors.h"
 
 enum { USAGE = 2 };
 
@@ -88,23 +90,32 @@ static void check_decoder(struct report *r, const struct model *m)
 
 /* ---- golden cases ---- */
 
+/* Models without texts to make have vectors to show. */
+static void golden(struct report *r, const struct model *m, const char *dir)
+{
+    if (m->image_alone)
+        golden_vectors(r, m, dir);
+    else
+        golden_run(r, m, dir);
+}
+
 /* Opens the small checkpoint of a golden case with the same device and runs it. */
 static void golden_case(struct report *r, const struct model_options *opt, const char *dir)
 {
     struct err    e = { 0 };
     struct model *m = model_open(dir, opt, &e);
     if (m)
-        golden_run(r, m, dir);
+        golden(r, m, dir);
     else
         report_say(r, false, "case", "%s", e.text);
     model_close(m);
 }
 
-/* Is there a golden.safetensors in the folder? */
-static bool has_golden(const char *dir)
+/* Is there a file of the reference's numbers in the folder? */
+static bool has_golden(const struct model *m, const char *dir)
 {
     char path[4200];
-    snprintf(path, sizeof path, "%.4100s/golden.safetensors", dir);
+    snprintf(path, sizeof path, "%.4100s/%s.safetensors", dir, m->image_alone ? "vectors" : "golden");
     return access(path, R_OK) == 0;
 }
 
@@ -153,7 +164,7 @@ static void golden_cases(struct report *r, const struct model_options *opt, cons
 
 /* Opens the device and the model, and goes through all stages even after one has failed, so that a report shows
  * everything at once. */
-static int run(const char *dir, const char *device, const char *golden)
+static int run(const char *dir, const char *device, const char *given)
 {
     struct report r = { 0 };
     struct err e = { 0 };
@@ -172,12 +183,13 @@ static int run(const char *dir, const char *device, const char *golden)
     }
     printf("%s: %s on %s\n", dir, m->type, b->name);
     check_still(&r, m);
-    check_decoder(&r, m);
-    const char *own = golden ? golden : dir;
-    if (has_golden(own))
-        golden_run(&r, m, own);
+    if (!m->image_alone)
+        check_decoder(&r, m);
+    const char *own = given ? given : dir;
+    if (has_golden(m, own))
+        golden(&r, m, own);
     else
-        golden_cases(&r, &opt, m->type, golden);
+        golden_cases(&r, &opt, m->type, given);
     model_close(m);
     b->close(dev);
     printf(r.failed ? "selftest: %d stages FAILED\n" : "selftest: every stage is right\n", r.failed);
@@ -187,7 +199,7 @@ static int run(const char *dir, const char *device, const char *golden)
 /* Options come in pairs of a name and a value, but for --help. */
 int command_selftest(int argc, char **argv)
 {
-    const char *model = NULL, *device = "cpu", *golden = NULL;
+    const char *model = NULL, *device = "cpu", *given = NULL;
     for (int i = 1; i < argc; i += 2) {
         const char *v = i + 1 < argc ? argv[i + 1] : NULL;
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
@@ -197,11 +209,11 @@ int command_selftest(int argc, char **argv)
         else if (v && !strcmp(argv[i], "--device"))
             device = v;
         else if (v && !strcmp(argv[i], "--golden"))
-            golden = v;
+            given = v;
         else
             return fputs(usage, stderr), USAGE;
     }
     if (!model)
         return fputs(usage, stderr), USAGE;
-    return run(model, device, golden);
+    return run(model, device, given);
 }

@@ -273,19 +273,28 @@ static void end_probed(struct engine *g, struct request *r)
     retire(g, r, &g->sched.running, &g->stats.v.finished_stop);
 }
 
-/* Those that wait for nothing but features of images, which are all there, end before the next step is planned: their
- * prompts are only images, and nobody needs what a step would make of them. */
+/* Hands out what r wants of its images, if they are all encoded; then r is gone. NULL, or what the device said. */
+static const char *end_with_images(struct engine *g, struct request *r)
+{
+    if (r->params.share_image)
+        return r->images[0]->shared ? end_pooled(g, r) : NULL;
+    if (r->params.probe != PROBE_IMAGES || !probe_images_ready(r))
+        return NULL;
+    const char *failed = probe_images(&g->runner, r);
+    if (!failed)
+        end_probed(g, r);
+    return failed;
+}
+
+/* Those that wait for nothing but features or the vector of images, which are all there, end before the next step is
+ * planned: nobody needs what a step would make of their prompts. */
 static void end_with_features(struct engine *g)
 {
     for (struct request *r = g->sched.running.first, *next; r; r = next) {
         next = r->next;
-        if (r->params.probe != PROBE_IMAGES || !probe_images_ready(r))
+        const char *failed = end_with_images(g, r);
+        if (!failed)
             continue;
-        const char *failed = probe_images(&g->runner, r);
-        if (!failed) {
-            end_probed(g, r);
-            continue;
-        }
         struct err broken;
         device_failed(failed, &broken);
         request_fail(r, &broken);

@@ -257,6 +257,7 @@ struct engine_info {           /* borrowed strings */
     const char *model_dir, *model_type, *device;
     int max_model_len, max_num_seqs, vocab;
     bool takes_images;
+    bool makes_texts;          /* false: it has no head for tokens, and gives vectors alone */
     int  vector;               /* floats of a pooled prompt   */
     bool shares;               /* its vector is in a space that texts and images share: a prompt is one or the other */
     struct pooling_choice pooling;

@@ -29,7 +29,8 @@ int engine_plan(const struct engine_options *opt, struct engine_plan *out, struc
     return 0;
 }
 
-/* The limits of prompts, from the options and the plan. A prompt leaves room for one token of an answer. */
+/* The limits of prompts, from the options and the plan. A prompt leaves room for one token of an answer, where there
+ * are answers. */
 static void set_limits(struct engine *g)
 {
     const struct engine_config *o = &g->setup.config;
@@ -38,8 +39,12 @@ static void set_limits(struct engine *g)
     g->limits = (struct prompt_limits){
         .upload = upload,
         .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
-        .max_images = o->max_images, .max_len = o->max_model_len - 1, .device_resize = g->setup.device_resize,
+        .max_images = o->max_images, .device_resize = g->setup.device_resize,
+        .max_len = o->max_model_len - !g->model->image_alone,
         .max_image_tokens = g->setup.plan.max_image_tokens, .max_plan_bytes = g->setup.plan.max_plan_bytes };
+    const char *pad = json_string_value(json_object_get(tokenizer_names(g->text.tokenizer), "pad_token"));
+    int32_t id = pad ? tokenizer_id(g->text.tokenizer, pad) : -1;
+    g->limits.pad = id >= 0 && id < g->model->vocab ? id : 0;
 }
 
 /* The part of the selftest that takes milliseconds. Tensors that nobody reads are worth a warning; a picture that would
@@ -266,7 +271,7 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     g->sched = (struct scheduler){ .images = &g->images, .max_seqs = z->max_seqs,
                                    .max_out = z->max_out, .max_rows = z->max_rows,
                                    .image_kv = g->model->image_kv.layers > 0,
-                                   .prefix_cache = opt->config.prefix_cache,
+                                   .prefix_cache = opt->config.prefix_cache, .whole = g->model->texts_whole,
                                    .stretch_after = g->model->stretch_after };
     open_pages(g, opt);
     g->between.seq = xcalloc((size_t)z->max_seqs, sizeof *g->between.seq);

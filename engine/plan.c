@@ -285,7 +285,7 @@ static void size_scratch(struct setup *s, const struct model *m)
     if (encode && !m->backend->async)
         encode += model_measure_forward(m, seqs, seqs, out, seqs).scratch;
     size_t results = 4096;                      /* of a row: its token, and the most likely ones */
-    s->plan.logits = (size_t)out * ((size_t)m->vocab * sizeof(float) + results);
+    s->plan.logits = (size_t)out * ((m->no_head ? 0 : (size_t)m->vocab * sizeof(float)) + results);
     s->sizes.scratch = (step > encode ? step : encode) + s->plan.logits;
 }
 
@@ -350,6 +350,8 @@ int setup_make(struct setup *s, const struct engine_options *opt, const struct m
     o->max_model_len = o->max_model_len ? o->max_model_len : m->context;
     if (o->max_batched_tokens > o->max_model_len * o->max_num_seqs)
         o->max_batched_tokens = o->max_model_len * o->max_num_seqs;
+    if (m->texts_whole && o->max_batched_tokens < o->max_model_len)
+        o->max_batched_tokens = o->max_model_len;
     p->discrete = m->backend->discrete;
     p->weights = m->weight_bytes;
     p->requests = opt->request_bytes;

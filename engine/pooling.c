@@ -29,7 +29,8 @@ void pooling_choose(struct pooling_choice *c, const char *option, const char *di
     sentence_read(&s, dir);
     *c = (struct pooling_choice){ .how = pooling_of(&s), .normalised = !s.there || s.normalised };
     if (m->shared && !s.there)
-        *c = (struct pooling_choice){ .how = POOLING_MEAN, .normalised = m->shared_normalised };
+        *c = (struct pooling_choice){ .how = m->share_last ? POOLING_LAST : POOLING_MEAN,
+                                      .normalised = m->shared_normalised };
     for (size_t i = 0; i < sizeof named / sizeof *named; i++)
         if (strcmp(option, named[i].name) == 0) {
             c->how = named[i].how;

@@ -9,7 +9,7 @@
  * */
 int probed_init(struct probed *p, enum probe how, const struct prompt *prompt, const struct model *m, struct err *e)
 {
-    size_t width = (size_t)(how == PROBE_LOGITS ? m->vocab : m->hidden), rows = 0;
+    size_t width = (size_t)(how == PROBE_LOGITS ? m->vocab : model_features(m)), rows = 0;
     *p = (struct probed){ 0 };
     switch (how) {
     case PROBE_NOT:
@@ -60,7 +60,7 @@ const char *probe_images(struct runner *r, struct request *q)
     float *out = q->probed.data;
     for (int i = 0; i < q->prompt->n_images && !failed; i++) {
         failed = runner_features(r, q->images[i], out);
-        out += (size_t)q->images[i]->plan.n_tokens * (size_t)r->m->hidden;
+        out += (size_t)q->images[i]->plan.n_tokens * (size_t)model_features(r->m);
     }
     return failed;
 }

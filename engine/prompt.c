@@ -182,7 +182,7 @@ static int plan_image(struct prompt_image *out, const struct model *m, const str
 static int plan_images(struct prompt *p, const struct model *m, const struct prompt_limits *limits,
                        const struct chat *chat, struct err *e)
 {
-    if (chat->n_images > 0 && m->image_token < 0)
+    if (chat->n_images > 0 && m->image_token < 0 && !m->image_alone)
         return err_field(e, chat->images[0].field, "this model takes no images");
     if (chat->n_images > limits->max_images)
         return err_field(e, "messages", "%d images, but at most %d are allowed in one request", chat->n_images,
@@ -383,6 +383,78 @@ static int encode_chat(const struct model *m, const struct text *t, const struct
     return check_ids(m, ids, e);
 }
 
+/* The ids of a text as the family makes its vector of them, in *own, which is the caller's; only the last `keep` tokens
+ * of it count, 0 or -1: all. */
+static int ids_of_vector(const struct model *m, const struct ids *ids, int keep, int pad, struct ids *own,
+                         struct err *e)
+{
+    size_t first = keep > 0 && (size_t)keep < ids->n ? ids->n - (size_t)keep : 0, n = ids->n - first;
+    size_t room = n > (size_t)m->context ? n : (size_t)m->context;
+    if (n == 0 || n > INT32_MAX)
+        return err_field(e, "prompt", n ? "the text is too long" : "the prompt is empty");
+    own->id = malloc(room * sizeof *own->id);
+    if (!own->id)
+        return err_memory(e);
+    memcpy(own->id, ids->id + first, n * sizeof *own->id);
+    own->n = (size_t)m->family->text_ids(m, own->id, (int)n, pad);
+    return 0;
+}
+
+/* What a chat says in a model that has no chats: the texts of its one message, a line each. *images: how many there
+ * are. */
+static int single_text(const json_t *messages, struct buf *out, int *images, struct err *e)
+{
+    const json_t *content = json_object_get(json_array_get(messages, 0), "content"), *part;
+    size_t i;
+    *images = 0;
+    if (json_array_size(messages) != 1)
+        return err_field(e, "messages", "must be one message: this model makes vectors of single texts and images");
+    if (json_is_string(content))
+        buf_add(out, json_string_value(content), json_string_length(content));
+    json_array_foreach((json_t *)content, i, part) {
+        const json_t *text = json_object_get(part, "text");
+        if (!json_is_string(text)) {
+            ++*images;
+            continue;
+        }
+        if (out->len)
+            buf_byte(out, '\n');
+        buf_add(out, json_string_value(text), json_string_length(text));
+    }
+    return buf_ok(out) ? 0 : err_memory(e);
+}
+
+/* The ids of such a chat: those of its text, or of its one image, which has one place. */
+static int single_ids(struct prompt *p, const struct model *m, const struct text *t, const struct prompt_limits *limits,
+                      const struct chat *chat, struct err *e)
+{
+    enum { MOST = 1 << 30 };
+    struct buf text;
+    struct ids ids = { 0 }, own = { 0 };
+    int images, rc;
+    buf_init(&text, MOST);
+    rc = single_text(chat->messages, &text, &images, e);
+    if (rc == 0 && images + (text.len > 0) > 1)
+        rc = err_field(e, "messages", "must hold a text or one image: this model has no vectors of several things");
+    if (rc == 0 && images == 1) {
+        p->ids = calloc(1, sizeof *p->ids);
+        p->n = 1;
+        rc = p->ids ? 0 : err_memory(e);
+    } else if (rc == 0) {
+        rc = tokenizer_encode(t->tokenizer, text.data ? text.data : "", text.len, true, &ids, e);
+        if (rc == 0)
+            rc = check_ids(m, &ids, e);
+        if (rc == 0)
+            rc = ids_of_vector(m, &ids, chat->keep_tokens, limits->pad, &own, e);
+        if (rc == 0)
+            rc = places_expand(p, m, &own, 0, limits->max_len, 0, "messages", e);
+    }
+    ids_free(&ids);
+    ids_free(&own);
+    buf_free(&text);
+    return rc;
+}
+
 /* In the order of what it costs: sizes from the images' headers, the text, and only when the prompt is known to fit,
  * pixels. */
 struct prompt *prompt_from_chat(const struct model *m, const struct text *t, const struct prompt_limits *limits,
@@ -398,10 +470,14 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
     if (plan_images(p, m, limits, chat, e) < 0)
         goto fail;
     p->n_images = chat->n_images;
-    if (text_render(t, chat, &text, e) < 0 || places_write(p, m, t, chat->n_images, &text, e) < 0 ||
-        encode_chat(m, t, &text, chat->special_tokens, &ids, e) < 0 ||
-        places_expand(p, m, &ids, chat->n_images, limits->max_len, chat->keep_tokens, "messages", e) < 0 ||
-        decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
+    if (m->image_alone && single_ids(p, m, t, limits, chat, e) < 0)
+        goto fail;
+    if (!m->image_alone &&
+        (text_render(t, chat, &text, e) < 0 || places_write(p, m, t, chat->n_images, &text, e) < 0 ||
+         encode_chat(m, t, &text, chat->special_tokens, &ids, e) < 0 ||
+         places_expand(p, m, &ids, chat->n_images, limits->max_len, chat->keep_tokens, "messages", e) < 0))
+        goto fail;
+    if (decode_images(p, limits, chat, stats, e) < 0 || set_positions(p, m, e) < 0)
         goto fail;
     keep_tail(p, text.text, text.n);
     ids_free(&ids);
@@ -452,13 +528,20 @@ struct prompt *prompt_from_ids(const struct model *m, const struct prompt_limits
         err_memory(e);
         return NULL;
     }
+    struct ids own = { 0 };
     int rc = check_ids(m, ids, e);
+    if (rc == 0 && m->family->text_ids) {
+        rc = ids_of_vector(m, ids, keep_tokens, limits->pad, &own, e);
+        ids = &own;
+        keep_tokens = 0;
+    }
     if (rc == 0 && places_count(m, ids) > 0)
         rc = err_field(e, "prompt", "the prompt holds the image token, but no images come with it");
     if (rc == 0)
         rc = places_expand(p, m, ids, 0, limits->max_len, keep_tokens, "prompt", e);
     if (rc == 0)
         rc = set_positions(p, m, e);
+    ids_free(&own);
     if (rc == 0)
         return p;
     prompt_free(p);

@@ -348,7 +348,7 @@ const char *runner_logits(struct runner *r, int first, int n, float *out)
 const char *runner_features(struct runner *r, const struct image_entry *entry, float *out)
 {
     const char *failed = NULL;
-    size_t width = (size_t)r->m->hidden;
+    size_t width = (size_t)model_features(r->m);
     for (int i = 0; i < entry->plan.n_tokens && !failed; i++)
         failed = download_rows(r, &r->pool, image_row(entry, i), 1, (int)width, out + (size_t)i * width);
     return failed;

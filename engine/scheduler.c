@@ -162,6 +162,8 @@ static bool needs_encoding(const struct scheduler *s, const struct request *r, i
 /* How far r can be computed before an image has to be encoded. */
 static int computable(const struct scheduler *s, const struct request *r)
 {
+    if (r->params.share_image)
+        return r->n_computed;          /* what is wanted is the image's vector alone */
     for (int i = 0; i < r->prompt->n_images; i++)
         if (needs_encoding(s, r, i)) {
             int start = r->prompt->looks_ahead ? 0 : r->prompt->images[i].start;
@@ -223,6 +225,8 @@ static int give_rows(struct scheduler *s, struct step *out, struct request *r)
 {
     int n = computable(s, r) - r->n_computed, left = out->most_rows - out->n_rows;
     n = whole_spans(r, n < left ? n : left, s->max_rows - out->n_rows);
+    if (s->whole && r->n_computed + n < r->n_ids)
+        return 0;
     struct yield yield = yield_of(r, n);
     int over = (yield.kind == YIELD_TOKENS ? yield.rows : 0) - (s->max_out - out->n_out);
     n -= n > 0 && over > 0 ? over : 0;
@@ -271,7 +275,10 @@ static void count_images(struct scheduler *s, const struct request *r)
 }
 
 /* Without a prefix cache the answers to one prompt share its pages all the same: their salt is theirs alone then. */
-static bool shares(const struct scheduler *s, const struct request *r) { return s->prefix_cache || r->group; }
+static bool shares(const struct scheduler *s, const struct request *r)
+{
+    return !s->whole && (s->prefix_cache || r->group);
+}
 
 /* At least the last token is left to compute, and all rows that have to yield something. */
 static int most_cached(const struct scheduler *s, const struct request *r)
@@ -481,6 +488,6 @@ void scheduler_done(struct scheduler *s, struct request *r, int n)
     if (shares(s, r))
         publish(s, r, from, r->n_computed / KV_PAGE);
     give_back_unseen(s, r);
-    if (shares(s, r) && r->n_computed >= r->prompt->n)
+    if (r->n_computed >= r->prompt->n)
         request_lead(r);
 }

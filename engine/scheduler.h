@@ -48,6 +48,8 @@ struct scheduler {
     bool image_kv;                 /* tokens after an image need its KV: it is encoded even if the prefix is cached */
     bool prefix_cache;
     int  stretch_after;            /* of the model: longer sequences are rotated by another table; 0: none are */
+    bool whole;                    /* the tokens of a prompt see each other both ways: they go into one step, and their
+                                      pages are nobody else's */
     uint64_t preemptions, prefix_queries, prefix_hits;    /* prefix: tokens */
 };
 

@@ -63,7 +63,8 @@ int engine_image_tokens(const struct engine *g, int width, int height, int *n, s
 {
     struct image_plan plan;
     if (g->model->image_token < 0)
-        return err_set(e, "this model takes no images");
+        return err_set(e, g->model->image_alone ? "an image is no part of this model's texts"
+                                                : "this model takes no images");
     if (g->model->family->plan_image(g->model, width, height, &g->limits.image, &plan, e) < 0)
         return -1;
     *n = plan.n_tokens;
@@ -167,6 +168,16 @@ static int give_matcher(struct engine *g, struct request *r, struct grammar *gra
     return r->matcher ? 0 : -1;
 }
 
+/* Vectors of images are there in models whose texts and images share a space, and of prompts with an image. */
+static int check_shared(const struct engine *g, const struct prompt *p, const struct params *params, struct err *e)
+{
+    if (!params->share_image)
+        return 0;
+    if (!g->model->shared || !params->pooling)
+        return err_set(e, "this model has no vectors of images%s", g->model->shared ? " without pooling" : "");
+    return p->n_images ? 0 : err_set(e, "the vector of an image is asked for, and there is none in the prompt");
+}
+
 /* Fills in what the request left open: how long it may become, a seed, the tokens that end it. The prompt is freed or
  * is the requests', whatever comes out. */
 int engine_submit_many(struct engine *g, struct prompt *p, const struct params *params, int n, struct request **out,
@@ -175,8 +186,11 @@ int engine_submit_many(struct engine *g, struct prompt *p, const struct params *
     struct params own = *params;
     int max_len = g->setup.config.max_model_len, made = 0, rc = check_images(g, p, e);
     struct hash salt;
-    if (rc == 0 && g->model->no_head && !own.pooling)
-        rc = reject(g, e, 400, "text_not_supported", "this checkpoint has no head to make texts with, but embeddings");
+    if (rc == 0)
+        rc = check_shared(g, p, params, e);
+    if (rc == 0 && g->model->no_head && !own.pooling && own.probe != PROBE_IMAGES)
+        rc = reject(g, e, 400, "text_not_supported",
+                    "this model makes no texts, but vectors: it has no head for tokens");
     bool told = own.prompt_logprobs || own.probe == PROBE_LOGITS;
     if (rc == 0 && told && p->spans && p->n_images)    /* which are computed in one step, and that has fewer logits */
         rc = err_field(e, "prompt_logprobs", "logprobs of the prompt's tokens are not to be had where it has images "
@@ -277,10 +291,12 @@ void engine_info(const struct engine *g, struct engine_info *out)
     *out = (struct engine_info){ .model_dir = g->model_dir, .model_type = g->model->type,
                                  .device = g->model->backend->name, .max_model_len = g->setup.config.max_model_len,
                                  .max_num_seqs = g->setup.config.max_num_seqs, .vocab = g->model->vocab,
-                                 .takes_images = g->model->image_token >= 0, .shares = g->model->shared > 0,
+                                 .takes_images = g->model->image_token >= 0 || g->model->image_alone,
+                                 .shares = g->model->shared > 0,
                                  .vector = g->model->shared ? g->model->shared : g->model->hidden,
                                  .pooling = g->pooling };
-    out->hidden = g->model->hidden;
+    out->makes_texts = !g->model->no_head;
+    out->hidden = model_features(g->model);
     out->image_token = g->model->image_token;
     out->has_weights = g->model->device != NULL;
 }

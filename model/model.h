@@ -99,6 +99,14 @@ struct image_range {           /* what a token sees in cross-attention          
     bool blind;                /* The family's mask leaves this token nothing, and as the softmax of the reference then
                                   weighs all scores alike, it sees every cell of every image, blank ones too */
 };
+/* How the vectors of a text and an image become the logit of their fitting together: scale * cosine + bias. */
+struct match {
+    bool  there;               /* false: the model was not trained for that                                 */
+    bool  sigmoid;             /* each label has a probability of its own; else all of them share one, softmax */
+    float scale, bias;
+};
+
+struct image_range { int first, end; };    /* a prompt's images first .. end - 1; first == end: none */
 
 struct encode {                /* one image to encode */
     struct image_plan plan;
@@ -157,6 +165,9 @@ struct family {
      * of the answer sees. NULL: the family has no cross-attention. */
     struct image_range (*sees)(const struct model *m, const int32_t *ids, int n, const struct image_plan *images,
                                int n_images, struct image_range *sees);
+    /* The ids of a text as its vector is made of them: cut, or padded with the token `pad`. There is room for as many
+     * as the context has; returns how many there are. NULL: they stay as they are. */
+    int  (*text_ids)(const struct model *m, int32_t *ids, int n, int pad);
     void (*encode_image)(const struct model *m, struct run *r, const struct encode *in);
     /* On the host, for a look from outside: the reference's pixel values of an image's views (rgb as in struct encode),
      * bit for bit. `shape` becomes theirs; out may be NULL. */
@@ -196,7 +207,13 @@ struct model {
     bool   no_head;                      /* the file has no weights for logits: texts cannot be made */
     int    shared;                       /* floats of a vector in the space that texts and images share; 0: none   */
     const struct weight *share_text;     /* borrowed from impl, with `shared`: (shared, hidden), of the mean of a text's
-                                            last hidden states */
+                                            last hidden states; NULL: the model reads no texts */
+    bool   share_last;                   /* of the last one in the place of the mean */
+    bool   image_alone;                  /* an image is no part of a text: all that it becomes is its one vector in that
+                                            space, which is also its only row of the pool */
+    bool   texts_whole;                  /* the tokens of a text see each other both ways: they are computed in one
+                                            step, and nothing of it is kept for another text */
+    struct match match;
     bool   shared_normalised;            /* such vectors have the length 1 */
     int    image_align;                  /* sides of a resized image are multiples of this */
     size_t weight_bytes;                 /* device memory of the packed weights (borrowed file pages included) */
@@ -212,6 +229,9 @@ struct model {
 /* The id of an image's k-th place, and whether ids[i] of a prompt is one. */
 int32_t model_place(const struct model *m, int k);
 bool    model_is_place(const struct model *m, const int32_t *ids, int i);
+
+/* Floats of an image token's features: the first ones of its row in the pool. */
+static inline int model_features(const struct model *m) { return m->image_alone ? m->shared : m->hidden; }
 
 struct model *model_open(const char *dir, const struct model_options *opt, struct err *e);
 void          model_close(struct model *m);

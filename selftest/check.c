@@ -132,7 +132,8 @@ static int check_resize(enum filter filter, enum resizer resizer)
 /* ---- pixel values ---- */
 
 struct places {                      /* where the value of a pixel is                         */
-    bool   tiles;                    /* (tiles, 3, tile_h, tile_w); else patches in merge blocks */
+    bool   tiles;                    /* (tiles, 3, tile_h, tile_w); else patches in merge blocks, ... */
+    bool   pixels;                   /* ... each (pixels, 3) and not (3, frames, pixels)      */
     int    tile_w, tile_h;
     int    patch, merge, frames;
     size_t n;                        /* values                                                */
@@ -151,12 +152,18 @@ static int tiles_in_all(const struct places *l, const struct image_recipe *r)
     return n;
 }
 
-/* Finds out from the shape alone how pixel values are laid out: as three planes of every tile, or as patches in blocks
- * that are merged into one token. Tiles of no view may follow. -1: a shape of neither kind. */
+/* Finds out from the shape alone how pixel values are laid out: as three planes of every tile, as patches of pixels, or
+ * as patches in blocks that are merged into one token. Tiles of no view may follow. -1: a shape of no kind. */
 static int places_of(struct places *out, const struct model *m, const struct image_plan *p, const int shape[4])
 {
     struct image_recipe r = plan_recipe(p);
     *out = (struct places){ .n = (size_t)shape[0] * (size_t)shape[1] * (size_t)shape[2] * (size_t)shape[3] };
+    out->pixels = shape[1] == m->image_align * m->image_align && shape[2] == 3 && shape[3] == 1;
+    if (out->pixels) {
+        out->merge = out->frames = 1;
+        out->patch = m->image_align;
+        return r.n == 1 && out->n == 3 * (size_t)p->width * (size_t)p->height ? 0 : -1;
+    }
     bool one = shape[0] == 3 && shape[3] == 1;
     out->tiles = one || (shape[1] == 3 && shape[3] > 1);
     if (out->tiles) {
@@ -185,6 +192,8 @@ static size_t place_of(const struct places *l, const struct image_view *v, size_
     int block = y / side * across + x / side;
     int inner = y % side / l->patch * l->merge + x % side / l->patch;    /* patch of the block       */
     size_t patch = (size_t)block * (size_t)(l->merge * l->merge) + (size_t)inner;
+    if (l->pixels)
+        return (patch * (size_t)(side * side) + (size_t)(y % side * side + x % side)) * 3 + (size_t)c;
     return (((patch * 3 + (size_t)c) * (size_t)l->frames + (size_t)t) * (size_t)l->patch + (size_t)(y % l->patch)) *
            (size_t)l->patch + (size_t)(x % l->patch);
 }

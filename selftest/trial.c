@@ -124,7 +124,11 @@ static int encode(struct trial *t, const uint8_t *rgb, const struct image_plan *
     struct encode in = { .plan = *plan, .rgb = pixels, .pool = t->rows, .rows = dev,
                          .slots = plan->n_cells ? dev + n : NULL };
     size_t row = (size_t)t->rows.cols;
+    struct tensor shared;
+    in.shared = t->shared ? &shared : NULL;
     t->m->family->encode_image(t->m, &r, &in);
+    if (t->shared)
+        t->m->backend->download(t->m->device, t->shared, shared.data, (size_t)t->m->shared * sizeof(float));
     t->m->backend->download(t->m->device, t->pool + (size_t)first * row, (float *)t->rows.data + (size_t)first * row,
                             (size_t)n * row * sizeof(float));
     int rc = finish(t, e);
@@ -309,7 +313,12 @@ int reading_next(struct reading *tokens, int n, float *logits, struct err *e)
         .cross_rows = s.cross, .cross_seeing = s.seeing,
     };
     struct run r = trial_run(t, model_measure_forward(t->m, n, 1, in.n_out, f.n_image));
+    struct tensor states;
+    in.states = t->state ? &states : NULL;
     struct tensor out = t->m->family->forward(t->m, &r, &in);
+    if (t->state)
+        b->download(t->m->device, t->state, (float *)states.data + (size_t)(n - 1) * (size_t)states.stride,
+                    (size_t)states.cols * sizeof *t->state);
     assert(out.rows == in.n_out && out.cols == t->m->vocab);
     for (int i = 0; i < in.n_out; i++)
         b->download(t->m->device, logits + (size_t)i * (size_t)out.cols,
@@ -456,5 +465,42 @@ int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next
             rc = reading_next(&in, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
     }
     reading_close(&in);
+    return rc;
+}
+
+/* w x for a vector on the host. */
+static int project(struct trial *t, const struct weight *w, const float *x, float *out, struct err *e)
+{
+    enum { SLACK = 4096 };
+    struct run r = trial_run(t, (struct pass_memory){ .scratch = (size_t)(w->in + w->out) * sizeof *x + SLACK,
+                                                      .host = SLACK });
+    struct tensor y = nn_linear(&r, nn_table(&r, x, 1, w->in), w, (struct epilogue){ 0 });
+    t->m->backend->download(t->m->device, out, y.data, (size_t)w->out * sizeof *out);
+    int rc = finish(t, e);
+    trial_release(t, &r);
+    return rc;
+}
+
+int trial_text_vector(struct trial *t, const int32_t *ids, int n, float *out, struct err *e)
+{
+    struct reading in;
+    trial_rewind(t);
+    t->state = xcalloc((size_t)t->m->hidden, sizeof *t->state);
+    reading_open(&in, t, ids, n, 0);
+    int rc = reading_next(&in, n, NULL, e);
+    reading_close(&in);
+    rc = rc ? rc : project(t, t->m->share_text, t->state, out, e);
+    free(t->state);
+    t->state = NULL;
+    return rc;
+}
+
+int trial_image_vector(struct trial *t, const uint8_t *rgb, int width, int height, float *out, struct err *e)
+{
+    t->n_images = 0;
+    t->shared = out;
+    int rc = trial_image(t, rgb, width, height, e);
+    t->shared = NULL;
+    t->n_images = 0;
     return rc;
 }

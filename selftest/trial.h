@@ -31,6 +31,8 @@ struct trial {
     struct tensor rows;              /* owned, device (max_rows, image_row_width)      */
     float *pool;                     /* owned, host: its contents                      */
     int   *text_pages, *image_pages, *fill;    /* owned, host                          */
+    float *shared;                   /* borrowed: gets (model.shared) the vector of an image that is encoded, ... */
+    float *state;                    /* ... and (hidden) the last hidden state of a step's last row; NULL: unwanted */
 };
 
 /* Tokens that a trial reads from the first to the last, a few at a time, with what the family says of each. */
@@ -71,6 +73,10 @@ int  trial_step_end(const struct trial *t, const int32_t *ids, int n, int end);
 /* `chunk` rows a step; quietly: only the last step gives logits, those of its rows. */
 int  trial_prompt(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e);
 int  trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e);
+/* Vectors in the space that texts and images share: of the text with these ids, as family.text_ids() leaves them, and
+ * of an image of any size. out (model.shared). The trial's own prompt is forgotten. */
+int  trial_text_vector(struct trial *t, const int32_t *ids, int n, float *out, struct err *e);
+int  trial_image_vector(struct trial *t, const uint8_t *rgb, int width, int height, float *out, struct err *e);
 /* Forgets the prompt, keeps the images. */
 void trial_rewind(struct trial *t);
 /* After a prompt: token by token; row i of logits (n_next, vocab) is what comes after next[i]. */

@@ -583,6 +583,18 @@ struct generation *generation_new(struct app *a, struct engine *g, struct exchan
     return NULL;
 }
 
+/* A model that gives vectors alone is told to have no texts before anything of the request is read. */
+static int check_texts(struct engine *g, struct err *e)
+{
+    struct engine_info info;
+    engine_info(g, &info);
+    if (info.makes_texts)
+        return 0;
+    err_set(e, "this model makes no texts, since it has no head for tokens; it gives vectors, at /v1/embeddings");
+    snprintf(e->code, sizeof e->code, "text_not_supported");
+    return e->status = 400, -1;
+}
+
 /* The frame of every generating request: wait for the model, take a place, let `submit` read the body and start the
  * engine, then answer. The place is left here only if nothing was submitted. A stream outlives this call and is freed
  * by its exchange; a whole answer is freed here. */
@@ -593,7 +605,7 @@ void generation_serve(struct app *a, struct exchange *x,
     struct engine *g = app_await_engine(a, x, &e);
     if (x->broken)
         return;
-    if (!g || app_enter(a, &e) != 0) {
+    if (!g || check_texts(g, &e) != 0 || app_enter(a, &e) != 0) {
         reply_error(x, &e);
         return;
     }

@@ -89,9 +89,10 @@ static void write_info(struct buf *out, struct app *a, struct engine *g)
     buf_str(out, ",\"architectures\":[");
     json_write_string(out, info.model_type, strlen(info.model_type));
     buf_printf(out,
-               "],\"is_generation\":true,\"has_image_understanding\":%s,\"max_model_len\":%d,\"context_length\":%d,"
+               "],\"is_generation\":%s,\"has_image_understanding\":%s,\"max_model_len\":%d,\"context_length\":%d,"
                "\"vocab_size\":%d",
-               info.takes_images ? "true" : "false", info.max_model_len, info.max_model_len, info.vocab);
+               info.makes_texts ? "true" : "false", info.takes_images ? "true" : "false", info.max_model_len,
+               info.max_model_len, info.vocab);
 }
 
 /* GET /get_model_info and its shorter name. */

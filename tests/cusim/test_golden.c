@@ -8,6 +8,7 @@ static bool thorough;
 
 #include "tests/model/families.c"
 #include "tests/model/native.c"
+#include "tests/model/vectors.c"
 #include "tests/suite.h"
 
 /* What the cache rounds is the same on both, but for numbers near the middle of two that it can hold. (llama/yarn is no
@@ -72,5 +73,6 @@ int main(void)
     tcase_add_loop_test(t, test_caches, 0, sizeof caches / sizeof *caches);
     suite_add_tcase(s, t);
     family_tests(s);
+    vector_tests(s);
     return suite_run(s);
 }

@@ -227,6 +227,26 @@ START_TEST(test_shared_space)
 }
 END_TEST
 
+/* Whoever calls the engine may ask for what there is not: an image's vector of a text, of a model without such vectors,
+ * or of one that is to answer. */
+START_TEST(test_no_image_to_share)
+{
+    static const struct { const char *dir; enum pooling pooling; } asked[] = {
+        { "models/open-autoglm-v1", POOLING_MEAN }, { "models/open-autoglm-v1", POOLING_NOT },
+        { "tests/model/qwen3/grouped", POOLING_LAST }, { "tests/model/clip/old", POOLING_LAST },
+    };
+    const int32_t ids[] = { 5, 6, 7 };
+    struct err e = { 0 };
+    struct engine *g = open_engine(asked[_i].dir, CONFIG(c.max_num_seqs = 4));
+    struct prompt *p = engine_prompt_ids(g, ids, 3, 0, &e);
+    ck_assert_msg(p != NULL, "%s", e.text);
+    ck_assert(!engine_submit(g, p, &(struct params){ .repetition_penalty = 1, .pooling = asked[_i].pooling,
+                                                     .share_image = true }, &e));
+    ck_assert_msg(strstr(e.text, "image"), "%s", e.text);
+    engine_close(g);
+}
+END_TEST
+
 /* ---- the same bits in all company ---- */
 
 static const char TEXT[] = "tests/model/qwen3/grouped";
@@ -339,6 +359,7 @@ int main(void)
     tcase_set_timeout(t, SLOW ? 600 : 120);
     tcase_add_loop_test(t, test_as_the_reference, 0, 4);
     tcase_add_loop_test(t, test_shared_space, 0, sizeof shared_cases / sizeof *shared_cases);
+    tcase_add_loop_test(t, test_no_image_to_share, 0, 4);
     tcase_add_test(t, test_in_company);
     tcase_add_loop_test(t, test_put_back, 0, 2);
     tcase_add_test(t, test_cancelled);

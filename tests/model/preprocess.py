@@ -28,7 +28,8 @@ def main():
     equal = failed = 0
     with tempfile.TemporaryDirectory() as tmp:
         png, drawn = os.path.join(tmp, "a.png"), None
-        cases = [(row["size"], path, row) for path in sorted(glob.glob("tests/model/*/*/golden.json"))
+        cases = [(row["size"], path, row) for path in sorted(glob.glob("tests/model/*/*/golden.json") +
+                                                                 glob.glob("tests/model/*/*/vectors.json"))
                  for row in json.load(open(path)).get("preprocessing", [])]
         for (w, h), path, want in sorted(cases, key=lambda c: (c[0], c[1])):
             if drawn != (w, h):

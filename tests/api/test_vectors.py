@@ -1,0 +1,172 @@
+"""Texts and pictures in one space: CLIP, SigLIP and SigLIP 2 through the API, against transformers' numbers
+(python/vectors.py)."""
+
+import io
+import json
+import math
+import struct
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import BIN, ROOT, Server, ask, data_url
+
+FOLDERS = sorted(p.parent for p in (ROOT / "tests" / "model").glob("*/*/vectors.json"))
+CLIP, SIGLIP = ROOT / "tests/model/clip/published", ROOT / "tests/model/siglip/uneven"
+
+
+def tensors(folder):
+    data = (folder / "vectors.safetensors").read_bytes()
+    n = struct.unpack("<Q", data[:8])[0]
+    kinds = {"F32": np.float32, "I32": np.int32, "U8": np.uint8}
+    return {name: np.frombuffer(data[8 + n + t["data_offsets"][0]:8 + n + t["data_offsets"][1]],
+                                kinds[t["dtype"]]).reshape(t["shape"])
+            for name, t in json.loads(data[8:8 + n]).items() if name != "__metadata__"}
+
+
+def picture(pixels):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return data_url(out.getvalue())
+
+
+def told(folder):
+    return json.loads((folder / "vectors.json").read_text())
+
+
+@pytest.fixture(scope="module", params=[CLIP, SIGLIP], ids=["clip", "siglip"])
+def server(request):
+    s = Server(model=request.param)
+    s.folder, s.golden = request.param, tensors(request.param)
+    yield s
+    assert s.stop() == 0, "".join(s.lines[-50:])
+
+
+def embed(server, given, **more):
+    status, body = server.post("/v1/embeddings", {"input": given, **more})
+    assert status == 200, body
+    return [d["embedding"] for d in body["data"]]
+
+
+def close(have, want, tolerance=1e-5):
+    length = math.sqrt(sum(float(x) ** 2 for x in want))
+    assert len(have) == len(want) and all(abs(a - float(b) / length) < tolerance for a, b in zip(have, want))
+
+
+def drawn(w, h):
+    """As python/golden.py draws it."""
+    g = np.random.default_rng(w * 10000 + h)
+    y, x = np.mgrid[0:h, 0:w]
+    base = np.stack([x * 255 / w, y * 255 / h, (x + y) * 255 / (w + h)], -1)
+    return np.clip(base + g.normal(0, 40, (h, w, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda f: f"{f.parent.name}-{f.name}")
+def test_pixels(folder, tmp_path):
+    for row in told(folder)["preprocessing"]:
+        Image.fromarray(drawn(*row["size"])).save(tmp_path / "a.png")
+        run = subprocess.run([BIN, "preprocess", "--model", folder, "--image", tmp_path / "a.png"],
+                             capture_output=True, text=True, check=True)
+        assert json.loads(run.stdout)["sha256"] == row["sha256"], row["size"]
+
+
+def test_texts(server):
+    """All in one request, which is computed many at a time; then one by one, to the same bits."""
+    texts = [t for t in told(server.folder)["texts"] if t]
+    all_texts = told(server.folder)["texts"]
+    together = embed(server, texts * 40)
+    for t, v in zip(texts, together):
+        close(v, server.golden[f"text.{all_texts.index(t)}"])
+    assert together == together[:len(texts)] * 40
+    assert [embed(server, t)[0] for t in texts] == together[:len(texts)]
+
+
+def test_pictures(server):
+    urls = [picture(server.golden[f"image.{i}"]) for i in range(3)]
+    for i, v in enumerate(embed(server, [{"image": u} for u in urls])):
+        close(v, server.golden[f"vector.{i}"])
+    (one,) = embed(server, {"content": [{"type": "image_url", "image_url": {"url": urls[0]}}]})
+    status, body = server.post("/v1/embeddings", {"messages": [{"role": "user", "content": [
+        {"type": "image_url", "image_url": {"url": urls[0]}}]}]})
+    assert status == 200 and body["data"][0]["embedding"] == one
+    assert body["usage"]["prompt_tokens"] == 1
+    mixed = embed(server, ["a red button", {"image": urls[1]}, {"content": [{"type": "text", "text": "a red button"}]}])
+    assert mixed[0] == mixed[2] and mixed[1] == embed(server, {"image": urls[1]})[0]
+
+
+def test_forms(server):
+    """base64, fewer dimensions, and the length that the model gave."""
+    raw = embed(server, "a red button", normalize=False)[0]
+    assert all(abs(a - float(b)) < 1e-5 for a, b in zip(raw, server.golden["text.0"]))
+    (cut,) = embed(server, "a red button", dimensions=5)
+    close(cut, server.golden["text.0"][:5])
+    answer = server.client().embeddings.create(model="", input=["a red button"])
+    close(answer.data[0].embedding, server.golden["text.0"])
+
+
+@pytest.mark.parametrize("content", [
+    [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": ""}}],
+    [{"type": "image_url", "image_url": {"url": ""}}, {"type": "image_url", "image_url": {"url": ""}}],
+])
+def test_several_things(server, content):
+    url = picture(server.golden["image.1"])
+    parts = [{**p, "image_url": {"url": url}} if "image_url" in p else p for p in content]
+    status, body = server.post("/v1/embeddings", {"input": {"content": parts}})
+    assert status == 400 and "one image" in body["error"]["message"], body
+
+
+def test_no_texts_are_made(server):
+    """Every route that would answer with a text says why it does not, whatever else is wrong."""
+    for path, body in (("/v1/chat/completions", {"messages": ask("a")}), ("/v1/completions", {"prompt": "a"}),
+                       ("/v1/responses", {"input": "a"}), ("/v1/messages", {"messages": ask("a"), "max_tokens": 4})):
+        status, answer = server.post(path, body)
+        assert status == 400, (path, answer)
+        assert "makes no texts" in answer["error"]["message"] and "/v1/embeddings" in answer["error"]["message"]
+    assert json.loads(server.get("/get_model_info")[2])["is_generation"] is False
+
+
+def test_scores(server):
+    """A picture and texts, by the cosine of their vectors."""
+    url, texts = picture(server.golden["image.0"]), ["a red button", "x"]
+    (image,) = embed(server, {"image": url})
+    want = [sum(a * b for a, b in zip(image, v)) for v in embed(server, texts)]
+    status, body = server.post("/v1/score", {"data_1": {"image": url}, "data_2": texts})
+    assert status == 200, body
+    assert all(abs(d["score"] - w) < 1e-6 for d, w in zip(body["data"], want, strict=True))
+
+
+DAMAGED = [
+    ("clip", {"vision_config.patch_size": 9}, "patch_embedding"),
+    ("clip", {"vision_config.image_size": 0}, "image_size"),
+    ("clip", {"text_config.num_attention_heads": 5}, "num_attention_heads"),
+    ("clip", {"text_config.max_position_embeddings": 17}, "position_embedding"),
+    ("clip", {"projection_dim": 31}, "text_projection"), ("clip", {"text_config.hidden_act": "mish"}, "hidden_act"),
+    ("siglip", {"vision_config.vision_use_head": False}, "vision_use_head"),
+    ("siglip", {"text_config.projection_size": 31}, "projection_size"),
+    ("siglip2", {"vision_config.num_patches": 17}, "num_patches"),
+    ("siglip2", {"vision_config.num_channels": 4}, "num_channels"),
+]
+SETTINGS = [
+    ("clip", {"crop_size": {"height": 28, "width": 27}}, "crop_size"), ("clip", {"do_resize": False}, "do_resize"),
+    ("clip", {"do_center_crop": False}, "do_center_crop"), ("clip", {"size": {"shortest_edge": 0}}, "shortest_edge"),
+    ("siglip", {"size": {"height": 24, "width": 32}}, "size"), ("siglip2", {"patch_size": 7}, "patch_size"),
+    ("siglip2", {"max_num_patches": 0}, "max_num_patches"),
+]
+
+
+@pytest.mark.parametrize("family, changes, named, file", [(*c, "config.json") for c in DAMAGED] +
+                         [(*c, "preprocessor_config.json") for c in SETTINGS])
+def test_damaged(family, changes, named, file, tmp_path):
+    """One line, which names the field or the tensor that does not fit."""
+    for f in (ROOT / "tests/model" / family / "published").iterdir():
+        (tmp_path / f.name).symlink_to(f)
+    config = json.loads((tmp_path / file).read_text())
+    for name, v in changes.items():
+        section, _, field = name.rpartition(".")
+        (config[section] if section else config)[field or name] = v
+    (tmp_path / file).unlink()
+    (tmp_path / file).write_text(json.dumps(config))
+    run = subprocess.run([BIN, "plan", "--model", tmp_path], capture_output=True, text=True)
+    assert run.returncode != 0 and run.stderr.count("\n") == 1 and named in run.stderr, run.stderr
