@@ -9,6 +9,7 @@ enum { EXIT_USAGE = 2 };       /* wrong arguments, or a model that cannot be use
 /* Each returns the exit status. argv[0] is the command's name. */
 int command_serve(int argc, char **argv);
 int command_chat(int argc, char **argv);
+int command_classify(int argc, char **argv);
 int command_plan(int argc, char **argv);
 
 /* Reads the options of these groups and says on stderr what is wrong with

@@ -34,6 +34,8 @@ const struct command commands[] = {
       "load for any server that speaks OpenAI's API, and how fast it answers" },
     { "Without a server", "chat", command_chat, OPT_ENGINE | OPT_CHAT, NULL,
       "one answer: chat --image x.png \"what is on the screen?\"; without a question a conversation" },
+    { NULL, "classify", command_classify, OPT_ENGINE | OPT_CLASSIFY, NULL,
+      "which of some classes pictures belong to: classify --labels \"a cat,a dog\" --image x.png" },
     { NULL, "mark", command_mark, 0, "SCREENSHOT ACTION OUT.png",
       "a copy of a screenshot with the points of an action on it, such as 'do(action=\"Tap\", element=[500,300])'" },
     { "Before anything is loaded", "doctor", command_doctor, OPT_ENGINE | OPT_PLAN, NULL,

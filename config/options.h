@@ -25,8 +25,8 @@
 
 enum option_group {
     OPT_ENGINE = 1, OPT_SERVER = 2, OPT_CHAT = 4, OPT_PLAN = 8, OPT_QUANTIZE = 32, OPT_HEALTH = 64,
-    OPT_BENCH = 128, OPT_LIBRARY = 256,
-    OPT_ALL = 495,
+    OPT_BENCH = 128, OPT_LIBRARY = 256, OPT_CLASSIFY = 512,
+    OPT_ALL = 1007,
     OPT_GPU = 16,                 /* beside another: a CPU has no use for it */
 };
 

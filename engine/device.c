@@ -94,6 +94,7 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
         memory.device = o->gpu_memory ? left_on_card(o->gpu_memory) : mo->backend->memory(mo->device);
         rc = setup_make(&out->setup, opt, dry, &memory, e);
     }
+    out->no_texts = dry->no_texts;
     out->image_token = dry->image_token;
     out->image_mark = dry->image_mark;
     model_close(dry);

@@ -12,6 +12,7 @@ struct chosen {
     struct model_options model;    /* model.device: the caller closes it; NULL where only a plan was asked for
                                       (--gpu-memory)                                                        */
     struct setup setup;            /* also one that does not fit: the caller refuses it, with setup_refusal()   */
+    bool no_texts;             /* the model reads none, and has no tokenizer */
     int image_token, image_mark;   /* of the model; -1: it takes no images                                  */
 };
 

@@ -216,16 +216,25 @@ static bool tell_prompt(struct engine *g, struct request *r, int known, const st
 }
 
 /* Fills in the vector of r's prompt: what was pooled, in the space that texts and images share where there is one, or
- * the image's there. NULL, or what the device said. */
+ * the image's there; or the logits of the model's classes from either. NULL, or what the device said. */
 static const char *fill_vector(struct engine *g, const struct request *r, float *vector)
 {
     const struct model *m = g->model;
-    if (r->params.share_image) {
+    const struct weight *project = r->params.share_image ? NULL : m->share_text;
+    if (r->params.share_image)
         memcpy(vector, r->images[0]->shared, (size_t)m->shared * sizeof *vector);
-        return NULL;
-    }
-    pooled_result(&r->pooled, vector);
-    return m->shared ? runner_project(&g->runner, m->share_text, vector, vector) : NULL;
+    else
+        pooled_result(&r->pooled, vector);
+    project = r->params.classes ? m->classes : project;
+    return project ? runner_project(&g->runner, project, vector, vector) : NULL;
+}
+
+/* Floats of the vector that r gets. */
+static int vector_width(const struct model *m, const struct request *r)
+{
+    if (r->params.classes)
+        return m->n_classes;
+    return m->shared ? m->shared : m->hidden;
 }
 
 /* All states have come: r ends with its vector, or with an error where there is no memory for it. NULL, or what the
@@ -233,6 +242,7 @@ static const char *fill_vector(struct engine *g, const struct request *r, float 
 static const char *end_pooled(struct engine *g, struct request *r)
 {
     int shared = g->model->shared, hidden = g->model->hidden, most = shared > hidden ? shared : hidden;
+    most = g->model->n_classes > most ? g->model->n_classes : most;
     float *vector = malloc((size_t)most * sizeof *vector);
     const char *failed = vector ? fill_vector(g, r, vector) : NULL;
     if (failed) {
@@ -240,7 +250,7 @@ static const char *end_pooled(struct engine *g, struct request *r)
         return failed;
     }
     if (vector) {
-        request_finish_pooled(r, vector, shared ? shared : hidden);
+        request_finish_pooled(r, vector, vector_width(g->model, r));
     } else {
         struct err e;
         err_memory(&e);

@@ -152,6 +152,7 @@ struct params {                /* how to generate; params_default() first */
     enum pooling pooling;      /* other than POOLING_NOT: there is no answer; the end has the prompt's vector       */
     bool     share_image;      /* with pooling, where images share a space with texts: the vector is that of the
                                   prompt's first image                                                            */
+    bool       classes;        /* with pooling, in a model with a head for classes: the vector is their logits      */
     enum probe probe;          /* likewise, with these numbers as the vector; without pooling                       */
 };
 void params_default(const struct engine *g, struct params *p);   /* the checkpoint's generation_config.json */
@@ -253,6 +254,20 @@ int  engine_tokenize(const struct engine *g, const char *text, size_t n, bool sp
 int  engine_detokenize(const struct engine *g, const int32_t *ids, size_t n, bool skip_special, struct buf *out,
                        struct err *e);                     /* skip_special: special tokens have no text */
 
+struct engine_match {          /* how the cosine of two vectors becomes the logit of their fitting together */
+    bool  there;               /* false: the model was not trained for that                              */
+    bool  sigmoid;             /* each label has a probability of its own; else all of them share one    */
+    float scale, bias;         /* scale * cosine + bias                                                  */
+};
+
+/* Brings a vector to the length 1; one of zeros stays. */
+void engine_unit(float *v, int n);
+/* Probabilities (n) of the logits (n), in their place: each for itself, or all together. */
+void engine_probabilities(float *logits, int n, bool sigmoid);
+/* Logits (n) of a vector with each of n labels (n, width), all of the length 1. */
+void engine_match_logits(const struct engine_match *m, const float *vector, const float *labels, int n, int width,
+                         float *out);
+
 struct engine_info {           /* borrowed strings */
     const char *model_dir, *model_type, *device;
     int max_model_len, max_num_seqs, vocab;
@@ -261,6 +276,10 @@ struct engine_info {           /* borrowed strings */
     int  vector;               /* floats of a pooled prompt   */
     bool shares;               /* its vector is in a space that texts and images share: a prompt is one or the other */
     struct pooling_choice pooling;
+    struct engine_match match; /* where texts and images share a space */
+    int  n_classes;            /* of the model's head; 0: it has none  */
+    char *const *class_name;   /* (n_classes) */
+    bool classes_sigmoid;      /* they do not exclude each other       */
     int  hidden;               /* floats of an image token's features */
     int  image_token;          /* stands in each place of an image; -1: it takes none */
     bool has_weights;          /* false: engine_open_text() has opened it */

@@ -22,7 +22,7 @@ int engine_plan(const struct engine_options *opt, struct engine_plan *out, struc
     if (c.model.device)
         c.model.backend->close(c.model.device);
     *out = c.setup.plan;
-    if (tokenizer_check(opt->config.model, e) < 0)
+    if (!c.no_texts && tokenizer_check(opt->config.model, e) < 0)
         return -1;
     if (!out->fits)
         setup_refusal(&c.setup, e);
@@ -74,6 +74,7 @@ struct reading {               /* of tokenizer and templates, on a thread of its
     pthread_t thread;
     struct text *text;                    /* borrowed: what is filled */
     const struct engine_config *config;   /* borrowed                 */
+    bool no_texts;
     int image_token, image_mark, rc;
     struct err err;
 };
@@ -82,8 +83,11 @@ static void *read_text(void *arg)
 {
     struct reading *r = arg;
     const struct engine_config *o = r->config;
-    r->rc = text_open(r->text, o->model, *o->chat_template ? o->chat_template : NULL, o->chat_template_content_format,
-                      r->image_token, r->image_mark, &r->err);
+    if (r->no_texts)
+        r->rc = (r->text->tokenizer = tokenizer_none(&r->err)) ? 0 : -1;
+    else
+        r->rc = text_open(r->text, o->model, *o->chat_template ? o->chat_template : NULL,
+                          o->chat_template_content_format, r->image_token, r->image_mark, &r->err);
     if (r->rc < 0 && json_starved())
         err_memory(&r->err);           /* and no fault of the files */
     return NULL;
@@ -94,7 +98,7 @@ static void *read_text(void *arg)
 static int load(struct engine *g, const struct engine_config *o, const struct chosen *c, struct err *e)
 {
     struct reading r = { .text = &g->text, .config = o, .image_token = c->image_token,
-                         .image_mark = c->image_mark };
+                         .image_mark = c->image_mark, .no_texts = c->no_texts };
     bool started = pthread_create(&r.thread, NULL, read_text, &r) == 0;
     g->model = model_open(o->model, &c->model, e);
     if (started)
@@ -103,6 +107,8 @@ static int load(struct engine *g, const struct engine_config *o, const struct ch
         read_text(&r);
     if (g->model && r.rc < 0)
         *e = r.err;
+    if (g->model && r.rc == 0 && !g->text.templates.plain && !g->text.templates.tools && !g->model->no_head)
+        log_warn("%s: no chat template: /v1/chat/completions will answer 400", o->model);
     return g->model && r.rc == 0 ? 0 : -1;
 }
 

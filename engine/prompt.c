@@ -400,6 +400,12 @@ static int ids_of_vector(const struct model *m, const struct ids *ids, int keep,
     return 0;
 }
 
+/* There is no tokenizer either. */
+static int check_reads(const struct model *m, const char *field, struct err *e)
+{
+    return m->no_texts ? err_field(e, field, "this model reads no texts, but images") : 0;
+}
+
 /* What a chat says in a model that has no chats: the texts of its one message, a line each. *images: how many there
  * are. */
 static int single_text(const json_t *messages, struct buf *out, int *images, struct err *e)
@@ -440,7 +446,7 @@ static int single_ids(struct prompt *p, const struct model *m, const struct text
         p->ids = calloc(1, sizeof *p->ids);
         p->n = 1;
         rc = p->ids ? 0 : err_memory(e);
-    } else if (rc == 0) {
+    } else if (rc == 0 && (rc = check_reads(m, "messages", e)) == 0) {
         rc = tokenizer_encode(t->tokenizer, text.data ? text.data : "", text.len, true, &ids, e);
         if (rc == 0)
             rc = check_ids(m, &ids, e);
@@ -529,7 +535,9 @@ struct prompt *prompt_from_ids(const struct model *m, const struct prompt_limits
         return NULL;
     }
     struct ids own = { 0 };
-    int rc = check_ids(m, ids, e);
+    int rc = check_reads(m, "prompt", e);
+    if (rc == 0)
+        rc = check_ids(m, ids, e);
     if (rc == 0 && m->family->text_ids) {
         rc = ids_of_vector(m, ids, keep_tokens, limits->pad, &own, e);
         ids = &own;
@@ -554,6 +562,8 @@ struct prompt *prompt_from_text(const struct model *m, const struct text *t, con
 {
     struct ids ids = { 0 };
     struct prompt *p = NULL;
+    if (check_reads(m, "prompt", e) < 0)
+        return NULL;
     if (tokenizer_encode(t->tokenizer, text, n, special, &ids, e) == 0)
         p = prompt_from_ids(m, limits, &ids, keep_tokens, e);
     ids_free(&ids);

@@ -171,6 +171,8 @@ static int give_matcher(struct engine *g, struct request *r, struct grammar *gra
 /* Vectors of images are there in models whose texts and images share a space, and of prompts with an image. */
 static int check_shared(const struct engine *g, const struct prompt *p, const struct params *params, struct err *e)
 {
+    if (params->classes && (!g->model->classes || !params->pooling))
+        return err_set(e, "this model has no head for classes%s", g->model->classes ? " without pooling" : "");
     if (!params->share_image)
         return 0;
     if (!g->model->shared || !params->pooling)
@@ -296,6 +298,11 @@ void engine_info(const struct engine *g, struct engine_info *out)
                                  .vector = g->model->shared ? g->model->shared : g->model->hidden,
                                  .pooling = g->pooling };
     out->makes_texts = !g->model->no_head;
+    const struct match *match = &g->model->match;
+    out->match = (struct engine_match){ match->there, match->sigmoid, match->scale, match->bias };
+    out->n_classes = g->model->n_classes;
+    out->class_name = g->model->class_name;
+    out->classes_sigmoid = g->model->classes_sigmoid;
     out->hidden = model_features(g->model);
     out->image_token = g->model->image_token;
     out->has_weights = g->model->device != NULL;

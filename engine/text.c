@@ -9,7 +9,6 @@
 
 #include "base/buf.h"
 #include "base/json_watch.h"
-#include "base/log.h"
 #include "base/mem.h"
 #include "engine/reserved.h"
 #include "template/prefill.h"
@@ -81,8 +80,6 @@ int text_open(struct text *t, const char *dir, const char *template_file, const 
     const struct template *any = t->templates.plain ? t->templates.plain : t->templates.tools;
     if (any)
         find_form(t, any, format);
-    else
-        log_warn("%s: no chat template: /v1/chat/completions will answer 400", dir);
     reserve_structure(t->tokenizer, &t->templates, dir, image_token, image_mark);
     return 0;
 fail:

@@ -106,6 +106,8 @@ static struct pass_memory finish(const struct run *r, struct arena *host)
  * family with cross-attention is measured with every row seeing an image, which is the most it can need. */
 struct pass_memory model_measure_forward(const struct model *m, int rows, int seqs, int n_out, int image_rows)
 {
+    if (!m->family->forward)
+        return (struct pass_memory){ 0 };
     image_rows = m->family->encode_image ? image_rows : 0;
     struct run r;
     struct arena host;

@@ -99,14 +99,13 @@ struct image_range {           /* what a token sees in cross-attention          
     bool blind;                /* The family's mask leaves this token nothing, and as the softmax of the reference then
                                   weighs all scores alike, it sees every cell of every image, blank ones too */
 };
+
 /* How the vectors of a text and an image become the logit of their fitting together: scale * cosine + bias. */
 struct match {
     bool  there;               /* false: the model was not trained for that                                 */
     bool  sigmoid;             /* each label has a probability of its own; else all of them share one, softmax */
     float scale, bias;
 };
-
-struct image_range { int first, end; };    /* a prompt's images first .. end - 1; first == end: none */
 
 struct encode {                /* one image to encode */
     struct image_plan plan;
@@ -204,6 +203,7 @@ struct model {
                                             pages are others, and far fewer of them. layers 0: all layers are in
                                             text_kv, which may have a window, too */
     int    image_row_width;              /* floats of one image token in the pool: hidden, more with deepstack */
+    bool   no_texts;                     /* the model reads no texts, and has no tokenizer */
     bool   no_head;                      /* the file has no weights for logits: texts cannot be made */
     int    shared;                       /* floats of a vector in the space that texts and images share; 0: none   */
     const struct weight *share_text;     /* borrowed from impl, with `shared`: (shared, hidden), of the mean of a text's
@@ -214,6 +214,11 @@ struct model {
     bool   texts_whole;                  /* the tokens of a text see each other both ways: they are computed in one
                                             step, and nothing of it is kept for another text */
     struct match match;
+    const struct weight *classes;        /* borrowed from impl: (n_classes, width of a vector), of an image's vector or
+                                            of a text's last hidden state -> logits; NULL: there is no such head      */
+    char **class_name;                   /* (n_classes), the model's memory: id2label                                 */
+    int    n_classes;
+    bool   classes_sigmoid;              /* they do not exclude each other */
     bool   shared_normalised;            /* such vectors have the length 1 */
     int    image_align;                  /* sides of a resized image are multiples of this */
     size_t weight_bytes;                 /* device memory of the packed weights (borrowed file pages included) */

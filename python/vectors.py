@@ -1,5 +1,5 @@
 """Golden vectors: what transformers (fp32, eager) computes of texts and pictures with models that lead both into one
-space.
+space, and of pictures with MobileNetV2, whose logits are those of its classes.
 
     python/vectors.py [family[/variant] ...]       writes tests/model/<family>/<variant>/
 
@@ -133,16 +133,31 @@ CASES = {
                       "max_length"),
     },
 }
-CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel", "siglip2": "Siglip2Model"}
+SMALL = {"depth_multiplier": .1, "expand_ratio": 3.0, "id2label": {0: "background", 1: "tench, Tinca", 2: "çà"},
+         "label2id": {"background": 0, "tench, Tinca": 1, "çà": 2}}
+CASES["mobilenet_v2"] = {
+    # 50 pixels become 25, 13, 7, 4 and 2: padded on both sides, or at the end alone.
+    "same": (SMALL | {"finegrained_output": False}, None,
+             ("MobileNetV2ImageProcessor", {"size": {"shortest_edge": 56},
+                                            "crop_size": {"height": 50, "width": 50}}), None),
+    "published": (SMALL | {"tf_padding": False, "first_layer_is_expansion": False, "min_depth": 4,
+                           "depth_divisible_by": 4, "layer_norm_eps": .01, "hidden_act": "relu"}, None,
+                  ("MobileNetV2ImageProcessor", {"size": {"shortest_edge": 72},
+                                                 "crop_size": {"height": 64, "width": 64}}), None),
+}
+CLASSES = {"mobilenet_v2": "MobileNetV2ForImageClassification", "clip": "CLIPModel", "siglip": "SiglipModel",
+           "siglip2": "Siglip2Model"}
 
 
 def build(family, config, tok, seed):
     cls = getattr(transformers, CLASSES[family])
-    config = json.loads(json.dumps(config))
-    config["text_config"]["vocab_size"] = len(tok)
-    config["text_config"].setdefault("eos_token_id", tok.eos_token_id)
+    if tok:
+        config = json.loads(json.dumps(config))
+        config["text_config"]["vocab_size"] = len(tok)
+        config["text_config"].setdefault("eos_token_id", tok.eos_token_id)
     c = cls.config_class(**config)
-    model = cls._from_config(c, dtype=torch.float32, attn_implementation="eager")
+    more = {"attn_implementation": "eager"} if tok else {}
+    model = cls._from_config(c, dtype=torch.float32, **more)
     scale = {n: p for n, p in model.named_parameters() if n.startswith("logit_")}
     for p in scale.values():                       # randomize() wants a first row of everything
         p.data = torch.zeros(1)
@@ -151,6 +166,12 @@ def build(family, config, tok, seed):
         p.data = torch.tensor(2.25 if n == "logit_scale" else -1.5)
         if family != "clip":
             p.data = p.data[None]
+    g = torch.Generator().manual_seed(seed)
+    for n, b in model.named_buffers():
+        if n.endswith("running_mean"):
+            b.copy_((.3 * torch.randn(b.shape, generator=g)).bfloat16())
+        if n.endswith("running_var"):
+            b.copy_((.5 + torch.rand(b.shape, generator=g)).bfloat16())
     return model
 
 
@@ -164,7 +185,8 @@ def save(model, tok, proc, out):
     os.makedirs(out, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
     model.float()
-    tok.save_pretrained(out)
+    if tok:
+        tok.save_pretrained(out)
     with open(out + "/preprocessor_config.json", "w") as f:
         d = {k: v for k, v in json.loads(proc.to_json_string()).items() if not k.startswith("_")}
         json.dump(d, f, indent=1)
@@ -182,9 +204,9 @@ def pixels_of(proc, image):
 @torch.no_grad()
 def write(family, variant):
     config, make, (kind, told), padding = CASES[family][variant]
-    out, tok, proc = os.path.join(ROOT, family, variant), make(), getattr(transformers, kind)(**told)
+    out, tok, proc = os.path.join(ROOT, family, variant), make and make(), getattr(transformers, kind)(**told)
     model = build(family, config, tok, 1)
-    ids = text_ids(tok, model.config.text_config.max_position_embeddings, padding)
+    ids = text_ids(tok, model.config.text_config.max_position_embeddings, padding) if tok else []
     images = [golden.picture(w, h, w) for w, h in ((40, 31), (28, 28), (13, 90))]
     arrays = {}
     for i, one in enumerate(ids):
@@ -193,23 +215,27 @@ def write(family, variant):
         arrays[f"text.{i}"] = (v if isinstance(v, torch.Tensor) else v.pooler_output)[0]
     for i, image in enumerate(images):
         p, values = pixels_of(proc, image)
-        v = model.get_image_features(**p)
+        v = model.get_image_features(**p) if tok else model.mobilenet_v2(**p)
         arrays[f"image.{i}"] = torch.from_numpy(image)
         arrays[f"vector.{i}"] = (v if isinstance(v, torch.Tensor) else v.pooler_output)[0]
-    cut = {k: torch.stack([v / v.norm() for n, v in arrays.items() if n.startswith(k)]) for k in ("text", "vector")}
-    logits = cut["vector"] @ cut["text"].t() * model.logit_scale.exp()
-    if family != "clip":
-        logits += model.logit_bias
+    if tok:
+        cut = {k: torch.stack([v / v.norm() for n, v in arrays.items() if n.startswith(k)]) for k in ("text", "vector")}
+        logits = cut["vector"] @ cut["text"].t() * model.logit_scale.exp()
+        if family != "clip":
+            logits += model.logit_bias
+    else:
+        logits = torch.cat([model(**pixels_of(proc, image)[0]).logits for image in images])
+    single = family.startswith("siglip")
     rows = [pixels_of(proc, golden.picture(w, h, w * 10000 + h))[1].numpy() for w, h in SIZES]
     save(model, tok, proc, out)
     save_file({k: v.contiguous() for k, v in arrays.items()}, out + "/vectors.safetensors")
     with open(out + "/vectors.json", "w") as f:
-        json.dump({"texts": TEXTS, "logits": logits.tolist(),
-                   "probabilities": (logits.sigmoid() if family != "clip" else logits.softmax(-1)).tolist(),
+        json.dump({"texts": TEXTS if tok else [], "logits": logits.tolist(),
+                   "probabilities": (logits.sigmoid() if single else logits.softmax(-1)).tolist(),
                    "preprocessing": [{"size": list(s), "sha256": hashlib.sha256(v.astype("<f4").tobytes()).hexdigest()}
                                      for s, v in zip(SIZES, rows)]}, f, indent=1)
     size = sum(os.path.getsize(os.path.join(out, n)) for n in os.listdir(out)) // 1024
-    print(f"{family}/{variant}: {len(tok)} tokens, {arrays['text.0'].numel()} wide, {size} KB", flush=True)
+    print(f"{family}/{variant}: {len(tok or [])} tokens, {arrays['vector.0'].numel()} wide, {size} KB", flush=True)
 
 
 if __name__ == "__main__":

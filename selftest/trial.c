@@ -468,8 +468,7 @@ int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next
     return rc;
 }
 
-/* w x for a vector on the host. */
-static int project(struct trial *t, const struct weight *w, const float *x, float *out, struct err *e)
+int trial_project(struct trial *t, const struct weight *w, const float *x, float *out, struct err *e)
 {
     enum { SLACK = 4096 };
     struct run r = trial_run(t, (struct pass_memory){ .scratch = (size_t)(w->in + w->out) * sizeof *x + SLACK,
@@ -489,7 +488,7 @@ int trial_text_vector(struct trial *t, const int32_t *ids, int n, float *out, st
     reading_open(&in, t, ids, n, 0);
     int rc = reading_next(&in, n, NULL, e);
     reading_close(&in);
-    rc = rc ? rc : project(t, t->m->share_text, t->state, out, e);
+    rc = rc ? rc : trial_project(t, t->m->share_text, t->state, out, e);
     free(t->state);
     t->state = NULL;
     return rc;

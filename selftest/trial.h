@@ -77,6 +77,8 @@ int  trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk,
  * of an image of any size. out (model.shared). The trial's own prompt is forgotten. */
 int  trial_text_vector(struct trial *t, const int32_t *ids, int n, float *out, struct err *e);
 int  trial_image_vector(struct trial *t, const uint8_t *rgb, int width, int height, float *out, struct err *e);
+/* out (w->out) = w x, for vectors on the host. */
+int  trial_project(struct trial *t, const struct weight *w, const float *x, float *out, struct err *e);
 /* Forgets the prompt, keeps the images. */
 void trial_rewind(struct trial *t);
 /* After a prompt: token by token; row i of logits (n_next, vocab) is what comes after next[i]. */

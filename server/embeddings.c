@@ -65,8 +65,8 @@ int embedding_finish(float *v, int n, bool normalised, struct err *e)
         err_set(e, "the model gave a vector that holds no numbers");
         return e->status = 500, -1;
     }
-    for (int i = 0; i < n && normalised && sum > 0; i++)
-        v[i] = (float)((double)v[i] / sqrt(sum));
+    if (normalised)
+        engine_unit(v, n);
     return 0;
 }
 
@@ -87,33 +87,6 @@ static int parse_form(struct embeddings *q, const struct engine_info *info, cons
     return 0;
 }
 
-static bool is_id(const json_t *v) { return json_is_number(v) || json_big(v, NULL); }
-
-/* `input`: one input, or a list of them. An array of numbers is one, and so is an object. */
-static int parse_inputs(struct embeddings *q, const json_t *in, struct err *e)
-{
-    const json_t *v = json_object_get(in, "input"), *messages = json_object_get(in, "messages");
-    char at[48];
-    if (v && !json_is_null(v) && messages && !json_is_null(messages))
-        return fields_wrong(e, "invalid_value", "", "messages", "excludes input");
-    if (messages && !json_is_null(messages))
-        return inputs_add_chat(&q->in, e);
-    if (!v || json_is_null(v))
-        return fields_wrong(e, "missing_field", "", "input", "is missing");
-    if (!json_is_array(v) || is_id(json_array_get(v, 0)))
-        return inputs_add(&q->in, v, "input", e);
-    if (json_array_size(v) == 0)
-        return fields_wrong(e, "invalid_value", "", "input", "must not be empty");
-    if (json_array_size(v) > INPUTS_MAX)
-        return fields_wrong(e, "invalid_value", "", "input", "may hold at most %d inputs", INPUTS_MAX);
-    for (size_t i = 0; i < json_array_size(v); i++) {
-        snprintf(at, sizeof at, "input[%zu]", i);
-        if (inputs_add(&q->in, json_array_get(v, i), at, e) != 0)
-            return -1;
-    }
-    return 0;
-}
-
 /* All that is said against a request from its fields alone, and the prompts of its texts. */
 static int parse(struct embeddings *q, struct engine *g, json_t **root, struct err *e)
 {
@@ -123,7 +96,7 @@ static int parse(struct embeddings *q, struct engine *g, json_t **root, struct e
     bool ok = *root && check_model(q->app, *root, e) == 0 &&
               embedding_params(&q->params, &info, *root, &q->salt, e) == 0 &&
               parse_form(q, &info, *root, e) == 0 && inputs_init(&q->in, q->app, g, q->x, *root, e) == 0 &&
-              parse_inputs(q, *root, e) == 0;
+              inputs_add_all(&q->in, *root, e) == 0;
     if (json_starved())
         return err_memory(e);          /* what looked wrong may just not have been there */
     return ok ? 0 : -1;

@@ -8,6 +8,7 @@ void completions(struct app *a, struct exchange *x);
 void embeddings(struct app *a, struct exchange *x);
 void rerank(struct app *a, struct exchange *x);
 void score(struct app *a, struct exchange *x);
+void classify(struct app *a, struct exchange *x);
 void responses(struct app *a, struct exchange *x);
 void anthropic_messages(struct app *a, struct exchange *x);
 void anthropic_count(struct app *a, struct exchange *x);

@@ -158,12 +158,39 @@ int inputs_add_chat(struct inputs *q, struct err *e)
     return 0;
 }
 
+static bool is_id(const json_t *v) { return json_is_number(v) || json_big(v, NULL); }
+
+/* `input`: one input, or a list of them. An array of numbers is one, and so is an object. */
+int inputs_add_all(struct inputs *q, const json_t *in, struct err *e)
+{
+    const json_t *v = json_object_get(in, "input"), *messages = json_object_get(in, "messages");
+    char at[48];
+    if (v && !json_is_null(v) && messages && !json_is_null(messages))
+        return fields_wrong(e, "invalid_value", "", "messages", "excludes input");
+    if (messages && !json_is_null(messages))
+        return inputs_add_chat(q, e);
+    if (!v || json_is_null(v))
+        return fields_wrong(e, "missing_field", "", "input", "is missing");
+    if (!json_is_array(v) || is_id(json_array_get(v, 0)))
+        return inputs_add(q, v, "input", e);
+    if (json_array_size(v) == 0)
+        return fields_wrong(e, "invalid_value", "", "input", "must not be empty");
+    if (json_array_size(v) > INPUTS_MAX)
+        return fields_wrong(e, "invalid_value", "", "input", "may hold at most %d inputs", INPUTS_MAX);
+    for (size_t i = 0; i < json_array_size(v); i++) {
+        snprintf(at, sizeof at, "input[%zu]", i);
+        if (inputs_add(q, json_array_get(v, i), at, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 /* The chat as a request for /v1/chat/completions: the fields of this one, but for the messages, and no place for an
  * answer unless it was asked for. NULL: memory is out. */
 static json_t *chat_of(const struct inputs *q, const struct item *item)
 {
     json_t *chat = json_copy((json_t *)q->common);
-    static const char *const others[] = { "input", "query", "documents", "dimensions", "encoding_format" };
+    static const char *const others[] = { "input", "query", "documents", "dimensions", "encoding_format", "labels" };
     for (size_t i = 0; chat && i < sizeof others / sizeof *others; i++)
         json_object_del(chat, others[i]);
     int rc = chat ? json_object_set(chat, "messages", item->messages) : -1;

@@ -33,6 +33,9 @@ int  inputs_add(struct inputs *q, const json_t *v, const char *at, struct err *e
 /* Adds a whole chat, the messages of q->common. */
 int  inputs_add_chat(struct inputs *q, struct err *e);
 
+/* What the fields `input` (one, or a list) or `messages` of a request hold. */
+int  inputs_add_all(struct inputs *q, const json_t *in, struct err *e);
+
 /* For struct vectors: the i-th prompt, which becomes the caller's, and how many may be with the engine at once. */
 struct prompt *inputs_make(struct inputs *q, int i, struct params *params, struct err *e);
 int  inputs_window(const struct inputs *q);

@@ -23,6 +23,8 @@ const struct route routes[] = {
     { "POST", "/v1/rerank", rerank, BODY_IMAGES, false },
     { "POST", "/v2/rerank", rerank, BODY_IMAGES, false },
     { "POST", "/rerank", rerank, BODY_IMAGES, false },
+    { "POST", "/v1/classify", classify, BODY_IMAGES, false },
+    { "POST", "/classify", classify, BODY_IMAGES, false },
     { "POST", "/v1/score", score, BODY_IMAGES, false },
     { "POST", "/score", score, BODY_IMAGES, false },
     { "POST", "/v1/responses", responses, BODY_IMAGES, false },

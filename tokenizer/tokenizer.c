@@ -186,6 +186,22 @@ struct tokenizer *tokenizer_open(const char *dir, struct err *e)
     return t;
 }
 
+struct tokenizer *tokenizer_none(struct err *e)
+{
+    char empty[] = "{}";
+    struct json_file f = { .root = json_pack("{s:{s:s, s:{}, s:s}}", "model", "type", "WordLevel", "vocab", "unk_token",
+                                             ""),
+                           .vocab = { empty, 2, 0 } };
+    struct tokenizer *t = xcalloc(1, sizeof *t);
+    t->names = (struct token_names){ json_object(), json_array() };
+    int rc = f.root ? build(t, &f, e) : err_memory(e);
+    json_decref(f.root);
+    if (rc == 0)
+        return t;
+    tokenizer_close(t);
+    return NULL;
+}
+
 void tokenizer_close(struct tokenizer *t)
 {
     if (!t)

@@ -31,6 +31,8 @@ int  ids_add(struct ids *ids, int32_t id); /* -1: memory out */
 /* Reads DIR/tokenizer.json and, where they exist, the files of names.h. On failure returns NULL and a message that
  * names the file. */
 struct tokenizer *tokenizer_open(const char *dir, struct err *e);
+/* One without any token, for models that read no texts. */
+struct tokenizer *tokenizer_none(struct err *e);
 void              tokenizer_close(struct tokenizer *t);
 
 /* Only asks whether DIR/tokenizer.json is there, and whether it and those beside it are files at all, which takes no

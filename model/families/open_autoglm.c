@@ -16,18 +16,14 @@
 #include "base/mem.h"
 #include "model/blocks.h"
 #include "model/load.h"
+#include "model/mobile.h"
 #include "model/patches.h"
 #include "model/pixels.h"
 #include "model/rope.h"
 
+#define TEMPERATURE 0.07f            /* with which python/openautoglm/embeddings.py trains the shared space */
 enum { CELL = 16, MAX_LAYERS = 64, MAX_STEM = 32, MAX_STEM_WIDTH = 1024, MAX_RATIO = 200 };
 enum fusion { FUSION_DYNAMIC, FUSION_MEAN, FUSION_CONCAT };
-
-struct residual {                    /* inverted residual block           */
-    struct weight expand, depthwise, project;
-    int  stride;
-    bool add;                        /* stride 1 and as many channels out */
-};
 
 struct cross {                       /* of one decoder layer              */
     struct norm   norm, out_norm;
@@ -60,32 +56,24 @@ struct autoglm {
 
 /* ---- loading ---- */
 
-/* NAME (out, in, k, k) in PyTorch's order -> rows of (ky, kx, channel). */
+/* NAME.weight (out, in, k, k) and NAME.bias. */
 static void load_conv(struct loader *l, struct weight *w, int out, int in, int k, const char *name)
 {
     char full[64];
     snprintf(full, sizeof full, "%s.weight", name);
     const float *from = load_floats(l, SHAPE(out, in, k, k), full);
     snprintf(full, sizeof full, "%s.bias", name);
-    const float *bias = load_floats(l, SHAPE(out), full);
-    float *to = load_scratch(l, (size_t)(out * in * k * k));
-    if (!to)
-        return;
-    for (int o = 0; o < out; o++)
-        for (int c = 0; c < in; c++)
-            for (int p = 0; p < k * k; p++)
-                to[(o * k * k + p) * in + c] = from[(o * in + c) * k * k + p];
-    load_packed(l, w, LAYOUT_LINEAR, out, in * k * k, to, bias);
+    mobile_pack_conv(l, w, out, in, k, from, load_floats(l, SHAPE(out), full));
 }
 
-/* NAME (channels, 1, 3, 3), which lies as it is wanted already. */
+/* NAME.weight (channels, 1, 3, 3) and NAME.bias. */
 static void load_depthwise(struct loader *l, struct weight *w, int channels, const char *name)
 {
     char full[64];
     snprintf(full, sizeof full, "%s.weight", name);
     float *from = load_floats(l, SHAPE(channels, 1, 3, 3), full);
     snprintf(full, sizeof full, "%s.bias", name);
-    load_packed(l, w, LAYOUT_DEPTHWISE, channels, 9, from, load_floats(l, SHAPE(channels), full));
+    mobile_pack_depthwise(l, w, channels, 3, from, load_floats(l, SHAPE(channels), full));
 }
 
 /* The stem's blocks are rows [channels, expansion, stride] of the configuration. Whatever they are, the strides must
@@ -113,6 +101,7 @@ static void load_stem(struct loader *l, struct autoglm *g, struct hparams *v, in
         }
         int out = (int)t[0], wide = in * (int)t[1];
         struct residual *b = &g->stem[i];
+        b->act = ACT_RELU6;
         b->stride = (int)t[2];
         b->add = b->stride == 1 && out == in;
         scale *= b->stride;
@@ -276,6 +265,7 @@ static int autoglm_load(struct model *m, struct loader *l)
     m->shared = shared;
     m->share_text = &g->project_text;
     m->shared_normalised = hparams_bool(h, "feature_norm", true);
+    m->match = (struct match){ .there = true, .scale = 1 / TEMPERATURE };
     load_stem(l, g, &v, width);
     load_vision(l, g, &v, width);
     load_decoder(l, g, h, width);
@@ -354,22 +344,13 @@ static void autoglm_largest(const struct model *m, const struct image_options *o
     *out = plan_of_grid(m, h, n / h);
 }
 
-/* MobileNetV2's blocks: widen, filter each channel, narrow again. h and w go in as the image's size and come out as
- * the map's, a sixteenth. */
-static struct tensor stem(struct run *r, const struct autoglm *g, struct tensor x, int *h, int *w)
+/* A picture of h x w pixels becomes a map of a sixteenth of its sides. */
+static struct tensor stem(struct run *r, const struct autoglm *g, struct tensor x, int h, int w)
 {
-    struct conv c = { *h, *w, 3, 2, 1, ACT_RELU6 };
-    x = nn_conv(r, x, &g->stem_conv, c);
-    *h = conv_out(*h, &c), *w = conv_out(*w, &c);
-    for (int i = 0; i < g->n_stem; i++) {
-        const struct residual *b = &g->stem[i];
-        c = (struct conv){ *h, *w, 3, b->stride, 1, ACT_RELU6 };
-        struct tensor y = nn_linear(r, x, &b->expand, (struct epilogue){ .act = ACT_RELU6 });
-        y = nn_dwconv(r, y, &b->depthwise, c);
-        *h = conv_out(*h, &c), *w = conv_out(*w, &c);
-        x = nn_linear(r, y, &b->project, (struct epilogue){ .add = b->add ? x : (struct tensor){ 0 } });
-    }
-    return nn_linear(r, x, &g->stem_out, (struct epilogue){ 0 });
+    struct map at = mobile_conv(r, (struct map){ x, h, w }, &g->stem_conv, 3, 2, ACT_RELU6, false, false);
+    for (int i = 0; i < g->n_stem; i++)
+        at = mobile_block(r, at, &g->stem[i]);
+    return nn_linear(r, at.x, &g->stem_out, (struct epilogue){ 0 });
 }
 
 /* n sines, then n cosines. */
@@ -432,7 +413,7 @@ static struct tensor fine_features(struct run *r, const struct autoglm *g, const
     NN_SCRATCH(r) {
         struct tensor image = nn_pixels(r, in->rgb, ph * pw, g->pixels.scale, g->pixels.shift);
         nn_linear_to(r, s.x, positions(r, g, h, w), &g->position,
-                     (struct epilogue){ .add = stem(r, g, image, &ph, &pw) });
+                     (struct epilogue){ .add = stem(r, g, image, ph, pw) });
     }
     for (int i = 0; i < g->n_vision; i++) {
         block_vision_attend(r, &s, &g->vision[i], places, 1, all);
@@ -458,18 +439,6 @@ static struct image_range autoglm_sees(const struct model *m, const int32_t *ids
     return before;
 }
 
-/* The mean of all rows: (1, cols). */
-static struct tensor mean(struct run *r, struct tensor x)
-{
-    int   *row = nn_host(r, x.rows);
-    float *share = nn_host_floats(r, x.rows);
-    for (int i = 0; i < x.rows; i++) {
-        row[i] = i;
-        share[i] = 1.0f / (float)x.rows;
-    }
-    return nn_gather(r, x, 1, x.rows, nn_ints(r, row, x.rows), nn_floats(r, share, x.rows));
-}
-
 /* Two products of one encoder: keys and values for the decoder's cross-attention, stored in pages of the image's own,
  * and image tokens for the prompt, one for each block of cells. */
 static void autoglm_encode(const struct model *m, struct run *r, const struct encode *in)
@@ -489,7 +458,7 @@ static void autoglm_encode(const struct model *m, struct run *r, const struct en
     t = nn_linear(r, t, &g->fc2, (struct epilogue){ 0 });
     nn_scatter(r, in->pool, t, in->rows, false);
     if (in->shared)
-        *in->shared = nn_linear(r, mean(r, fine), &g->project_image, (struct epilogue){ 0 });
+        *in->shared = nn_linear(r, mobile_pool(r, fine), &g->project_image, (struct epilogue){ 0 });
 }
 
 /* (3, height, width), rounded as python/openautoglm/preprocess.py does it */

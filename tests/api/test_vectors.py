@@ -15,6 +15,7 @@ from conftest import BIN, ROOT, Server, ask, data_url
 
 FOLDERS = sorted(p.parent for p in (ROOT / "tests" / "model").glob("*/*/vectors.json"))
 CLIP, SIGLIP = ROOT / "tests/model/clip/published", ROOT / "tests/model/siglip/uneven"
+MOBILE = ROOT / "tests/model/mobilenet_v2/same"
 
 
 def tensors(folder):
@@ -137,7 +138,81 @@ def test_scores(server):
     assert all(abs(d["score"] - w) < 1e-6 for d, w in zip(body["data"], want, strict=True))
 
 
+def probabilities(folder, picture, texts):
+    """Of some of the texts, from the reference's logits."""
+    t = told(folder)
+    logits = np.array([t["logits"][picture][t["texts"].index(x)] for x in texts])
+    if "siglip" in str(folder):
+        return 1 / (1 + np.exp(-logits))
+    e = np.exp(logits - logits.max())
+    return e / e.sum()
+
+
+def test_labels(server):
+    """Classes that the request brings; the same on the terminal."""
+    labels = ["a red button", "x", "设置 Ça va, CAFÉ crème!"]
+    urls = [{"image": picture(server.golden[f"image.{i}"])} for i in range(3)]
+    for path in ("/classify", "/v1/classify"):
+        status, body = server.post(path, {"input": urls, "labels": labels})
+        assert status == 200, body
+        for i, d in enumerate(body["data"]):
+            want = probabilities(server.folder, i, labels)
+            assert d["index"] == i and d["num_classes"] == 3 and d["label"] == labels[int(want.argmax())]
+            assert np.abs(np.array(d["probs"]) - want).max() < 1e-4
+    _, raw = server.post("/classify", {"input": urls[0], "labels": labels, "use_activation": False})
+    want = [told(server.folder)["logits"][0][told(server.folder)["texts"].index(x)] for x in labels]
+    assert np.abs(np.array(raw["data"][0]["probs"]) - want).max() < 1e-3
+    status, body = server.post("/classify", {"input": urls[0]})
+    assert status == 400 and body["error"]["param"] == "labels"
+
+
+def run_classify(folder, *options):
+    run = subprocess.run([BIN, "classify", "--model", folder, *options], capture_output=True, text=True)
+    return run.returncode, run.stdout, run.stderr
+
+
+def test_on_the_terminal(tmp_path):
+    golden = tensors(CLIP)
+    Image.fromarray(golden["image.0"]).save(tmp_path / "a.png")
+    want = probabilities(CLIP, 0, ["x", "a red button"])
+    rc, out, err = run_classify(CLIP, "--labels", "x,a red button", "--image", tmp_path / "a.png", "--json")
+    assert rc == 0, err
+    (one,) = json.loads(out)
+    assert one["label"] == "x" and [p["label"] for p in one["probs"]] == ["x", "a red button"]
+    assert np.abs(np.array([p["prob"] for p in one["probs"]]) - want).max() < 1e-4
+    rc, out, _ = run_classify(CLIP, "--labels", "red", "--labels", "x", "--template", "a {} button", "--image",
+                              tmp_path / "a.png", "--top", "1")
+    assert rc == 0 and len(out.splitlines()) == 2
+    for options, said in ((["--image", tmp_path / "a.png"], "--labels"), (["--labels", "a"], "--image"),
+                          (["--labels", "a", "--template", "no", "--image", tmp_path / "a.png"], "{}"),
+                          (["--labels", "a", "--image", "/none.png"], "/none.png")):
+        rc, _, err = run_classify(CLIP, *options)
+        assert rc != 0 and err.count("\n") == 1 and said in err, err
+
+
+def test_classes_of_the_model(start, tmp_path):
+    """MobileNetV2: logits by the names of id2label, features as embeddings, and no texts at all."""
+    s, golden = start(model=MOBILE), tensors(MOBILE)
+    urls = [{"image": picture(golden[f"image.{i}"])} for i in range(3)]
+    status, body = s.post("/classify", {"input": urls})
+    assert status == 200, body
+    for d, want in zip(body["data"], told(MOBILE)["probabilities"], strict=True):
+        assert np.abs(np.array(d["probs"]) - want).max() < 1e-4
+        assert d["label"] == ["background", "tench, Tinca", "çà"][int(np.argmax(want))]
+    for i, v in enumerate(embed(s, urls)):
+        close(v, golden[f"vector.{i}"], 1e-4)
+    for body, said in (({"input": "a"}, "reads no texts"), ({"input": urls[0], "labels": ["a"]}, "classes of its own")):
+        status, answer = s.post("/classify", body)
+        assert status == 400 and said in answer["error"]["message"], answer
+    assert s.post("/tokenize", {"prompt": "a"})[0] in (200, 400)
+    Image.fromarray(golden["image.1"]).save(tmp_path / "a.png")
+    rc, out, err = run_classify(MOBILE, "--image", tmp_path / "a.png")
+    assert rc == 0 and "tench, Tinca" in out, err
+
+
 DAMAGED = [
+    ("mobilenet_v2", {"output_stride": 8}, "output_stride"), ("mobilenet_v2", {"depth_multiplier": 1}, "shape"),
+    ("mobilenet_v2", {"id2label": {"0": 5}}, "id2label"),
     ("clip", {"vision_config.patch_size": 9}, "patch_embedding"),
     ("clip", {"vision_config.image_size": 0}, "image_size"),
     ("clip", {"text_config.num_attention_heads": 5}, "num_attention_heads"),
@@ -149,6 +224,7 @@ DAMAGED = [
     ("siglip2", {"vision_config.num_channels": 4}, "num_channels"),
 ]
 SETTINGS = [
+    ("mobilenet_v2", {"do_center_crop": False}, "do_center_crop"),
     ("clip", {"crop_size": {"height": 28, "width": 27}}, "crop_size"), ("clip", {"do_resize": False}, "do_resize"),
     ("clip", {"do_center_crop": False}, "do_center_crop"), ("clip", {"size": {"shortest_edge": 0}}, "shortest_edge"),
     ("siglip", {"size": {"height": 24, "width": 32}}, "size"), ("siglip2", {"patch_size": 7}, "patch_size"),

@@ -11,7 +11,8 @@
 enum { VECTOR_ROWS = 64, MOST_VECTORS = 16 };
 
 static const char *const vector_cases[] = { "clip/old", "clip/published", "siglip/uneven", "siglip/published",
-                                            "siglip2/naflex", "siglip2/published" };
+                                            "siglip2/naflex", "siglip2/published",
+                                            "mobilenet_v2/same", "mobilenet_v2/published" };
 
 struct vectors { float *text[MOST_VECTORS], *image[MOST_VECTORS]; int n_texts, n_images; };
 
@@ -97,6 +98,25 @@ static void images_of(struct rig *g, const struct golden *want, struct vectors *
     }
 }
 
+/* Every picture's logits of the model's classes. */
+static void check_classes(struct rig *g, const struct vectors *v, json_t *root)
+{
+    float *have = calloc((size_t)g->m->n_classes, sizeof *have);
+    struct err e;
+    ck_assert_str_eq(g->m->class_name[1], "tench, Tinca");
+    for (int i = 0; i < v->n_images; i++) {
+        json_t *want = json_array_get(json_object_get(root, "logits"), (size_t)i);
+        ck_assert_uint_eq(json_array_size(want), (size_t)g->m->n_classes);
+        ck_assert_int_eq(trial_project(&g->t, g->m->classes, v->image[i], have, &e), 0);
+        for (int k = 0; k < g->m->n_classes; k++) {
+            double w = json_real_value(json_array_get(want, (size_t)k));
+            ck_assert_msg(fabs((double)have[k] - w) < 1e-4 * (1 + fabs(w)), "picture %d, class %d: %g, not %g", i, k,
+                          (double)have[k], w);
+        }
+    }
+    free(have);
+}
+
 /* Every picture's logits with every text, from the model's scale and bias. */
 static void check_logits(const struct rig *g, const struct vectors *v, json_t *root)
 {
@@ -124,9 +144,13 @@ static void vector_case(const char *dir, const char *backend)
     json_t *root = json_load_file(path, 0, NULL);
     ck_assert_msg(g.m->n_unused == 0, "%s: %d tensors are not used, such as %s", dir, g.m->n_unused,
                   g.m->first_unused);
-    texts_of(&g, &want, &v, json_object_get(root, "texts"), &texts);
+    if (!g.m->no_texts)
+        texts_of(&g, &want, &v, json_object_get(root, "texts"), &texts);
     images_of(&g, &want, &v, &images);
-    check_logits(&g, &v, root);
+    if (g.m->classes)
+        check_classes(&g, &v, root);
+    else
+        check_logits(&g, &v, root);
     printf("%s on %s: %d texts within %.1e, %d pictures within %.1e\n", dir, backend, v.n_texts, texts, v.n_images,
            images);
     for (int i = 0; i < MOST_VECTORS; i++) {
