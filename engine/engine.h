@@ -164,6 +164,9 @@ int            engine_render(const struct engine *g, const struct chat *chat, st
 /* From text without a template and without images (POST /v1/completions); special: bos and the like are added. */
 struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, bool special, int keep_tokens,
                                   struct err *e);      /* keep_tokens: as in struct chat */
+/* From two texts, one behind the other, each with what the tokenizer adds: what cross-encoders read. */
+struct prompt *engine_prompt_pair(struct engine *g, const char *a, size_t n_a, const char *b, size_t n_b, bool special,
+                                  int keep_tokens, struct err *e);
 /* From tokens as they are. */
 struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n, int keep_tokens, struct err *e);
 /* The same with images: of `chat` these alone count. Image i has as many places in the ids as its size gives it, in

@@ -569,3 +569,18 @@ struct prompt *prompt_from_text(const struct model *m, const struct text *t, con
     ids_free(&ids);
     return p;
 }
+
+/* Two texts as one prompt: their tokens one behind the other, as a tokenizer without a template for pairs, or with one
+ * that treats both alike, has them. */
+struct prompt *prompt_from_pair(const struct model *m, const struct text *t, const struct prompt_limits *limits,
+                                const char *a, size_t n_a, const char *b, size_t n_b, bool special, int keep_tokens,
+                                struct err *e)
+{
+    struct ids ids = { 0 };
+    struct prompt *p = NULL;
+    if (tokenizer_encode(t->tokenizer, a, n_a, special, &ids, e) == 0 &&
+        tokenizer_encode(t->tokenizer, b, n_b, special, &ids, e) == 0)
+        p = prompt_from_ids(m, limits, &ids, keep_tokens, e);
+    ids_free(&ids);
+    return p;
+}

@@ -77,6 +77,9 @@ struct prompt *prompt_from_chat(const struct model *m, const struct text *t, con
                                 const struct chat *chat, struct prompt_stats *stats, struct err *e);
 struct prompt *prompt_from_text(const struct model *m, const struct text *t, const struct prompt_limits *limits,
                                 const char *text, size_t n, bool special, int keep_tokens, struct err *e);
+struct prompt *prompt_from_pair(const struct model *m, const struct text *t, const struct prompt_limits *limits,
+                                const char *a, size_t n_a, const char *b, size_t n_b, bool special, int keep_tokens,
+                                struct err *e);
 struct prompt *prompt_from_places(const struct model *m, const struct prompt_limits *limits, const int32_t *ids,
                                   size_t n, const struct chat *images, struct prompt_stats *stats, struct err *e);
 struct prompt *prompt_from_ids(const struct model *m, const struct prompt_limits *limits, const struct ids *ids,

@@ -53,6 +53,12 @@ struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, 
     return prompt_from_text(g->model, &g->text, &g->limits, text, n, special, keep_tokens, e);
 }
 
+struct prompt *engine_prompt_pair(struct engine *g, const char *a, size_t n_a, const char *b, size_t n_b, bool special,
+                                  int keep_tokens, struct err *e)
+{
+    return prompt_from_pair(g->model, &g->text, &g->limits, a, n_a, b, n_b, special, keep_tokens, e);
+}
+
 struct prompt *engine_prompt_ids(struct engine *g, const int32_t *ids, size_t n, int keep_tokens, struct err *e)
 {
     struct ids borrowed = { .id = (int32_t *)ids, .n = n };

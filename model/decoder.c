@@ -1,6 +1,7 @@
 /* model/decoder.c - see decoder.h. Loading removes what differs between families, so that the forward pass at the end
  * of the file is one for all. */
 #include "model/decoder.h"
+#include "model/labels.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,11 +31,12 @@ static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, co
     l->m->n_ids = vocab + more + kind->more_ids;
     load_vocabulary(l, &d->embed, s->hidden, (struct load_part){ first, vocab + kind->more_ids }, kind->more_embed);
     load_norm(l, &d->norm, s->hidden, kind->norm, s->eps, "norm");
-    l->m->no_head = !tied && !load_has(l, head) && !*l->prefix;
+    l->m->no_head = !tied && !load_has(l, head) && (!*l->prefix || load_has(l, "/score.weight"));
     if (head_alone || l->m->no_head || (tied && load_is_copy(l, head, embed)))
         d->head = d->embed;
     else
         load_vocabulary(l, &d->head, s->hidden, (struct load_part){ name, vocab }, kind->more_head);
+    classes_load(l, &d->classes, load_has(l, head) ? head : embed);
 }
 
 const char *decoder_root(const struct loader *l)

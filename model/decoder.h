@@ -16,6 +16,8 @@ struct decoder {
     struct rope   rope;
     struct block *layer;             /* (n_layers), the model's memory                 */
     int           n_layers;
+    struct weight classes;           /* of a checkpoint ...ForSequenceClassification; model.classes points to it, or is
+                                        NULL */
 };
 
 struct decoder_kind {

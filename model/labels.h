@@ -7,4 +7,9 @@
  * model's. The family loads the head. Errors stay in the loader. */
 void labels_load(struct loader *l, int def);
 
+/* The head of a checkpoint ...ForSequenceClassification over the last hidden state of a text: `score`, or as vLLM's
+ * users write it in config.json, `classifier_from_token`: rows of the head for tokens (`head`), or the difference of
+ * two. Then the model makes no texts. Nothing is done where the checkpoint has neither. */
+void classes_load(struct loader *l, struct weight *out, const char *head);
+
 #endif

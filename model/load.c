@@ -257,6 +257,25 @@ float *load_floats(struct loader *l, const int *shape, int n_dims, const char *n
     return floats_of(l, shape, n_dims, full);
 }
 
+float *load_rows_of(struct loader *l, const char *name, int rows, int in, const int *row, int n)
+{
+    char full[256];
+    enum dtype type;
+    full_name(l, full, name, "");
+    const struct stored *t = l->failed ? NULL : weights_find(l->m->file, full);
+    if (l->failed)
+        return NULL;
+    if (!t || t->n_dims != 2 || t->dims[0] != rows || t->dims[1] != in || float_type(t, &type) != 0) {
+        load_fail(l, "%s: tensor %s is not there as floats of shape (%d, %d)", l->dir, full, rows, in);
+        return NULL;
+    }
+    float *out = load_scratch(l, (size_t)n * (size_t)in);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < in; k++)
+            out[(size_t)i * (size_t)in + (size_t)k] = get_float(t->data, type, (size_t)row[i] * (size_t)in + (size_t)k);
+    return out;
+}
+
 static bool is_plain(enum dtype t) { return t == F32 || t == F16 || t == BF16; }
 
 /* Matrices that lose more than they gain by 4 bits: embedding and head, on which every logit hangs; and queries, keys

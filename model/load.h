@@ -69,6 +69,8 @@ void load_norm(struct loader *l, struct norm *out, int n, enum norm_kind kind, d
 float *load_floats(struct loader *l, const int *shape, int n_dims, const char *name);
 /* A table on the device in the type that the file has, seen as (rows, cols): for what is large and used in parts. */
 struct tensor load_stored_table(struct loader *l, const int *shape, int n_dims, int rows, int cols, const char *name);
+/* The same of some rows of a matrix (rows, in) that is loaded otherwise: (n, in). */
+float *load_rows_of(struct loader *l, const char *name, int rows, int in, const int *row, int n);
 /* Zeroed memory that lives as long as the model: arrays of a family's struct. Never NULL. */
 void  *load_keep(struct loader *l, size_t n);
 /* Zeroed floats until load() returns, for what load() computes. */

@@ -148,6 +148,35 @@ int inputs_add(struct inputs *q, const json_t *v, const char *at, struct err *e)
     return rc;
 }
 
+/* A string, or the text of an object; NULL: it has none. */
+static const json_t *text_of(const json_t *v)
+{
+    const json_t *text = json_object_get(v, "text"), *content = json_object_get(v, "content");
+    if (json_is_string(v))
+        return v;
+    return json_is_string(text) ? text : json_is_string(content) ? content : NULL;
+}
+
+int inputs_add_pair(struct inputs *q, const json_t *a, const char *at_a, const json_t *b, const char *at_b,
+                    struct err *e)
+{
+    const json_t *s = text_of(a), *t = text_of(b);
+    if (!s || !t)
+        return fields_wrong(e, "invalid_type", s ? at_b : at_a, "",
+                            "must be a text: this model reads two texts at once");
+    struct item *item = add(q, at_b, e);
+    if (!item)
+        return -1;
+    item->prompt = engine_prompt_pair(q->engine, json_string_value(s), json_string_length(s), json_string_value(t),
+                                      json_string_length(t), q->special, q->keep_tokens, e);
+    if (!item->prompt) {
+        blame(item, e);
+        return -1;
+    }
+    q->tokens += prompt_tokens(item->prompt);
+    return 0;
+}
+
 int inputs_add_chat(struct inputs *q, struct err *e)
 {
     struct item *item = add(q, "messages", e);

@@ -30,6 +30,9 @@ void inputs_free(struct inputs *q);
  * {"image": ...} or {"content": [parts]}. `at` is its path. Texts and ids become prompts at once; the JSON of the
  * others must live until their prompt was made. */
 int  inputs_add(struct inputs *q, const json_t *v, const char *at, struct err *e);
+/* Adds two texts that are read together, one behind the other. */
+int  inputs_add_pair(struct inputs *q, const json_t *a, const char *at_a, const json_t *b, const char *at_b,
+                     struct err *e);
 /* Adds a whole chat, the messages of q->common. */
 int  inputs_add_chat(struct inputs *q, struct err *e);
 

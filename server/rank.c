@@ -1,5 +1,6 @@
 /* server/rank.c - POST /v1/rerank (Jina's and Cohere's form, also at /rerank and /v2/rerank) and POST /v1/score
- * (vLLM's, also at /score): how well texts fit together, as the cosine of their embeddings.
+ * (vLLM's, also at /score): how well texts fit together, as the cosine of their embeddings; or, by a cross-encoder (a
+ * model with a head for one class), as the probability that it gives to the two texts read together.
  *
  * A query's vector is kept while its documents' come, and no other vector is: so the order of the prompts is that of
  * the comparisons. */
@@ -27,6 +28,7 @@ struct ranking {
     struct inputs    in;       /* owned: a query before the documents that it is compared with */
     struct params    params;
     char            *salt;     /* owned: params.cache_salt                            */
+    bool   cross;              /* the model reads both texts at once: every prompt is a pair */
     bool   paired;             /* every document has a query of its own, else all have the first */
     float *query;              /* owned, (width): the vector of the last query        */
     struct score *score;       /* owned, (n)                                          */
@@ -67,6 +69,21 @@ static int add(struct ranking *q, const json_t *v, const char *name, int i, stru
     return inputs_add(&q->in, json_array_get(v, (size_t)i), at, e);
 }
 
+/* A query and a document as one prompt, or the document's and before it, if it is the first that needs it, the
+ * query's. */
+static int add_document(struct ranking *q, const json_t *queries, const char *query, const json_t *documents,
+                        const char *document, int i, struct err *e)
+{
+    char at[48], from[48];
+    int  k = q->paired ? i : 0;
+    if (!q->cross)
+        return (k == i && add(q, queries, query, i, e) != 0) || add(q, documents, document, i, e) != 0 ? -1 : 0;
+    snprintf(from, sizeof from, is_list(queries) ? "%s[%d]" : "%s", query, k);
+    snprintf(at, sizeof at, is_list(documents) ? "%s[%d]" : "%s", document, i);
+    return inputs_add_pair(&q->in, is_list(queries) ? json_array_get(queries, (size_t)k) : queries, from,
+                           is_list(documents) ? json_array_get(documents, (size_t)i) : documents, at, e);
+}
+
 /* Adds the prompts of all queries and documents: one query for all documents, or as many as there are documents, which
  * are then compared pair by pair. A query comes before its documents. */
 static int add_all(struct ranking *q, const json_t *queries, const char *query, const json_t *documents,
@@ -80,7 +97,7 @@ static int add_all(struct ranking *q, const json_t *queries, const char *query, 
                             document);
     q->paired = n > 1;
     for (int i = 0; i < q->n; i++)
-        if (((i == 0 || q->paired) && add(q, queries, query, i, e) != 0) || add(q, documents, document, i, e) != 0)
+        if (add_document(q, queries, query, documents, document, i, e) != 0)
             return -1;
     q->score = calloc((size_t)q->n, sizeof *q->score);
     return q->score ? 0 : err_memory(e);
@@ -137,6 +154,15 @@ static int parse_score(struct ranking *q, struct err *e)
     return add_all(q, json_object_get(q->root, one), one, json_object_get(q->root, two), two, e);
 }
 
+/* Always true. */
+static bool choose(struct ranking *q, const struct engine_info *info)
+{
+    q->cross = info->n_classes == 1;
+    q->params.classes = q->cross;
+    q->params.pooling = q->cross ? POOLING_LAST : q->params.pooling;
+    return true;
+}
+
 static int parse(struct ranking *q, struct engine *g, int (*fields)(struct ranking *, struct err *), struct err *e)
 {
     struct engine_info info;
@@ -144,7 +170,7 @@ static int parse(struct ranking *q, struct engine *g, int (*fields)(struct ranki
     q->root = fields_parse(q->x->body, q->x->n_body, e);
     bool ok = q->root && check_model(q->app, q->root, e) == 0 &&
               embedding_params(&q->params, &info, q->root, &q->salt, e) == 0 &&
-              inputs_init(&q->in, q->app, g, q->x, q->root, e) == 0 && fields(q, e) == 0;
+              choose(q, &info) && inputs_init(&q->in, q->app, g, q->x, q->root, e) == 0 && fields(q, e) == 0;
     if (ok && !(q->query = malloc((size_t)info.vector * sizeof *q->query)))
         return err_memory(e);
     if (json_starved())
@@ -163,8 +189,13 @@ static struct prompt *make(void *arg, int i, struct params *params, struct err *
 static int take(void *arg, int i, const struct event *end, struct err *e)
 {
     struct ranking *q = arg;
-    if (embedding_finish(end->vector, end->n_vector, true, e) != 0)
+    if (embedding_finish(end->vector, end->n_vector, !q->cross, e) != 0)
         return -1;
+    if (q->cross) {
+        engine_probabilities(end->vector, 1, true);
+        q->score[i] = (struct score){ i, (double)end->vector[0] };
+        return 0;
+    }
     if (q->paired ? i % 2 == 0 : i == 0) {
         memcpy(q->query, end->vector, (size_t)end->n_vector * sizeof *q->query);
         return 0;
