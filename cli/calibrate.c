@@ -121,14 +121,15 @@ static int read_text(struct reader *r, struct err *e)
     return rc;
 }
 
-/* Does the file hold JSON? */
+/* Does the file hold JSON? It may be a pipe, which is not read twice. */
 static bool has_objects(FILE *f)
 {
     int c;
     do
         c = getc(f);
     while (c == ' ' || c == '\t' || c == '\r' || c == '\n');
-    rewind(f);
+    if (c != EOF)
+        ungetc(c, f);
     return c == '{';
 }
 

@@ -113,7 +113,8 @@ def lost(model, data, *against):
 
 @pytest.mark.parametrize("lines", [False, True], ids=["text", "lines"])
 def test_a_sample_makes_int4_lose_less(tmp_path, lines):
-    """On other text of the same kind. As one text, or as a text and chats on lines; twice the same."""
+    """On other text of the same kind. As one text, or as a text and chats on lines, also from a pipe; twice the
+    same."""
     sample, held_out = tmp_path / "sample", tmp_path / "held_out.jsonl"
     if lines:
         chats = [{"messages": [{"role": "user", "content": sentences(i, 20)},
@@ -122,9 +123,9 @@ def test_a_sample_makes_int4_lose_less(tmp_path, lines):
     else:
         sample.write_text(sentences(1, 1500))
     held_out.write_text("".join(json.dumps({"text": sentences(100 + i, 60)}) + "\n" for i in range(5)))
-    for name in ("a", "b"):
-        r = run("quantize", "--model", TINY, "--weights", "int4", "--out", tmp_path / name, "--calibrate", sample,
-                "--calibrate-tokens", 2500)
+    for name, path in ("a", sample), ("b", "/dev/stdin" if lines else sample):
+        r = run("quantize", "--model", TINY, "--weights", "int4", "--out", tmp_path / name, "--calibrate", path,
+                "--calibrate-tokens", 2500, input=sample.read_text())
         assert r.returncode == 0 and "calibrated with 2500 tokens" in r.stderr, r.stderr
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
     plain = lost(TINY, held_out, "--against-weights", "int4")

@@ -98,8 +98,8 @@ START_TEST(test_loses_less)
     ck_assert_msg(calibrate(s, w, x, calibrated, &e) == 0, "%s", e.text);
     double sample = lost(x, s->rows, w, calibrated, s->out, s->in) / lost(x, s->rows, w, plain, s->out, s->in);
     double fresh = lost(other, s->rows, w, calibrated, s->out, s->in) / lost(other, s->rows, w, plain, s->out, s->in);
-    ck_assert_msg(sample < 0.5, "%d x %d, %d rows: %g of what plain int4 loses", s->out, s->in, s->rows, sample);
-    ck_assert_msg(fresh < 0.6 || s->rows < RANK, "%d x %d, %d other rows: %g", s->out, s->in, s->rows, fresh);
+    ck_assert_msg(sample < 0.03, "%d x %d, %d rows: %g of what plain int4 loses", s->out, s->in, s->rows, sample);
+    ck_assert_msg(fresh < 0.05 || s->rows < RANK, "%d x %d, %d other rows: %g", s->out, s->in, s->rows, fresh);
     free(w);
     free(x);
     free(other);
