@@ -39,7 +39,7 @@ static int encode_images(const struct model *m, const struct prompt *p, float **
         return err_set(e, "this model sees images by cross-attention, for which there is no calibration: give texts");
     trial_open(&t, m, p->n, F32);
     for (int i = 0; i < p->n_images && rc == 0; i++)
-        rc = trial_image(&t, p->images[i].px.data, p->images[i].px.width, p->images[i].px.height, e);
+        rc = trial_views(&t, p->images[i].px.data, &p->images[i].plan, e);
     size_t bytes = (size_t)t.pool_first[t.n_images] * (size_t)m->image_row_width * sizeof(float);
     *out = rc == 0 ? malloc(bytes ? bytes : 1) : NULL;
     if (*out)

@@ -41,7 +41,7 @@ static int count_images(const struct model *m, const struct together *t)
 {
     int n = 0;
     for (int i = 0; i < t->n && t->features; i++)
-        n += t->ids[i] == m->image_token;
+        n += model_is_place(m, t->ids, i);
     return n;
 }
 
@@ -57,22 +57,36 @@ static void measure(struct pass *p, const struct together *t, int n)
     p->max_pages = (p->longest + PAGE - 1) / PAGE;
 }
 
+/* The positions of a prompt, from row `first` of the pass on. */
+static void fill_positions(const struct pass *p, const struct places *to, const struct together *t, int first)
+{
+    const struct family *f = p->m->family;
+    size_t stride = t->pos ? t->pos_stride : (size_t)t->n;
+    int32_t *own = t->pos ? NULL : xcalloc(3 * (size_t)t->n, sizeof *own);
+    const int32_t *pos = t->pos ? t->pos : own;
+    if (own && f->positions)
+        f->positions(p->m, t->ids, t->n, NULL, 0, own);
+    for (int i = 0; i < 3 * t->n && own && !f->positions; i++)
+        own[i] = i % t->n;
+    for (size_t a = 0; a < 3; a++)
+        memcpy(to->pos + a * (size_t)p->n_rows + (size_t)first, pos + a * stride, (size_t)t->n * sizeof *pos);
+    free(own);
+}
+
 /* Each prompt has pages of its own, one after the other. */
 static void fill(const struct pass *p, const struct places *to, const struct together *t)
 {
     int row = 0, page = 0, image = 0;
     for (int s = 0; s < p->n_seqs; page += (t[s++].n + PAGE - 1) / PAGE) {
         to->first[s] = row;
+        fill_positions(p, to, &t[s], row);
         for (int i = 0; i * PAGE < t[s].n; i++)
             to->pages[s * p->max_pages + i] = page + i;
         for (int i = 0; i < t[s].n; i++, row++) {
-            bool is_image = t[s].features && t[s].ids[i] == p->m->image_token;
+            bool is_image = t[s].features && model_is_place(p->m, t[s].ids, i);
             to->token[row] = is_image ? 0 : t[s].ids[i];
             to->slot[row] = page * PAGE + i;
             to->limit[row] = i + 1;
-            for (int a = 0; a < 3; a++)
-                to->pos[(size_t)a * (size_t)p->n_rows + (size_t)row] =
-                    t[s].pos ? t[s].pos[(size_t)a * t[s].pos_stride + (size_t)i] : i;
             if (is_image) {
                 to->src[image] = image;
                 to->dst[image++] = row;

@@ -10,7 +10,7 @@
 
 struct together {
     const int32_t *ids;        /* borrowed, (n)                                           */
-    const int32_t *pos;        /* borrowed: three axes, pos_stride apart; NULL: 0, 1, ... */
+    const int32_t *pos;        /* borrowed: three axes, pos_stride apart; NULL: a text's   */
     size_t pos_stride;
     int    n;                  /* at least 1                                              */
     const float *features;     /* borrowed, (image tokens of ids, model's image_row_width); NULL: ids has none */
