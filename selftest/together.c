@@ -18,17 +18,18 @@ struct pass {
     int *step;                 /* the arrays of struct places          */
     void *scratch;
     float *features;           /* (n_image, image_row_width)           */
-    struct kv kv[2];
+    struct kv kv[N_CACHES];
 };
 
 /* Arrays of the pass in one block, on the host to be filled, on the device to be read. */
-struct places { int *token, *pos, *slot, *limit, *first, *pages, *src, *dst; };
+struct places { int *token, *pos, *slot, *limit, *since[TEXT_CACHES], *first, *pages, *src, *dst; };
 
 static size_t lay_out(const struct pass *p, struct places *to, int *block)
 {
     const size_t rows = (size_t)p->n_rows, seqs = (size_t)p->n_seqs, image = (size_t)p->n_image;
     const struct { int **to; size_t n; } parts[] = {
         { &to->token, rows }, { &to->pos, 3 * rows }, { &to->slot, rows }, { &to->limit, rows },
+        { &to->since[0], rows }, { &to->since[1], rows },
         { &to->first, seqs + 1 }, { &to->pages, seqs * (size_t)p->max_pages }, { &to->src, image }, { &to->dst, image },
     };
     size_t used = 0;
@@ -87,6 +88,10 @@ static void fill(const struct pass *p, const struct places *to, const struct tog
             to->token[row] = is_image ? 0 : t[s].ids[i];
             to->slot[row] = page * PAGE + i;
             to->limit[row] = i + 1;
+            for (int c = 0; c < TEXT_CACHES; c++) {
+                int window = model_text_cache(p->m, c)->window;
+                to->since[c][row] = window && i >= window ? i - window + 1 : 0;
+            }
             if (is_image) {
                 to->src[image] = image;
                 to->dst[image++] = row;
@@ -132,10 +137,8 @@ static int upload_features(struct pass *p, const struct together *t)
 }
 
 /* Zeros, so that entries which nobody writes are numbers. bfloat16 is enough for what is not compared. */
-static int make_cache(struct pass *p)
+static int make_cache(struct pass *p, struct kv *kv, const struct kv_shape *s)
 {
-    const struct kv_shape *s = &p->m->text_kv;
-    struct kv *kv = p->kv;
     *kv = (struct kv){ BF16, PAGE, p->n_pages, s->layers, s->n_kv, s->dim, NULL, NULL };
     size_t layer = kv_layer_bytes(kv);
     void *zeros = calloc(layer ? layer : 1, 1);
@@ -160,8 +163,11 @@ static int forward(struct pass *p, struct err *e)
     struct run r = { .ops = &b->ops, .backend = b, .watch = m->watch, .dev = m->device, .kv = p->kv,
                      .size = memory.scratch, .scratch = p->scratch = on_device(p, NULL, memory.scratch),
                      .host_size = memory.host, .host = malloc(memory.host ? memory.host : 1) };
-    struct view views[2] = { { .slot = at.slot, .limit = at.limit, .pages = at.pages, .max_pages = p->max_pages,
-                               .max_kv = p->longest } };
+    struct view views[N_CACHES] = { { 0 } }, text = { .slot = at.slot, .limit = at.limit, .pages = at.pages,
+                                                      .max_pages = p->max_pages, .max_kv = p->longest };
+    views[CACHE_TEXT] = views[CACHE_WINDOW] = text;
+    views[CACHE_TEXT].from = at.since[0];
+    views[CACHE_WINDOW].from = at.since[1];
     struct forward in = {
         .batch = { p->n_rows, p->n_seqs, p->longest, at.token, at.pos, at.first, views },
         .pool = { p->features, F32, p->n_image, m->image_row_width, m->image_row_width },
@@ -181,10 +187,12 @@ int together_run(const struct model *m, const struct together *prompts, int n, s
 {
     struct pass p = { .m = m };
     measure(&p, prompts, n);
-    int rc = upload_step(&p, prompts) == 0 && upload_features(&p, prompts) == 0 && make_cache(&p) == 0
-                 ? forward(&p, e)
-                 : err_memory(e);
-    void *const all[] = { p.step, p.features, p.scratch, p.kv->k, p.kv->v };
+    bool ready = upload_step(&p, prompts) == 0 && upload_features(&p, prompts) == 0 &&
+                 make_cache(&p, &p.kv[CACHE_TEXT], &m->text_kv) == 0 &&
+                 make_cache(&p, &p.kv[CACHE_WINDOW], &m->window_kv) == 0;
+    int rc = ready ? forward(&p, e) : err_memory(e);
+    void *const all[] = { p.step, p.features, p.scratch, p.kv[CACHE_TEXT].k, p.kv[CACHE_TEXT].v,
+                          p.kv[CACHE_WINDOW].k, p.kv[CACHE_WINDOW].v };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i])
             m->backend->free(m->device, all[i]);
