@@ -85,7 +85,7 @@ static void fill(const struct pass *p, const struct places *to, const struct tog
             to->pages[s * p->max_pages + i] = page + i;
         for (int i = 0; i < t[s].n; i++, row++) {
             bool is_image = t[s].features && model_is_place(p->m, t[s].ids, i);
-            to->token[row] = is_image ? 0 : t[s].ids[i];
+            to->token[row] = t[s].ids[i];
             to->slot[row] = page * PAGE + i;
             to->limit[row] = i + 1;
             for (int c = 0; c < TEXT_CACHES; c++) {
