@@ -74,6 +74,14 @@ static void fill_positions(const struct pass *p, const struct places *to, const 
     free(own);
 }
 
+/* Behind the run of places that token i is in. */
+static int run_end(const struct model *m, const struct together *t, int i)
+{
+    while (i < t->n && model_is_place(m, t->ids, i))
+        i++;
+    return i;
+}
+
 /* Each prompt has pages of its own, one after the other. */
 static void fill(const struct pass *p, const struct places *to, const struct together *t)
 {
@@ -87,7 +95,7 @@ static void fill(const struct pass *p, const struct places *to, const struct tog
             bool is_image = t[s].features && model_is_place(p->m, t[s].ids, i);
             to->token[row] = t[s].ids[i];
             to->slot[row] = page * PAGE + i;
-            to->limit[row] = i + 1;
+            to->limit[row] = is_image && p->m->image_spans ? run_end(p->m, &t[s], i) : i + 1;
             for (int c = 0; c < TEXT_CACHES; c++) {
                 int window = model_text_cache(p->m, c)->window;
                 to->since[c][row] = window && i >= window ? i - window + 1 : 0;

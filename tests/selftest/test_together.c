@@ -13,6 +13,7 @@ enum { MAX_ROWS = 512, MAX_CALLS = 400, TEXT = 19 };
 static const char *const cases[] = {
     "tests/model/llama/yarn", "tests/model/qwen2_vl/tied", "tests/model/qwen3_vl/deepstack",
     "tests/model/kosmos-2/plain", "tests/model/llava_next/mistral", "tests/model/gemma3_text/windows",
+    "tests/model/gemma3/published",
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
