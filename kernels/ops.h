@@ -136,6 +136,30 @@ struct batch {         /* one step: the rows of all sequences, end to end */
 
 struct conv { int h, w, kernel, stride, pad; enum act act; };  /* h, w of the input; square kernel */
 
+struct router {        /* which of n experts a row goes to: the k of the best scores */
+    int   n, k;        /* at most MAX_EXPERTS, MAX_CHOSEN                               */
+    bool  sigmoid;     /* a score is the logistic function of its logit; else the softmax over all of them */
+    bool  normalise;   /* the weights of a row are its scores divided by their sum, ... */
+    float scale;       /* ... times this                                                */
+    int   groups, best;   /* the experts are so many groups one after the other, of which the best may be chosen
+                          from: those with the largest sum of their two best scores. 1, 1: all                 */
+    const float *bias; /* (n) is added to the scores for choosing alone; NULL: nothing  */
+};
+enum { MAX_EXPERTS = 1024, MAX_CHOSEN = 64 };
+
+struct routes {        /* the rows in the order of their experts, what route() fills in */
+    int   *first;      /* (n + 1) expert e has the places first[e] .. first[e + 1] - 1  */
+    int   *row;        /* (rows * k) of each place; they rise within an expert          */
+    int   *place;      /* (rows, k) of each row with its experts, the best first        */
+    float *weight;     /* (rows, k) of these                                            */
+};
+
+struct experts {       /* as many weights of one shape and type, without biases */
+    int n;
+    const struct weight *w;          /* (n) on the host                                                    */
+    const void *const   *data;       /* (n) w[e].data, for kernels; also on the host where that is the device */
+};
+
 struct resampling {    /* line i becomes the sum of weight[i, j] * line start[i] + j, as fixed-point numbers */
     int n, stride, bits;             /* lines; weights of each; of the fraction */
     const int *start, *count;        /* (n)         */
@@ -162,6 +186,11 @@ struct ops {
     void (*embed)(struct device *, struct tensor out, const struct weight *, const int *ids);
     void (*linear)(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
     void (*norm)(struct device *, struct tensor x, const struct norms *);                /* of the rows of x */
+    /* Experts: who goes where by logits (rows, n); then a product whose rows first[e] .. first[e + 1] - 1 are
+     * multiplied with expert e, (places, w->out), with glu half as wide: no row is there that no expert has. */
+    void (*route)(struct device *, const struct routes *out, struct tensor logits, const struct router *);
+    void (*linear_grouped)(struct device *, struct tensor out, struct tensor x, const struct experts *,
+                           const int *first, enum act, bool glu);
     void (*act)(struct device *, struct tensor out, struct tensor x, enum act, bool glu);
     void (*add)(struct device *, struct tensor out, struct tensor a, struct tensor b);  /* b of one row: to each of a */
     void (*copy)(struct device *, struct tensor out, struct tensor x);       /* F32, F16, BF16 to any of these */

@@ -118,6 +118,19 @@ static void t_fuse(struct device *t, struct tensor out, struct tensor a, struct 
     line(t, "fuse", out);
 }
 
+static void t_route(struct device *t, const struct routes *out, struct tensor logits, const struct router *r)
+{
+    t->inner->ops.route(t->dev, out, logits, r);
+    line(t, "route", (struct tensor){ out->weight, F32, logits.rows, r->k, r->k });
+}
+
+static void t_linear_grouped(struct device *t, struct tensor out, struct tensor x, const struct experts *experts,
+                             const int *first, enum act act, bool glu)
+{
+    t->inner->ops.linear_grouped(t->dev, out, x, experts, first, act, glu);
+    line(t, "linear_grouped", out);
+}
+
 static void t_prep(struct device *t, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
                    const int *pos, const struct kv *kv, int layer, const int *slot)
 {
@@ -270,7 +283,8 @@ void trace_device(const struct backend **backend, struct device **dev, FILE *to)
         .packed_bytes = inner->packed_bytes, .sync = t_sync };
     t->table.ops = (struct ops){
         .embed = t_embed, .linear = t_linear, .norm = t_norm, .act = t_act, .add = t_add, .copy = t_copy,
-        .fuse = t_fuse, .prep = t_prep, .attend = t_attend, .attend_ragged = t_attend_ragged, .pixels = t_pixels,
+        .fuse = t_fuse, .route = t_route, .linear_grouped = t_linear_grouped,
+        .prep = t_prep, .attend = t_attend, .attend_ragged = t_attend_ragged, .pixels = t_pixels,
         .resample = inner->ops.resample ? t_resample : NULL, .conv2d = t_conv2d, .dwconv2d = t_dwconv2d,
         .gather = t_gather, .scatter = t_scatter, .mask = t_mask, .penalize = t_penalize, .sample = t_sample,
         .logprobs = t_logprobs };

@@ -1,6 +1,8 @@
 /* model/blocks.c - see blocks.h. */
 #include "model/blocks.h"
 
+#include "model/experts.h"
+
 struct stream stream_of(struct run *r, struct tensor x)
 {
     return (struct stream){ .x = x, .h = nn_new(r, x.rows, x.cols) };
@@ -92,6 +94,10 @@ void block_vision_attend(struct run *r, struct stream *s, const struct block *b,
 /* Likewise, with the norm of the layer that follows. */
 void block_mlp(struct run *r, struct stream *s, const struct block *b)
 {
+    if (b->moe) {
+        moe_forward(r, s, b->moe, stream_norm(r, s, &b->norm2));
+        return;
+    }
     NN_SCRATCH(r) {
         struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm2), &b->up,
                                     (struct epilogue){ .act = b->act, .glu = b->glu });

@@ -13,12 +13,15 @@
 #include "model/model.h"
 #include "model/nn.h"
 
+struct moe;    /* model/experts.h */
+
 struct block {                       /* one transformer layer; a family fills what it has */
     struct norm   norm1, norm2;      /* before attention, before the MLP                  */
     struct norm   post1, post2;      /* after them, before the residual sum               */
     struct norm   q_norm, k_norm;
     struct weight qkv, o;            /* qkv: rows of q, k, v stacked                      */
     struct weight up, down;          /* up: gate stacked on up where the MLP is gated     */
+    const struct moe *moe;           /* routed experts instead (model/experts.h); NULL: the MLP above */
     enum act      act;               /* of the MLP                                        */
     bool          glu;               /* the MLP is gated: down(act(gate) * up)            */
     struct heads  heads;             /* of this layer's attention; norms and rope may point into the family's struct */
@@ -60,7 +63,8 @@ void block_attend(struct run *r, struct stream *s, const struct block *b, int la
 /* The first half of a vision layer, within segments first[s] .. first[s+1]; pos (3, rows). */
 void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg,
                          const int *first);
-/* The second half of either: x += post2(down(act(up(norm2(x))))), and the gated form act(gate) * up */
+/* The second half of either: x += post2(down(act(up(norm2(x))))), and the gated form act(gate) * up, or what the row's
+ * experts make of norm2(x) */
 void block_mlp(struct run *r, struct stream *s, const struct block *b);
 /* The end of a pass. Logits of the rows that are asked for: head(norm(x)); no rows if none is. Where the last hidden
  * states are asked for, x becomes those. */

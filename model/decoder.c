@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct sizes { int hidden, n, n_kv, dim, inner; double eps; enum act act; };
+struct sizes { int hidden, n, n_kv, dim, inner; double eps; enum act act; struct moe_plan moe; };
 
 /* Embedding, last norm and head; load_at() stands on the decoder. Of tensors that are one, safetensors' save_model()
  * writes only the first name of the alphabet: a tied checkpoint may hold the head alone, which then is the embedding as
@@ -61,6 +61,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     s->n_kv = (int)hparams_int(t, "num_key_value_heads", kind->n_kv ? kind->n_kv : s->n, 1, 1024);
     s->dim = (int)hparams_int(t, "head_dim", kind->head_dim ? kind->head_dim : s->hidden / s->n, 2, 1024);
     s->inner = (int)hparams_int(t, "intermediate_size", given(kind->inner), 1, 1 << 20);
+    moe_read(&s->moe, t, &kind->moe, d->n_layers);
     s->eps = hparams_number(t, "rms_norm_eps", kind->eps, 0, 1);
     const char *act = hparams_string(t, "hidden_act", "silu");
     s->act = kind->act ? load_act(t, "hidden_activation", kind->act) : ACT_SILU;
@@ -78,6 +79,21 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     m->text_kv = (struct kv_shape){ .layers = d->n_layers - kind->n_apart, .n_kv = s->n_kv, .dim = s->dim };
     d->layer = load_keep(l, (size_t)d->n_layers * sizeof *d->layer);
     return 0;
+}
+
+/* Gate, up and down of layer i, or its experts. */
+static void mlp_load(struct loader *l, struct block *b, int i, const struct sizes *s, const struct decoder_kind *kind)
+{
+    if (s->moe.layer[i]) {
+        b->moe = moe_load(l, &s->moe, &kind->moe, s->hidden);
+        return;
+    }
+    if (kind->gate_up)
+        load_linear(l, &b->up, 2 * s->inner, s->hidden, kind->mlp_bias, "mlp.gate_up_proj");
+    else
+        load_stack(l, &b->up, s->hidden, PARTS({ "mlp.gate_proj", s->inner }, { "mlp.up_proj", s->inner }),
+                   kind->mlp_bias);
+    load_linear(l, &b->down, s->hidden, s->inner, kind->mlp_bias, "mlp.down_proj");
 }
 
 /* Before and after attention, before and after the MLP. */
@@ -106,12 +122,7 @@ static void layer_load(struct loader *l, struct decoder *d, int i, const char *r
                  PARTS({ "self_attn.q_proj", q }, { "self_attn.k_proj", kv }, { "self_attn.v_proj", kv }),
                  kind->qkv_bias);
     load_linear(l, &b->o, s->hidden, q, kind->o_bias, "self_attn.o_proj");
-    if (kind->gate_up)
-        load_linear(l, &b->up, 2 * s->inner, s->hidden, kind->mlp_bias, "mlp.gate_up_proj");
-    else
-        load_stack(l, &b->up, s->hidden, PARTS({ "mlp.gate_proj", s->inner }, { "mlp.up_proj", s->inner }),
-                   kind->mlp_bias);
-    load_linear(l, &b->down, s->hidden, s->inner, kind->mlp_bias, "mlp.down_proj");
+    mlp_load(l, b, i, s, kind);
     b->act = s->act;
     b->glu = true;
     b->layer = i;

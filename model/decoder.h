@@ -6,6 +6,7 @@
 #ifndef MODEL_DECODER_H
 #define MODEL_DECODER_H
 #include "model/blocks.h"
+#include "model/experts.h"
 #include "model/load.h"
 #include "model/rope.h"
 
@@ -44,6 +45,7 @@ struct decoder_kind {
     struct load_part more_embed, more_head;    /* rows of the vocabulary in tensors of their own, behind those of
                                                   embedding and head; {0}: none */
     struct rope_kind rope;           /* head_dim is filled in                          */
+    struct moe_kind moe;             /* layers with routed experts; none where its experts are 0 */
 };
 
 /* Below which name a text model's tensors lie: "model.", or nothing where the model was stored without its head, as

@@ -14,6 +14,7 @@
 #include "kernels/machine.h"
 #include "kernels/panels.h"
 #include "kernels/quant.h"
+#include "kernels/slab.h"
 
 enum { MAX_PARTS = 8 };
 
@@ -22,6 +23,7 @@ enum role {
     LAYER,
     QKV,                               /* of self attention                    */
     TOKENS,                            /* embedding and head                   */
+    EXACT,                             /* whose numbers nobody may round       */
     COMPUTED                           /* by load(): convolutions among others */
 };
 
@@ -125,6 +127,17 @@ void load_skip(struct loader *l, const char *name)
     for (int i = 0; i < n; i++)
         if (strncmp(t[i].name, full, strlen(full)) == 0 && !l->used[i])
             mark(l, &t[i]);
+}
+
+bool load_has_shape(const struct loader *l, const char *name, const int *shape, int n_dims)
+{
+    char full[256];
+    full_name(l, full, name, "");
+    const struct stored *t = weights_find(l->m->file, full);
+    bool same = t && t->n_dims == n_dims;
+    for (int i = 0; same && i < n_dims; i++)
+        same = t->dims[i] == shape[i];
+    return same;
 }
 
 /* Whether a tensor is missing or the same bytes as another one: checkpoints store tied embeddings twice. Then it counts
@@ -294,7 +307,7 @@ static enum dtype packed_as(const struct loaded *d, const struct weight *w, cons
     for (int i = 1; i < n; i++)
         if (slabs[i].dtype != want)
             want = F32;
-    if (!d->convert || w->layout != LAYOUT_LINEAR || (role == COMPUTED && !is_plain(d->want)))
+    if (!d->convert || w->layout != LAYOUT_LINEAR || role == EXACT || (role == COMPUTED && !is_plain(d->want)))
         return want;
     return d->want == Q4 && wants_bytes(w, role) ? Q8 : d->want;
 }
@@ -476,9 +489,76 @@ void load_stack(struct loader *l, struct weight *out, int in, const struct load_
     stack(l, out, in, parts, n, bias, LAYER);
 }
 
+/* A matrix (in, rows) of numbers of `size` bytes, turned: (rows, in), in blocks that stay in the cache. NULL: memory is
+ * out. */
+static void *turn(const char *from, size_t rows, size_t in, size_t size)
+{
+    enum { BLOCK = 32 };
+    char *to = malloc(rows * in * size);
+    for (size_t i0 = 0; to && i0 < in; i0 += BLOCK)
+        for (size_t r0 = 0; r0 < rows; r0 += BLOCK)
+            for (size_t i = i0; i < i0 + BLOCK && i < in; i++)
+                for (size_t r = r0; r < r0 + BLOCK && r < rows; r++)
+                    memcpy(to + (r * in + i) * size, from + (i * rows + r) * size, size);
+    return to;
+}
+
+/* Does the weight read the numbers where they lie? Then they must stay there. */
+static bool reads(const struct loader *l, const struct weight *w, const void *data)
+{
+    struct slab s;
+    return l->m->backend->slabs && w->data && l->m->backend->slabs(w, &s, 1) > 0 && s.data == data;
+}
+
+/* Packs one slice of a tensor of many. What is turned lies in memory of its own meanwhile. */
+static void load_slice(struct loader *l, struct weight *out, const struct slab *slab, bool turned, const char *name)
+{
+    struct slab s = *slab;
+    void *copy = NULL;
+    if (turned && l->m->device) {
+        copy = turn(s.data, (size_t)out->out, (size_t)out->in, dtype_size(s.dtype));
+        if (!copy) {
+            load_fail(l, "out of memory turning %s", s.name);
+            return;
+        }
+        slab_forget(slab, out->in, 0, slab->rows);
+        s.data = copy;
+        s.mapped = false;
+    }
+    pack(l, out, &s, 1, NULL, packed_as(l->m->loaded, out, &s, 1, LAYER));
+    if (copy && !l->failed && reads(l, out, copy))
+        list_add(&l->m->loaded->kept, copy);
+    else
+        free(copy);
+    show_weight(l, out, name);
+}
+
+/* In a prepared checkpoint each slice has become a weight of its own, under the name that it has apart. */
+void load_slices(struct loader *l, struct weight *out, int n, int rows, int in, bool turned, const char *name,
+                 const char *apart)
+{
+    char full[256], one[128];
+    enum dtype type;
+    full_name(l, full, name, "");
+    const struct stored *t = fetch(l, (const int[]){ n, turned ? in : rows, turned ? rows : in }, 3, full, &type);
+    for (int i = 0; t && i < n && !l->failed; i++) {
+        struct slab s = { .dtype = type, .rows = rows, .name = t->name, .mapped = true,
+                          .data = (const char *)t->data + (size_t)i * (t->bytes / (size_t)n) };
+        out[i] = (struct weight){ .out = rows, .in = in, .layout = LAYOUT_LINEAR };
+        snprintf(one, sizeof one, apart, i);
+        full_name(l, full, one, ".weight");
+        load_slice(l, &out[i], &s, turned, full);
+    }
+}
+
 void load_qkv(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias)
 {
     stack(l, out, in, parts, n, bias, QKV);
+}
+
+void load_exact(struct loader *l, struct weight *out, int rows, int in, const char *name)
+{
+    stack(l, out, in, PARTS({ name, rows }), NO_BIAS, EXACT);
 }
 
 void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name)

@@ -46,6 +46,7 @@ void load_at(struct loader *l, const char *fmt, ...) __attribute__((format(print
 const char *load_root(const struct loader *l, const char *name, const char *const *prefixes);
 /* Is there such a tensor? */
 bool load_has(const struct loader *l, const char *name);
+bool load_has_shape(const struct loader *l, const char *name, const int *shape, int n_dims);
 /* A tensor that writers may add as a copy of another: is it absent, or the same to the byte? Then it counts as used. */
 bool load_is_copy(struct loader *l, const char *name, const char *of);
 
@@ -56,8 +57,14 @@ void load_skip(struct loader *l, const char *name);
 void load_linear(struct loader *l, struct weight *out, int rows, int in, enum bias bias, const char *name);
 /* The same of several matrices stacked by rows. */
 void load_stack(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias);
+/* n matrices (rows, in) that lie in one tensor NAME, (n, rows, in) or, turned, (n, in, rows); `apart`: a format with
+ * %d, the name of each where it lies alone. */
+void load_slices(struct loader *l, struct weight *out, int n, int rows, int in, bool turned, const char *name,
+                 const char *apart);
 /* The same of what makes queries, keys and values of self attention, whose numbers may be stored wider than others. */
 void load_qkv(struct loader *l, struct weight *out, int in, const struct load_part *parts, int n, enum bias bias);
+/* NAME.weight (rows, in) in the numbers that the checkpoint has, whatever becomes of the others. */
+void load_exact(struct loader *l, struct weight *out, int rows, int in, const char *name);
 /* NAME.weight (rows, in), a row per token: the embedding, the head, or both. */
 void load_embedding(struct loader *l, struct weight *out, int rows, int in, const char *name);
 /* The same of two matrices, of which the second may have no rows. */

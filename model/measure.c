@@ -36,6 +36,17 @@ static void none_fuse(struct device *d, struct tensor out, struct tensor a, stru
     (void)d, (void)out, (void)a, (void)b, (void)logits;
 }
 
+static void none_route(struct device *d, const struct routes *out, struct tensor logits, const struct router *r)
+{
+    (void)d, (void)out, (void)logits, (void)r;
+}
+
+static void none_grouped(struct device *d, struct tensor out, struct tensor x, const struct experts *e,
+                         const int *first, enum act act, bool glu)
+{
+    (void)d, (void)out, (void)x, (void)e, (void)first, (void)act, (void)glu;
+}
+
 static void none_prep(struct device *d, struct tensor q, struct tensor k, struct tensor v, const struct heads *h,
                       const int *pos, const struct kv *kv, int layer, const int *slot)
 {
@@ -78,7 +89,8 @@ static void none_scatter(struct device *d, struct tensor out, struct tensor x, c
 /* What models call; tokens' operations are the engine's. */
 static const struct ops none = {
     .embed = none_embed, .linear = none_linear, .norm = none_norm, .act = none_act, .add = none_add,
-    .copy = none_copy, .fuse = none_fuse, .prep = none_prep, .attend = none_attend, .attend_ragged = none_ragged,
+    .copy = none_copy, .fuse = none_fuse, .route = none_route, .linear_grouped = none_grouped,
+    .prep = none_prep, .attend = none_attend, .attend_ragged = none_ragged,
     .pixels = none_pixels, .conv2d = none_conv, .dwconv2d = none_conv, .gather = none_gather, .scatter = none_scatter,
 };
 

@@ -3,8 +3,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/arena.h"
+#include "base/mem.h"
 
 /* A wrong shape is a bug of ours: say what met what, and stop. */
 #define CHECK(cond, ...)                                                   \
@@ -218,6 +220,29 @@ struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct te
     struct tensor out = nn_new(r, a.rows, a.cols);
     r->ops->fuse(r->dev, out, a, b, logits);
     return out;
+}
+
+struct routes nn_route(struct run *r, struct tensor logits, const struct router *router)
+{
+    size_t places = (size_t)logits.rows * (size_t)router->k;
+    CHECK(logits.cols == router->n && router->k <= router->n && router->n <= MAX_EXPERTS && router->k <= MAX_CHOSEN &&
+          router->n % router->groups == 0 && router->best * (router->n / router->groups) >= router->k,
+          "%d of %d experts, %d of %d groups, by (%d, %d)", router->k, router->n, router->best, router->groups,
+          logits.rows, logits.cols);
+    struct routes out = { .first = take(r, (size_t)(router->n + 1) * sizeof *out.first),
+                          .row = take(r, places * sizeof *out.row), .place = take(r, places * sizeof *out.place),
+                          .weight = take(r, places * sizeof *out.weight) };
+    r->ops->route(r->dev, &out, logits, router);
+    return out;
+}
+
+void nn_linear_grouped_to(struct run *r, struct tensor out, struct tensor x, const struct experts *experts,
+                          const int *first, enum act act, bool glu)
+{
+    const struct weight *w = experts->w;
+    CHECK(x.cols == w->in && out.cols == (glu ? w->out / 2 : w->out) && out.rows == x.rows && !w->bias,
+          "(%d, %d) = (%d, %d) times (%d, %d)", out.rows, out.cols, x.rows, x.cols, w->out, w->in);
+    r->ops->linear_grouped(r->dev, out, x, experts, first, act, glu);
 }
 
 /* Is this cache made for heads of this shape, and does it have the layer? */

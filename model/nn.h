@@ -67,6 +67,11 @@ void          nn_add(struct run *r, struct tensor out, struct tensor a, struct t
 void          nn_copy(struct run *r, struct tensor out, struct tensor x);     /* between F32, F16 and BF16 */
 void          nn_act(struct run *r, struct tensor x, enum act act);   /* in place */
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits);
+/* Who goes to which expert, by logits (rows, experts): places for rows * k rows. */
+struct routes nn_route(struct run *r, struct tensor logits, const struct router *router);
+/* Rows of x in the order of places, each times its expert's weight. */
+void          nn_linear_grouped_to(struct run *r, struct tensor out, struct tensor x, const struct experts *experts,
+                                   const int *first, enum act act, bool glu);
 /* qkv (rows, (n + 2 n_kv) * dim): prep, store through the cache's view, attend; (rows, n * dim). layer: of this cache.
  * nn_attend(): of CACHE_TEXT. */
 struct tensor nn_attend_in(struct run *r, struct tensor qkv, int cache, int layer, const struct heads *h,

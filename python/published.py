@@ -84,6 +84,10 @@ QWEN_THOUGHT = ["<tool_response>", "</tool_response>", "<think>", "</think>"]
 GLM_BASE = ["<|endoftext|>", "[MASK]", "[gMASK]", "[sMASK]", "<sop>", "<eop>", "<|system|>", "<|user|>",
             "<|assistant|>", "<|observation|>", "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>",
             "<|end_of_video|>"]
+GLM_LATER = ["<|begin_of_audio|>", "<|end_of_audio|>", "<|begin_of_transcription|>", "<|end_of_transcription|>",
+             "<|code_prefix|>", "<|code_middle|>", "<|code_suffix|>", "/nothink"]
+GLM_CALLS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>", "<arg_key>",
+             "</arg_key>", "<arg_value>", "</arg_value>"]
 GLM_VISION, GLM_TAGS = ["<|image|>", "<|video|>"], ["<think>", "</think>", "<answer>", "</answer>"]
 LLAMA_BASE = ["<|begin_of_text|>", "<|end_of_text|>", "<|reserved_special_token_0|>", "<|reserved_special_token_1|>",
               "<|finetune_right_pad_id|>", "<|reserved_special_token_2|>", "<|start_header_id|>", "<|end_header_id|>",
@@ -119,6 +123,9 @@ SHAPES = {
     gemma.FAMILY: GEMMA,
     "llama": LLAMA | {"plain": [], "template": "llama", "file": "tokenizer_config.json",
                       "prefix": ["<|begin_of_text|>"], "whole_words": True},
+    "glm4_moe": GLM | {"special": GLM_BASE + GLM_LATER, "plain": GLM_CALLS, "template": "glm45"},
+    "glm4v_moe": GLM | {"special": GLM_BASE + GLM_LATER + GLM_VISION + ["<|begin_of_box|>", "<|end_of_box|>"],
+                        "plain": GLM_CALLS, "template": "glm45"},
     "phi3": {"pattern": CASED, "nfc": False, "class": "GPT2Tokenizer", "pad": "<|endoftext|>",
              "bos": "<|endoftext|>", "eos": ["<|end|>", "<|endoftext|>"], "special": PHI_BASE,
              "plain": [], "template": "phi4", "file": "tokenizer_config.json", "rstrip": PHI_TURNS},
@@ -149,6 +156,11 @@ NAMED = {"image_token_index": ["<|image|>", "<image>", "[IMG]", "<image_soft_tok
          "vision_start_token_id": ["<|vision_start|>"], "vision_end_token_id": ["<|vision_end|>"],
          "image_start_token_id": ["<|begin_of_image|>"], "image_end_token_id": ["<|end_of_image|>"],
          "video_start_token_id": ["<|begin_of_video|>"], "video_end_token_id": ["<|end_of_video|>"]}
+SHAPES |= {"qwen3_moe": SHAPES["qwen3"], "qwen3_vl_moe": SHAPES["qwen3_vl"],
+           "smollm3": LLAMA | {"special": LLAMA_BASE + ["<|im_start|>", "<|im_end|>"], "whole_words": True,
+                               "plain": ["<think>", "</think>", "<tool_call>", "</tool_call>"],
+                               "eos": ["<|im_end|>", "<|end_of_text|>"], "pad": "<|im_end|>", "template": "smollm3",
+                               "file": "chat_template.jinja"}}
 
 
 def template(family):
@@ -312,7 +324,7 @@ def called(family):
 
 def dated(family):
     """What the template would otherwise ask the clock."""
-    return {"date_string": "1 Jan 2025"} if family in ("llama", "mllama") else {}
+    return {"date_string": "1 Jan 2025"} if family in ("llama", "mllama", "smollm3") else {}
 
 
 def conversation(family, images):
@@ -323,11 +335,11 @@ def conversation(family, images):
         seen = [message("user", [IMAGE, text("Where's the cafe\u0301? 在哪里？")]),
                 message("assistant", "do(action=\"Tap\", element=[499,812])"),
                 message("user", [text("Now  "), IMAGE, text("\u0338 it's 12345 🙂\n\n?")])]
-        return (seen, {}) if family != "qwen3_vl" else (seen + called(family)[1:], {"tools": TOOLS})
+        return (seen, {}) if not family.startswith("qwen3_vl") else (seen + called(family)[1:], {"tools": TOOLS})
     if not SHAPES[family].get("tools", True):
         return [message("system", "Be brief."), message("user", "Where's the cafe\u0301? 在哪里？"),
                 message("assistant", " There. "), message("user", "  It's 12345 cafe\u0301s 🙂\n\n设置？ ")], {}
-    more = {"tools": TOOLS, **dated(family), **({"enable_thinking": False} if family == "qwen3" else {})}
+    more = {"tools": TOOLS, **dated(family), **({"enable_thinking": False} if family.startswith("qwen3") else {})}
     return called(family)[:-1] + [message("user", "  It's 12345 cafe\u0301s 🙂\n\n设置？ ")], more
 
 
@@ -381,7 +393,7 @@ def structure(family, out, reference):
             if k.endswith(("_token_id", "_token_index")) and v is not None:
                 named |= {reference.convert_ids_to_tokens(i) for i in (v if isinstance(v, list) else [v])}
     every = SHAPES[family]["special"] + SHAPES[family]["plain"]
-    chosen = [s for s in every if s in named or s in written(family)]
+    chosen = [s for s in every if s in named or (s in written(family) and s[0] in "<[")]
     tags = [s for s in chosen if s not in named and s[0] == "<" and s[1] != "|" and
             (s.replace("</", "<") if s[1] == "/" else "</" + s[1:]) in every]
     return [s for s in chosen if s not in tags], tags

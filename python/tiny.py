@@ -191,6 +191,62 @@ CASES = {
     },
 }
 
+QWEN3_IDS = {"vision_start_token_id": 259, "vision_end_token_id": 261, "image_token_id": 260, "video_token_id": 262}
+
+
+def experts(n, chosen, inner, **more):
+    return {"num_experts": n, "num_experts_per_tok": chosen, "moe_intermediate_size": inner, **more}
+
+
+def glm_experts(n, chosen, inner, **more):
+    return {"n_routed_experts": n, "num_experts_per_tok": chosen, "moe_intermediate_size": inner, **more}
+
+
+CASES["qwen3_moe"] = {
+    "normed": (text(V, 32, 4, 2, 3, 40, head_dim=16, rope_parameters=rope(10000.0), mlp_only_layers=[1],
+                    **experts(8, 3, 16, norm_topk_prob=True)), None),
+    "every-second": (text(V, 48, 3, 1, 3, 32, head_dim=16, attention_bias=True, tie_word_embeddings=True,
+                          rope_parameters=rope(300.0), decoder_sparse_step=2, **experts(5, 2, 20)), None),
+}
+CASES["qwen3_vl_moe"] = {
+    "deepstack": ({"text_config": text(V, 32, 4, 2, 2, 40, head_dim=16, **experts(6, 2, 16),
+                                       rope_parameters=rope(10000.0, [3, 3, 2], mrope_interleaved=True)),
+                   "vision_config": {"depth": 3, "hidden_size": 16, "num_heads": 2, "patch_size": 4,
+                                     "intermediate_size": 24, "out_hidden_size": 32, "num_position_embeddings": 36,
+                                     "deepstack_visual_indexes": [0, 1]}, **QWEN3_IDS}, {"patch_size": 4}),
+    "tied": ({"text_config": text(V, 24, 2, 1, 3, 32, head_dim=12, mlp_only_layers=[0], **experts(4, 3, 12),
+                                  rope_parameters=rope(400.0, [2, 2, 2], mrope_interleaved=True)),
+              "vision_config": {"depth": 2, "hidden_size": 24, "num_heads": 3, "patch_size": 4,
+                                "intermediate_size": 32, "out_hidden_size": 24, "num_position_embeddings": 49,
+                                "deepstack_visual_indexes": [1]},
+              "tie_word_embeddings": True, **QWEN3_IDS}, {"patch_size": 4}),
+}
+CASES["glm4_moe"] = {
+    "groups": (text(V, 32, 4, 2, 3, 40, head_dim=16, attention_bias=True, use_qk_norm=True,
+                    rope_parameters=rope(10000.0, partial_rotary_factor=.5),
+                    **glm_experts(8, 3, 16, n_group=4, topk_group=2, routed_scaling_factor=2.5)), None),
+    "shared": (text(V, 48, 3, 3, 2, 32, head_dim=16, tie_word_embeddings=True, first_k_dense_replace=0,
+                    rope_parameters=rope(300.0, partial_rotary_factor=1.), n_shared_experts=2,
+                    **glm_experts(5, 2, 12, norm_topk_prob=False)), None),
+}
+CASES["glm4v_moe"] = {
+    "groups": ({"text_config": text(V, 32, 2, 1, 3, 40, **glm_experts(6, 2, 16, n_group=2, topk_group=1),
+                                    rope_parameters=rope(10000.0, [2, 1, 1], partial_rotary_factor=.5)),
+                "vision_config": glm4v_vision(), **glm_ids()}, {"patch_size": 4}),
+    "tied": ({"text_config": text(V, 24, 2, 2, 2, 32, rope_parameters=rope(500.0, [1, 2, 3], partial_rotary_factor=1.),
+                                  attention_bias=False, **glm_experts(4, 2, 12, routed_scaling_factor=1.5)),
+              "vision_config": glm4v_vision(hidden_size=24, num_heads=3, patch_size=4, image_size=28,
+                                            out_hidden_size=24),
+              "tie_word_embeddings": True, **glm_ids()}, {"patch_size": 4}),
+}
+
+CASES["smollm3"] = {
+    "listed": (text(V, 32, 4, 2, 3, 40, no_rope_layers=[0, 1, 1], attention_bias=True, mlp_bias=True,
+                    tie_word_embeddings=False, rope_parameters=rope(10000.0)), None),
+    "every-second": (text(V, 48, 3, 1, 5, 32, no_rope_layer_interval=2, rope_parameters=rope(300.0)), None),
+}
+
+
 def longrope(pairs, original, **more):
     """Phi-3's: factors that rise with the frequency's number; longer sequences than `original` take the long ones."""
     return {"original_max_position_embeddings": original, "rope_parameters": rope(10000.0) | {
@@ -222,7 +278,9 @@ CASES[idefics3.FAMILY] = idefics3.cases(text)
 PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
-for family, base in {"glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
+for family, base in {"smollm3": "listed", "qwen3_moe": "normed", "qwen3_vl_moe": "tied", "glm4_moe": "groups",
+                     "glm4v_moe": "tied", "glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped",
+                     "qwen2_5_vl": "windows",
                      "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped",
                      "phi3": "crossing", "gemma3_text": "windows", gemma.FAMILY: "windows",
                      "mllama": "tiles", "idefics": "resampler"}.items():
@@ -238,7 +296,9 @@ for family in [idefics3.FAMILY, idefics2.FAMILY, *llava.FAMILIES]:
     config, told = CASES[family]["published"]
     CASES[family]["published"] = published.configure(family, config), told
 
-CLASSES = {"phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration",
+CLASSES = {"smollm3": "SmolLM3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", "glm4_moe": "Glm4MoeForCausalLM",
+           "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration", "glm4v_moe": "Glm4vMoeForConditionalGeneration",
+           "phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration",
            "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
@@ -267,10 +327,15 @@ def randomize(model, seed):
                 # Where embeddings are scaled and the head is tied, the last token would be the next one, too.
                 scaled = getattr(model.config.get_text_config(), "scale_embedding", False) and "embed_tokens" in name
                 p.copy_((.7 * p.shape[1] ** -.5 if scaled else .7) * torch.randn(p.shape, generator=g))
+            elif ".experts." in name:
+                p.copy_(1.4 * p.shape[-1] ** -.5 * torch.randn(p.shape, generator=g))
             else:
                 fan = p[0].numel()
                 p.copy_(1.4 * fan ** -.5 * torch.randn(p.shape, generator=g))
             p.copy_(p.bfloat16().float())
+        for name, b in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                b.copy_((.2 * torch.randn(b.shape, generator=g)).bfloat16())
     return model.eval()
 
 
@@ -335,8 +400,8 @@ def save(model, family, variant, out):
     if told and family in cross.CLASSES:
         p = cross.processor(family, told)
     elif told:
-        kind = {"glm4v": "Glm4vImageProcessor", "phone": "Glm4vImageProcessor"}.get(family, "Qwen2VLImageProcessor")
-        more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family == "qwen3_vl" else {}
+        kind = "Glm4vImageProcessor" if family.startswith(("glm4v", "phone")) else "Qwen2VLImageProcessor"
+        more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family.startswith("qwen3_vl") else {}
         side = told["patch_size"] * 2
         p = getattr(transformers, kind)(merge_size=2, temporal_patch_size=2, **told, **more,
                                         size=PUBLISHED if family == "phone" else

@@ -337,7 +337,7 @@ const struct backend backend_cpu = {
     .kv = F32,
     .ops = {
         .embed = cpu_embed, .linear = cpu_linear, .norm = cpu_norm, .act = cpu_act, .add = cpu_add,
-        .copy = cpu_copy, .fuse = cpu_fuse,
+        .copy = cpu_copy, .fuse = cpu_fuse, .route = cpu_route, .linear_grouped = cpu_linear_grouped,
         .prep = cpu_prep, .attend = cpu_attend, .attend_ragged = cpu_attend_ragged,
         .pixels = cpu_pixels, .conv2d = cpu_conv2d, .dwconv2d = cpu_dwconv2d,
         .gather = cpu_gather, .scatter = cpu_scatter,

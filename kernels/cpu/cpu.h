@@ -118,6 +118,10 @@ const struct linear_kernel *cpu_linear_kernel(struct device *, const struct weig
 void cpu_linear(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct epilogue *);
 void cpu_conv2d(struct device *, struct tensor out, struct tensor x, const struct weight *, const struct conv *);
 
+/* experts.c */
+void cpu_linear_grouped(struct device *, struct tensor out, struct tensor x, const struct experts *, const int *first,
+                        enum act, bool glu);
+
 /* weights.c */
 int cpu_pack(struct device *, struct weight *out, const struct slab *, int n, const float *bias, enum dtype want,
              struct err *);
@@ -130,6 +134,7 @@ void cpu_act(struct device *, struct tensor out, struct tensor x, enum act, bool
 void cpu_add(struct device *, struct tensor out, struct tensor a, struct tensor b);
 void cpu_copy(struct device *, struct tensor out, struct tensor x);
 void cpu_fuse(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
+void cpu_route(struct device *, const struct routes *out, struct tensor logits, const struct router *);
 void cpu_pixels(struct device *, struct tensor out, const uint8_t *rgb, const float *scale, const float *shift);
 void cpu_gather(struct device *, struct tensor out, struct tensor x, int taps, const int *idx, const float *w);
 void cpu_scatter(struct device *, struct tensor out, struct tensor x, const int *idx, bool add);

@@ -86,6 +86,15 @@ void cpu_fuse(struct device *dev, struct tensor out, struct tensor a, struct ten
     run(dev, (struct sliced){ fuse_slice, .out = out, .a = a, .b = b, .c = logits }, out.rows, out.cols);
 }
 
+static void choose_slice(const struct sliced *c, int from, int n) { ref_choose(c->p, c->a, c->q, from, n); }
+
+/* The choice is made row by row; only the order of places needs all rows. */
+void cpu_route(struct device *dev, const struct routes *out, struct tensor logits, const struct router *r)
+{
+    run(dev, (struct sliced){ choose_slice, .a = logits, .p = out, .q = r }, logits.rows, 2 * r->n);
+    ref_group(out, logits.rows, r);
+}
+
 static void pixels_slice(const struct sliced *c, int from, int n)
 {
     ref_pixels(NULL, cut(c->out, from, n), (const uint8_t *)c->to + 3 * (size_t)from, c->p, c->q);

@@ -223,6 +223,9 @@ void cuda_act(struct device *, struct tensor out, struct tensor x, enum act, boo
 void cuda_add(struct device *, struct tensor out, struct tensor a, struct tensor b);
 void cuda_copy(struct device *, struct tensor out, struct tensor x);
 void cuda_fuse(struct device *, struct tensor out, struct tensor a, struct tensor b, struct tensor logits);
+void cuda_route(struct device *, const struct routes *out, struct tensor logits, const struct router *);
+void cuda_linear_grouped(struct device *, struct tensor out, struct tensor x, const struct experts *, const int *first,
+                         enum act act, bool glu);
 void cuda_prep(struct device *, struct tensor q, struct tensor k, struct tensor v, const struct heads *, const int *pos,
                const struct kv *, int layer, const int *slot);
 void cuda_attend(struct device *, struct tensor out, struct tensor q, const struct kv *, int layer,

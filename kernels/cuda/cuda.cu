@@ -197,6 +197,7 @@ static struct backend backend_make(void)
     struct ops *o = &b.ops;
     o->embed = cuda_embed, o->linear = cuda_linear, o->norm = cuda_norm, o->act = cuda_act;
     o->add = cuda_add, o->copy = cuda_copy, o->fuse = cuda_fuse;
+    o->route = cuda_route, o->linear_grouped = cuda_linear_grouped;
     o->prep = cuda_prep, o->attend = cuda_attend, o->attend_ragged = cuda_attend_ragged;
     o->prep_attend = cuda_prep_attend;
     o->pixels = cuda_pixels, o->resample = cuda_resample, o->conv2d = cuda_conv2d, o->dwconv2d = cuda_dwconv2d;

@@ -21,6 +21,7 @@
 #ifndef KERNELS_CUDA_LINEAR_CUH
 #define KERNELS_CUDA_LINEAR_CUH
 #include "kernels/cuda/finish.cuh"
+#include "kernels/cuda/grouping.cuh"
 #include "kernels/cuda/norm.cuh"
 
 /* M rows of x, N of W, K columns; STAGES tiles of W in the ring. */
@@ -316,18 +317,17 @@ store(const float (&sum)[T::mt][T::sums][4], const struct product &p, int m0, in
                                  sum[i][j][e], sum[i][j | 1][e]);
 }
 
-/* One tile of the output. In step s the ring delivers W's columns s * T::k and up while the next ones are on their way;
- * x's next columns wait in registers until the tile that they replace has been read. */
-template <class T, class W> static __global__ void __launch_bounds__(T::threads, 1) linear_kernel(struct product p)
+/* One tile of the output, from row m0 and column n0 on. In step s the ring delivers W's columns s * T::k and up while
+ * the next ones are on their way; x's next columns wait in registers until the tile that they replace has been read. */
+template <class T, class W> static __device__ __forceinline__ void
+linear_tile(const struct product &p, int m0, int n0, unsigned char *smem_raw)
 {
-    extern __shared__ __align__(16) unsigned char smem_raw[];
     enum { x_tile = 2 * T::m * T::stride, w_tile = T::n * room<T, W>::row, scale_tile = T::n * (T::k / 32) };
     bf16 *a = (bf16 *)smem_raw;
     unsigned char *b = smem_raw + room<T, W>::x_bytes;
     uint16_t *scales = (uint16_t *)(b + room<T, W>::w_bytes);
     int warp = (int)threadIdx.x / 32, lane = (int)threadIdx.x % 32, steps = (p.k + T::k - 1) / T::k;
     int wm = warp / T::warps_n * T::mt * 16, wn = warp % T::warps_n * T::nt * 8;
-    int m0 = (int)blockIdx.y * T::m, n0 = (int)blockIdx.x * (p.f.glu ? T::n / 2 : T::n);
     float sum[T::mt][T::sums][4] = {};
     struct eight x[T::chunks];
     uint16_t scale[T::scales];
@@ -363,15 +363,51 @@ template <class T, class W> static __global__ void __launch_bounds__(T::threads,
             multiply<T, W>(sum, xs, ws, scales + s % 2 * scale_tile, wm, wn, lane);
     }
     store<T, W>(sum, p, m0 + wm, n0, wn, lane);
+}
+
+/* The first column of this block's tile. */
+template <class T> static __device__ __forceinline__ int tile_column(const struct product &p)
+{
+    return (int)blockIdx.x * (p.f.glu ? T::n / 2 : T::n);
+}
+
+template <class T, class W> static __global__ void __launch_bounds__(T::threads, 1) linear_kernel(struct product p)
+{
+    extern __shared__ __align__(16) unsigned char smem_raw[];
+    linear_tile<T, W>(p, (int)blockIdx.y * T::m, tile_column<T>(p), smem_raw);
     if constexpr (T::w_left)
         if (p.arrived && last_block(p.arrived, gridDim.x))
             for (int r = 0; r < p.m; r++)
                 norm_both<T::threads>(p.after, r, (float *)smem_raw);
 }
 
-/* One block per tile of the output. */
-template <class T, class W> static void linear_launch(struct device *dev, const struct product &p)
+/* The same where the rows belong to experts: the block finds out whose tile is its own. */
+template <class T, class W> static __global__ void __launch_bounds__(T::threads, 1)
+grouped_kernel(struct product p, struct grouping g)
 {
+    extern __shared__ __align__(16) unsigned char smem_raw[];
+    int from, e = find_expert(g, T::m, (int)blockIdx.y, &from);
+    if (e < 0)
+        return;
+    int first = g.first[e];
+    p.m = g.first[e + 1] - first;
+    p.x += (size_t)first * (size_t)p.x_stride;
+    p.f.out.data = row_of(p.f.out, first);
+    p.w = (const unsigned char *)g.data[e];
+    p.scale = p.w + (size_t)p.rows * p.w_stride;
+    linear_tile<T, W>(p, from, tile_column<T>(p), smem_raw);
+}
+
+/* One block per tile of the output; with experts at least as many as there are. */
+template <class T, class W> static void linear_launch(struct device *dev, const struct product &p,
+                                                      const struct grouping *g)
+{
+    if (g) {
+        dim3 tiles(blocks_for((size_t)p.f.n, p.f.glu ? T::n / 2 : T::n), most_tiles(g, p.m, T::m));
+        ALLOW_SHARED(dev, (grouped_kernel<T, W>), (room<T, W>::shared));
+        LAUNCH(dev, (grouped_kernel<T, W>), tiles, T::threads, (room<T, W>::shared), p, *g);
+        return;
+    }
     dim3 grid(blocks_for((size_t)p.f.n, p.f.glu ? T::n / 2 : T::n), blocks_for((size_t)p.m, T::m));
     ALLOW_SHARED(dev, (linear_kernel<T, W>), (room<T, W>::shared));
     LAUNCH(dev, (linear_kernel<T, W>), grid, T::threads, (room<T, W>::shared), p);
@@ -381,7 +417,7 @@ enum { ROUNDED_COLUMNS = 1 << 17 };     /* so many products of two bytes still f
 
 /* linear_int8.cu: W is Q8 of at most ROUNDED_COLUMNS, and x is rounded to int8. */
 void linear_rounded(struct device *dev, struct product p);
-/* linear_quant.cu: W is Q8, Q4 or F8 of packed.cuh. */
-void linear_quantised(struct device *dev, const struct product &p, enum dtype type);
+/* linear_quant.cu: W is Q8, Q4 or F8 of packed.cuh; g: of experts, or NULL. */
+void linear_quantised(struct device *dev, const struct product &p, enum dtype type, const struct grouping *g);
 
 #endif

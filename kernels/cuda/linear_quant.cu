@@ -96,24 +96,26 @@ struct int4_weight {
 /* The more rows, the larger the tiles. Few rows are bound by the bytes of W, for which many small tiles keep all
  * processors loading; many rows by the multiplications, for which each byte of W should serve as many rows as
  * possible. */
-template <class W, int STAGES> static void by_rows(struct device *dev, const struct product &p)
+template <class W, int STAGES> static void by_rows(struct device *dev, const struct product &p,
+                                                   const struct grouping *g)
 {
-    if (p.m <= 8)
-        linear_launch<tile<8, 32, 128, 1, 2, STAGES>, W>(dev, p);
-    else if (p.m <= 16)
-        linear_launch<tile<16, 32, 128, 1, 2, STAGES>, W>(dev, p);
-    else if (p.m <= 64)
-        linear_launch<tile<64, 64, 32, 2, 2, STAGES>, W>(dev, p);
+    int rows = rows_of_each(g, p.m);
+    if (rows <= 8)
+        linear_launch<tile<8, 32, 128, 1, 2, STAGES>, W>(dev, p, g);
+    else if (rows <= 16)
+        linear_launch<tile<16, 32, 128, 1, 2, STAGES>, W>(dev, p, g);
+    else if (rows <= 64)
+        linear_launch<tile<64, 64, 32, 2, 2, STAGES>, W>(dev, p, g);
     else
-        linear_launch<tile<128, 128, 32, 2, 4, 4>, W>(dev, p);
+        linear_launch<tile<128, 128, 32, 2, 4, 4>, W>(dev, p, g);
 }
 
-void linear_quantised(struct device *dev, const struct product &p, enum dtype type)
+void linear_quantised(struct device *dev, const struct product &p, enum dtype type, const struct grouping *g)
 {
     if (type == Q4)
-        by_rows<int4_weight, 8>(dev, p);
+        by_rows<int4_weight, 8>(dev, p, g);
     else if (type == Q8)
-        by_rows<byte_weight<int8_weight>, 6>(dev, p);
+        by_rows<byte_weight<int8_weight>, 6>(dev, p, g);
     else
-        by_rows<byte_weight<e4m3_weight>, 6>(dev, p);
+        by_rows<byte_weight<e4m3_weight>, 6>(dev, p, g);
 }

@@ -12,13 +12,16 @@
 
 enum { PLAIN_M = 32, PLAIN_N = 64, PLAIN_K = 16, PLAIN_THREADS = 128 };
 
-/* Rows is a struct with `__device__ float at(int row, int k) const`, 0 outside. */
-template <class Rows> static __global__ void __launch_bounds__(PLAIN_THREADS)
-plain_kernel(Rows rows, int m, int k_all, const void *w, enum dtype type, int stride, struct finish f)
+struct plain_rows { const void *data; enum dtype type; int in, stride; };
+
+/* The tile from row m0 on. Rows is a struct with `__device__ float at(int row, int k) const`, 0 outside. */
+template <class Rows> static __device__ __forceinline__ void
+plain_tile(const Rows &rows, int m, int m0, const struct plain_rows &w, const struct finish &f)
 {
     __shared__ __align__(16) float a[PLAIN_K][PLAIN_M + 4], b[PLAIN_K][PLAIN_N + 4];
-    int t = (int)threadIdx.x, tm = t / 16 * 4, tn = t % 16 * 4, m0 = (int)blockIdx.x * PLAIN_M;
+    int t = (int)threadIdx.x, tm = t / 16 * 4, tn = t % 16 * 4, k_all = w.in;
     int n0 = (int)blockIdx.y * (f.glu ? PLAIN_N / 2 : PLAIN_N);
+    size_t row = (size_t)w.stride;
     float sum[4][4] = {};
     for (int k0 = 0; k0 < k_all; k0 += PLAIN_K) {
         for (int i = t; i < PLAIN_M * PLAIN_K; i += PLAIN_THREADS) {
@@ -28,7 +31,7 @@ plain_kernel(Rows rows, int m, int k_all, const void *w, enum dtype type, int st
         for (int i = t; i < PLAIN_N * PLAIN_K; i += PLAIN_THREADS) {
             int r = finish_weight_row(f, n0, i / PLAIN_K, 1), k = k0 + i % PLAIN_K;
             bool inside = r >= 0 && k < k_all;
-            b[i % PLAIN_K][i / PLAIN_K] = inside ? load_as(type, w, (size_t)r * (size_t)stride + (size_t)k) : 0;
+            b[i % PLAIN_K][i / PLAIN_K] = inside ? load_as(w.type, w.data, (size_t)r * row + (size_t)k) : 0;
         }
         __syncthreads();
         for (int k = 0; k < PLAIN_K; k++) {
@@ -48,12 +51,23 @@ plain_kernel(Rows rows, int m, int k_all, const void *w, enum dtype type, int st
         }
 }
 
+template <class Rows> static __global__ void __launch_bounds__(PLAIN_THREADS)
+plain_kernel(Rows rows, int m, struct plain_rows w, struct finish f)
+{
+    plain_tile(rows, m, (int)blockIdx.x * PLAIN_M, w, f);
+}
+
+static inline struct plain_rows plain_rows_of(const struct weight *w)
+{
+    return { w->data, w->dtype, w->in, packed_stride(w) };
+}
+
 template <class Rows> static void plain_launch(struct device *dev, Rows rows, int m, const struct weight *w,
                                                const struct finish &f)
 {
     /* y has 16 bits */
     dim3 grid(blocks_for((size_t)m, PLAIN_M), blocks_for((size_t)f.n, f.glu ? PLAIN_N / 2 : PLAIN_N));
-    LAUNCH(dev, (plain_kernel<Rows>), grid, PLAIN_THREADS, 0, rows, m, w->in, w->data, w->dtype, packed_stride(w), f);
+    LAUNCH(dev, (plain_kernel<Rows>), grid, PLAIN_THREADS, 0, rows, m, plain_rows_of(w), f);
 }
 
 #endif

@@ -72,7 +72,7 @@ const struct backend backend_ref = {
     .kv = F32,
     .ops = {
         .embed = ref_embed, .linear = ref_linear, .norm = ref_norm, .act = ref_act, .add = ref_add,
-        .copy = ref_copy, .fuse = ref_fuse,
+        .copy = ref_copy, .fuse = ref_fuse, .route = ref_route, .linear_grouped = ref_linear_grouped,
         .prep = ref_prep, .attend = ref_attend, .attend_ragged = ref_attend_ragged,
         .pixels = ref_pixels, .conv2d = ref_conv2d, .dwconv2d = ref_dwconv2d, .gather = ref_gather,
             .scatter = ref_scatter,

@@ -17,6 +17,13 @@ void  ref_fuse(struct device *, struct tensor out, struct tensor a, struct tenso
 float ref_act1(enum act, float x);
 void  ref_norm1(float *out, const float *x, int n, const struct norm *, const float *add);   /* add: NULL: nothing */
 
+/* experts.c; route() is the choice of every row, then the order of all */
+void ref_route(struct device *, const struct routes *out, struct tensor logits, const struct router *);
+void ref_choose(const struct routes *out, struct tensor logits, const struct router *, int from, int n);
+void ref_group(const struct routes *out, int rows, const struct router *);
+void ref_linear_grouped(struct device *, struct tensor out, struct tensor x, const struct experts *, const int *first,
+                        enum act, bool glu);
+
 /* attention.c */
 void ref_prep(struct device *, struct tensor q, struct tensor k, struct tensor v, const struct heads *, const int *pos,
               const struct kv *, int layer, const int *slot);

@@ -1,11 +1,12 @@
-/* model/families/glm4v.c - GLM-4.1V, GLM-4.6V-Flash, AutoGLM-Phone-9B.
+/* model/families/glm4v.c - GLM-4.1V, GLM-4.6V-Flash, AutoGLM-Phone-9B, and with routed experts GLM-4.5V and GLM-4.6V.
  *
  *     patches -> norm + position -> vision layers -> norm -> 2x2 convolution -> merger -> image tokens
- *     the decoder of GLM-4, its rotary embedding in sections for t, h, w
+ *     the decoder of GLM-4 or of GLM-4.5, its rotary embedding in sections for t, h, w
  *
  * The position table is sampled bicubically at the patches' centres, as
  * grid_sample does it: a = -0.75, each of the 16 taps clamped on its own. */
 #include <math.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "model/vlm.h"
@@ -83,19 +84,36 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
     }
 }
 
-/* The text is GLM-4's, with a rope in sections; patches and their limits are the processor's own. */
+/* GLM-4's, with a rope in sections. */
+static const struct decoder_kind dense_text = {
+    .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS, .post_norms = true, .gate_up = true,
+    .rope = { .theta = 10000, .partial = 1, .interleaved = true, .mrope = MROPE_SECTIONS, .section = { 8, 12, 12 } },
+};
+
+/* GLM-4.5's, likewise; half of each head is rotated. */
+static const struct decoder_kind moe_text = {
+    .eps = 1e-5, .context = 65536,
+    .rope = { .theta = 10000, .partial = 0.5, .mrope = MROPE_SECTIONS, .section = { 8, 12, 12 } },
+    .moe = { .experts = 128, .per_token = 8, .inner = 1408, .sigmoid = true, .normalise = true, .shared = 1,
+             .dense = 1 },
+};
+
+/* The tower is the same with both texts; patches and their limits are the processor's own. */
 static int glm4v_load(struct model *m, struct loader *l)
 {
     static const char *const text_roots[] = { "model.language_model.", "model.", "language_model.model.", NULL };
     static const char *const vision_roots[] = { "model.visual.", "visual.", NULL };
+    bool moe = !strcmp(m->type, "glm4v_moe");
     m->impl = xcalloc(1, sizeof(struct glm4v));
-    return vlm_load(m, l, &(struct vlm_kind){
-        .text = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS, .post_norms = true, .gate_up = true,
-                  .rope = { .theta = 10000, .partial = 1, .interleaved = true, .mrope = MROPE_SECTIONS,
-                            .section = { 8, 12, 12 } } },
+    struct hparams text = hparams_section(&l->config, "text_config");
+    struct vlm_kind kind = {
+        .text = moe ? moe_text : dense_text, .image_token = moe ? 151363 : 151343,
         .patches = { 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std },
-        .text_roots = text_roots, .vision_roots = vision_roots, .image_token = 151343, .load_vision = load_vision,
-    });
+        .text_roots = text_roots, .vision_roots = vision_roots, .load_vision = load_vision,
+    };
+    if (moe)
+        kind.text.qkv_bias = hparams_bool(&text, "attention_bias", true) ? WITH_BIAS : NO_BIAS;
+    return vlm_load(m, l, &kind);
 }
 
 /* The processor's smart_resize: a side under one block is first scaled up, with int(). */
@@ -204,7 +222,7 @@ static void glm4v_encode(const struct model *m, struct run *r, const struct enco
 }
 
 const struct family family_glm4v = {
-    .types = { "glm4v" },
+    .types = { "glm4v", "glm4v_moe" },
     .load = glm4v_load,
     .plan_image = glm4v_plan_image,
     .largest_image = glm4v_largest,

@@ -1,11 +1,12 @@
-/* model/families/qwen3_vl.c - Qwen3-VL.
+/* model/families/qwen3_vl.c - Qwen3-VL, dense and with routed experts.
  *
  *     patches + position table (bilinear, corners aligned) -> vision layers -> merger -> image tokens
  *     deepstack: after some vision layers a merger of its own makes features that are added to the image's
  *     rows after text layers 0, 1, ...; the pool keeps them behind the image token: (1 + n_deep) * hidden
- *     the decoder of Qwen3, its rotary embedding interleaved for t, h, w */
+ *     the decoder of Qwen3 or Qwen3-MoE, its rotary embedding interleaved for t, h, w */
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "model/vlm.h"
@@ -84,7 +85,8 @@ static void load_vision(struct loader *l, struct vlm *v, struct hparams *config,
     load_mergers(l, q, &k, root);
 }
 
-/* The text's defaults are the class's of Qwen3-VL; patches are 16 pixels wide instead of 14. */
+/* The text's defaults are the class's of Qwen3-VL; patches are 16 pixels wide instead of 14. With experts the class
+ * takes the weights of the chosen ones for a whole, whatever norm_topk_prob says. */
 static int qwen3_vl_load(struct model *m, struct loader *l)
 {
     static const char *const text_roots[] = { "model.language_model.", "model.", NULL };
@@ -99,6 +101,10 @@ static int qwen3_vl_load(struct model *m, struct loader *l)
         .image_token = QWEN_VL_IMAGE, .load_vision = load_vision,
     };
     kind.patches.patch = 16;
+    if (!strcmp(m->type, "qwen3_vl_moe")) {
+        kind.text.head_dim = 0;
+        kind.text.moe = (struct moe_kind){ .experts = 60, .per_token = 4, .inner = 1408, .always = true };
+    }
     return vlm_load(m, l, &kind);
 }
 
@@ -189,7 +195,7 @@ static struct tensor qwen3_vl_forward(const struct model *m, struct run *r, cons
 }
 
 const struct family family_qwen3_vl = {
-    .types = { "qwen3_vl" },
+    .types = { "qwen3_vl", "qwen3_vl_moe" },
     .load = qwen3_vl_load,
     .plan_image = vlm_plan_image,
     .largest_image = vlm_largest,

@@ -30,6 +30,7 @@ static void on_variant(int i, void (*body)(struct run *ref, struct run *got))
 #include "tests/kernels/dense.inc"
 #include "tests/kernels/image.inc"
 #include "tests/kernels/attention.inc"
+#include "tests/kernels/experts.inc"
 #include "tests/kernels/tokens.inc"
 #include "tests/cusim/optional.inc"
 #include "tests/suite.h"
@@ -84,6 +85,7 @@ int main(void)
         quantised_tests(t);
         image_tests(t);
         attention_tests(t);
+        experts_tests(t);
         token_tests(t);
         optional_tests(t);
     }

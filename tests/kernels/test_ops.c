@@ -6,6 +6,7 @@
 #include "tests/kernels/dense.inc"
 #include "tests/kernels/image.inc"
 #include "tests/kernels/attention.inc"
+#include "tests/kernels/experts.inc"
 #include "tests/kernels/tokens.inc"
 #include "tests/suite.h"
 
@@ -93,6 +94,7 @@ int main(void)
     tcase_add_loop_test(t, test_not_finite, 0, N_VARIANTS);
     image_tests(t);
     attention_tests(t);
+    experts_tests(t);
     token_tests(t);
     suite_add_tcase(s, t);
     return suite_run(s);

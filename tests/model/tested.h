@@ -3,7 +3,9 @@
 #ifndef TESTS_MODEL_TESTED_H
 #define TESTS_MODEL_TESTED_H
 
-static const char *const families_tested[] = { "mllama", "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama",
+static const char *const families_tested[] = { "qwen3_moe", "qwen3_vl_moe", "glm4_moe", "glm4v_moe",
+                                               "smollm3",
+                                               "mllama", "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama",
                                                "qwen2", "idefics",
                                                "qwen3", "phi3", "kosmos-2", "smolvlm", "llava_next",
                                                "llava_onevision", "gemma3_text", "gemma3", "llava", "mistral",

@@ -1,0 +1,140 @@
+"""Names and shapes of the tensors of published checkpoints, without their numbers.
+
+    python/shapes.py          writes tests/api/shapes.json
+
+A model of the published configuration is made on the device `meta`, which holds no data.  A row has the
+configuration, and the tensors with the numbers in their names taken out: [name with {}, lists of numbers, shape].
+What the model cards say of sizes stands in tests/api/test_shapes.py.
+"""
+import json
+import os
+import re
+
+import torch
+import transformers
+
+import tiny
+
+OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "api", "shapes.json")
+
+
+def text(vocab, hidden, inner, layers, heads, kv, context, **more):
+    return {"vocab_size": vocab, "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
+            "num_attention_heads": heads, "num_key_value_heads": kv, "max_position_embeddings": context, **more}
+
+
+def qwen(vocab, hidden, inner, layers, heads, kv, theta, **more):
+    return text(vocab, hidden, inner, layers, heads, kv, 32768, **{"rope_theta": theta} | more)
+
+
+QWEN7 = qwen(152064, 3584, 18944, 28, 28, 4, 1e6)
+MROPE = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
+QWEN3_ROPE = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
+GLM_ROPE = {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": .5}
+MOE30 = {"head_dim": 128, "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
+         "norm_topk_prob": True}
+GLM_MOE = text(151552, 4096, 10944, 46, 96, 8, 131072, head_dim=128, n_routed_experts=128, num_experts_per_tok=8,
+               moe_intermediate_size=1408, attention_bias=True)
+SHORT = [1.0] * 48
+LLAMA7 = text(32064, 4096, 11008, 32, 32, 32, 4096, model_type="llama")
+CLIP = {"hidden_size": 1024, "image_size": 336, "intermediate_size": 4096, "model_type": "clip_vision_model",
+        "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14, "projection_dim": 768}
+SIGLIP = {"hidden_size": 1152, "image_size": 384, "intermediate_size": 4304, "model_type": "siglip_vision_model",
+          "num_attention_heads": 16, "num_hidden_layers": 26, "patch_size": 14, "vision_use_head": False}
+
+# family -> (name on the hub, configuration)
+PUBLISHED = {
+    "llama": ("Llama-3.1-8B", text(128256, 4096, 14336, 32, 32, 8, 131072, rope_theta=5e5, rope_scaling={
+        "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 8192})),
+    "qwen2": ("Qwen2.5-7B", QWEN7),
+    "qwen3": ("Qwen3-8B", qwen(151936, 4096, 12288, 36, 32, 8, 1e6, head_dim=128)),
+    "phi3": ("Phi-3.5-mini", text(32064, 3072, 8192, 32, 32, 32, 131072, original_max_position_embeddings=4096,
+                                  rope_scaling={"type": "longrope", "short_factor": SHORT, "long_factor": SHORT})),
+    "smollm3": ("SmolLM3-3B", text(128256, 2048, 11008, 36, 16, 4, 65536, rope_theta=5e6, no_rope_layer_interval=4)),
+    "glm4": ("GLM-4-9B-0414", text(151552, 4096, 13696, 40, 32, 2, 32768, head_dim=128, attention_bias=True,
+                                   rope_parameters=GLM_ROPE)),
+    "glm4v": ("GLM-4.1V-9B", {"text_config": text(151552, 4096, 13696, 40, 32, 2, 65536, rope_parameters=GLM_ROPE | {
+        "mrope_section": [8, 12, 12]}), "vision_config": {}}),
+    "qwen2_vl": ("Qwen2-VL-7B", {"text_config": QWEN7 | {"rope_parameters": MROPE}, "vision_config": {
+        "hidden_size": 3584}}),
+    "qwen2_5_vl": ("Qwen2.5-VL-7B", {"text_config": QWEN7 | {"rope_parameters": MROPE}, "vision_config": {
+        "hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584}}),
+    "qwen3_vl": ("Qwen3-VL-8B", {"text_config": qwen(151936, 4096, 12288, 36, 32, 8, 5e6, head_dim=128,
+                                                     rope_parameters=QWEN3_ROPE),
+                                 "vision_config": {"out_hidden_size": 4096, "deepstack_visual_indexes": [8, 16, 24]}}),
+    "qwen3_moe": ("Qwen3-30B-A3B", qwen(151936, 2048, 6144, 48, 32, 4, 1e6, **MOE30)),
+    "qwen3_vl_moe": ("Qwen3-VL-30B-A3B", {
+        "text_config": qwen(151936, 2048, 6144, 48, 32, 4, 5e6, rope_parameters=QWEN3_ROPE,
+                            tie_word_embeddings=False, **MOE30),
+        "vision_config": {"out_hidden_size": 2048, "deepstack_visual_indexes": [8, 16, 24]}}),
+    "kosmos-2": ("kosmos-2", {}),
+    "gemma3_text": ("gemma-3-1b", text(262144, 1152, 6912, 26, 4, 1, 32768, head_dim=256, sliding_window=512)),
+    "mistral": ("Mistral-7B-v0.3", text(32768, 4096, 14336, 32, 32, 8, 32768, rope_theta=1e6, sliding_window=None)),
+    "mllama": ("Llama-3.2-11B-Vision", {"vision_config": {"image_size": 560}, "text_config": {}}),
+    "llava": ("llava-1.5-7b", {"text_config": LLAMA7, "vision_config": CLIP, "image_token_index": 32000}),
+    "llava_next": ("llava-v1.6-vicuna-7b", {"text_config": LLAMA7, "vision_config": CLIP,
+                                            "image_token_index": 32000}),
+    "llava_onevision": ("llava-onevision-qwen2-7b", {
+        "text_config": QWEN7 | {"model_type": "qwen2", "vocab_size": 152128}, "vision_config": SIGLIP}),
+    "internvl": ("InternVL3-8B", {"tie_word_embeddings": False,
+                                  "text_config": QWEN7 | {"model_type": "qwen2", "vocab_size": 151674},
+                                  "vision_config": {"image_size": [448, 448], "patch_size": [14, 14]}}),
+    "pixtral": ("Mistral-Small-3.1-24B", {
+        "tie_word_embeddings": False,
+        "text_config": text(131072, 5120, 32768, 40, 32, 8, 131072, head_dim=128, rope_theta=1e9, sliding_window=None,
+                            model_type="mistral"),
+        "vision_config": {"model_type": "pixtral", "hidden_size": 1024, "intermediate_size": 4096, "image_size": 1540,
+                          "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14}}),
+    "glm4_moe": ("GLM-4.5-Air", GLM_MOE | {"rope_parameters": GLM_ROPE | {"rope_theta": 1e6}}),
+    "glm4v_moe": ("GLM-4.5V", {"text_config": GLM_MOE | {"rope_parameters": GLM_ROPE | {
+        "mrope_section": [8, 12, 12]}}, "vision_config": {}}),
+}
+
+
+# What the image processor is told, where the model needs it to be.
+PROCESSORS = {"llava": {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}}
+
+
+def folded(shapes):
+    """Rows of [name with {}, the numbers of each {}, shape] that stand for all of `shapes`."""
+    rows = {}
+    for name, shape in shapes.items():
+        numbers = tuple(int(n) for n in re.findall(r"(?<=\.)\d+(?=\.)", name))
+        rows.setdefault((re.sub(r"(?<=\.)\d+(?=\.)", "{}", name), shape), []).append(numbers)
+    for (name, shape), all_numbers in rows.items():
+        axes = [sorted(set(axis)) for axis in zip(*all_numbers)]
+        spans = [[a[0], a[-1] + 1] if len(a) == a[-1] + 1 - a[0] else a for a in axes]
+        assert len(all_numbers) == torch.tensor([len(a) for a in axes]).prod() or not axes, name
+        yield [name, [s if s is not axes[i] else {"each": s} for i, s in enumerate(spans)], list(shape)]
+
+
+def main():
+    rows = []
+    for family, (name, config) in PUBLISHED.items():
+        cls = getattr(transformers, tiny.CLASSES[family])
+        c = cls.config_class(**json.loads(json.dumps(config)))
+        with torch.device("meta"):
+            model = cls._from_config(c, dtype=torch.bfloat16)
+        tied = getattr(c, "tie_word_embeddings", False) or getattr(c.get_text_config(), "tie_word_embeddings", False)
+        tied = set(getattr(model, "all_tied_weights_keys", {}) or {}) if tied else set()
+        shapes = {k: tuple(v.shape) for k, v in model.state_dict().items() if k not in tied}
+        said = json.loads(c.to_json_string(use_diff=False))
+        keep = {k: v for k, v in said.items() if k in config or k in ("model_type", "text_config", "vision_config",
+                                                                       "tie_word_embeddings", "image_token_id")}
+        for part in "text_config", "vision_config":
+            if part in config:
+                keep[part] = {k: v for k, v in keep[part].items() if isinstance(v, (int, float, str, list, dict))}
+        keep.setdefault("rope_parameters", said.get("rope_parameters"))
+        rows.append({"family": family, "name": name, "config": keep, "tensors": list(folded(shapes))})
+        if family in PROCESSORS:
+            rows[-1]["processor"] = PROCESSORS[family]
+        print(f"{name}: {sum(torch.Size(s).numel() for s in shapes.values()) / 1e9:.2f} billion", flush=True)
+    with open(OUT, "w") as f:
+        f.write("[\n" + ",\n".join(json.dumps(r, separators=(",", ":")) for r in rows) + "\n]\n")
+    print(os.path.getsize(OUT) // 1024, "KB")
+
+
+if __name__ == "__main__":
+    transformers.logging.set_verbosity_error()
+    main()

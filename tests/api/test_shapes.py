@@ -1,0 +1,66 @@
+"""What `plan` says of published checkpoints: headers of their full shape, without data (shapes.json, python/shapes.py),
+against what their model cards say."""
+
+import json
+import math
+import subprocess
+
+import pytest
+
+from conftest import BIN, ROOT
+
+SHAPES = {row["family"]: row for row in json.loads((ROOT / "tests/api/shapes.json").read_text())}
+GIB = 1 << 30
+
+# Billions of parameters by the model card, or of the hub where the card rounds, and GiB that are said to be enough for
+# bfloat16: one GPU of 8, 24 or 80, or four of 80.
+CARDS = {
+    "llama": (8.03, 24), "qwen2": (7.62, 24), "qwen3": (8.19, 24), "phi3": (3.82, 24), "smollm3": (3.08, 24),
+    "gemma3_text": (1.00, 8), "mistral": (7.25, 24), "glm4": (9.40, 24), "glm4v": (10.29, 24), "qwen2_vl": (8.29, 24),
+    "qwen2_5_vl": (8.29, 24), "qwen3_vl": (8.77, 24), "kosmos-2": (1.66, 8), "mllama": (10.67, 24), "llava": (7.06, 24),
+    "llava_next": (7.06, 24), "llava_onevision": (8.03, 24), "internvl": (7.94, 24), "pixtral": (24.01, 80),
+    "qwen3_moe": (30.53, 80), "qwen3_vl_moe": (31.07, 80), "glm4_moe": (106.8, 320), "glm4v_moe": (107.7, 320),
+}
+
+
+def unfolded(tensors):
+    """name, shape of every tensor: {} of a name stands for the numbers of a span, or for each of some."""
+    for name, spans, shape in tensors:
+        names = [name]
+        for span in spans:
+            numbers = span["each"] if isinstance(span, dict) else range(*span)
+            names = [n.replace("{}", str(i), 1) for n in names for i in numbers]
+        yield from ((n, shape) for n in names)
+
+
+def write(folder, row):
+    """A checkpoint whose data is a hole in its file."""
+    header, at = {}, 0
+    for name, shape in unfolded(row["tensors"]):
+        size = 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [at, at + size]}
+        at += size
+    text = json.dumps(header).encode()
+    (folder / "config.json").write_text(json.dumps(row["config"]))
+    (folder / "tokenizer.json").symlink_to(ROOT / "tests/model" / row["family"] / "published/tokenizer.json")
+    if "processor" in row:
+        (folder / "preprocessor_config.json").write_text(json.dumps(row["processor"]))
+    with open(folder / "model.safetensors", "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text)
+        f.truncate(8 + len(text) + at)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_plan(family, tmp_path):
+    billions, gib = CARDS[family]
+    write(tmp_path, SHAPES[family])
+    done = subprocess.run([BIN, "plan", "--model", tmp_path, "--json", "--device", "cpu", "--memory-bytes",
+                           str(gib * GIB), "--max-model-len", "2048"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    print(f"{SHAPES[family]['name']}: {plan['n_params'] / 1e9:.2f} billion parameters, "
+          f"{plan['weights_bytes'] / GIB:.1f} GiB of weights, {plan['total_bytes'] / GIB:.1f} GiB at most")
+    assert abs(plan["n_params"] / 1e9 / billions - 1) < .01
+    assert abs(plan["weights_bytes"] / 2 / plan["n_params"] - 1) < .02
+    assert plan["fits"] and plan["total_bytes"] <= gib * GIB
+    assert plan["model_type"] == SHAPES[family]["config"]["model_type"]
