@@ -3,10 +3,8 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/arena.h"
-#include "base/mem.h"
 
 /* A wrong shape is a bug of ours: say what met what, and stop. */
 #define CHECK(cond, ...)                                                   \
