@@ -27,7 +27,8 @@ import tiny
 
 ROOT = golden.ROOT
 SIZES = [(37, 211), (64, 64), (100, 30), (7, 9), (300, 299), (1, 50), (13, 1300), (55, 77), (28, 28)]
-TEXTS = ["a red button", "A photo of two cats, isn't it?", "设置 Ça va, CAFÉ crème!", "x", "", "tap\n\n on   1234 it's",
+TEXTS = ["a red button", "the end<|endoftext|> and more</s> of it", "A photo of two cats, isn't it?",
+         "设置 Ça va, CAFÉ crème!", "x", "", "tap\n\n on   1234 it's",
          "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen"]
 LINES = ("a photo of a cat a dog a red button a screenshot of the settings one two three four five six seven eight "
          "nine ten eleven twelve thirteen fourteen café crème ça va tap it's isn't 设置 按钮 1234").split()

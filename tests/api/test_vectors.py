@@ -39,7 +39,7 @@ def told(folder):
 
 @pytest.fixture(scope="module", params=[CLIP, SIGLIP], ids=["clip", "siglip"])
 def server(request):
-    s = Server(model=request.param)
+    s = Server("--max-batched-tokens", "20", model=request.param)     # they end within a text of SigLIP
     s.folder, s.golden = request.param, tensors(request.param)
     yield s
     assert s.stop() == 0, "".join(s.lines[-50:])
