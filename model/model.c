@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/nearest.h"
 #include "model/load.h"
 #include "checkpoint/safetensors.h"
 
@@ -18,15 +19,16 @@ static const struct family *family_find(const char *type)
     return NULL;
 }
 
-/* The error lists what is supported: the user may have taken the wrong folder or another version of a model. */
+/* The error names the type that is nearest, if one is near: a newer version of a model is often another type. */
 static int unknown_type(const char *dir, const char *type, struct err *e)
 {
-    char list[256] = "";
-    for (const struct family *const *f = families; *f; f++) {
-        strncat(list, *list ? ", " : "", sizeof list - strlen(list) - 1);
-        strncat(list, (*f)->types[0], sizeof list - strlen(list) - 1);
-    }
-    return err_set(e, "%s: config.json: model_type \"%.60s\" is not supported (%s)", dir, type, list);
+    struct nearest near;
+    nearest_begin(&near, type, strlen(type));
+    for (const struct family *const *f = families; *f; f++)
+        for (int i = 0; i < 4 && (*f)->types[i]; i++)
+            nearest_offer(&near, (*f)->types[i]);
+    return err_set(e, "%s: config.json: model_type \"%.60s\" is not supported%s%s%s; docs/families.md lists what is",
+                   dir, type, *near.best ? ", \"" : "", near.best, *near.best ? "\" would be" : "");
 }
 
 /* Weights that another tool has quantised have other tensors and another meaning. They would mostly fail later, with a

@@ -96,7 +96,8 @@ END_TEST
 
 /* One field of config.json ("section.field") set to `value` (JSON text; NULL: removed). */
 static const struct { const char *from, *field, *value, *error; } bad[] = {
-    { "tests/model/llama/yarn", "model_type", "\"gpt9\"", "model_type \"gpt9\" is not supported" },
+    { "tests/model/llama/yarn", "model_type", "\"gpt9\"", "model_type \"gpt9\" is not supported; docs" },
+    { "tests/model/llama/yarn", "model_type", "\"qwen9\"", "\"qwen9\" is not supported, \"qwen2\" would be; docs" },
     { "tests/model/llama/yarn", "model_type", "7", "model_type: must be a string" },
     { "tests/model/llama/yarn", "model_type", NULL, "no model_type" },
     { "tests/model/llama/yarn", "hidden_size", "0", "config.json: hidden_size: 0 is not in" },
