@@ -132,6 +132,12 @@ struct prompt *engine_prompt_text(struct engine *g, const char *text, size_t n, 
     (void)g, (void)text, (void)special, (void)keep, (void)e;
     return new_prompt((int)n, false);
 }
+struct prompt *engine_prompt_pair(struct engine *g, const char *a, size_t n_a, const char *b, size_t n_b, bool special,
+                                  int keep, struct err *e)
+{
+    (void)b;
+    return engine_prompt_text(g, a, n_a + n_b, special, keep, e);
+}
 int prompt_tokens(const struct prompt *p) { return p->n; }
 void prompt_free(struct prompt *p) { free(p); }
 int  prompt_image_tokens(const struct prompt *p) { return p->n > 10 ? p->n - 10 : 0; }
