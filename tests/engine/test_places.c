@@ -144,6 +144,7 @@ START_TEST(the_front_is_cut_between_images)
     prompt.ids = NULL;
     prompt.n = 0;
     free(images[1].run);
+    text_close(&text);
     setup();
     ck_assert_int_eq(places_expand(&prompt, &model, &ids, 3, 100, 19, "messages", &e), -1);
     ck_assert_ptr_nonnull(strstr(e.text, "would begin within image 1"));

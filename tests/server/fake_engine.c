@@ -287,7 +287,7 @@ void engine_info(const struct engine *g, struct engine_info *out)
     (void)g;
     *out = (struct engine_info){ .model_dir = "models/fake", .model_type = "fake", .device = "none",
                                  .max_model_len = 2048, .max_num_seqs = 4, .vocab = 256, .takes_images = true,
-                                 .vector = 64 };
+                                 .makes_texts = true, .vector = 64 };
 }
 void engine_stats(struct engine *g, struct engine_stats *out)
 {
