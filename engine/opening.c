@@ -252,12 +252,12 @@ struct engine *engine_open_text(const struct engine_options *opt, struct err *e)
     own.config.model = g->model_dir;
     own.config.device = "cpu";
     own.config.gpu_memory = 0;
-    int rc = open_text_parts(g, &own, e);
+    if (open_text_parts(g, &own, e) < 0 || memory_sufficed(e) < 0) {
+        free_parts(g);
+        return NULL;
+    }
     set_budgets(g);
-    if (rc == 0 && memory_sufficed(e) == 0)
-        return g;
-    engine_close(g);
-    return NULL;
+    return g;
 }
 
 /* First all that may fail, then what only needs the numbers of the plan, at last the thread. */

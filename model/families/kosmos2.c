@@ -118,10 +118,11 @@ static void text_load(struct loader *l, struct kosmos2 *k, struct hparams *t)
     load_packed(l, &k->scale, LAYOUT_DEPTHWISE, m->hidden, 1, scales, NULL);
     k->positions = sines(l, m->context, m->hidden, 1 + (int)hparams_int(t, "pad_token_id", 1, 0, m->vocab - 1));
     load_at(l, "text_model.model.");
-    load_embedding(l, &k->embed, m->vocab, m->hidden, "embed_tokens");
+    bool head_alone = !load_has(l, "embed_tokens.weight") && load_has(l, "/text_model.lm_head.weight");
+    load_embedding(l, &k->embed, m->vocab, m->hidden, head_alone ? "/text_model.lm_head" : "embed_tokens");
     load_norm(l, &k->norm, m->hidden, LAYER_NORM, k->eps, "layer_norm");
     load_skip(l, "embed_positions.");
-    if (load_is_copy(l, "/text_model.lm_head.weight", "embed_tokens.weight"))
+    if (head_alone || load_is_copy(l, "/text_model.lm_head.weight", "embed_tokens.weight"))
         k->head = k->embed;
     else
         load_embedding(l, &k->head, m->vocab, m->hidden, "/text_model.lm_head");

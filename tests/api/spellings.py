@@ -58,6 +58,9 @@ def rope_at_the_top(config, tensors):
     rope = text.pop("rope_parameters", None)
     if rope is None:
         return False
+    if "full_attention" in rope:          # Gemma 3: two kinds of layers
+        text["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
     for key in "rope_theta", "partial_rotary_factor":
         if key in rope:
             text[key] = rope.pop(key)
@@ -113,23 +116,30 @@ def no_defaults(config, tensors):
     return True
 
 
+def head_of(embedding):
+    """The name of the head's weights by that of the embedding's"""
+    above = embedding.removesuffix("model.embed_tokens.weight")
+    return (above if above.endswith(".") else "") + "lm_head.weight"
+
+
 def head_beside_tied(config, tensors):
     """tie_word_embeddings, and the head in the file all the same"""
+    name = next(k for k in tensors if k.endswith("embed_tokens.weight"))
     if (not (config.get("tie_word_embeddings") or text_of(config).get("tie_word_embeddings")) or
-        "lm_head.weight" in tensors):
+        head_of(name) in tensors):
         return False
-    tensors["lm_head.weight"] = next(t for k, t in tensors.items() if k.endswith("embed_tokens.weight"))
+    tensors[head_of(name)] = tensors[name]
     return True
 
 
 def head_alone(config, tensors):
     """tie_word_embeddings, and the head in the file instead of the embedding: what safetensors.torch.save_model()
     leaves of the two"""
-    names = [k for k in tensors if k.endswith("embed_tokens.weight")]
+    name = next(k for k in tensors if k.endswith("embed_tokens.weight"))
     if (not (config.get("tie_word_embeddings") or text_of(config).get("tie_word_embeddings")) or
-        "lm_head.weight" in tensors):
+        head_of(name) in tensors):
         return False
-    tensors["lm_head.weight"] = tensors.pop(names[0])
+    tensors[head_of(name)] = tensors.pop(name)
     return True
 
 

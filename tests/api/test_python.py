@@ -349,9 +349,9 @@ def test_streamers(tokenizer, model):
     with pytest.raises(ValueError, match="list of 2 streamers"):
         model.generate(**two, streamer=pieces.append)
 
-    # A thread that wakes late gets what has gathered as one piece, so only a long answer is sure to come in several.
+    # A thread that wakes late gets what has gathered as one piece, so only a long text is sure to come in several.
     pieces.clear()
-    model.generate(**inputs, do_sample=False, streamer=pieces.append, max_new_tokens=300, request={"ignore_eos": True})
+    model.generate(**inputs, do_sample=False, streamer=pieces.append, max_new_tokens=300, request={"min_tokens": 300})
     assert len(pieces) > 1
 
     def break_off(text):
