@@ -5,7 +5,6 @@
  * the cosine with it, as the model was trained (softmax for CLIP, a sigmoid for SigLIP). */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/json_watch.h"
 #include "server/access.h"
@@ -183,13 +182,7 @@ static int take_input(void *arg, int i, const struct event *end, struct err *e)
 
 static void begin_answer(struct classification *q)
 {
-    struct buf *out = &q->x->reply;
-    const char *model = app_model_name(q->app);
-    char        id[64];
-    reply_make_id(id, sizeof id, "classify-");
-    buf_printf(out, "{\"id\":\"%s\",\"object\":\"list\",\"created\":%ld,\"model\":", id, (long)time(NULL));
-    json_write_string(out, model, strlen(model));
-    buf_str(out, ",\"data\":[");
+    reply_begin_list(&q->x->reply, "classify-", app_model_name(q->app), "data");
 }
 
 static void end_answer(struct classification *q)

@@ -156,13 +156,7 @@ static struct prompt *make(void *arg, int i, struct params *params, struct err *
 
 static void begin_answer(struct embeddings *q)
 {
-    struct buf *out = &q->x->reply;
-    const char *model = app_model_name(q->app);
-    char        id[64];
-    reply_make_id(id, sizeof id, "embd-");
-    buf_printf(out, "{\"id\":\"%s\",\"object\":\"list\",\"created\":%ld,\"model\":", id, (long)time(NULL));
-    json_write_string(out, model, strlen(model));
-    buf_str(out, ",\"data\":[");
+    reply_begin_list(&q->x->reply, "embd-", app_model_name(q->app), "data");
 }
 
 static void end_answer(struct embeddings *q)

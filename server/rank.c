@@ -6,7 +6,6 @@
  * the comparisons. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/json_watch.h"
 #include "server/access.h"
@@ -229,15 +228,6 @@ static void write_document(struct buf *out, const json_t *v)
     buf_byte(out, '}');
 }
 
-static void write_head(struct ranking *q, const char *prefix)
-{
-    const char *model = app_model_name(q->app);
-    char        id[64];
-    reply_make_id(id, sizeof id, prefix);
-    buf_printf(&q->x->reply, "{\"id\":\"%s\",\"object\":\"list\",\"created\":%ld,\"model\":", id, (long)time(NULL));
-    json_write_string(&q->x->reply, model, strlen(model));
-}
-
 static void write_usage(struct ranking *q)
 {
     buf_printf(&q->x->reply, "],\"usage\":{\"prompt_tokens\":%d,\"total_tokens\":%d}}", q->in.tokens, q->in.tokens);
@@ -247,8 +237,7 @@ static void write_rerank(struct ranking *q)
 {
     struct buf *out = &q->x->reply;
     qsort(q->score, (size_t)q->n, sizeof *q->score, by_score);
-    write_head(q, "rerank-");
-    buf_str(out, ",\"results\":[");
+    reply_begin_list(out, "rerank-", app_model_name(q->app), "results");
     for (int i = 0; i < q->top; i++) {
         buf_printf(out, "%s{\"index\":%d,\"relevance_score\":%.9g", i ? "," : "", q->score[i].index, q->score[i].value);
         if (q->tell_documents)
@@ -260,8 +249,7 @@ static void write_rerank(struct ranking *q)
 
 static void write_score(struct ranking *q)
 {
-    write_head(q, "score-");
-    buf_str(&q->x->reply, ",\"data\":[");
+    reply_begin_list(&q->x->reply, "score-", app_model_name(q->app), "data");
     for (int i = 0; i < q->n; i++)
         buf_printf(&q->x->reply, "%s{\"index\":%d,\"object\":\"score\",\"score\":%.9g}", i ? "," : "", i,
                    q->score[i].value);

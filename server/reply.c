@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 
 void reply_make_id(char *out, size_t size, const char *prefix)
 {
@@ -17,6 +18,15 @@ void reply_make_id(char *out, size_t size, const char *prefix)
         for (int i = 0; i < 12; i++)
             snprintf(digits + 2 * i, 3, "%02x", r[i]);
     snprintf(out, size, "%s%s", prefix, digits);
+}
+
+void reply_begin_list(struct buf *out, const char *id_prefix, const char *model, const char *field)
+{
+    char id[64];
+    reply_make_id(id, sizeof id, id_prefix);
+    buf_printf(out, "{\"id\":\"%s\",\"object\":\"list\",\"created\":%ld,\"model\":", id, (long)time(NULL));
+    json_write_string(out, model, strlen(model));
+    buf_printf(out, ",\"%s\":[", field);
 }
 
 #include "server/field_names.h"

@@ -21,6 +21,9 @@ void reply_error(struct exchange *x, const struct err *e);
 /* An answer's id: the prefix and 24 random digits, as OpenAI's look. Clients only compare them. */
 void reply_make_id(char *out, size_t size, const char *prefix);
 
+/* Begins the answer of a route that gives a list: id, object, time, model and the array `field`, which is left open. */
+void reply_begin_list(struct buf *out, const char *id_prefix, const char *model, const char *field);
+
 struct answer_head {           /* what all chunks of an answer share */
     char        id[64];        /* "chatcmpl-..." or "cmpl-..."       */
     long        created;       /* Unix seconds                       */
