@@ -22,7 +22,7 @@
 
 struct run;    /* model/nn.h          */
 struct loader; /* model/load.h        */
-struct loaded; /* model/load.h        */
+struct loaded; /* model/loaded.h      */
 struct watch;  /* model/nn.h          */
 struct weights_file; /* checkpoint/safetensors.h */
 struct model;
