@@ -1,7 +1,8 @@
 """Idefics3 and SmolVLM for golden.py, tiny.py and published.py: configurations, the tokenizer's shape, inputs.
 
 The folder tests/model/smolvlm has both classes: `published` is SmolVLM with its tokenizer's shape and chat template,
-`idefics3` is Idefics3 with tiles of another grid than the table of positions has.
+`idefics3` is Idefics3 with tiles of another grid than the table of positions has, and that are no whole patches, as
+those of SmolVLM with 384 pixels are.
 """
 import json
 import os
@@ -48,7 +49,7 @@ def cases(text):
             "image_size": 16, "patch_size": 4}, 2, {"longest": 48, "tile": 16}),
         "idefics3": case("idefics3", other, {
             "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 3, "intermediate_size": 24,
-            "image_size": 28, "patch_size": 4, "hidden_act": "gelu"}, 3, {"longest": 40, "tile": 24}),
+            "image_size": 30, "patch_size": 4, "hidden_act": "gelu"}, 3, {"longest": 40, "tile": 26}),
     }
 
 

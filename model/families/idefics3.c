@@ -41,8 +41,8 @@ static void load_processor(struct loader *l, struct idefics3 *f)
         f->tower.pixels.filter = FILTER_LANCZOS;
     if (hparams_end(h) != 0)
         return;
-    f->side = f->tile / f->tower.patch;
-    if (f->side * f->tower.patch != f->tile || f->side % f->scale)
+    f->side = f->tile / f->tower.patch;            /* pixels that are left over at the end are not looked at */
+    if (f->side < 1 || f->side % f->scale)
         hparams_fail(h, "max_image_size", "tiles of %d pixels are no whole blocks of %d x %d patches of %d", f->tile,
                      f->scale, f->scale, f->tower.patch);
     f->each = f->side / f->scale * (f->side / f->scale);
