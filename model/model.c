@@ -43,9 +43,12 @@ static int quantised(struct hparams *config, const char *dir, struct err *e)
                       "supported; take the checkpoint in bf16, f16 or f32", dir, method);
 }
 
-/* generation_config.json's ids, else those of the text section or of the whole. */
+/* generation_config.json's ids, else those of the text section or of the whole. A model of vectors makes no answers
+ * that could end, and SigLIP's configurations may name CLIP's token, which its vocabulary does not have. */
 static void read_eos(struct model *m, struct hparams *generation, struct hparams *config)
 {
+    if (m->image_alone)
+        return;
     struct hparams text = hparams_section(config, "text_config");
     struct hparams *from[] = { generation, config, &text };
     for (int i = 0; i < 3 && m->n_eos == 0; i++)

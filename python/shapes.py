@@ -14,6 +14,7 @@ import torch
 import transformers
 
 import tiny
+import vectors
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "api", "shapes.json")
 
@@ -21,6 +22,11 @@ OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tests", "a
 def text(vocab, hidden, inner, layers, heads, kv, context, **more):
     return {"vocab_size": vocab, "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
             "num_attention_heads": heads, "num_key_value_heads": kv, "max_position_embeddings": context, **more}
+
+
+def layers(hidden, inner, heads, n, **more):
+    return {"hidden_size": hidden, "intermediate_size": inner, "num_attention_heads": heads, "num_hidden_layers": n,
+            **more}
 
 
 def qwen(vocab, hidden, inner, layers, heads, kv, theta, **more):
@@ -41,8 +47,27 @@ CLIP = {"hidden_size": 1024, "image_size": 336, "intermediate_size": 4096, "mode
         "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14, "projection_dim": 768}
 SIGLIP = {"hidden_size": 1152, "image_size": 384, "intermediate_size": 4304, "model_type": "siglip_vision_model",
           "num_attention_heads": 16, "num_hidden_layers": 26, "patch_size": 14, "vision_use_head": False}
+SMOLLM2 = text(49280, 2048, 8192, 24, 32, 32, 8192, model_type="llama", rope_theta=130000.)
+SMOLLM2_SMALL = text(49280, 576, 1536, 30, 9, 3, 8192, model_type="llama", rope_theta=1e5)
+LLAMA8 = text(128259, 4096, 14336, 32, 32, 8, 131072, model_type="llama", rope_theta=5e5)
+MISTRAL7 = text(32003, 4096, 14336, 32, 32, 8, 32768, model_type="mistral", sliding_window=4096)
+SO400M = SIGLIP | {"num_hidden_layers": 27, "vision_use_head": True}
+IDEFICS_TOWER = {"hidden_size": 1152, "intermediate_size": 4304, "num_attention_heads": 16, "num_hidden_layers": 27,
+                 "patch_size": 14}
 
-# family -> (name on the hub, configuration)
+
+def idefics3(name, kind, words, scale, tower):
+    """SmolVLM is the same with another name."""
+    image = 128257 if kind == "idefics3" else 49190
+    return name, {"model_type": kind, "text_config": words, "vision_config": tower, "scale_factor": scale,
+                  "image_token_id": image}
+
+
+def two_towers(name, words, tower, **more):
+    return name, {"text_config": words, "vision_config": tower} | more
+
+
+# family, or family/variant as in tiny.py -> (name on the hub, configuration)
 PUBLISHED = {
     "llama": ("Llama-3.1-8B", text(128256, 4096, 14336, 32, 32, 8, 131072, rope_theta=5e5, rope_scaling={
         "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -86,14 +111,62 @@ PUBLISHED = {
                             model_type="mistral"),
         "vision_config": {"model_type": "pixtral", "hidden_size": 1024, "intermediate_size": 4096, "image_size": 1540,
                           "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14}}),
+    "smolvlm": idefics3("SmolVLM2-2.2B", "smolvlm", SMOLLM2, 3, IDEFICS_TOWER | {"image_size": 384}),
+    "smolvlm/small": idefics3("SmolVLM-256M", "smolvlm", SMOLLM2_SMALL, 4, {
+        "hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12,
+        "image_size": 512, "patch_size": 16}),
+    "smolvlm/idefics3": idefics3("Idefics3-8B-Llama3", "idefics3", LLAMA8, 2, IDEFICS_TOWER | {"image_size": 364}),
+    "idefics": ("idefics-9b", {
+        "vocab_size": 32000, "additional_vocab_size": 2, "hidden_size": 4096, "intermediate_size": 11008,
+        "num_hidden_layers": 32, "num_attention_heads": 32, "cross_layer_interval": 4, "qk_layer_norms": True,
+        "use_resampler": True, "perceiver_config": {
+            "use_resampler": True, "resampler_n_latents": 64, "resampler_depth": 6, "resampler_n_heads": 16,
+            "resampler_head_dim": 96, "qk_layer_norms_perceiver": True},
+        "vision_config": {"embed_dim": 1280, "image_size": 224, "patch_size": 14, "num_hidden_layers": 32,
+                          "num_attention_heads": 16, "intermediate_size": 5120}}),
+    "idefics2": ("idefics2-8b", {
+        "text_config": MISTRAL7, "vision_config": IDEFICS_TOWER | {"image_size": 980},
+        "perceiver_config": {"hidden_size": 4096, "resampler_n_latents": 64, "resampler_depth": 3,
+                             "resampler_n_heads": 16, "resampler_head_dim": 96, "num_key_value_heads": 4}}),
+    "gemma3": ("gemma-3-4b", {
+        "mm_tokens_per_image": 256, "text_config": text(262208, 2560, 10240, 34, 8, 4, 131072, head_dim=256,
+                                                        sliding_window=1024),
+        "vision_config": SO400M | {"image_size": 896, "vision_use_head": False}}),
+    "clip": two_towers("clip-vit-base-patch32", {"hidden_size": 512}, {"patch_size": 32}),
+    "clip/large": two_towers("clip-vit-large-patch14-336",
+                             layers(768, 3072, 12, 12, projection_dim=768),
+                             layers(1024, 4096, 16, 24, image_size=336, patch_size=14, projection_dim=768),
+                             projection_dim=768),
+    "siglip": two_towers("siglip-so400m-patch14-384", layers(1152, 4304, 16, 27), SO400M),
+    "siglip/base": two_towers("siglip-base-patch16-224", {}, {}),
+    "siglip2": two_towers("siglip2-base-patch16-naflex", {"vocab_size": 256000}, {}),
+    "siglip2/so400m": two_towers("siglip2-so400m-patch16-naflex", layers(1152, 4304, 16, 27, vocab_size=256000),
+                                 layers(1152, 4304, 16, 27)),
+    "mobilenet_v2": ("mobilenet_v2_1.0_224", {"num_labels": 1001}),
     "glm4_moe": ("GLM-4.5-Air", GLM_MOE | {"rope_parameters": GLM_ROPE | {"rope_theta": 1e6}}),
     "glm4v_moe": ("GLM-4.5V", {"text_config": GLM_MOE | {"rope_parameters": GLM_ROPE | {
         "mrope_section": [8, 12, 12]}}, "vision_config": {}}),
 }
 
 
+
+def cropped(side):
+    return {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+
+
+def sized(side):
+    return {"size": {"height": side, "width": side}}
+
+
+def tiles(longest, side):
+    return {"size": {"longest_edge": longest}, "max_image_size": {"longest_edge": side}}
+
+
 # What the image processor is told, where the model needs it to be.
-PROCESSORS = {"llava": {"size": {"shortest_edge": 336}, "crop_size": {"height": 336, "width": 336}}}
+PROCESSORS = {"llava": cropped(336), "clip": cropped(224), "clip/large": cropped(336),
+              "smolvlm": tiles(1536, 384), "smolvlm/small": tiles(2048, 512), "smolvlm/idefics3": tiles(1456, 364),
+              "gemma3": sized(896), "siglip": sized(384), "siglip/base": sized(224),
+              "mobilenet_v2": {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}}
 
 
 def folded(shapes):
@@ -109,10 +182,17 @@ def folded(shapes):
         yield [name, [s if s is not axes[i] else {"each": s} for i, s in enumerate(spans)], list(shape)]
 
 
+def class_of(key):
+    family, _, variant = key.partition("/")
+    if family in vectors.CLASSES:
+        return getattr(transformers, vectors.CLASSES[family])
+    return tiny.class_of(family, variant)
+
+
 def main():
     rows = []
     for family, (name, config) in PUBLISHED.items():
-        cls = getattr(transformers, tiny.CLASSES[family])
+        cls = class_of(family)
         c = cls.config_class(**json.loads(json.dumps(config)))
         with torch.device("meta"):
             model = cls._from_config(c, dtype=torch.bfloat16)
@@ -122,6 +202,7 @@ def main():
         said = json.loads(c.to_json_string(use_diff=False))
         keep = {k: v for k, v in said.items() if k in config or k in ("model_type", "text_config", "vision_config",
                                                                        "tie_word_embeddings", "image_token_id")}
+        keep |= {k: v for k, v in config.items() if k not in said}
         for part in "text_config", "vision_config":
             if part in config:
                 keep[part] = {k: v for k, v in keep[part].items() if isinstance(v, (int, float, str, list, dict))}

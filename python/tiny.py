@@ -339,12 +339,16 @@ def randomize(model, seed):
     return model.eval()
 
 
-def build(family, variant, seed):
-    config, _ = CASES[family][variant]
+def class_of(family, variant):
     named = pixtral.CLASSES.get(variant) if family == pixtral.FAMILY else CLASSES.get(f"{family}/{variant}")
     if family == idefics3.FAMILY:
         named = idefics3.model_class(variant)
-    cls = getattr(transformers, named or CLASSES[family])
+    return getattr(transformers, named or CLASSES[family])
+
+
+def build(family, variant, seed):
+    config, _ = CASES[family][variant]
+    cls = class_of(family, variant)
     c = cls.config_class(**json.loads(json.dumps(config)))
     c._attn_implementation = "eager"
     model = randomize(cls._from_config(c, dtype=torch.float32, attn_implementation="eager"), seed)
