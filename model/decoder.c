@@ -204,6 +204,7 @@ void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, con
                   const struct decoder_kind *kind)
 {
     struct sizes s;
+    l->m->decoder = d;
     if (begin(l, d, text, root, kind, &s) != 0)
         return;
     struct block *last = NULL;
@@ -237,4 +238,9 @@ struct tensor decoder_forward(struct run *r, const struct decoder *d, const stru
         block_mlp(r, &s, &d->layer[i]);
     }
     return block_logits(r, s.x, &d->norm, &d->head, in);
+}
+
+struct tensor decoder_pass(const struct model *m, struct run *r, const struct forward *in)
+{
+    return decoder_forward(r, m->decoder, in);
 }

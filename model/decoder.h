@@ -67,5 +67,7 @@ void decoder_layer_types(struct hparams *text, bool *windowed, int n);
 void decoder_scale(struct loader *l, struct decoder *d, double scale);
 
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in);
+/* The same of the decoder that was loaded: family.forward where the family adds nothing to it. */
+struct tensor decoder_pass(const struct model *m, struct run *r, const struct forward *in);
 
 #endif

@@ -27,6 +27,8 @@ struct watch;  /* model/nn.h          */
 struct weights_file; /* checkpoint/safetensors.h */
 struct model;
 struct stored; /* checkpoint/safetensors.h */
+struct decoder; /* model/decoder.h     */
+struct square; /* model/square.h      */
 
 enum { MODEL_MAX_EOS = 16 };
 
@@ -180,6 +182,9 @@ struct model {
     const struct backend *backend;       /* borrowed */
     struct device        *device;        /* borrowed; NULL: dry */
     void                 *impl;          /* owned by the family: its struct */
+    const struct decoder *decoder;       /* in impl, the text's: by decoder_load(); for decoder_pass() */
+    const struct square  *square;        /* in impl: by square_load(), for square_plan_image() and the like; NULL:
+                                            pictures do not all become one size */
     const struct watch   *watch;         /* borrowed: for all passes; NULL: they need none */
     struct weights_file  *file;          /* owned: the mapped safetensors files (slabs point into it) */
     struct loaded        *loaded;        /* owned: all memory of the packed weights and tables */

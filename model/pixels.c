@@ -1,6 +1,8 @@
 /* model/pixels.c - see pixels.h. */
 #include "model/pixels.h"
 
+#include <string.h>
+
 const double pixel_clip_mean[3] = { 0.48145466, 0.4578275, 0.40821073 };
 const double pixel_clip_std[3] = { 0.26862954, 0.26130258, 0.27577711 };
 const double pixel_half[3] = { 0.5, 0.5, 0.5 };
@@ -41,4 +43,12 @@ void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean
     out->filter = (enum filter)hparams_int(h, "resample", FILTER_BICUBIC, FILTER_NEAREST, FILTER_HAMMING);
     out->scale = load_bytes(l, scale, sizeof scale);
     out->shift = load_bytes(l, shift, sizeof shift);
+}
+
+void pixel_planes(const struct pixel_norm *norm, const uint8_t *rgb, int height, int width, float *out, int shape[4])
+{
+    size_t n = (size_t)height * (size_t)width;
+    memcpy(shape, (const int[4]){ 3, height, width, 1 }, 4 * sizeof *shape);
+    for (size_t i = 0; out && i < 3 * n; i++)
+        out[i] = pixel_value(norm, rgb[i % n * 3 + i / n], (int)(i / n));
 }

@@ -16,6 +16,9 @@ static inline float pixel_value(const struct pixel_norm *n, uint8_t byte, int ch
     return ((float)byte - n->mean[channel]) / n->std[channel];
 }
 
+/* The values of a picture as three planes, as family.pixel_values. */
+void pixel_planes(const struct pixel_norm *n, const uint8_t *rgb, int height, int width, float *out, int shape[4]);
+
 /* Reads image_mean, image_std, rescale_factor and resample; the defaults are the class's. */
 void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3]);
 

@@ -32,6 +32,7 @@ void square_load(struct loader *l, struct square *s, int side, const struct squa
 {
     struct hparams *h = &l->image;
     *s = (struct square){ 0 };
+    l->m->square = s;
     if (!hparams_bool(h, "do_resize", true))
         hparams_fail(h, "do_resize", "must be true: this model takes pictures of one size");
     size_load(s, h, def);
@@ -56,6 +57,8 @@ static int64_t scaled(int64_t size, int longer, int shorter)
  * side; an odd pixel is padded on the right, and cut off there, too. */
 static int offset(int canvas, int64_t picture) { return (int)((canvas - picture) / 2); }
 
+static int one(int n) { return n ? n : 1; }
+
 int square_plan(const struct square *s, int width, int height, struct image_plan *out, struct err *e)
 {
     int64_t w = s->width, h = s->height;
@@ -67,8 +70,8 @@ int square_plan(const struct square *s, int width, int height, struct image_plan
     }
     if (w > MAX_LONG || h > MAX_LONG)
         return err_set(e, "an image of %d x %d is too long and thin", width, height);
-    *out = (struct image_plan){ .width = (int)w, .height = (int)h, .grid_h = 1, .grid_w = 1, .n_tokens = 1,
-                                .filter = s->filter, .resizer = RESIZER_TORCHVISION };
+    *out = (struct image_plan){ .width = (int)w, .height = (int)h, .grid_h = one(s->grid_h), .grid_w = one(s->grid_w),
+                                .n_tokens = one(s->n_tokens), .filter = s->filter, .resizer = RESIZER_TORCHVISION };
     if (s->crop_height)
         plan_view(out, (struct image_view){ .from = IMAGE_SOURCE, .to_w = (int)w, .to_h = (int)h,
                                             .left = offset(s->crop_width, w), .top = offset(s->crop_height, h),
@@ -79,4 +82,23 @@ int square_plan(const struct square *s, int width, int height, struct image_plan
 void square_largest(const struct square *s, struct image_plan *out)
 {
     square_plan(s, s->crop_width ? s->crop_width : s->width, s->crop_height ? s->crop_height : s->height, out, NULL);
+}
+
+int square_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
+                      struct image_plan *out, struct err *e)
+{
+    (void)opt;
+    return square_plan(m->square, width, height, out, e);
+}
+
+void square_largest_image(const struct model *m, const struct image_options *opt, int64_t pixels,
+                          struct image_plan *out)
+{
+    (void)opt, (void)pixels;
+    square_largest(m->square, out);
+}
+
+void square_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out, int shape[4])
+{
+    pixel_planes(m->square->pixels, rgb, p->height, p->width, out, shape);
 }

@@ -22,6 +22,9 @@ static const struct text texts[] = {
     { "qwen3", { 4096, 22016, 32, 32, 32 }, 32768, 1e-6, 10000, 128, 0, .bias = true, .qk_norm = true },
 };
 
+const struct text_names texts_beside_images[] = { { "language_model.model.", "/language_model.lm_head" },
+                                                  { "model.language_model.", NULL }, { NULL, NULL } };
+
 static const struct text *find(const char *type)
 {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

@@ -10,6 +10,9 @@ struct text_names {
     const char *head;                /* the head's name, as decoder_kind.head                      */
 };
 
+/* Where the text of a model with images lies: as published, and as transformers writes it since 4.52. */
+extern const struct text_names texts_beside_images[];
+
 /* The first of the places (root NULL at the end) where a decoder lies; the first one if it lies in none. */
 struct text_names texts_find(const struct loader *l, const struct text_names *places);
 

@@ -254,10 +254,7 @@ struct tensor tower_states(struct run *r, const struct tower *t, const uint8_t *
 
 void tower_values(const struct tower *t, const uint8_t *rgb, int height, int width, float *out, int shape[4])
 {
-    size_t n = (size_t)height * (size_t)width;
-    memcpy(shape, (const int[4]){ 3, height, width, 1 }, 4 * sizeof *shape);
-    for (size_t i = 0; out && i < 3 * n; i++)
-        out[i] = pixel_value(&t->pixels, rgb[i % n * 3 + i / n], (int)(i / n));
+    pixel_planes(&t->pixels, rgb, height, width, out, shape);
 }
 
 /* One tile of a canvas of `width` pixels, as three planes. */

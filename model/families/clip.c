@@ -64,22 +64,6 @@ static int clip_text_ids(const struct model *m, int32_t *ids, int n, int pad)
     return at + 1;
 }
 
-static int clip_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
-                           struct image_plan *out, struct err *e)
-{
-    const struct clip *c = m->impl;
-    (void)opt;
-    return square_plan(&c->square, width, height, out, e);
-}
-
-static void clip_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
-                         struct image_plan *out)
-{
-    const struct clip *c = m->impl;
-    (void)opt, (void)pixels;
-    square_largest(&c->square, out);
-}
-
 static void clip_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct clip *c = m->impl;
@@ -93,8 +77,8 @@ static void clip_encode(const struct model *m, struct run *r, const struct encod
 const struct family family_clip = {
     .types = { "clip" },
     .load = clip_load,
-    .plan_image = clip_plan_image,
-    .largest_image = clip_largest,
+    .plan_image = square_plan_image,
+    .largest_image = square_largest_image,
     .text_ids = clip_text_ids,
     .encode_image = clip_encode,
     .pixel_values = twin_values,

@@ -126,40 +126,10 @@ static int gemma3_load(struct model *m, struct loader *l)
     load_projector(l, g, load_root(l, "mm_soft_emb_norm.weight", projectors));
     pixel_norm_load(l, &g->tower.pixels, pixel_half, pixel_half);
     square_load(l, &g->square, g->tower.image, &(struct square_default){ .size = 224, .filter = FILTER_BILINEAR });
+    g->square.grid_h = g->square.grid_w = g->side;
+    g->square.n_tokens = g->side * g->side;
+    g->square.pixels = &g->tower.pixels;
     return load_end(l);
-}
-
-static void set_places(const struct gemma3 *g, struct image_plan *p)
-{
-    p->grid_h = p->grid_w = g->side;
-    p->n_tokens = g->side * g->side;
-}
-
-static int gemma3_plan(const struct model *m, int width, int height, const struct image_options *opt,
-                       struct image_plan *out, struct err *e)
-{
-    const struct gemma3 *g = m->impl;
-    (void)opt;
-    if (square_plan(&g->square, width, height, out, e) != 0)
-        return -1;
-    set_places(g, out);
-    return 0;
-}
-
-static void gemma3_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
-                           struct image_plan *out)
-{
-    const struct gemma3 *g = m->impl;
-    (void)opt, (void)pixels;
-    square_largest(&g->square, out);
-    set_places(g, out);
-}
-
-static void gemma3_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
-                          int shape[4])
-{
-    const struct gemma3 *g = m->impl;
-    tower_values(&g->tower, rgb, p->height, p->width, out, shape);
 }
 
 /* As the processor writes it. */
@@ -196,25 +166,19 @@ static void gemma3_encode(const struct model *m, struct run *r, const struct enc
     nn_scatter(r, in->pool, nn_linear(r, x, &g->project, (struct epilogue){ 0 }), in->rows, false);
 }
 
-static struct tensor gemma3_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    const struct gemma3 *g = m->impl;
-    return decoder_forward(r, &g->text, in);
-}
-
 const struct family family_gemma3_text = {
     .types = { "gemma3_text" },
     .load = gemma3_text_load,
-    .forward = gemma3_forward,
+    .forward = decoder_pass,
 };
 
 const struct family family_gemma3 = {
     .types = { "gemma3" },
     .load = gemma3_load,
-    .plan_image = gemma3_plan,
-    .largest_image = gemma3_largest,
+    .plan_image = square_plan_image,
+    .largest_image = square_largest_image,
     .image_text = gemma3_image_text,
     .encode_image = gemma3_encode,
-    .pixel_values = gemma3_values,
-    .forward = gemma3_forward,
+    .pixel_values = square_values,
+    .forward = decoder_pass,
 };

@@ -14,9 +14,4 @@ static int glm4_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor glm4_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
-const struct family family_glm4 = { .types = { "glm4" }, .load = glm4_load, .forward = glm4_forward };
+const struct family family_glm4 = { .types = { "glm4" }, .load = glm4_load, .forward = decoder_pass };

@@ -18,11 +18,6 @@ static int glm4_moe_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor glm4_moe_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
 const struct family family_glm4_moe = {
-    .types = { "glm4_moe" }, .load = glm4_moe_load, .forward = glm4_moe_forward,
+    .types = { "glm4_moe" }, .load = glm4_moe_load, .forward = decoder_pass,
 };

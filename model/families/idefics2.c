@@ -289,12 +289,6 @@ static void idefics2_values(const struct model *m, const struct image_plan *p, c
     }
 }
 
-static struct tensor idefics2_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    const struct idefics2 *f = m->impl;
-    return decoder_forward(r, &f->text, in);
-}
-
 const struct family family_idefics2 = {
     .types = { "idefics2" },
     .load = idefics2_load,
@@ -304,5 +298,5 @@ const struct family family_idefics2 = {
     .word_spaced = true,
     .encode_image = idefics2_encode,
     .pixel_values = idefics2_values,
-    .forward = idefics2_forward,
+    .forward = decoder_pass,
 };

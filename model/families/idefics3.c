@@ -257,12 +257,6 @@ static void idefics3_values(const struct model *m, const struct image_plan *p, c
     tower_tile_values(&f->tower, p, rgb, f->tile, out, shape);
 }
 
-static struct tensor idefics3_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    const struct idefics3 *f = m->impl;
-    return decoder_forward(r, &f->text, in);
-}
-
 const struct family family_idefics3 = {
     .types = { "idefics3", "smolvlm" },
     .load = idefics3_load,
@@ -271,5 +265,5 @@ const struct family family_idefics3 = {
     .image_text = idefics3_text,
     .encode_image = idefics3_encode,
     .pixel_values = idefics3_values,
-    .forward = idefics3_forward,
+    .forward = decoder_pass,
 };

@@ -153,13 +153,11 @@ static void processor_load(struct loader *l, struct internvl *v)
 
 static int internvl_load(struct model *m, struct loader *l)
 {
-    static const struct text_names places[] = { { "language_model.model.", "/language_model.lm_head" },
-                                                { "model.language_model.", NULL }, { NULL, NULL } };
     struct internvl *v = m->impl = xcalloc(1, sizeof *v);
     struct hparams text = hparams_object(&l->config, "text_config"),
         vision = hparams_object(&l->config, "vision_config");
     struct vision k;
-    texts_load(l, &v->text, &text, "qwen2", texts_find(l, places));
+    texts_load(l, &v->text, &text, "qwen2", texts_find(l, texts_beside_images));
     if (load_end(l) != 0 || vision_sizes(l, v, &vision, &k) != 0)
         return -1;
     m->image_token = (int)hparams_int(&l->config, "image_token_id", 151667, 0, m->vocab - 1);
@@ -330,12 +328,6 @@ static void internvl_values(const struct model *m, const struct image_plan *p, c
     tower_tile_values(&v->tower, p, rgb, v->tower.image, out, shape);
 }
 
-static struct tensor internvl_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    const struct internvl *v = m->impl;
-    return decoder_forward(r, &v->text, in);
-}
-
 const struct family family_internvl = {
     .types = { "internvl" },
     .load = internvl_load,
@@ -344,5 +336,5 @@ const struct family family_internvl = {
     .image_text = internvl_text,
     .encode_image = internvl_encode,
     .pixel_values = internvl_values,
-    .forward = internvl_forward,
+    .forward = decoder_pass,
 };

@@ -151,6 +151,8 @@ static void image_load(struct loader *l, struct kosmos2 *k)
     pixel_norm_load(l, &t->pixels, pixel_clip_mean, pixel_clip_std);
     square_load(l, &k->square, t->image, &(struct square_default){ .shortest = 224, .crop = 224,
                                                                   .filter = FILTER_BICUBIC });
+    k->square.grid_w = k->square.n_tokens = k->n_queries;
+    k->square.pixels = &t->pixels;
 }
 
 /* The published processor says `use_square_size`, and its class then takes its own size of 224 for both sides. */
@@ -188,33 +190,6 @@ static int kosmos2_load(struct model *m, struct loader *l)
         return load_fail(l, "%s/config.json: latent_query_num: %d slots do not fit into a vocabulary of %d", l->dir,
                          m->n_slots, m->vocab);
     return 0;
-}
-
-static int kosmos2_plan(const struct model *m, int width, int height, const struct image_options *opt,
-                        struct image_plan *out, struct err *e)
-{
-    const struct kosmos2 *k = m->impl;
-    (void)opt;
-    if (square_plan(&k->square, width, height, out, e) != 0)
-        return -1;
-    out->grid_w = out->n_tokens = k->n_queries;
-    return 0;
-}
-
-static void kosmos2_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
-                            struct image_plan *out)
-{
-    const struct kosmos2 *k = m->impl;
-    (void)opt, (void)pixels;
-    square_largest(&k->square, out);
-    out->grid_w = out->n_tokens = k->n_queries;
-}
-
-static void kosmos2_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
-                           int shape[4])
-{
-    const struct kosmos2 *k = m->impl;
-    tower_values(&k->tower, rgb, p->height, p->width, out, shape);
 }
 
 /* The image's states and the queries go through the attention together, which is what the keys and values are; of what
@@ -278,9 +253,9 @@ static struct tensor kosmos2_forward(const struct model *m, struct run *r, const
 const struct family family_kosmos2 = {
     .types = { "kosmos-2" },
     .load = kosmos2_load,
-    .plan_image = kosmos2_plan,
-    .largest_image = kosmos2_largest,
+    .plan_image = square_plan_image,
+    .largest_image = square_largest_image,
     .encode_image = kosmos2_encode,
-    .pixel_values = kosmos2_values,
+    .pixel_values = square_values,
     .forward = kosmos2_forward,
 };

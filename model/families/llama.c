@@ -9,9 +9,4 @@ static int llama_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor llama_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
-const struct family family_llama = { .types = { "llama" }, .load = llama_load, .forward = llama_forward };
+const struct family family_llama = { .types = { "llama" }, .load = llama_load, .forward = decoder_pass };

@@ -78,6 +78,12 @@ static void image_load(struct loader *l, struct llava *v)
     if (!kind.class_token)
         size = (struct square_default){ .size = v->tower.image, .filter = FILTER_BICUBIC };
     square_load(l, &v->square, v->tower.image, &size);
+    struct square *s = &v->square;
+    int side = v->tower.side;
+    s->n_tokens = side * side + (v->full && v->class_token);
+    s->grid_h = s->n_tokens > side * side ? 1 : side;
+    s->grid_w = s->n_tokens / s->grid_h;
+    s->pixels = &v->tower.pixels;
 }
 
 /* Pixtral's checkpoints have the same model_type, and another tower. */
@@ -90,52 +96,15 @@ static int llava_load(struct model *m, struct loader *l)
         m->family = &family_pixtral;
         return m->family->load(m, l);
     }
-    static const struct text_names places[] = { { "language_model.model.", "/language_model.lm_head" },
-                                                { "model.language_model.", NULL }, { NULL, NULL } };
     struct llava *v = m->impl = xcalloc(1, sizeof *v);
     struct hparams text = hparams_object(&l->config, "text_config");
-    texts_load(l, &v->text, &text, "llama", texts_find(l, places));
+    texts_load(l, &v->text, &text, "llama", texts_find(l, texts_beside_images));
     if (load_end(l) != 0)
         return -1;
     m->image_token = (int)hparams_int(&l->config, "image_token_index|image_token_id", 32000, 0, m->vocab - 1);
     m->image_row_width = m->hidden;
     image_load(l, v);
     return load_end(l);
-}
-
-static void set_tokens(const struct llava *v, struct image_plan *p)
-{
-    int side = v->tower.image / v->tower.patch;
-    p->n_tokens = side * side + (v->full && v->class_token);
-    p->grid_h = p->n_tokens > side * side ? 1 : side;
-    p->grid_w = p->n_tokens / p->grid_h;
-}
-
-static int llava_plan(const struct model *m, int width, int height, const struct image_options *opt,
-                      struct image_plan *out, struct err *e)
-{
-    const struct llava *v = m->impl;
-    (void)opt;
-    if (square_plan(&v->square, width, height, out, e) != 0)
-        return -1;
-    set_tokens(v, out);
-    return 0;
-}
-
-static void llava_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
-                          struct image_plan *out)
-{
-    const struct llava *v = m->impl;
-    (void)opt, (void)pixels;
-    square_largest(&v->square, out);
-    set_tokens(v, out);
-}
-
-static void llava_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
-                         int shape[4])
-{
-    const struct llava *v = m->impl;
-    tower_values(&v->tower, rgb, p->height, p->width, out, shape);
 }
 
 static void llava_encode(const struct model *m, struct run *r, const struct encode *in)
@@ -148,18 +117,12 @@ static void llava_encode(const struct model *m, struct run *r, const struct enco
     nn_scatter(r, in->pool, nn_linear(r, x, &v->out, (struct epilogue){ 0 }), in->rows, false);
 }
 
-static struct tensor llava_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    const struct llava *v = m->impl;
-    return decoder_forward(r, &v->text, in);
-}
-
 const struct family family_llava = {
     .types = { "llava" },
     .load = llava_load,
-    .plan_image = llava_plan,
-    .largest_image = llava_largest,
+    .plan_image = square_plan_image,
+    .largest_image = square_largest_image,
     .encode_image = llava_encode,
-    .pixel_values = llava_values,
-    .forward = llava_forward,
+    .pixel_values = square_values,
+    .forward = decoder_pass,
 };

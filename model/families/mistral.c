@@ -10,9 +10,4 @@ static int mistral_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor mistral_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
-const struct family family_mistral = { .types = { "mistral" }, .load = mistral_load, .forward = mistral_forward };
+const struct family family_mistral = { .types = { "mistral" }, .load = mistral_load, .forward = decoder_pass };

@@ -138,27 +138,12 @@ static int mobilenet_load(struct model *m, struct loader *l)
     }
     pixel_norm_load(l, &g->pixels, pixel_half, pixel_half);
     square_load(l, &g->square, 0, &(struct square_default){ .shortest = 256, .crop = 224, .filter = FILTER_BILINEAR });
+    g->square.pixels = &g->pixels;
     m->no_texts = m->no_head = m->image_alone = m->share_last = m->shared_normalised = true;
     m->vocab = m->context = 1;
     m->hidden = m->image_row_width = m->shared;
     m->text_kv = (struct kv_shape){ .layers = 1, .n_kv = 1, .dim = 1 };
     return load_end(l);
-}
-
-static int mobilenet_plan_image(const struct model *m, int width, int height, const struct image_options *opt,
-                                struct image_plan *out, struct err *e)
-{
-    const struct mobilenet *g = m->impl;
-    (void)opt;
-    return square_plan(&g->square, width, height, out, e);
-}
-
-static void mobilenet_largest(const struct model *m, const struct image_options *opt, int64_t pixels,
-                              struct image_plan *out)
-{
-    const struct mobilenet *g = m->impl;
-    (void)opt, (void)pixels;
-    square_largest(&g->square, out);
 }
 
 /* A map is needed only until the next one is there: each block's result is copied behind the place of the one before
@@ -210,22 +195,11 @@ static void mobilenet_encode(const struct model *m, struct run *r, const struct 
         *in->shared = x;
 }
 
-/* (3, height, width) */
-static void mobilenet_values(const struct model *m, const struct image_plan *p, const uint8_t *rgb, float *out,
-                             int shape[4])
-{
-    const struct mobilenet *g = m->impl;
-    size_t n = (size_t)p->height * (size_t)p->width;
-    memcpy(shape, (const int[4]){ 3, p->height, p->width, 1 }, 4 * sizeof *shape);
-    for (size_t i = 0; out && i < 3 * n; i++)
-        out[i] = pixel_value(&g->pixels, rgb[i % n * 3 + i / n], (int)(i / n));
-}
-
 const struct family family_mobilenet_v2 = {
     .types = { "mobilenet_v2" },
     .load = mobilenet_load,
-    .plan_image = mobilenet_plan_image,
-    .largest_image = mobilenet_largest,
+    .plan_image = square_plan_image,
+    .largest_image = square_largest_image,
     .encode_image = mobilenet_encode,
-    .pixel_values = mobilenet_values,
+    .pixel_values = square_values,
 };

@@ -16,9 +16,4 @@ static int phi3_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor phi3_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
-const struct family family_phi3 = { .types = { "phi3" }, .load = phi3_load, .forward = phi3_forward };
+const struct family family_phi3 = { .types = { "phi3" }, .load = phi3_load, .forward = decoder_pass };

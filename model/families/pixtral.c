@@ -156,15 +156,13 @@ static void processor_load(struct loader *l, struct pixtral *p)
 
 static int pixtral_load(struct model *m, struct loader *l)
 {
-    static const struct text_names places[] = { { "language_model.model.", "/language_model.lm_head" },
-                                                { "model.language_model.", NULL }, { NULL, NULL } };
     struct pixtral *p = m->impl = xcalloc(1, sizeof *p);
     struct hparams text = hparams_object(&l->config, "text_config"),
         vision = hparams_object(&l->config, "vision_config");
     struct vision v;
     bool mistral3 = !strcmp(m->type, "mistral3");
     p->patches.merge = mistral3 ? (int)hparams_int(&l->config, "spatial_merge_size", 2, 1, 16) : 1;
-    texts_load(l, &p->text, &text, "mistral", texts_find(l, places));
+    texts_load(l, &p->text, &text, "mistral", texts_find(l, texts_beside_images));
     if (load_end(l) != 0 || vision_sizes(l, p, &vision, &v) != 0)
         return -1;
     m->image_token = (int)hparams_int(&l->config, "image_token_index|image_token_id", 10, 0, m->vocab - 1);
@@ -263,8 +261,7 @@ static void pixtral_values(const struct model *m, const struct image_plan *plan,
                            int shape[4])
 {
     const struct pixtral *p = m->impl;
-    struct tower as = { .pixels = p->patches.pixels };
-    tower_values(&as, rgb, plan->height, plan->width, out, shape);
+    pixel_planes(&p->patches.pixels, rgb, plan->height, plan->width, out, shape);
 }
 
 /* Patches lie in blocks of those that one token is made of, so that merging them is a reshape. */
@@ -289,12 +286,6 @@ static void pixtral_encode(const struct model *m, struct run *r, const struct en
     nn_scatter(r, in->pool, nn_linear(r, x, &p->out, (struct epilogue){ 0 }), in->rows, false);
 }
 
-static struct tensor pixtral_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    const struct pixtral *p = m->impl;
-    return decoder_forward(r, &p->text, in);
-}
-
 const struct family family_pixtral = {
     .types = { "mistral3" },
     .load = pixtral_load,
@@ -303,5 +294,5 @@ const struct family family_pixtral = {
     .image_text = pixtral_text,
     .encode_image = pixtral_encode,
     .pixel_values = pixtral_values,
-    .forward = pixtral_forward,
+    .forward = decoder_pass,
 };

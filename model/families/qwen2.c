@@ -9,9 +9,4 @@ static int qwen2_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor qwen2_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
-const struct family family_qwen2 = { .types = { "qwen2" }, .load = qwen2_load, .forward = qwen2_forward };
+const struct family family_qwen2 = { .types = { "qwen2" }, .load = qwen2_load, .forward = decoder_pass };

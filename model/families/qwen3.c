@@ -9,9 +9,4 @@ static int qwen3_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor qwen3_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
-const struct family family_qwen3 = { .types = { "qwen3" }, .load = qwen3_load, .forward = qwen3_forward };
+const struct family family_qwen3 = { .types = { "qwen3" }, .load = qwen3_load, .forward = decoder_pass };

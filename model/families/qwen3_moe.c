@@ -16,11 +16,6 @@ static int qwen3_moe_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor qwen3_moe_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
 const struct family family_qwen3_moe = {
-    .types = { "qwen3_moe" }, .load = qwen3_moe_load, .forward = qwen3_moe_forward,
+    .types = { "qwen3_moe" }, .load = qwen3_moe_load, .forward = decoder_pass,
 };

@@ -28,9 +28,4 @@ static int smollm3_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
-static struct tensor smollm3_forward(const struct model *m, struct run *r, const struct forward *in)
-{
-    return decoder_forward(r, m->impl, in);
-}
-
-const struct family family_smollm3 = { .types = { "smollm3" }, .load = smollm3_load, .forward = smollm3_forward };
+const struct family family_smollm3 = { .types = { "smollm3" }, .load = smollm3_load, .forward = decoder_pass };
