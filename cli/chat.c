@@ -93,9 +93,8 @@ static int prepare(struct config *c, struct pictures *pictures, struct err *e)
 {
     if (c->rest.n > 1 || (c->rest.n == 0 && !is_conversation(c)))
         return err_set(e, c->rest.n ? "chat takes one question; quote it" : "chat needs a question");
-    for (int i = 0; i < c->image.n; i++)
-        if (pictures_read(pictures, c->image.item[i], c->engine.max_image_bytes, e) != 0)
-            return -1;
+    if (pictures_read_all(pictures, &c->image, c->engine.max_image_bytes, e) != 0)
+        return -1;
     return command_find_model(c, true, e);
 }
 

@@ -192,9 +192,8 @@ static int prepare(struct config *c, struct pictures *pictures, struct err *e)
         return err_set(e, "classify needs a picture (--image FILE) or a text (--text TEXT)");
     if (*c->template && !strstr(c->template, "{}"))
         return err_field(e, "template", "--template: \"%.60s\" has no {} for the label", c->template);
-    for (int i = 0; i < c->image.n; i++)
-        if (pictures_read(pictures, c->image.item[i], c->engine.max_image_bytes, e) != 0)
-            return -1;
+    if (pictures_read_all(pictures, &c->image, c->engine.max_image_bytes, e) != 0)
+        return -1;
     return command_find_model(c, true, e);
 }
 

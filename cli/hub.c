@@ -21,6 +21,19 @@ static const char *one_argument(int argc, char **argv, const char *usage, int *s
     return NULL;
 }
 
+/* The hub, and the model on it that the one argument names. Otherwise -1, and *status is the exit status. */
+static int open_named(int argc, char **argv, const char *usage, struct hub *h, struct hub_name *name, int *status)
+{
+    struct err  e;
+    const char *text = one_argument(argc, argv, usage, status);
+    if (!text)
+        return -1;
+    if (hub_open(h, &e) == 0 && hub_name_parse(name, text, &e) == 0)
+        return 0;
+    *status = command_fail(EXIT_USAGE, &e);
+    return -1;
+}
+
 /* The folder is the last thing said, alone on standard output, so that a script can use it. */
 int command_pull(int argc, char **argv)
 {
@@ -37,11 +50,8 @@ int command_pull(int argc, char **argv)
     struct hub_name name;
     struct err      e;
     int status;
-    const char *text = one_argument(argc, argv, usage, &status);
-    if (!text)
+    if (open_named(argc, argv, usage, &h, &name, &status) != 0)
         return status;
-    if (hub_open(&h, &e) != 0 || hub_name_parse(&name, text, &e) != 0)
-        return command_fail(EXIT_USAGE, &e);
     signal(SIGXFSZ, SIG_IGN);          /* a file as large as may be is an error like a full disk */
     struct pull p = { .hub = &h, .name = &name, .progress = progress_bytes, .progress_arg = &bar };
     if (pull_model(&p, &e) != 0) {
@@ -81,11 +91,9 @@ int command_rm(int argc, char **argv)
     struct err      e;
     int64_t freed;
     int     status;
-    const char *text = one_argument(argc, argv, usage, &status);
-    if (!text)
+    if (open_named(argc, argv, usage, &h, &name, &status) != 0)
         return status;
-    if (hub_open(&h, &e) != 0 || hub_name_parse(&name, text, &e) != 0)
-        return command_fail(EXIT_USAGE, &e);
+    const char *text = argv[1];
     if (cache_remove(&h, name.model, strchr(text, '@') ? name.revision : NULL, &freed, &e) != 0)
         return command_fail(1, &e);
     printf("%s: %.1f MB freed\n", text, (double)freed / 1e6);

@@ -27,6 +27,14 @@ int pictures_read(struct pictures *p, const char *path, size_t max, struct err *
     return 0;
 }
 
+int pictures_read_all(struct pictures *p, const struct string_list *paths, size_t max, struct err *e)
+{
+    for (int i = 0; i < paths->n; i++)
+        if (pictures_read(p, paths->item[i], max, e) != 0)
+            return -1;
+    return 0;
+}
+
 void pictures_cut(struct pictures *p, int n)
 {
     while (p->n > n) {

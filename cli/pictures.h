@@ -11,6 +11,8 @@ struct pictures {
 
 /* Adds the file at `path`, of at most `max` bytes. It is not decoded. */
 int  pictures_read(struct pictures *p, const char *path, size_t max, struct err *e);
+/* Likewise of all these. */
+int  pictures_read_all(struct pictures *p, const struct string_list *paths, size_t max, struct err *e);
 /* Keeps the first n. */
 void pictures_cut(struct pictures *p, int n);
 

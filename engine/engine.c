@@ -241,8 +241,7 @@ static void rest(struct engine *g)
         more = fill_ahead(g);
         pthread_mutex_lock(&g->wake.lock);
     }
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += IDLE_SECONDS;
+    until = clock_from_now(CLOCK_REALTIME, IDLE_SECONDS);
     while (!has_work(g) && pthread_cond_timedwait(&g->wake.cond, &g->wake.lock, &until) == 0)
         ;
     if (has_work(g))

@@ -107,11 +107,7 @@ static int take_place(struct remote_source *s, const char *field, bool (*go_on)(
     }
     s->waiting++;
     while (s->free == 0 && rc == 0) {
-        struct timespec ts;
-        clock_gettime(CLOCK_REALTIME, &ts);
-        ts.tv_nsec += 100 * 1000 * 1000;
-        ts.tv_sec += ts.tv_nsec / 1000000000;
-        ts.tv_nsec %= 1000000000;
+        struct timespec ts = clock_from_now(CLOCK_REALTIME, 0.1);
         pthread_cond_timedwait(&s->changed, &s->lock, &ts);
         pthread_mutex_unlock(&s->lock);
         rc = go_on(arg) ? 0 : -1;

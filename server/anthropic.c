@@ -58,6 +58,16 @@ static const char *stop_reason(const struct choice *c)
     return c->end.stop ? "stop_sequence" : "end_turn";
 }
 
+/* Why the answer ended, and the stop string that it ended at. */
+static void write_stop(struct buf *out, const struct choice *c)
+{
+    buf_printf(out, "\"stop_reason\":\"%s\",\"stop_sequence\":", stop_reason(c));
+    if (c->end.stop)
+        json_write_string(out, c->end.stop, strlen(c->end.stop));
+    else
+        buf_str(out, "null");
+}
+
 /* What was computed, and what was there already, are counted apart. */
 static void write_usage(struct buf *out, const struct totals *t)
 {
@@ -111,11 +121,8 @@ static void answer(struct buf *out, const struct answer_head *head, const struct
         buf_add(out, arguments->len ? arguments->data : "{}", arguments->len ? arguments->len : 2);
         buf_byte(out, '}');
     }
-    buf_printf(out, "],\"stop_reason\":\"%s\",\"stop_sequence\":", stop_reason(c));
-    if (c->end.stop)
-        json_write_string(out, c->end.stop, strlen(c->end.stop));
-    else
-        buf_str(out, "null");
+    buf_str(out, "],");
+    write_stop(out, c);
     write_usage(out, totals);
     buf_byte(out, '}');
 }
@@ -222,11 +229,8 @@ static void tell(struct buf *out, void *state, const struct answer_head *head, c
         return;
     close_block(out, b);
     event(out, "message_delta");
-    buf_printf(out, ",\"delta\":{\"stop_reason\":\"%s\",\"stop_sequence\":", stop_reason(c));
-    if (c->end.stop)
-        json_write_string(out, c->end.stop, strlen(c->end.stop));
-    else
-        buf_str(out, "null");
+    buf_str(out, ",\"delta\":{");
+    write_stop(out, c);
     buf_byte(out, '}');
     write_usage(out, chunk->totals);
     end_event(out);

@@ -204,11 +204,7 @@ bool app_input_enter(struct app *a, struct exchange *x)
     pthread_mutex_lock(&a->input_lock);
     bool alive = true;
     while (a->input_free == 0 && alive) {
-        struct timespec ts;
-        clock_gettime(CLOCK_REALTIME, &ts);
-        ts.tv_nsec += 200 * 1000 * 1000;
-        ts.tv_sec += ts.tv_nsec / 1000000000;
-        ts.tv_nsec %= 1000000000;
+        struct timespec ts = clock_from_now(CLOCK_REALTIME, 0.2);
         pthread_cond_timedwait(&a->input_cond, &a->input_lock, &ts);
         if (a->input_free == 0) {
             pthread_mutex_unlock(&a->input_lock);

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/json_watch.h"
-#include "server/access.h"
 #include "server/embedding.h"
 #include "server/fields.h"
 #include "server/handlers.h"
@@ -222,16 +221,9 @@ void classify(struct app *a, struct exchange *x)
     app_input_leave(a, x);
     if (rc == 0)
         rc = compute(&q, g, &e);
-    if (rc == 0) {
+    if (rc == 0)
         end_answer(&q);
-    } else if (e.text[0]) {
-        buf_free(&x->reply);           /* what was written of the answer */
-        reply_error(x, &e);
-    } else {
-        x->broken = true;
-    }
-    access_spend(a, x, q.in.tokens);
-    inputs_free(&q.in);
+    inputs_end(&q.in, a, x, rc, &e);
     free(q.label);
     free(q.probs);
     free(q.salt);

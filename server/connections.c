@@ -215,17 +215,6 @@ void connection_handshake(struct connection *c)
     pthread_mutex_unlock(&all->lock);
 }
 
-/* A point of the monotonic clock, which is the one that the condition `reap` waits by. */
-static struct timespec seconds_from_now(double seconds)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    double until = (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9 + seconds;
-    ts.tv_sec = (time_t)until;
-    ts.tv_nsec = (long)((until - (double)ts.tv_sec) * 1e9);
-    return ts;
-}
-
 /* The reaper's thread. It looks often enough that a limit is passed by a quarter at most, and ends when the server
  * stops and the last connection has gone; until then overdue ones are still shut down. */
 static void *reap(void *ctx)
@@ -237,7 +226,7 @@ static void *reap(void *ctx)
             pause = all->limit[i] / 4;
     pthread_mutex_lock(&all->lock);
     while (!all->stopping || all->n > 0) {
-        struct timespec until = seconds_from_now(pause < 0.05 ? 0.05 : pause);
+        struct timespec until = clock_from_now(CLOCK_MONOTONIC, pause < 0.05 ? 0.05 : pause);
         pthread_cond_timedwait(&all->reap, &all->lock, &until);
         shut_down_overdue(all);
     }

@@ -9,7 +9,6 @@
 
 #include "base/base64.h"
 #include "base/json_watch.h"
-#include "server/access.h"
 #include "server/embedding.h"
 #include "server/fields.h"
 #include "server/handlers.h"
@@ -193,16 +192,9 @@ void embeddings(struct app *a, struct exchange *x)
                                                          .params = &q.params, .make = make, .take = take, .arg = &q },
                              &e);
     }
-    if (rc == 0) {
+    if (rc == 0)
         end_answer(&q);
-    } else if (e.text[0]) {
-        buf_free(&x->reply);           /* what was written of the answer */
-        reply_error(x, &e);
-    } else {
-        x->broken = true;
-    }
-    access_spend(a, x, q.in.tokens);
-    inputs_free(&q.in);
+    inputs_end(&q.in, a, x, rc, &e);
     free(q.salt);
     json_decref(root);
     app_parsing_leave(a, x);

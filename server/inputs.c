@@ -7,8 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/access.h"
 #include "server/chat.h"
 #include "server/fields.h"
+#include "server/reply.h"
 #include "server/token_fields.h"
 #include "server/vectors.h"
 
@@ -42,6 +44,18 @@ void inputs_free(struct inputs *q)
     }
     free(q->item);
     *q = (struct inputs){ 0 };
+}
+
+void inputs_end(struct inputs *q, struct app *a, struct exchange *x, int rc, struct err *e)
+{
+    if (rc != 0 && e->text[0]) {
+        buf_free(&x->reply);           /* what was written of the answer */
+        reply_error(x, e);
+    } else if (rc != 0) {
+        x->broken = true;
+    }
+    access_spend(a, x, q->tokens);
+    inputs_free(q);
 }
 
 /* Room for one more, with its path; NULL: memory is out. The array doubles. */

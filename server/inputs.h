@@ -25,6 +25,9 @@ struct inputs {
 int  inputs_init(struct inputs *q, struct app *a, struct engine *g, struct exchange *x, const json_t *common,
                  struct err *e);
 void inputs_free(struct inputs *q);
+/* The end of a request for which rc was returned: -1 is answered with the error, or with nothing where e->text is empty
+ * because the client is gone. Counts the tokens and frees the inputs. */
+void inputs_end(struct inputs *q, struct app *a, struct exchange *x, int rc, struct err *e);
 
 /* Adds one: a string, an array of token ids, a part ({"type": "text"} or {"type": "image_url"}), {"text": ...},
  * {"image": ...} or {"content": [parts]}. `at` is its path. Texts and ids become prompts at once; the JSON of the

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/json_watch.h"
-#include "server/access.h"
 #include "server/embedding.h"
 #include "server/fields.h"
 #include "server/handlers.h"
@@ -276,13 +275,8 @@ static void rank(struct app *a, struct exchange *x, int (*fields)(struct ranking
     if (rc == 0) {
         x->status = 200;
         write(&q);
-    } else if (e.text[0]) {
-        reply_error(x, &e);
-    } else {
-        x->broken = true;
     }
-    access_spend(a, x, q.in.tokens);
-    inputs_free(&q.in);
+    inputs_end(&q.in, a, x, rc, &e);
     free(q.query);
     free(q.score);
     free(q.salt);

@@ -189,6 +189,18 @@ static void write_prompt_probs(struct buf *out, const struct buf *probs)
 
 /* ---- the message ---- */
 
+/* The function's name, unless it was told already, and what is new of its arguments. */
+static void write_function(struct buf *out, const struct output_call *call)
+{
+    if (!call->told) {
+        buf_str(out, "\"name\":");
+        json_write_string(out, call->name, strlen(call->name));
+        buf_byte(out, ',');
+    }
+    buf_str(out, "\"arguments\":");
+    write_text(out, &call->arguments);
+}
+
 /* One call. Its id is the answer's own number and the places of choice and call, so that no two of a server are alike.
  * Of a call that was told already only more of the arguments is written. */
 static void write_call(struct buf *out, const struct answer_head *head, const struct choice *c,
@@ -201,13 +213,7 @@ static void write_call(struct buf *out, const struct answer_head *head, const st
         buf_printf(out, "\"id\":\"call_%s_%d_%d\",\"type\":\"function\",", strchr(head->id, '-') + 1, c->index,
                    call->index);
     buf_str(out, "\"function\":{");
-    if (!call->told) {
-        buf_str(out, "\"name\":");
-        json_write_string(out, call->name, strlen(call->name));
-        buf_byte(out, ',');
-    }
-    buf_str(out, "\"arguments\":");
-    write_text(out, &call->arguments);
+    write_function(out, call);
     buf_str(out, "}}");
 }
 
@@ -215,13 +221,7 @@ static void write_call(struct buf *out, const struct answer_head *head, const st
 static void write_function_call(struct buf *out, const struct output_call *call)
 {
     buf_str(out, ",\"function_call\":{");
-    if (!call->told) {
-        buf_str(out, "\"name\":");
-        json_write_string(out, call->name, strlen(call->name));
-        buf_byte(out, ',');
-    }
-    buf_str(out, "\"arguments\":");
-    write_text(out, &call->arguments);
+    write_function(out, call);
     buf_byte(out, '}');
 }
 

@@ -43,20 +43,6 @@ static const char gpt2_pattern[] =
 
 /* ---- cutting: pieces change, bytes stay ---- */
 
-/* The pieces that were collected in spare become those of t, whose bytes stay. The old ones go to spare, so that
- * their memory is used again. */
-static void take_pieces(struct text *t, struct text *spare)
-{
-    struct piece *p = t->piece;
-    size_t cap = t->cap;
-    t->piece = spare->piece;
-    t->n = spare->n;
-    t->cap = spare->cap;
-    spare->piece = p;
-    spare->cap = cap;
-    spare->n = 0;
-}
-
 /* Cuts one piece of plain text, whose bytes are at `in`, and adds the parts to out. -1 with the error set. */
 typedef int cut_one(const struct stage *s, const char *in, const struct piece *p, struct text *out,
                     struct regex_match *m, struct err *e);
@@ -72,7 +58,7 @@ static int cut_all(cut_one *one, const struct stage *s, struct text *t, struct t
         if (rc < 0)
             return p->id >= 0 ? err_memory(e) : -1;
     }
-    take_pieces(t, spare);
+    text_take_pieces(t, spare);
     return 0;
 }
 

@@ -57,6 +57,18 @@ int text_add_piece(struct text *t, struct piece p)
     return 0;
 }
 
+void text_take_pieces(struct text *t, struct text *spare)
+{
+    struct piece *old = t->piece;
+    size_t cap = t->cap;
+    t->piece = spare->piece;
+    t->n = spare->n;
+    t->cap = spare->cap;
+    spare->piece = old;
+    spare->cap = cap;
+    spare->n = 0;
+}
+
 int text_error(const struct text *t, struct err *e)
 {
     return t->bytes.failed && !t->bytes.starved ? effort_error(e) : err_memory(e);

@@ -61,6 +61,9 @@ void text_begin(struct text *t, struct effort *effort);
 void text_free(struct text *t);
 void text_clear(struct text *t);
 int  text_add_piece(struct text *t, struct piece p); /* -1: memory out */
+/* The pieces that were collected in spare become those of t, whose bytes stay. The old ones' memory goes to spare, to
+ * be used again. */
+void text_take_pieces(struct text *t, struct text *spare);
 
 /* Says in e why a stage failed that made t: it ran out of memory, or of effort. Returns -1. */
 int text_error(const struct text *t, struct err *e);

@@ -299,13 +299,7 @@ static int cut_added(const struct tokenizer *t, const struct trie *trie, struct 
                        : added_cut(&t->added, trie, text->bytes.data + p->at, origins(text, p->at), p, spare, e) < 0)
             return err_memory(e);
     }
-    struct piece *pieces = text->piece;
-    size_t cap = text->cap;
-    text->piece = spare->piece;
-    text->n = spare->n;
-    text->cap = spare->cap;
-    spare->piece = pieces;
-    spare->cap = cap;
+    text_take_pieces(text, spare);
     return 0;
 }
 
