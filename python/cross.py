@@ -21,7 +21,8 @@ MLLAMA_TEMPLATE = """<|begin_of_text|>{% for m in messages %}{{ m.role }}:
 
 IDEFICS_TEMPLATE = """<s>{% for m in messages %}{{ m.role }}:{% if m.content is string %}{{ m.content }}{% else %}\
 {% for p in m.content %}{% if p.type == 'image' %}<image>{% elif p.type == 'text' %}{{ p.text|trim }}{% endif %}\
-{% endfor %}{% endif %}<end_of_utterance>{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"""
+{% endfor %}{% endif %}<end_of_utterance>{% if m.role == 'assistant' %}</s>{% endif %}{% endfor %}\
+{% if add_generation_prompt %}assistant:{% endif %}"""
 
 
 def idefics_special(vocab):
@@ -103,7 +104,9 @@ CHATS = {("mllama", "groups"): [
     {"role": "user", "content": [{"type": "text", "text": "In "}, IMAGE, IMAGE, {"type": "text", "text": "and?"}]},
     {"role": "assistant", "content": "Both."},
     {"role": "user", "content": [IMAGE, {"type": "text", "text": "Here?"}]}]}
-CHATS["idefics", "states"] = CHATS["mllama", "groups"]
+# The end of a text behind an answer: what follows sees no image until the next one.
+CHATS["idefics", "states"] = [*CHATS["mllama", "groups"][:2], {"role": "user", "content": [
+    {"type": "text", "text": "And in this one"}, IMAGE, {"type": "text", "text": "Here?"}]}]
 PLAIN = [{"role": "user", "content": "Which one, 图?"}]
 
 

@@ -257,6 +257,7 @@ def longrope(pairs, original, **more):
 CASES["phi3"] = {
     "crossing": (text(V, 32, 4, 2, 3, 48, **longrope(4, 70)), None),          # in the middle of the answer
     "long": (text(V, 48, 3, 1, 2, 40, tie_word_embeddings=True, **longrope(6, 16, partial_rotary_factor=.75)), None),
+    "window": (text(V, 32, 4, 4, 2, 40, sliding_window=11, rope_parameters=rope(10000.0)), None),
 }
 CASES |= cross.cases(text, V)
 
