@@ -105,6 +105,29 @@ def write(out, number, total, entries, hollow, block):
     return name, at
 
 
+def write_all(out, tensors, hollow):
+    """Writes the tensors, (name, shape) each, in shards of SHARD bytes at most, and their index. Gives the bytes of
+    all."""
+    shards, size = [[]], 0
+    for tensor, shape in tensors:
+        n = 2 * math.prod(shape)
+        if size + n > SHARD and shards[-1]:
+            shards.append([])
+            size = 0
+        shards[-1].append((tensor, shape))
+        size += n
+    block = None if hollow else np.random.default_rng(0).standard_normal((1 << 20) - 3).astype(np.float32)
+    index, total = {}, 0
+    for i, entries in enumerate(shards, 1):
+        name, n = write(out, i, len(shards), entries, hollow, block)
+        index |= {tensor: name for tensor, _ in entries}
+        total += n
+        print(f"{name}: {n / 1e9:.2f} GB", flush=True)
+    json.dump({"metadata": {"total_size": total}, "weight_map": index},
+              open(os.path.join(out, "model.safetensors.index.json"), "w"))
+    return total
+
+
 def main():
     a = argparse.ArgumentParser()
     a.add_argument("out")
@@ -113,23 +136,7 @@ def main():
     a.add_argument("--hollow", action="store_true")
     a = a.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    shards, size = [[]], 0
-    for tensor, shape in shapes(a.layers, a.vision_layers):
-        bytes_ = 2 * math.prod(shape)
-        if size + bytes_ > SHARD and shards[-1]:
-            shards.append([])
-            size = 0
-        shards[-1].append((tensor, shape))
-        size += bytes_
-    block = None if a.hollow else np.random.default_rng(0).standard_normal((1 << 20) - 3).astype(np.float32)
-    index, total = {}, 0
-    for i, entries in enumerate(shards, 1):
-        name, n = write(a.out, i, len(shards), entries, a.hollow, block)
-        index |= {tensor: name for tensor, _ in entries}
-        total += n
-        print(f"{name}: {n / 1e9:.2f} GB", flush=True)
-    json.dump({"metadata": {"total_size": total}, "weight_map": index}, open(a.out + "/model.safetensors.index.json",
-                                                                             "w"))
+    write_all(a.out, shapes(a.layers, a.vision_layers), a.hollow)
     json.dump(config(a.layers, a.vision_layers), open(a.out + "/config.json", "w"), indent=1)
     p = json.load(open(TINY + "/preprocessor_config.json"))
     p.update(patch_size=14, size={"shortest_edge": 12544, "longest_edge": 9633792})

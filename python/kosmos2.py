@@ -6,13 +6,14 @@ reference's processor builds a prompt.
 import functools
 import json
 import os
-import struct
 
 import torch
 from PIL import Image
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import CLIPImageProcessor, Kosmos2Processor
 from transformers.models.kosmos2.processing_kosmos2 import clean_text_and_extract_entities_with_bboxes
+
+from charsmap import charsmap
 
 FAMILY = "kosmos-2"
 NAMED = ["<s>", "<pad>", "</s>", "<unk>"]
@@ -34,37 +35,6 @@ def case(embed, layers, heads, inner, queries, vision, side, patch, vocab, **tex
             "latent_query_num": queries}, {"side": side}
 
 
-def rules():
-    """RULES as sentencepiece stores them: a double array of bytes (J. Aoe, An efficient digital search algorithm by
-    using a double-array structure, 1989), and the texts that its leaves point at."""
-    texts, trie = b"", {}
-    for k, v in RULES.items():
-        node = trie
-        for b in k.encode():
-            node = node.setdefault(b, {})
-        node[None] = len(texts)
-        texts += v.encode() + b"\0"
-    units, used = [0] * (1 << 12), {0}
-
-    def place(node, at):
-        labels = [b or 0 for b in node]
-        base = next(b for b in range(1, len(units) - 256) if not used & {b ^ x for x in labels})
-        used.update(base ^ x for x in labels)
-        units[at] |= (base ^ at) << 10
-        if None in node:
-            units[at] |= 1 << 8
-            units[base] = node[None] | 1 << 31
-        for b, child in node.items():
-            if b is not None:
-                units[base ^ b] |= b
-                place(child, base ^ b)
-
-    place(trie, 0)
-    n = (max(used) // 256 + 1) * 256
-    blob = struct.pack(f"<{n}I", *units[:n])
-    return struct.pack("<I", len(blob)) + blob + texts
-
-
 def cut():
     return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
 
@@ -72,7 +42,7 @@ def cut():
 @functools.cache
 def pieces(trained_on):
     t = Tokenizer(models.Unigram())
-    t.normalizer, t.pre_tokenizer = normalizers.Precompiled(rules()), cut()
+    t.normalizer, t.pre_tokenizer = normalizers.Precompiled(charsmap(RULES)), cut()
     t.train_from_iterator([trained_on], trainers.UnigramTrainer(
         vocab_size=PIECES, special_tokens=NAMED, unk_token="<unk>", show_progress=False))
     return json.loads(t.to_str())["model"]["vocab"]
@@ -82,7 +52,7 @@ def backend(trained_on, renamed=None):
     """The tokenizer; renamed: other texts for some of the added tokens."""
     name = lambda s: (renamed or {}).get(s, s)
     t = Tokenizer(models.Unigram([(name(s), score) for s, score in pieces(trained_on)], unk_id=NAMED.index("<unk>")))
-    t.normalizer, t.pre_tokenizer, t.decoder = normalizers.Precompiled(rules()), cut(), decoders.Metaspace()
+    t.normalizer, t.pre_tokenizer, t.decoder = normalizers.Precompiled(charsmap(RULES)), cut(), decoders.Metaspace()
     t.add_special_tokens([AddedToken(name(s), special=True, normalized=False) for s in NAMED])
     t.add_tokens([AddedToken(name(s), lstrip=True, normalized=False) for s in TAGS + PATCH_TOKENS])
     t.post_processor = processors.TemplateProcessing(

@@ -12,7 +12,6 @@ random model says can be sent as it comes.  Needs NumPy alone, and seconds.
 """
 import argparse
 import json
-import math
 import os
 import sys
 
@@ -20,7 +19,7 @@ import numpy as np
 
 PYTHON = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, PYTHON)
-from full import write          # noqa: E402
+from full import write_all          # noqa: E402
 from small import byte_letters, save          # noqa: E402
 
 # Text: rows of the vocabulary, of the tokenizer's own tokens, width of a head.
@@ -33,7 +32,6 @@ SIZES = {
     "tiny": {"layers": 2, "hidden": 128, "heads": 1, "kv_heads": 1, "inner": 256, "vision": 64, "vision_layers": 4,
              "vision_heads": 1, "vision_inner": 128, "full": [3]},
 }
-SHARD = 4 * 10**9          # bytes
 MERGED = 4                 # patches of an image that become one token
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|object_ref_start|>", "<|object_ref_end|>",
            "<|box_start|>", "<|box_end|>", "<|quad_start|>", "<|quad_end|>", "<|vision_start|>", "<|vision_end|>",
@@ -161,32 +159,12 @@ def save_processor(out):
         "eos_token_id": [ID["<|im_end|>"], ID["<|endoftext|>"]]})
 
 
-def save_weights(out, s):
-    """Shards of SHARD bytes at most, and their index. Gives the number of parameters."""
-    shards, size = [[]], 0
-    for tensor, shape in shapes(s):
-        n = 2 * math.prod(shape)
-        if size + n > SHARD and shards[-1]:
-            shards.append([])
-            size = 0
-        shards[-1].append((tensor, shape))
-        size += n
-    block = np.random.default_rng(0).standard_normal((1 << 20) - 3).astype(np.float32)
-    index, total = {}, 0
-    for i, entries in enumerate(shards, 1):
-        name, n = write(out, i, len(shards), entries, False, block)
-        index |= {tensor: name for tensor, _ in entries}
-        total += n
-    save(out, "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": index})
-    return total // 2
-
-
 def make(out, size):
     """Writes the checkpoint of this size and gives its number of parameters."""
     os.makedirs(out, exist_ok=True)
     save_tokenizer(out)
     save_processor(out)
-    parameters = save_weights(out, SIZES[size])
+    parameters = write_all(out, shapes(SIZES[size]), hollow=False) // 2
     save(out, "config.json", config(SIZES[size]))
     return parameters
 

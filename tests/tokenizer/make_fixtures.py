@@ -14,14 +14,20 @@ a piece that is cut one character too late is seen. expected.json holds
 import json
 import pathlib
 import random
+import sys
 
 from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors,
                         trainers)
 
 import nasty
 
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "python"))
+from charsmap import charsmap          # noqa: E402
+
 HERE = pathlib.Path(__file__).parent / "fixtures"
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
+RULES = {"Ａ": "A", "ﬁ": "fi", "①": "1", "\u0301": "", "é": "e", "ｶ": "カ", "\u00a0": " ", "\u3000": " ",
+         "㍿": "株式会社", "½": "1/2"}                # of a small precompiled_charsmap
 N, P, D, C = normalizers, pre_tokenizers, decoders, processors
 
 QWEN2 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
@@ -75,48 +81,6 @@ def train(model, trainer, norm=None, pre=None, dec=None, texts=None, **kw):
     return t
 
 
-def charsmap():
-    """A small precompiled_charsmap, built as sentencepiece lays it out (Darts)."""
-    import base64
-    import struct
-    rules = {"Ａ": "A", "ﬁ": "fi", "①": "1", "\u0301": "", "é": "e", "ｶ": "カ", "\u00a0": " ", "\u3000": " ",
-             "㍿": "株式会社", "½": "1/2"}
-    texts, at = b"", {}
-    for k, v in rules.items():
-        at[k] = len(texts)
-        texts += v.encode() + b"\0"
-    trie = {}
-    for k in rules:
-        node = trie
-        for b in k.encode():
-            node = node.setdefault(b, {})
-        node[None] = at[k]
-    size = 1 << 14
-    units, used = [0] * size, [False] * size
-    used[0] = True
-
-    def place(node, pos):
-        labels = [0 if b is None else b for b in node]
-        base = next(b for b in range(1, size - 256) if all(not used[b ^ x] for x in labels) and (b ^ pos) < (1 << 21))
-        for x in labels:
-            used[base ^ x] = True
-        offset = base ^ pos
-        units[pos] |= offset << 10
-        if None in node:
-            units[pos] |= 1 << 8
-            units[base] = node[None] | 1 << 31
-        for b, child in node.items():
-            if b is not None:
-                units[base ^ b] |= b
-                place(child, base ^ b)
-
-    place(trie, 0)
-    last = max(i for i, u in enumerate(used) if u) + 1
-    last += -last % 256
-    blob = struct.pack(f"<{last}I", *units[:last])
-    return base64.b64encode(struct.pack("<I", len(blob)) + blob + texts).decode()
-
-
 def norms():
     yield "nfc", N.NFC()
     yield "nfd", N.NFD()
@@ -130,7 +94,7 @@ def norms():
     yield "nmt", N.Nmt()
     yield "replace", N.Sequence([N.Replace(" ", "▁"), N.Replace(Regex(r"\d+"), "<n>"), N.Replace(Regex("x*"), "y")])
     yield "prepend", N.Sequence([N.Prepend("▁"), N.Replace(" ", "▁")])
-    yield "precompiled", N.Precompiled(__import__("base64").b64decode(charsmap()))
+    yield "precompiled", N.Precompiled(charsmap(RULES))
 
 
 def pres():
