@@ -119,3 +119,10 @@ def write(folder, scripts, form="hermes", opening="", hint=None):
         layer + "mlp.up_proj.weight": np.zeros((64, size), np.uint16),
         layer + "mlp.down_proj.weight": np.zeros((size, 64), np.uint16)}, "BF16")
     return folder
+
+
+def write_talker(folder, call):
+    """One that thinks and makes the call when it is asked about the weather, and says that it is fine when it is told
+    the result."""
+    return write(folder, {"weather": "<think>\nhm\n</think>\n\nI look.\n" + call, "tool": "It is fine."},
+                 hint=HINTS["hermes"] + "<think></think>")

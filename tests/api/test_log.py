@@ -51,20 +51,30 @@ def wait_ready(port):
         time.sleep(0.05)
 
 
-def test_standard_error_that_nobody_reads():
-    """Every request logs a line: four times what the buffer and a pipe hold together."""
+def serve_into_a_pipe():
+    """(process, port, file): a server whose standard error is read up to the line that names its port."""
     reading, writing = os.pipe()
-    os.set_blocking(reading, True)
     p = serve(writing)
     os.close(writing)
     lines = os.fdopen(reading, "r", errors="replace")
     port = port_of(lines.readline)
     wait_ready(port)
+    return p, port, lines
+
+
+def request_often(port, n, name):
+    """n requests over one connection; name(i) is the id of each, which its line of the log has."""
     c = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    for i in range(12000):
-        c.request("GET", "/v1/models", headers={"X-Request-Id": "x" * 60})
+    for i in range(n):
+        c.request("GET", "/v1/models", headers={"X-Request-Id": name(i)})
         assert c.getresponse().read()
     c.close()
+
+
+def test_standard_error_that_nobody_reads():
+    """Every request logs a line: four times what the buffer and a pipe hold together."""
+    p, port, lines = serve_into_a_pipe()
+    request_often(port, 12000, lambda i: "x" * 60)
     assert chat(port) == 200
     p.send_signal(signal.SIGTERM)
     assert p.wait(PATIENCE) == 0           # without a reader to the end
@@ -72,17 +82,8 @@ def test_standard_error_that_nobody_reads():
 
 
 def test_the_log_says_what_is_missing():
-    reading, writing = os.pipe()
-    p = serve(writing)
-    os.close(writing)
-    lines = os.fdopen(reading, "r", errors="replace")
-    port = port_of(lines.readline)
-    wait_ready(port)
-    c = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    for i in range(6000):
-        c.request("GET", "/v1/models", headers={"X-Request-Id": f"r{i:04}" + "x" * 60})
-        assert c.getresponse().read()
-    c.close()
+    p, port, lines = serve_into_a_pipe()
+    request_often(port, 6000, lambda i: f"r{i:04}" + "x" * 60)
     text = []
     reader = threading.Thread(target=lambda: text.append(lines.read()))
     reader.start()

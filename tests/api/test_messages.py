@@ -102,10 +102,7 @@ def test_stop_sequences(server):
 
 @pytest.fixture(scope="module")
 def talker(tmp_path_factory):
-    folder = parrot.write(tmp_path_factory.mktemp("messages") / "model", {
-        "weather": "<think>\nhm\n</think>\n\nI look.\n" + CALL, "tool": "It is fine."},
-                          hint=parrot.HINTS["hermes"] + "<think></think>")
-    s = Server("--model", str(folder))
+    s = Server("--model", str(parrot.write_talker(tmp_path_factory.mktemp("messages") / "model", CALL)))
     yield s
     assert s.stop() == 0
 

@@ -111,37 +111,27 @@ def test_ids_are_unique_and_statuses_are_described():
             assert statuses >= {"400", "404", "413", "415", "503"}, path
 
 
-def schemas_in(x):
+def members(x, name, kind):
+    """Every member of this name and kind, at whatever depth."""
     if isinstance(x, dict):
-        if "schema" in x and isinstance(x["schema"], dict):
-            yield x["schema"]
+        if isinstance(x.get(name), kind):
+            yield x[name]
         for v in x.values():
-            yield from schemas_in(v)
+            yield from members(v, name, kind)
     elif isinstance(x, list):
         for v in x:
-            yield from schemas_in(v)
-
-
-def references_in(x):
-    if isinstance(x, dict):
-        if isinstance(x.get("$ref"), str):
-            yield x["$ref"]
-        for v in x.values():
-            yield from references_in(v)
-    elif isinstance(x, list):
-        for v in x:
-            yield from references_in(v)
+            yield from members(v, name, kind)
 
 
 def test_schemas_are_schemas():
     for name, schema in SPEC["components"]["schemas"].items():
         jsonschema.Draft202012Validator.check_schema(schema)
     for operation in (o for _, _, o in OPERATIONS):
-        for schema in schemas_in({k: operation.get(k) for k in ("parameters", "responses")}):
+        for schema in members({k: operation.get(k) for k in ("parameters", "responses")}, "schema", dict):
             jsonschema.Draft202012Validator.check_schema(schema)
-    for ref in references_in(SPEC):
+    for ref in members(SPEC, "$ref", str):
         assert resolve({"$ref": ref})
-    used = {r.split("/")[-1] for r in references_in(SPEC)}
+    used = {r.split("/")[-1] for r in members(SPEC, "$ref", str)}
     assert used >= set(SPEC["components"]["schemas"]), "a schema that nothing uses"
 
 

@@ -108,10 +108,7 @@ def test_the_request_is_told_again_as_it_was(server):
 
 @pytest.fixture(scope="module")
 def talker(tmp_path_factory):
-    folder = parrot.write(tmp_path_factory.mktemp("responses") / "model", {
-        "weather": "<think>\nhm\n</think>\n\nI look.\n" + CALL, "tool": "It is fine."},
-                          hint=parrot.HINTS["hermes"] + "<think></think>")
-    s = Server("--model", str(folder))
+    s = Server("--model", str(parrot.write_talker(tmp_path_factory.mktemp("responses") / "model", CALL)))
     yield s
     assert s.stop() == 0
 

@@ -148,6 +148,19 @@ static void assert_same(const struct answer *a, const struct answer *b, int numb
 
 static struct answer alone[BATCH];     /* each in an engine that runs nothing else, without caches */
 
+/* Asks the first n at once; each answer must be the one in `as`, bit for bit. */
+static void assert_together(struct engine *g, int n, const struct answer *as)
+{
+    struct request *r[BATCH];
+    for (int i = 0; i < n; i++)
+        r[i] = submit(g, i);
+    for (int i = 0; i < n; i++) {
+        struct answer a = collect(r[i]);
+        assert_same(&a, &as[i], i);
+        free(a.text);
+    }
+}
+
 static void ask_alone(void)
 {
     struct engine *g = open_engine(CONFIG(c.prefix_cache = false, c.max_num_seqs = 1));
@@ -165,14 +178,7 @@ static void forget_alone(void)
 START_TEST(in_a_large_batch)
 {
     struct engine *g = open_engine(CONFIG(c.max_num_seqs = BATCH, c.max_batched_tokens = 200));
-    struct request *r[BATCH];
-    for (int i = 0; i < BATCH; i++)
-        r[i] = submit(g, i);
-    for (int i = 0; i < BATCH; i++) {
-        struct answer a = collect(r[i]);
-        assert_same(&a, &alone[i], i);
-        free(a.text);
-    }
+    assert_together(g, BATCH, alone);
     struct engine_stats s;
     engine_stats(g, &s);
     ck_assert_uint_gt(s.completion_tokens, s.steps);       /* it was a batch */
@@ -185,21 +191,15 @@ START_TEST(in_a_batch_quantised)
 {
     static const char *const weights[] = { "int8", "int4", "fp8" };
     struct answer one[8];
-    struct request *r[8];
     struct engine *g = open_engine(CONFIG(c.prefix_cache = false, c.max_num_seqs = 1, c.weights = (char *)weights[_i]));
     for (int i = 0; i < 8; i++)
         one[i] = collect(submit(g, i));
     engine_close(g);
     ck_assert_msg(memcmp(one[0].lp, alone[0].lp, sizeof one[0].lp) != 0, "%s weights were not quantised", weights[_i]);
     g = open_engine(CONFIG(c.max_num_seqs = 8, c.max_batched_tokens = 150, c.weights = (char *)weights[_i]));
+    assert_together(g, 8, one);
     for (int i = 0; i < 8; i++)
-        r[i] = submit(g, i);
-    for (int i = 0; i < 8; i++) {
-        struct answer a = collect(r[i]);
-        assert_same(&a, &one[i], i);
-        free(a.text);
         free(one[i].text);
-    }
     engine_close(g);
 }
 END_TEST
@@ -209,14 +209,7 @@ END_TEST
 START_TEST(while_images_are_encoded)
 {
     struct engine *g = open_engine(CONFIG(c.max_num_seqs = 8, c.max_pause = 1e-6, c.prefix_cache = false));
-    struct request *r[8];
-    for (int i = 0; i < 8; i++)
-        r[i] = submit(g, i);
-    for (int i = 0; i < 8; i++) {
-        struct answer a = collect(r[i]);
-        assert_same(&a, &alone[i], i);
-        free(a.text);
-    }
+    assert_together(g, 8, alone);
     struct engine_stats s;
     engine_stats(g, &s);
     ck_assert_uint_gt(s.steps_between, 0);
@@ -253,14 +246,7 @@ START_TEST(after_being_put_back)
     struct engine *g = open_with(opt);
     struct engine_stats s = { 0 };
     for (int round = 0; round < 8 && !s.preemptions; round++) {    /* the images of the first come one by one */
-        struct request *r[8];
-        for (int i = 0; i < 8; i++)
-            r[i] = submit(g, i);
-        for (int i = 0; i < 8; i++) {
-            struct answer a = collect(r[i]);
-            assert_same(&a, &alone[i], i);
-            free(a.text);
-        }
+        assert_together(g, 8, alone);
         engine_stats(g, &s);
     }
     ck_assert_uint_gt(s.preemptions, 0);

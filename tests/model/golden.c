@@ -9,15 +9,17 @@
 
 struct golden { struct weights_file *file; const char *dir; };
 
-static void golden_open(struct golden *g, const char *dir)
+static void golden_open_file(struct golden *g, const char *dir, const char *name)
 {
     char path[600];
     struct err e;
-    snprintf(path, sizeof path, "%.512s/golden.safetensors", dir);
+    snprintf(path, sizeof path, "%.512s/%s.safetensors", dir, name);
     g->dir = dir;
     g->file = weights_open_file(path, &e);
     ck_assert_msg(g->file != NULL, "%s", e.text);
 }
+
+static inline void golden_open(struct golden *g, const char *dir) { golden_open_file(g, dir, "golden"); }
 
 static inline const struct stored *golden_find(const struct golden *g, const char *name, int i)
 {

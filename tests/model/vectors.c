@@ -16,16 +16,6 @@ static const char *const vector_cases[] = { "clip/old", "clip/published", "sigli
 
 struct vectors { float *text[MOST_VECTORS], *image[MOST_VECTORS]; int n_texts, n_images; };
 
-static void vectors_open(struct golden *g, const char *dir)
-{
-    char path[600];
-    struct err e;
-    snprintf(path, sizeof path, "%.512s/vectors.safetensors", dir);
-    g->dir = dir;
-    g->file = weights_open_file(path, &e);
-    ck_assert_msg(g->file != NULL, "%s", e.text);
-}
-
 /* The ids of text i as the server makes them; free(). */
 static int32_t *ids_of(const struct rig *g, const struct tokenizer *t, const char *text, int *n)
 {
@@ -139,7 +129,7 @@ static void vector_case(const char *dir, const char *backend)
     double texts = 0, images = 0;
     char path[600];
     rig_open(&g, backend, dir, VECTOR_ROWS, F32);
-    vectors_open(&want, dir);
+    golden_open_file(&want, dir, "vectors");
     snprintf(path, sizeof path, "%.512s/vectors.json", dir);
     json_t *root = json_load_file(path, 0, NULL);
     ck_assert_msg(g.m->n_unused == 0, "%s: %d tensors are not used, such as %s", dir, g.m->n_unused,
