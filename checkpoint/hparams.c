@@ -195,6 +195,14 @@ int hparams_ints(struct hparams *h, const char *names, int *out, int max, int64_
     return (int)json_array_size(v);
 }
 
+const json_t *hparams_list(struct hparams *h, const char *names)
+{
+    const json_t *v = get(h, names);
+    if (v && !json_is_array(v))
+        hparams_fail(h, names, "must be a list");
+    return json_is_array(v) ? v : NULL;
+}
+
 /* Returns how many there are; 0 also after an error. */
 int hparams_numbers(struct hparams *h, const char *names, double *out, int max)
 {

@@ -49,6 +49,8 @@ bool           hparams_bool(struct hparams *h, const char *names, bool def);
 const char    *hparams_string(struct hparams *h, const char *names, const char *def);
 /* A list of integers or one integer; returns how many (at most max; more is an error). */
 int            hparams_ints(struct hparams *h, const char *names, int *out, int max, int64_t least, int64_t most);
+/* A list of anything, borrowed; NULL: there is none, or something else, which is an error. */
+const json_t  *hparams_list(struct hparams *h, const char *names);
 int            hparams_numbers(struct hparams *h, const char *names, double *out, int max);
 /* Notes an error about a field; returns -1. */
 int            hparams_fail(struct hparams *h, const char *name, const char *fmt, ...)

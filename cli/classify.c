@@ -91,16 +91,22 @@ static const char *name_of(const struct classes *q, int i)
     return q->label ? q->c->labels.item[i] : q->info.class_name[i];
 }
 
-/* The classes from the likeliest to the least likely. */
+static int likelier(const void *a, const void *b, void *arg)
+{
+    const float *probs = arg;
+    int i = *(const int *)a, k = *(const int *)b;
+    if (probs[i] != probs[k])
+        return probs[i] > probs[k] ? -1 : 1;
+    return i - k;
+}
+
+/* The classes from the likeliest to the least likely; there may be a hundred thousand. */
 static int *order(const struct classes *q)
 {
     int *at = xcalloc((size_t)q->n, sizeof *at);
-    for (int i = 0; i < q->n; i++) {
-        int k = i;
-        for (; k > 0 && q->probs[at[k - 1]] < q->probs[i]; k--)
-            at[k] = at[k - 1];
-        at[k] = i;
-    }
+    for (int i = 0; i < q->n; i++)
+        at[i] = i;
+    qsort_r(at, (size_t)q->n, sizeof *at, likelier, q->probs);
     return at;
 }
 

@@ -197,8 +197,17 @@ static int vector_width(const struct model *m, const struct request *r)
     return m->shared ? m->shared : m->hidden;
 }
 
-/* All states have come: r ends with its vector, or with an error where there is no memory for it. NULL, or what the
- * device said; then r still runs. */
+/* Is everything in the vector a number? Sums and probabilities of what is not would be none either. */
+static bool all_numbers(const float *v, int n)
+{
+    int i = 0;
+    while (i < n && isfinite(v[i]))
+        i++;
+    return i == n;
+}
+
+/* All states have come: r ends with its vector, or with an error where there is no memory for it, or where damaged
+ * weights made no numbers. NULL, or what the device said; then r still runs. */
 static const char *end_pooled(struct engine *g, struct request *r)
 {
     int shared = g->model->shared, hidden = g->model->hidden, most = shared > hidden ? shared : hidden;
@@ -209,14 +218,22 @@ static const char *end_pooled(struct engine *g, struct request *r)
         free(vector);
         return failed;
     }
-    if (vector) {
-        request_finish_pooled(r, vector, vector_width(g->model, r));
+    int n = vector_width(g->model, r);
+    bool right = vector && all_numbers(vector, n);
+    if (right) {
+        request_finish_pooled(r, vector, n);
     } else {
         struct err e;
-        err_memory(&e);
+        if (vector) {
+            err_set(&e, "the model gave a vector that holds no numbers");
+            e.status = 500;
+        } else {
+            err_memory(&e);
+        }
+        free(vector);
         request_fail(r, &e);
     }
-    engine_retire(g, r, &g->sched.running, vector ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
+    engine_retire(g, r, &g->sched.running, right ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
     return NULL;
 }
 

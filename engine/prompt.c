@@ -84,7 +84,8 @@ static void keep_tail(struct prompt *p, const char *text, size_t n)
     while (n > 0 && strchr(" \t\r\n", text[n - 1]) && text[n - 1])
         n--;
     p->n_tail = n < PROMPT_TAIL ? (int)n : PROMPT_TAIL;
-    memcpy(p->tail, text + n - (size_t)p->n_tail, (size_t)p->n_tail);
+    if (n > 0)                         /* without a text there is no pointer */
+        memcpy(p->tail, text + n - (size_t)p->n_tail, (size_t)p->n_tail);
 }
 
 bool prompt_ends_with(const struct prompt *p, const char *text)

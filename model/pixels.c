@@ -1,6 +1,7 @@
 /* model/pixels.c - see pixels.h. */
 #include "model/pixels.h"
 
+#include <math.h>
 #include <string.h>
 
 const double pixel_clip_mean[3] = { 0.48145466, 0.4578275, 0.40821073 };
@@ -33,6 +34,8 @@ void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean
     for (int i = 0; i < 3; i++) {
         if (!normalize)
             m[i] = 0, s[i] = 1;
+        if (!(fabs(m[i]) < 1e9))
+            hparams_fail(h, "image_mean", "%g is not a usable mean", m[i]), m[i] = 0;
         if (!(s[i] > 1e-9 && s[i] < 1e9))
             hparams_fail(h, "image_std", "%g is not a usable deviation", s[i]), s[i] = 1;
         out->mean[i] = (float)m[i] * (float)(1 / rescale);

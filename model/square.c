@@ -3,29 +3,46 @@
 
 enum { MAX_SIDE = 4096, MAX_LONG = 1 << 24 };
 
-/* {"height": h, "width": w}, or one number for both, at `name`. */
-static void both(struct hparams *h, const char *name, int def, int *height, int *width)
+/* Is there something at `name` that is no object? */
+static bool is_plain(const struct hparams *h, const char *name)
 {
-    struct hparams in = hparams_object(h, json_is_object(json_object_get(h->object, name)) ? name : "-");
-    if (json_is_integer(json_object_get(h->object, name)))
-        def = (int)hparams_int(h, name, def, 1, MAX_SIDE);
-    *height = (int)hparams_int(&in, "height", def, 1, MAX_SIDE);
-    *width = (int)hparams_int(&in, "width", def, 1, MAX_SIDE);
+    return hparams_has(h, name) && !json_is_object(json_object_get(h->object, name));
 }
 
-/* A single number is the shorter side where the class says that, else both sides. */
-static void size_load(struct square *s, struct hparams *h, const struct square_default *def)
+/* {"height": h, "width": w}, [h, w], or one number for both, at `name`. */
+static void both(struct hparams *h, const char *name, int def, int *height, int *width)
 {
-    json_t *size = json_object_get(h->object, "size");
-    bool sides = json_object_get(size, "height") || json_object_get(size, "width");
-    if ((def->shortest && !sides) || json_object_get(size, "shortest_edge")) {
-        int n = def->shortest ? def->shortest : def->size;
-        struct hparams in = hparams_object(h, json_is_object(size) ? "size" : "-");
-        s->shortest = json_is_integer(size) ? (int)hparams_int(h, "size", n, 1, MAX_SIDE)
-                                            : (int)hparams_int(&in, "shortest_edge", n, 1, MAX_SIDE);
+    int pair[2] = { def, def };
+    struct hparams in;
+    if (is_plain(h, name)) {
+        int n = hparams_ints(h, name, pair, 2, 1, MAX_SIDE);
+        if (n == 0)
+            hparams_fail(h, name, "must be a number, two numbers, or an object of height and width");
+        *height = pair[0];
+        *width = pair[n > 1];
         return;
     }
-    both(h, "size", def->size ? def->size : def->shortest, &s->height, &s->width);
+    in = hparams_object(h, name);
+    int64_t missing = hparams_has(h, name) ? HP_REQUIRED : def;
+    *height = (int)hparams_int(&in, "height", missing, 1, MAX_SIDE);
+    *width = (int)hparams_int(&in, "width", missing, 1, MAX_SIDE);
+}
+
+/* A single number is the shorter side where the class says that, else both sides. An object says which of the two it
+ * means by its members. */
+static void size_load(struct square *s, struct hparams *h, const struct square_default *def)
+{
+    bool plain = is_plain(h, "size"), number = plain && !json_is_array(json_object_get(h->object, "size"));
+    struct hparams in = hparams_object(h, plain ? "-" : "size");
+    bool whole = hparams_has(&in, "shortest_edge") || number || !hparams_has(h, "size");
+    if (hparams_has(&in, "longest_edge"))
+        hparams_fail(h, "size", "longest_edge is not supported");
+    if (hparams_has(&in, "shortest_edge"))
+        s->shortest = (int)hparams_int(&in, "shortest_edge", HP_REQUIRED, 1, MAX_SIDE);
+    else if (def->shortest && whole)
+        s->shortest = (int)hparams_int(h, number ? "size" : "-", def->shortest, 1, MAX_SIDE);
+    else
+        both(h, "size", def->size, &s->height, &s->width);
 }
 
 void square_load(struct loader *l, struct square *s, int side, const struct square_default *def)

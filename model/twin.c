@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+enum { MAX_LOGIT = 80 };             /* of logit_scale, which is a logarithm, and logit_bias */
+
 /* Everything below text_model. Errors stay in the loader. */
 static void text_load(struct loader *l, struct twin *t, struct hparams *config, const struct twin_kind *kind)
 {
@@ -46,15 +48,22 @@ int twin_load(struct model *m, struct loader *l, const struct twin_kind *kind)
     return load_end(l);
 }
 
+/* Trained ones are a few units large; within these bounds all that follows from two vectors is a number. */
+static float usual(struct loader *l, const float *x, const char *name)
+{
+    if (x && !(fabsf(*x) <= MAX_LOGIT))
+        load_fail(l, "%s: tensor %s: %g is not in -%d..%d", l->dir, name, (double)*x, MAX_LOGIT, MAX_LOGIT);
+    return x && !l->failed ? *x : 0;
+}
+
 /* SigLIP stores both as lists of one number, CLIP its scale as a number. */
 void twin_load_scale(struct loader *l, bool bias)
 {
-    const float *scale = load_floats(l, (const int[]){ 1 }, bias, "logit_scale"), *shift = NULL;
+    float scale = usual(l, load_floats(l, (const int[]){ 1 }, bias, "logit_scale"), "logit_scale"), shift = 0;
     if (bias)
-        shift = load_floats(l, SHAPE(1), "logit_bias");
-    if (l->failed)
-        return;
-    l->m->match = (struct match){ .there = true, .sigmoid = bias, .scale = expf(*scale), .bias = shift ? *shift : 0 };
+        shift = usual(l, load_floats(l, SHAPE(1), "logit_bias"), "logit_bias");
+    if (!l->failed)
+        l->m->match = (struct match){ .there = true, .sigmoid = bias, .scale = expf(scale), .bias = shift };
 }
 
 /* A layer in which the rows of a text all see each other. Nothing is kept for later steps. */

@@ -155,18 +155,18 @@ static void write_input(struct classification *q, int index)
 static int take_label(void *arg, int i, const struct event *end, struct err *e)
 {
     struct classification *q = arg;
-    if (embedding_finish(end->vector, end->n_vector, true, e) != 0)
-        return -1;
+    (void)e;
+    engine_unit(end->vector, end->n_vector);
     memcpy(q->label + (size_t)i * (size_t)q->info.vector, end->vector, (size_t)q->info.vector * sizeof *q->label);
     return 0;
 }
 
-/* A head's logits are no vector, and must only be numbers. */
+/* A head's logits are no vector, and keep their length. */
 static int take_input(void *arg, int i, const struct event *end, struct err *e)
 {
     struct classification *q = arg;
-    if (embedding_finish(end->vector, end->n_vector, q->n_labels > 0, e) != 0)
-        return -1;
+    if (q->n_labels > 0)
+        engine_unit(end->vector, end->n_vector);
     fill_probs(q, end);
     write_input(q, i);
     if (!buf_ok(&q->x->reply))

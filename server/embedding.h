@@ -10,7 +10,4 @@
  * to free, also after -1: the model gives no vectors (400, with the reason), or a field is wrong. */
 int embedding_params(struct params *p, const struct engine_info *info, const json_t *in, char **salt, struct err *e);
 
-/* Brings a vector to the length 1, if it is to have that. -1: what the model gave is no number (500). */
-int embedding_finish(float *v, int n, bool normalised, struct err *e);
-
 #endif

@@ -3,7 +3,6 @@
  * A vector is the model's last hidden states, pooled as the checkpoint or --pooling says, and mostly of length 1. With
  * `dimensions` it is cut and brought to that length again, as Matryoshka embeddings are meant to be used. Answers are
  * written as the vectors come: none of them waits for the others in memory. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -52,20 +51,6 @@ int embedding_params(struct params *p, const struct engine_info *info, const jso
     if (v)
         memcpy(*salt, json_string_value(v), p->n_cache_salt);
     p->cache_salt = *salt;
-    return 0;
-}
-
-int embedding_finish(float *v, int n, bool normalised, struct err *e)
-{
-    double sum = 0;
-    for (int i = 0; i < n; i++)
-        sum += (double)v[i] * (double)v[i];
-    if (!isfinite(sum)) {
-        err_set(e, "the model gave a vector that holds no numbers");
-        return e->status = 500, -1;
-    }
-    if (normalised)
-        engine_unit(v, n);
     return 0;
 }
 
@@ -132,8 +117,8 @@ static int take(void *arg, int i, const struct event *end, struct err *e)
     int    n = end->n_vector < q->dimensions ? end->n_vector : q->dimensions;
     struct buf *out = &q->x->reply;
     q->cached += end->cached_tokens;
-    if (embedding_finish(v, n, q->normalised, e) != 0)
-        return -1;
+    if (q->normalised)
+        engine_unit(v, n);
     buf_printf(out, "%s{\"object\":\"embedding\",\"index\":%d,\"embedding\":", i ? "," : "", i);
     write_vector(out, v, n, q->base64);
     buf_byte(out, '}');

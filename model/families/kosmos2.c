@@ -12,7 +12,7 @@
 #include "model/square.h"
 #include "model/tower.h"
 
-enum { MAX_LAYERS = 1024, MAX_QUERIES = 4096 };
+enum { MAX_LAYERS = 1024, MAX_QUERIES = 4096, MAX_CONTEXT = 1 << 14 };
 
 struct layer {
     struct block block;              /* without rope; what attention and the MLP have made is normed ...  */
@@ -67,7 +67,7 @@ static int text_sizes(struct model *m, struct kosmos2 *k, struct hparams *t)
 {
     m->vocab = (int)hparams_int(t, "vocab_size", 65037, 1, 1 << 24);
     m->hidden = (int)hparams_int(t, "embed_dim|hidden_size", 2048, 4, 1 << 16);
-    m->context = (int)hparams_int(t, "max_position_embeddings", 2048, 1, 1 << 20);
+    m->context = (int)hparams_int(t, "max_position_embeddings", 2048, 1, MAX_CONTEXT);
     k->n_layers = (int)hparams_int(t, "layers|num_hidden_layers", 24, 1, MAX_LAYERS);
     k->inner = (int)hparams_int(t, "ffn_dim", 8192, 1, 1 << 20);
     k->eps = hparams_number(t, "layer_norm_eps", 1e-5, 0, 1);
@@ -116,7 +116,6 @@ static void text_load(struct loader *l, struct kosmos2 *k, struct hparams *t)
     for (int i = 0; i < m->hidden && scales; i++)
         scales[i] = scale;
     load_packed(l, &k->scale, LAYOUT_DEPTHWISE, m->hidden, 1, scales, NULL);
-    k->positions = sines(l, m->context, m->hidden, 1 + (int)hparams_int(t, "pad_token_id", 1, 0, m->vocab - 1));
     load_at(l, "text_model.model.");
     bool head_alone = !load_has(l, "embed_tokens.weight") && load_has(l, "/text_model.lm_head.weight");
     load_embedding(l, &k->embed, m->vocab, m->hidden, head_alone ? "/text_model.lm_head" : "embed_tokens");
@@ -126,6 +125,7 @@ static void text_load(struct loader *l, struct kosmos2 *k, struct hparams *t)
         k->head = k->embed;
     else
         load_embedding(l, &k->head, m->vocab, m->hidden, "/text_model.lm_head");
+    k->positions = sines(l, m->context, m->hidden, 1 + (int)hparams_int(t, "pad_token_id", 1, 0, m->vocab - 1));
     k->layer = load_keep(l, (size_t)k->n_layers * sizeof *k->layer);
     for (int i = 0; i < k->n_layers && !l->failed; i++)
         layer_load(l, k, i);

@@ -45,11 +45,12 @@ static void load_canvases(struct hparams *h, struct llava_next *f, const json_t 
 {
     size_t i;
     json_t *pair;
+    int64_t most = (int64_t)MAX_TILES * f->size;
     json_array_foreach(list, i, pair) {
         int64_t height = json_integer_value(json_array_get(pair, 0));
         int64_t width = json_integer_value(json_array_get(pair, 1));
-        int64_t tiles = f->size > 0 ? (height / f->size) * (width / f->size) : 0;
-        if (i == MAX_CANVASES || height < 1 || width < 1 || height % f->size || width % f->size || tiles > MAX_TILES) {
+        if (i == MAX_CANVASES || json_array_size(pair) != 2 || height < 1 || height > most || width < 1 ||
+            width > most || height % f->size || width % f->size || height / f->size * (width / f->size) > MAX_TILES) {
             hparams_fail(h, "image_grid_pinpoints", "must be at most %d pairs of multiples of %d, of at most %d tiles",
                          MAX_CANVASES, f->size, MAX_TILES);
             return;
@@ -86,11 +87,12 @@ static void load_processor(struct loader *l, struct llava_next *f)
     pixel_norm_load(l, &f->base.tower.pixels, pixel_clip_mean, pixel_clip_std);
     for (int i = 0; i < 3; i++)
         f->fill[i] = (uint8_t)f->base.tower.pixels.mean[i];
-    const json_t *ours = json_object_get(l->config.object, "image_grid_pinpoints"),
-        *theirs = json_object_get(h->object, "image_grid_pinpoints");
-    if (json_is_array(ours) && json_is_array(theirs) && !json_equal(ours, theirs))
+    const json_t *ours = hparams_list(&l->config, "image_grid_pinpoints"),
+        *theirs = hparams_list(h, "image_grid_pinpoints");
+    if (ours && theirs && !json_equal(ours, theirs))
         hparams_fail(h, "image_grid_pinpoints", "differs from config.json's");
-    load_canvases(h, f, json_is_array(theirs) ? theirs : ours);
+    if (hparams_end(h) == 0)
+        load_canvases(theirs ? h : &l->config, f, theirs ? theirs : ours);
     if (f->n_canvases == 0)
         usual_canvases(f);
 }

@@ -136,8 +136,8 @@ static int read_vision(struct loader *l, struct tiles *g, struct hparams *v, str
         hparams_fail(v, "attention_heads", "%d heads do not divide %d", s->heads, s->width);
     if (g->side % g->patch)
         hparams_fail(v, "image_size", "%d is not a multiple of a patch of %d", g->side, g->patch);
-    json_t *ratios = json_object_get(v->object, "supported_aspect_ratios");
-    if (json_is_array(ratios) && (int)json_array_size(ratios) != g->n_ratios)
+    const json_t *ratios = hparams_list(v, "supported_aspect_ratios");
+    if (ratios && json_array_size(ratios) != (size_t)g->n_ratios)
         hparams_fail(v, "supported_aspect_ratios", "has %zu entries, but %d tiles have %d", json_array_size(ratios),
                      g->tiles, g->n_ratios);
     g->n_taken = hparams_ints(v, "intermediate_layers_indices", g->taken, MAX_TAKEN, 0, g->n_local - 1);

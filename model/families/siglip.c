@@ -13,7 +13,7 @@
 #include "model/square.h"
 #include "model/twin.h"
 
-enum { MAX_PATCHES = 1 << 14 };
+enum { MAX_PATCHES = 1 << 14, MAX_WEIGHTS = 1 << 26 /* of positions */ };
 
 struct siglip {
     struct twin   twin;
@@ -73,6 +73,15 @@ static void load_head(struct loader *l, struct siglip *g)
     g->heads = (struct heads){ .n = s->heads, .n_kv = s->heads, .dim = dim, .scale = 1 / sqrtf((float)dim) };
 }
 
+/* At least as many weights as positions_for() needs for any grid of at most `patches`. A side of n has no more than
+ * min(side, 2 max(side / n, 1) + 2) of them at each of its n places, so all of them are at most 2 side + 4 n; of the
+ * product of two sides the sum is largest where one of them is 1. */
+static int64_t most_weights(int64_t side, int64_t patches)
+{
+    int64_t few = 4 * side * side + 8 * side * (patches + 1) + 16 * patches, all = side * side * patches;
+    return few < all ? few : all;
+}
+
 /* NaFlex stores the embedding of patches as a plain matrix, whose columns are (y, x, channel) already. */
 static void load_processor(struct loader *l, struct siglip *g, bool flexible)
 {
@@ -84,6 +93,9 @@ static void load_processor(struct loader *l, struct siglip *g, bool flexible)
     }
     g->most_patches = (int)hparams_int(&l->image, "max_num_patches", 256, 1, MAX_PATCHES);
     g->square.filter = (enum filter)hparams_int(&l->image, "resample", FILTER_BILINEAR, FILTER_NEAREST, FILTER_HAMMING);
+    if (most_weights(t->side, g->most_patches) > MAX_WEIGHTS)
+        hparams_fail(&l->image, "max_num_patches", "%d are too many for a table of %d x %d positions",
+                     g->most_patches, t->side, t->side);
     if (hparams_int(&l->image, "patch_size", 16, 1, 128) != t->patch)
         hparams_fail(&l->image, "patch_size", "is not the model's %d", t->patch);
 }
@@ -218,16 +230,18 @@ static int taps_of(const float *weights, int from, int to, int *first)
 }
 
 /* The table of positions for a grid of h x w patches, (h * w, width): every place is a weighted sum of places of the
- * table that was trained, by its row's and its column's weights. */
-static struct tensor positions_for(struct run *r, const struct tower *t, int h, int w)
+ * table that was trained, by its row's and its column's weights. Another shape than that of siglip_largest() may have
+ * more weights, so in measuring there is room for as many as may be. */
+static struct tensor positions_for(struct run *r, const struct siglip *g, int h, int w)
 {
+    const struct tower *t = &g->twin.image;
     int side = t->side, *first_y = nn_host(r, h), *first_x = nn_host(r, w);
     float *wy = nn_host_floats(r, h * side), *wx = nn_host_floats(r, w * side);
     bend(wy, side, h);
     bend(wx, side, w);
     int ny = taps_of(wy, side, h, first_y), nx = taps_of(wx, side, w, first_x), taps = ny * nx;
-    int *idx = nn_host(r, h * w * taps), at = 0;
-    float *weight = nn_host_floats(r, h * w * taps);
+    int n = r->measuring ? (int)most_weights(side, g->most_patches) : h * w * taps, *idx = nn_host(r, n), at = 0;
+    float *weight = nn_host_floats(r, n);
     for (int i = 0; i < h * w; i++)
         for (int k = 0; k < taps; k++, at++) {
             int y = first_y[i / w] + k / nx, x = first_x[i % w] + k % nx;
@@ -235,7 +249,7 @@ static struct tensor positions_for(struct run *r, const struct tower *t, int h, 
             weight[at] = there ? wy[i / w * side + y] * wx[i % w * side + x] : 0;
             idx[at] = there ? y * side + x : -1;
         }
-    return nn_gather(r, t->position, h * w, taps, nn_ints(r, idx, h * w * taps), nn_floats(r, weight, h * w * taps));
+    return nn_gather(r, t->position, h * w, taps, nn_ints(r, idx, n), nn_floats(r, weight, n));
 }
 
 /* All patches' states become one: attention with the learned probe as its only query, then an MLP. */
@@ -260,7 +274,7 @@ static void siglip_encode(const struct model *m, struct run *r, const struct enc
     int h = in->plan.height, w = in->plan.width;
     struct tensor x = nn_new(r, tower_rows(t, h, w), t->size.width);
     NN_SCRATCH(r)
-        tower_embed_at(r, t, x, in->rgb, h, w, g->most_patches ? positions_for(r, t, h / t->patch, w / t->patch)
+        tower_embed_at(r, t, x, in->rgb, h, w, g->most_patches ? positions_for(r, g, h / t->patch, w / t->patch)
                                                                : t->position);
     tower_run(r, t, x, t->n_layers);
     nn_norm(r, x, x, &t->post);

@@ -29,6 +29,12 @@ def processor(*keys, to):
     return change("preprocessor_config.json", *keys, to=to)
 
 
+def both(*damages):
+    return lambda folder: [damage(folder) for damage in damages]
+
+
+FAR = [[12 << 59, 12 << 59]]                        # canvases whose tiles, multiplied, overflow 64 bits to 0
+
 # checkpoint -> what is done to a copy of it, and what the line has
 REFUSED = {
     "kosmos-2/published": {
@@ -38,6 +44,7 @@ REFUSED = {
         "layers": (config("text_config", "layers", to=3), "layers.2."),
         "image": (config("vision_config", "image_size", to=42), "position_embedding"),
         "crop": (processor("crop_size", to={"height": 14, "width": 28}), "crop_size"),
+        "context": (config("text_config", "max_position_embeddings", to=1 << 20), "max_position_embeddings"),
         "cross": (config("text_config", "add_cross_attention", to=True), "add_cross_attention"),
         "token": (change("tokenizer.json", "added_tokens", to=[]), '"<image>"'),
         "far": (change("tokenizer.json", "added_tokens", 5, "id", to=1 << 20), '"<image>"'),
@@ -53,6 +60,22 @@ REFUSED = {
         "projector": (config("text_config", "hidden_size", to=64), "shape"),
         "patch": (config("vision_config", "patch_size", to=14), "patch_embedding"),
         "crop": (processor("crop_size", to={"height": 14, "width": 14}), "crop_size"),
+        "side": (processor("crop_size", to={"height": 16}), "crop_size.width"),
+        "longest": (processor("size", to={"shortest_edge": 16, "longest_edge": 32}), "longest_edge"),
+        "neither": (processor("size", to={"edge": 16}), "size.height"),
+        "list": (processor("size", to=[]), "size"),
+        "mean": (processor("image_mean", to=[0.5, 0.5, 1e300]), "image_mean"),
+    },
+    "llava_next/mistral": {
+        "canvases": (both(processor("image_grid_pinpoints", to=FAR), config("image_grid_pinpoints", to=FAR)),
+                     "image_grid_pinpoints: must be at most 64 pairs"),
+        "three": (both(processor("image_grid_pinpoints", to=[[12, 24, 1]]),
+                       config("image_grid_pinpoints", to=[[12, 24, 1]])), "pairs"),
+        "no list": (config("image_grid_pinpoints", to="12x24"), "image_grid_pinpoints: must be a list"),
+    },
+    "mllama/tiles": {
+        "ratios": (config("vision_config", "supported_aspect_ratios", to={}),
+                   "supported_aspect_ratios: must be a list"),
     },
     "pixtral/merged": {
         "heads": (config("vision_config", "num_attention_heads", to=5), "num_attention_heads"),

@@ -4,6 +4,7 @@
 import io
 import json
 import math
+import shutil
 import struct
 import subprocess
 
@@ -208,6 +209,56 @@ def test_classes_of_the_model(start, tmp_path):
     Image.fromarray(golden["image.1"]).save(tmp_path / "a.png")
     rc, out, err = run_classify(MOBILE, "--image", tmp_path / "a.png")
     assert rc == 0 and "tench, Tinca" in out, err
+
+
+def rewritten(folder, case, change):
+    """A copy of a checkpoint whose tensors went through change(name, shape, bytes)."""
+    shutil.copytree(ROOT / "tests/model" / case, folder)
+    data = (folder / "model.safetensors").read_bytes()
+    n = struct.unpack("<Q", data[:8])[0]
+    header, body = json.loads(data[8:8 + n]), b""
+    for name, t in header.items():
+        if name != "__metadata__":
+            a, b = t["data_offsets"]
+            t["shape"], part = change(name, t["shape"], data[8 + n + a:8 + n + b])
+            t["data_offsets"] = [len(body), len(body) + len(part)]
+            body += part
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + body)
+    return folder
+
+
+def test_a_shape_with_more_weights_than_the_largest_picture(tmp_path):
+    """A small grid on a large table of positions reads more of them than a row with as many patches."""
+    def widened(name, shape, part):
+        table = name == "vision_model.embeddings.position_embedding.weight"
+        return ([64 * 64, shape[1]], part[:len(part) // shape[0]] * (64 * 64)) if table else (shape, part)
+
+    folder = rewritten(tmp_path / "m", "siglip2/naflex", widened)
+    for name, section, field, to in (("config.json", "vision_config", "num_patches", 64 * 64),
+                                     ("preprocessor_config.json", None, "max_num_patches", 64)):
+        config = json.loads((folder / name).read_text())
+        (config[section] if section else config)[field] = to
+        (folder / name).write_text(json.dumps(config))
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    rc, out, err = run_classify(folder, "--labels", "a,b", "--image", tmp_path / "a.png")
+    assert rc == 0 and "%" in out, err
+
+
+@pytest.mark.parametrize("case, options, bad, said", [
+    ("clip/old", ["--labels", "a,b"], "visual_projection", "holds no numbers"),
+    ("clip/old", ["--labels", "a,b"], "logit_scale", "tensor logit_scale: nan is not in"),
+    ("siglip/uneven", ["--labels", "a,b"], "logit_bias", "tensor logit_bias: nan is not in"),
+    ("mobilenet_v2/same", [], "classifier", "holds no numbers"),
+])
+def test_weights_that_are_no_numbers(case, options, bad, said, tmp_path):
+    """What follows from them is an error, and no probability."""
+    nan = struct.pack("<H", 0x7fc0)                 # in bfloat16
+    folder = rewritten(tmp_path / "m", case, lambda name, shape, part:
+                       (shape, nan * (len(part) // 2) if bad in name else part))
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    rc, out, err = run_classify(folder, *options, "--image", tmp_path / "a.png")
+    assert rc != 0 and said in err and "%" not in out, (out, err)
 
 
 DAMAGED = [
