@@ -13,10 +13,11 @@
 #include "grammar/scan.h"
 #include "grammar/sources.h"
 
+enum { MAX_TOGETHER = 4 };
+
 /* Keywords of the specification that would narrow what a value may be, and that are not done. */
 static const char *const refused[] = {
-    "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedItems", "$dynamicRef", "$recursiveRef",
-    "contentSchema",
+    "$dynamicRef", "$recursiveRef", "contentSchema",
 };
 
 /* ---- references ---- */
@@ -79,7 +80,7 @@ static const json_t *find_anchor(struct schema *k, const json_t *v, const char *
 
 /* The schema that a $ref names: the whole document (#), a place in it (#/...), or one with an $anchor (#name). Other
  * documents are never fetched. */
-static const json_t *resolve(struct schema *k, const json_t *ref)
+const json_t *schema_referred(struct schema *k, const json_t *ref)
 {
     const char *s = json_string_value(ref);
     if (!s || *s != '#') {
@@ -101,8 +102,19 @@ static void check_keywords(struct schema *k, const json_t *schema)
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++)
         if (json_object_get(schema, refused[i]))
             build_fail(k->b, "uses the keyword \"%s\", which is not supported", refused[i]);
-    if (json_object_get(schema, "not"))
-        schema_check_not(k, json_object_get(schema, "not"));
+}
+
+/* Adds what a schema of the set says in keywords that others can say. */
+static void add_other_words(struct schema *k, struct schemas *s, const json_t *schema)
+{
+    json_t *v;
+    size_t i;
+    json_array_foreach((json_t *)schema_in_other_words(k, schema), i, v) {
+        int n = s->n;
+        schemas_add(k, s, v);
+        if (s->n > n)
+            s->m[n].chose |= IN_OTHER_WORDS;
+    }
 }
 
 /* Adds one schema to the set, and with it what its $ref and allOf name, since all of these must hold for the same
@@ -110,6 +122,11 @@ static void check_keywords(struct schema *k, const json_t *schema)
  * added again, which ends references that go round in a circle. */
 void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
 {
+    const json_t *together = json_object_get(schema, KEYWORD_TOGETHER);
+    for (size_t i = 0; i < json_array_size(together); i++)
+        schemas_add(k, s, json_array_get(together, i));
+    if (together || !build_spend(k->b, 40 + (size_t)s->n))
+        return;
     if (json_is_true(schema) || (json_is_object(schema) && json_object_size(schema) == 0) || k->b->failed)
         return;
     if (json_is_false(schema)) {
@@ -129,14 +146,14 @@ void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
     }
     check_keywords(k, schema);
     s->m[s->n++] = (struct member){ .schema = schema };
-    s->never |= schema_never(json_object_get(schema, "not"));
     const json_t *ref = json_object_get(schema, "$ref"), *all = json_object_get(schema, "allOf");
     if (ref)
-        schemas_add(k, s, resolve(k, ref));
+        schemas_add(k, s, schema_referred(k, ref));
     if (all && !json_is_array(all))
         build_fail(k->b, "is no JSON Schema: allOf must be an array");
     for (size_t i = 0; i < json_array_size(all) && build_spend(k->b, 1); i++)
         schemas_add(k, s, json_array_get(all, i));
+    add_other_words(k, s, schema);
 }
 
 /* Any fixed order will do: equal sets must only come out equal. */
@@ -148,25 +165,25 @@ static int by_schema(const void *x, const void *y)
     return a->chose - b->chose;
 }
 
-static bool same_set(const struct schemas *a, const struct schemas *b)
+static bool same_set(const struct memo *a, const struct member *m, int n)
 {
-    bool same = a->n == b->n;
-    for (int i = 0; same && i < a->n; i++)
-        same = a->m[i].schema == b->m[i].schema && a->m[i].chose == b->m[i].chose;
+    bool same = a->n == n;
+    for (int i = 0; same && i < n; i++)
+        same = a->m[i].schema == m[i].schema && a->m[i].chose == m[i].chose;
     return same;
 }
 
-/* The slot of a set of schemas in the table of those that have become rules, or the free one where it would go. Schemas
- * are compared by where they lie in memory: the request's JSON does not move while it is compiled. */
-static size_t place_of(const struct schema *k, const struct schemas *s)
+/* The slot of a set of n schemas in the table of those that have become rules, or the free one where it would go.
+ * Schemas are compared by where they lie in memory: the request's JSON does not move while it is compiled. */
+static size_t place_of(const struct schema *k, const struct member *m, int n)
 {
     struct hash h = { 0, 0 };
-    for (int i = 0; i < s->n; i++) {
-        uintptr_t word[2] = { (uintptr_t)s->m[i].schema, (uintptr_t)s->m[i].chose };
+    for (int i = 0; i < n; i++) {
+        uintptr_t word[2] = { (uintptr_t)m[i].schema, (uintptr_t)m[i].chose };
         h = hash_chain(h, word, sizeof word);
     }
     size_t at = h.lo & (k->n_slots - 1);
-    while (k->slot[at] && !same_set(&k->memo[k->slot[at] - 1].set, s))
+    while (k->slot[at] && !same_set(&k->memo[k->slot[at] - 1], m, n))
         at = (at + 1) & (k->n_slots - 1);
     return at;
 }
@@ -181,7 +198,21 @@ static int widen(struct schema *k)
     k->slot = slot;
     k->n_slots = n;
     for (size_t i = 0; i < k->n_memos; i++)
-        slot[place_of(k, &k->memo[i].set)] = (int32_t)i + 1;
+        slot[place_of(k, k->memo[i].m, k->memo[i].n)] = (int32_t)i + 1;
+    return 0;
+}
+
+/* Remembers the rule of a set. -1: memory is out. */
+static int remember(struct schema *k, size_t at, const struct schemas *s, int32_t rule)
+{
+    struct member *m = malloc((size_t)s->n * sizeof *m);
+    if (!m || grow(&k->memo, &k->cap_memos, k->n_memos + 1, sizeof *k->memo) < 0) {
+        free(m);
+        return -1;
+    }
+    memcpy(m, s->m, (size_t)s->n * sizeof *m);
+    k->memo[k->n_memos] = (struct memo){ m, s->n, rule };
+    k->slot[at] = (int32_t)++k->n_memos;
     return 0;
 }
 
@@ -205,6 +236,7 @@ int schema_type_bit(struct schema *k, const json_t *v)
 int schema_types(struct schema *k, const struct schemas *s)
 {
     int types = TYPE_ALL;
+    build_spend(k->b, 5 + 5 * (size_t)s->n);
     for (int i = 0; i < s->n; i++) {
         const json_t *v = json_object_get(s->m[i].schema, "type");
         int mine = v && !json_is_array(v) ? schema_type_bit(k, v) : 0;
@@ -216,10 +248,7 @@ int schema_types(struct schema *k, const struct schemas *s)
     }
     for (int i = 0; i < s->n; i++) {
         const json_t *not = json_object_get(s->m[i].schema, "not");
-        int without = json_is_object(not) ? schema_types_not(k, not) : 0;
-        if (without & TYPE_INT && !(without & TYPE_NUMBER) && types & TYPE_NUMBER)
-            build_fail(k->b, "uses the keyword \"not\" for integers among numbers, which is not supported");
-        types &= ~without;
+        types &= ~schema_types_not(k, not);
     }
     return types;
 }
@@ -328,44 +357,79 @@ static int32_t constants(struct schema *k, const struct schemas *s, int i, const
     return exprs_alt(k->b, &l);
 }
 
-/* Every alternative of one anyOf or oneOf, together with the rest of the set, as a choice. Of a oneOf exactly one may
- * hold, which an automaton cannot count: alternatives have to exclude one another, and a schema whose alternatives may
- * overlap is refused. */
+/* Of a oneOf exactly one alternative may hold. So beside alternative x all those must not hold that a value may satisfy
+ * together with it. */
+static void add_exclusions(struct schema *k, struct schemas *s, const json_t *list, size_t x)
+{
+    for (size_t y = 0; y < json_array_size(list) && build_spend(k->b, 10); y++) {
+        struct schemas one = { .n = 0 }, other = { .n = 0 };
+        const char *unknown;
+        if (x == y)
+            continue;
+        schemas_add(k, &one, json_array_get(list, x));
+        schemas_add(k, &other, json_array_get(list, y));
+        if (k->b->failed || schema_apart(k, &one, &other, 0))
+            continue;
+        if ((unknown = schema_unknown_ways(k, json_array_get(list, y), 0)))
+            build_fail(k->b, "uses \"oneOf\" with alternatives that one value may satisfy together (numbers %zu and "
+                       "%zu), and would have to leave out what \"%.40s\" describes, which is not supported; with "
+                       "\"anyOf\" it is", x < y ? x : y, x < y ? y : x, unknown);
+        schemas_add(k, s, schema_not(k, json_array_get(list, y)));
+    }
+}
+
+/* The set in which alternatives of schema i are chosen. What only says other schemas' words has been said then. */
+static struct schemas chosen(const struct schemas *s, int i, int flag)
+{
+    struct schemas set = *s;
+    set.m[i].chose |= flag;
+    if (!(set.m[i].chose & IN_OTHER_WORDS) || json_object_size(set.m[i].schema) > 1)
+        return set;
+    set.n--;
+    memmove(set.m + i, set.m + i + 1, (size_t)(set.n - i) * sizeof *set.m);
+    return set;
+}
+
+/* Do several alternatives of an anyOf together say more than each alone? Only where it counts whether something is said
+ * of a property or an item. */
+static bool says_more_together(const struct schema *k, const struct schemas *s, int i, size_t n)
+{
+    bool asked = false;
+    for (int j = 0; j < s->n && k->unevaluated; j++)
+        asked |= schema_has_unevaluated(s->m[j].schema);
+    return asked && n > 1 && n <= MAX_TOGETHER && !(s->m[i].chose & IN_OTHER_WORDS);
+}
+
+static void add_set(struct schema *k, struct exprs *l, const struct schemas *s)
+{
+    if (!schema_hopeless(k, s, 0))
+        exprs_add(k->b, l, schema_value(k, s));
+}
+
+/* Every alternative of one anyOf or oneOf, together with the rest of the set, as a choice. */
 static int32_t alternatives(struct schema *k, const struct schemas *s, int i, const char *name, int flag)
 {
     const json_t *list = json_object_get(s->m[i].schema, name);
     struct exprs l = { 0 };
-    if (!json_is_array(list) || json_array_size(list) == 0)
-        return build_fail(k->b, "is no JSON Schema: %s must be an array that is not empty", name);
     size_t n = json_array_size(list);
-    for (size_t x = 0; flag == CHOSE_ONE && x < n; x++)
-        for (size_t y = x + 1; y < n && build_spend(k->b, 10); y++) {
-            struct schemas one = { .n = 0 }, other = { .n = 0 };
-            schemas_add(k, &one, json_array_get(list, x));
-            schemas_add(k, &other, json_array_get(list, y));
-            if (!schema_apart(k, &one, &other, 0))
-                return build_fail(k->b, "uses \"oneOf\" with alternatives that one value may satisfy together (numbers "
-                                  "%zu and %zu), which is not supported; with \"anyOf\" it is", x, y);
-        }
-    for (size_t x = 0; x < n && build_spend(k->b, 1); x++) {
-        struct schemas one = *s;
-        one.m[i].chose |= flag;
+    if (!json_is_array(list) || n == 0)
+        return build_fail(k->b, "is no JSON Schema: %s must be an array that is not empty", name);
+    bool together = flag == CHOSE_ANY && says_more_together(k, s, i, n);
+    for (unsigned some = 1; together && some < 1u << n; some++) {
+        struct schemas several = chosen(s, i, flag);
+        for (size_t x = 0; x < n; x++)
+            if (some >> x & 1)
+                schemas_add(k, &several, json_array_get(list, x));
+        add_set(k, &l, &several);
+    }
+    for (size_t x = 0; x < n && !together && build_spend(k->b, 1); x++) {
+        struct schemas one = chosen(s, i, flag);
         schemas_add(k, &one, json_array_get(list, x));
-        exprs_add(k->b, &l, schema_value(k, &one));
+        if (flag == CHOSE_ONE)
+            add_exclusions(k, &one, list, x);
+        add_set(k, &l, &one);
     }
     return exprs_alt(k->b, &l);
-}
-
-/* Can a constant that may not be be left out of the values of these types? Texts can. */
-struct left_out { struct schema *k; int types; };
-
-static void check_left_out(void *arg, const json_t *v)
-{
-    struct left_out *l = arg;
-    int type = schema_type_of(v);
-    if (type & l->types & (TYPE_ARRAY | TYPE_OBJECT | TYPE_INT | TYPE_NUMBER))
-        build_fail(l->k->b, "uses the keyword \"not\" for one number, array or object among others, which is not "
-                   "supported");
 }
 
 /* true and false, as far as they may be. */
@@ -381,7 +445,6 @@ static int32_t by_type(struct schema *k, const struct schemas *s)
 {
     struct exprs l = { 0 };
     int types = schema_types(k, s);
-    schema_excluded(s, check_left_out, &(struct left_out){ k, types & TYPE_NUMBER ? types | TYPE_INT : types });
     if (types & TYPE_OBJECT)
         exprs_add(k->b, &l, schema_object(k, s));
     if (types & TYPE_ARRAY)
@@ -389,7 +452,7 @@ static int32_t by_type(struct schema *k, const struct schemas *s)
     if (types & TYPE_STRING)
         exprs_add(k->b, &l, schema_string(k, s));
     if (types & (TYPE_INT | TYPE_NUMBER))
-        exprs_add(k->b, &l, schema_number(k, s, !(types & TYPE_NUMBER)));
+        exprs_add(k->b, &l, schema_number(k, s, types));
     if (types & TYPE_BOOL)
         exprs_add(k->b, &l, booleans(k, s));
     if (types & TYPE_NULL && !schema_excludes(k, s, json_null()))
@@ -397,23 +460,22 @@ static int32_t by_type(struct schema *k, const struct schemas *s)
     return exprs_alt(k->b, &l);
 }
 
-/* Alternatives are resolved first, each into a set with one of them chosen, then lists of constants; what is left is
- * described by types. `chose` marks what has been resolved, so that the recursion makes progress. */
+/* Where a schema lists constants, they are tried one by one, whatever else there is. Else alternatives are resolved,
+ * each into a set with one of them chosen; what is left is described by types. `chose` marks what has been resolved, so
+ * that the recursion makes progress. */
 static int32_t value_of(struct schema *k, const struct schemas *s)
 {
+    for (int i = 0; i < s->n; i++) {
+        const json_t *one = json_object_get(s->m[i].schema, "const"), *list = json_object_get(s->m[i].schema, "enum");
+        if (one || list)
+            return constants(k, s, i, one, list);
+    }
     for (int i = 0; i < s->n; i++) {
         const json_t *schema = s->m[i].schema;
         if (json_object_get(schema, "anyOf") && !(s->m[i].chose & CHOSE_ANY))
             return alternatives(k, s, i, "anyOf", CHOSE_ANY);
         if (json_object_get(schema, "oneOf") && !(s->m[i].chose & CHOSE_ONE))
             return alternatives(k, s, i, "oneOf", CHOSE_ONE);
-        if (schema_is_condition(schema) && !(s->m[i].chose & CHOSE_IF))
-            return schema_condition(k, s, i);
-    }
-    for (int i = 0; i < s->n; i++) {
-        const json_t *one = json_object_get(s->m[i].schema, "const"), *list = json_object_get(s->m[i].schema, "enum");
-        if (one || list)
-            return constants(k, s, i, one, list);
     }
     return by_type(k, s);
 }
@@ -431,14 +493,12 @@ int32_t schema_value(struct schema *k, const struct schemas *s)
     qsort(sorted.m, (size_t)sorted.n, sizeof *sorted.m, by_schema);
     if (2 * k->n_memos >= k->n_slots && widen(k) < 0)
         return build_starve(k->b);
-    size_t at = place_of(k, &sorted);
+    size_t at = place_of(k, sorted.m, sorted.n);
     if (k->slot[at])
         return expr_rule(k->b, k->memo[k->slot[at] - 1].rule);
-    int32_t rule = rule_new(k->b);
-    if (k->b->failed || grow(&k->memo, &k->cap_memos, k->n_memos + 1, sizeof *k->memo) < 0)
+    int32_t rule = build_spend(k->b, 100 + 20 * (size_t)s->n) ? rule_new(k->b) : 0;
+    if (k->b->failed || remember(k, at, &sorted, rule) < 0)
         return build_starve(k->b);
-    k->memo[k->n_memos] = (struct memo){ sorted, rule };
-    k->slot[at] = (int32_t)++k->n_memos;
     k->depth++;
     rule_set(k->b, rule, value_of(k, s));
     k->depth--;
@@ -447,9 +507,10 @@ int32_t schema_value(struct schema *k, const struct schemas *s)
 
 void schema_free(struct schema *k)
 {
+    for (size_t i = 0; i < k->n_memos; i++)
+        free(k->memo[i].m);
     free(k->memo);
     free(k->slot);
-    free(k->condition);
     json_decref(k->made);
 }
 
@@ -459,6 +520,7 @@ int32_t schema_expr(struct build *b, const json_t *schema, const json_t *root, b
 {
     struct schema k = { .b = b, .root = root, .closed = closed };
     struct schemas s = { .n = 0 };
+    k.unevaluated = schema_mentions_unevaluated(&k, root, 0);
     schemas_add(&k, &s, schema);
     int32_t x = schema_value(&k, &s);
     schema_free(&k);

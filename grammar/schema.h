@@ -11,10 +11,20 @@
 #include "grammar/build.h"
 #include "grammar/dfa.h"
 
-enum { SCHEMA_SET = 24, SCHEMA_DEPTH = 100 };
+enum { SCHEMA_SET = 64, SCHEMA_DEPTH = 100 };
 
-/* Its anyOf, its oneOf, its enum or const, its condition is represented by an alternative of it. */
-enum { CHOSE_ANY = 1, CHOSE_ONE = 2, CHOSE_LISTED = 4, CHOSE_IF = 8 };
+/* Its anyOf, its oneOf, its enum or const is represented by an alternative of it. IN_OTHER_WORDS: it was made here, and
+ * says again what another schema of the set says. */
+enum { CHOSE_ANY = 1, CHOSE_ONE = 2, CHOSE_LISTED = 4, IN_OTHER_WORDS = 8 };
+
+/* Keywords of schemas that are made here: lists of names of which a property has none, a pattern that does not match, a
+ * number of which a whole number is no multiple. */
+#define KEYWORD_OTHER_NAMES "\1otherNames"
+#define KEYWORD_NO_MATCH    "\1noMatch"
+#define KEYWORD_NO_MULTIPLE "\1noMultipleOf"
+
+/* Several schemas that must hold, together with nothing else. */
+#define KEYWORD_TOGETHER    "\1together"
 
 struct member { const json_t *schema; int chose; };
 
@@ -27,25 +37,22 @@ struct schemas {               /* a value satisfies all of them */
 enum type { TYPE_NULL = 1, TYPE_BOOL = 2, TYPE_INT = 4, TYPE_NUMBER = 8, TYPE_STRING = 16, TYPE_ARRAY = 32,
             TYPE_OBJECT = 64, TYPE_ALL = 127 };
 
-struct memo { struct schemas set; int32_t rule; };
-
-struct condition {             /* of a schema with `if`     */
-    const json_t *of;          /* borrowed: the schema      */
-    const json_t *with;        /* the condition             */
-    const json_t *against;     /* a list: each is a way not to satisfy it, and there are no others */
+struct memo {                  /* a set that has become a rule */
+    struct member *m;          /* owned, (n), in order         */
+    int     n;
+    int32_t rule;
 };
 
 struct schema {
     struct build *b;           /* borrowed */
     const json_t *root;        /* borrowed: what # refers to */
     bool closed;               /* an object that names properties has no others unless it says so */
+    bool unevaluated;          /* some schema of the document speaks of what is unevaluated       */
     struct memo *memo;         /* owned */
     size_t n_memos, cap_memos;
     int32_t *slot;             /* owned, (n_slots): index of a memo + 1, by hash; 0: empty */
     size_t n_slots;
-    json_t *made;              /* owned: schemas that are not the document's */
-    struct condition *condition;       /* owned, (n_conditions) */
-    int n_conditions;
+    json_t *made;              /* owned: schemas that are not the document's, by what they were made of */
     int depth;
 };
 
@@ -54,23 +61,40 @@ void    schemas_add(struct schema *k, struct schemas *s, const json_t *schema);
 int32_t schema_value(struct schema *k, const struct schemas *s);           /* the expression of its values */
 int32_t schema_json(struct build *b, const json_t *v, int depth);          /* of one value                 */
 
-int32_t schema_number(struct schema *k, const struct schemas *s, bool integer);
+int32_t schema_number(struct schema *k, const struct schemas *s, int types);
 int32_t schema_string(struct schema *k, const struct schemas *s);
 int32_t schema_array(struct schema *k, const struct schemas *s);
 int32_t schema_object(struct schema *k, const struct schemas *s);
 
-/* ---- schema_not.c ---- */
+/* ---- schema_not.c, schema_ways.c ---- */
 
-/* Fails the builder if `not` cannot be done. */
-void schema_check_not(struct schema *k, const json_t *not);
-bool schema_never(const json_t *not);                                    /* `not` forbids every value */
 int  schema_types_not(struct schema *k, const json_t *not);              /* types that it forbids as a whole */
-/* Constants that may not be: is v one of them? And each of them. */
+/* Words that may not be: is v one of them? And each of them. */
 bool schema_excludes(struct schema *k, const struct schemas *s, const json_t *v);
 void schema_excluded(const struct schemas *s, void (*each)(void *arg, const json_t *v), void *arg);
 /* `if` with `then` or `else`; without them it says nothing. */
 bool schema_is_condition(const json_t *schema);
-int32_t schema_condition(struct schema *k, const struct schemas *s, int i);    /* that of member i */
+/* Schemas that say what its not, if and dependent... say, as alternatives; a list that lives as long as k. NULL: there
+ * are none of these, or the builder has failed. */
+const json_t *schema_in_other_words(struct schema *k, const json_t *schema);
+const json_t *schema_not(struct schema *k, const json_t *schema);        /* {"not": schema}, always the same one */
+/* All ways not to satisfy a schema, as a list of schemas. NULL: failed, or *unknown is a keyword with ways that are not
+ * known. */
+const json_t *schema_ways(struct schema *k, const json_t *schema, const char **unknown);
+/* The name of such a keyword in the schema, or in one that its ways lead into; NULL: there is none, or not here. */
+const char *schema_unknown_ways(struct schema *k, const json_t *schema, int depth);
+/* What was made of a schema, kept with k: several things, each with a letter of its own. NULL: nothing, or failed. */
+const json_t *schema_kept(struct schema *k, char what, const json_t *schema);
+const json_t *schema_keep(struct schema *k, char what, const json_t *schema, json_t *v);
+const json_t *schema_referred(struct schema *k, const json_t *ref);      /* to what a $ref leads; NULL: failed */
+
+/* ---- schema_unevaluated.c ---- */
+
+bool schema_has_unevaluated(const json_t *schema);                      /* unevaluatedProperties or unevaluatedItems */
+bool schema_mentions_unevaluated(struct schema *k, const json_t *v, int depth);        /* it, or anything in it */
+/* Bit j of seen[i]: what member j of the set says of items and properties is not unevaluated for member i, which has
+ * one of these keywords. 0 for those that have not. */
+void schema_see(struct schema *k, const struct schemas *s, uint64_t seen[SCHEMA_SET]);
 
 int  schema_type_bit(struct schema *k, const json_t *v);                 /* by the name of a type; fails the builder */
 int  schema_type_of(const json_t *v);
@@ -81,6 +105,8 @@ void schema_free(struct schema *k);
 
 /* The types that a value may have. */
 int  schema_types(struct schema *k, const struct schemas *s);
+/* Can it be seen without much work that no value satisfies all of them? depth: 0. */
+bool schema_hopeless(struct schema *k, const struct schemas *s, int depth);
 /* Is v a value of all of them? Alternatives count. */
 bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, int depth);
 /* Can no value be one of both? false: it may, or it is not known. */

@@ -10,7 +10,7 @@
 #include "grammar/regex.h"
 #include "grammar/schema.h"
 
-enum { APART_DEPTH = 6 };
+enum { APART_DEPTH = 6, FEW_VALUES = 64 };
 
 /* The type of a value as JSON Schema sees it: 1.0 is an integer, and an integer too large for 64 bits is a number whose
  * digits json_big() keeps. */
@@ -126,6 +126,7 @@ static bool array_holds(struct schema *k, const json_t *schema, const json_t *v,
         first = rest;
         rest = json_object_get(schema, "additionalItems");
     }
+    rest = rest ? rest : json_object_get(schema, "unevaluatedItems");
     bool ok = (double)n >= bound(schema, "minItems", 0) && (double)n <= bound(schema, "maxItems", INFINITY);
     for (size_t i = 0; i < n && ok; i++) {
         const json_t *mine = i < json_array_size(first) ? json_array_get(first, i) : rest;
@@ -157,6 +158,7 @@ static bool object_holds(struct schema *k, const json_t *schema, const json_t *v
     json_object_foreach((json_t *)v, name, member) {
         const json_t *own = json_object_get(json_object_get(schema, "properties"), name);
         const json_t *others = json_object_get(schema, "additionalProperties");
+        others = others ? others : json_object_get(schema, "unevaluatedProperties");
         const json_t *names = json_object_get(schema, "propertyNames");
         bool said = own != NULL;
         ok = ok && (!own || holds_one(k, own, member, depth));
@@ -190,6 +192,36 @@ static bool string_holds(struct schema *k, const json_t *schema, const json_t *v
            (!regex || text_fits(k, regex, strlen(regex), true, s, n));
 }
 
+/* Whether what must come with a property of the object comes with it: names, or what a schema says. */
+static bool dependencies_hold(struct schema *k, const json_t *schema, const json_t *v, int depth)
+{
+    static const char *const keywords[] = { "dependentRequired", "dependentSchemas", "dependencies" };
+    const char *name;
+    json_t *with, *other;
+    bool ok = true;
+    size_t j;
+    for (size_t i = 0; i < sizeof keywords / sizeof *keywords; i++)
+        json_object_foreach(json_object_get(schema, keywords[i]), name, with) {
+            if (!ok || !json_object_get(v, name))
+                continue;
+            ok = json_is_array(with) || holds_one(k, with, v, depth);
+            json_array_foreach(with, j, other)
+                ok = ok && json_object_get(v, json_string_value(other)) != NULL;
+        }
+    return ok;
+}
+
+/* What unevaluatedProperties and unevaluatedItems mean for a value is not known here where other schemas apply to
+ * it. */
+static void check_unevaluated(struct schema *k, const json_t *schema)
+{
+    static const char *const applied[] = { "$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "contains" };
+    for (size_t i = 0; i < sizeof applied / sizeof *applied && schema_has_unevaluated(schema); i++)
+        if (json_object_get(schema, applied[i]))
+            build_fail(k->b, "uses unevaluatedProperties or unevaluatedItems for a const or an enum beside %s, which "
+                       "is not supported", applied[i]);
+}
+
 static bool condition_holds(struct schema *k, const json_t *schema, const json_t *v, int depth)
 {
     if (!schema_is_condition(schema))
@@ -208,11 +240,15 @@ bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, in
         return false;
     bool ok = !s->never && (schema_types(k, s) & type);
     for (int i = 0; i < s->n && ok && !k->b->failed; i++) {
+        if (s->m[i].chose & IN_OTHER_WORDS)
+            continue;
         const json_t *schema = s->m[i].schema, *any = json_object_get(schema, "anyOf");
         const json_t *one = json_object_get(schema, "oneOf"), *not = json_object_get(schema, "not");
         ok = (s->m[i].chose & CHOSE_LISTED || schema_is_listed(k, schema, v)) &&
              (!any || count_holding(k, any, v, depth) > 0) && (!one || count_holding(k, one, v, depth) == 1) &&
              (!not || !holds_one(k, not, v, depth)) && condition_holds(k, schema, v, depth);
+        if (type & (TYPE_ARRAY | TYPE_OBJECT))
+            check_unevaluated(k, schema);
         if (ok && (type & (TYPE_INT | TYPE_NUMBER)) && json_is_number(v))
             ok = number_holds(schema, json_number_value(v));
         else if (ok && type == TYPE_STRING)
@@ -220,7 +256,7 @@ bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, in
         else if (ok && type == TYPE_ARRAY)
             ok = array_holds(k, schema, v, depth);
         else if (ok && type == TYPE_OBJECT)
-            ok = object_holds(k, schema, v, depth);
+            ok = object_holds(k, schema, v, depth) && dependencies_hold(k, schema, v, depth);
     }
     return ok && !k->b->failed;
 }
@@ -261,6 +297,7 @@ static bool requires(const struct schemas *s, const char *name)
 static void property_of(struct schema *k, const struct schemas *s, const char *name, struct schemas *out)
 {
     *out = (struct schemas){ .n = 0 };
+    build_spend(k->b, 5 + 10 * (size_t)s->n);
     for (int i = 0; i < s->n; i++) {
         const json_t *schema = s->m[i].schema, *v = json_object_get(json_object_get(schema, "properties"), name);
         bool closed = k->closed && json_object_size(json_object_get(schema, "properties")) > 0 &&
@@ -291,21 +328,68 @@ static bool objects_apart(struct schema *k, const struct schemas *x, const struc
     return false;
 }
 
+/* Takes the bounds of all schemas of a set. What is equal to a strict bound is beyond it. */
+static void narrow(const struct schemas *s, double *lo, double *hi)
+{
+    for (int i = 0; i < s->n; i++) {
+        const json_t *schema = s->m[i].schema;
+        *lo = fmax(*lo, fmax(bound(schema, "minimum", -INFINITY),
+                             nextafter(bound(schema, "exclusiveMinimum", -INFINITY), INFINITY)));
+        *hi = fmin(*hi, fmin(bound(schema, "maximum", INFINITY),
+                             nextafter(bound(schema, "exclusiveMaximum", INFINITY), -INFINITY)));
+    }
+}
+
 /* Whether the bounds of all schemas together leave no number. multipleOf is not looked at: then the answer is "not
  * known". */
 static bool numbers_apart(const struct schemas *x, const struct schemas *y)
 {
     double lo = -INFINITY, hi = INFINITY;
-    bool strict = false;
-    for (int i = 0; i < x->n + y->n; i++) {
-        const json_t *s = i < x->n ? x->m[i].schema : y->m[i - x->n].schema;
-        double min = bound(s, "minimum", -INFINITY), max = bound(s, "maximum", INFINITY);
-        double above = bound(s, "exclusiveMinimum", -INFINITY), below = bound(s, "exclusiveMaximum", INFINITY);
-        lo = fmax(lo, fmax(min, above));
-        hi = fmin(hi, fmin(max, below));
-        strict |= above == lo || below == hi;
+    narrow(x, &lo, &hi);
+    narrow(y, &lo, &hi);
+    return lo > hi;
+}
+
+/* Whether a schema of the set lists a few values of which none satisfies the set. */
+static bool none_listed(struct schema *k, const struct schemas *s)
+{
+    for (int i = 0; i < s->n; i++) {
+        const json_t *one = json_object_get(s->m[i].schema, "const"), *list = json_object_get(s->m[i].schema, "enum");
+        size_t n = one ? 1 : json_array_size(list), held = 0;
+        for (size_t j = 0; n <= FEW_VALUES && j < n && !held; j++)
+            held = schema_holds(k, s, one ? one : json_array_get(list, j), 0);
+        if (n > 0 && n <= FEW_VALUES)
+            return !held;
     }
-    return lo > hi || (lo == hi && strict);
+    return false;
+}
+
+/* Whether there is a property that must be there and has no value. */
+static bool property_hopeless(struct schema *k, const struct schemas *s, int depth)
+{
+    for (int i = 0; i < s->n; i++) {
+        const json_t *list = json_object_get(s->m[i].schema, "required");
+        for (size_t j = 0; j < json_array_size(list) && build_spend(k->b, 1); j++) {
+            const char *name = json_string_value(json_array_get(list, j));
+            struct schemas value = { .n = 0 };
+            if (name)
+                property_of(k, s, name, &value);
+            if (name && schema_hopeless(k, &value, depth + 1))
+                return true;
+        }
+    }
+    return false;
+}
+
+bool schema_hopeless(struct schema *k, const struct schemas *s, int depth)
+{
+    static const struct schemas all = { .n = 0 };
+    int types = s->never ? 0 : schema_types(k, s);
+    if (!types || !(types & ~(TYPE_INT | TYPE_NUMBER)))
+        return !types || numbers_apart(s, &all);
+    if (depth > APART_DEPTH)
+        return false;
+    return none_listed(k, s) || (types == TYPE_OBJECT && property_hopeless(k, s, depth));
 }
 
 /* Whether the limits of one kind (lengths, numbers of items) leave no number that both sets allow. */

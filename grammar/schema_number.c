@@ -122,9 +122,14 @@ static struct dfa *bounded(struct build *b, double v, bool above, bool strict)
     return language_make(b, expr_or(b, expr_pair(b, other, any), same));
 }
 
-static struct dfa *plain(struct build *b, bool integer)
+/* Integers, other numbers, or both. */
+static struct dfa *plain(struct build *b, int types)
 {
-    const char *s = integer ? "0|[1-9][0-9]*" : "(0|[1-9][0-9]*)(\\.[0-9]+)?";
+    const char *s = "(0|[1-9][0-9]*)(\\.[0-9]+)?";
+    if (!(types & TYPE_NUMBER))
+        s = "0|[1-9][0-9]*";
+    else if (!(types & TYPE_INT))
+        s = "(0|[1-9][0-9]*)\\.[0-9]*[1-9]";
     return regex_language(b, s, strlen(s), true);
 }
 
@@ -253,25 +258,37 @@ static struct dfa *sized(struct build *b, struct limit lo, struct limit hi, cons
     return x;
 }
 
+/* Numbers without a sign of these types, as far as multipleOf and its opposite allow; NULL: nothing narrows them. */
+static struct dfa *shape_of(struct schema *k, const struct schemas *s, int types)
+{
+    static const char *const names[] = { "multipleOf", KEYWORD_NO_MULTIPLE };
+    struct dfa *shape = NULL;
+    double v;
+    for (int i = 0; i < s->n; i++)
+        for (int other = 0; other <= 1 && !k->b->failed; other++) {
+            if (!number_of(k, json_object_get(s->m[i].schema, names[other]), names[other], &v))
+                continue;
+            struct dfa *x = multiples_of(k->b, v), *others = x && other ? language_not(k->b, x) : NULL;
+            if (other)
+                dfa_free(x);
+            x = other ? others : x;
+            shape = shape ? narrowed(k->b, shape, x) : x;
+        }
+    return shape ? narrowed(k->b, shape, plain(k->b, types)) : NULL;
+}
+
 /* Numbers without any condition have all of JSON's notation. With bounds or multipleOf they are written plainly: an
  * optional minus, and a language of digits that is intersected with the bounds. Numbers below zero are handled by their
  * absolute value, for which the bounds change places; they begin above zero, so that -0 is not written. */
-int32_t schema_number(struct schema *k, const struct schemas *s, bool integer)
+int32_t schema_number(struct schema *k, const struct schemas *s, int types)
 {
     struct build *b = k->b;
     struct limit lo, hi;
-    struct dfa *shape = NULL;
     limits(k, s, &lo, &hi);
-    for (int i = 0; i < s->n && !b->failed; i++) {
-        double v;
-        if (!number_of(k, json_object_get(s->m[i].schema, "multipleOf"), "multipleOf", &v))
-            continue;
-        struct dfa *x = multiples_of(b, v);
-        shape = shape ? narrowed(b, shape, x) : x;
-    }
-    if (!shape && !lo.set && !hi.set && !integer)
+    struct dfa *shape = shape_of(k, s, types);
+    if (!shape && !lo.set && !hi.set && (types & TYPE_INT) && (types & TYPE_NUMBER))
         return json_expr(b, JSON_ANY_NUMBER);
-    shape = shape ? narrowed(b, shape, plain(b, integer)) : plain(b, integer);
+    shape = shape ? shape : plain(b, types);
     struct limit zero = { true, false, 0 }, above = { true, true, 0 };
     int32_t plus = EXPR_NONE, minus = EXPR_NONE;
     if (!hi.set || hi.v > 0 || (hi.v == 0 && !hi.strict))

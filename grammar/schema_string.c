@@ -125,6 +125,15 @@ static struct dfa *without(struct build *b, struct dfa *x, int32_t words)
     return narrowed(b, x, others);
 }
 
+/* The texts in which a pattern matches nowhere. */
+static struct dfa *no_match(struct build *b, const json_t *pattern)
+{
+    struct dfa *x = regex_language(b, json_string_value(pattern), json_string_length(pattern), false);
+    struct dfa *others = x ? language_not(b, x) : NULL;
+    dfa_free(x);
+    return others;
+}
+
 /* The intersection of all patterns and formats of the set. Formats match the whole string, patterns anywhere in it.
  * NULL without a failure means that none was given, so that every string is allowed. */
 struct dfa *schema_string_language(struct schema *k, const struct schemas *s)
@@ -132,11 +141,14 @@ struct dfa *schema_string_language(struct schema *k, const struct schemas *s)
     struct dfa *x = NULL;
     for (int i = 0; i < s->n && !k->b->failed; i++) {
         const json_t *pattern = text_of(k, s->m[i].schema, "pattern");
+        const json_t *unlike = text_of(k, s->m[i].schema, KEYWORD_NO_MATCH);
         const char *format = format_of(k, s->m[i].schema);
         if (pattern)
             x = narrowed(k->b, x, regex_language(k->b, json_string_value(pattern), json_string_length(pattern), false));
         if (format && !k->b->failed)
             x = narrowed(k->b, x, regex_language(k->b, format, strlen(format), true));
+        if (unlike && !k->b->failed)
+            x = narrowed(k->b, x, no_match(k->b, unlike));
     }
     int32_t words = excluded_words(k, s);
     if (words != EXPR_NONE && !k->b->failed)
@@ -162,14 +174,15 @@ static struct dfa *within(struct schema *k, struct dfa *x, int64_t min, int64_t 
     return sized;
 }
 
-/* Patterns and formats of the whole set; *one: the only one, if it is alone. */
+/* Patterns and formats of the whole set; *one: the only one, if it is alone. What only the language knows of counts
+ * twice. */
 static int count(struct schema *k, const struct schemas *s, int32_t *one)
 {
     int n = 0;
     for (int i = 0; i < s->n; i++) {
         const json_t *pattern = text_of(k, s->m[i].schema, "pattern");
         const char *format = format_of(k, s->m[i].schema);
-        n += (pattern != NULL) + (format != NULL);
+        n += (pattern != NULL) + (format != NULL) + 2 * (json_object_get(s->m[i].schema, KEYWORD_NO_MATCH) != NULL);
         if (n != 1)
             continue;
         if (pattern)
@@ -177,7 +190,7 @@ static int count(struct schema *k, const struct schemas *s, int32_t *one)
         if (format)
             *one = regex_expr(k->b, format, strlen(format), true, WRITE_JSON);
     }
-    return n;
+    return n + 2 * (excluded_words(k, s) != EXPR_NONE);
 }
 
 /* One constant string as a language; the empty language for another value. */
@@ -223,8 +236,6 @@ int32_t schema_string(struct schema *k, const struct schemas *s)
     int n = count(k, s, &one);
     if (max >= 0 && max < min)
         return EXPR_NONE;
-    if (excluded_words(k, s) != EXPR_NONE)
-        n = 2;                         /* only the language knows of them */
     if (n == 0 && min <= 0 && max < 0)
         return json_expr(b, JSON_ANY_STRING);
     if (n == 1 && min <= 0 && max < 0)
@@ -244,10 +255,19 @@ int32_t schema_string(struct schema *k, const struct schemas *s)
 static void refuse_alternatives(struct schema *k, const struct schemas *s)
 {
     for (int i = 0; i < s->n; i++)
-        if (json_object_get(s->m[i].schema, "anyOf") || json_object_get(s->m[i].schema, "oneOf") ||
-            schema_is_condition(s->m[i].schema))
-            build_fail(k->b, "uses anyOf, oneOf or if beside the type of a string that is written without quotes, "
+        if (json_object_get(s->m[i].schema, "anyOf") || json_object_get(s->m[i].schema, "oneOf"))
+            build_fail(k->b, "uses anyOf, oneOf, not or if beside the type of a string that is written without quotes, "
                        "which is not supported");
+}
+
+/* x without the texts in which `end` stands; x is freed. */
+static struct dfa *without_end(struct build *b, struct dfa *x, const char *end, size_t n_end)
+{
+    int32_t any = expr_repeat(b, expr_any_char(b, WRITE_UTF8), 0, NO_MAX);
+    struct dfa *with = language_make(b, expr_seq(b, (int32_t[]){ any, letters(b, end, n_end), any }, 3));
+    struct dfa *others = with ? language_not(b, with) : NULL;
+    dfa_free(with);
+    return narrowed(b, x, others);
 }
 
 /* The texts of the schema in which `end` does not stand, and then `end`. A text can hold no beginning of `end` that
@@ -256,22 +276,14 @@ int32_t text_expr(struct build *b, const json_t *schema, const json_t *root, con
 {
     struct schema  k = { .b = b, .root = root };
     struct schemas s = { .n = 0 };
-    int32_t mark = expr_bytes(b, end, n_end);
+    int32_t mark = expr_bytes(b, end, n_end), x = EXPR_NONE;
     schemas_add(&k, &s, schema);
     refuse_alternatives(&k, &s);
     struct dfa *texts = b->failed || s.never ? NULL : schema_names(&k, &s);
-    if (b->failed || s.never)
-        return EXPR_NONE;
-    if (!texts)
-        return expr_until(b, &mark, 1, 0);
-    int32_t any = expr_repeat(b, expr_any_char(b, WRITE_UTF8), 0, NO_MAX);
-    struct dfa *with = language_make(b, expr_seq(b, (int32_t[]){ any, letters(b, end, n_end), any }, 3));
-    struct dfa *without = with ? language_not(b, with) : NULL;
-    struct dfa *both = without ? language_both(b, texts, without) : NULL;
-    dfa_free(texts);
-    dfa_free(with);
-    dfa_free(without);
-    if (!both)
-        return EXPR_NONE;
-    return expr_pair(b, expr_lang(b, both, WRITE_UTF8), expr_marked(b, end, n_end));
+    if (texts && (texts = without_end(b, texts, end, n_end)))
+        x = expr_pair(b, expr_lang(b, texts, WRITE_UTF8), expr_marked(b, end, n_end));
+    else if (!b->failed && !s.never)
+        x = expr_until(b, &mark, 1, 0);
+    schema_free(&k);
+    return x;
 }

@@ -16,12 +16,13 @@ LEFT_OUT = {"format", "vocabulary", "unknownKeyword"}
 
 def names_of(schema, out):
     if isinstance(schema, dict):
-        for keyword in ("properties", "required"):
+        for keyword in ("properties", "required", "dependentRequired"):
             for name in schema.get(keyword) or []:
                 if isinstance(name, str) and name not in out:
                     out.append(name)
         for v in schema.values():
             names_of(v, out)
+        out += [name for name in schema.get("dependentSchemas") or [] if name not in out]
     elif isinstance(schema, list):
         for v in schema:
             names_of(v, out)
