@@ -205,8 +205,8 @@ int command_quantize(int argc, char **argv)
         rc = err_field(&e, "out", "--out DIR2 is needed: the folder to write");
     else if (!dtype_named(c.engine.weights, &weights) || weights == F32)
         rc = err_field(&e, "weights", "--weights is needed: int8, int4, fp8 or bf16");
-    else if (*c.calibrate && weights != Q4)
-        rc = err_field(&e, "calibrate", "--calibrate is for --weights int4: the others lose too little to gain by it");
+    else if (*c.calibrate && weights != Q4 && weights != Q8)
+        rc = err_field(&e, "calibrate", "--calibrate is for --weights int4 or int8");
     else
         rc = command_find_model(&c, true, &e);
     if (rc != 0)

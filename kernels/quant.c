@@ -29,6 +29,12 @@ uint8_t f8_put(float x)
     return (uint8_t)((u + 0x7ffff + (u >> 20 & 1)) >> 20 | (signbit(x) ? 0x80 : 0));
 }
 
+static float scale_of(const uint8_t *record)
+{
+    float scale;
+    return memcpy(&scale, record, sizeof scale), scale;
+}
+
 /* The time of packing goes into pack_groups() for int4, and into pack_channel() for int8, with all that is inlined
  * there. They have the same numbers whatever they are compiled for. A sanitizer is not ready yet when a program
  * chooses between clones. */
@@ -313,14 +319,14 @@ INLINED void pack_group(uint8_t *to, const union group *g, float most)
         *(bytes *)(to + 2 + 8 * i) = __builtin_convertvector((f.q[i] + 8) | (f.q[EIGHTS / 2 + i] + 8) << 4, bytes);
 }
 
-/* ---- int4 with feedback: eight channels at a time, a lane of a vector each ---- */
+/* ---- with feedback: eight channels at a time, a lane of a vector each ---- */
 
 /* Eight channels' group, and the best that was found for it. */
 struct fed {
     eight w[QUANT_GROUP];              /* the numbers that are to be stored                  */
     eight wanted[QUANT_GROUP];         /* those, and what the errors of earlier groups add   */
     eight most;                        /* of `wanted`: the number of the largest magnitude   */
-    eight loss, scale;                 /* of the best so far                                 */
+    eight loss, scale;                 /* of the best so far; Q8: the scale is the channels' */
     eight error[QUANT_GROUP];
     eight_bits q[QUANT_GROUP];
 };
@@ -334,6 +340,15 @@ INLINED eight magnitude(eight x) { return (eight)((eight_bits)x & 0x7fffffff); }
 
 /* 1 / x; 0 where x is 0 or too small for that to be a number. */
 INLINED eight inverse_of(eight x) { return (eight)((eight_bits)(1 / x) & (magnitude(x) >= TINY / 256)); }
+
+/* What is wanted of column k once the columns before it have left these errors. */
+INLINED eight fed_number(const struct fed *f, const struct quant_feedback *b, const eight error[QUANT_GROUP], int k)
+{
+    eight y = f->wanted[k];
+    for (int j = 0; j < k; j++)
+        y += error[j] * b->share[j][k];
+    return y;
+}
 
 /* The scale at which the group's largest number is `end`, fitted to the levels that its numbers then are nearest to,
  * and rounded as it will be stored. */
@@ -360,9 +375,7 @@ INLINED void fed_try(struct fed *f, const struct quant_feedback *b, eight scale)
     eight inverse = inverse_of(scale), error[QUANT_GROUP], loss = { 0 };
     eight_bits q[QUANT_GROUP];
     for (int k = 0; k < QUANT_GROUP; k++) {
-        eight y = f->wanted[k], level;
-        for (int j = 0; j < k; j++)
-            y += error[j] * b->share[j][k];
+        eight y = fed_number(f, b, error, k), level;
         q[k] = nearest_level(y * inverse, &level);
         eight miss = y - level * scale;
         error[k] = f->w[k] - level * scale;
@@ -387,23 +400,62 @@ CLONED static void fed_search(struct fed *f, const struct quant_feedback *b)
         fed_try(f, b, fed_scale(f, b->cost, ends[i]));
 }
 
+/* Q8: each number becomes the nearest multiple of its channel's scale, at most 127 of it. */
+CLONED static void fed_round(struct fed *f, const struct quant_feedback *b)
+{
+    eight inverse = inverse_of(f->scale), most = (eight){ 0 } + 127;
+    for (int k = 0; k < QUANT_GROUP; k++) {
+        eight n = fed_number(f, b, f->error, k) * inverse;
+        n = chosen(n > most, most, chosen(n < -most, -most, n));
+        n = (n + 0x1.8p23f) - 0x1.8p23f;               /* to an integer */
+        f->q[k] = __builtin_convertvector(n, eight_bits);
+        f->error[k] = f->w[k] - n * f->scale;
+    }
+}
+
+/* Row r's group, as its type has it. */
+static void put_fed(enum dtype t, uint8_t *record, int first, const struct fed *f, int r)
+{
+    if (t == Q8) {
+        for (int k = 0; k < QUANT_GROUP; k++)
+            record[QUANT_HEAD + first + k] = (uint8_t)f->q[k][r];
+        return;
+    }
+    uint8_t *to = record + (size_t)(first / QUANT_GROUP) * QUANT_Q4_BYTES;
+    uint16_t h = bf16_put(f->scale[r]);
+    memcpy(to, &h, sizeof h);
+    for (int k = 0; k < QUANT_GROUP / 2; k++)
+        to[2 + k] = (uint8_t)((f->q[k][r] + 8) | (f->q[k + QUANT_GROUP / 2][r] + 8) << 4);
+}
+
+void quant_begin_fed(void *record, const float *w, int in)
+{
+    float most = 0;
+    for (int i = 0; i < in; i++)
+        most = fmaxf(most, fabsf(w[i]));
+    float scale = most < TINY ? 0 : most / 127;
+    memcpy(record, &scale, sizeof scale);
+}
+
 /* Channels that are not there get numbers of zero, and nothing is written for them. */
-void quant_pack_fed(void *record, size_t record_bytes, const float *w, const float *wanted, float *error, size_t stride,
-                    int rows, const struct quant_feedback *b)
+void quant_pack_fed(enum dtype t, void *records, size_t record_bytes, int first, const float *w, const float *wanted,
+                    float *error, size_t stride, int rows, const struct quant_feedback *b)
 {
     struct fed f = { 0 };
-    for (int r = 0; r < rows; r++)
+    assert(t == Q4 || t == Q8);
+    for (int r = 0; r < rows; r++) {
+        f.scale[r] = t == Q8 ? scale_of((const uint8_t *)records + (size_t)r * record_bytes) : 0;
         for (int k = 0; k < QUANT_GROUP; k++) {
             f.w[k][r] = w[(size_t)r * stride + (size_t)k];
             f.wanted[k][r] = wanted[r * QUANT_GROUP + k];
         }
-    fed_search(&f, b);
+    }
+    if (t == Q8)
+        fed_round(&f, b);
+    else
+        fed_search(&f, b);
     for (int r = 0; r < rows; r++) {
-        uint8_t *to = (uint8_t *)record + (size_t)r * record_bytes;
-        uint16_t h = bf16_put(f.scale[r]);
-        memcpy(to, &h, sizeof h);
-        for (int k = 0; k < QUANT_GROUP / 2; k++)
-            to[2 + k] = (uint8_t)((f.q[k][r] + 8) | (f.q[k + QUANT_GROUP / 2][r] + 8) << 4);
+        put_fed(t, (uint8_t *)records + (size_t)r * record_bytes, first, &f, r);
         for (int k = 0; k < QUANT_GROUP; k++)
             error[(size_t)r * stride + (size_t)k] = f.error[k][r];
     }
@@ -434,12 +486,6 @@ int quant_pack_row(enum dtype t, void *record, enum dtype from, const void *row,
 {
     assert(quantised(t));
     return t == Q4 ? pack_groups(record, from, row, in) : pack_channel(t, quant_rotates(t), record, from, row, in);
-}
-
-static float scale_of(const uint8_t *record)
-{
-    float scale;
-    return memcpy(&scale, record, sizeof scale), scale;
 }
 
 /* One number of a packed row, multiplied out: what the reference computes with. */

@@ -71,23 +71,28 @@ size_t quant_row_bytes(enum dtype t, int in);
 int  quant_pack_row(enum dtype t, void *record, enum dtype from, const void *x, int in);
 int  quant_pack_plain(enum dtype t, void *record, enum dtype from, const void *x, int in);
 
-/* What a group of Q4 is rounded for, when it is known what it will be multiplied with: H = X' X of the rows of X that a
- * sample of inputs gave, H = U D U' with a diagonal D and U of ones on the diagonal and zeros below it. Then a row of
- * errors e costs e H e' = sum over k of D[k] (e[k] + sum over j < k of e[j] U[j][k])^2, and each column is rounded
- * after the errors of those before it have been added to it in that way. (Frantar et al., GPTQ, 2022; in this form
- * Chee et al., QuIP, 2023.) */
+/* What a group of Q4 or Q8 is rounded for, when it is known what it will be multiplied with: H = X' X of the rows of X
+ * that a sample of inputs gave, H = U D U' with a diagonal D and U of ones on the diagonal and zeros below it. Then a
+ * row of errors e costs e H e' = sum over k of D[k] (e[k] + sum over j < k of e[j] U[j][k])^2, and each column is
+ * rounded after the errors of those before it have been added to it in that way. (Frantar et al., GPTQ, 2022; in this
+ * form Chee et al., QuIP, 2023.) */
 struct quant_feedback {
     float cost[QUANT_GROUP];               /* D of the group's columns                                  */
     float share[QUANT_GROUP][QUANT_GROUP]; /* U: what column k takes over of the error of column j < k  */
 };
 enum { QUANT_FED_ROWS = 8 };
 
-/* The same group of up to QUANT_FED_ROWS rows as Q4: the first at `record`, each record_bytes behind the one before. w
- * and error have `stride` numbers from row to row, `wanted` (rows, 32): w with what the errors of all earlier groups
- * add. error becomes w less what is stored. Of the scales that are tried, the one that costs least is taken. All
- * numbers must be finite. */
-void quant_pack_fed(void *record, size_t record_bytes, const float *w, const float *wanted, float *error, size_t stride,
-                    int rows, const struct quant_feedback *b);
+/* The scale of a row of Q8, for all of its `in` numbers, which are rotated. It goes into the record, from which
+ * quant_pack_fed() takes it. */
+void quant_begin_fed(void *record, const float *w, int in);
+
+/* The group of up to QUANT_FED_ROWS rows that begins at column `first`, as Q4 or Q8: the first row's record is at
+ * `records`, each record_bytes behind the one before. w and error have `stride` numbers from row to row, `wanted`
+ * (rows, 32): w with what the errors of all earlier groups add. error becomes w less what is stored. Q4 takes of the
+ * scales that are tried the one that costs least; of Q8 w and what b is about are rotated. All numbers must be
+ * finite. */
+void quant_pack_fed(enum dtype t, void *records, size_t record_bytes, int first, const float *w, const float *wanted,
+                    float *error, size_t stride, int rows, const struct quant_feedback *b);
 
 /* Columns i .. i + 31 of a row of a weight, of which i is the first of a group; all of them. */
 void  quant_unpack_group(enum dtype t, const void *record, int i, float x[QUANT_GROUP]);

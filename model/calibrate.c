@@ -17,6 +17,7 @@ static const float DAMPING = 0.01f, MOST_DAMPING = 10;
 
 struct calibration {
     struct device *dev;
+    enum dtype type;           /* Q4 or Q8: what the weight becomes                                        */
     int    in, n;              /* columns; filled up to whole groups                                       */
     float *h;                  /* owned, (n, n): H, then U; what is below the diagonal is not read         */
     float *d;                  /* owned, (n): D                                                            */
@@ -46,6 +47,16 @@ static int multiply(const struct calibration *c, struct tensor out, struct tenso
     return 0;
 }
 
+/* A row of n numbers, in whole groups, times `factor`, as the records of this type have it. */
+static void turn(const struct calibration *c, float *x, float factor)
+{
+    for (int i = 0; i < c->n && quant_rotates(c->type); i += G) {
+        for (int k = i; k < i + G; k++)
+            x[k] *= factor;
+        quant_rotate(x + i);
+    }
+}
+
 /* ---- H ---- */
 
 /* Adds what `rows` rows of the sample, whose columns are in `part`, give to H. Only what is on and above the diagonal
@@ -61,17 +72,22 @@ static int gather_part(struct calibration *c, int rows, struct err *e)
     return 0;
 }
 
-/* H = X' X, a part of the sample's rows after the other. Columns that only fill a group stay zero. */
+/* H = X' X, a part of the sample's rows after the other. Columns that only fill a group stay zero where nothing is
+ * rotated. The first row of `w` is free meanwhile. */
 static int gather(struct calibration *c, struct tensor x, struct err *e)
 {
+    float *row = c->w;
     memset(c->h, 0, sizeof(float) * (size_t)c->n * (size_t)c->n);
     for (int at = 0, rows; at < x.rows; at += rows) {
         rows = x.rows - at < SAMPLE_ROWS ? x.rows - at : SAMPLE_ROWS;
         const float *from = (const float *)x.data + (size_t)at * (size_t)x.stride;
-        memset(c->part, 0, sizeof(float) * (size_t)c->n * (size_t)rows);
-        for (int r = 0; r < rows; r++)
-            for (int i = 0; i < c->in; i++)
-                c->part[(size_t)i * (size_t)rows + (size_t)r] = from[(size_t)r * (size_t)x.stride + (size_t)i];
+        for (int r = 0; r < rows; r++) {
+            memcpy(row, from + (size_t)r * (size_t)x.stride, sizeof(float) * (size_t)c->in);
+            memset(row + c->in, 0, sizeof(float) * (size_t)(c->n - c->in));
+            turn(c, row, 1);
+            for (int i = 0; i < c->n; i++)
+                c->part[(size_t)i * (size_t)rows + (size_t)r] = row[i];
+        }
         if (gather_part(c, rows, e) != 0)
             return -1;
     }
@@ -162,15 +178,20 @@ static int learn(struct calibration *c, struct tensor x, struct err *e)
 
 /* ---- the weight ---- */
 
-/* Rows of the slab as floats. -1: one of the numbers is not finite. */
-static int read_rows(const struct calibration *c, const struct slab *s, int from, int rows, struct err *e)
+/* Rows of the slab as floats, and for int8 their scales in the records. -1: one of the numbers is not finite. */
+static int read_rows(const struct calibration *c, const struct slab *s, int from, int rows, uint8_t *records,
+                     struct err *e)
 {
     for (int r = 0; r < rows; r++) {
         float *to = c->w + (size_t)r * (size_t)c->n;
         half_load_n(s->dtype, s->data, (size_t)(from + r) * (size_t)c->in, c->in, to);
         for (int i = 0; i < c->in; i++)
             if (!isfinite(to[i]))
-                return slab_refuse(s, from + r, i, Q4, e);
+                return slab_refuse(s, from + r, i, c->type, e);
+        memset(to + c->in, 0, sizeof(float) * (size_t)(c->n - c->in));
+        turn(c, to, 1.0f / G);
+        if (c->type == Q8)
+            quant_begin_fed(records + (size_t)r * quant_row_bytes(Q8, c->in), to, c->n);
     }
     return 0;
 }
@@ -198,14 +219,14 @@ static int feed(struct calibration *c, int first, int rows, struct quant_feedbac
 static int round_rows(struct calibration *c, const struct slab *s, int from, int rows, uint8_t *records, struct err *e)
 {
     struct quant_feedback b;
-    size_t n = (size_t)c->n, bytes = quant_row_bytes(Q4, c->in);
-    if (read_rows(c, s, from, rows, e) != 0)
+    size_t n = (size_t)c->n, bytes = quant_row_bytes(c->type, c->in);
+    if (read_rows(c, s, from, rows, records, e) != 0)
         return -1;
-    for (int first = 0; first < c->n; first += G, records += QUANT_Q4_BYTES) {
+    for (int first = 0; first < c->n; first += G) {
         if (feed(c, first, rows, &b, e) != 0)
             return -1;
         for (int r = 0; r < rows; r += QUANT_FED_ROWS)
-            quant_pack_fed(records + (size_t)r * bytes, bytes, c->w + (size_t)r * n + (size_t)first,
+            quant_pack_fed(c->type, records + (size_t)r * bytes, bytes, first, c->w + (size_t)r * n + (size_t)first,
                            c->wanted + (size_t)r * G, c->error + (size_t)r * n + (size_t)first, n,
                            rows - r < QUANT_FED_ROWS ? rows - r : QUANT_FED_ROWS, &b);
     }
@@ -230,8 +251,9 @@ static int make_room(struct calibration *c)
 int calibrate_rows(struct device *dev, const struct weight *shape, const struct slab *slabs, int n, struct tensor x,
                    void *records, const volatile sig_atomic_t *stop, struct err *e)
 {
-    struct calibration c = { .dev = dev, .in = shape->in, .n = (shape->in + G - 1) / G * G, .stop = stop };
-    size_t bytes = quant_row_bytes(Q4, shape->in);
+    struct calibration c = { .dev = dev, .type = shape->dtype, .in = shape->in, .n = (shape->in + G - 1) / G * G,
+                             .stop = stop };
+    size_t bytes = quant_row_bytes(c.type, shape->in);
     uint8_t *to = records;
     int rc = make_room(&c) == 0 ? learn(&c, x, e) : err_memory(e);
     for (int s = 0; s < n && rc == 0; s++)

@@ -121,7 +121,7 @@ static bool see_later(void *arg, const char *name, struct weight *w, const struc
                       const float *bias)
 {
     struct storing *s = arg;
-    if (w->dtype != Q4 || n > MAX_SLABS || strstr(name, ".experts."))
+    if (w->dtype != s->opt->weights || n > MAX_SLABS || strstr(name, ".experts."))
         return false;
     struct later *l = xcalloc(1, sizeof *l);
     *l = (struct later){ .name = xstrdup(name), .shape = *w, .n = n };
@@ -130,7 +130,7 @@ static bool see_later(void *arg, const char *name, struct weight *w, const struc
         l->shape.bias = memcpy(xmalloc(sizeof *bias * (size_t)w->out), bias, sizeof *bias * (size_t)w->out);
     xgrow(&s->later, &s->cap_later, s->n_later + 1, sizeof *s->later);
     s->later[s->n_later++] = l;
-    s->all += backend_cpu.packed_bytes(w, Q4);
+    s->all += backend_cpu.packed_bytes(w, w->dtype);
     w->data = l;
     return true;
 }
@@ -139,25 +139,26 @@ static bool see_later(void *arg, const char *name, struct weight *w, const struc
 static int make(struct storing *s, struct later *l, struct tensor x, struct err *e)
 {
     const struct store_sample *sample = s->opt->sample;
-    struct slab calibrated = { .dtype = Q4, .rows = l->shape.out, .name = l->name };
-    struct weight made = { .out = l->shape.out, .in = l->shape.in, .layout = LAYOUT_LINEAR };
+    const enum dtype t = l->shape.dtype;
+    struct slab calibrated = { .dtype = t, .rows = l->shape.out, .name = l->name };
+    struct weight made = { .out = l->shape.out, .in = l->shape.in, .dtype = t, .layout = LAYOUT_LINEAR };
     if (s->opt->stop && *s->opt->stop)
         return err_set(e, "interrupted");
     if (x.data) {
-        calibrated.data = l->records = malloc((size_t)made.out * quant_row_bytes(Q4, made.in));
+        calibrated.data = l->records = malloc((size_t)made.out * quant_row_bytes(t, made.in));
         if (!l->records)
             return err_memory(e);
         if (calibrate_rows(s->dev, &made, l->slab, l->n, x, l->records, s->opt->stop, e) != 0)
             return err_prefix(e, "%s", l->name);
     }
-    if (backend_cpu.pack(s->dev, &made, x.data ? &calibrated : l->slab, x.data ? 1 : l->n, l->shape.bias, Q4, e) != 0)
+    if (backend_cpu.pack(s->dev, &made, x.data ? &calibrated : l->slab, x.data ? 1 : l->n, l->shape.bias, t, e) != 0)
         return -1;
     l->made = made;
-    if (panels_suit(&made, Q4)) {
+    if (panels_suit(&made, t)) {
         free(l->records);
         l->records = NULL;
     }
-    s->done += backend_cpu.packed_bytes(&made, Q4);
+    s->done += backend_cpu.packed_bytes(&made, t);
     if (sample->progress)
         sample->progress(sample->progress_arg, s->done, s->all);
     return write_weight(s, l->name, &made, e);

@@ -8,7 +8,7 @@
  * So what is stored has exactly the bits that loading the checkpoint as
  * `weights` would make. docs/quantisation.md describes the file.
  *
- * With a sample of inputs, int4 matrices are made for these instead
+ * With a sample of inputs, the matrices are made for these instead
  * (model/calibrate.h). Then the model runs over the sample once, and each
  * matrix is made, and written, when the pass comes to it: what it is multiplied
  * with already has the errors of those before. At any time there are in memory
@@ -34,7 +34,7 @@ struct store_options {
     const volatile sig_atomic_t *stop;    /* not 0: give up soon; NULL: nobody asks for it */
     void     (*progress)(void *arg, size_t done, size_t all);
     void      *progress_arg;
-    const struct store_sample *sample;    /* for weights Q4; NULL: none                    */
+    const struct store_sample *sample;    /* for weights Q4 or Q8; NULL: none              */
 };
 
 /* Writes the weights of the checkpoint in `dir` to the new file `path`. After an error the file may be there in part.

@@ -111,8 +111,8 @@ def lost(model, data, *against):
     return json.loads(r.stdout)["kl_mean"]
 
 
-@pytest.mark.parametrize("lines", [False, True], ids=["text", "lines"])
-def test_a_sample_makes_int4_lose_less(tmp_path, lines):
+@pytest.mark.parametrize("weights, lines", [("int4", False), ("int4", True), ("int8", True)])
+def test_a_sample_makes_weights_lose_less(tmp_path, weights, lines):
     """On other text of the same kind. As one text, or as a text and chats on lines, also from a pipe; twice the
     same."""
     sample, held_out = tmp_path / "sample", tmp_path / "held_out.jsonl"
@@ -124,15 +124,15 @@ def test_a_sample_makes_int4_lose_less(tmp_path, lines):
         sample.write_text(sentences(1, 1500))
     held_out.write_text("".join(json.dumps({"text": sentences(100 + i, 60)}) + "\n" for i in range(5)))
     for name, path in ("a", sample), ("b", "/dev/stdin" if lines else sample):
-        r = run("quantize", "--model", TINY, "--weights", "int4", "--out", tmp_path / name, "--calibrate", path,
+        r = run("quantize", "--model", TINY, "--weights", weights, "--out", tmp_path / name, "--calibrate", path,
                 "--calibrate-tokens", 2500, input=sample.read_text())
         assert r.returncode == 0 and "calibrated with 2500 tokens" in r.stderr, r.stderr
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
-    plain = lost(TINY, held_out, "--against-weights", "int4")
+    plain = lost(TINY, held_out, "--against-weights", weights)
     assert 0 < lost(TINY, held_out, "--against", tmp_path / "a") < 0.7 * plain
     plan = json.loads(run("plan", "--json", "--model", tmp_path / "a").stdout)
     assert plan["weights_bytes"] == json.loads(run("plan", "--json", "--model", TINY, "--weights",
-                                                   "int4").stdout)["weights_bytes"]
+                                                   weights).stdout)["weights_bytes"]
 
 
 def test_a_sample_with_images(tmp_path):
@@ -161,9 +161,9 @@ def test_a_sample_that_cannot_be_used(tmp_path, content, says):
     assert os.listdir(tmp_path) in ([], ["sample"])
 
 
-def test_a_sample_is_for_int4(tmp_path):
-    r = run("quantize", "--model", TINY, "--weights", "int8", "--out", tmp_path / "out", "--calibrate", "x")
-    assert r.returncode == 2 and "--calibrate is for --weights int4" in said(r)
+def test_a_sample_is_for_whole_numbers(tmp_path):
+    r = run("quantize", "--model", TINY, "--weights", "fp8", "--out", tmp_path / "out", "--calibrate", "x")
+    assert r.returncode == 2 and "--calibrate is for --weights int4 or int8" in said(r)
     r = run("quantize", "--model", TINY, "--weights", "int4", "--out", tmp_path / "out", "--calibrate", tmp_path)
     assert r.returncode == 1 and str(tmp_path) in said(r)
     assert os.listdir(tmp_path) == []
