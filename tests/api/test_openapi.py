@@ -135,6 +135,13 @@ def test_schemas_are_schemas():
     assert used >= set(SPEC["components"]["schemas"]), "a schema that nothing uses"
 
 
+def test_descriptions_are_whole():
+    """Where a text stands between braces, a comma ends it, and what follows is a member without a value."""
+    schemas = {"paths": SPEC["paths"], "components": SPEC["components"]}
+    for text in [*members(schemas, "description", str), *members(schemas, "summary", str)]:
+        assert text.rstrip().endswith("."), text
+
+
 CASES = [pytest.param(m, p, o, body, id=f"{o['operationId']}-{name}")
          for m, p, o in OPERATIONS for name, body in examples_of(o)]
 
