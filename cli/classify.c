@@ -174,6 +174,8 @@ static int choose_classes(struct classes *q, struct err *e)
     return n ? read_labels(q, e) : 0;
 }
 
+/* Judges every picture and then the text, and prints each verdict as it comes; with --json one list of all at the end.
+ * -1: an error, of which nothing but `e` is left. */
 static int run(const struct config *c, struct engine *g, const struct pictures *pictures, struct err *e)
 {
     struct classes q = { .c = c, .g = g };

@@ -297,6 +297,8 @@ static int32_t listed(const struct array *a)
     return a->min == 0 ? expr_or(b, full, empty_list(b)) : full;
 }
 
+/* The expression of all arrays that every one of these schemas allows: bounds are the narrowest, and the first items
+ * those of the longest list. EXPR_NONE: no array can satisfy them all. */
 int32_t schema_array(struct schema *k, const struct schemas *s)
 {
     struct array a = { .k = k, .s = s };

@@ -135,6 +135,8 @@ INLINED void round_to_bytes(uint8_t q[QUANT_GROUP], const union group *g, float 
         (x)[i] = partner + (eight)((eight_bits)(x)[i] ^ (eight_bits) sign);              \
     }
 
+/* The transform of Walsh and Hadamard over all numbers of a group, without its factor: sums and differences of
+ * neighbours, of pairs, of fours, and so on. Doing it twice gives back the numbers times how many there are. */
 INLINED void rotate(eight x[EIGHTS])
 {
     enum { M = INT32_MIN };

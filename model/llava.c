@@ -18,6 +18,8 @@ static const char *const text_roots[] = { "language_model.model.", "model.langua
 static const char *const tower_roots[] = { "vision_tower.vision_model.", "model.vision_tower.vision_model.",
                                            "model.vision_tower.", "vision_tower.", NULL };
 
+/* The text by its own model_type, with the defaults of that class and the biases that it has. What other classes would
+ * need is refused by name. */
 static void text_load(struct model *m, struct loader *l, const struct llava_kind *kind)
 {
     struct llava *v = m->impl;

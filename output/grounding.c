@@ -62,6 +62,8 @@ static void keep_held(struct grounding *g, struct buf *text)
     buf_clear(&g->held);
 }
 
+/* A tag is held back until it has ended, because only then is it known whether it was one; it must not reach the text.
+ * A line that ends, or too many bytes, show that it was none. */
 static void read_text(struct grounding *g, char c, struct buf *text)
 {
     bool held = g->held.len > 0;
@@ -112,6 +114,8 @@ static json_t *name_of(const struct grounding *g, int first, int last)
     return json_stringn(s, n);
 }
 
+/* Writes an element for each pair of cells of the object, which are the corners of a box. Cells that the image does
+ * not have make none. */
 static void tell(struct grounding *g, struct buf *boxes)
 {
     for (int i = 0; i + 1 < g->n_cells; i += 2) {
@@ -194,6 +198,8 @@ static void read_tag(struct grounding *g, struct buf *boxes)
     }
 }
 
+/* Collects tags and what stands between them. Anything that is not where the form has it leads to NOWHERE, and the
+ * next phrase begins anew. */
 static void read_object(struct grounding *g, char c, struct buf *boxes)
 {
     if (c == '<') {

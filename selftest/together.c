@@ -161,6 +161,8 @@ static int make_cache(struct pass *p, struct kv *kv, const struct kv_shape *s)
     return ok ? 0 : -1;
 }
 
+/* One pass over all prompts as one batch, with every token in its slot of one cache, and memory that is measured first,
+ * as the engine does it. Whoever watches the model sees the pass; its result is not used. */
 static int forward(struct pass *p, struct err *e)
 {
     const struct model *m = p->m;

@@ -90,6 +90,8 @@ static int check_classes(const struct classification *q, struct err *e)
     return e->status = 400, -1;
 }
 
+/* Reads the request in the order in which one field needs the other: the model, whether it can classify, parameters,
+ * labels, inputs. -1 with the first thing that is wrong. */
 static int parse(struct classification *q, struct engine *g, struct err *e)
 {
     const char *user = NULL;

@@ -18,6 +18,8 @@ struct clip {
 /* The end of a text in configurations from before transformers 4.31, which name another token. */
 enum { OLD_END = 2 };
 
+/* Both encoders with their projections into the shared space, whose vectors are compared by their cosine times a
+ * scale. */
 static int clip_load(struct model *m, struct loader *l)
 {
     struct clip *c = m->impl = xcalloc(1, sizeof *c);

@@ -100,6 +100,8 @@ static void load_projector(struct loader *l, struct gemma3 *g, const char *root)
     load_packed(l, &g->project, LAYOUT_LINEAR, out, in, turned, NULL);
 }
 
+/* Text, tower and projector, wherever the writer has put them. The tokens of an image see each other both ways, and a
+ * template writes the mark of its beginning for an image. */
 static int gemma3_load(struct model *m, struct loader *l)
 {
     static const char *const texts[] = { "language_model.model.", "model.language_model.", NULL };

@@ -64,6 +64,8 @@ static void head_norms(struct loader *l, struct heads *h, struct norm *q, struct
     h->k_norm = k;
 }
 
+/* One block of gated cross-attention between layers of the text: its keys and values are made of the tower's rows, so
+ * they read as many columns as those have. Its gates are a number or a vector each. */
 static void load_cross(struct loader *l, struct idefics *g, int i, const char *root)
 {
     static const char *const norms[] = { "cross_attn.q_layer_norm", "cross_attn.k_layer_norm" };
@@ -150,6 +152,8 @@ static int read_text(struct loader *l, struct idefics *g)
     return hparams_end(h);
 }
 
+/* The text comes first, because the sizes of what looks at images follow from it. Vocabulary and head have rows of
+ * their own for the tokens that were added to Llama's. */
 static int idefics_load(struct model *m, struct loader *l)
 {
     struct idefics *g = m->impl = xcalloc(1, sizeof *g);
@@ -210,6 +214,7 @@ static void idefics_image_text(const struct model *m, const struct image_plan *p
     buf_printf(out, "%s%s%s", joined ? "" : FAKE, place, FAKE);
 }
 
+/* A token sees the last image before it, and none after the end of a text: what follows is another one. */
 static struct image_range idefics_sees(const struct model *m, const int32_t *ids, int n,
                                        const struct image_plan *images, int n_images, struct image_range *sees)
 {

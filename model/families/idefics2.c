@@ -40,6 +40,8 @@ struct idefics2 {
 
 /* ---- loading ---- */
 
+/* The perceiver makes `each` rows of whatever number of patches a picture has. Its layers have one norm for the
+ * latents and one for what they look at, and grouped keys and values. */
 static void load_perceiver(struct loader *l, struct idefics2 *f, int hidden, double eps)
 {
     struct hparams h = hparams_object(&l->config, "perceiver_config");
@@ -86,6 +88,8 @@ static void load_processor(struct loader *l, struct idefics2 *f)
         f->tower.pixels.filter = FILTER_BILINEAR;
 }
 
+/* Text, tower, the projection to the text's width, and the perceiver, in the order in which one needs the sizes of the
+ * other. */
 static int idefics2_load(struct model *m, struct loader *l)
 {
     static const char *const text_roots[] = { "model.text_model.", NULL };

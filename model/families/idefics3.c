@@ -48,6 +48,7 @@ static void load_processor(struct loader *l, struct idefics3 *f)
     f->each = f->side / f->scale * (f->side / f->scale);
 }
 
+/* Text and tower, and the projection that makes one token of a block of scale x scale patches. */
 static int idefics3_load(struct model *m, struct loader *l)
 {
     static const char *const text_roots[] = { "model.text_model.", NULL };

@@ -46,6 +46,8 @@ static int square(struct hparams *h, const char *name, int def, int most)
 
 struct vision { int layers; enum bias bias; bool qk_norm; enum norm_kind norm; };
 
+/* A layer of the tower: what attention and MLP give is multiplied by a learned vector each before it is added. Queries
+ * and keys are normed over all heads at once, where they are. */
 static void layer_load(struct loader *l, struct internvl *v, int i, const struct vision *k, const char *root)
 {
     struct layer *y = &v->layer[i];
@@ -88,6 +90,8 @@ static void embeddings_load(struct loader *l, struct tower *t, const char *root)
     load_skip(l, "mask_token");
 }
 
+/* Reads the tower's sizes, and of how many patches along a side a token is made. -1: something is wrong or not
+ * supported, and noted with its field. */
 static int vision_sizes(struct loader *l, struct internvl *v, struct hparams *h, struct vision *k)
 {
     struct tower *t = &v->tower;
@@ -117,6 +121,8 @@ static int vision_sizes(struct loader *l, struct internvl *v, struct hparams *h,
     return load_end(l);
 }
 
+/* Tower and projector. With `mean` the tower ends without a norm, as in the configurations of published checkpoints.
+ * */
 static void image_load(struct loader *l, struct internvl *v, const struct vision *k, bool mean)
 {
     static const char *const roots[] = { "vision_tower.", "model.vision_tower.", NULL },
@@ -151,6 +157,7 @@ static void processor_load(struct loader *l, struct internvl *v)
     pixel_norm_load(l, &v->tower.pixels, pixel_clip_mean, pixel_clip_std);
 }
 
+/* The text may be of any class that texts.c knows; published ones have Qwen2 or Qwen3. */
 static int internvl_load(struct model *m, struct loader *l)
 {
     struct internvl *v = m->impl = xcalloc(1, sizeof *v);
@@ -244,6 +251,7 @@ static void internvl_text(const struct model *m, const struct image_plan *p, con
 
 /* ---- pictures ---- */
 
+/* Attention within each tile; rows first[i] to first[i + 1] are those of tile i. */
 static void attend(struct run *r, struct stream *s, const struct layer *y, const int *first)
 {
     const struct block *b = &y->block;

@@ -108,6 +108,8 @@ static void layer_load(struct loader *l, struct kosmos2 *k, int i)
     load_linear(l, &b->down, n, k->inner, WITH_BIAS, "ffn.fc2");
 }
 
+/* Embeddings are multiplied by the square root of their width, which is kept as a weight of its own because the head,
+ * often the same matrix, is not. A file may have the head in the place of the embedding. */
 static void text_load(struct loader *l, struct kosmos2 *k, struct hparams *t)
 {
     struct model *m = l->m;
@@ -162,6 +164,8 @@ static void square_size(struct hparams *processor)
         json_object_set_new(processor->object, "size", json_pack("{s:i, s:i}", "height", 224, "width", 224));
 }
 
+/* An image takes as many places as there are queries. In the prompt they are the ids behind <unk>, one after the
+ * other, as the processor writes them; so the vocabulary must have that many. */
 static int kosmos2_load(struct model *m, struct loader *l)
 {
     struct kosmos2 *k = m->impl = xcalloc(1, sizeof *k);

@@ -50,6 +50,8 @@ static void tower_part(struct loader *l, struct hparams *vision, struct tower_ki
         hparams_fail(&l->config, "vision_feature_layer", "names what no layer has changed");
 }
 
+/* Tower and projector, and how a picture becomes tokens: one for each patch, and with the strategy "full" one for the
+ * class token, too, which then are no grid any more. */
 static void image_load(struct loader *l, struct llava *v)
 {
     static const char *const roots[] = { "vision_tower.vision_model.", "model.vision_tower.vision_model.",

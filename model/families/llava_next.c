@@ -97,6 +97,8 @@ static void load_processor(struct loader *l, struct llava_next *f)
         usual_canvases(f);
 }
 
+/* Both classes differ in `kind`, and LLaVA-OneVision in that it limits an image's tokens ("anyres_max_9") and sees
+ * several images of a prompt without tiles. The newline is a vector that ends each row of an image's tokens. */
 static int load(struct model *m, struct loader *l, const struct llava_kind *kind)
 {
     static const char *const roots[] = { "", "model.", NULL };
@@ -213,6 +215,8 @@ static void add_canvas(struct image_plan *p, const struct canvas *c, int width, 
                                       .left = (c->w - w) / 2, .top = (c->h - h) / 2, .width = c->w, .height = c->h });
 }
 
+/* The whole picture as a square, then the tiles of the canvas that fits it best. Of the tiles' tokens those are left
+ * out that show the filling around the picture, and each row ends with a newline. */
 static int plan_image(const struct model *m, int width, int height, const struct image_options *opt,
                       struct image_plan *out, struct err *e)
 {

@@ -64,6 +64,7 @@ struct tensor tiles_gate(struct loader *l, int n, const char *name)
     return load_table(l, row, 1, n);
 }
 
+/* Global layers are `gated`: what attention and MLP give is multiplied by a number each. */
 static void vision_layer(struct loader *l, struct tiled *t, const struct tower_sizes *s, bool gated)
 {
     struct block *b = &t->block;

@@ -105,6 +105,8 @@ static int load_blocks(struct loader *l, struct mobilenet *g, const struct width
     return in;
 }
 
+/* Sizes follow from the depth multiplier by the rules of the original. Without a classifier in the file the model
+ * gives features alone; it never has texts, so what a text would need is set to the least that is allowed. */
 static int mobilenet_load(struct model *m, struct loader *l)
 {
     static const char *const roots[] = { "mobilenet_v2.", "", NULL };
@@ -176,6 +178,8 @@ static int largest_map(const struct mobilenet *g, struct map at)
     return most;
 }
 
+/* The stem needs the largest map by far, whose scratch is given back before the blocks. Between blocks the maps lie in
+ * two places by turns. The features are the mean of the last map. */
 static void mobilenet_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct mobilenet *g = m->impl;

@@ -70,6 +70,8 @@ static int vision_sizes(struct loader *l, struct pixtral *p, struct hparams *h, 
     return load_end(l);
 }
 
+/* A layer of the tower, which is Llama's: RMS norms, a gated MLP, and rotated queries and keys, by the rows and
+ * columns of patches. */
 static void layer_load(struct loader *l, struct pixtral *p, int i, const struct vision *v, const char *root)
 {
     struct block *b = &p->layer[i];
@@ -89,6 +91,8 @@ static void layer_load(struct loader *l, struct pixtral *p, int i, const struct 
                                .rope = &p->rope };
 }
 
+/* The tower up to the layer whose states are used. Layers behind it are known and left alone, so that nobody is warned
+ * of them. */
 static void tower_load_all(struct loader *l, struct pixtral *p, struct hparams *h, const struct vision *v)
 {
     static const char *const roots[] = { "vision_tower.", "model.vision_tower.", NULL };

@@ -100,6 +100,9 @@ static void load_processor(struct loader *l, struct siglip *g, bool flexible)
         hparams_fail(&l->image, "patch_size", "is not the model's %d", t->patch);
 }
 
+/* Both encoders, the head of texts and the pooling head of pictures. The vectors of both are equally wide, and their
+ * cosine becomes a logit by a scale and a bias. In SigLIP 2 a picture keeps its shape and has no more than so many
+ * patches. */
 static int siglip_load(struct model *m, struct loader *l)
 {
     struct siglip *g = m->impl = xcalloc(1, sizeof *g);
