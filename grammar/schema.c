@@ -17,81 +17,8 @@ enum { MAX_TOGETHER = 4 };
 
 /* Keywords of the specification that would narrow what a value may be, and that are not done. */
 static const char *const refused[] = {
-    "$dynamicRef", "$recursiveRef", "contentSchema",
+    "$recursiveRef", "contentSchema",
 };
-
-/* ---- references ---- */
-
-/* Reads one part of a JSON pointer, with its escapes, and goes past it. */
-static bool pointer_part(const char **p, char *out, size_t size)
-{
-    size_t n = 0;
-    const char *s = *p;
-    for (; *s && *s != '/'; s++) {
-        char c = *s;
-        if (c == '~' && (s[1] == '0' || s[1] == '1')) {
-            c = *++s == '0' ? '~' : '/';
-        } else if (c == '%' && s[1] && s[2]) {
-            char hex[3] = { s[1], s[2], 0 };
-            c = (char)strtol(hex, NULL, 16);
-            s += 2;
-        }
-        if (n + 1 == size)
-            return false;
-        out[n++] = c;
-    }
-    out[n] = 0;
-    *p = s;
-    return true;
-}
-
-/* What a JSON pointer leads to, or NULL. A part of a path that does not fit into `part` names nothing that could be
- * there. */
-static const json_t *follow_pointer(const json_t *v, const char *p)
-{
-    char part[256];
-    while (v && *p == '/') {
-        p++;
-        if (!pointer_part(&p, part, sizeof part))
-            return NULL;
-        v = json_is_array(v) ? json_array_get(v, (size_t)atoi(part)) : json_object_get(v, part);
-    }
-    return *p ? NULL : v;
-}
-
-/* The schema with "$anchor": `name` anywhere below `v`, or NULL. The document is hostile, so the search is bounded in
- * depth and paid for with fuel. */
-static const json_t *find_anchor(struct schema *k, const json_t *v, const char *name, int depth)
-{
-    const char *key;
-    json_t *member;
-    const json_t *anchor = json_object_get(v, "$anchor"), *found = NULL;
-    if (depth > SCHEMA_DEPTH || !build_spend(k->b, 1))
-        return NULL;
-    if (anchor && json_is_string(anchor) && strcmp(json_string_value(anchor), name) == 0)
-        return v;
-    for (size_t i = 0; json_is_array(v) && i < json_array_size(v) && !found; i++)
-        found = find_anchor(k, json_array_get(v, i), name, depth + 1);
-    json_object_foreach((json_t *)v, key, member)
-        if (!found)
-            found = find_anchor(k, member, name, depth + 1);
-    return found;
-}
-
-/* The schema that a $ref names: the whole document (#), a place in it (#/...), or one with an $anchor (#name). Other
- * documents are never fetched. */
-const json_t *schema_referred(struct schema *k, const json_t *ref)
-{
-    const char *s = json_string_value(ref);
-    if (!s || *s != '#') {
-        build_fail(k->b, "has a $ref to another document, which is not supported: %.100s", s ? s : "no string");
-        return NULL;
-    }
-    const json_t *v = s[1] && s[1] != '/' ? find_anchor(k, k->root, s + 1, 0) : follow_pointer(k->root, s + 1);
-    if (!v)
-        build_fail(k->b, "has a $ref to what is not there: %.100s", s);
-    return v;
-}
 
 /* ---- sets ---- */
 
@@ -117,7 +44,7 @@ static void add_other_words(struct schema *k, struct schemas *s, const json_t *s
     }
 }
 
-/* Adds one schema to the set, and with it what its $ref and allOf name, since all of these must hold for the same
+/* Adds one schema to the set, and with it what its references and allOf name, since all of these must hold for the same
  * value. true and {} say nothing and are left out; false makes the set impossible. One that is already there is not
  * added again, which ends references that go round in a circle. */
 void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
@@ -146,9 +73,10 @@ void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
     }
     check_keywords(k, schema);
     s->m[s->n++] = (struct member){ .schema = schema };
-    const json_t *ref = json_object_get(schema, "$ref"), *all = json_object_get(schema, "allOf");
-    if (ref)
-        schemas_add(k, s, schema_referred(k, ref));
+    const json_t *all = json_object_get(schema, "allOf"), *other;
+    for (int dynamic = 0; dynamic <= 1; dynamic++)
+        if ((other = schema_referred(k, schema, dynamic)))
+            schemas_add(k, s, other);
     if (all && !json_is_array(all))
         build_fail(k->b, "is no JSON Schema: allOf must be an array");
     for (size_t i = 0; i < json_array_size(all) && build_spend(k->b, 1); i++)

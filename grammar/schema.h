@@ -86,7 +86,11 @@ const char *schema_unknown_ways(struct schema *k, const json_t *schema, int dept
 /* What was made of a schema, kept with k: several things, each with a letter of its own. NULL: nothing, or failed. */
 const json_t *schema_kept(struct schema *k, char what, const json_t *schema);
 const json_t *schema_keep(struct schema *k, char what, const json_t *schema, json_t *v);
-const json_t *schema_referred(struct schema *k, const json_t *ref);      /* to what a $ref leads; NULL: failed */
+
+/* ---- schema_ref.c ---- */
+
+/* To what the schema's $ref, or its $dynamicRef, leads. NULL: it has none, or the builder has failed. */
+const json_t *schema_referred(struct schema *k, const json_t *schema, bool dynamic);
 
 /* ---- schema_unevaluated.c ---- */
 

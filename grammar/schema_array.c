@@ -1,13 +1,14 @@
 /* Arrays: the schemas of the first items, that of the others, and how many there may be; how many must or may satisfy a
  * further schema (`contains`), and that no two are equal, where the items are a few constants. The last two are counted
  * by rules, one for each state of the counting. */
-#include <string.h>
+#include <stdlib.h>
 
 #include "grammar/json.h"
 #include "grammar/scan.h"
 #include "grammar/schema.h"
 
-enum { MAX_FIRST = 300, MAX_COUNTED = 32 /* items that `contains` counts */, MAX_UNIQUE = 7 };
+enum { MAX_FIRST = 300, MAX_COUNTED = 32 /* items that `contains` counts */, MAX_UNIQUE = 7,
+       MAX_ORDERED = 500 };
 
 struct array {
     struct schema *k;          /* borrowed */
@@ -240,17 +241,49 @@ static int unique_values(const struct array *a, const json_t *value[MAX_UNIQUE],
     return n;
 }
 
+/* The values of the items in the order in which a schema lists them, each once at most: more than a few would have too
+ * many orders. EXPR_NONE: there is no such list. */
+static int32_t in_order(const struct array *a)
+{
+    struct build  *b = a->k->b;
+    struct schemas items = item_set(a, 0);
+    const json_t  *list = NULL;
+    struct exprs   l = { 0 };
+    for (int i = 0; i < items.n && !list; i++)
+        list = json_object_get(items.m[i].schema, "enum");
+    size_t n = json_array_size(list);
+    if (a->n_first || n == 0 || n > MAX_ORDERED)
+        return EXPR_NONE;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *v = json_array_get(list, i);
+        bool again = !schema_holds(a->k, &items, v, 0);
+        for (size_t j = 0; j < i && !again && build_spend(b, 1); j++)
+            again = schema_equal(json_array_get(list, j), v);
+        if (again)
+            continue;
+        exprs_add(b, &l, schema_json(b, v, 0));
+        exprs_add(b, &l, false);
+    }
+    int64_t min = a->min < 1 ? 1 : a->min, max = a->max < (int64_t)l.n / 2 ? a->max : NO_MAX;
+    int32_t full = json_brackets(b, "[", expr_chain(b, json_comma(b), EXPR_NONE, l.x, l.n / 2, (int32_t)min,
+                                                    (int32_t)max), "]");
+    free(l.x);
+    return a->min == 0 ? expr_or(b, full, empty_list(b)) : full;
+}
+
 /* Rules for the sets of values that were there: what may follow each. */
 static int32_t all_different(const struct array *a)
 {
     struct build *b = a->k->b;
     const json_t *value[MAX_UNIQUE];
     unsigned fits[MAX_UNIQUE];
-    int32_t  rule[1 << MAX_UNIQUE];
+    int32_t  rule[1 << MAX_UNIQUE], ordered;
     int n = b->failed ? -1 : unique_values(a, value, fits);
+    if (n < 0 && (ordered = in_order(a)) != EXPR_NONE)
+        return ordered;
     if (n < 0)
         return build_fail(b, "uses the keyword \"uniqueItems\" for other items than up to %d that are listed, which is "
-                          "not supported", MAX_UNIQUE);
+                          "not supported", MAX_ORDERED);
     for (int set = 0; set < 1 << n; set++)
         rule[set] = rule_new(b);
     for (int set = 0; set < 1 << n && !b->failed; set++) {
@@ -317,6 +350,8 @@ int32_t schema_array(struct schema *k, const struct schemas *s)
     if (a.min > a.max || a.min >= NO_MAX)
         return EXPR_NONE;
     bool counts = is_counted(&a, &c), unique = all_unique(s) && a.max > 1;
+    if (k->b->failed)                  /* maybe because there are too many to count */
+        return EXPR_NONE;
     if (unique && counts)
         return build_fail(k->b, "uses \"uniqueItems\" beside \"contains\", which is not supported");
     if (unique)

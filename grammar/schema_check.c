@@ -215,7 +215,8 @@ static bool dependencies_hold(struct schema *k, const json_t *schema, const json
  * it. */
 static void check_unevaluated(struct schema *k, const json_t *schema)
 {
-    static const char *const applied[] = { "$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "contains" };
+    static const char *const applied[] = { "$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas",
+                                           "contains" };
     for (size_t i = 0; i < sizeof applied / sizeof *applied && schema_has_unevaluated(schema); i++)
         if (json_object_get(schema, applied[i]))
             build_fail(k->b, "uses unevaluatedProperties or unevaluatedItems for a const or an enum beside %s, which "

@@ -23,28 +23,45 @@
                "|(" H16 ":){1,5}(:" H16 "){1,2}|(" H16 ":){1,4}(:" H16 "){1,3}|(" H16 ":){1,3}(:" H16 "){1,4}" \
                "|(" H16 ":){1,2}(:" H16 "){1,5}|" H16 ":(:" H16 "){1,6}|:((:" H16 "){1,7}|:)" \
                "|(::(" H16 ":){0,5}|" H16 "::(" H16 ":){0,4}|(" H16 ":){1,2}:(" H16 ":){0,3})" OCTET "(\\." OCTET "){3}"
-#define PCHAR  "([A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
-#define QUERY  "(" PCHAR "|[/?])*"
-#define HOST   "(([A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\\[(" IPV6 ")\\])"
-#define AFTER  "(//(([A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?" HOST "(:[0-9]*)?(/" PCHAR "*)*" \
-               "|/(" PCHAR "+(/" PCHAR "*)*)?|" PCHAR "+(/" PCHAR "*)*)?(\\?" QUERY ")?(#" QUERY ")?"
+/* URIs, and with `more` characters that are not ASCII IRIs. A first segment without a scheme has no colon. */
+#define PCHAR(more)      "([A-Za-z0-9._~!$&'()*+,;=:@" more "-]|%[0-9A-Fa-f]{2})"
+#define NO_COLON(more)   "([A-Za-z0-9._~!$&'()*+,;=@" more "-]|%[0-9A-Fa-f]{2})"
+#define QUERY(more)      "(" PCHAR(more) "|[/?])*"
+#define HOST(more)       "(([A-Za-z0-9._~!$&'()*+,;=" more "-]|%[0-9A-Fa-f]{2})*|\\[(" IPV6 ")\\])"
+#define AUTHORITY(more)  "//(([A-Za-z0-9._~!$&'()*+,;=:" more "-]|%[0-9A-Fa-f]{2})*@)?" HOST(more) "(:[0-9]*)?(/" \
+                         PCHAR(more) "*)*"
+#define ABSOLUTE(more)   "/(" PCHAR(more) "+(/" PCHAR(more) "*)*)?"
+#define BEHIND(more)     "(\\?" QUERY(more) ")?(#" QUERY(more) ")?"
+#define FULL(more)       "[A-Za-z][A-Za-z0-9+.-]*:(" AUTHORITY(more) "|" ABSOLUTE(more) "|" PCHAR(more) "+(/" \
+                         PCHAR(more) "*)*)?" BEHIND(more)
+#define RELATIVE(more)   "(" AUTHORITY(more) "|" ABSOLUTE(more) "|" NO_COLON(more) "+(/" PCHAR(more) "*)*)?" \
+                         BEHIND(more)
+#define NOT_ASCII        "\\u00A0-\\uD7FF\\uF900-\\uFDCF\\uFDF0-\\uFFEF"
+#define ATOM(more)       "[A-Za-z0-9!#$%&'*+/=?^_`{|}~" more "-]+"
+#define VARIABLE         "([A-Za-z0-9_]|%[0-9A-Fa-f]{2})(\\.?([A-Za-z0-9_]|%[0-9A-Fa-f]{2}))*(:[1-9][0-9]{0,3}|\\*)?"
+#define LETTERS          "[A-Za-z0-9\\u00C0-\\u024F\\u0370-\\u03FF\\u0430-\\u044F\\u4E00-\\u9FFF\\uAC00-\\uD7A3]+"
 
-/* RFC 3339, 4122, 5321 (without quoted names), 2673, 4291, 3986, 1123, 6901. */
+/* RFC 3339, 4122, 5321 and 6531 (without quoted names), 2673, 4291, 3986, 3987, 6570, 1123, 6901. */
 static const struct { const char *name, *regex; } formats[] = {
     { "date", DATE }, { "time", TIME }, { "date-time", "(" DATE ")T" TIME },
     { "duration", "P([0-9]+W|([0-9]+Y([0-9]+M([0-9]+D)?)?|[0-9]+M([0-9]+D)?|[0-9]+D)"
                   "(T([0-9]+H([0-9]+M([0-9]+S)?)?|[0-9]+M([0-9]+S)?|[0-9]+S))?"
                   "|T([0-9]+H([0-9]+M([0-9]+S)?)?|[0-9]+M([0-9]+S)?|[0-9]+S))" },
     { "uuid", "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}" },
-    { "email", "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*@" NAME "(\\." NAME ")+" },
+    { "email", ATOM("") "(\\." ATOM("") ")*@" NAME "(\\." NAME ")+" },
+    { "idn-email", ATOM(NOT_ASCII) "(\\." ATOM(NOT_ASCII) ")*@" LETTERS "(\\." LETTERS ")+" },
     { "ipv4", OCTET "(\\." OCTET "){3}" }, { "ipv6", IPV6 }, { "hostname", LABEL "(\\." LABEL "){0,3}" },
-    { "uri", "[A-Za-z][A-Za-z0-9+.-]*:" AFTER },
-    { "json-pointer", "(/([^~/]|~[01])*)*" },
+    { "uri", FULL("") }, { "uri-reference", FULL("") "|" RELATIVE("") },
+    { "iri", FULL(NOT_ASCII) }, { "iri-reference", FULL(NOT_ASCII) "|" RELATIVE(NOT_ASCII) },
+    { "uri-template", "([^\\x00-\\x20\\x7F-\\x9F\"%<>\\\\^`{|}]|%[0-9A-Fa-f]{2}|\\{[+#./;?&=,!@|]?" VARIABLE "(,"
+                      VARIABLE ")*\\})*" },
+    { "json-pointer", "(/([^~/]|~[01])*)*" }, { "relative-json-pointer", "(0|[1-9][0-9]*)(#|(/([^~/]|~[01])*)*)" },
 };
 
-/* Formats of OpenAPI that narrow nothing that is not narrowed by the type. */
+/* Formats of OpenAPI and Pydantic that narrow nothing that is not narrowed by the type. */
 static const char *const remarks[] = { "int32", "int64", "float", "double", "password", "binary", "byte", "text",
-                                       "textarea", "string", "decimal" };
+                                       "textarea", "string", "decimal", "path", "file-path",
+                                       "directory-path" };
 
 const char *schema_format(const char *name)
 {

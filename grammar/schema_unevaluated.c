@@ -32,7 +32,6 @@ bool schema_mentions_unevaluated(struct schema *k, const json_t *v, int depth)
 static void visit(struct schema *k, const struct schemas *s, const json_t *schema, uint64_t *seen)
 {
     static const char *const lists[] = { "allOf", "anyOf", "oneOf" }, *const schemas[] = { "if", "then", "else" };
-    const json_t *ref = json_object_get(schema, "$ref");
     const char *name;
     json_t *v;
     size_t j;
@@ -42,8 +41,8 @@ static void visit(struct schema *k, const struct schemas *s, const json_t *schem
     if (i == s->n || *seen >> i & 1 || !build_spend(k->b, 40 + (size_t)s->n))
         return;
     *seen |= UINT64_C(1) << i;
-    if (ref)
-        visit(k, s, schema_referred(k, ref), seen);
+    for (int dynamic = 0; dynamic <= 1; dynamic++)
+        visit(k, s, schema_referred(k, schema, dynamic), seen);
     for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
         json_array_foreach(json_object_get(schema, lists[l]), j, v)
             visit(k, s, v, seen);

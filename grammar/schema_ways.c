@@ -28,8 +28,8 @@ struct keyword {
     const char *opposite;      /* of a bound: the keyword that leaves what it forbids  */
     const char *type;          /* of counts: whose they are                            */
     const char *loose, *flag;  /* of bounds: where `flag` is true, `loose` is opposite */
-    int step;                  /* of counts: from the last one that is allowed to the first that is not; of const and
-                                  enum: it is a list */
+    int step;                  /* of counts: from the last one that is allowed to the first that is not; 1
+                                  of those that come in two kinds: it is enum, a list, or $dynamicRef */
 };
 
 /* ---- ways ---- */
@@ -417,8 +417,8 @@ static bool against_if(struct ways *w, const json_t *v, const struct keyword *by
 
 static bool against_ref(struct ways *w, const json_t *v, const struct keyword *by)
 {
-    (void)by;
-    const json_t *schema = schema_referred(w->k, v);
+    (void)v;
+    const json_t *schema = schema_referred(w->k, w->of, by->step);
     if (schema)
         way(w, not_this(w, schema));
     return true;
@@ -448,7 +448,7 @@ static const struct keyword keywords[] = {
     KEYWORD("additionalProperties", against_others), KEYWORD("dependentRequired", against_dependent_names),
     KEYWORD("dependentSchemas", against_dependent_schemas), KEYWORD("allOf", against_all),
     KEYWORD("anyOf", against_any), KEYWORD("oneOf", against_one), KEYWORD("not", against_not),
-    KEYWORD("if", against_if), KEYWORD("$ref", against_ref), KEYWORD("$dynamicRef", against_ref),
+    KEYWORD("if", against_if), KEYWORD("$ref", against_ref), KEYWORD("$dynamicRef", against_ref, .step = 1),
     KEYWORD("format", NULL), KEYWORD("uniqueItems", NULL), KEYWORD("patternProperties", NULL),
     KEYWORD("propertyNames", NULL), KEYWORD("unevaluatedItems", NULL), KEYWORD("unevaluatedProperties", NULL),
     KEYWORD("dependencies", NULL), KEYWORD("nullable", NULL), KEYWORD("contentSchema", NULL),
@@ -517,6 +517,7 @@ const char *schema_unknown_ways(struct schema *k, const json_t *schema, int dept
         unknown = unknown_in(k, json_object_get(schema, lists[i]), depth + 1);
     for (size_t i = 0; i < sizeof schemas / sizeof *schemas && !unknown; i++)
         unknown = schema_unknown_ways(k, json_object_get(schema, schemas[i]), depth + 1);
-    const json_t *ref = json_object_get(schema, "$ref");
-    return unknown || !ref ? unknown : schema_unknown_ways(k, schema_referred(k, ref), depth + 1);
+    for (int dynamic = 0; dynamic <= 1 && !unknown; dynamic++)
+        unknown = schema_unknown_ways(k, schema_referred(k, schema, dynamic), depth + 1);
+    return unknown;
 }
