@@ -277,28 +277,29 @@ struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struc
 }
 
 /* Cross-attention. The keys and values were stored by nn_store_image() when the image was encoded, with their norm; q
- * gets its own here. Which of them a row sees stands in view 1. */
+ * gets its own here. Which of them a row sees stands in that cache's view. */
 struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b)
 {
-    CHECK(q.cols == h->n * h->dim && q.rows == b->n_rows && cache_fits(&r->kv[1], h, layer),
+    const struct kv *kv = &r->kv[CACHE_IMAGES];
+    CHECK(q.cols == h->n * h->dim && q.rows == b->n_rows && cache_fits(kv, h, layer),
           "(%d, %d) for %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", q.rows, q.cols, h->n, h->dim,
-              b->n_rows,
-          r->kv[1].n_kv, r->kv[1].dim, layer, r->kv[1].layers);
+          b->n_rows, kv->n_kv, kv->dim, layer, kv->layers);
     struct tensor out = nn_new(r, q.rows, q.cols);
     if (h->q_norm)
         r->ops->prep(r->dev, q, (struct tensor){ 0 }, (struct tensor){ 0 }, h, NULL, NULL, 0, NULL);
-    r->ops->attend(r->dev, out, q, &r->kv[1], layer, h, b, &b->views[1]);
+    r->ops->attend(r->dev, out, q, kv, layer, h, b, &b->views[CACHE_IMAGES]);
     return out;
 }
 
 /* Keys of images have no position, so no rope is applied; their norm is. */
 void nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, const struct heads *h, const int *slots)
 {
-    CHECK(k.cols == h->n_kv * h->dim && v.cols == k.cols && v.rows == k.rows && cache_fits(&r->kv[1], h, layer),
-          "k (%d, %d), v (%d, %d), cache of %d x %d", k.rows, k.cols, v.rows, v.cols, r->kv[1].n_kv, r->kv[1].dim);
+    const struct kv *kv = &r->kv[CACHE_IMAGES];
+    CHECK(k.cols == h->n_kv * h->dim && v.cols == k.cols && v.rows == k.rows && cache_fits(kv, h, layer),
+          "k (%d, %d), v (%d, %d), cache of %d x %d", k.rows, k.cols, v.rows, v.cols, kv->n_kv, kv->dim);
     struct heads plain = *h;
     plain.rope = NULL;
-    r->ops->prep(r->dev, (struct tensor){ 0 }, k, v, &plain, NULL, &r->kv[1], layer, slots);
+    r->ops->prep(r->dev, (struct tensor){ 0 }, k, v, &plain, NULL, kv, layer, slots);
 }
 
 /* With a single segment, which is an image seen as a whole, the queries go in parts if others wait. A part's rows are

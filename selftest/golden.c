@@ -98,7 +98,7 @@ static int golden_cells(struct trial *t, const struct golden *g, int i, float *w
     const struct kv_shape *kv = &t->m->image_kv;
     size_t n = (size_t)t->plan[i].n_cells * (size_t)kv->n_kv * (size_t)kv->dim;
     bool keys = record_find(g->file, "image_keys.%d", i), values = record_find(g->file, "image_values.%d", i);
-    if (!kv->layers || t->kv[1].dtype != F32 || !(keys || values))
+    if (!kv->layers || t->kv[CACHE_IMAGES].dtype != F32 || !(keys || values))
         return 0;
     float *have = xcalloc(2 * n + 1, sizeof *have);
     int rc = trial_cells(t, i, 0, have, have + n, e);

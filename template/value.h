@@ -307,9 +307,9 @@ void          tpl_dict_set(struct render *r, struct dict *d, struct value key, s
 struct value *tpl_dict_get(struct render *r, const struct dict *d, struct value key); /* NULL: absent */
 struct value *tpl_dict_get_str(struct render *r, const struct dict *d, const struct str *key);
 
-/* text.c: bytes, and values as text. Texts grow at their end alone; strings never
- * change, and parts of a string share its bytes. Offsets are bytes unless the name
- * says characters. */
+/* text.c: texts, which grow at their end alone, and strings, which never change
+ * and share their bytes with their parts. Offsets are bytes unless the name says
+ * characters. */
 void text_init(struct text *t, struct render *r);
 void text_add(struct text *t, const char *data, size_t n);
 void text_cstr(struct text *t, const char *s);
@@ -323,10 +323,6 @@ void text_printf(struct text *t, const char *fmt, ...) __attribute__((format(pri
 struct str  *text_take(struct text *t);
 struct value text_value(struct text *t);
 
-void        text_print(struct text *t, struct value v); /* adds str(v)  */
-void        text_repr(struct text *t, struct value v);  /* adds repr(v) */
-struct str *tpl_to_str(struct render *r, struct value v);
-void        tpl_float_repr(char out[40], double f);
 struct str *tpl_escape_html(struct render *r, const struct str *s);
 struct str *tpl_as_markup(struct render *r, const struct str *s);
 struct str *tpl_concat(struct render *r, struct str *a, struct str *b);
@@ -339,6 +335,12 @@ ptrdiff_t   str_find(const struct str *s, size_t from, size_t to, const struct s
 ptrdiff_t   str_rfind(const struct str *s, size_t from, size_t to, const struct str *what);
 struct str *str_strip(struct render *r, const struct str *s, const struct str *chars, bool left, bool right);
 struct str *str_replace(struct render *r, const struct str *s, const struct str *a, const struct str *b, int64_t count);
+
+/* repr.c: values as Python prints them. */
+void        text_print(struct text *t, struct value v); /* adds str(v)  */
+void        text_repr(struct text *t, struct value v);  /* adds repr(v) */
+struct str *tpl_to_str(struct render *r, struct value v);
+void        tpl_float_repr(char out[40], double f);
 
 /* iter.c: walking values. tpl_next() gives false at the end. */
 struct iter *tpl_iter(struct render *r, struct value v);   /* fails if v cannot be walked     */
