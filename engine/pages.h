@@ -8,8 +8,9 @@
  * Pages come into being in the order of their numbers: where memory is taken as
  * it is used, there is memory for the first `there` of them, and more is asked for
  * when no page without contents is left. It is put behind pages when they are
- * about to be computed, which were all handed out before: the first `used`. A free page's contents go only when
- * there is no more to be had; then a page that is not there is not free either.
+ * about to be computed, which were all handed out before: the first `used`. A
+ * free page's contents go only when there is no more to be had; then a page that
+ * is not there is not free either.
  *
  * Owned by the engine thread; all operations are O(1), but for new pages. */
 #ifndef ENGINE_PAGES_H

@@ -16,9 +16,8 @@
  * given up and it starts again later from its ids (prompt and answer so far),
  * with the same result, because no row's arithmetic depends on the others. So
  * does one that grows beyond stretch_after, whose keys are all rotated otherwise
- * from then on; it keeps its place. One
- * that is alone and still finds no memory for its pages is named: waiting would
- * not help it.
+ * from then on; it keeps its place. One that is alone and still finds no memory
+ * for its pages is named: waiting would not help it.
  *
  * In a cache with a window a request gives back the pages that lie behind it, so
  * it holds no more than the window and one step's rows; scheduler_held() is the

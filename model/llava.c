@@ -13,11 +13,6 @@ static const struct { const char *type; struct decoder_kind kind; } texts[] = {
                  .inner = 22016, .qkv_bias = WITH_BIAS, .rope = { .theta = 10000, .partial = 1 } } },
 };
 
-/* Where tensors lie, in files of the hub and in those of newer writers. */
-static const char *const text_roots[] = { "language_model.model.", "model.language_model.", NULL };
-static const char *const tower_roots[] = { "vision_tower.vision_model.", "model.vision_tower.vision_model.",
-                                           "model.vision_tower.", "vision_tower.", NULL };
-
 /* The text by its own model_type, with the defaults of that class and the biases that it has. What other classes would
  * need is refused by name. */
 static void text_load(struct model *m, struct loader *l, const struct llava_kind *kind)
@@ -32,7 +27,7 @@ static void text_load(struct model *m, struct loader *l, const struct llava_kind
         if (!strcmp(type, "llama") && hparams_bool(&text, "attention_bias", false))
             d.qkv_bias = d.o_bias = WITH_BIAS;
         d.head = load_has(l, "language_model.lm_head.weight") ? "/language_model.lm_head" : NULL;
-        decoder_load(l, &v->text, &text, load_root(l, "norm.weight", text_roots), &d);
+        decoder_load(l, &v->text, &text, load_root(l, "norm.weight", load_text_roots), &d);
         int window = (int)hparams_int(&text, "sliding_window", m->context, 1, 1 << 28);
         if (!strcmp(type, "mistral") && window < m->context)     /* exact up to the window's length */
             m->context = window;
@@ -62,12 +57,11 @@ static void vision_load(struct loader *l, struct llava *v, const struct llava_ki
     if (tower.unused_layers >= layers)
         hparams_fail(&l->config, "vision_feature_layer", "%d is before the first layer", layer);
     if (hparams_end(&l->config) == 0)
-        tower_load(l, &v->tower, &vision, load_root(l, TOWER_PROBE, tower_roots), &tower);
+        tower_load(l, &v->tower, &vision, load_root(l, TOWER_PROBE, load_tower_roots), &tower);
 }
 
 int llava_load(struct model *m, struct loader *l, const struct llava_kind *kind)
 {
-    static const char *const roots[] = { "multi_modal_projector.", "model.multi_modal_projector.", NULL };
     struct llava *v = m->impl;
     text_load(m, l, kind);
     if (load_end(l) != 0)
@@ -82,7 +76,7 @@ int llava_load(struct model *m, struct loader *l, const struct llava_kind *kind)
         return -1;
     v->side = v->tower.side;
     v->each = v->side * v->side;
-    load_at(l, "%s", load_root(l, "linear_1.weight", roots));
+    load_at(l, "%s", load_root(l, "linear_1.weight", load_projector_roots));
     load_linear(l, &v->in, m->hidden, v->tower.size.width, bias, "linear_1");
     load_linear(l, &v->out, m->hidden, m->hidden, bias, "linear_2");
     load_at(l, "%s", "");

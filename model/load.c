@@ -64,6 +64,12 @@ void load_full_name(const struct loader *l, char out[256], const char *name, con
         snprintf(out, 256, "%s%s%s", l->prefix, name, suffix);
 }
 
+/* As published, and as transformers writes them since 4.52. */
+const char *const load_text_roots[] = { "language_model.model.", "model.language_model.", NULL };
+const char *const load_tower_roots[] = { "vision_tower.vision_model.", "model.vision_tower.vision_model.",
+                                         "vision_tower.", "model.vision_tower.", NULL };
+const char *const load_projector_roots[] = { "multi_modal_projector.", "model.multi_modal_projector.", NULL };
+
 /* Where the tensors of a model begin: the first of the prefixes under which `name` exists. Versions of transformers
  * have moved whole models below another name. If none fits, the first one, whose missing tensors then make the
  * error. */

@@ -44,6 +44,8 @@ struct load_part { const char *name; int rows; };
 void load_at(struct loader *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The first of the prefixes (NULL at the end) under which `name` is there; the first one if none. */
 const char *load_root(const struct loader *l, const char *name, const char *const *prefixes);
+/* Where writers have put the parts of models with images, as prefixes for load_root(). */
+extern const char *const load_text_roots[], *const load_tower_roots[], *const load_projector_roots[];
 /* Is there such a tensor? */
 bool load_has(const struct loader *l, const char *name);
 bool load_has_shape(const struct loader *l, const char *name, const int *shape, int n_dims);

@@ -104,14 +104,10 @@ static void load_projector(struct loader *l, struct gemma3 *g, const char *root)
  * template writes the mark of its beginning for an image. */
 static int gemma3_load(struct model *m, struct loader *l)
 {
-    static const char *const texts[] = { "language_model.model.", "model.language_model.", NULL };
-    static const char *const towers[] = { "vision_tower.vision_model.", "model.vision_tower.vision_model.",
-                                          "vision_tower.", "model.vision_tower.", NULL };
-    static const char *const projectors[] = { "multi_modal_projector.", "model.multi_modal_projector.", NULL };
     struct gemma3 *g = m->impl = xcalloc(1, sizeof *g);
     struct hparams text = hparams_object(&l->config, "text_config"),
         vision = hparams_object(&l->config, "vision_config");
-    if (load_text(l, g, &text, load_root(l, "norm.weight", texts)) != 0)
+    if (load_text(l, g, &text, load_root(l, "norm.weight", load_text_roots)) != 0)
         return -1;
     m->image_token = (int)hparams_int(&l->config, "image_token_index|image_token_id", 262144, 0, m->vocab - 1);
     m->image_mark = (int)hparams_int(&l->config, "boi_token_index|boi_token_id", 255999, 0, m->vocab - 1);
@@ -119,13 +115,13 @@ static int gemma3_load(struct model *m, struct loader *l)
     m->image_spans = true;
     if (hparams_bool(&l->image, "do_pan_and_scan", false))
         hparams_fail(&l->image, "do_pan_and_scan", "true is not supported");
-    const char *root = load_root(l, TOWER_PROBE, towers);
+    const char *root = load_root(l, TOWER_PROBE, load_tower_roots);
     tower_load(l, &g->tower, &vision, root, &(struct tower_kind){
         .patch_bias = WITH_BIAS, .width = 768, .inner = 3072, .layers = 12, .heads = 12, .image = 224, .patch = 16,
         .act = "gelu_pytorch_tanh", .eps = 1e-6 });
     if (load_end(l) != 0)
         return -1;
-    load_projector(l, g, load_root(l, "mm_soft_emb_norm.weight", projectors));
+    load_projector(l, g, load_root(l, "mm_soft_emb_norm.weight", load_projector_roots));
     pixel_norm_load(l, &g->tower.pixels, pixel_half, pixel_half);
     square_load(l, &g->square, g->tower.image, &(struct square_default){ .size = 224, .filter = FILTER_BILINEAR });
     g->square.grid_h = g->square.grid_w = g->side;

@@ -125,8 +125,7 @@ static int vision_sizes(struct loader *l, struct internvl *v, struct hparams *h,
  * */
 static void image_load(struct loader *l, struct internvl *v, const struct vision *k, bool mean)
 {
-    static const char *const roots[] = { "vision_tower.", "model.vision_tower.", NULL },
-        *const projectors[] = { "multi_modal_projector.", "model.multi_modal_projector.", NULL };
+    static const char *const roots[] = { "vision_tower.", "model.vision_tower.", NULL };
     const char *root = load_root(l, "embeddings.cls_token", roots);
     int hidden = l->m->hidden, wide = v->tower.size.width * v->scale * v->scale;
     embeddings_load(l, &v->tower, root);
@@ -136,7 +135,7 @@ static void image_load(struct loader *l, struct internvl *v, const struct vision
     load_at(l, "%s", root);
     if (!mean)
         load_norm(l, &v->post, v->tower.size.width, LAYER_NORM, v->tower.size.eps, "layernorm");
-    load_at(l, "%s", load_root(l, "linear_1.weight", projectors));
+    load_at(l, "%s", load_root(l, "linear_1.weight", load_projector_roots));
     load_norm(l, &v->norm, wide, LAYER_NORM, 1e-5, "layer_norm");
     load_linear(l, &v->in, hidden, wide, WITH_BIAS, "linear_1");
     load_linear(l, &v->out, hidden, hidden, WITH_BIAS, "linear_2");

@@ -54,9 +54,6 @@ static void tower_part(struct loader *l, struct hparams *vision, struct tower_ki
  * class token, too, which then are no grid any more. */
 static void image_load(struct loader *l, struct llava *v)
 {
-    static const char *const roots[] = { "vision_tower.vision_model.", "model.vision_tower.vision_model.",
-                                         "vision_tower.", "model.vision_tower.", NULL };
-    static const char *const projectors[] = { "multi_modal_projector.", "model.multi_modal_projector.", NULL };
     struct hparams vision = hparams_object(&l->config, "vision_config");
     struct tower_kind kind = tower_kind(&vision);
     int hidden = l->m->hidden;
@@ -68,10 +65,10 @@ static void image_load(struct loader *l, struct llava *v)
         hparams_fail(&l->config, "vision_feature_select_strategy", "\"%.40s\" is not supported for this tower", select);
     v->act = load_act(&l->config, "projector_hidden_act", "gelu");
     enum bias bias = hparams_bool(&l->config, "multimodal_projector_bias", true) ? WITH_BIAS : NO_BIAS;
-    tower_load(l, &v->tower, &vision, load_root(l, TOWER_PROBE, roots), &kind);
+    tower_load(l, &v->tower, &vision, load_root(l, TOWER_PROBE, load_tower_roots), &kind);
     if (load_end(l) != 0)
         return;
-    load_at(l, "%s", load_root(l, "linear_1.weight", projectors));
+    load_at(l, "%s", load_root(l, "linear_1.weight", load_projector_roots));
     load_linear(l, &v->in, hidden, v->tower.size.width, bias, "linear_1");
     load_linear(l, &v->out, hidden, hidden, bias, "linear_2");
     pixel_norm_load(l, &v->tower.pixels, kind.class_token ? pixel_clip_mean : pixel_half,

@@ -83,13 +83,13 @@ static int load_text(struct loader *l, struct mllama *g, struct hparams *t, cons
 
 static int mllama_load(struct model *m, struct loader *l)
 {
-    static const char *const text_roots[] = { "language_model.model.", "model.language_model.", NULL };
     static const char *const vision_roots[] = { "vision_model.", "model.vision_model.", NULL };
     struct mllama *g = m->impl = xcalloc(1, sizeof *g);
     struct hparams text = hparams_section(&l->config, "text_config"),
         vision = hparams_object(&l->config, "vision_config");
-    const char *root = load_root(l, "norm.weight", text_roots), *tower = load_root(l, "class_embedding", vision_roots);
-    if (load_text(l, g, &text, root, root == text_roots[0] ? "/language_model.lm_head" : NULL) != 0)
+    const char *root = load_root(l, "norm.weight", load_text_roots);
+    const char *tower = load_root(l, "class_embedding", vision_roots);
+    if (load_text(l, g, &text, root, root == load_text_roots[0] ? "/language_model.lm_head" : NULL) != 0)
         return -1;
     m->image_token = (int)hparams_int(&l->config, "image_token_index|image_token_id", 128256, 0, m->n_ids - 1);
     m->image_kv = (struct kv_shape){ .layers = g->n_apart, .n_kv = m->text_kv.n_kv, .dim = m->text_kv.dim };

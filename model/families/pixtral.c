@@ -131,11 +131,10 @@ static void merger_load(struct loader *l, struct pixtral *p, int width, double e
 
 static void projector_load(struct loader *l, struct pixtral *p, int width, bool mistral3, double eps)
 {
-    static const char *const roots[] = { "multi_modal_projector.", "model.multi_modal_projector.", NULL };
     int hidden = l->m->hidden;
     enum bias bias = hparams_bool(&l->config, "multimodal_projector_bias", !mistral3) ? WITH_BIAS : NO_BIAS;
     p->act = load_act(&l->config, "projector_hidden_act", "gelu");
-    load_at(l, "%s", load_root(l, "linear_1.weight", roots));
+    load_at(l, "%s", load_root(l, "linear_1.weight", load_projector_roots));
     if (mistral3)
         merger_load(l, p, width, eps);
     load_linear(l, &p->in, hidden, width, bias, "linear_1");
