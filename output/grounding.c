@@ -2,6 +2,7 @@
  * objects, whose grammar is stricter. */
 #include "output/grounding.h"
 
+#include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,12 +83,13 @@ static void read_text(struct grounding *g, char c, struct buf *text)
 
 /* ---- phrases and boxes ---- */
 
-/* Column and row of a cell as the coordinate of its upper left corner. */
-static double left_of(int cell) { return (double)(cell % SIDE) / SIDE; }
-static double top_of(int cell) { return (double)(cell / SIDE) / SIDE; }
+/* Column and row of a cell as the coordinate of its upper left corner. Cells that the image does not have lie in rows
+ * below it. */
+static double left_of(int64_t cell) { return (double)(cell % SIDE) / SIDE; }
+static double top_of(int64_t cell) { return (double)(cell / SIDE) / SIDE; }
 
 /* Corners in different rows and columns lie in the middle of their cells; otherwise the box has whole cells. */
-static void corners(int first, int last, double box[4])
+static void corners(int64_t first, int64_t last, double box[4])
 {
     double cell = 1.0 / SIDE;
     bool line = first % SIDE == last % SIDE || first / SIDE == last / SIDE;
@@ -98,13 +100,13 @@ static void corners(int first, int last, double box[4])
 }
 
 /* The phrase without white space around it; where there is none, the names of the cells, as the reference has it. */
-static json_t *name_of(const struct grounding *g, int first, int last)
+static json_t *name_of(const struct grounding *g, int64_t first, int64_t last)
 {
     const char *s = g->phrase.data;
     size_t n = g->phrase.len;
-    char cells[64];
+    char cells[80];
     if (n == 0) {
-        snprintf(cells, sizeof cells, "<patch_index_%d><patch_index_%d>", first, last);
+        snprintf(cells, sizeof cells, "<patch_index_%" PRId64 "><patch_index_%" PRId64 ">", first, last);
         return json_string(cells);
     }
     while (n > 0 && is_space(s[n - 1]))
@@ -119,7 +121,7 @@ static json_t *name_of(const struct grounding *g, int first, int last)
 static void tell(struct grounding *g, struct buf *boxes)
 {
     for (int i = 0; i + 1 < g->n_cells; i += 2) {
-        int first = g->cell[i], last = g->cell[i + 1];
+        int64_t first = g->cell[i], last = g->cell[i + 1];
         double box[4];
         if (first < 0 || last < 0)
             continue;
@@ -138,24 +140,24 @@ static void tell(struct grounding *g, struct buf *boxes)
     }
 }
 
-/* The number of <patch_index_N>; -1: a cell that the image does not have; -2: this is no such tag. */
-static int cell_of(const char *tag, size_t n)
+/* The number of <patch_index_N>; -1: it is larger than any that is told; -2: this is no such tag. */
+static int64_t cell_of(const char *tag, size_t n)
 {
     static const char begin[] = "<patch_index_";
     size_t at = sizeof begin - 1;
-    int cell = 0;
+    int64_t cell = 0;
     if (n < at + 2 || memcmp(tag, begin, at) != 0)
         return -2;
     for (; at + 1 < n; at++) {
         if (tag[at] < '0' || tag[at] > '9')
             return -2;
-        cell = cell >= SIDE * SIDE ? cell : 10 * cell + tag[at] - '0';
+        cell = cell >= GROUNDING_MAX_CELL ? cell : 10 * cell + tag[at] - '0';
     }
-    return cell < SIDE * SIDE ? cell : -1;
+    return cell < GROUNDING_MAX_CELL ? cell : -1;
 }
 
 /* One more cell of an object. False: there is no place for it. */
-static bool take_cell(struct grounding *g, int cell, struct buf *boxes)
+static bool take_cell(struct grounding *g, int64_t cell, struct buf *boxes)
 {
     if (!g->cell && !(g->cell = calloc(2 * GROUNDING_MAX_BOXES, sizeof *g->cell))) {
         boxes->failed = boxes->starved = true;
@@ -176,7 +178,8 @@ static bool is(const struct grounding *g, const char *tag)
 /* A whole tag has been read. What does not fit ends whatever has been begun. */
 static void read_tag(struct grounding *g, struct buf *boxes)
 {
-    int state = g->state, cell = cell_of(g->tag, g->n_tag);
+    int state = g->state;
+    int64_t cell = cell_of(g->tag, g->n_tag);
     g->state = NOWHERE;
     if (is(g, "<phrase>")) {
         buf_clear(&g->phrase);

@@ -6,15 +6,19 @@
  * Several boxes stand between </delimiter_of_multi_objects/>, and an object may
  * come without a phrase. What is between < and > leaves the text, and the
  * phrases stay in it. Both are what the reference's post_process_generation()
- * makes of the same text, however that comes in pieces, but for two limits: a
- * cell that the image does not have makes no box, and tags and phrases longer
- * than GROUNDING_MAX are ordinary text. */
+ * makes of the same text, however that comes in pieces: a cell beyond 32 x 32,
+ * which a model can only spell, lies in a row below the image. But there are two
+ * limits: a cell from GROUNDING_MAX_CELL on makes no box, and tags and phrases
+ * longer than GROUNDING_MAX are ordinary text. */
 #ifndef OUTPUT_GROUNDING_H
 #define OUTPUT_GROUNDING_H
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/buf.h"
+
+#define GROUNDING_MAX_CELL INT64_C(1000000000000)
 
 enum { GROUNDING_MAX = 4096, GROUNDING_MAX_BOXES = 1024, GROUNDING_TAG = 64 };
 
@@ -27,7 +31,7 @@ struct grounding {
     char   tag[GROUNDING_TAG]; /* (n_tag) from the last < on; n_tag 0: there is none */
     size_t n_tag;
     struct buf phrase;         /* empty: the object has none                        */
-    int  *cell;                /* owned, (2, GROUNDING_MAX_BOXES); NULL until one is needed. -1: none of the image */
+    int64_t *cell;             /* owned, (2, GROUNDING_MAX_BOXES); NULL until one is needed. -1: too large a number */
     int   n_cells;
     int   run;                 /* cells since the last delimiter                    */
 };

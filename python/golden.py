@@ -223,6 +223,8 @@ def golden(family, variant):
     messages, more = chat(family, variant, images)
     call = (told or {}).get("call", {})
     more_told = {"long": long_prompt(model, LONG[family])} if family in LONG and variant != "published" else {}
+    if family == kosmos2.FAMILY and variant == "published":
+        more_told["padded"] = kosmos2.padded(model)
     tiny.save(model, family, variant, out)     # which rounds the model's buffers
     save_file({k: v.contiguous() for k, v in arrays.items()}, out + "/golden.safetensors")
     with open(out + "/golden.json", "w") as f:

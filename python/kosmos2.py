@@ -105,6 +105,24 @@ def inputs(model, proc, images, ids, tok, messages):
                         "positions": torch.arange(len(ours)).int().expand(3, -1).contiguous()}
 
 
+@torch.no_grad()
+def padded(model):
+    """A prompt with padding in it, which the positions do not count, and how the text model goes on."""
+    best = None
+    for seed in range(40):
+        g = torch.Generator().manual_seed(seed)
+        ids = torch.randint(len(NAMED) + 64, 300, (1, 14), generator=g)
+        ids[0, 0], ids[0, [1, 2, 6, 11]] = NAMED.index("<s>"), NAMED.index("<pad>")
+        said = model.text_model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, min_new_tokens=24,
+                                         do_sample=False, output_logits=True, return_dict_in_generate=True)
+        margin = float(-torch.cat(said.logits).topk(2).values.diff().max())
+        row = {"ids": ids[0].tolist(), "greedy": said.sequences[0, ids.shape[1]:].tolist(), "least_margin": margin}
+        variety = len(set(row["greedy"])) if margin > .05 else 0
+        if best is None or variety > best[0]:
+            best = variety, row
+    return best[1]
+
+
 def chats(text_only):
     """Of published.chats(): this family looks at one image."""
     image, part = {"type": "image"}, {"type": "text", "text": "Cafe\u0301 <grounding> "}

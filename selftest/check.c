@@ -322,12 +322,12 @@ void check_preprocess(const struct model *m, int width, int height, struct verdi
 
 /* One token, the known picture, one token. The rule for positions on three axes is written down here once more,
  * independently of model/patches.c: the picture's tokens count rows and columns from 1 on, and the text goes on behind
- * the longer side. */
+ * the longer side. Where there is no decoder with a rope, positions are counted. */
 void check_positions(const struct model *m, struct verdict *v)
 {
     struct image_plan p;
     struct err e;
-    if (!m->family->positions || m->family->plan_image(m, WIDTH, HEIGHT, NULL, &p, &e) != 0) {
+    if (!m->family->positions || !m->decoder || m->family->plan_image(m, WIDTH, HEIGHT, NULL, &p, &e) != 0) {
         say(v, "positions", true, "0, 1, 2, ...");
         return;
     }

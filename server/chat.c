@@ -58,14 +58,15 @@ static int parse_thoughts(struct chat_request *q, const json_t *in, struct err *
 }
 
 /* What is to become of places that the answer names. True asks the model for them, through a variable of its template;
- * false leaves the text as the model writes it. Other forms than OpenAI's chats have no member for places. */
+ * false leaves the text as the model writes it, and so does a grammar, which nothing may be taken from that it allowed.
+ * Other forms than OpenAI's chats have no member for places. */
 static int parse_grounding(const struct app *a, struct chat_request *q, const struct chat_kind *kind, json_t *in,
                            struct err *e)
 {
     bool told = true;
     if (member_bool(in, "", "grounding", &told, e) != 0)
         return -1;
-    q->grounded = told && a->formats.grounding && kind->form == &form_chat;
+    q->grounded = told && a->formats.grounding && kind->form == &form_chat && !q->sampling.grammar;
     if (!json_is_true(json_object_get(in, "grounding")))
         return 0;
     if (!a->formats.grounding)

@@ -30,7 +30,8 @@ struct kosmos2 {
     struct heads  heads;             /* of text layers and resampler                           */
     struct weight embed, head;
     struct weight scale;             /* (hidden, 1): what every column of an embedding is multiplied with */
-    struct tensor positions;         /* (context, hidden)                                      */
+    struct tensor positions;         /* (context + 1, hidden): the last row, of padding, is zero */
+    int32_t       pad;               /* the token that stands nowhere                          */
     struct layer *layer;             /* (n_layers), the model's memory                         */
     int           n_layers, inner;
     enum act      act;
@@ -39,18 +40,21 @@ struct kosmos2 {
 };
 
 /* Sines and cosines of position times frequency; the frequencies fall from 1 to 1/10000. Positions are counted from
- * `first` on. Rounded in float32 as the reference does it: Vaswani and others, 2017 (arXiv:1706.03762). */
+ * `first` on, and one row of zeros follows. Rounded in float32 as the reference does it: Vaswani and others, 2017
+ * (arXiv:1706.03762). */
 static struct tensor sines(struct loader *l, int rows, int cols, int first)
 {
     int half = cols / 2;
-    float *table = load_scratch(l, (size_t)rows * (size_t)cols), step = (float)(log(10000) / (half - 1));
+    float *table = load_scratch(l, (size_t)(rows + 1) * (size_t)cols), step = (float)(log(10000) / (half - 1));
+    for (int i = 0; i < cols && table; i++)
+        table[(size_t)rows * (size_t)cols + (size_t)i] = 0;
     for (int r = 0; r < rows && table; r++)
         for (int i = 0; i < half; i++) {
             float angle = (float)(first + r) * expf((float)i * -step);
             table[(size_t)r * (size_t)cols + (size_t)i] = sinf(angle);
             table[(size_t)r * (size_t)cols + (size_t)(half + i)] = cosf(angle);
         }
-    return load_table(l, table, rows, cols);
+    return load_table(l, table, rows + 1, cols);
 }
 
 /* A norm of rows of n that makes their length 1: the mean of squares is the squared length divided by n. */
@@ -127,7 +131,8 @@ static void text_load(struct loader *l, struct kosmos2 *k, struct hparams *t)
         k->head = k->embed;
     else
         load_embedding(l, &k->head, m->vocab, m->hidden, "/text_model.lm_head");
-    k->positions = sines(l, m->context, m->hidden, 1 + (int)hparams_int(t, "pad_token_id", 1, 0, m->vocab - 1));
+    k->pad = (int32_t)hparams_int(t, "pad_token_id", 1, 0, m->vocab - 1);
+    k->positions = sines(l, m->context, m->hidden, 1 + k->pad);
     k->layer = load_keep(l, (size_t)k->n_layers * sizeof *k->layer);
     for (int i = 0; i < k->n_layers && !l->failed; i++)
         layer_load(l, k, i);
@@ -238,6 +243,18 @@ static void feed(struct run *r, struct stream *s, const struct layer *y)
     }
 }
 
+/* Padding stands nowhere, and what follows it in the prompt is counted as if it were not there. An answer goes on from
+ * the number of all tokens, as the reference counts once it has a cache. */
+static int kosmos2_positions(const struct model *m, const int32_t *ids, int n, const struct image_plan *images,
+                             int n_images, int32_t *pos)
+{
+    const struct kosmos2 *k = m->impl;
+    (void)images, (void)n_images;
+    for (int i = 0, next = 0; i < n; i++)
+        pos[i] = pos[n + i] = pos[2 * n + i] = ids[i] == k->pad ? m->context : next++;
+    return n;
+}
+
 /* Images are scaled like embeddings, so both are in their rows before. */
 static struct tensor kosmos2_forward(const struct model *m, struct run *r, const struct forward *in)
 {
@@ -259,6 +276,7 @@ const struct family family_kosmos2 = {
     .load = kosmos2_load,
     .plan_image = square_plan_image,
     .largest_image = square_largest_image,
+    .positions = kosmos2_positions,
     .encode_image = kosmos2_encode,
     .pixel_values = square_values,
     .forward = kosmos2_forward,

@@ -3,6 +3,7 @@ where a request says so. A parrot says the answers; Kosmos-2 itself (tests/model
 
 import concurrent.futures
 import io
+import json
 
 import numpy as np
 import openai
@@ -19,13 +20,15 @@ SAID = {
            "<patch_index_0033></object>.",
     "cut": "<phrase> it</phrase><object><patch_index_0001><patch_index_",
     "huge": "<phrase>far</phrase><object><patch_index_999999999999999999999><patch_index_0002></object> away < here",
+    "beyond": "<phrase>low</phrase><object><patch_index_0031><patch_index_1055></object>",
     "none": "a plain answer",
 }
 DOG = [{"phrase": "a dog", "box": [0.390625, 0.046875, 0.984375, 0.828125]},
        {"phrase": "two fires", "box": [0.171875, 0.015625, 0.484375, 0.890625]},
        {"phrase": "two fires", "box": [0.03125, 0.03125, 0.0625, 0.0625]}]
 WANT = {"dog": ("An image of a dog near two fires .", DOG), "cut": ("it<patch_index_", []),
-        "huge": ("far away < here", []), "none": ("a plain answer", [])}
+        "huge": ("far away < here", []),
+        "beyond": ("low", [{"phrase": "low", "box": [.96875, 0, 1, 1.03125]}]), "none": ("a plain answer", [])}
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,17 @@ def test_the_text_as_it_is(parrots, cue):
     # other forms of answers have no member for boxes
     status, said = parrots.post("/v1/responses", {"input": cue, "temperature": 0, "max_output_tokens": 200})
     assert status == 200 and said["output"][0]["content"][0]["text"] == SAID[cue]
+
+
+def test_a_grammar_has_the_last_word(parrots):
+    """Whatever it allowed stays, also what looks like a place."""
+    c, held = parrots.client(), SAID["dog"]
+    for form in ({"structured_outputs": {"choice": [held, "x"]}}, {"grounding": True, "guided_regex": r"[^#]*\."}):
+        message = c.chat.completions.create(**ask(parrots, "dog", **form)).choices[0].message
+        assert message.content == held and not hasattr(message, "grounding")
+        deltas = [k.choices[0].delta for k in c.chat.completions.create(**ask(parrots, "dog", **form), stream=True)
+                  if k.choices]
+        assert "".join(d.content or "" for d in deltas) == held and not any(hasattr(d, "grounding") for d in deltas)
 
 
 def test_a_stop_string_and_log_probabilities(parrots):
@@ -121,6 +135,13 @@ def test_kosmos():
         status, said = server.post("/tokenize", {"messages": [{"role": "user", "content": [picture(30), text]}]})
         slots = said["tokens"].index(4)
         assert status == 200 and said["tokens"][slots:slots + 64] == list(range(4, 68))
+        # padding stands nowhere, and is not counted in the positions of the prompt
+        padded = json.loads((KOSMOS / "golden.json").read_text())["padded"]
+        for _ in range(2):
+            status, completed = server.post("/v1/completions", {"prompt": padded["ids"], "temperature": 0,
+                                                                "max_tokens": 24, "ignore_eos": True,
+                                                                "return_token_ids": True})
+            assert status == 200 and completed["choices"][0]["token_ids"] == padded["greedy"]
         assert said["tokens"][0] == 0 and server.get("/health")[0] == 200
     finally:
         server.stop()

@@ -35,6 +35,9 @@ HAND = [
     "<object<object><patch_index_0007><patch_index_0009></object>>", "x <", "x < \t",
     "<object><patch_index_0001><patch_index_0033></delimiter_of_multi_objects/><patch_index_0100></object>",
     "é<phrase> Größe 图</phrase><object><patch_index_0512><patch_index_0545></object>!",
+    "<phrase>far</phrase><object><patch_index_1024><patch_index_99999></object>",
+    "<object><patch_index_33><patch_index_1057></object>",
+    "<object><patch_index_999999999999><patch_index_0000000000000000000005></object>",
     "</object></phrase><object>", "\x1c\x0b a\x1f",
 ]
 PIECES = ["<phrase>", "</phrase>", "<object>", "</object>", "</delimiter_of_multi_objects/>", "<grounding>", " ", "\n",

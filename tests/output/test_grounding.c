@@ -79,10 +79,10 @@ START_TEST(test_as_the_reference)
 }
 END_TEST
 
-/* Cells beyond the image, whose boxes the reference would put beside it. */
+/* Numbers that are too large, or none. */
 START_TEST(test_cells_of_no_image)
 {
-    static const char s[] = "<object><patch_index_1024><patch_index_0001></object>"
+    static const char s[] = "<object><patch_index_1000000000000><patch_index_0001></object>"
                             "<object><patch_index_0001><patch_index_99999999999999999999></object>"
                             "<object><patch_index_-001><patch_index_0001></object>"
                             "<object><patch_index_0001><patch_index_0001></object>";
