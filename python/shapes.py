@@ -81,6 +81,8 @@ PUBLISHED = {
                                    rope_parameters=GLM_ROPE)),
     "glm4v": ("GLM-4.1V-9B", {"text_config": text(151552, 4096, 13696, 40, 32, 2, 65536, rope_parameters=GLM_ROPE | {
         "mrope_section": [8, 12, 12]}), "vision_config": {}}),
+    "glm46v": ("GLM-4.6V-Flash", {"text_config": text(151552, 4096, 13696, 40, 32, 2, 131072, rope_parameters=GLM_ROPE |
+               {"rope_theta": 5e5, "mrope_section": [8, 12, 12]}), "vision_config": {}}),
     "qwen2_vl": ("Qwen2-VL-7B", {"text_config": QWEN7 | {"rope_parameters": MROPE}, "vision_config": {
         "hidden_size": 3584}}),
     "qwen2_5_vl": ("Qwen2.5-VL-7B", {"text_config": QWEN7 | {"rope_parameters": MROPE}, "vision_config": {

@@ -35,7 +35,7 @@ def states(folder, family, variant):
         with open(folder + "/preprocessor_config.json") as f:
             settings = json.load(f)
         settings.pop("image_processor_type", None)
-        kind = "Glm4vImageProcessor" if family.startswith("glm4v") else "Qwen2VLImageProcessor"
+        kind = "Glm4vImageProcessor" if family.startswith("glm4") else "Qwen2VLImageProcessor"
         images, i = [], 0
         while f"image.{i}" in golden:
             images.append(Image.fromarray(golden[f"image.{i}"].numpy()))

@@ -239,6 +239,18 @@ CASES["glm4v_moe"] = {
                                             out_hidden_size=24),
               "tie_word_embeddings": True, **glm_ids()}, {"patch_size": 4}),
 }
+# The tower and either text of the two above, which the text's own model_type names.
+CASES["glm46v"] = {
+    "dense": ({"text_config": text(V, 32, 2, 1, 2, 40, rope_parameters=rope(
+                   10000.0, [2, 1, 1], partial_rotary_factor=.5)),
+               "vision_config": glm4v_vision(hidden_size=16, image_size=28, attention_bias=True),
+               **glm_ids()}, {"patch_size": 4}),
+    "experts": ({"text_config": text(V, 24, 2, 1, 2, 32, model_type="glm4v_moe_text", **glm_experts(4, 2, 12),
+                                     rope_parameters=rope(500.0, [1, 2, 3], partial_rotary_factor=1.)),
+                 "vision_config": glm4v_vision(hidden_size=24, num_heads=3, out_hidden_size=24,
+                                               model_type="glm4v_moe_vision"),
+                 "tie_word_embeddings": True, **glm_ids()}, {"patch_size": 4}),
+}
 
 CASES["smollm3"] = {
     "listed": (text(V, 32, 4, 2, 3, 40, no_rope_layers=[0, 1, 1], attention_bias=True, mlp_bias=True,
@@ -280,8 +292,8 @@ PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
 for family, base in {"smollm3": "listed", "qwen3_moe": "normed", "qwen3_vl_moe": "tied", "glm4_moe": "groups",
-                     "glm4v_moe": "tied", "glm4v": "grouped", "glm4": "grouped", "qwen2_vl": "grouped",
-                     "qwen2_5_vl": "windows",
+                     "glm4v_moe": "tied", "glm46v": "dense", "glm4v": "grouped", "glm4": "grouped",
+                     "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
                      "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped",
                      "phi3": "crossing", "gemma3_text": "windows", gemma.FAMILY: "windows",
                      "mllama": "tiles", "idefics": "resampler"}.items():
@@ -300,6 +312,7 @@ for family in [idefics3.FAMILY, idefics2.FAMILY, *llava.FAMILIES]:
 CLASSES = {"smollm3": "SmolLM3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", "glm4_moe": "Glm4MoeForCausalLM",
            "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration", "glm4v_moe": "Glm4vMoeForConditionalGeneration",
            "phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration",
+           "glm46v": "Glm46VForConditionalGeneration",
            "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
@@ -405,7 +418,8 @@ def save(model, family, variant, out):
     if told and family in cross.CLASSES:
         p = cross.processor(family, told)
     elif told:
-        kind = "Glm4vImageProcessor" if family.startswith(("glm4v", "phone")) else "Qwen2VLImageProcessor"
+        kind = "Glm46VImageProcessor" if family == "glm46v" else "Qwen2VLImageProcessor"
+        kind = "Glm4vImageProcessor" if family.startswith(("glm4v", "phone")) else kind
         more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family.startswith("qwen3_vl") else {}
         side = told["patch_size"] * 2
         p = getattr(transformers, kind)(merge_size=2, temporal_patch_size=2, **told, **more,

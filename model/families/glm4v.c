@@ -98,16 +98,28 @@ static const struct decoder_kind moe_text = {
              .dense = 1 },
 };
 
+/* Whether the text has routed experts. `glm46v` takes the text of either of the other two, as the text's own model_type
+ * says. */
+static bool routed(const char *type, struct hparams *text)
+{
+    if (strcmp(type, "glm46v"))
+        return !strcmp(type, "glm4v_moe");
+    const char *own = hparams_string(text, "model_type", "glm4v_text");
+    if (strcmp(own, "glm4v_text") && strcmp(own, "glm4v_moe_text"))
+        hparams_fail(text, "model_type", "\"%.40s\" is not supported (glm4v_text, glm4v_moe_text)", own);
+    return !strcmp(own, "glm4v_moe_text");
+}
+
 /* The tower is the same with both texts; patches and their limits are the processor's own. */
 static int glm4v_load(struct model *m, struct loader *l)
 {
     static const char *const text_roots[] = { "model.language_model.", "model.", "language_model.model.", NULL };
     static const char *const vision_roots[] = { "model.visual.", "visual.", NULL };
-    bool moe = !strcmp(m->type, "glm4v_moe");
-    m->impl = xcalloc(1, sizeof(struct glm4v));
     struct hparams text = hparams_section(&l->config, "text_config");
+    bool moe = routed(m->type, &text);
+    m->impl = xcalloc(1, sizeof(struct glm4v));
     struct vlm_kind kind = {
-        .text = moe ? moe_text : dense_text, .image_token = moe ? 151363 : 151343,
+        .text = moe ? moe_text : dense_text, .image_token = strcmp(m->type, "glm4v_moe") ? 151343 : 151363,
         .patches = { 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std },
         .text_roots = text_roots, .vision_roots = vision_roots, .load_vision = load_vision,
     };
@@ -222,7 +234,7 @@ static void glm4v_encode(const struct model *m, struct run *r, const struct enco
 }
 
 const struct family family_glm4v = {
-    .types = { "glm4v", "glm4v_moe" },
+    .types = { "glm4v", "glm4v_moe", "glm46v" },
     .load = glm4v_load,
     .plan_image = glm4v_plan_image,
     .largest_image = glm4v_largest,

@@ -133,6 +133,10 @@ static const struct { const char *from, *field, *value, *error; } bad[] = {
     { "tests/model/glm4v/grouped", "vision_config.image_size", "99", "position_embedding.weight has shape" },
     { "tests/model/glm4v/grouped", "vision_config", "3", "vision_config: must be an object" },
     { "tests/model/glm4v/grouped", "image_token_id", "280", "image_token_id: 280 is not in 0..279" },
+    { "tests/model/glm46v/dense", "text_config.model_type", "\"glm4\"", "\"glm4\" is not supported (glm4v_text, " },
+    { "tests/model/glm46v/dense", "text_config.model_type", "\"glm4v_moe_text\"",
+      "layers.0.mlp.gate_proj.weight is missing" },
+    { "tests/model/glm46v/dense", "text_config.model_type", "7", "text_config.model_type: must be" },
     { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[3, 1]", "must be layers in rising order" },
     { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[0, 1, 2, 3]", "leaves no layer with self-" },
     { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[1]", "layers.3.self_attn.q_proj.weight is "

@@ -3,7 +3,7 @@
 #ifndef TESTS_MODEL_TESTED_H
 #define TESTS_MODEL_TESTED_H
 
-static const char *const families_tested[] = { "qwen3_moe", "qwen3_vl_moe", "glm4_moe", "glm4v_moe",
+static const char *const families_tested[] = { "qwen3_moe", "qwen3_vl_moe", "glm4_moe", "glm4v_moe", "glm46v",
                                                "smollm3",
                                                "mllama", "glm4v", "glm4", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llama",
                                                "qwen2", "idefics",
