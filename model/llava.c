@@ -3,38 +3,7 @@
 
 #include <string.h>
 
-/* The text models of published checkpoints. Their configurations leave out what is the class' default. */
-static const struct { const char *type; struct decoder_kind kind; } texts[] = {
-    { "llama", { .eps = 1e-6, .context = 2048, .hidden = 4096, .layers = 32, .heads = 32, .inner = 11008,
-                 .rope = { .theta = 10000, .partial = 1 } } },
-    { "mistral", { .eps = 1e-6, .context = 131072, .hidden = 4096, .layers = 32, .heads = 32, .n_kv = 8,
-                   .inner = 14336, .rope = { .theta = 10000, .partial = 1 } } },
-    { "qwen2", { .eps = 1e-6, .context = 32768, .hidden = 4096, .layers = 32, .heads = 32, .n_kv = 32,
-                 .inner = 22016, .qkv_bias = WITH_BIAS, .rope = { .theta = 10000, .partial = 1 } } },
-};
-
-/* The text by its own model_type, with the defaults of that class and the biases that it has. What other classes would
- * need is refused by name. */
-static void text_load(struct model *m, struct loader *l, const struct llava_kind *kind)
-{
-    struct llava *v = m->impl;
-    struct hparams text = hparams_object(&l->config, "text_config");
-    const char *type = hparams_string(&text, "model_type", kind->text);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        if (strcmp(type, texts[i].type))
-            continue;
-        struct decoder_kind d = texts[i].kind;
-        if (!strcmp(type, "llama") && hparams_bool(&text, "attention_bias", false))
-            d.qkv_bias = d.o_bias = WITH_BIAS;
-        d.head = load_has(l, "language_model.lm_head.weight") ? "/language_model.lm_head" : NULL;
-        decoder_load(l, &v->text, &text, load_root(l, "norm.weight", load_text_roots), &d);
-        int window = (int)hparams_int(&text, "sliding_window", m->context, 1, 1 << 28);
-        if (!strcmp(type, "mistral") && window < m->context)     /* exact up to the window's length */
-            m->context = window;
-        return;
-    }
-    hparams_fail(&text, "model_type", "\"%.40s\" is not supported (llama, mistral, qwen2)", type);
-}
+#include "model/texts.h"
 
 /* The tower runs up to the state that the configuration names; the first state is what the layers begin with. */
 static void vision_load(struct loader *l, struct llava *v, const struct llava_kind *kind)
@@ -63,7 +32,8 @@ static void vision_load(struct loader *l, struct llava *v, const struct llava_ki
 int llava_load(struct model *m, struct loader *l, const struct llava_kind *kind)
 {
     struct llava *v = m->impl;
-    text_load(m, l, kind);
+    struct hparams text = hparams_object(&l->config, "text_config");
+    texts_load(l, &v->text, &text, kind->text, texts_find(l, texts_beside_images));
     if (load_end(l) != 0)
         return -1;
     m->image_token = (int)hparams_int(&l->config, "image_token_index|image_token_id", kind->image_token, 0,
