@@ -8,6 +8,7 @@
  * yields is handed out in deliver.c. */
 #include "engine/engine.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -185,6 +186,20 @@ static const char *run_step(struct engine *g, struct step *step)
     return failed;
 }
 
+/* The pages in use, in all caches and in the first. */
+static void count_pages(const struct engine *g, struct engine_stats *v)
+{
+    v->kv_pages_used = 0;
+    v->kv_used = 0;
+    for (int c = 0; c < TEXT_CACHES; c++) {
+        const struct pages *p = &g->cache[c].pages;
+        int used = p->there - p->n_free;
+        v->kv_pages_used += used;
+        v->kv_used = p->n > 0 ? fmax(v->kv_used, (double)used / p->n) : v->kv_used;
+        v->full_pages_used = c == 0 ? used : v->full_pages_used;
+    }
+}
+
 /* Copies the figures that only this thread may read to where the others find them. */
 static void publish_stats(struct engine *g)
 {
@@ -195,7 +210,7 @@ static void publish_stats(struct engine *g)
     struct engine_stats *v = &g->stats.v;
     v->running = g->sched.running.n;
     v->waiting = queued;
-    v->kv_pages_used = g->cache[0].pages.there - g->cache[0].pages.n_free;
+    count_pages(g, v);
     v->preemptions = g->sched.preemptions;
     v->prefix_queries = g->sched.prefix_queries;
     v->prefix_hits = v->cached_tokens = g->sched.prefix_hits;

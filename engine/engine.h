@@ -297,7 +297,11 @@ struct histogram {             /* bucket i counts seconds <= engine_latency_boun
 extern const double engine_latency_bounds[ENGINE_LATENCY_BUCKETS], engine_count_bounds[ENGINE_LATENCY_BUCKETS];
 
 struct engine_stats {          /* a consistent copy */
-    int      running, waiting, kv_pages, kv_pages_used, page_tokens;
+    int      running, waiting;
+    int      kv_pages, kv_pages_used;      /* of all caches of texts: layers with a window may have one of their own  */
+    int      full_pages, full_pages_used;  /* of these: of the first cache, whose pages hold page_tokens tokens each  */
+    int      page_tokens;
+    double   kv_used;                      /* share of the pages in use, of the fullest cache                         */
     uint64_t prompt_tokens, cached_tokens, completion_tokens, preemptions, steps;
     uint64_t steps_between;    /* of these: while an image was being encoded */
     uint64_t finished_stop, finished_length, finished_cancelled, finished_error, rejected;

@@ -285,7 +285,9 @@ struct engine *engine_open(const struct engine_options *opt, struct err *e)
     g->sampled = xcalloc((size_t)z->max_out, sizeof *g->sampled);
     g->late = xcalloc((size_t)z->max_out, sizeof *g->late);
     buf_init(&g->delta, (size_t)1 << 26);
-    g->stats.v.kv_pages = z->kv_pages[0];
+    for (int c = 0; c < TEXT_CACHES; c++)
+        g->stats.v.kv_pages += z->kv_pages[c];
+    g->stats.v.full_pages = z->kv_pages[0];
     g->stats.v.page_tokens = KV_PAGE;
     g->stopping = memory_sufficed(e) < 0;
     if (!g->stopping && pthread_create(&g->thread, NULL, engine_main, g) != 0) {

@@ -159,12 +159,13 @@ static void write_http(struct buf *out, struct app *a)
  * gpu_ names and the block size are for routers that still ask for them. */
 static void write_counts(struct buf *out, const struct engine_stats *s, const char *label)
 {
-    double used = s->kv_pages > 0 ? (double)s->kv_pages_used / s->kv_pages : 0;
     const struct figure figures[] = {
         { "requests_running", "num_requests_running", "gauge", "Requests being computed.", s->running },
         { "requests_waiting", "num_requests_waiting", "gauge", "Requests waiting to be computed.", s->waiting },
-        { "kv_used_ratio", "kv_cache_usage_perc", "gauge", "Share of the KV pages in use, 0 to 1.", used },
-        { "kv_pages", "", "gauge", "KV pages.", s->kv_pages },
+        { "kv_used_ratio", "kv_cache_usage_perc", "gauge",
+          "Share of the KV pages in use, 0 to 1; where layers with a window have their own, of the fuller cache.",
+          s->kv_used },
+        { "kv_pages", "", "gauge", "KV pages of all caches.", s->kv_pages },
         { "kv_pages_used", "", "gauge", "KV pages in use.", s->kv_pages_used },
         { "preemptions_total", "num_preemptions_total", "counter", "Requests put back for want of pages.",
           (double)s->preemptions },
@@ -187,14 +188,14 @@ static void write_counts(struct buf *out, const struct engine_stats *s, const ch
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
         write_figure(out, &figures[i], label);
-    write_vllm(out, "gpu_cache_usage_perc", "gauge", "Old name of kv_cache_usage_perc.", used, label);
+    write_vllm(out, "gpu_cache_usage_perc", "gauge", "Old name of kv_cache_usage_perc.", s->kv_used, label);
     write_vllm(out, "gpu_prefix_cache_queries_total", "counter", "Old name of prefix_cache_queries_total.",
                (double)s->prefix_queries, label);
     write_vllm(out, "gpu_prefix_cache_hits_total", "counter", "Old name of prefix_cache_hits_total.",
                (double)s->prefix_hits, label);
     buf_printf(out, "# TYPE vllm:cache_config_info gauge\n"
                     "vllm:cache_config_info{block_size=\"%d\",num_gpu_blocks=\"%d\",model_name=\"%s\"} 1\n",
-               s->page_tokens, s->kv_pages, label);
+               s->page_tokens, s->full_pages, label);
 }
 
 /* Requests by the reason why they ended, again in both forms; vLLM calls a cancelled one "abort". */

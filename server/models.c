@@ -150,5 +150,5 @@ void load_get(struct app *a, struct exchange *x)
     engine_stats(g, &s);
     x->status = 200;
     buf_printf(&x->reply, "[{\"dp_rank\":0,\"num_reqs\":%d,\"num_waiting_reqs\":%d,\"num_tokens\":%d}]",
-               s.running + s.waiting, s.waiting, s.kv_pages_used * s.page_tokens);
+               s.running + s.waiting, s.waiting, s.full_pages_used * s.page_tokens);
 }

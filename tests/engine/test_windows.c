@@ -115,12 +115,53 @@ START_TEST(long_answers_are_the_references)
 }
 END_TEST
 
+/* Waits for an answer and asks for the figures meanwhile, until they show pages in use. True: they did. */
+static bool pages_seen(struct engine *g, struct request *r, struct engine_stats *seen)
+{
+    bool end = false;
+    seen->kv_pages_used = 0;
+    while (!end) {
+        struct event ev;
+        if (seen->kv_pages_used == 0)
+            engine_stats(g, seen);
+        while (request_next(r, &ev)) {
+            end = end || ev.kind == EVENT_END;
+            event_free(&ev);
+        }
+    }
+    request_free(r);
+    return seen->kv_pages_used > 0;
+}
+
+START_TEST(pages_of_both_caches_are_counted)
+{
+    struct told t = read_told(cases[0]);
+    struct engine *g = open_engine(cases[0], CONFIG());
+    struct engine_stats s;
+    bool seen = false;
+    for (int i = 0; i < 100 && !seen; i++)
+        seen = pages_seen(g, submit(g, &t), &s);
+    ck_assert(seen);
+    ck_assert_int_eq(s.kv_pages, g->cache[0].pages.n + g->cache[1].pages.n);
+    ck_assert_int_eq(s.full_pages, g->cache[0].pages.n);
+    ck_assert_int_gt(s.full_pages_used, 0);
+    ck_assert_int_gt(s.kv_pages_used, s.full_pages_used);
+    double first = (double)s.full_pages_used / s.full_pages,
+        second = (double)(s.kv_pages_used - s.full_pages_used) / (s.kv_pages - s.full_pages);
+    ck_assert_double_eq(s.kv_used, first > second ? first : second);
+    engine_close(g);
+    free(t.ids);
+    free(t.greedy);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("windows");
     TCase *t = tcase_create("windows");
     tcase_set_timeout(t, 120);
     tcase_add_loop_test(t, long_answers_are_the_references, 0, 2);
+    tcase_add_test(t, pages_of_both_caches_are_counted);
     suite_add_tcase(s, t);
     return suite_run(s);
 }
