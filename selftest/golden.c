@@ -2,6 +2,7 @@
  * with what the model computes. */
 #include "selftest/golden.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,6 +113,19 @@ static int golden_cells(struct trial *t, const struct golden *g, int i, float *w
     return (keys && !k) || (values && !v) ? -1 : 0;
 }
 
+/* How far numbers may be from the file's. Those of rounded weights cannot be the same, and how far they are is said and
+ * not judged, as long as they are numbers: `worst` itself is the limit. */
+static float limit_of(const struct model *m, float worst)
+{
+    return trial_rounded(m) && isfinite(worst) ? worst : TRIAL_LIMIT;
+}
+
+/* Behind such a number: what it is due to. */
+static const char *weights_of(const struct model *m)
+{
+    return trial_rounded(m) ? " with rounded weights" : "";
+}
+
 /* Encodes the images, and compares pixel values and features where the file has them. -1 also if the images do not
  * take exactly the prompt's places: nothing can be computed from such a prompt. */
 static int golden_vision(struct report *r, struct trial *t, const struct golden *g, struct err *e)
@@ -143,7 +157,8 @@ static int golden_vision(struct report *r, struct trial *t, const struct golden 
         report_say(r, worst_pixel <= pixel_tolerance, "  preprocess", "pixel values of %d images within %.1e", n_pixels,
                    (double)worst_pixel);
     if (i)
-        report_say(r, worst <= TRIAL_LIMIT, "  vision", "%d images, within %.1e", i, (double)worst);
+        report_say(r, worst <= limit_of(t->m, worst), "  vision", "%d images, within %.1e%s", i, (double)worst,
+                   weights_of(t->m));
     return 0;
 }
 
@@ -167,6 +182,20 @@ static int golden_positions(struct report *r, const struct trial *t, const struc
     return 0;
 }
 
+/* How many rows are nearer to their own of the file than to any other: weights of another model would not make such. */
+static int rows_at_home(const float *have, const float *want, size_t rows, size_t cols)
+{
+    int n = 0;
+    for (size_t i = 0; i < rows; i++) {
+        double own = record_cosine(have + i * cols, want + i * cols, cols);
+        bool   mine = isfinite(own);
+        for (size_t k = 0; k < rows; k++)
+            mine = mine && record_cosine(have + i * cols, want + k * cols, cols) <= own + 1e-9;
+        n += mine;
+    }
+    return n;
+}
+
 /* Compares the logits of the prompt's last rows, and then whether the model would continue as the reference did. The
  * continuation is computed after the reference's own tokens, so that one different choice does not make all later ones
  * incomparable. */
@@ -179,19 +208,25 @@ static int golden_decoder(struct report *r, struct trial *t, const struct golden
         return want ? err_set(e, "%zu logits for a vocabulary of %zu", some, vocab) : -1;
     if (record_find(g->file, "margins", 0) && !(margins = record_floats(g->file, "margins", 0, (size_t)g->n_greedy, e)))
         return -1;
-    float *logits = xcalloc(all + (size_t)g->n_greedy * vocab, sizeof *logits), worst = 0, limit = TRIAL_LIMIT;
+    float *logits = xcalloc(all + (size_t)g->n_greedy * vocab, sizeof *logits), worst = 0, limit;
     int    rc = trial_prompt(t, g->ids, g->n, g->n, logits, e);
     rc = rc ? rc : trial_follow(t, g->ids, g->n, g->greedy, g->n_greedy - 1, logits + all, e);
     if (rc == 0) {
         widen(&worst, logits + all - some, want, some);
+        limit = limit_of(t->m, worst);
+        int rows = (int)(some / vocab), own = rows;
+        if (trial_rounded(t->m))
+            own = rows_at_home(logits + all - some, want, some / vocab, vocab);
         struct continuation c = record_continuation(logits + all - vocab, (int)vocab, g->greedy, g->n_greedy, margins,
                                                     limit);
         char other[64] = "";
-        if (c.wrong)
+        if (own < rows)
+            snprintf(other, sizeof other, ", %d of %d rows are nearest to their own", own, rows);
+        else if (c.wrong)
             snprintf(other, sizeof other, ", token %d is the first other one", c.first);
-        report_say(r, worst <= limit && c.wrong == 0, "  decoder",
-                   "logits within %.1e, %d of %d greedy tokens equal, %d too close to tell%s", (double)worst,
-                   c.same, g->n_greedy, c.close, other);
+        report_say(r, worst <= limit && c.wrong == 0 && own == rows, "  decoder",
+                   "logits within %.1e%s, %d of %d greedy tokens equal, %d too close to tell%s", (double)worst,
+                   weights_of(t->m), c.same, g->n_greedy, c.close, other);
     }
     free(logits);
     return rc;

@@ -74,6 +74,17 @@ float record_worst(const float *have, const float *want, size_t n, size_t *at)
     return worst;
 }
 
+double record_cosine(const float *a, const float *b, size_t n)
+{
+    double both = 0, one = 0, other = 0;
+    for (size_t k = 0; k < n; k++) {
+        both += (double)a[k] * (double)b[k];
+        one += (double)a[k] * (double)a[k];
+        other += (double)b[k] * (double)b[k];
+    }
+    return both / sqrt(one * other);
+}
+
 /* For each token: is it the one with the largest logit? If not, was the choice so close that rounding may decide it? */
 struct continuation record_continuation(const float *rows, int vocab, const int32_t *greedy, int n,
                                         const float *margins, float limit)

@@ -20,6 +20,8 @@ int32_t     *record_ints(const struct weights_file *f, const char *name, int i, 
 const float *record_floats(const struct weights_file *f, const char *name, int i, size_t n, struct err *e);
 /* The largest difference and where it is; infinite where one of the two is no number. */
 float        record_worst(const float *have, const float *want, size_t n, size_t *at);
+/* Of the angle between two vectors; no number where one of them has no length. */
+double       record_cosine(const float *a, const float *b, size_t n);
 
 /* How a backend continues where the reference continued with greedy[0 .. n). */
 struct continuation { int same, close, wrong, first; };    /* first: the first wrong one, -1: none */

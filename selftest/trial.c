@@ -99,6 +99,11 @@ void trial_release(struct trial *t, struct run *r)
     free(r->host);
 }
 
+const char *trial_rounded(const struct model *m)
+{
+    return m->prepared && m->prepared_as != BF16 ? dtype_name(m->prepared_as) : NULL;
+}
+
 void trial_rewind(struct trial *t) { t->n_done = t->next_pos = 0; }
 
 /* Encodes one image of the planned size into the pool and, for families with cross-attention, into pages of its own.

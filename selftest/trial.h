@@ -46,7 +46,8 @@ struct reading {
 
 /* How far features and logits may be from the reference's: on every backend, with caches of float32. */
 #define TRIAL_LIMIT 2e-3f
-
+/* The type of weights that were rounded when the checkpoint was prepared; NULL: they are as the reference had them. */
+const char *trial_rounded(const struct model *m);
 
 void trial_open(struct trial *t, const struct model *m, int max_rows, enum dtype kv);
 void trial_close(struct trial *t);

@@ -15,8 +15,26 @@ static const double limit = 1e-4;    /* of the distance of two vectors, beside t
 
 struct case_of { struct trial *t; const struct weights_file *file; float *have; };
 
-/* *worst becomes the larger of itself and the distance of what was computed to the file's vector, beside its length. */
-static int widen(const struct case_of *c, const char *name, int i, double *worst, struct err *e)
+struct outcome {
+    double worst;                    /* distance of what was computed to the file's vector, beside that one's length  */
+    int    own;                      /* how many are nearer to their own vector of the file than to any other         */
+};
+
+/* Is vector i of all that the file has under this name the nearest one? Those that are equal are as near. */
+static bool nearest(const struct case_of *c, const char *name, int i)
+{
+    struct err e;
+    size_t n = (size_t)c->t->m->shared;
+    const float *want = record_floats(c->file, name, i, n, &e), *other;
+    double own = want ? record_cosine(c->have, want, n) : 0;
+    bool mine = want && isfinite(own);
+    for (int k = 0; mine && k < MOST && record_find(c->file, name, k); k++)
+        mine = (other = record_floats(c->file, name, k, n, &e)) && record_cosine(c->have, other, n) <= own + 1e-9;
+    return mine;
+}
+
+/* Compares what was computed with the file's vector i of this name. */
+static int widen(const struct case_of *c, const char *name, int i, struct outcome *out, struct err *e)
 {
     size_t n = (size_t)c->t->m->shared;
     const float *want = record_floats(c->file, name, i, n, e);
@@ -27,12 +45,13 @@ static int widen(const struct case_of *c, const char *name, int i, double *worst
         length += (double)want[k] * (double)want[k];
     }
     far = sqrt(far / length);
-    *worst = far <= *worst ? *worst : far;         /* also where it is no number */
+    out->worst = far <= out->worst ? out->worst : far;         /* also where it is no number */
+    out->own += want && nearest(c, name, i);
     return want ? 0 : -1;
 }
 
 /* Text i. 1: here it is, 0: there is none, -1: an error. */
-static int text(const struct case_of *c, int i, double *worst, struct err *e)
+static int text(const struct case_of *c, int i, struct outcome *out, struct err *e)
 {
     const struct model *m = c->t->m;
     int n, rc = 0;
@@ -54,11 +73,11 @@ static int text(const struct case_of *c, int i, double *worst, struct err *e)
         free(own);
     }
     free(ids);
-    return rc == 0 && widen(c, "text.%d", i, worst, e) == 0 ? 1 : -1;
+    return rc == 0 && widen(c, "text.%d", i, out, e) == 0 ? 1 : -1;
 }
 
 /* Picture i, likewise. */
-static int picture(const struct case_of *c, int i, double *worst, struct err *e)
+static int picture(const struct case_of *c, int i, struct outcome *out, struct err *e)
 {
     const struct stored *s = record_find(c->file, "image.%d", i);
     if (!s)
@@ -68,18 +87,24 @@ static int picture(const struct case_of *c, int i, double *worst, struct err *e)
         return err_set(e, "image.%d is not an image", i);
     if (trial_image_vector(c->t, s->data, (int)s->dims[1], (int)s->dims[0], c->have, e) != 0)
         return -1;
-    return widen(c, "vector.%d", i, worst, e) == 0 ? 1 : -1;
+    return widen(c, "vector.%d", i, out, e) == 0 ? 1 : -1;
 }
 
+/* With rounded weights no vector can be the file's, which was made with whole ones. What has to hold then is that each
+ * is still told apart from all others of its kind; how far they are is said. */
 static int all(struct report *r, const struct case_of *c, const char *stage,
-               int (*one)(const struct case_of *, int, double *, struct err *), struct err *e)
+               int (*one)(const struct case_of *, int, struct outcome *, struct err *), struct err *e)
 {
-    double worst = 0;
+    struct outcome out = { 0 };
+    const char *rounded = trial_rounded(c->t->m);
     int n = 0, rc = 1;
-    while (n < MOST && (rc = one(c, n, &worst, e)) > 0)
+    while (n < MOST && (rc = one(c, n, &out, e)) > 0)
         n++;
-    if (rc >= 0 && n)
-        report_say(r, worst < limit, stage, "%d vectors, within %.1e of their lengths", n, worst);
+    if (rc >= 0 && n && rounded)
+        report_say(r, out.own == n, stage, "%d of %d vectors are nearest to their own; with %s weights within %.1e of "
+                   "their lengths", out.own, n, rounded, out.worst);
+    else if (rc >= 0 && n)
+        report_say(r, out.worst < limit, stage, "%d vectors, within %.1e of their lengths", n, out.worst);
     return rc < 0 ? -1 : 0;
 }
 

@@ -290,6 +290,31 @@ def test_selftest_sees(what, tmp_path):
     assert "selftest: 1 stages FAILED" in done.stdout, done.stdout
 
 
+@pytest.mark.parametrize("case, arrays, said, wrong", [
+    ("qwen3_vl/deepstack", "golden", "ok      decoder", "of 12 rows are nearest to their own"),
+    ("clip/published", "vectors", "ok      texts       8 of 8 vectors are nearest to their own; with int8 weights",
+     "FAIL    texts       7 of 8")])
+def test_selftest_of_rounded_weights(case, arrays, said, wrong, tmp_path):
+    """What was made with whole weights is no more the same, but it is nearer than anything else, unless it is wrong."""
+    origin = ROOT / "tests/model" / case
+    assert run("quantize", "--model", origin, "--weights", "int8", "--out", tmp_path / "small").returncode == 0
+    shutil.copytree(origin, tmp_path / "case")
+    done = run("selftest", "--model", tmp_path / "small", "--golden", tmp_path / "case")
+    assert done.returncode == 0 and said in done.stdout, done.stdout
+
+    def swap(a):
+        a[[0, 1]] = a[[1, 0]]
+
+    file = tmp_path / "case" / f"{arrays}.safetensors"
+    if arrays == "golden":
+        edit(file, "logits", swap)
+    else:
+        other = tensors(file)["text.2"].copy()
+        edit(file, "text.0", lambda a: a.__setitem__(slice(None), other))
+    done = run("selftest", "--model", tmp_path / "small", "--golden", tmp_path / "case")
+    assert done.returncode == 1 and wrong in done.stdout, done.stdout
+
+
 def test_selftest(tmp_path):
     done = run("selftest", "--model", ROOT / "models/open-autoglm-v1")
     assert done.returncode == 0 and "FAIL" not in done.stdout and "recorded" in done.stdout
