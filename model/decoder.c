@@ -110,7 +110,8 @@ static void layer_load(struct loader *l, struct decoder *d, int i, const char *r
     struct block *b = &d->layer[i];
     int q = s->n * s->dim, kv = s->n_kv * s->dim;
     load_at(l, "%slayers.%d.", root, i);
-    const char *const *norms = kind->norms ? kind->norms : kind->post_norms ? glm_norms : llama_norms;
+    const char *const *usual = kind->post_norms ? glm_norms : llama_norms;
+    const char *const *norms = kind->norms ? kind->norms : usual;
     struct norm *const to[4] = { &b->norm1, &b->post1, &b->norm2, &b->post2 };
     for (int k = 0; k < 4; k++)
         if (norms[k])

@@ -168,7 +168,9 @@ static const json_t *text_of(const json_t *v)
     const json_t *text = json_object_get(v, "text"), *content = json_object_get(v, "content");
     if (json_is_string(v))
         return v;
-    return json_is_string(text) ? text : json_is_string(content) ? content : NULL;
+    if (json_is_string(text))
+        return text;
+    return json_is_string(content) ? content : NULL;
 }
 
 int inputs_add_pair(struct inputs *q, const json_t *a, const char *at_a, const json_t *b, const char *at_b,
