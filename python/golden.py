@@ -20,6 +20,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import cross
+import deepseek_vl
 import gemma
 import idefics2
 import idefics3
@@ -44,7 +45,7 @@ LONG = {"gemma3_text": 400}      # tokens of a second prompt, many windows long
 INPUTS = {kosmos2.FAMILY: kosmos2.inputs, gemma.FAMILY: gemma.inputs, idefics3.FAMILY: idefics3.inputs,
           idefics2.FAMILY: idefics2.inputs,
           **dict.fromkeys(llava.FAMILIES, llava.inputs), "llava": llava15.inputs, pixtral.FAMILY: pixtral.inputs,
-          internvl.FAMILY: internvl.inputs, **cross.INPUTS}
+          internvl.FAMILY: internvl.inputs, deepseek_vl.FAMILY: deepseek_vl.inputs, **cross.INPUTS}
 
 # family -> what golden.json says of an image's preprocessing where it is no grid
 ROWS = {idefics3.FAMILY: idefics3.row_of, idefics2.FAMILY: idefics2.row_of,

@@ -9,6 +9,7 @@ import json
 import os
 
 import cross
+import deepseek_vl
 import idefics2
 import idefics3
 import internvl
@@ -135,6 +136,7 @@ SHAPES = {
     **llava.shapes(LLAMA, QWEN),
     **llava15.shapes(TRAINED_ON),
     pixtral.FAMILY: pixtral.SHAPE,
+    deepseek_vl.FAMILY: deepseek_vl.SHAPE,
     internvl.FAMILY: QWEN | {"special": QWEN_BASE + internvl.TOKENS, "plain": QWEN_CALLS, "template": "internvl",
                              "file": "chat_template.jinja"},
 }
@@ -151,7 +153,8 @@ WHOLE_WORDS = ["Ġscreenshot", "Ġbrightness", "leading"]
 NAMED = {"image_token_index": ["<|image|>", "<image>", "[IMG]", "<image_soft_token>"],
          "boi_token_index": ["<start_of_image>"], "eoi_token_index": ["<end_of_image>"],
          "video_token_index": ["<video>"],
-         "image_token_id": ["<IMG_CONTEXT>", "<|image_pad|>", "<|image|>", "<image>"],
+         "image_token_id": ["<IMG_CONTEXT>", "<|image_pad|>", "<|image|>", "<image>",
+                            "<image_placeholder>"],
          "video_token_id": ["<|video_pad|>", "<|video|>"],
          "vision_start_token_id": ["<|vision_start|>"], "vision_end_token_id": ["<|vision_end|>"],
          "image_start_token_id": ["<|begin_of_image|>"], "image_end_token_id": ["<|end_of_image|>"],

@@ -104,6 +104,10 @@ PUBLISHED = {
                                             "image_token_index": 32000}),
     "llava_onevision": ("llava-onevision-qwen2-7b", {
         "text_config": QWEN7 | {"model_type": "qwen2", "vocab_size": 152128}, "vision_config": SIGLIP}),
+    "deepseek_vl": ("deepseek-vl-1.3b", {
+        "text_config": text(102400, 2048, 5504, 24, 16, 16, 16384, model_type="llama"), "tie_word_embeddings": False,
+        "vision_config": {"hidden_size": 1024, "image_size": 384, "intermediate_size": 4096, "num_attention_heads": 16,
+                          "model_type": "siglip_vision_model", "num_hidden_layers": 24, "patch_size": 16}}),
     "internvl": ("InternVL3-8B", {"tie_word_embeddings": False,
                                   "text_config": QWEN7 | {"model_type": "qwen2", "vocab_size": 151674},
                                   "vision_config": {"image_size": [448, 448], "patch_size": [14, 14]}}),

@@ -16,6 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import cross
+import deepseek_vl
 import gemma
 import idefics2
 import idefics3
@@ -300,9 +301,11 @@ for family, base in {"smollm3": "listed", "qwen3_moe": "normed", "qwen3_vl_moe":
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 
+CASES[deepseek_vl.FAMILY] = deepseek_vl.CASES
 CASES |= llava.cases(text) | llava15.CASES | {pixtral.FAMILY: pixtral.CASES, internvl.FAMILY: internvl.CASES}
 CASES[idefics2.FAMILY] = idefics2.cases(text)
-for family, base in {"llava": "clip", "mistral": "wide", pixtral.FAMILY: "merged", internvl.FAMILY: "tiles"}.items():
+for family, base in {"llava": "clip", "mistral": "wide", pixtral.FAMILY: "merged", internvl.FAMILY: "tiles",
+                     deepseek_vl.FAMILY: "head"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
 for family in [idefics3.FAMILY, idefics2.FAMILY, *llava.FAMILIES]:
@@ -322,6 +325,7 @@ CLASSES = {"smollm3": "SmolLM3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", 
            "llava": "LlavaForConditionalGeneration",
            "mistral": "MistralForCausalLM", pixtral.FAMILY: "Mistral3ForConditionalGeneration",
            internvl.FAMILY: "InternVLForConditionalGeneration", **cross.CLASSES,
+           deepseek_vl.FAMILY: "DeepseekVLForConditionalGeneration",
            idefics2.FAMILY: "Idefics2ForConditionalGeneration"}
 
 
@@ -378,6 +382,8 @@ def special_of(family):
         return idefics3.SPECIAL, idefics3.TEMPLATE
     if family == idefics2.FAMILY:
         return idefics2.SPECIAL, idefics2.TEMPLATE
+    if family == deepseek_vl.FAMILY:
+        return deepseek_vl.SPECIAL, deepseek_vl.TEMPLATE
     if family in llava.FAMILIES:
         return llava.SPECIAL, llava.TEMPLATE
     if family.startswith("gemma"):
@@ -412,7 +418,8 @@ def save(model, family, variant, out):
         return t, idefics2.save_processor(told, out)
     if family in llava.FAMILIES:
         return t, llava.save_processor(family, told, out)
-    own = {"llava": llava15, pixtral.FAMILY: pixtral, internvl.FAMILY: internvl}.get(family)
+    own = {"llava": llava15, pixtral.FAMILY: pixtral, internvl.FAMILY: internvl,
+           deepseek_vl.FAMILY: deepseek_vl}.get(family)
     if own:
         return t, own.save_processor(told, out)
     if told and family in cross.CLASSES:

@@ -87,6 +87,14 @@ REFUSED = {
         "text": (config("text_config", "model_type", to="gpt2"), "text_config.model_type"),
         "head_dim": (config("text_config", "head_dim", to=16), "q_proj"),
     },
+    "deepseek_vl/tied": {
+        "size": (processor("size", to={"height": 32, "width": 32}), "size"),
+        "pad": (processor("do_pad", to=False), "do_pad"),
+        "least": (processor("min_size", to=17), "min_size"),
+        "mean": (processor("image_mean", to=[2, 2, 2]), "image_mean"),
+        "text": (config("text_config", "model_type", to="gpt2"), "text_config.model_type"),
+        "aligner": (config("text_config", "hidden_size", to=96), "shape"),
+    },
     "internvl/tiles": {
         "norm": (config("vision_config", "norm_type", to="batch_norm"), "norm_type"),
         "image": (config("vision_config", "image_size", to=[20, 20]), "image_size"),

@@ -137,6 +137,9 @@ static const struct { const char *from, *field, *value, *error; } bad[] = {
     { "tests/model/glm46v/dense", "text_config.model_type", "\"glm4v_moe_text\"",
       "layers.0.mlp.gate_proj.weight is missing" },
     { "tests/model/glm46v/dense", "text_config.model_type", "7", "text_config.model_type: must be" },
+    { "tests/model/deepseek_vl/head", "vision_config.model_type", "\"clip_vision_model\"", "is not supported (siglip" },
+    { "tests/model/deepseek_vl/head", "vision_config.image_size", "25", "position_embedding.weight has shape" },
+    { "tests/model/deepseek_vl/head", "image_token_id", "280", "image_token_id: 280 is not in 0..279" },
     { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[3, 1]", "must be layers in rising order" },
     { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[0, 1, 2, 3]", "leaves no layer with self-" },
     { "tests/model/mllama/tiles", "text_config.cross_attention_layers", "[1]", "layers.3.self_attn.q_proj.weight is "
