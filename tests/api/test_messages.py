@@ -6,7 +6,7 @@ import json
 import pytest
 
 import parrot
-from conftest import Server, ask, png
+from conftest import ROOT, Server, ask, png
 
 IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png",
                                      "data": base64.b64encode(png(3)).decode()}}
@@ -120,6 +120,24 @@ def test_a_conversation_with_a_tool(talker):
                                       "content": [{"type": "text", "text": "sun"}]}]}]
     have = both(talker, request)
     assert have["content"] == [{"type": "text", "text": "It is fine."}] and have["stop_reason"] == "end_turn"
+
+
+def test_pictures_beside_forced_calls_and_in_their_results(start):
+    s = start(model=ROOT / "tests" / "model" / "qwen3_vl" / "published")
+    tool = TOOL | {"input_schema": {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"],
+                                    "additionalProperties": False}}
+    request = body([IMAGE, {"type": "text", "text": "Tap."}], tools=[tool], max_tokens=200,
+                   tool_choice={"type": "any", "disable_parallel_tool_use": True})
+    have = both(s, request)
+    [call] = have["content"]
+    assert call["type"] == "tool_use" and call["input"]["n"] in (1, 2) and have["stop_reason"] == "tool_use"
+    request["messages"] += [
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call["id"],
+                                      "content": [{"type": "text", "text": "See."}, IMAGE]}]}]
+    again = both(s, request)
+    assert again["content"][0]["input"]["n"] in (1, 2)
+    assert without_ids(again)["tokens"][0] > without_ids(have)["tokens"][0] + 20   # the second picture is there
 
 
 @pytest.mark.parametrize("change, field", [

@@ -7,7 +7,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 import parrot
-from conftest import Server, ask, data_url, png
+from conftest import ROOT, Server, ask, data_url, png
 
 TOOL = {"type": "function", "name": "look", "description": "looks", "strict": False,
         "parameters": {"type": "object", "properties": {"at": {"type": "string"}}}}
@@ -123,6 +123,29 @@ def test_a_conversation_with_a_tool(talker):
     have = both(talker, input=items, tools=[TOOL], max_output_tokens=200)
     assert [i["type"] for i in have["output"]] == ["message"] and have["status"] == "completed"
     assert have["output"][0]["content"][0]["text"] == "It is fine."
+
+
+def test_pictures_beside_forced_calls_and_in_their_results(start):
+    """A family whose template has places for pictures in every message, held to a strict tool and to a schema."""
+    s = start(model=ROOT / "tests" / "model" / "qwen3_vl" / "published")
+    picture = {"type": "input_image", "image_url": data_url(png(3)), "detail": "auto"}
+    schema = {"type": "object", "properties": {"at": {"type": "string", "maxLength": 6}, "n": {"enum": [1, 2]}},
+              "required": ["at", "n"], "additionalProperties": False}
+    tool = TOOL | {"strict": True, "parameters": schema}
+    items = [{"role": "user", "content": [picture, {"type": "input_text", "text": "Tap."}]}]
+    have = both(s, input=items, tools=[tool], tool_choice="required", parallel_tool_calls=False, max_output_tokens=300)
+    [call] = have["output"]
+    assert call["type"] == "function_call" and json.loads(call["arguments"])["n"] in (1, 2)
+    tokens = []
+    for result in ([], [picture]):
+        output = [{"type": "input_text", "text": "See."}, *result]
+        have = both(s, input=[*items, call, {"type": "function_call_output", "call_id": call["call_id"],
+                                             "output": output}],
+                    max_output_tokens=300, text={"format": {"type": "json_schema", "name": "x", "strict": True,
+                                                            "schema": schema}})
+        assert json.loads(have["output"][0]["content"][0]["text"])["n"] in (1, 2)
+        tokens.append(have["usage"]["input_tokens"])
+    assert tokens[1] > tokens[0] + 20              # those of the second picture
 
 
 @pytest.mark.parametrize("body, field", [
