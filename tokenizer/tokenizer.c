@@ -128,7 +128,8 @@ static void one_line(struct err *e)
  * these files is there, the message tells how to make a tokenizer.json of it. */
 static int no_tokenizer(const char *dir, const char *path, struct err *e)
 {
-    static const char *const older[] = { "tokenizer.model", "vocab.json", "vocab.txt", "tiktoken.model" };
+    static const char *const older[] = { "tokenizer.model", "spiece.model", "sentencepiece.bpe.model",
+                                         "vocab.json", "vocab.txt", "tiktoken.model" };
     char other[4096];
     for (size_t i = 0; i < sizeof older / sizeof *older; i++)
         if ((size_t)snprintf(other, sizeof other, "%s/%s", dir, older[i]) < sizeof other && file_exists(other))

@@ -130,6 +130,8 @@ CASES = {
     "no tokenizer": (lambda p: copy(p / "m", tokenizer_json=None), ["tokenizer.json: No such file"]),
     "SentencePiece alone": (lambda p: put(copy(p / "m", tokenizer_json=None) / "tokenizer.model", b"x").parent,
                             ["tokenizer.json: No such file", "tokenizer.model", "transformers"]),
+    "SigLIP's pieces alone": (lambda p: put(copy(p / "m", tokenizer_json=None) / "spiece.model", b"x").parent,
+                              ["tokenizer.json: No such file", "spiece.model", "transformers"]),
 }
 
 
