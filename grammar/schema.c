@@ -439,6 +439,7 @@ void schema_free(struct schema *k)
         free(k->memo[i].m);
     free(k->memo);
     free(k->slot);
+    json_decref(k->address);
     json_decref(k->made);
 }
 

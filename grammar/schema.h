@@ -52,6 +52,7 @@ struct schema {
     size_t n_memos, cap_memos;
     int32_t *slot;             /* owned, (n_slots): index of a memo + 1, by hash; 0: empty */
     size_t n_slots;
+    json_t *address;           /* owned: schemas by their addresses; NULL: nobody has asked yet */
     json_t *made;              /* owned: schemas that are not the document's, by what they were made of */
     int depth;
 };

@@ -213,6 +213,31 @@ START_TEST(hostile_sources)
 }
 END_TEST
 
+/* What must not hold is made of alternatives, which multiply: that ends at the same bound. */
+START_TEST(hostile_negations)
+{
+    char *s = malloc(1 << 20), *at = s + sprintf(s, "{\"not\": {\"enum\": [0");
+    for (int i = 1; i < 20000; i++)
+        at += sprintf(at, ",%d", i);
+    strcpy(at, "]}}");
+    ck_assert(!survives(GRAMMAR_SCHEMA, s));
+    at = s = malloc(1 << 20);
+    at += sprintf(at, "{\"unevaluatedProperties\": false, \"allOf\": [{}");
+    for (int i = 0; i < 8; i++) {
+        at += sprintf(at, ", {\"anyOf\": [{}");
+        for (int j = 0; j < 3; j++)
+            at += sprintf(at, ", {\"properties\": {\"p%d\": {\"minimum\": %d}}, \"required\": [\"p%d\"]}", i + j, j,
+                          i + j);
+        at += sprintf(at, "]}");
+    }
+    strcpy(at, "]}");
+    ck_assert(!survives(GRAMMAR_SCHEMA, s));
+    ck_assert(!survives(GRAMMAR_SCHEMA, repeat("{\"not\": {\"anyOf\": [{}", ",{\"minimum\": 1}", 5000, "]}}")));
+    ck_assert(survives(GRAMMAR_SCHEMA, strdup("{\"not\": {\"anyOf\": [{\"$ref\": \"#\"}, {\"type\": \"string\"}]}}")));
+    ck_assert(survives(GRAMMAR_SCHEMA, strdup("{\"if\": {\"$ref\": \"#\"}, \"then\": {\"type\": \"string\"}}")));
+}
+END_TEST
+
 /* Ten thousand rules, each of which begins with the next, and ends with the first. */
 START_TEST(chains_of_rules)
 {
@@ -255,6 +280,7 @@ int main(void)
     tcase_add_test(t, special_tokens_and_strange_bytes);
     tcase_add_test(t, depth_is_bounded);
     tcase_add_test(t, hostile_sources);
+    tcase_add_test(t, hostile_negations);
     tcase_add_test(t, chains_of_rules);
     tcase_add_test(t, ambiguity_is_bounded);
     suite_add_tcase(s, t);
