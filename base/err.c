@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Everything of an earlier error goes. Always -1, so that callers can return it. */
 static int fill(struct err *e, const char *field, const char *fmt, va_list ap)
 {
     if (!e)

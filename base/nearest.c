@@ -48,6 +48,7 @@ static bool words_of(const char *typed, const char *name)
     return *typed;
 }
 
+/* Names are compared with `-`, however they were typed. Nothing is near to a word that is too long. */
 void nearest_begin(struct nearest *n, const char *typed, size_t length)
 {
     *n = (struct nearest){ .distance = NEAREST_BYTES };

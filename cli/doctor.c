@@ -78,6 +78,7 @@ static void print_json(const struct findings *f)
     json_decref(all);
 }
 
+/* The findings, and one sentence for the worst of them. */
 static void print_summary(const struct findings *f)
 {
     static const char *const text[] = {

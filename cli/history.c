@@ -25,6 +25,7 @@ void history_default(char out[PATH_MAX])
         *out = '\0';
 }
 
+/* In place: \n becomes the end of a line, and a backslash stands before what is meant as it is. */
 static void unescape(char *s)
 {
     char *to = s;

@@ -37,6 +37,7 @@ static const struct setting {
 };
 enum { N_SETTINGS = sizeof settings / sizeof *settings };
 
+/* The name and the value that it has now. */
 static void show_setting(const struct talk *t, const struct setting *s)
 {
     const void *field = (const char *)&t->params + s->offset;

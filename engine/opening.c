@@ -79,6 +79,7 @@ struct reading {               /* of tokenizer and templates, on a thread of its
     struct err err;
 };
 
+/* The thread that reads tokenizer and template. A model without texts gets a tokenizer that knows none. */
 static void *read_text(void *arg)
 {
     struct reading *r = arg;

@@ -7,6 +7,7 @@
 
 #include "checkpoint/sentence.h"
 
+/* What the checkpoint's files say, in the engine's words. */
 static enum pooling pooling_of(const struct sentence *s)
 {
     switch (s->pooling) {

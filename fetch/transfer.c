@@ -450,6 +450,7 @@ static int next_look(const struct run *r)
     return soonest <= now ? 0 : (int)((soonest - now) * 1e3) + 1;
 }
 
+/* Until all have ended (0), or one of them, libcurl or go_on() stops all (-1). */
 static int loop(struct run *r, bool (*go_on)(void *), void *arg)
 {
     for (;;) {

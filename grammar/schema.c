@@ -116,6 +116,7 @@ static size_t place_of(const struct schema *k, const struct member *m, int n)
     return at;
 }
 
+/* Doubles the table of sets; its size stays a power of two. -1: memory is out, and the old table is still there. */
 static int widen(struct schema *k)
 {
     size_t n = k->n_slots ? 2 * k->n_slots : 64;

@@ -163,6 +163,7 @@ static bool is_counted(const struct array *a, struct counting *c)
     return any;
 }
 
+/* Arrays in which some items must match: a state for each length up to the bound, so lengths are limited. */
 static int32_t containing(struct counting *c)
 {
     struct build *b = c->a->k->b;

@@ -169,6 +169,7 @@ static json_t *dependency(const char *name, const json_t *v)
     return json_pack("{s:[{s:{s:b}, s:b}, o]}", "anyOf", "properties", name, 0, "additionalProperties", 1, with);
 }
 
+/* Appends to `out` for each property what must hold where it is there: other properties, or a schema. */
 static void dependencies(struct schema *k, const json_t *schema, const char *keyword, json_t *out)
 {
     const json_t *all = json_object_get(schema, keyword);

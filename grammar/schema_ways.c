@@ -190,6 +190,7 @@ static bool against_values(struct ways *w, const json_t *values)
     return known;
 }
 
+/* Any value but the one, or but those of an enum. */
 static bool against_const(struct ways *w, const json_t *v, const struct keyword *by)
 {
     json_t *values = by->step ? json_incref((json_t *)v) : json_pack("[O]", (json_t *)v);
@@ -300,6 +301,7 @@ static bool against_contains(struct ways *w, const json_t *v, const struct keywo
 
 /* ---- objects ---- */
 
+/* Some required property is not there. */
 static bool against_required(struct ways *w, const json_t *v, const struct keyword *by)
 {
     (void)by;
@@ -313,6 +315,7 @@ static bool against_required(struct ways *w, const json_t *v, const struct keywo
     return true;
 }
 
+/* Some property is there and breaks its schema. */
 static bool against_properties(struct ways *w, const json_t *v, const struct keyword *by)
 {
     (void)by;
@@ -351,6 +354,7 @@ static bool against_dependent_names(struct ways *w, const json_t *v, const struc
     return true;
 }
 
+/* A property is there, and the whole breaks the schema that comes with it. */
 static bool against_dependent_schemas(struct ways *w, const json_t *v, const struct keyword *by)
 {
     (void)by;
@@ -363,6 +367,7 @@ static bool against_dependent_schemas(struct ways *w, const json_t *v, const str
 
 /* ---- schemas of schemas ---- */
 
+/* One of the schemas is broken. */
 static bool against_all(struct ways *w, const json_t *v, const struct keyword *by)
 {
     (void)by;
@@ -404,6 +409,7 @@ static bool against_not(struct ways *w, const json_t *v, const struct keyword *b
     return true;
 }
 
+/* The condition holds and `then` is broken, or it does not hold and `else` is. */
 static bool against_if(struct ways *w, const json_t *v, const struct keyword *by)
 {
     (void)by;

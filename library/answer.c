@@ -76,6 +76,7 @@ static void enlist(struct openautoglm_answer *a)
     pthread_mutex_unlock(&m->lock);
 }
 
+/* Takes an answer out of its model's list, which closing the model goes through. */
 static void delist(struct openautoglm_answer *a)
 {
     struct openautoglm *m = a->m;

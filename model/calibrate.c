@@ -164,6 +164,8 @@ static int factor(struct calibration *c, struct err *e)
     return 0;
 }
 
+/* Factors the square of the inputs. Where that is not positive definite, as with few rows, its diagonal is damped more
+ * and more. */
 static int learn(struct calibration *c, struct tensor x, struct err *e)
 {
     for (float share = DAMPING; share <= MOST_DAMPING; share *= 10) {
@@ -236,6 +238,7 @@ static int round_rows(struct calibration *c, const struct slab *s, int from, int
 
 static float *floats(size_t rows, size_t cols) { return calloc(rows * cols, sizeof(float)); }
 
+/* All memory that one matrix needs. -1: it is not there; what was taken is freed with the rest. */
 static int make_room(struct calibration *c)
 {
     size_t n = (size_t)c->n, rows = n > WEIGHT_ROWS ? n : WEIGHT_ROWS;

@@ -197,6 +197,7 @@ static int run_sample(struct storing *s, struct model *m, struct err *e)
     return rc;
 }
 
+/* Also after an error, when some of them were never made. */
 static void free_later(struct storing *s)
 {
     for (size_t i = 0; i < s->n_later; i++) {

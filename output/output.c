@@ -36,6 +36,7 @@ static void check_grounding(struct output *o)
         fail(o, buf_ok(&o->content) ? &o->boxes : &o->content);
 }
 
+/* Text of the answer itself; where places in the image are told apart, they leave it here. */
 static void add_content(struct output *o, const char *s, size_t n)
 {
     if (!o->grounding) {

@@ -24,6 +24,7 @@ struct pass {
 /* Arrays of the pass in one block, on the host to be filled, on the device to be read. */
 struct places { int *token, *pos, *slot, *limit, *since[TEXT_CACHES], *first, *pages, *src, *dst; };
 
+/* Points each array at its part of the block, or at nothing without a block. Returns how many ints they take. */
 static size_t lay_out(const struct pass *p, struct places *to, int *block)
 {
     const size_t rows = (size_t)p->n_rows, seqs = (size_t)p->n_seqs, image = (size_t)p->n_image;
@@ -46,6 +47,7 @@ static int count_images(const struct model *m, const struct together *t)
     return n;
 }
 
+/* The sizes of the pass from those of its n prompts. */
 static void measure(struct pass *p, const struct together *t, int n)
 {
     for (int s = 0; s < n; s++) {
@@ -117,6 +119,7 @@ static void *on_device(const struct pass *p, const void *host, size_t n)
     return to;
 }
 
+/* Lays out, fills and uploads the arrays of the pass. -1: memory is out. */
 static int upload_step(struct pass *p, const struct together *t)
 {
     struct places host;
@@ -131,6 +134,8 @@ static int upload_step(struct pass *p, const struct together *t)
     return p->step ? 0 : -1;
 }
 
+/* The features of all prompts' images, one behind the other, as the pool from which places take them. -1: memory is
+ * out. */
 static int upload_features(struct pass *p, const struct together *t)
 {
     size_t width = (size_t)p->m->image_row_width, at = 0;

@@ -352,6 +352,8 @@ static int calls_or_described(struct maker *m, struct grammar_source *out)
     return 0;
 }
 
+/* What an answer may be, from the inside out: calls alone where they are forced, calls or a described text, calls or
+ * free text; and in front of it thoughts, where they come first. */
 static int make_answer(struct maker *m, struct grammar_source *out)
 {
     struct grammar_source body = { .field = NULL };

@@ -82,6 +82,7 @@ static void blame(const struct item *item, struct err *e)
         snprintf(e->field, sizeof e->field, "%s", item->at);
 }
 
+/* Ids become a prompt as they are. -1: they are no ids of this model, or memory is out. */
 static int add_ids(struct inputs *q, const json_t *v, const char *at, struct err *e)
 {
     struct engine_info info;

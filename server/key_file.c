@@ -44,6 +44,7 @@ static int read_limit(struct key_limits *limits, const char *word, struct err *e
     return 0;
 }
 
+/* Names come up in the log and in metrics, so they may hold nothing that would need escaping there. */
 static int read_name(struct key_entry *out, const char *name, struct err *e)
 {
     size_t n = strlen(name);
@@ -54,6 +55,7 @@ static int read_name(struct key_entry *out, const char *name, struct err *e)
     return 0;
 }
 
+/* Only the digest of a key is kept. */
 static int read_key(struct key_entry *out, const char *key, struct err *e)
 {
     size_t n = strlen(key);
@@ -100,6 +102,7 @@ static int read_line(struct key_entry *out, char *words[], int n, struct err *e)
     return 0;
 }
 
+/* The n-th entry must differ from those above it, in its name and in its key. */
 static int check_unique(const struct key_entry *all, int n, struct err *e)
 {
     for (int i = 0; i < n; i++) {

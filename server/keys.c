@@ -258,6 +258,8 @@ static double seconds_until(double want, double left, int each)
     return each > 0 && left < want ? (want - left) * 60 / each : 0;
 }
 
+/* What a key has left of its limits now, and when it will have all of them again; `wait` is until a request may begin.
+ * */
 static void describe(const struct key *k, struct key_state *s)
 {
     const struct key_limits *most = &k->entry.limits;

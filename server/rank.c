@@ -45,6 +45,7 @@ static bool is_id(const json_t *v) { return json_is_number(v) || json_big(v, NUL
 /* A list of inputs, as opposed to one, which may be an array of token ids. */
 static bool is_list(const json_t *v) { return json_is_array(v) && !is_id(json_array_get(v, 0)); }
 
+/* How many inputs a field holds, which is one or a list. -1: it is missing, empty, or holds too many. */
 static int count(const json_t *v, const char *name, int *n, struct err *e)
 {
     if (!v || json_is_null(v))
@@ -142,6 +143,7 @@ static const char *one_of(const json_t *in, const char *const names[3], struct e
     return found ? found : names[0];
 }
 
+/* Both texts go by three names each, of which a request may use one. */
 static int parse_score(struct ranking *q, struct err *e)
 {
     static const char *const first[] = { "text_1", "queries", "data_1" }, *const second[] = { "text_2", "documents",
@@ -161,6 +163,7 @@ static bool choose(struct ranking *q, const struct engine_info *info)
     return true;
 }
 
+/* Reads what all ranks have in common, then by `fields` what is this form's. -1 with the first thing that is wrong. */
 static int parse(struct ranking *q, struct engine *g, int (*fields)(struct ranking *, struct err *), struct err *e)
 {
     struct engine_info info;
@@ -232,6 +235,7 @@ static void write_usage(struct ranking *q)
     buf_printf(&q->x->reply, "],\"usage\":{\"prompt_tokens\":%d,\"total_tokens\":%d}}", q->in.tokens, q->in.tokens);
 }
 
+/* The best ones first, as many as were asked for. */
 static void write_rerank(struct ranking *q)
 {
     struct buf *out = &q->x->reply;

@@ -61,6 +61,7 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *n
                ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+/* Certificate and key. OpenSSL asks for a passphrase by a callback; that it asked is what tells the reason apart. */
 static int read_files(SSL_CTX *ctx, const char *cert, const char *key, struct err *e)
 {
     bool asked = false;

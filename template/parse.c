@@ -315,6 +315,7 @@ static struct node *negation(struct parser *p)
     return n;
 }
 
+/* Operands of `and`, from left to right; `not` binds closer. */
 static struct node *conjunction(struct parser *p)
 {
     struct node *left = negation(p);
@@ -325,6 +326,7 @@ static struct node *conjunction(struct parser *p)
     return left;
 }
 
+/* Operands of `or`, from left to right; `and` binds closer. */
 static struct node *disjunction(struct parser *p)
 {
     struct node *left = conjunction(p);

@@ -23,6 +23,7 @@ struct head {                          /* lies ALIGN bytes before a block */
     bool   free;
 };
 
+/* Address space from the host, which becomes the region that new blocks are cut from. NULL: there is none. */
 static struct region *new_region(struct blocks *b, size_t size)
 {
     struct region *r = calloc(1, sizeof *r);
@@ -52,6 +53,7 @@ void *blocks_alloc(struct blocks *b, size_t n)
     return (char *)h + ALIGN;
 }
 
+/* Takes it out of the list and gives it back; no block of it is in use. */
 static void free_region(struct blocks *b, struct region *r)
 {
     struct region **at = &b->newest;

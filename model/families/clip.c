@@ -66,6 +66,7 @@ static int clip_text_ids(const struct model *m, int32_t *ids, int n, int pad)
     return at + 1;
 }
 
+/* The vector of a picture is the state of the class token, normed and projected. */
 static void clip_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct clip *c = m->impl;

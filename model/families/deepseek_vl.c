@@ -34,6 +34,8 @@ static void background_load(struct hparams *h, uint8_t fill[3])
     }
 }
 
+/* How a picture becomes the tower's square: resized by its longer side, on a background of the mean colour. `min_size`
+ * is the least that the shorter side becomes. */
 static void processor_load(struct loader *l, struct deepseek_vl *v)
 {
     struct hparams *h = &l->image;
@@ -49,6 +51,8 @@ static void processor_load(struct loader *l, struct deepseek_vl *v)
     s->pixels = &v->tower.pixels;
 }
 
+/* Tower and aligner, wherever the writer has put them, and the processor's settings. The tower's own head pools its
+ * states, which nobody asks for here, so it is left alone. */
 static void image_load(struct loader *l, struct deepseek_vl *v)
 {
     static const char *const roots[] = { "model.vision_model.", "model.vision_model.vision_model.", "vision_model.",
@@ -72,6 +76,7 @@ static void image_load(struct loader *l, struct deepseek_vl *v)
     processor_load(l, v);
 }
 
+/* The text is Llama's; an image has one token for each patch of the tower. */
 static int deepseek_vl_load(struct model *m, struct loader *l)
 {
     struct deepseek_vl *v = m->impl = xcalloc(1, sizeof *v);
@@ -103,6 +108,7 @@ static int deepseek_vl_plan(const struct model *m, int width, int height, const 
     return 0;
 }
 
+/* Each patch's normed state becomes a token through two layers. */
 static void deepseek_vl_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct deepseek_vl *v = m->impl;

@@ -305,6 +305,7 @@ static void cross_block(struct run *r, struct stream *s, const struct cross *c, 
     s->normed = NULL;
 }
 
+/* In front of every `interval`-th layer of the text stands a block that looks at images. */
 static struct tensor idefics_forward(const struct model *m, struct run *r, const struct forward *in)
 {
     const struct idefics *g = m->impl;

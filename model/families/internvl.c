@@ -142,6 +142,7 @@ static void image_load(struct loader *l, struct internvl *v, const struct vision
     v->act = load_act(&l->config, "projector_hidden_act", "gelu");
 }
 
+/* A tile is the tower's square. By default a picture is cut into up to `most` of them, or at least into `least`. */
 static void processor_load(struct loader *l, struct internvl *v)
 {
     struct hparams *h = &l->image, size = hparams_object(h, "size");
@@ -198,6 +199,8 @@ static struct grid grid_of(const struct internvl *v, int width, int height, int 
     return out;
 }
 
+/* The picture stretched over a grid of tiles and, where that has more than one, once more as a whole, behind the
+ * tiles. Each tile takes as many tokens. */
 static struct image_plan plan_of(const struct internvl *v, struct grid g)
 {
     int side = v->tower.image, tiles = g.w * g.h;
@@ -267,6 +270,7 @@ static void attend(struct run *r, struct stream *s, const struct layer *y, const
     }
 }
 
+/* The MLP of a layer, scaled as its attention is. */
 static void feed(struct run *r, struct stream *s, const struct layer *y)
 {
     const struct block *b = &y->block;

@@ -106,6 +106,8 @@ static int llava_load(struct model *m, struct loader *l)
     return load_end(l);
 }
 
+/* The states of the patches become tokens through two layers; the class token's stays behind unless it was asked for.
+ * */
 static void llava_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct llava *v = m->impl;

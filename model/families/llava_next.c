@@ -270,6 +270,7 @@ static void largest_image(const struct model *m, const struct image_options *opt
 /* Up to four features and their weights make one: a cell of the grid. */
 struct mix { int *row; float *weight; int taps; };
 
+/* A cell that is one row as it is: the other taps point nowhere and weigh nothing. */
 static void mix_one(struct mix *m, int row)
 {
     for (int k = 0; k < m->taps; k++) {

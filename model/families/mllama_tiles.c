@@ -341,6 +341,7 @@ static void attend(struct run *r, struct stream *s, const struct tiled *t, const
     s->normed = NULL;
 }
 
+/* Attention, then the MLP, each multiplied by its gate where the layer has some. */
 static void run_layer(struct run *r, struct stream *s, const struct tiled *t, const struct rows *n)
 {
     const struct block *b = &t->block;

@@ -298,6 +298,8 @@ static int token_limit(const struct autoglm *g, const struct image_options *opt)
     return within(n, 1 << 14);
 }
 
+/* An image of h x w tokens. In cross-attention it has a cell for each of the finer features, merge x merge to a token.
+ * */
 static struct image_plan plan_of_grid(const struct model *m, int h, int w)
 {
     const struct autoglm *g = m->impl;

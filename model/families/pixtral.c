@@ -129,6 +129,7 @@ static void merger_load(struct loader *l, struct pixtral *p, int width, double e
     load_packed(l, &p->merger, LAYOUT_LINEAR, width, in, to, NULL);
 }
 
+/* Two layers; in front of them Mistral Small 3.1 merges neighbouring patches. */
 static void projector_load(struct loader *l, struct pixtral *p, int width, bool mistral3, double eps)
 {
     int hidden = l->m->hidden;
@@ -157,6 +158,8 @@ static void processor_load(struct loader *l, struct pixtral *p)
     pixel_norm_load(l, &p->patches.pixels, pixel_clip_mean, pixel_clip_std);
 }
 
+/* Pixtral and Mistral Small 3.1 differ in the merging of patches alone: one is a `llava` whose tower is `pixtral`, the
+ * other a type of its own. */
 static int pixtral_load(struct model *m, struct loader *l)
 {
     struct pixtral *p = m->impl = xcalloc(1, sizeof *p);
@@ -216,6 +219,8 @@ static struct image_plan fitting(const struct pixtral *p, int width, int height,
     return out;
 }
 
+/* As large as the processor's longest side allows, in whole tokens. A picture that is so thin that no token is left is
+ * refused. */
 static int pixtral_plan(const struct model *m, int width, int height, const struct image_options *opt,
                         struct image_plan *out, struct err *e)
 {

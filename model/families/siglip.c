@@ -270,6 +270,8 @@ static struct tensor gather_probe(struct run *r, const struct siglip *g, struct 
     return nn_linear(r, h, &g->down, (struct epilogue){ .add = y });
 }
 
+/* The vector of a picture is what a learned probe sees of the patches' normed states. NaFlex bends the table of
+ * positions to the picture's shape first. */
 static void siglip_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct siglip *g = m->impl;
