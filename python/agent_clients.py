@@ -1,7 +1,8 @@
-"""Runs the conversations of tests/api/agents.py through LangChain's and LiteLLM's clients, whole and streamed, against
-a server whose model is a parrot (tests/api/parrot.py): the grammar of forced calls makes it play its part.
+"""Runs the conversations of tests/api/agents.py through LangChain's, LiteLLM's, LlamaIndex's and Anthropic's clients,
+whole and streamed, against a server whose model is a parrot (tests/api/parrot.py): the grammar of forced calls makes it
+play its part. What Anthropic's client is sent is validated strictly by its own types.
 
-    python3 -m venv V && V/bin/pip install langchain-openai litellm numpy
+    python3 -m venv V && V/bin/pip install langchain-openai litellm llama-index-llms-openai-like anthropic numpy
     make && V/bin/python python/agent_clients.py
 
 Prints a line for each client and way, with its version; the last one names the date. An error ends it with a traceback.
@@ -64,6 +65,74 @@ def litellm(url, bias, streamed):
     return call
 
 
+def llamaindex(url, bias, streamed):
+    from llama_index.llms.openai.utils import from_openai_message_dicts
+    from llama_index.llms.openai_like import OpenAILike
+
+    def call(messages, tools, choice, seed):
+        model = OpenAILike(model="m", api_base=url, api_key="EMPTY", is_chat_model=True, is_function_calling_model=True,
+                           max_tokens=SETTINGS["max_tokens"], temperature=SETTINGS["temperature"],
+                           additional_kwargs={"seed": seed, "logit_bias": bias})
+        ask = model.stream_chat if streamed else model.chat
+        answer = ask(from_openai_message_dicts(messages), tools=tools, tool_choice=choice)
+        if streamed:
+            *_, answer = answer
+        return {"content": answer.message.content, "tool_calls": [
+            {"id": c.tool_id, "type": "function",
+             "function": {"name": c.tool_name, "arguments": json.dumps(c.tool_kwargs)}}
+            for c in model.get_tool_calls_from_response(answer)]}
+
+    return call
+
+
+def in_anthropics_form(message):
+    if message["role"] == "tool":
+        return {"role": "user", "content": [{"type": "tool_result", "tool_use_id": message["tool_call_id"],
+                                             "content": message["content"]}]}
+    if message["role"] == "user":
+        return message
+    return {"role": "assistant", "content": [
+        {"type": "tool_use", "id": c["id"], "name": c["function"]["name"],
+         "input": json.loads(c["function"]["arguments"])} for c in message["tool_calls"]]}
+
+
+def anthropic(url, bias, streamed):
+    import anthropic as library
+    from pydantic import TypeAdapter
+    client = library.Anthropic(base_url=url.removesuffix("/v1"), api_key="EMPTY")
+    kinds = {"whole": TypeAdapter(library.types.Message), "event": TypeAdapter(library.types.RawMessageStreamEvent)}
+
+    def call(messages, tools, choice, seed):
+        body = {"model": "m", "max_tokens": SETTINGS["max_tokens"],
+                "messages": [in_anthropics_form(m) for m in messages],
+                "tools": [{"name": t["function"]["name"], "description": t["function"]["description"],
+                           "input_schema": t["function"]["parameters"]} for t in tools],
+                "tool_choice": {"type": "any"} if choice == "required" else
+                               {"type": "tool", "name": choice["function"]["name"]}}
+        more = {"seed": seed, "logit_bias": bias, "temperature": SETTINGS["temperature"]}
+        if streamed:
+            raw = client.messages.with_raw_response.create(**body, stream=True, extra_body=more).text()
+            for line in raw.splitlines():
+                if line.startswith("data: "):
+                    kinds["event"].validate_json(line[6:], strict=True)
+            with client.messages.stream(**body, extra_body=more) as stream:
+                message = stream.get_final_message()
+        else:
+            raw = client.messages.with_raw_response.create(**body, extra_body=more)
+            kinds["whole"].validate_json(raw.text(), strict=True)
+            message = raw.parse()
+        assert message.stop_reason == "tool_use"
+        return {"content": "".join(b.text for b in message.content if b.type == "text"), "tool_calls": [
+            {"id": b.id, "type": "function", "function": {"name": b.name, "arguments": json.dumps(b.input)}}
+            for b in message.content if b.type == "tool_use"]}
+
+    return call
+
+
+CLIENTS = {"langchain-openai": langchain, "litellm": litellm, "llama-index-llms-openai-like": llamaindex,
+           "anthropic": anthropic}
+
+
 def serve(folder):
     """A server on a free port; its address. The process is to be ended by the caller."""
     process = subprocess.Popen([str(ROOT / "build" / "openautoglm"), "serve", "--model", str(folder), "--port", "0",
@@ -90,7 +159,7 @@ def main():
             folder = parrot.write(Path(room) / "m", {"nothing": "Nothing at all."}, form)
             process, url = serve(folder)
             try:
-                for name, client in (("langchain-openai", langchain), ("litellm", litellm)):
+                for name, client in CLIENTS.items():
                     for streamed in (False, True):
                         call = client(url, biases(folder / "tokenizer.json"), streamed)
                         calls = [agents.run(call, steps, 10 * i) for i, steps in enumerate(agents.CONVERSATIONS)]
