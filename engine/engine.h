@@ -59,6 +59,7 @@ struct engine_plan {           /* bytes; what `openautoglm plan` prints */
     int    kv_tokens, kv_floor_tokens, max_num_seqs, max_model_len, max_batched_tokens;
     int    max_image_tokens;   /* of the largest image                   */
     size_t max_plan_bytes;     /* of RGB that it becomes                 */
+    int    max_together;       /* patches of it that are encoded at one time; 0: its places say enough */
     int64_t max_image_pixels;  /* width x height of the largest upload   */
     bool   fits;
 };

@@ -41,7 +41,8 @@ static void set_limits(struct engine *g)
         .image = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels },
         .max_images = o->max_images, .device_resize = g->setup.device_resize,
         .max_len = o->max_model_len - !g->model->image_alone,
-        .max_image_tokens = g->setup.plan.max_image_tokens, .max_plan_bytes = g->setup.plan.max_plan_bytes };
+        .max_image_tokens = g->setup.plan.max_image_tokens, .max_plan_bytes = g->setup.plan.max_plan_bytes,
+        .max_together = g->setup.plan.max_together };
     const char *pad = json_string_value(json_object_get(tokenizer_names(g->text.tokenizer), "pad_token"));
     int32_t id = pad ? tokenizer_id(g->text.tokenizer, pad) : -1;
     g->limits.pad = id >= 0 && id < g->model->vocab ? id : 0;

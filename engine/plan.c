@@ -105,6 +105,7 @@ static size_t size_images(struct setup *s, const struct model *m)
     s->sizes.image_kv_pages = m->image_kv.layers ? images_most_kv_pages(&best) : 0;
     s->plan.max_image_tokens = best.n_tokens;
     s->plan.max_plan_bytes = rgb;
+    s->plan.max_together = best.n_together;
     s->plan.max_image_pixels = o->max_image_pixels;
     s->plan.image_peak = decoding_bytes(&recipe, o->max_image_pixels);
     size_t kept = s->device_resize ? s->device_resize : rgb, most = (size_t)o->max_num_seqs * kept;

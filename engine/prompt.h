@@ -64,6 +64,7 @@ struct prompt_limits {
     int max_images, max_len;       /* tokens of the prompt: one must be left for the answer */
     int max_image_tokens;          /* of one image: more were not planned for */
     size_t max_plan_bytes;         /* likewise of RGB; 0: any */
+    int    max_together;           /* likewise of patches that are encoded at one time; 0: any */
     int pad;                       /* the token that fills up texts where the model wants that */
     size_t device_resize;          /* bytes that the device has for resizing an image; 0: it does not */
 };

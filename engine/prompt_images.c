@@ -81,6 +81,9 @@ static int plan_image(struct prompt_image *out, const struct model *m, const str
     if (out->plan.n_tokens > limits->max_image_tokens)
         return err_set(e, "%dx%d pixels would take %d tokens, but an image may take %d", w, h, out->plan.n_tokens,
                        limits->max_image_tokens);
+    if (limits->max_together && out->plan.n_together > limits->max_together)
+        return err_set(e, "%dx%d pixels would become %d patches at a time, more than the %d that are planned for", w, h,
+                       out->plan.n_together, limits->max_together);
     struct image_recipe to = plan_recipe(&out->plan);
     size_t bytes = image_bytes(info, &to), rgb = image_recipe_bytes(&to);
     if (limits->max_plan_bytes && rgb > limits->max_plan_bytes)

@@ -79,6 +79,8 @@ struct image_plan {            /* what an image of a given size becomes */
     int n_cells;               /* entries in the image's own KV pages; 0: none      */
     int n_blank;               /* of these, the last ones: padding, which only blind tokens see. In a plan of
                                   largest_image: more than 0 if any image may have some */
+    int n_together;            /* patches that are encoded at one time, where requests can have more of them than the
+                                  largest image has although it has no more places; 0: they cannot */
     enum filter  filter;
     enum resizer resizer;
     /* What is made of the picture where that is more than one resize of the whole: a crop, padding, tiles beside a

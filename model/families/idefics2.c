@@ -148,7 +148,7 @@ static struct limits limits_of(const struct idefics2 *f, const struct image_opti
 
 /* A rectangle of the picture: its longer side becomes at most `longest`, in its ratio, and neither less than
  * `shortest`, whatever its ratio. */
-static void add_part(struct image_plan *p, const struct limits *s, int x, int y, int w, int h)
+static void add_part(struct image_plan *p, const struct limits *s, int patch, int x, int y, int w, int h)
 {
     double ratio = (double)w / h;
     int to_w = w, to_h = h;
@@ -160,20 +160,22 @@ static void add_part(struct image_plan *p, const struct limits *s, int x, int y,
     to_h = to_h > s->shortest ? to_h : s->shortest;
     plan_view(p, (struct image_view){ .from = IMAGE_SOURCE, .x = x, .y = y, .w = w, .h = h, .to_w = to_w, .to_h = to_h,
                                       .width = to_w, .height = to_h });
+    int patches = to_w / patch * (to_h / patch);
+    p->n_together = patches > p->n_together ? patches : p->n_together;
 }
 
 /* The four quarters, of which the last ones have what a division by two leaves over, and all of it. */
 static struct image_plan plan_of(const struct idefics2 *f, const struct limits *s, int w, int h)
 {
     struct image_plan p = { .filter = f->tower.pixels.filter, .resizer = RESIZER_TORCHVISION };
-    int x = w / 2, y = h / 2;
+    int x = w / 2, y = h / 2, patch = f->tower.patch;
     if (s->split) {
-        add_part(&p, s, 0, 0, x, y);
-        add_part(&p, s, x, 0, w - x, y);
-        add_part(&p, s, 0, y, x, h - y);
-        add_part(&p, s, x, y, w - x, h - y);
+        add_part(&p, s, patch, 0, 0, x, y);
+        add_part(&p, s, patch, x, 0, w - x, y);
+        add_part(&p, s, patch, 0, y, x, h - y);
+        add_part(&p, s, patch, x, y, w - x, h - y);
     }
-    add_part(&p, s, 0, 0, w, h);
+    add_part(&p, s, patch, 0, 0, w, h);
     p.runs = p.grid_h = p.n_views;
     p.grid_w = f->each;
     p.n_tokens = p.n_views * f->each;

@@ -134,6 +134,7 @@ static struct image_plan plan_of(const struct idefics3 *f, struct size first, st
     plan_view(&p, resized(0, canvas, false));
     if (tiles > 1)
         plan_view(&p, resized(1, tile, false));
+    p.n_together = canvas.w / f->tile * f->side * f->side;
     p.runs = p.grid_h = tiles > 1 ? tiles + 1 : 1;
     p.grid_w = f->each;
     p.n_tokens = p.grid_h * p.grid_w;

@@ -240,12 +240,13 @@ static int plan_image(const struct model *m, int width, int height, const struct
     return 0;
 }
 
-/* The canvas with the most tiles, and the tokens of that which may take most. */
+/* A canvas with as many tiles as any has and as many side by side, which are encoded at one time; and the tokens of
+ * that which may take most. */
 static void largest_image(const struct model *m, const struct image_options *opt, int64_t pixels,
                           struct image_plan *out)
 {
     const struct llava_next *f = m->impl;
-    const struct canvas *most = NULL;
+    int tiles = 0, across = 1;
     (void)pixels;
     *out = (struct image_plan){ .grid_h = f->base.side, .grid_w = f->base.side, .n_tokens = f->base.each + 1,
                                 .filter = f->base.tower.pixels.filter, .resizer = RESIZER_TORCHVISION };
@@ -256,11 +257,14 @@ static void largest_image(const struct model *m, const struct image_options *opt
             continue;
         int tokens = most_tokens(f, c);
         out->n_tokens = tokens > out->n_tokens ? tokens : out->n_tokens;
-        most = !most || (int64_t)c->h * c->w > (int64_t)most->h * most->w ? c : most;
+        int w = c->w / f->size, n = c->h / f->size * w;
+        across = w > across ? w : across;
+        tiles = n > tiles ? n : tiles;
     }
-    if (!most)
+    if (!tiles)
         return;
-    add_canvas(out, most, most->w, most->h);
+    struct canvas all = { (tiles + across - 1) / across * f->size, across * f->size };
+    add_canvas(out, &all, all.w, all.h);
     out->grid_h = 1;
     out->grid_w = out->n_tokens - f->base.each - 1;
 }

@@ -221,6 +221,18 @@ def test_thin_strips_and_what_is_too_large(case, tmp_path):
         server.stop()
 
 
+@pytest.mark.parametrize("case, size, kwargs", [
+    ("idefics2/published", (39, 39), {"shortest_edge": 4, "longest_edge": 60}),
+    ("smolvlm/published", (96, 16), {"longest_edge": 96})])
+def test_more_at_a_time_than_was_planned_for(start, case, size, kwargs):
+    """Places and bytes of these are within what was planned; what their encoding needs is not."""
+    server = start(model=ROOT / "tests/model" / case)
+    body = {"max_tokens": 1, "messages": [{"role": "user", "content": [image(np.zeros((*size[::-1], 3), np.uint8))]}]}
+    status, answer = server.post("/v1/chat/completions", body | {"mm_processor_kwargs": {"size": kwargs}})
+    assert status == 400 and "patches at a time" in answer["error"]["message"], answer
+    assert server.post("/v1/chat/completions", body)[0] == 200
+
+
 
 def edit(path, name, change):
     """Changes one array of a safetensors file where it lies."""

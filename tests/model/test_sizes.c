@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "model/families/glm4v.c"
+#include "model/measure.h"
+#include "tests/model/tested.h"
 #include "tests/suite.h"
 
 static struct glm4v glm = { .vlm.patches = { .patch = 14, .merge = 2, .frames = 2, .shortest = 12544,
@@ -142,6 +144,47 @@ START_TEST(test_largest)
 }
 END_TEST
 
+/* What a request may ask for beside the server's limits. */
+static const struct image_options asked[] = {
+    { 0 }, { .max_tokens = 30 }, { .max_pixels = 3000 }, { .size_shortest = 1, .size_longest = 60 },
+    { .size_longest = 100 }, { .size_shortest = 4, .size_longest = 300 }, { .size_longest = 4096 }, { .n_images = 2 },
+};
+
+/* Is the image within the limits that the engine keeps? */
+static bool within(const struct image_plan *p, const struct image_plan *most)
+{
+    return p->n_tokens <= most->n_tokens && plan_bytes(p) <= plan_bytes(most) &&
+        (!most->n_together || p->n_together <= most->n_together);
+}
+
+/* No image that the engine lets through takes more memory while it is encoded than was measured with the largest. */
+START_TEST(test_encoding)
+{
+    static const int sides[] = { 1, 2, 5, 17, 31, 39, 65, 100, 400, 3000 };
+    enum { SIDES = sizeof sides / sizeof *sides, ASKED = sizeof asked / sizeof *asked };
+    char folder[128];
+    struct err e;
+    snprintf(folder, sizeof folder, "tests/model/%s/published", families_tested[_i]);
+    struct model *m = model_open(folder, &(struct model_options){ .backend = &backend_ref }, &e);
+    ck_assert_msg(m != NULL, "%s", e.text);
+    struct image_plan most, p;
+    if (m->family->plan_image) {
+        m->family->largest_image(m, &(struct image_options){ 0 }, 1 << 22, &most);
+        struct pass_memory planned = model_measure_encode(m, &most);
+        for (int i = 0; i < SIDES * SIDES * ASKED; i++) {
+            int w = sides[i / SIDES % SIDES], h = sides[i % SIDES];
+            if (m->family->plan_image(m, w, h, &asked[i / SIDES / SIDES], &p, NULL) != 0 || !within(&p, &most))
+                continue;
+            struct pass_memory taken = model_measure_encode(m, &p);
+            ck_assert_msg(taken.scratch <= planned.scratch && taken.host <= planned.host + planned.host / 8,
+                          "%s: %d x %d, asked for %d: %zu bytes and %zu in the host, planned %zu and %zu", folder, w, h,
+                          i / SIDES / SIDES, taken.scratch, taken.host, planned.scratch, planned.host);
+        }
+    }
+    model_close(m);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("sizes");
@@ -150,6 +193,7 @@ int main(void)
     tcase_add_test(t, test_refused);
     tcase_add_test(t, test_positions);
     tcase_set_timeout(t, 120);
+    tcase_add_loop_test(t, test_encoding, 0, N_FAMILIES_TESTED);
     tcase_add_loop_test(t, test_largest, 0, sizeof checkpoints / sizeof *checkpoints);
     suite_add_tcase(s, t);
     return suite_run(s);
