@@ -80,7 +80,7 @@ static void serve_others(void *arg)
     double now = clock_seconds(), part = now - g->last_part;
     g->last_part = now;
     g->part_seconds = part > g->part_seconds ? part : g->part_seconds + (part - g->part_seconds) / 8;
-    if (g->between_failed || now + g->part_seconds + g->pace.step_seconds < g->last_step + g->pace.max_pause)
+    if (g->between_failed || now + g->part_seconds + g->pace.step_seconds < g->last_step + pace_aim(&g->pace))
         return;
     scheduler_plan_single(&g->sched, &g->between);
     if (g->between.n_rows == 0)
@@ -109,7 +109,7 @@ static const char *encode_image(struct engine *g)
     int i = g->step.encode_image;
     struct image_entry *entry = r->images[i];
     double began = clock_seconds();
-    bool waits = !g->model->backend->async;
+    bool waits = !g->model->backend->async && !g->trace;   /* a trace must not depend on where parts end */
     images_hold(entry);
     g->last_part = began;
     g->part_seconds = 0;

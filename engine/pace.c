@@ -28,12 +28,14 @@ void pace_learn(struct pace *p, int n_single, int n_rows, double seconds)
     follow(&p->row_seconds, (rest > 0 ? rest : 0.1 * seconds) / n_rows);
 }
 
-/* What max_pause leaves after a step of single tokens, in rows. The upper bound only keeps the number an int. */
+double pace_aim(const struct pace *p) { return 0.9 * p->max_pause; }
+
+/* What the aim leaves after a step of single tokens, in rows. The upper bound only keeps the number an int. */
 int pace_rows(const struct pace *p)
 {
     if (p->row_seconds <= 0)
         return UNKNOWN;
-    double rows = (p->max_pause - p->step_seconds) / p->row_seconds;
+    double rows = (pace_aim(p) - p->step_seconds) / p->row_seconds;
     if (rows < LEAST)
         return LEAST;
     return rows < 1 << 20 ? (int)rows : 1 << 20;

@@ -14,6 +14,10 @@ struct pace {
     double row_seconds;    /* that a row of a prompt adds; 0: none was seen yet                  */
 };
 
+/* Seconds that a stop of those who are answered is aimed at: a little less than max_pause, because what steps and parts
+ * of images take varies. */
+double pace_aim(const struct pace *p);
+
 /* A step of n_single tokens of those that are being answered and n_rows of prompts has taken so long. */
 void pace_learn(struct pace *p, int n_single, int n_rows, double seconds);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 
 /* A wrong shape is a bug of ours: say what met what, and stop. */
 #define CHECK(cond, ...)                                                   \
@@ -149,15 +150,56 @@ struct tensor nn_rows(struct tensor t, int from, int n)
     return t;
 }
 
-/* Of `left` rows, how many go at a time. */
-static int part_of(const struct run *r, int left) { return r->between && left > PART_ROWS ? PART_ROWS : left; }
+/* ---- parts ---- */
 
-/* Between two parts of an operation: whoever waits for the device may run a step now. */
-static void let_others(const struct run *r)
+/* About how long an operation on an image may keep others waiting. */
+static const double PART_SECONDS = 0.01;
+enum { LEAST_ROWS = 48 }; /* of a part: fewer would spend their time reading the weights */
+
+/* A walk over the rows, or other items, of an operation in parts: `for (struct parts p = ...; parts_next(&p);)` runs
+ * its body for items at .. at + n - 1. Where nobody waits there is one part, of all of them. */
+struct parts {
+    struct run    *r;
+    enum part_kind kind;
+    double         work;      /* of one item, in units of this kind      */
+    int            all, least; /* items; and at least so many in a part   */
+    int            at, n;     /* the part                                */
+    double         began;     /* clock_seconds()                         */
+};
+
+static struct parts parts_of(struct run *r, enum part_kind kind, double work, int rows)
 {
-    if (r->between)
-        r->between(r->between_arg);
+    return (struct parts){ .r = r, .kind = kind, .work = work, .all = rows, .least = LEAST_ROWS };
 }
+
+/* How many of the items that are left take about PART_SECONDS. As long as nothing is known, the least: they tell. */
+static int part_size(const struct parts *p)
+{
+    int left = p->all - p->at;
+    double each = p->r->part_unit[p->kind] * p->work, n = each > 0 ? PART_SECONDS / each : p->least;
+    if (!p->r->between || left <= p->least || n * 1.25 > left)
+        return left;
+    return n > p->least ? (int)n : p->least;
+}
+
+/* Ends the part that was computed, so that whoever waits for the device may run a step now, and begins the next one;
+ * false: there is none. */
+static bool parts_next(struct parts *p)
+{
+    struct run *r = p->r;
+    if (r->between && p->n > 0) {
+        r->part_unit[p->kind] = (clock_seconds() - p->began) / (p->work * p->n);
+        r->between(r->between_arg);
+    }
+    p->at += p->n;
+    if (p->at >= p->all)
+        return false;
+    p->n = part_size(p);
+    p->began = r->between ? clock_seconds() : 0;
+    return true;
+}
+
+/* ---- operations ---- */
 
 /* In parts, if others wait: each part is rows of x with the same rows of everything that its epilogue reads and
  * writes. A row's result does not depend on which part it is in. */
@@ -165,20 +207,20 @@ void nn_linear_to(struct run *r, struct tensor out, struct tensor x, const struc
 {
     check_linear(out, x, w, e);
     w = watched(r, w, x);
-    for (int at = 0, n; w && at < x.rows; at += n) {
-        n = part_of(r, x.rows - at);
+    if (!w)
+        return;
+    for (struct parts p = parts_of(r, PART_PRODUCT, (double)w->in * w->out, x.rows); parts_next(&p);) {
         struct epilogue part = e;
         struct norms after;
-        part.add = nn_rows(e.add, at, n);
+        part.add = nn_rows(e.add, p.at, p.n);
         if (e.after) {
             after = *e.after;
-            after.add = nn_rows(after.add, at, n);
-            after.out = nn_rows(after.out, at, n);
-            after.then_out = nn_rows(after.then_out, at, n);
+            after.add = nn_rows(after.add, p.at, p.n);
+            after.out = nn_rows(after.out, p.at, p.n);
+            after.then_out = nn_rows(after.then_out, p.at, p.n);
             part.after = &after;
         }
-        r->ops->linear(r->dev, nn_rows(out, at, n), nn_rows(x, at, n), w, &part);
-        let_others(r);
+        r->ops->linear(r->dev, nn_rows(out, p.at, p.n), nn_rows(x, p.at, p.n), w, &part);
     }
 }
 
@@ -193,23 +235,34 @@ void nn_norm(struct run *r, struct tensor out, struct tensor x, const struct nor
 {
     struct norms one = { .norm = n, .out = out };
     check_norms(x, &one);
-    r->ops->norm(r->dev, x, &one);
+    for (struct parts p = parts_of(r, PART_MOVE, x.cols, x.rows); parts_next(&p);) {
+        one.out = nn_rows(out, p.at, p.n);
+        r->ops->norm(r->dev, nn_rows(x, p.at, p.n), &one);
+    }
 }
 
 void nn_add(struct run *r, struct tensor out, struct tensor a, struct tensor b)
 {
     CHECK(a.rows == out.rows && a.cols == out.cols && b.cols == a.cols && (b.rows == a.rows || b.rows == 1),
           "(%d, %d) = (%d, %d) + (%d, %d)", out.rows, out.cols, a.rows, a.cols, b.rows, b.cols);
-    r->ops->add(r->dev, out, a, b);
+    for (struct parts p = parts_of(r, PART_MOVE, out.cols, out.rows); parts_next(&p);)
+        r->ops->add(r->dev, nn_rows(out, p.at, p.n), nn_rows(a, p.at, p.n), b.rows == 1 ? b : nn_rows(b, p.at, p.n));
 }
 
 void nn_copy(struct run *r, struct tensor out, struct tensor x)
 {
     CHECK(out.rows == x.rows && out.cols == x.cols, "(%d, %d) into (%d, %d)", x.rows, x.cols, out.rows, out.cols);
-    r->ops->copy(r->dev, out, x);
+    for (struct parts p = parts_of(r, PART_MOVE, x.cols, x.rows); parts_next(&p);)
+        r->ops->copy(r->dev, nn_rows(out, p.at, p.n), nn_rows(x, p.at, p.n));
 }
 
-void nn_act(struct run *r, struct tensor x, enum act act) { r->ops->act(r->dev, x, x, act, false); }
+void nn_act(struct run *r, struct tensor x, enum act act)
+{
+    for (struct parts p = parts_of(r, PART_MOVE, x.cols, x.rows); parts_next(&p);) {
+        struct tensor rows = nn_rows(x, p.at, p.n);
+        r->ops->act(r->dev, rows, rows, act, false);
+    }
+}
 
 struct tensor nn_fuse(struct run *r, struct tensor a, struct tensor b, struct tensor logits)
 {
@@ -302,19 +355,25 @@ void nn_store_image(struct run *r, struct tensor k, struct tensor v, int layer, 
     r->ops->prep(r->dev, (struct tensor){ 0 }, k, v, &plain, NULL, kv, layer, slots);
 }
 
-/* With a single segment, which is an image seen as a whole, the queries go in parts if others wait. A part's rows are
- * a segment of their own that still sees all keys. In measuring, room for the parts' table is counted in any case. */
+/* A single segment, which is an image seen as a whole, goes in parts of its queries, which are a segment of their own
+ * each that still sees all keys; several segments go some at a time. In measuring, room for a part's table is counted
+ * in any case. */
 static struct tensor attend_in_parts(struct run *r, struct tensor q, struct tensor k, struct tensor v,
                                      const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
 {
     struct tensor out = nn_new(r, q.rows, q.cols);
-    for (int at = 0, n; at < q.rows; at += n) {
-        n = n_seg == 1 ? part_of(r, q.rows - at) : q.rows;
-        NN_SCRATCH(r) {
-            const int part[2] = { 0, n }, *rows = n == q.rows && !r->measuring ? q_first : nn_ints(r, part, 2);
-            r->ops->attend_ragged(r->dev, nn_rows(out, at, n), nn_rows(q, at, n), k, v, h, n_seg, rows, kv_first);
-        }
-        let_others(r);
+    double row = (double)k.rows / (n_seg > 0 ? n_seg : 1) * q.cols;       /* multiplications, but for a factor */
+    if (n_seg == 1)
+        for (struct parts p = parts_of(r, PART_ATTEND, row, q.rows); parts_next(&p);)
+            NN_SCRATCH(r) {
+                const int part[2] = { 0, p.n }, *first = p.n == q.rows && !r->measuring ? q_first : nn_ints(r, part, 2);
+                r->ops->attend_ragged(r->dev, nn_rows(out, p.at, p.n), nn_rows(q, p.at, p.n), k, v, h, 1, first,
+                                      kv_first);
+            }
+    else {
+        struct parts p = parts_of(r, PART_ATTEND, row * q.rows / (n_seg > 0 ? n_seg : 1), n_seg);
+        for (p.least = 1; parts_next(&p);)
+            r->ops->attend_ragged(r->dev, out, q, k, v, h, p.n, q_first + p.at, kv_first + p.at);
     }
     return out;
 }
@@ -350,7 +409,10 @@ void nn_gather_to(struct run *r, struct tensor out, struct tensor x, int taps, c
 {
     CHECK(taps >= 1 && (w || taps == 1), "%d taps without weights", taps);
     CHECK(out.cols == x.cols, "%d columns into %d", x.cols, out.cols);
-    r->ops->gather(r->dev, out, x, taps, idx, w);
+    for (struct parts p = parts_of(r, PART_MOVE, (double)taps * out.cols, out.rows); parts_next(&p);) {
+        size_t at = (size_t)p.at * (size_t)taps;
+        r->ops->gather(r->dev, nn_rows(out, p.at, p.n), x, taps, idx + at, w ? w + at : NULL);
+    }
 }
 
 struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, const int *idx, const float *w)
@@ -363,13 +425,15 @@ struct tensor nn_gather(struct run *r, struct tensor x, int rows, int taps, cons
 void nn_scatter(struct run *r, struct tensor out, struct tensor x, const int *idx, bool add)
 {
     CHECK(out.cols == x.cols, "%d columns into %d", x.cols, out.cols);
-    r->ops->scatter(r->dev, out, x, idx, add);
+    for (struct parts p = parts_of(r, PART_MOVE, x.cols, x.rows); parts_next(&p);)
+        r->ops->scatter(r->dev, out, nn_rows(x, p.at, p.n), idx + p.at, add);
 }
 
 struct tensor nn_pixels(struct run *r, const uint8_t *rgb, int n, const float *scale, const float *shift)
 {
     struct tensor out = nn_new(r, n, 3);
-    r->ops->pixels(r->dev, out, rgb, scale, shift);
+    for (struct parts p = parts_of(r, PART_MOVE, 3, n); parts_next(&p);)
+        r->ops->pixels(r->dev, nn_rows(out, p.at, p.n), rgb + 3 * (size_t)p.at, scale, shift);
     return out;
 }
 
@@ -382,6 +446,20 @@ static struct tensor conv_new(struct run *r, struct tensor x, int channels, cons
     return nn_new(r, h * w, channels);
 }
 
+/* Without a border, some lines of the output are the convolution of those lines of the picture that they see. With one,
+ * which the operation adds on all four sides, the picture goes as a whole. */
+static void conv_in_parts(struct run *r, struct tensor out, struct tensor x, const struct weight *w, struct conv c)
+{
+    int wide = conv_out(c.w, &c), high = conv_out(c.h, &c);
+    struct parts p = parts_of(r, PART_CONV, (double)w->in * w->out * wide, high);
+    for (p.least = c.pad ? high : 1; parts_next(&p);) {
+        struct conv part = c;
+        part.h = p.n == high ? c.h : (p.n - 1) * c.stride + c.kernel;
+        r->ops->conv2d(r->dev, nn_rows(out, p.at * wide, p.n * wide),
+                       nn_rows(x, p.at * c.stride * c.w, part.h * c.w), w, &part);
+    }
+}
+
 struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, struct conv c)
 {
     CHECK(w->in == c.kernel * c.kernel * x.cols && w->layout == LAYOUT_LINEAR, "(%d, %d) by (%d, %d), kernel %d",
@@ -389,7 +467,7 @@ struct tensor nn_conv(struct run *r, struct tensor x, const struct weight *w, st
     struct tensor out = conv_new(r, x, w->out, &c);
     w = watched(r, w, (struct tensor){ 0 });
     if (w)
-        r->ops->conv2d(r->dev, out, x, w, &c);
+        conv_in_parts(r, out, x, w, c);
     return out;
 }
 

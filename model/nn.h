@@ -8,9 +8,11 @@
  * and r->peak and r->host_used tell how much scratch and arena it needs.
  *
  * A pass that may take long (an image) can be told to let others in between:
- * operations on many rows then go in parts of PART_ROWS, and after each part
- * `between` is called. It may run a whole other pass, with its own copy of this
- * struct in which `base` is where the scratch is free. */
+ * operations on many rows then go in parts of about PART_SECONDS, and after
+ * each part `between` is called. It may run a whole other pass, with its own
+ * copy of this struct in which `base` is where the scratch is free. What a part
+ * takes is learnt from the one before it. Where the cuts are cannot be seen in
+ * any result. */
 #ifndef MODEL_NN_H
 #define MODEL_NN_H
 #include "kernels/ops.h"
@@ -28,6 +30,10 @@ struct watch {             /* is asked before a matrix is used, for weights that
  * others see all. */
 enum { CACHE_TEXT, CACHE_IMAGES, CACHE_WINDOW, N_CACHES };
 
+/* Kinds of operations, by what a unit of their work is: a multiplication of a matrix product, of a convolution or of
+ * attention, or a number that is moved. */
+enum part_kind { PART_PRODUCT, PART_CONV, PART_ATTEND, PART_MOVE, N_PART_KINDS };
+
 struct run {               /* everything one pass needs; owned by the engine */
     const struct ops     *ops;
     const struct backend *backend;
@@ -39,6 +45,7 @@ struct run {               /* everything one pass needs; owned by the engine */
     size_t host_used, host_size;
     void (*between)(void *arg);     /* NULL: nobody waits                    */
     void  *between_arg;             /* borrowed                              */
+    double part_unit[N_PART_KINDS]; /* seconds that a unit of each kind's work took in the latest part; 0: unknown */
     const struct watch *watch;      /* NULL: nobody watches; borrowed        */
     bool   both_ways;               /* rows may see entries of the batch that come behind their own */
     bool   measuring;               /* no data behind the tensors ...        */
@@ -48,8 +55,6 @@ struct run {               /* everything one pass needs; owned by the engine */
 /* Every function that returns a tensor takes it from the scratch. One that ends in _to writes into `out`, which is
  * there already. Indices and positions are on the device (nn_ints()). */
 struct tensor nn_new(struct run *r, int rows, int cols);            /* F32 */
-enum { PART_ROWS = 512 };
-
 int          *nn_host(struct run *r, int n);   /* n words of the host's, until the pass ends: ints, or as
                                                   nn_host_floats() */
 float        *nn_host_floats(struct run *r, int n);
