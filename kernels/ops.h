@@ -22,7 +22,8 @@
 #include "base/err.h"
 #include "kernels/dtype.h"
 
-enum act   { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_QUICK_GELU };
+enum act   { ACT_NONE, ACT_RELU, ACT_RELU6, ACT_SILU, ACT_GELU, ACT_GELU_TANH, ACT_QUICK_GELU,
+                ACT_TANH };
 
 struct device; /* one backend instance; opaque */
 
@@ -103,6 +104,7 @@ static inline const float *rope_frequencies(const struct rope *rope, const int *
 struct heads {         /* the shape of an attention: query head h reads kv head h / (n / n_kv) */
     int   n, n_kv, dim;
     float scale;                        /* of q k'           */
+    float cap;                          /* scaled scores x become cap * tanh(x / cap); 0: they stay */
     const struct norm *q_norm, *k_norm; /* per head, or NULL */
     const struct rope *rope;            /* or NULL           */
 };

@@ -48,6 +48,12 @@ void blocks_chain(struct block *layer, int n)
         layer[i].next = &layer[i + 1].norm1;
 }
 
+/* Each column times its number of scale (x.cols, 1): a convolution over one row at a time. */
+static struct tensor scale_columns(struct run *r, struct tensor x, const struct weight *scale)
+{
+    return nn_dwconv(r, x, scale, (struct conv){ .h = x.rows, .w = 1, .kernel = 1, .stride = 1 });
+}
+
 /* Image tokens have an embedding like all others, which is computed and then written over: leaving them out would cost
  * more than it saves. */
 struct tensor block_embed_scaled(struct run *r, const struct weight *w, const struct weight *scale,
@@ -55,7 +61,7 @@ struct tensor block_embed_scaled(struct run *r, const struct weight *w, const st
 {
     struct tensor x = nn_embed(r, w, in->batch.token, in->batch.n_rows);
     if (scale && scale->out)
-        x = nn_dwconv(r, x, scale, (struct conv){ .h = x.rows, .w = 1, .kernel = 1, .stride = 1 });
+        x = scale_columns(r, x, scale);
     if (in->n_image > 0)
         NN_SCRATCH(r) {
             struct tensor rows = nn_gather(r, nn_cols(in->pool, 0, w->in), in->n_image, 1, in->image_src, NULL);
@@ -107,18 +113,29 @@ void block_mlp(struct run *r, struct stream *s, const struct block *b)
 
 /* Only the rows that are asked for go through the head, which is the largest matrix of a small model. States of all
  * rows take no memory: nobody reads x any more, so they take its place. */
-struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
-                           const struct forward *in)
+struct tensor block_logits_capped(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
+                                  const struct cap *cap, const struct forward *in)
 {
     struct tensor logits = { .cols = head->out };
     if (in->n_out > 0) {         /* else the step only reads parts of prompts */
         struct tensor h = nn_gather(r, x, in->n_out, 1, in->out_rows, NULL);
+        struct epilogue end = { 0 };
         nn_norm(r, h, h, norm);
-        logits = nn_linear(r, h, head, (struct epilogue){ 0 });
+        if (cap && cap->share.out) {
+            h = scale_columns(r, h, &cap->share);
+            end = (struct epilogue){ .act = ACT_TANH, .mul = cap->whole };
+        }
+        logits = nn_linear(r, h, head, end);
     }
     if (in->states) {
         nn_norm(r, x, x, norm);
         *in->states = x;
     }
     return logits;
+}
+
+struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
+                           const struct forward *in)
+{
+    return block_logits_capped(r, x, norm, head, NULL, in);
 }

@@ -66,9 +66,19 @@ void block_vision_attend(struct run *r, struct stream *s, const struct block *b,
 /* The second half of either: x += post2(down(act(up(norm2(x))))), and the gated form act(gate) * up, or what the row's
  * experts make of norm2(x) */
 void block_mlp(struct run *r, struct stream *s, const struct block *b);
+/* Logits that are bent towards a largest value: cap * tanh(logit / cap). The head reads states that are divided by the
+ * cap, so that the rest is its epilogue. */
+struct cap {
+    struct weight share;             /* (hidden, 1): 1 / cap, of all columns; out 0: there is no cap */
+    struct tensor whole;             /* (1, vocab): cap                                             */
+};
+
 /* The end of a pass. Logits of the rows that are asked for: head(norm(x)); no rows if none is. Where the last hidden
  * states are asked for, x becomes those. */
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                            const struct forward *in);
+/* Likewise, with a cap, or with none where cap->share.out is 0. */
+struct tensor block_logits_capped(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
+                                  const struct cap *cap, const struct forward *in);
 
 #endif

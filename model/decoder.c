@@ -220,13 +220,26 @@ void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, con
     use_window(l, d, text);
 }
 
+/* n times the same number; the loader's. */
+static float *repeated(struct loader *l, int n, double x)
+{
+    float *w = load_scratch(l, (size_t)n);
+    for (int i = 0; w && i < n; i++)
+        w[i] = (float)x;
+    return w;
+}
+
 void decoder_scale(struct loader *l, struct decoder *d, double scale)
 {
     int n = l->m->hidden;
-    float *w = load_scratch(l, (size_t)n);
-    for (int i = 0; i < n; i++)
-        w[i] = (float)scale;
-    load_packed(l, &d->scale, LAYOUT_DEPTHWISE, n, 1, w, NULL);
+    load_packed(l, &d->scale, LAYOUT_DEPTHWISE, n, 1, repeated(l, n, scale), NULL);
+}
+
+void decoder_cap(struct loader *l, struct decoder *d, double cap)
+{
+    int n = l->m->hidden, vocab = d->head.out;
+    load_packed(l, &d->cap.share, LAYOUT_DEPTHWISE, n, 1, repeated(l, n, 1 / cap), NULL);
+    d->cap.whole = load_table(l, repeated(l, vocab, cap), 1, vocab);
 }
 
 /* Equation for equation what the papers draw: embedding, layers of attention and MLP around a residual stream, norm and
@@ -238,7 +251,7 @@ struct tensor decoder_forward(struct run *r, const struct decoder *d, const stru
         block_attend(r, &s, &d->layer[i], d->layer[i].layer, &in->batch);
         block_mlp(r, &s, &d->layer[i]);
     }
-    return block_logits(r, s.x, &d->norm, &d->head, in);
+    return block_logits_capped(r, s.x, &d->norm, &d->head, &d->cap, in);
 }
 
 struct tensor decoder_pass(const struct model *m, struct run *r, const struct forward *in)

@@ -14,6 +14,7 @@ struct decoder {
     struct weight embed, head;       /* head: the embedding itself where they are tied */
     struct weight scale;             /* (hidden, 1): what embeddings of tokens are multiplied by; out 0: nothing */
     struct norm   norm;
+    struct cap    cap;               /* of the logits; none: there is none */
     struct rope   rope;
     struct block *layer;             /* (n_layers), the model's memory                 */
     int           n_layers;
@@ -65,6 +66,8 @@ void decoder_windows(struct model *m, struct decoder *d, const bool *windowed, i
 void decoder_layer_types(struct hparams *text, bool *windowed, int n);
 /* Embeddings of tokens are multiplied by a number. Likewise. */
 void decoder_scale(struct loader *l, struct decoder *d, double scale);
+/* Logits x become cap * tanh(x / cap). Likewise. */
+void decoder_cap(struct loader *l, struct decoder *d, double cap);
 
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in);
 /* The same of the decoder that was loaded: family.forward where the family adds nothing to it. */

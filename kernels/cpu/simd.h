@@ -230,6 +230,9 @@ INLINE vf v_gelu(vf x)
     return x * v_select((vu)(x < 0.0f), half_erfc, 1.0f - half_erfc);
 }
 
+/* 2 sigmoid(2 x) - 1. Near zero it is off by a rounding of 1, not of itself. */
+INLINE vf v_tanh(vf x) { return v_sigmoid(x * 2.0f) * 2.0f - 1.0f; }
+
 /* The activation of a vector. The formulas are those of ref.h; gelu_tanh is written with a sigmoid, since 1 + tanh(z) =
  * 2 sigmoid(2 z). */
 INLINE vf v_act(enum act act, vf x)
@@ -241,6 +244,7 @@ INLINE vf v_act(enum act act, vf x)
     case ACT_GELU:       return v_gelu(x);
     case ACT_GELU_TANH:  return x * v_sigmoid((x * x * 0.044715f + 1.0f) * x * 1.59576912f);
     case ACT_QUICK_GELU: return x * v_sigmoid(x * 1.702f);
+    case ACT_TANH:       return v_tanh(x);
     case ACT_NONE:       break;
     }
     return x;

@@ -26,7 +26,7 @@ struct attend {
     struct tensor out, q;
     struct entries s;             /* k, v of the layer; pages of sequence 0 */
     int n, n_kv, dim;
-    float scale;
+    float scale, cap;
     const int *first, *from, *limit;
     int max_pages, n_seqs, parts; /* parts 0: one block does all */
     float *work;                  /* (rows, n, parts, 2 + dim): most, sum, o */
@@ -276,7 +276,8 @@ static __global__ void __launch_bounds__(32 * WARPS, 1) attend_kernel(struct att
         const struct marks marks = { p.s.fill ? ok + s * KEYS : NULL, factor<C>::scaled ? scale + s * KEYS : NULL,
                                      factor<C>::scaled ? scale + (2 + s) * KEYS : NULL };
         flash_tile<H, DIM, factor<C>::planes>(f, q + warp * 16 * T::stride, T::rows * T::stride, k + s * T::plane,
-                                              v + s * T::plane, row_begin, row_end, marks, p.scale, lane);
+                                              v + s * T::plane, row_begin, row_end, marks, p.scale, p.cap,
+                                              lane);
         if (!p.parts && ((e0 + KEYS) % PART == 0 || e0 + KEYS >= limit))
             flash_merge(f);
         __syncthreads();                                 /* all have read tile s: it may be filled again */
@@ -381,7 +382,7 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) attend_plain_kerne
         q[warp][d] = row_of(p.q, r)[head * p.dim + d];
     __syncwarp();
     attend_one(row_of(p.out, r) + head * p.dim, q[warp], weight[warp], p.s, p.from ? p.from[r] : 0, p.limit[r],
-               head / (p.n / p.n_kv), p.dim, p.scale, lane);
+               head / (p.n / p.n_kv), p.dim, p.scale, p.cap, lane);
 }
 
 static bool tiles_fit(const struct heads *h) { return h->dim % 8 == 0 && h->dim <= 128; }
@@ -393,7 +394,7 @@ static void attend(struct device *dev, struct tensor out, struct tensor q, const
 {
     size_t skip = kv_layer_start(kv, layer), head = kv_head_bytes(kv), entry = kv_entry_bytes(kv);
     struct attend p = {};
-    p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.scale = h->scale;
+    p.out = out, p.q = q, p.n = h->n, p.n_kv = h->n_kv, p.dim = h->dim, p.scale = h->scale, p.cap = h->cap;
     p.s = { kv->dtype, (const char *)kv->k + skip, (const char *)kv->v + skip, entry, entry, head, view->pages,
             view->fill, kv->page, kv_page_step(kv), 0 };
     p.first = b->first, p.from = view->from, p.limit = view->limit, p.max_pages = view->max_pages, p.n_seqs = b->n_seqs;

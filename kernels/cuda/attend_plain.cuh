@@ -45,7 +45,7 @@ __device__ __forceinline__ float head_get(enum dtype t, const char *head, int i)
  * memory. */
 __device__ __forceinline__ void
 attend_one(float *out, const float *q, float *weight, const struct entries &s, int from, int limit, int kv_head,
-           int dim, float scale, int lane)
+           int dim, float scale, float cap, int lane)
 {
     float o[PLAIN_DIM / 32] = {}, most = -INFINITY, sum = 0;
     for (int e0 = from / 32 * 32; e0 < limit; e0 += 32) {
@@ -57,7 +57,7 @@ attend_one(float *out, const float *q, float *weight, const struct entries &s, i
             const char *k = head_at(s.k, s.k_stride, at, s, kv_head);
             for (int i = 0; i < dim; i++)
                 x = fmaf(q[i], head_get(s.dtype, k, i), x);
-            x *= scale;
+            x = capped(x * scale, cap);
         }
         float m = x;
         for (int i = 16; i > 0; i >>= 1)

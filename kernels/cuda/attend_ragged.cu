@@ -12,7 +12,7 @@
 struct ragged {
     struct tensor out, q, k, v;
     int n, n_kv, dim, n_seg;
-    float scale;
+    float scale, cap;
     const int *q_first, *kv_first;
 };
 
@@ -70,7 +70,8 @@ template <int DIM> static __global__ void __launch_bounds__(THREADS, 2) ragged_k
         load_rows<DIM>(v, p.v, e0, kv_end, kv_head, p.dim);
         __syncthreads();
         const int from[2] = { 0, 0 }, limit[2] = { kv_end - e0, kv_end - e0 };
-        flash_tile<bf16, DIM, 2>(f, q + warp * 16 * stride, ROWS * stride, k, v, from, limit, {}, p.scale, lane);
+        flash_tile<bf16, DIM, 2>(f, q + warp * 16 * stride, ROWS * stride, k, v, from, limit, {}, p.scale, p.cap,
+                                 lane);
     }
     flash_end_part(f);
 #pragma unroll
@@ -112,14 +113,14 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS, 1) ragged_plain_kerne
         q[warp][d] = row_of(p.q, r)[head * p.dim + d];
     __syncwarp();
     attend_one(row_of(p.out, r) + head * p.dim, q[warp], weight[warp], s, 0, p.kv_first[seg + 1] - p.kv_first[seg],
-               head / (p.n / p.n_kv), p.dim, p.scale, lane);
+               head / (p.n / p.n_kv), p.dim, p.scale, p.cap, lane);
 }
 
 /* Widths of tiles are those of the vision towers: 32, 64, 80 and 128. A narrower head leaves columns of zeros. */
 void cuda_attend_ragged(struct device *dev, struct tensor out, struct tensor q, struct tensor k, struct tensor v,
                         const struct heads *h, int n_seg, const int *q_first, const int *kv_first)
 {
-    struct ragged p = { out, q, k, v, h->n, h->n_kv, h->dim, n_seg, h->scale, q_first, kv_first };
+    struct ragged p = { out, q, k, v, h->n, h->n_kv, h->dim, n_seg, h->scale, h->cap, q_first, kv_first };
     if (q.rows <= 0)
         return;
     if (h->dim % 8 || h->dim > 128)

@@ -201,6 +201,7 @@ __device__ __forceinline__ float activate(enum act act, float x)
     case ACT_GELU:       return 0.5f * x * (1 + erff(x * 0.70710678f));
     case ACT_GELU_TANH:  return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
     case ACT_QUICK_GELU: return x / (1 + expf(-1.702f * x));
+    case ACT_TANH:       return tanhf(x);
     case ACT_NONE:       break;
     }
     return x;

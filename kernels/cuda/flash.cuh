@@ -1,4 +1,4 @@
-/* kernels/cuda/flash.cuh - softmax(scale Q K') V on tensor cores for one warp
+/* kernels/cuda/flash.cuh - softmax(cap(scale Q K')) V on tensor cores for one warp
  * and its 16 queries, 32 keys at a time (FlashAttention-2): the scores stay in
  * registers, where they become the left operand of P V.
  *
@@ -90,10 +90,13 @@ flash_scores(float (&s)[KEYS / 8][4], const H *q, int q_plane, const H *k, int l
     }
 }
 
+/* A score that is bent towards the cap; 0: it stays. */
+__device__ __forceinline__ float capped(float x, float cap) { return cap > 0 ? cap * tanhf(x / cap) : x; }
+
 /* Scores become weights. seen: keys of this tile that row h sees, from <= key < limit, and only those marked in use. */
 template <int DIM> __device__ __forceinline__ void
 flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit, struct marks m, float scale,
-             int lane)
+             float cap, int lane)
 {
     float most = f.now[h].most;
 #pragma unroll
@@ -101,7 +104,7 @@ flash_soften(flash<DIM> &f, float (&s)[KEYS / 8][4], int h, int from, int limit,
 #pragma unroll
         for (int e = 0; e < 2; e++) {
             int key = j * 8 + lane % 4 * 2 + e;
-            float x = s[j][2 * h + e] * (m.k ? m.k[key] * scale : scale);
+            float x = capped(s[j][2 * h + e] * (m.k ? m.k[key] * scale : scale), cap);
             x = key >= from && key < limit && (!m.ok || m.ok[key]) ? x * 1.44269504f : -INFINITY;
             s[j][2 * h + e] = x;
             most = fmaxf(most, x);
@@ -159,12 +162,12 @@ flash_values(flash<DIM> &f, const float (&p)[KEYS / 8][4], const H *v, const flo
 /* One tile. from, limit: of the two rows, relative to the tile's first key. */
 template <class H, int DIM, int KV> __device__ __forceinline__ void
 flash_tile(flash<DIM> &f, const H *q, int q_plane, const H *k, const H *v, const int (&from)[2], const int (&limit)[2],
-           struct marks m, float scale, int lane)
+           struct marks m, float scale, float cap, int lane)
 {
     float s[KEYS / 8][4] = {};
     flash_scores<H, DIM, KV>(s, q, q_plane, k, lane);
-    flash_soften(f, s, 0, from[0], limit[0], m, scale, lane);
-    flash_soften(f, s, 1, from[1], limit[1], m, scale, lane);
+    flash_soften(f, s, 0, from[0], limit[0], m, scale, cap, lane);
+    flash_soften(f, s, 1, from[1], limit[1], m, scale, cap, lane);
     flash_values<H, DIM, KV>(f, s, v, m.v, lane);
 }
 

@@ -1,4 +1,4 @@
-/* kernels/ref/attention.c - softmax(scale Q K') V in two passes over the
+/* kernels/ref/attention.c - softmax(cap(scale Q K')) V in two passes over the
  * visible entries: the largest score, then the weighted sum. A score is
  * computed twice so that no memory is needed. */
 #include <math.h>
@@ -34,14 +34,15 @@ static const void *head_at(const void *from, size_t stride, long at, const struc
     return (const char *)from + (size_t)at * stride + (size_t)kv_head * s->head;
 }
 
-/* q k' times the scale. */
+/* q k' times the scale, bent towards the cap where there is one (Gemma Team 2024, Gemma 2). */
 static float score(const struct entries *s, long at, int kv_head, const float *q, const struct heads *h)
 {
     const void *k = head_at(s->k, s->k_stride, at, s, kv_head);
     float sum = 0;
     for (int i = 0; i < h->dim; i++)
         sum += q[i] * kv_get(s->dtype, k, i);
-    return sum * h->scale;
+    sum *= h->scale;
+    return h->cap > 0 ? h->cap * tanhf(sum / h->cap) : sum;
 }
 
 /* One query of one head over its entries, with the largest score taken off before the exponentials, so that none
