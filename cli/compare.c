@@ -168,6 +168,9 @@ static int side_open(struct side *s, int generate, struct err *e)
     s->m = model_open(s->config.model, &opt, e);
     if (!s->m)
         return -1;
+    if (s->m->prompts_whole)
+        return err_set(e, "%s: this model reads prompts both ways, so it predicts none of their tokens that could be "
+                       "compared", s->config.model);
     s->logits = calloc((size_t)most_rows(s->m) * (size_t)s->m->vocab, sizeof *s->logits);
     s->answer = calloc((size_t)generate + 1, sizeof *s->answer);
     return s->logits && s->answer ? 0 : err_memory(e);

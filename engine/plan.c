@@ -9,6 +9,7 @@
 #include "model/measure.h"
 
 enum { MIB = 1 << 20, MAX_ROWS = 512, MIN_GPU_ROWS = 32, MAX_GPU_ROWS = 2048, MIN_LEN = 256,
+       WHOLE_TEXT = 512,             /* tokens of a usual text, where a prompt is computed in one step */
        USUAL_LEN = 8192,             /* two screenshots and what was said about them */
        HOST_SLACK = 64 << 10,        /* alignment of the arena's tables */
        LEAST_PIXELS = 4096 * 4096,   /* of an upload: always accepted by default ... */
@@ -34,15 +35,16 @@ static int rows_for(const struct model *m)
     return rows > MAX_GPU_ROWS ? MAX_GPU_ROWS : (int)rows;
 }
 
-/* Rows that a model's image needs in one step. */
+/* Rows that a prompt with one image needs in one step: of the image; or, where the whole prompt is read both ways, of a
+ * usual text as well. */
 static int image_rows(const struct engine_config *o, const struct model *m)
 {
     struct image_options opt = { .min_pixels = o->min_pixels, .max_pixels = o->max_pixels };
     struct image_plan best;
-    if (!m->image_spans)
+    if (!m->image_spans && !m->prompts_whole)
         return 0;
     m->family->largest_image(m, &opt, LEAST_PIXELS, &best);
-    return best.n_tokens / image_runs(&best);
+    return m->prompts_whole ? best.n_tokens + WHOLE_TEXT : best.n_tokens / image_runs(&best);
 }
 
 /* A step has room for one token of every request at least, beside an image that has to be computed in one step. */

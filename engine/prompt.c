@@ -52,18 +52,26 @@ int prompt_image_tokens(const struct prompt *p)
 
 int prompt_images(const struct prompt *p) { return p->n_images; }
 
-int prompt_sees_until(const struct prompt *p, int token)
+struct token_span prompt_span(const struct prompt *p, int token)
 {
+    if (p->whole && token < p->n)
+        return (struct token_span){ 0, p->n };
     for (int i = 0; p->spans && i < p->n_images; i++) {
         const struct prompt_image *image = &p->images[i];
         int runs = image_runs(&image->plan), each = image->plan.n_tokens / runs;
         for (int r = 0; r < runs && token >= image->start && token < image->end; r++) {
             int first = image->run ? image->run[r] : image->start;
             if (token >= first && token < first + each)
-                return first + each;
+                return (struct token_span){ first, first + each };
         }
     }
-    return token + 1;
+    return (struct token_span){ token, token + 1 };
+}
+
+int prompt_sees_from(const struct prompt *p, int token, int window)
+{
+    int first = prompt_span(p, token).first, from = token < window ? 0 : token - window + 1;
+    return first < from ? first : from;
 }
 
 struct prompt_place prompt_place(const struct prompt *p, int i)
@@ -113,6 +121,7 @@ static int set_positions(struct prompt *p, const struct model *m, struct err *e)
     const struct family *f = m->family;
     p->next_pos = p->n;
     p->spans = m->image_spans;
+    p->whole = m->prompts_whole;
     if (!f->positions && !f->sees)
         return 0;
     struct image_plan *plans = malloc(((size_t)p->n_images + 1) * sizeof *plans);
@@ -151,7 +160,7 @@ static int encode_chat(const struct model *m, const struct text *t, const struct
     size_t n = bos ? strlen(bos) : 0;
     bool starts_with_bos = n && n <= r->n && memcmp(r->text, bos, n) == 0 &&
                            (!r->from || origin_most(r->from, n) == FROM_TEMPLATE);
-    bool special = asked || (m->image_token >= 0 && !starts_with_bos);
+    bool special = asked || (m->image_token >= 0 && !starts_with_bos && !m->family->bos_within);
     if (tokenizer_encode_chat(t->tokenizer, r->text, r->from, r->n, special, ids, e) < 0)
         return -1;
     return check_ids(m, ids, e);

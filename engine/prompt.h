@@ -41,13 +41,19 @@ struct prompt {
     struct prompt_image *images;   /* owned */
     int n_images;
     bool spans;                /* the model's image_spans                      */
+    bool whole;                /* the model's prompts_whole                    */
     int n_gone;                /* images of the request before these, of which nothing was left */
     struct budget *pixels;         /* borrowed: what the images' pixels were taken from ... */
     size_t n_pixels;               /* ... and how many bytes they are; 0: none yet          */
 };
 
-/* How far a token of the prompt or the answer sees: up to itself, or to the end of its run of an image's places. */
-int prompt_sees_until(const struct prompt *p, int token);
+/* The tokens that see each other both ways, of which `token` of the prompt or the answer is one: its run of an image's
+ * places; the whole prompt, where the model reads prompts so; or itself alone. They are computed in one step. */
+struct token_span { int first, end; };
+struct token_span prompt_span(const struct prompt *p, int token);
+/* The first token that `token` sees where it has a window of so many, itself the last: all that it sees both ways are
+ * seen through any window. */
+int prompt_sees_from(const struct prompt *p, int token, int window);
 
 static inline struct image_range prompt_sees(const struct prompt *p, int token)    /* of the prompt or the answer */
 {

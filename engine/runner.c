@@ -310,7 +310,8 @@ void runner_start(struct runner *r, const struct step *step, const struct images
     r->states = (struct tensor){ 0 };
     staged->forward.states = step->n_states ? &r->states : NULL;
     be->upload(r->run.dev, r->staging.dev, r->staging.host, staged->early);
-    r->run.both_ways = r->m->image_spans && staged->forward.n_image > 0;
+    r->run.both_ways = (r->m->image_spans && staged->forward.n_image > 0) ||
+                       (r->m->prompts_whole && step->n_rows > step->n_single);
     struct tensor logits = replay_forward(&r->replay, r->m, &r->run, &staged->forward, shape.key);
     logits.rows = staged->sampler.n;
     if (staged->sampler.late) {

@@ -166,7 +166,7 @@ static int computable(const struct scheduler *s, const struct request *r)
         return r->n_computed;          /* what is wanted is the image's vector alone */
     for (int i = 0; i < r->prompt->n_images; i++)
         if (needs_encoding(s, r, i)) {
-            int start = r->prompt->looks_ahead ? 0 : r->prompt->images[i].start;
+            int start = r->prompt->looks_ahead || r->prompt->whole ? 0 : r->prompt->images[i].start;
             return start > r->n_computed ? start : r->n_computed;
         }
     return r->n_ids;
@@ -209,14 +209,12 @@ static int whole_spans(const struct request *r, int n, int room)
     int first = r->n_computed, last = first + n - 1;
     if (n <= 0)
         return n;
-    int until = prompt_sees_until(r->prompt, last);
-    if (until == last + 1)
+    struct token_span span = prompt_span(r->prompt, last);
+    if (span.end == last + 1)
         return n;
-    while (last > first && prompt_sees_until(r->prompt, last - 1) == until)
-        last--;
-    if (last > first)
-        return last - first;
-    return until - first <= room ? until - first : 0;
+    if (span.first > first)
+        return span.first - first;
+    return span.end - first <= room ? span.end - first : 0;
 }
 
 /* Gives r as many rows as the budget, its images and the pages allow, and no more than can yield what they have to. -1:
@@ -298,10 +296,11 @@ void scheduler_prepare(struct scheduler *s)
     }
 }
 
-/* The first page that a token sees which comes behind n others: the pages before it are not needed any more. */
-static int first_seen(int window, int n)
+/* The first page that a token sees which comes behind n others of the prompt: the pages before it are not needed any
+ * more. */
+static int first_page(const struct request *r, int window, int n)
 {
-    return window && n >= window ? (n - window + 1) / KV_PAGE : 0;
+    return window ? prompt_sees_from(r->prompt, n, window) / KV_PAGE : 0;
 }
 
 int scheduler_held(int window, int len, int max_rows)
@@ -317,7 +316,7 @@ static int known_pages(const struct scheduler *s, const struct request *r, int c
     int best = 0, row = 0, window = s->cache[c].window;
     for (int i = 0; i < n; i++) {
         row = pages_find(s->cache[c].pages, r->hash[i]) >= 0 ? row + 1 : 0;
-        if (row >= i + 1 - first_seen(window, (i + 1) * KV_PAGE))
+        if (row >= i + 1 - first_page(r, window, (i + 1) * KV_PAGE))
             best = i + 1;
         else if (!window)
             break;
@@ -349,7 +348,7 @@ static void take_prefix(struct scheduler *s, struct request *r)
         if (!s->cache[c].pages)
             continue;
         struct held *h = &r->kv[c];
-        h->gone = first_seen(s->cache[c].window, n * KV_PAGE);
+        h->gone = first_page(r, s->cache[c].window, n * KV_PAGE);
         for (h->n = h->gone; h->n < n; h->n++) {
             h->page[h->n] = pages_find(s->cache[c].pages, r->hash[h->n]);
             pages_ref(s->cache[c].pages, h->page[h->n]);
@@ -472,7 +471,7 @@ static void give_back_unseen(struct scheduler *s, struct request *r)
 {
     for (int c = 0; c < TEXT_CACHES; c++) {
         struct held *h = &r->kv[c];
-        int first = first_seen(s->cache[c].window, r->n_computed);
+        int first = first_page(r, s->cache[c].window, r->n_computed);
         for (; s->cache[c].pages && h->gone < first; h->gone++)
             pages_unref(s->cache[c].pages, h->page[h->gone]);
     }

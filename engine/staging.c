@@ -101,7 +101,7 @@ static struct view stage_cache(struct staging *st, const struct shape *shape, co
         for (int i = q->start; i < q->start + q->n; i++, row++) {
             slot[row] = held->page[i / KV_PAGE] * KV_PAGE + i % KV_PAGE;
             if (window)
-                from[row] = i >= window ? i - window + 1 : 0;
+                from[row] = prompt_sees_from(q->r->prompt, i, window);
         }
     }
     for (; row < n; row++) {
@@ -133,7 +133,7 @@ static void stage_batch(struct staging *st, const struct shape *shape, const str
             token[row] = q->r->ids[i];
             for (int axis = 0; axis < 3; axis++)
                 pos[axis * n + row] = position(q->r, i, axis);
-            limit[row] = prompt_sees_until(q->r->prompt, i);
+            limit[row] = prompt_span(q->r->prompt, i).end;
         }
         max_rows = q->n > max_rows ? q->n : max_rows;
         max_kv = q->start + q->n > max_kv ? q->start + q->n : max_kv;

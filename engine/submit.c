@@ -133,7 +133,8 @@ static int enqueue(struct engine *g, struct request *const *r, int n, struct err
 }
 
 /* What a request's pages and images are shared by. Images know their salt in their keys, pages in the first hash. Where
- * tokens see images that come after them, what their pages hold is these images', too. */
+ * tokens see images that come after them, what their pages hold is these images', too; and where they see the whole
+ * prompt, its pages are those of no other prompt, be it longer by a token. */
 static void add_salt(struct prompt *p, const struct params *params, struct hash *salt)
 {
     *salt = (struct hash){ 0 };
@@ -141,8 +142,10 @@ static void add_salt(struct prompt *p, const struct params *params, struct hash 
         *salt = hash_bytes(params->cache_salt, params->n_cache_salt);
     for (int i = 0; params->cache_salt && i < p->n_images; i++)
         p->images[i].key = hash_chain(*salt, &p->images[i].key, sizeof p->images[i].key);
-    for (int i = 0; p->looks_ahead && i < p->n_images; i++)
+    for (int i = 0; (p->looks_ahead || p->whole) && i < p->n_images; i++)
         *salt = hash_chain(*salt, &p->images[i].key, sizeof p->images[i].key);
+    if (p->whole)
+        *salt = hash_chain(*salt, p->ids, (size_t)p->n * sizeof *p->ids);
 }
 
 /* The group of n answers. Where there is no prefix cache, their pages are nobody else's. */
@@ -160,6 +163,26 @@ static int form_group(const struct engine *g, struct request **r, int n, struct 
         r[i]->salt = salt;
     }
     return 0;
+}
+
+/* May a prompt whose tokens see each other both ways be asked for? It has to fit into one step, beside the next tokens
+ * of all others; and as each token knows those behind it, none has a logprob. */
+static int check_whole(const struct engine *g, const struct prompt *p, bool told, struct err *e)
+{
+    int room = g->setup.config.max_batched_tokens - g->setup.config.max_num_seqs + 1;
+    if (told)
+        return err_field(e, "prompt_logprobs", "logprobs of the prompt's tokens are not to be had: this model reads "
+                         "prompts both ways");
+    if (p->n <= room)
+        return 0;
+    err_set(e, "the prompt has %d tokens, but at most %d are computed in one step, as this model has to "
+            "(--max-batched-tokens)", p->n, room);
+    if (e) {
+        snprintf(e->code, sizeof e->code, "context_length_exceeded");
+        e->have = p->n;
+        e->most = room;
+    }
+    return -1;
 }
 
 /* The vocabulary is read when the first grammar comes: that takes a tenth of a second, on the thread of its request. */
@@ -203,6 +226,8 @@ int engine_submit_many(struct engine *g, struct prompt *p, const struct params *
     if (rc == 0 && told && p->spans && p->n_images)    /* which are computed in one step, and that has fewer logits */
         rc = err_field(e, "prompt_logprobs", "logprobs of the prompt's tokens are not to be had where it has images "
                        "that this model reads both ways");
+    if (rc == 0 && p->whole)
+        rc = check_whole(g, p, told, e);
     if (own.max_tokens > 0 && own.max_tokens < max_len - p->n)
         max_len = p->n + own.max_tokens;
     if (own.pooling || own.probe)

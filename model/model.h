@@ -159,6 +159,8 @@ struct family {
                        bool joined, struct buf *out);
     /* A space is put between the image_text of an image and a word that follows it directly. */
     bool word_spaced;
+    /* The template writes bos, if it does, within the prompt: none is put in front of it. */
+    bool bos_within;
     /* Fills pos (3, n), row stride n, for ids in which every image has n_tokens placeholders in order, in as many runs
      * as its plan says with other tokens between them; returns the position of the token after the last. NULL:
      * 0, 1, 2, ... */
@@ -203,6 +205,8 @@ struct model {
                                             the ids from first_slot on; 0: all are image_token */
     bool   image_spans;                  /* the tokens of an image, run by run, see each other both ways, not only
                                             those before them: a run's are computed in one step */
+    bool   prompts_whole;                /* the tokens of a prompt, its images among them, see each other both ways, so
+                                            they are computed in one step; those of the answer see all before them */
     int    image_mark;                   /* the token that a chat template writes for an image; -1: image_token */
     int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */

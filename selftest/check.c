@@ -320,6 +320,15 @@ void check_preprocess(const struct model *m, int width, int height, struct verdi
              check_resize(p.filter, p.resizer), wrong);
 }
 
+/* Where the places of an image count on as text does: all n tokens one after the other, the same on all axes. */
+static void check_row(const int32_t *pos, int n, int next, struct verdict *v)
+{
+    int wrong = next != pos[0] + n;
+    for (int i = 0; i < 3 * n; i++)
+        wrong += pos[i] != pos[0] + i % n;
+    say(v, "positions", wrong == 0, "%d, %d, %d, ...", pos[0], pos[0] + 1, pos[0] + 2);
+}
+
 /* One token, the known picture, one token. The rule for positions on three axes is written down here once more,
  * independently of model/patches.c: the picture's tokens count rows and columns from 1 on, and the text goes on behind
  * the longer side. Where there is no decoder with a rope, positions are counted. */
@@ -336,6 +345,12 @@ void check_positions(const struct model *m, struct verdict *v)
     for (int i = 0; i < n; i++)
         ids[i] = i > 0 && i < n - 1 ? m->image_token : !m->image_token;
     int next = m->family->positions(m, ids, n, &p, 1, pos);
+    if (p.n_tokens > 1 && pos[2] == pos[1] + 1) {
+        check_row(pos, n, next, v);
+        free(ids);
+        free(pos);
+        return;
+    }
     for (int i = 0; i < p.n_tokens; i++)
         wrong += pos[1 + i] != 1 || pos[n + 1 + i] != 1 + i / p.grid_w || pos[2 * n + 1 + i] != 1 + i % p.grid_w;
     for (int axis = 0; axis < 3; axis++)

@@ -98,8 +98,10 @@ static void fill(const struct pass *p, const struct places *to, const struct tog
             to->token[row] = t[s].ids[i];
             to->slot[row] = page * PAGE + i;
             to->limit[row] = is_image && p->m->image_spans ? run_end(p->m, &t[s], i) : i + 1;
+            if (p->m->prompts_whole)
+                to->limit[row] = t[s].n;
             for (int c = 0; c < TEXT_CACHES; c++) {
-                int window = model_text_cache(p->m, c)->window;
+                int window = p->m->prompts_whole ? 0 : model_text_cache(p->m, c)->window;
                 to->since[c][row] = window && i >= window ? i - window + 1 : 0;
             }
             if (is_image) {
@@ -177,7 +179,8 @@ static int forward(struct pass *p, struct err *e)
     struct pass_memory memory = model_measure_forward(m, p->n_rows, p->n_seqs, 0, p->n_image);
     struct run r = { .ops = &b->ops, .backend = b, .watch = m->watch, .dev = m->device, .kv = p->kv,
                      .size = memory.scratch, .scratch = p->scratch = on_device(p, NULL, memory.scratch),
-                     .host_size = memory.host, .host = malloc(memory.host ? memory.host : 1) };
+                     .host_size = memory.host, .host = malloc(memory.host ? memory.host : 1),
+                     .both_ways = m->image_spans || m->prompts_whole };
     struct view views[N_CACHES] = { { 0 } }, text = { .slot = at.slot, .limit = at.limit, .pages = at.pages,
                                                       .max_pages = p->max_pages, .max_kv = p->longest };
     views[CACHE_TEXT] = views[CACHE_WINDOW] = text;

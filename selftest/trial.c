@@ -89,7 +89,7 @@ struct run trial_run(struct trial *t, struct pass_memory memory)
     return (struct run){ .ops = &b->ops, .backend = b, .watch = t->m->watch, .dev = t->m->device, .kv = t->kv,
                          .size = memory.scratch, .scratch = on_device(t, NULL, memory.scratch),
                          .host_size = memory.host, .host = xmalloc(memory.host),
-                         .both_ways = t->m->image_spans };
+                         .both_ways = t->m->image_spans || t->m->prompts_whole };
 }
 
 void trial_release(struct trial *t, struct run *r)
@@ -209,11 +209,20 @@ static size_t step_lay_out(struct step *s, int *p, const struct trial *t, int n)
     return used;
 }
 
-/* Where the run of places ends that token i is in, the at-th of its image. */
-static int span_end(const struct image_plan *plan, int i, int at)
+/* What token i sees both ways: its run of places, where it is the at-th of an image with this plan; the whole prompt,
+ * where the model reads those so; else itself alone. plan NULL: it is no place. */
+static void span_of(const struct reading *in, const struct image_plan *plan, int i, int at, int *first, int *end)
 {
-    int each = plan->n_tokens / image_runs(plan);
-    return i - at % each + each;
+    const struct model *m = in->t->m;
+    int each = plan ? plan->n_tokens / image_runs(plan) : 1;
+    *first = i;
+    if (m->image_spans && plan)
+        *first = i - at % each;
+    *end = m->image_spans ? *first + each : i + 1;
+    if (m->prompts_whole && i < in->prompt) {
+        *first = 0;
+        *end = in->prompt;
+    }
 }
 
 struct filled { int n_image, n_cross; };
@@ -258,10 +267,11 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
             for (int a = 0; a < 3; a++)
                 s->pos[a * n + k] = in->pos[a * in->room + i];
             s->slot[k] = t->text_pages[i / TRIAL_PAGE] * TRIAL_PAGE + i % TRIAL_PAGE;
-            s->limit[k] = is_image && t->m->image_spans ? span_end(&t->plan[image], i, at) : i + 1;
+            int first;
+            span_of(in, is_image ? &t->plan[image] : NULL, i, at, &first, &s->limit[k]);
             for (int c = 0; c < TEXT_CACHES; c++) {
-                int window = model_text_cache(t->m, c)->window;
-                s->since[c][k] = window && i >= window ? i - window + 1 : 0;
+                int window = model_text_cache(t->m, c)->window, from = window && i >= window ? i - window + 1 : 0;
+                s->since[c][k] = first < from ? first : from;
             }
             s->out[k] = k;
             if (is_image) {
@@ -422,6 +432,8 @@ void reading_close(struct reading *r)
 int trial_step_end(const struct trial *t, const int32_t *ids, int n, int end)
 {
     int place = t->m->image_token;
+    if (t->m->prompts_whole)
+        return n;
     while (t->m->image_spans && end < n && ids[end - 1] == place && ids[end] == place)
         end++;
     return end < n ? end : n;

@@ -525,10 +525,13 @@ START_TEST(an_image_that_is_read_both_ways_is_not_torn_apart)
     w.s.image_kv = false;
     struct request *d = ask(&w, 1, 3, 9000, 0, 0, 0), *a = ask(&w, 2, 120, 1000, 20, 50, 1);
     a->prompt->spans = true;
-    ck_assert_int_eq(prompt_sees_until(a->prompt, 19), 20);
-    ck_assert_int_eq(prompt_sees_until(a->prompt, 20), 70);
-    ck_assert_int_eq(prompt_sees_until(a->prompt, 69), 70);
-    ck_assert_int_eq(prompt_sees_until(a->prompt, 70), 71);
+    ck_assert_int_eq(prompt_span(a->prompt, 19).end, 20);
+    ck_assert_int_eq(prompt_span(a->prompt, 20).end, 70);
+    ck_assert_int_eq(prompt_span(a->prompt, 69).first, 20);
+    ck_assert_int_eq(prompt_span(a->prompt, 69).end, 70);
+    ck_assert_int_eq(prompt_span(a->prompt, 70).end, 71);
+    ck_assert_int_eq(prompt_sees_from(a->prompt, 69, 10), 20);
+    ck_assert_int_eq(prompt_sees_from(a->prompt, 75, 10), 66);
     scheduler_plan(&w.s, &w.step);
     ck_assert_int_eq(of(&w, a)->n, 20);
     run(&w);
@@ -553,6 +556,56 @@ START_TEST(an_image_that_is_read_both_ways_is_not_torn_apart)
 }
 END_TEST
 
+/* ---- prompts whose tokens see each other ---- */
+
+static struct request *ask_whole(struct world *w, uint64_t number)
+{
+    struct request *r = ask(w, number, 150, 1000, 0, 30, 1);
+    r->prompt->whole = true;
+    return r;
+}
+
+/* Such a prompt waits for its image and then comes in one step, whatever others need beside it. The same prompt again
+ * needs all of its pages, also in a cache with a window: the rest of it sees them. */
+START_TEST(a_prompt_that_is_read_both_ways_is_one_step)
+{
+    struct world w;
+    world_init(&w, 64, 160);
+    add_window(&w, 12);
+    w.s.image_kv = false;
+    struct request *d = ask(&w, 1, 3, 9000, 0, 0, 0), *a = ask_whole(&w, 2);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_ptr_null(of(&w, a));
+    ck_assert_ptr_eq(w.step.encode, a);
+    run(&w);
+    w.s.beside_rows = 10;
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(of(&w, d)->n, 1);
+    ck_assert_int_eq(of(&w, a)->n, 150);
+    ck_assert_int_eq(prompt_sees_from(a->prompt, 149, WINDOW), 0);
+    ck_assert_int_eq(prompt_sees_from(a->prompt, 150, WINDOW), 150 - WINDOW + 1);
+    run(&w);
+    ck_assert_int_eq(a->n_computed, 150);
+    ck_assert_int_eq(a->kv[1].gone, (150 - WINDOW + 1) / KV_PAGE);
+    struct request *b = ask_whole(&w, 3);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(b->n_cached, 4 * KV_PAGE);
+    ck_assert_int_eq(b->kv[1].gone, 0);
+    ck_assert_int_eq(of(&w, b)->n, 150 - 4 * KV_PAGE);
+    run(&w);
+    end(&w, b, &w.s.running);
+    end(&w, a, &w.s.running);
+    struct request *other = ask(&w, 4, 300, 5000, 0, 0, 0);     /* takes windowed pages, the oldest first */
+    w.s.beside_rows = 160;
+    compute(&w, other, other->n_ids + 1);
+    end(&w, other, &w.s.running);
+    struct request *c = ask_whole(&w, 5);
+    scheduler_plan(&w.s, &w.step);
+    ck_assert_int_eq(c->n_cached, 0);
+    world_free(&w);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("scheduler");
@@ -573,6 +626,7 @@ int main(void)
     tcase_add_test(t, a_prefix_is_known_by_its_last_window);
     tcase_add_test(t, who_is_put_back_gives_back_all_caches);
     tcase_add_test(t, an_image_that_is_read_both_ways_is_not_torn_apart);
+    tcase_add_test(t, a_prompt_that_is_read_both_ways_is_one_step);
     suite_add_tcase(s, t);
     return suite_run(s);
 }
