@@ -2,7 +2,7 @@
 
 Spaces become "\u2581", nothing cuts a text before the merges do, bytes have tokens of their own, and bos goes in front.
 
-Gemma 3 for golden.py and tiny.py, too: configurations with images, and their inputs.
+Configurations of Gemma and Gemma 2, and of Gemma 3 with images and its inputs, for golden.py and tiny.py, too.
 """
 import json
 import os
@@ -16,11 +16,12 @@ FIRST = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<unused0>", "<unused1>",
 LAST = ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
 SPECIAL = FIRST + LAST
 FAMILY = "gemma3"
+QUIET = ["gemma", "gemma2", "paligemma"]     # of which the variant "published" is made so
 PUBLISHED = 9              # tokens of an image of the variant "published"
 NAMED = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
 
 
-def backend(text, merges, renamed=None):
+def backend(text, merges, renamed=None, last=tuple(LAST)):
     """A vocabulary of the special tokens, runs of line breaks, bytes, the characters of `text` and so many merges."""
     def name(s):
         return (renamed or {}).get(s, s)
@@ -32,18 +33,50 @@ def backend(text, merges, renamed=None):
     trained = sorted(t.get_vocab().items(), key=lambda x: x[1])
     lines = ["\n" * n for n in range(1, 5)]
     tokens = [name(s) for s in FIRST] + lines + [f"<0x{b:02X}>" for b in range(256)] + [s for s, _ in trained]
-    vocab = {s: i for i, s in enumerate(dict.fromkeys(tokens + [name(s) for s in LAST]))}
+    vocab = {s: i for i, s in enumerate(dict.fromkeys(tokens + [name(s) for s in last]))}
     learned = [tuple(m) for m in json.loads(t.to_str())["model"]["merges"]]
     out = Tokenizer(models.BPE(vocab, [(lines[n], "\n") for n in range(3)] + learned, unk_token=name("<unk>"),
                                fuse_unk=True, byte_fallback=True))
     out.normalizer = normalizers.Replace(" ", "\u2581")
     out.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
     out.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
-    out.add_special_tokens([AddedToken(name(s), special=True, normalized=False) for s in SPECIAL])
+    out.add_special_tokens([AddedToken(name(s), special=True, normalized=False) for s in [*FIRST, *last]])
     bos = name("<bos>")
     out.post_processor = processors.TemplateProcessing(single=[bos, "$A"], pair=[bos, "$A", bos, "$B"],
                                                        special_tokens=[(bos, out.token_to_id(bos))])
     return out
+
+
+def quiet(model):
+    """Makes bytes unlikely: those that are no text together have another text in a stream than in the whole."""
+    with torch.no_grad():
+        rows = model.lm_head.weight[len(FIRST) + 4:len(FIRST) + 260]
+        rows.copy_((.1 * rows).bfloat16().float())
+    return model
+
+
+def texts(text, vocab):
+    """Gemma and Gemma 2: family -> variant -> (configuration, None). `text`: as tiny.text()."""
+    def rope(theta):
+        return {"rope_type": "default", "rope_theta": theta}
+
+    return {
+        "gemma": {
+            "grouped": (text(vocab, 32, 4, 1, 3, 48, head_dim=12, hidden_act="gelu", rope_parameters=rope(10000.0)),
+                        None),
+            "bias": (text(vocab, 24, 2, 2, 2, 40, head_dim=16, hidden_act="silu", attention_bias=True,
+                          rms_norm_eps=1e-3, tie_word_embeddings=False, rope_parameters=rope(300.0)), None),
+        },
+        "gemma2": {
+            "windows": (text(vocab, 32, 4, 2, 5, 48, head_dim=16, sliding_window=9, query_pre_attn_scalar=24,
+                             attn_logit_softcapping=2.0, final_logit_softcapping=6.0, rope_parameters=rope(10000.0)),
+                        None),
+            "types": (text(vocab, 24, 2, 1, 3, 40, head_dim=12, sliding_window=33, attention_bias=True,
+                           query_pre_attn_scalar=12, attn_logit_softcapping=None, final_logit_softcapping=10.0,
+                           tie_word_embeddings=False, rope_parameters=rope(100.0),
+                           layer_types=["full_attention", "sliding_attention", "sliding_attention"]), None),
+        },
+    }
 
 
 def case(text, first, vision, side, patch, tokens):

@@ -28,6 +28,7 @@ import internvl
 import kosmos2
 import llava
 import llava15
+import paligemma
 import pixtral
 import published
 import tiny
@@ -39,11 +40,11 @@ SCREENSHOT = "models/open-autoglm-v1/samples/home-en.png"
 KEEP = 12          # rows of logits ...
 FEWER = 4          # ... and where the vocabulary is larger
 STEPS = 24
-LONG = {"gemma3_text": 400}      # tokens of a second prompt, many windows long
+LONG = {"gemma3_text": 400, "gemma2": 400}      # tokens of a second prompt, many windows long
 
 # family -> what makes the inputs of its model; qwen_inputs() where there is none
-INPUTS = {kosmos2.FAMILY: kosmos2.inputs, gemma.FAMILY: gemma.inputs, idefics3.FAMILY: idefics3.inputs,
-          idefics2.FAMILY: idefics2.inputs,
+INPUTS = {paligemma.FAMILY: paligemma.inputs, kosmos2.FAMILY: kosmos2.inputs, gemma.FAMILY: gemma.inputs,
+          idefics3.FAMILY: idefics3.inputs, idefics2.FAMILY: idefics2.inputs,
           **dict.fromkeys(llava.FAMILIES, llava.inputs), "llava": llava15.inputs, pixtral.FAMILY: pixtral.inputs,
           internvl.FAMILY: internvl.inputs, deepseek_vl.FAMILY: deepseek_vl.inputs, **cross.INPUTS}
 
@@ -68,6 +69,8 @@ def chat(family, variant, images):
         return published.conversation(family, bool(images))
     if family == kosmos2.FAMILY:
         return kosmos2.CHAT, {}
+    if family == paligemma.FAMILY:
+        return paligemma.CHAT, {}
     if family == idefics2.FAMILY:
         return idefics2.CHAT, {}
     if len(images) == 1:
@@ -135,6 +138,11 @@ def run(family, variant, seed, tok, proc, images):
         out["plain_ids"] = torch.tensor(plain, dtype=torch.int32)
         with torch.no_grad():
             out["plain_logits"] = model(**cross.without_images(family, model, plain)).logits[0, -FEWER:]
+    if family == paligemma.FAMILY:
+        plain = published.rendered(tok, paligemma.PLAIN, told)
+        out["plain_ids"] = torch.tensor(plain, dtype=torch.int32)
+        with torch.no_grad():
+            out["plain_logits"] = model(**paligemma.without_images(plain)).logits[0, -FEWER:]
     x = torch.tensor([ids])
     bad = {getattr(model.config, "image_token_id", -1), getattr(model.config, "video_token_id", -1)}
     with torch.no_grad():
@@ -152,9 +160,10 @@ def run(family, variant, seed, tok, proc, images):
     out.update(ids=x[0].int(), logits=logits[-(FEWER if variant == "published" else KEEP):],
                greedy=torch.tensor(new, dtype=torch.int32), margins=torch.tensor(margin))
     score = (min(margin) > .05) * 100 + len(set(new)) - 1000 * bool(bad & set(new))
-    if variant == "published" and family not in llava15.CASES and family != idefics2.FAMILY:
+    quiet = family in (*llava15.CASES, *gemma.QUIET)
+    if variant == "published" and not quiet and family != idefics2.FAMILY:
         score += 0 if torn(tok, new) else -50
-    score -= 500 * ("\ufffd" in tok.decode(new) and family in llava15.CASES)
+    score -= 500 * ("\ufffd" in tok.decode(new) and quiet)
     score -= 50 * (family == idefics2.FAMILY and idefics2.begins_a_word(tok, new))
     return model, out, score
 

@@ -16,6 +16,7 @@ import internvl
 import kosmos2
 import llava
 import llava15
+import paligemma
 import pixtral
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -109,6 +110,9 @@ GEMMA = {"special": gemma.SPECIAL, "plain": [], "class": "GemmaTokenizer", "pad"
          "named": {"unk_token": "<unk>", "mask_token": "<mask>", "extra_special_tokens": {
              **gemma.NAMED}},
          "backend": lambda renamed: gemma.backend(TRAINED_ON, MERGES, renamed)}
+GEMMA2 = GEMMA | {"special": gemma.FIRST, "template": "gemma", "file": "tokenizer_config.json", "system": False,
+                  "named": {"unk_token": "<unk>", "mask_token": "<mask>"},
+                  "backend": lambda renamed: gemma.backend(TRAINED_ON, MERGES, renamed, ())}
 
 # family -> special tokens, other added tokens, the template, the file that it is in, what the post-processor puts in
 # front, and whether the vocabulary has whole words
@@ -120,8 +124,11 @@ SHAPES = {
     "qwen3": QWEN | {"plain": QWEN_CALLS + QWEN_THOUGHT, "template": "qwen3", "file": "tokenizer_config.json"},
     "glm4v": GLM | {"special": GLM_BASE + GLM_VISION, "plain": GLM_TAGS, "template": "glm4v"},
     "glm4": GLM | {"special": GLM_BASE, "plain": [], "template": "glm4", "prefix": ["[gMASK]", "<sop>"]},
+    "gemma": GEMMA2,
+    "gemma2": GEMMA2,
     "gemma3_text": GEMMA,
     gemma.FAMILY: GEMMA,
+    paligemma.FAMILY: paligemma.shape(GEMMA, lambda renamed: paligemma.backend(TRAINED_ON, MERGES, renamed)),
     "llama": LLAMA | {"plain": [], "template": "llama", "file": "tokenizer_config.json",
                       "prefix": ["<|begin_of_text|>"], "whole_words": True},
     "glm4_moe": GLM | {"special": GLM_BASE + GLM_LATER, "plain": GLM_CALLS, "template": "glm45"},
@@ -279,8 +286,8 @@ def save(family, out):
     shape, t = SHAPES[family], backend(family)
     ids = {s: t.token_to_id(s) for s in shape["special"] + shape["plain"]}
     added = {str(i): {"content": s, "lstrip": family == kosmos2.FAMILY and s not in shape["special"],
-                      "normalized": False, "rstrip": s in shape.get("rstrip", []), "single_word": False,
-                      "special": s in shape["special"]} for s, i in ids.items()}
+                      "normalized": s in shape.get("normalized", []), "rstrip": s in shape.get("rstrip", []),
+                      "single_word": False, "special": s in shape["special"]} for s, i in ids.items()}
     config = {"tokenizer_class": shape["class"], "added_tokens_decoder": added, "bos_token": shape.get("bos"),
               "eos_token": shape["eos"][0], "pad_token": shape["pad"], "clean_up_tokenization_spaces": False,
               "model_max_length": 131072, **shape.get("named", {})}
@@ -325,6 +332,11 @@ def called(family):
             message("user", "And then?")]
 
 
+def spoken(family, messages):
+    """Those whose role the template knows."""
+    return messages if SHAPES[family].get("system", True) else [m for m in messages if m["role"] != "system"]
+
+
 def dated(family):
     """What the template would otherwise ask the clock."""
     return {"date_string": "1 Jan 2025"} if family in ("llama", "mllama", "smollm3") else {}
@@ -334,13 +346,15 @@ def conversation(family, images):
     """The chat whose logits and answer are recorded: (messages, what else the request has)."""
     if family == kosmos2.FAMILY:
         return kosmos2.CONVERSATION, {}
+    if family == paligemma.FAMILY:
+        return paligemma.CONVERSATION, {}
     if images:
         seen = [message("user", [IMAGE, text("Where's the cafe\u0301? 在哪里？")]),
                 message("assistant", "do(action=\"Tap\", element=[499,812])"),
                 message("user", [text("Now  "), IMAGE, text("\u0338 it's 12345 🙂\n\n?")])]
         return (seen, {}) if not family.startswith("qwen3_vl") else (seen + called(family)[1:], {"tools": TOOLS})
     if not SHAPES[family].get("tools", True):
-        return [message("system", "Be brief."), message("user", "Where's the cafe\u0301? 在哪里？"),
+        return spoken(family, [message("system", "Be brief.")]) + [message("user", "Where's the cafe\u0301? 在哪里？"),
                 message("assistant", " There. "), message("user", "  It's 12345 cafe\u0301s 🙂\n\n设置？ ")], {}
     more = {"tools": TOOLS, **dated(family), **({"enable_thinking": False} if family.startswith("qwen3") else {})}
     return called(family)[:-1] + [message("user", "  It's 12345 cafe\u0301s 🙂\n\n设置？ ")], more
@@ -360,8 +374,8 @@ def chats(family, images):
     more, shape = dated(family), SHAPES[family]
     special = "".join(shape["special"]) + "x" + " ".join(shape["special"])
     out = {f"text {i}": ([message("user", s)], more) for i, s in enumerate(ALL)}
-    out["turns"] = [message("system", "Be brief.\n" + COMPOSED), message("user", " Hi "),
-                    message("assistant", "\nYes?\n"), message("user", LINES)], more
+    out["turns"] = spoken(family, [message("system", "Be brief.\n" + COMPOSED)]) + [
+        message("user", " Hi "), message("assistant", "\nYes?\n"), message("user", LINES)], more
     out["tags"] = [message("user", "q <think> or </tool_call>?"),
                    message("assistant", "<think>\nhm 12\n</think>\n\n<answer>A</answer>"),
                    message("user", "go on")], more

@@ -67,6 +67,9 @@ def two_towers(name, words, tower, **more):
     return name, {"text_config": words, "vision_config": tower} | more
 
 
+GEMMA2B = text(257216, 2048, 16384, 18, 8, 1, 8192)
+GEMMA22B = text(257216, 2304, 9216, 26, 8, 4, 8192, sliding_window=4096)
+
 # family, or family/variant as in tiny.py -> (name on the hub, configuration)
 PUBLISHED = {
     "llama": ("Llama-3.1-8B", text(128256, 4096, 14336, 32, 32, 8, 131072, rope_theta=5e5, rope_scaling={
@@ -96,6 +99,8 @@ PUBLISHED = {
                             tie_word_embeddings=False, **MOE30),
         "vision_config": {"out_hidden_size": 2048, "deepstack_visual_indexes": [8, 16, 24]}}),
     "kosmos-2": ("kosmos-2", {}),
+    "gemma": ("gemma-2b", GEMMA2B | {"vocab_size": 256000, "head_dim": 256}),
+    "gemma2": ("gemma-2-2b", GEMMA22B | {"vocab_size": 256000, "head_dim": 256}),
     "gemma3_text": ("gemma-3-1b", text(262144, 1152, 6912, 26, 4, 1, 32768, head_dim=256, sliding_window=512)),
     "mistral": ("Mistral-7B-v0.3", text(32768, 4096, 14336, 32, 32, 8, 32768, rope_theta=1e6, sliding_window=None)),
     "mllama": ("Llama-3.2-11B-Vision", {"vision_config": {"image_size": 560}, "text_config": {}}),

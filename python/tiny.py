@@ -24,6 +24,7 @@ import internvl
 import kosmos2
 import llava
 import llava15
+import paligemma
 import pixtral
 import published
 
@@ -272,7 +273,7 @@ CASES["phi3"] = {
     "long": (text(V, 48, 3, 1, 2, 40, tie_word_embeddings=True, **longrope(6, 16, partial_rotary_factor=.75)), None),
     "window": (text(V, 32, 4, 4, 2, 40, sliding_window=11, rope_parameters=rope(10000.0)), None),
 }
-CASES |= cross.cases(text, V)
+CASES |= cross.cases(text, V) | gemma.texts(text, V)
 
 CASES[gemma.FAMILY] = {
     "windows": gemma.case(CASES["gemma3_text"]["windows"][0], 256, (24, 2, 3, 32), 24, 4, gemma.PUBLISHED),
@@ -297,6 +298,7 @@ for family, base in {"smollm3": "listed", "qwen3_moe": "normed", "qwen3_vl_moe":
                      "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
                      "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped",
                      "phi3": "crossing", "gemma3_text": "windows", gemma.FAMILY: "windows",
+                     "gemma": "grouped", "gemma2": "windows",
                      "mllama": "tiles", "idefics": "resampler"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
@@ -312,6 +314,8 @@ for family in [idefics3.FAMILY, idefics2.FAMILY, *llava.FAMILIES]:
     config, told = CASES[family]["published"]
     CASES[family]["published"] = published.configure(family, config), told
 
+CASES[paligemma.FAMILY] = paligemma.cases(gemma.texts(text, V), published.configure)
+
 CLASSES = {"smollm3": "SmolLM3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", "glm4_moe": "Glm4MoeForCausalLM",
            "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration", "glm4v_moe": "Glm4vMoeForConditionalGeneration",
            "phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration",
@@ -321,6 +325,8 @@ CLASSES = {"smollm3": "SmolLM3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", 
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
            "phi3": "Phi3ForCausalLM", kosmos2.FAMILY: "Kosmos2ForConditionalGeneration",
            llava.NEXT: "LlavaNextForConditionalGeneration", llava.ONEVISION: "LlavaOnevisionForConditionalGeneration",
+           "gemma": "GemmaForCausalLM", "gemma2": "Gemma2ForCausalLM",
+           paligemma.FAMILY: "PaliGemmaForConditionalGeneration",
            "gemma3_text": "Gemma3ForCausalLM", gemma.FAMILY: "Gemma3ForConditionalGeneration",
            "llava": "LlavaForConditionalGeneration",
            "mistral": "MistralForCausalLM", pixtral.FAMILY: "Mistral3ForConditionalGeneration",
@@ -343,8 +349,10 @@ def randomize(model, seed):
             elif "embed_tokens" in name or "pos_embed" in name or "position_embedding" in name or \
                     "positional_embedding" in name:
                 # Where embeddings are scaled and the head is tied, the last token would be the next one, too.
-                scaled = getattr(model.config.get_text_config(), "scale_embedding", False) and "embed_tokens" in name
-                p.copy_((.7 * p.shape[1] ** -.5 if scaled else .7) * torch.randn(p.shape, generator=g))
+                text = model.config.get_text_config()
+                size = 1. if text.model_type in ("gemma", "gemma2") else .7
+                scaled = "embed_tokens" in name and (getattr(text, "scale_embedding", False) or size == 1)
+                p.copy_((size * p.shape[1] ** -.5 if scaled else .7) * torch.randn(p.shape, generator=g))
             elif ".experts." in name:
                 p.copy_(1.4 * p.shape[-1] ** -.5 * torch.randn(p.shape, generator=g))
             else:
@@ -372,6 +380,8 @@ def build(family, variant, seed):
     model = randomize(cls._from_config(c, dtype=torch.float32, attn_implementation="eager"), seed)
     if variant == "published" and family == idefics2.FAMILY:
         return idefics2.of_words(model)
+    if variant == "published" and family in gemma.QUIET:
+        return gemma.quiet(model)
     return llava15.quiet(model) if family in llava15.CASES and variant == "published" else model
 
 
@@ -401,7 +411,7 @@ def save(model, family, variant, out):
     os.makedirs(out, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
     model.float()
-    if variant == "published" or family == kosmos2.FAMILY:
+    if variant == "published" or family in (kosmos2.FAMILY, paligemma.FAMILY):
         t = published.save(family, out)
     else:
         t = tokenizer(*special_of(family))
@@ -419,7 +429,7 @@ def save(model, family, variant, out):
     if family in llava.FAMILIES:
         return t, llava.save_processor(family, told, out)
     own = {"llava": llava15, pixtral.FAMILY: pixtral, internvl.FAMILY: internvl,
-           deepseek_vl.FAMILY: deepseek_vl}.get(family)
+           deepseek_vl.FAMILY: deepseek_vl, paligemma.FAMILY: paligemma}.get(family)
     if own:
         return t, own.save_processor(told, out)
     if told and family in cross.CLASSES:

@@ -13,7 +13,8 @@
 
 enum { ROWS = 16, SEQS = 2 };
 
-static const char *const cases[] = { "tests/model/gemma3_text/windows", "tests/model/gemma3_text/types" };
+static const char *const cases[] = { "tests/model/gemma3_text/windows", "tests/model/gemma3_text/types",
+                                     "tests/model/gemma2/windows", "tests/model/gemma2/types" };
 
 struct told { int32_t *ids, *greedy; int n, n_greedy; };
 
