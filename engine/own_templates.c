@@ -33,8 +33,28 @@ static const char kosmos2[] =
     "{%- endif %}\n"
     "{{- ns.text }}\n";
 
+/* PaliGemma goes on with one text about its images, as its processor writes it: the images' places, bos, the text, a
+ * line break. Texts of several parts or messages are joined by spaces, and roles are not written. */
+static const char paligemma[] =
+    "{%- set ns = namespace(text='') %}\n"
+    "{%- for m in messages %}\n"
+    "    {%- if m.content is string %}\n"
+    "        {%- set ns.text = ns.text ~ (' ' if ns.text else '') ~ m.content %}\n"
+    "    {%- else %}\n"
+    "        {%- for p in m.content %}\n"
+    "            {%- if p.type == 'image' %}\n"
+    "                {{- '<image>' }}\n"
+    "            {%- else %}\n"
+    "                {%- set ns.text = ns.text ~ (' ' if ns.text else '') ~ p.text %}\n"
+    "            {%- endif %}\n"
+    "        {%- endfor %}\n"
+    "    {%- endif %}\n"
+    "{%- endfor %}\n"
+    "{{- bos_token ~ ns.text ~ '\\n' }}\n";
+
 static const struct { const char *model_type, *text; } own[] = {
     { "kosmos-2", kosmos2 },
+    { "paligemma", paligemma },
 };
 
 const char *own_template(const char *model_type)

@@ -3,6 +3,7 @@
 The published checkpoints have no chat template.  templates/paligemma.jinja is the server's own: images, bos, the texts
 and a line break, as the reference's processor builds a prompt.
 """
+import copy
 import json
 import os
 
@@ -86,11 +87,12 @@ def without_images(ids):
 
 
 def inputs(model, proc, images, ids, tok, messages):
-    """As golden.INPUTS. The prompt is the processor's own."""
+    """As golden.INPUTS. The prompt is the processor's own; it changes the tokenizer that it is given."""
     place, each = model.config.image_token_id, proc.image_seq_length
     known = len(tok)
-    p = PaliGemmaProcessor(proc, tok)(images=[[Image.fromarray(i) for i in images]],
-                                      text=[IMAGE * len(images) + words(messages)], return_tensors="pt")
+    processor = PaliGemmaProcessor(proc, copy.deepcopy(tok))
+    p = processor(images=[[Image.fromarray(i) for i in images]], text=[IMAGE * len(images) + words(messages)],
+                  return_tensors="pt")
     ours, pixels = p["input_ids"][0].tolist(), p["pixel_values"]
     assert max(ours) < known
     expanded = [i for t in ids for i in ([place] * each if t == place else [t])]

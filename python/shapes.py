@@ -67,6 +67,11 @@ def two_towers(name, words, tower, **more):
     return name, {"text_config": words, "vision_config": tower} | more
 
 
+def paligemma(config, kind, width):
+    return {"text_config": config | {"model_type": kind}, "image_token_index": 257152, "projection_dim": width,
+            "vision_config": SIGLIP | {"image_size": 224, "num_hidden_layers": 27, "projection_dim": width}}
+
+
 GEMMA2B = text(257216, 2048, 16384, 18, 8, 1, 8192)
 GEMMA22B = text(257216, 2304, 9216, 26, 8, 4, 8192, sliding_window=4096)
 
@@ -101,6 +106,8 @@ PUBLISHED = {
     "kosmos-2": ("kosmos-2", {}),
     "gemma": ("gemma-2b", GEMMA2B | {"vocab_size": 256000, "head_dim": 256}),
     "gemma2": ("gemma-2-2b", GEMMA22B | {"vocab_size": 256000, "head_dim": 256}),
+    "paligemma": ("paligemma-3b-pt-224", paligemma(GEMMA2B, "gemma", 2048)),
+    "paligemma/second": ("paligemma2-3b-pt-224", paligemma(GEMMA22B, "gemma2", 2304)),
     "gemma3_text": ("gemma-3-1b", text(262144, 1152, 6912, 26, 4, 1, 32768, head_dim=256, sliding_window=512)),
     "mistral": ("Mistral-7B-v0.3", text(32768, 4096, 14336, 32, 32, 8, 32768, rope_theta=1e6, sliding_window=None)),
     "mllama": ("Llama-3.2-11B-Vision", {"vision_config": {"image_size": 560}, "text_config": {}}),

@@ -21,7 +21,7 @@ CARDS = {
     "qwen2_5_vl": (8.29, 24), "qwen3_vl": (8.77, 24), "kosmos-2": (1.66, 8), "mllama": (10.67, 24), "llava": (7.06, 24),
     "deepseek_vl": (1.96, 8),
     "llava_next": (7.06, 24), "llava_onevision": (8.03, 24), "internvl": (7.94, 24), "pixtral": (24.01, 80),
-    "gemma": (2.51, 8), "gemma2": (2.61, 8),
+    "gemma": (2.51, 8), "gemma2": (2.61, 8), "paligemma": (2.92, 24), "paligemma/second": (3.03, 24),
     "qwen3_moe": (30.53, 80), "qwen3_vl_moe": (31.07, 80), "glm4_moe": (106.8, 320), "glm4v_moe": (107.7, 320),
     "smolvlm": (2.25, 8), "smolvlm/small": (.2565, 3), "smolvlm/idefics3": (8.46, 24), "idefics": (8.93, 24),
     "idefics2": (8.40, 24), "gemma3": (4.30, 12), "clip": (.1513, 2), "clip/large": (.4279, 2), "siglip": (.878, 3),
