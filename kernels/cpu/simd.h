@@ -44,6 +44,18 @@ INLINE vf   v_set(float x) { return x - (vf){ 0 }; }
 INLINE vf   v_load(const float *p) { return *(const vf_any *)p; }
 INLINE void v_store(float *p, vf x) { *(vf_any *)p = x; }
 
+/* The same where many vectors are stored beside multiplications: two stores of half a vector hold them up less than a
+ * whole one (int8.inc). */
+INLINE void v_store_halves(float *p, vf x)
+{
+#if LANES == 16 && defined(__AVX512DQ__)
+    _mm256_storeu_ps(p, _mm512_castps512_ps256((__m512)x));
+    _mm256_storeu_ps(p + 8, _mm512_extractf32x8_ps((__m512)x, 1));
+#else
+    v_store(p, x);
+#endif
+}
+
 /* The first n lanes, the others zero. */
 INLINE vf v_load_n(const float *p, int n)
 {
@@ -62,6 +74,13 @@ INLINE void v_store_n(float *p, vf x, int n)
     else
         memcpy(p, &x, sizeof *p * (size_t)n);
 }
+
+/* Does v_fma() round once? */
+#if (LANES == 16 && defined(__AVX512F__)) || (LANES == 8 && defined(__FMA__))
+#define V_FMA 1
+#else
+#define V_FMA 0
+#endif
 
 /* a b + c, rounded once where the processor can. */
 INLINE vf v_fma(vf a, vf b, vf c)
