@@ -43,16 +43,19 @@ static int quantised(struct hparams *config, const char *dir, struct err *e)
                       "supported; take the checkpoint in bf16, f16 or f32", dir, method);
 }
 
-/* generation_config.json's ids, else those of the text section or of the whole. A model of vectors makes no answers
- * that could end, and SigLIP's configurations may name CLIP's token, which its vocabulary does not have. */
+/* generation_config.json's ids, else those of the text section or of the whole, behind what the family knows. A model
+ * of vectors makes no answers that could end, and SigLIP's configurations may name CLIP's token, which its vocabulary
+ * does not have. */
 static void read_eos(struct model *m, struct hparams *generation, struct hparams *config)
 {
     if (m->image_alone)
         return;
     struct hparams text = hparams_section(config, "text_config");
     struct hparams *from[] = { generation, config, &text };
-    for (int i = 0; i < 3 && m->n_eos == 0; i++)
-        m->n_eos = hparams_ints(from[i], "eos_token_id", m->eos, MODEL_MAX_EOS, 0, m->vocab - 1);
+    int *eos = m->eos + m->n_eos, most = MODEL_MAX_EOS - m->n_eos, n = 0;
+    for (int i = 0; i < 3 && n == 0; i++)
+        n = hparams_ints(from[i], "eos_token_id", eos, most, 0, m->vocab - 1);
+    m->n_eos += n;
 }
 
 /* Reads generation_config.json, if there is one: which tokens end an answer, and how the checkpoint's makers sample.

@@ -208,7 +208,8 @@ struct model {
     bool   prompts_whole;                /* the tokens of a prompt, its images among them, see each other both ways, so
                                             they are computed in one step; those of the answer see all before them */
     int    image_mark;                   /* the token that a chat template writes for an image; -1: image_token */
-    int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's */
+    int    eos[MODEL_MAX_EOS], n_eos;    /* generation_config.json's, else config.json's; before them what load() has
+                                            put there */
     struct kv_shape text_kv, image_kv;   /* image_kv.layers 0: no cross attention */
     struct kv_shape window_kv;           /* of the layers with a window, where others see all: text_kv is theirs; its
                                             pages are others, and far fewer of them. layers 0: all layers are in

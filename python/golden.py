@@ -25,6 +25,7 @@ import gemma
 import idefics2
 import idefics3
 import internvl
+import internvl_chat
 import kosmos2
 import llava
 import llava15
@@ -46,7 +47,8 @@ LONG = {"gemma3_text": 400, "gemma2": 400}      # tokens of a second prompt, man
 INPUTS = {paligemma.FAMILY: paligemma.inputs, kosmos2.FAMILY: kosmos2.inputs, gemma.FAMILY: gemma.inputs,
           idefics3.FAMILY: idefics3.inputs, idefics2.FAMILY: idefics2.inputs,
           **dict.fromkeys(llava.FAMILIES, llava.inputs), "llava": llava15.inputs, pixtral.FAMILY: pixtral.inputs,
-          internvl.FAMILY: internvl.inputs, deepseek_vl.FAMILY: deepseek_vl.inputs, **cross.INPUTS}
+          **dict.fromkeys([internvl.FAMILY, internvl_chat.FAMILY], internvl.inputs),
+          deepseek_vl.FAMILY: deepseek_vl.inputs, **cross.INPUTS}
 
 # family -> what golden.json says of an image's preprocessing where it is no grid
 ROWS = {idefics3.FAMILY: idefics3.row_of, idefics2.FAMILY: idefics2.row_of,
@@ -248,6 +250,7 @@ def golden(family, variant):
         json.dump({"seed": seed, "messages": messages, **published.more_of(more),
                    "least_margin": float(arrays["margins"].min()), **said,
                    **({"preprocessing": preprocessing(family, proc, call)} if proc else {}),
+                   **({"canvases": proc.canvases()} if family == internvl_chat.FAMILY else {}),
                    **more_told}, f, indent=1)
     if variant == "published":
         with open(out + "/chats.json", "w") as f:

@@ -13,6 +13,7 @@ import deepseek_vl
 import idefics2
 import idefics3
 import internvl
+import internvl_chat
 import kosmos2
 import llava
 import llava15
@@ -166,6 +167,8 @@ NAMED = {"image_token_index": ["<|image|>", "<image>", "[IMG]", "<image_soft_tok
          "vision_start_token_id": ["<|vision_start|>"], "vision_end_token_id": ["<|vision_end|>"],
          "image_start_token_id": ["<|begin_of_image|>"], "image_end_token_id": ["<|end_of_image|>"],
          "video_start_token_id": ["<|begin_of_video|>"], "video_end_token_id": ["<|end_of_video|>"]}
+SHAPES[internvl_chat.FAMILY] = SHAPES[internvl.FAMILY] | {"template": "qwen2", "file": "tokenizer_config.json",
+                                                          "flat": True, "places": [internvl_chat.PLACE]}
 SHAPES |= {"glm46v": SHAPES["glm4v_moe"], "qwen3_moe": SHAPES["qwen3"], "qwen3_vl_moe": SHAPES["qwen3_vl"],
            "smollm3": LLAMA | {"special": LLAMA_BASE + ["<|im_start|>", "<|im_end|>"], "whole_words": True,
                                "plain": ["<think>", "</think>", "<tool_call>", "</tool_call>"],
@@ -435,11 +438,14 @@ def by_our_rule(family, out, reference, messages, more):
     names = {k: spelled.get(v, v) for k, v in reference.special_tokens_map.items() if isinstance(v, str)}
     t = PreTrainedTokenizerFast(tokenizer_object=backend(family, spelled), **names)
     t.chat_template = spell(written(family), tokens + tags)
-    return rendered(t, as_known(family, [m if m["role"] == "tool" else told(m) for m in messages]), more)
+    return rendered(t, as_known(family, [m if m["role"] == "tool" else told(m) for m in messages],
+                                spelled.get(internvl_chat.PLACE)), more)
 
 
-def as_known(family, messages):
-    """With contents as the family's template knows them."""
+def as_known(family, messages, place=internvl_chat.PLACE):
+    """With contents as the family's template knows them. place: what stands for an image where they are strings."""
+    if SHAPES[family].get("flat"):
+        return internvl_chat.flat(messages, place)
     return idefics3.parts(messages) if SHAPES[family].get("parts") else messages
 
 

@@ -13,6 +13,7 @@ import re
 import torch
 import transformers
 
+import internvl_chat
 import tiny
 import vectors
 
@@ -186,6 +187,9 @@ PROCESSORS = {"llava": cropped(336), "clip": cropped(224), "clip/large": cropped
               "gemma3": sized(896), "siglip": sized(384), "siglip/base": sized(224),
               "mobilenet_v2": {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}}
 
+PUBLISHED[internvl_chat.FAMILY] = PUBLISHED["internvl"]
+CHAT = {"side": 448, "least": 1, "most": 12, "thumbnail": True}       # what InternVL's published form says of tiles
+
 
 def folded(shapes):
     """Rows of [name with {}, the numbers of each {}, shape] that stand for all of `shapes`."""
@@ -225,6 +229,8 @@ def main():
             if part in config:
                 keep[part] = {k: v for k, v in keep[part].items() if isinstance(v, (int, float, str, list, dict))}
         keep.setdefault("rope_parameters", said.get("rope_parameters"))
+        if family == internvl_chat.FAMILY:
+            keep, shapes = internvl_chat.configuration(keep, CHAT), internvl_chat.shapes(shapes)
         rows.append({"family": family, "name": name, "config": keep, "tensors": list(folded(shapes))})
         if family in PROCESSORS:
             rows[-1]["processor"] = PROCESSORS[family]

@@ -21,6 +21,7 @@ import gemma
 import idefics2
 import idefics3
 import internvl
+import internvl_chat
 import kosmos2
 import llava
 import llava15
@@ -304,9 +305,11 @@ for family, base in {"smollm3": "listed", "qwen3_moe": "normed", "qwen3_vl_moe":
     CASES[family]["published"] = published.configure(family, config), told
 
 CASES[deepseek_vl.FAMILY] = deepseek_vl.CASES
-CASES |= llava.cases(text) | llava15.CASES | {pixtral.FAMILY: pixtral.CASES, internvl.FAMILY: internvl.CASES}
+CASES |= llava.cases(text) | llava15.CASES | {pixtral.FAMILY: pixtral.CASES, internvl.FAMILY: internvl.CASES,
+          internvl_chat.FAMILY: internvl_chat.CASES}
 CASES[idefics2.FAMILY] = idefics2.cases(text)
 for family, base in {"llava": "clip", "mistral": "wide", pixtral.FAMILY: "merged", internvl.FAMILY: "tiles",
+                     internvl_chat.FAMILY: "tiles",
                      deepseek_vl.FAMILY: "head"}.items():
     config, told = CASES[family][base]
     CASES[family]["published"] = published.configure(family, config), told
@@ -330,7 +333,8 @@ CLASSES = {"smollm3": "SmolLM3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", 
            "gemma3_text": "Gemma3ForCausalLM", gemma.FAMILY: "Gemma3ForConditionalGeneration",
            "llava": "LlavaForConditionalGeneration",
            "mistral": "MistralForCausalLM", pixtral.FAMILY: "Mistral3ForConditionalGeneration",
-           internvl.FAMILY: "InternVLForConditionalGeneration", **cross.CLASSES,
+           **dict.fromkeys([internvl.FAMILY, internvl_chat.FAMILY], "InternVLForConditionalGeneration"),
+           **cross.CLASSES,
            deepseek_vl.FAMILY: "DeepseekVLForConditionalGeneration",
            idefics2.FAMILY: "Idefics2ForConditionalGeneration"}
 
@@ -400,7 +404,7 @@ def special_of(family):
         return gemma.SPECIAL, GEMMA_TEMPLATE
     if family == pixtral.FAMILY:
         return pixtral.TINY, published.template(family)
-    if family == internvl.FAMILY:
+    if family in (internvl.FAMILY, internvl_chat.FAMILY):
         return QWEN + internvl.TOKENS, published.template(family)
     if family in cross.CLASSES:
         return cross.special(family, V)
@@ -429,7 +433,8 @@ def save(model, family, variant, out):
     if family in llava.FAMILIES:
         return t, llava.save_processor(family, told, out)
     own = {"llava": llava15, pixtral.FAMILY: pixtral, internvl.FAMILY: internvl,
-           deepseek_vl.FAMILY: deepseek_vl, paligemma.FAMILY: paligemma}.get(family)
+           internvl_chat.FAMILY: internvl_chat, deepseek_vl.FAMILY: deepseek_vl,
+           paligemma.FAMILY: paligemma}.get(family)
     if own:
         return t, own.save_processor(told, out)
     if told and family in cross.CLASSES:

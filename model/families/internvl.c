@@ -1,4 +1,6 @@
-/* model/families/internvl.c - InternVL 2.5 to 3.5 in transformers' form.
+/* model/families/internvl.c - InternVL 2.5 to 3.5, in transformers' form and, as `internvl_chat`, in that of the code
+ * that was published with the models: other names of tensors and fields, and a resize by Pillow. Chen and others, 2024
+ * (arXiv:2412.05271).
  *
  *     the picture is resized to a grid of tiles whose shape is nearest to its own, and, if there are several, once more
  *     to one tile
@@ -30,10 +32,33 @@ struct internvl {
     int            each;             /* tokens of a tile                              */
     int            least, most;      /* tiles of a picture, without the small one     */
     bool           split;            /* into tiles; else all of it is one             */
+    bool           small;            /* several tiles are followed by the small one   */
+    enum resizer   resizer;
     struct norm    norm;             /* of the projector                              */
     struct weight  in, out;
     enum act       act;
 };
+
+/* How a form spells the tensors. */
+struct spelling {
+    const char *class_token, *positions, *patches, *layer;
+    const char *norm1, *norm2, *qkv, *o, *q_norm, *k_norm, *scale1, *scale2;    /* qkv NULL: they are apart */
+    const char *norm, *in, *out;     /* of the projector */
+};
+
+static const struct spelling nested = {
+    "embeddings.cls_token", "embeddings.position_embeddings", "embeddings.patch_embeddings.projection",
+    "encoder.layer.%d.", "layernorm_before", "layernorm_after", NULL, "attention.projection_layer", "attention.q_norm",
+    "attention.k_norm", "lambda_1", "lambda_2", "layer_norm", "linear_1", "linear_2",
+};
+static const struct spelling published = {
+    "embeddings.class_embedding", "embeddings.position_embedding", "embeddings.patch_embedding", "encoder.layers.%d.",
+    "norm1", "norm2", "attn.qkv", "attn.proj", "attn.q_norm", "attn.k_norm", "ls1", "ls2", "0", "1", "3",
+};
+
+static bool is_chat(const struct model *m) { return !strcmp(m->type, "internvl_chat"); }
+
+static const struct spelling *spelling(const struct loader *l) { return is_chat(l->m) ? &published : &nested; }
 
 /* One number, also where the configuration gives it for both sides. */
 static int square(struct hparams *h, const char *name, int def, int most)
@@ -53,21 +78,27 @@ static void layer_load(struct loader *l, struct internvl *v, int i, const struct
     struct layer *y = &v->layer[i];
     struct block *b = &y->block;
     const struct tower_sizes *s = &v->tower.size;
+    const struct spelling *name = spelling(l);
     int n = s->width, dim = n / s->heads;
-    load_at(l, "%sencoder.layer.%d.", root, i);
-    load_norm(l, &b->norm1, n, k->norm, s->eps, "layernorm_before");
-    load_norm(l, &b->norm2, n, k->norm, s->eps, "layernorm_after");
-    load_qkv(l, &b->qkv, n, PARTS({ "attention.q_proj", n }, { "attention.k_proj", n }, { "attention.v_proj", n }),
-             k->bias);
-    load_linear(l, &b->o, n, n, WITH_BIAS, "attention.projection_layer");
+    char at[64];
+    snprintf(at, sizeof at, name->layer, i);
+    load_at(l, "%s%s", root, at);
+    load_norm(l, &b->norm1, n, k->norm, s->eps, name->norm1);
+    load_norm(l, &b->norm2, n, k->norm, s->eps, name->norm2);
+    if (name->qkv)
+        load_qkv(l, &b->qkv, n, PARTS({ name->qkv, 3 * n }), k->bias);
+    else
+        load_qkv(l, &b->qkv, n, PARTS({ "attention.q_proj", n }, { "attention.k_proj", n }, { "attention.v_proj", n }),
+                 k->bias);
+    load_linear(l, &b->o, n, n, WITH_BIAS, name->o);
     load_linear(l, &b->up, s->inner, n, WITH_BIAS, "mlp.fc1");
     load_linear(l, &b->down, n, s->inner, WITH_BIAS, "mlp.fc2");
     if (k->qk_norm) {
-        load_norm(l, &y->q_norm, n, RMS_NORM, 1e-6, "attention.q_norm");
-        load_norm(l, &y->k_norm, n, RMS_NORM, 1e-6, "attention.k_norm");
+        load_norm(l, &y->q_norm, n, RMS_NORM, 1e-6, name->q_norm);
+        load_norm(l, &y->k_norm, n, RMS_NORM, 1e-6, name->k_norm);
     }
-    y->scale1 = load_table(l, load_floats(l, SHAPE(n), "lambda_1"), 1, n);
-    y->scale2 = load_table(l, load_floats(l, SHAPE(n), "lambda_2"), 1, n);
+    y->scale1 = load_table(l, load_floats(l, SHAPE(n), name->scale1), 1, n);
+    y->scale2 = load_table(l, load_floats(l, SHAPE(n), name->scale2), 1, n);
     b->act = s->act;
     b->heads = (struct heads){ .n = s->heads, .n_kv = s->heads, .dim = dim, .scale = 1 / sqrtf((float)dim) };
 }
@@ -75,11 +106,12 @@ static void layer_load(struct loader *l, struct internvl *v, int i, const struct
 /* The class token and its position are one row, as in struct tower. */
 static void embeddings_load(struct loader *l, struct tower *t, const char *root)
 {
+    const struct spelling *name = spelling(l);
     int n = t->size.width;
-    load_at(l, "%sembeddings.", root);
-    tower_patches_load(l, &t->embed, n, t->patch, WITH_BIAS, "patch_embeddings.projection");
-    const float *class = load_floats(l, SHAPE(1, 1, n), "cls_token"),
-        *table = load_floats(l, SHAPE(1, t->n_positions + 1, n), "position_embeddings");
+    load_at(l, "%s", root);
+    tower_patches_load(l, &t->embed, n, t->patch, WITH_BIAS, name->patches);
+    const float *class = load_floats(l, SHAPE(1, 1, n), name->class_token),
+        *table = load_floats(l, SHAPE(1, t->n_positions + 1, n), name->positions);
     float *row = load_scratch(l, (size_t)n);
     for (int i = 0; i < n && row && table && class; i++)
         row[i] = class[i] + table[i];
@@ -87,26 +119,30 @@ static void embeddings_load(struct loader *l, struct tower *t, const char *root)
         return;
     t->class_row = load_table(l, row, 1, n);
     t->position = load_table(l, table + n, t->n_positions, n);
-    load_skip(l, "mask_token");
+    load_skip(l, "embeddings.mask_token");
 }
 
 /* Reads the tower's sizes, and of how many patches along a side a token is made. -1: something is wrong or not
  * supported, and noted with its field. */
 static int vision_sizes(struct loader *l, struct internvl *v, struct hparams *h, struct vision *k)
 {
+    static const struct tower_kind kinds[] = {
+        { .width = 1024, .inner = 4096, .layers = 24, .heads = 16, .image = 448, .act = "gelu", .eps = 1e-6 },
+        { .width = 3200, .inner = 12800, .layers = 48, .heads = 25, .image = 224, .act = "gelu", .eps = 1e-6 },
+    };
+    bool chat = is_chat(l->m);
     struct tower *t = &v->tower;
-    tower_sizes_load(&t->size, h, &(struct tower_kind){ .width = 1024, .inner = 4096, .heads = 16, .act = "gelu",
-                                                        .eps = 1e-6 });
-    k->layers = (int)hparams_int(h, "num_hidden_layers", 24, 1, TOWER_MAX_LAYERS);
-    k->bias = hparams_bool(h, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
-    k->qk_norm = hparams_bool(h, "use_qk_norm", false);
-    const char *norm = hparams_string(h, "norm_type", "layer_norm");
+    tower_sizes_load(&t->size, h, &kinds[chat]);
+    k->layers = (int)hparams_int(h, "num_hidden_layers", kinds[chat].layers, 1, TOWER_MAX_LAYERS);
+    k->bias = hparams_bool(h, "attention_bias|qkv_bias", false) ? WITH_BIAS : NO_BIAS;
+    k->qk_norm = hparams_bool(h, "use_qk_norm|qk_normalization", chat);
+    const char *norm = hparams_string(h, "norm_type", chat ? "rms_norm" : "layer_norm");
     k->norm = strcmp(norm, "rms_norm") ? LAYER_NORM : RMS_NORM;
     if (strcmp(norm, "rms_norm") && strcmp(norm, "layer_norm"))
         hparams_fail(h, "norm_type", "\"%.40s\" is not supported (layer_norm, rms_norm)", norm);
     if (!hparams_bool(h, "use_absolute_position_embeddings", true))
         hparams_fail(h, "use_absolute_position_embeddings", "must be true");
-    t->image = square(h, "image_size", 448, 4096);
+    t->image = square(h, "image_size", kinds[chat].image, 4096);
     t->patch = square(h, "patch_size", 14, 128);
     t->side = t->image / t->patch;
     t->n_positions = t->side * t->side;
@@ -114,9 +150,10 @@ static int vision_sizes(struct loader *l, struct internvl *v, struct hparams *h,
     v->scale = (int)lrint(1 / hparams_number(&l->config, "downsample_ratio", 0.5, 0.05, 1));
     if (t->side < 1 || t->side % v->scale)
         hparams_fail(h, "image_size", "%d patches a side are no whole tokens of %d", t->side, v->scale);
-    if (hparams_int(&l->config, "vision_feature_layer", -1, -1024, 1024) != -1 ||
+    if (hparams_int(&l->config, "vision_feature_layer|select_layer", -1, -1024, 1024) != -1 ||
         strcmp(hparams_string(&l->config, "vision_feature_select_strategy", "default"), "default"))
-        hparams_fail(&l->config, "vision_feature_layer", "must be -1, and the strategy \"default\"");
+        hparams_fail(&l->config, chat ? "select_layer" : "vision_feature_layer",
+                     "must be -1, and the strategy \"default\"");
     v->each = v->scale > 0 ? t->side / v->scale * (t->side / v->scale) : 0;
     return load_end(l);
 }
@@ -126,7 +163,8 @@ static int vision_sizes(struct loader *l, struct internvl *v, struct hparams *h,
 static void image_load(struct loader *l, struct internvl *v, const struct vision *k, bool mean)
 {
     static const char *const roots[] = { "vision_tower.", "model.vision_tower.", NULL };
-    const char *root = load_root(l, "embeddings.cls_token", roots);
+    const struct spelling *name = spelling(l);
+    const char *root = is_chat(l->m) ? "vision_model." : load_root(l, name->class_token, roots);
     int hidden = l->m->hidden, wide = v->tower.size.width * v->scale * v->scale;
     embeddings_load(l, &v->tower, root);
     v->layer = load_keep(l, (size_t)v->n_layers * sizeof *v->layer);
@@ -135,10 +173,10 @@ static void image_load(struct loader *l, struct internvl *v, const struct vision
     load_at(l, "%s", root);
     if (!mean)
         load_norm(l, &v->post, v->tower.size.width, LAYER_NORM, v->tower.size.eps, "layernorm");
-    load_at(l, "%s", load_root(l, "linear_1.weight", load_projector_roots));
-    load_norm(l, &v->norm, wide, LAYER_NORM, 1e-5, "layer_norm");
-    load_linear(l, &v->in, hidden, wide, WITH_BIAS, "linear_1");
-    load_linear(l, &v->out, hidden, hidden, WITH_BIAS, "linear_2");
+    load_at(l, "%s", is_chat(l->m) ? "mlp1." : load_root(l, "linear_1.weight", load_projector_roots));
+    load_norm(l, &v->norm, wide, LAYER_NORM, 1e-5, name->norm);
+    load_linear(l, &v->in, hidden, wide, WITH_BIAS, name->in);
+    load_linear(l, &v->out, hidden, hidden, WITH_BIAS, name->out);
     v->act = load_act(&l->config, "projector_hidden_act", "gelu");
 }
 
@@ -152,25 +190,68 @@ static void processor_load(struct loader *l, struct internvl *v)
     if (!hparams_bool(h, "do_resize", true))
         hparams_fail(h, "do_resize", "must be true");
     v->split = hparams_bool(h, "crop_to_patches", true);
+    v->small = true;
     v->least = (int)hparams_int(h, "min_patches", 1, 1, MAX_TILES);
     v->most = (int)hparams_int(h, "max_patches", 12, v->least, MAX_TILES);
     pixel_norm_load(l, &v->tower.pixels, pixel_clip_mean, pixel_clip_std);
+    v->resizer = RESIZER_TORCHVISION;
+}
+
+/* The other form: the configuration has what the published code hands its dynamic_preprocess(), whose resizes are
+ * Pillow's bicubic ones. What preprocessor_config.json says of sizes there is read by nobody. */
+static void chat_processor_load(struct loader *l, struct internvl *v)
+{
+    static const double mean[3] = { 0.485, 0.456, 0.406 }, std[3] = { 0.229, 0.224, 0.225 };
+    struct hparams *h = &l->config;
+    const char *version = hparams_string(h, "ps_version", "v1");
+    if (hparams_int(h, "force_image_size", v->tower.image, 1, 1 << 14) != v->tower.image)
+        hparams_fail(h, "force_image_size", "must be that of the tower's tiles, %d", v->tower.image);
+    if (strcmp(version, "v2"))
+        hparams_fail(h, "ps_version", "\"%.40s\" is not supported (v2)", version);
+    if (hparams_bool(h, "pad2square", false))
+        hparams_fail(h, "pad2square", "must be false");
+    v->split = hparams_bool(h, "dynamic_image_size", false);
+    v->small = hparams_bool(h, "use_thumbnail", false);
+    v->least = (int)hparams_int(h, "min_dynamic_patch", 1, 1, MAX_TILES);
+    v->most = (int)hparams_int(h, "max_dynamic_patch", 6, v->least, MAX_TILES);
+    pixel_norm_load(l, &v->tower.pixels, mean, std);
+    v->tower.pixels.filter = FILTER_BICUBIC;
+    v->resizer = RESIZER_PIL;
+}
+
+/* The published code asks the tokenizer for the places of images, and ends an answer at the mark behind every turn,
+ * whatever the configuration says. */
+static int tokens_load(struct model *m, struct loader *l)
+{
+    int ids[2];
+    if (load_tokens(l, (const char *const[]){ "<IMG_CONTEXT>", "<|im_end|>" }, 2, ids) != 0)
+        return -1;
+    m->image_token = ids[0];
+    m->eos[m->n_eos++] = ids[1];
+    return 0;
 }
 
 /* The text may be of any class that texts.c knows; published ones have Qwen2 or Qwen3. */
 static int internvl_load(struct model *m, struct loader *l)
 {
     struct internvl *v = m->impl = xcalloc(1, sizeof *v);
-    struct hparams text = hparams_object(&l->config, "text_config"),
+    bool chat = is_chat(m);
+    struct hparams text = hparams_object(&l->config, chat ? "llm_config" : "text_config"),
         vision = hparams_object(&l->config, "vision_config");
     struct vision k;
     texts_load(l, &v->text, &text, "qwen2", texts_find(l, texts_beside_images));
     if (load_end(l) != 0 || vision_sizes(l, v, &vision, &k) != 0)
         return -1;
-    m->image_token = (int)hparams_int(&l->config, "image_token_id", 151667, 0, m->vocab - 1);
+    if (!chat)
+        m->image_token = (int)hparams_int(&l->config, "image_token_id", 151667, 0, m->vocab - 1);
     m->image_row_width = m->hidden;
     m->image_align = v->tower.image;
-    processor_load(l, v);
+    if (chat)
+        chat_processor_load(l, v);
+    else
+        processor_load(l, v);
+    if (load_end(l) != 0 || (chat && tokens_load(m, l) != 0))
+        return -1;
     image_load(l, v, &k, hparams_bool(&vision, "use_mean_pooling", true));
     return load_end(l);
 }
@@ -204,13 +285,14 @@ static struct grid grid_of(const struct internvl *v, int width, int height, int 
 static struct image_plan plan_of(const struct internvl *v, struct grid g)
 {
     int side = v->tower.image, tiles = g.w * g.h;
-    struct image_plan p = { .filter = v->tower.pixels.filter, .resizer = RESIZER_TORCHVISION };
+    bool small = tiles > 1 && v->small;
+    struct image_plan p = { .filter = v->tower.pixels.filter, .resizer = v->resizer };
     plan_view(&p, (struct image_view){ .from = IMAGE_SOURCE, .to_w = g.w * side, .to_h = g.h * side,
                                        .width = g.w * side, .height = g.h * side });
-    if (tiles > 1)
+    if (small)
         plan_view(&p, (struct image_view){ .from = IMAGE_SOURCE, .to_w = side, .to_h = side, .width = side,
                                            .height = side });
-    p.grid_h = tiles > 1 ? tiles + 1 : 1;
+    p.grid_h = tiles + small;
     p.grid_w = v->each;
     p.n_tokens = p.grid_h * p.grid_w;
     return p;
@@ -220,7 +302,7 @@ static struct image_plan plan_of(const struct internvl *v, struct grid g)
 static int most_tiles(const struct internvl *v, const struct image_options *opt)
 {
     int n = v->split ? v->most : 1, area = v->tower.image * v->tower.image;
-    while (opt && n > 1 && ((opt->max_tokens > 0 && (n + 1) * v->each > opt->max_tokens) ||
+    while (opt && n > 1 && ((opt->max_tokens > 0 && (n + v->small) * v->each > opt->max_tokens) ||
                             (opt->max_pixels > 0 && (int64_t)n * area > opt->max_pixels)))
         n--;
     return n;
@@ -340,7 +422,7 @@ static void internvl_values(const struct model *m, const struct image_plan *p, c
 }
 
 const struct family family_internvl = {
-    .types = { "internvl" },
+    .types = { "internvl", "internvl_chat" },
     .load = internvl_load,
     .plan_image = internvl_plan,
     .largest_image = internvl_largest,

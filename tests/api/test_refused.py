@@ -95,6 +95,12 @@ REFUSED = {
         "text": (config("text_config", "model_type", to="gpt2"), "text_config.model_type"),
         "aligner": (config("text_config", "hidden_size", to=96), "shape"),
     },
+    "internvl_chat/tiles": {
+        "token": (change("tokenizer.json", "added_tokens", to=[]), '"<IMG_CONTEXT>"'),
+        "text": (config("llm_config", "model_type", to="internlm2"), "llm_config.model_type"),
+        "image": (config("vision_config", "image_size", to=24), "force_image_size"),
+        "norms": (config("vision_config", "qk_normalization", to=True), "attn.q_norm"),
+    },
     "internvl/tiles": {
         "norm": (config("vision_config", "norm_type", to="batch_norm"), "norm_type"),
         "image": (config("vision_config", "image_size", to=[20, 20]), "image_size"),

@@ -85,12 +85,28 @@ static void family_positions(struct rig *g, const struct golden *want)
     free(have);
 }
 
+/* The tiles of pictures of many shapes, "WIDTHxHEIGHT COLUMNSxROWS" each. */
+static void family_canvases(struct rig *g, const char *dir, const json_t *rows)
+{
+    json_t *row;
+    size_t i;
+    json_array_foreach((json_t *)rows, i, row) {
+        struct image_plan p;
+        int w = 0, h = 0, across = 0, down = 0;
+        ck_assert_int_eq(sscanf(json_string_value(row), "%dx%d %dx%d", &w, &h, &across, &down), 4);
+        ck_assert_int_eq(g->m->family->plan_image(g->m, w, h, NULL, &p, NULL), 0);
+        ck_assert_msg(p.width == across * g->m->image_align && p.height == down * g->m->image_align,
+                      "%s: %s: the canvas is %d x %d", dir, json_string_value(row), p.width, p.height);
+    }
+}
+
 static void family_sizes(struct rig *g, const char *dir)
 {
     char path[600];
     size_t i;
     snprintf(path, sizeof path, "%.512s/golden.json", dir);
     json_t *root = json_load_file(path, 0, NULL), *v;
+    family_canvases(g, dir, json_object_get(root, "canvases"));
     json_array_foreach(json_object_get(root, "preprocessing"), i, v) {
         struct image_plan p;
         struct err e;
