@@ -52,7 +52,7 @@ void schemas_add(struct schema *k, struct schemas *s, const json_t *schema)
     const json_t *together = json_object_get(schema, KEYWORD_TOGETHER);
     for (size_t i = 0; i < json_array_size(together); i++)
         schemas_add(k, s, json_array_get(together, i));
-    if (together || !build_spend(k->b, 40 + (size_t)s->n))
+    if (together || !build_spend(k->b, 15 + (size_t)s->n / 2))
         return;
     if (json_is_true(schema) || (json_is_object(schema) && json_object_size(schema) == 0) || k->b->failed)
         return;
@@ -165,7 +165,7 @@ int schema_type_bit(struct schema *k, const json_t *v)
 int schema_types(struct schema *k, const struct schemas *s)
 {
     int types = TYPE_ALL;
-    build_spend(k->b, 5 + 5 * (size_t)s->n);
+    build_spend(k->b, 2 + 2 * (size_t)s->n);
     for (int i = 0; i < s->n; i++) {
         const json_t *v = json_object_get(s->m[i].schema, "type");
         int mine = v && !json_is_array(v) ? schema_type_bit(k, v) : 0;
@@ -286,25 +286,52 @@ static int32_t constants(struct schema *k, const struct schemas *s, int i, const
     return exprs_alt(k->b, &l);
 }
 
-/* Of a oneOf exactly one alternative may hold. So beside alternative x all those must not hold that a value may satisfy
- * together with it. */
-static void add_exclusions(struct schema *k, struct schemas *s, const json_t *list, size_t x)
+/* Notes that a value may satisfy alternatives x and y of a oneOf together: neither may hold beside the other. */
+static void note_overlap(struct schema *k, const json_t *list, json_t *overlaps, size_t x, size_t y)
 {
-    for (size_t y = 0; y < json_array_size(list) && build_spend(k->b, 10); y++) {
-        struct schemas one = { .n = 0 }, other = { .n = 0 };
-        const char *unknown;
-        if (x == y)
-            continue;
-        schemas_add(k, &one, json_array_get(list, x));
-        schemas_add(k, &other, json_array_get(list, y));
-        if (k->b->failed || schema_apart(k, &one, &other, 0))
-            continue;
-        if ((unknown = schema_unknown_ways(k, json_array_get(list, y), 0)))
-            build_fail(k->b, "uses \"oneOf\" with alternatives that one value may satisfy together (numbers %zu and "
-                       "%zu), and would have to leave out what \"%.40s\" describes, which is not supported; with "
-                       "\"anyOf\" it is", x < y ? x : y, x < y ? y : x, unknown);
-        schemas_add(k, s, schema_not(k, json_array_get(list, y)));
+    const char *unknown = build_spend(k->b, 20) ? schema_unknown_ways(k, json_array_get(list, x), 0) : NULL;
+    unknown = unknown ? unknown : schema_unknown_ways(k, json_array_get(list, y), 0);
+    if (unknown)
+        build_fail(k->b, "uses \"oneOf\" with alternatives that one value may satisfy together (numbers %zu and "
+                   "%zu), and would have to leave out what \"%.40s\" describes, which is not supported; with "
+                   "\"anyOf\" it is", x, y, unknown);
+    if (json_array_append_new(json_array_get(overlaps, x), json_integer((json_int_t)y)) < 0 ||
+        json_array_append_new(json_array_get(overlaps, y), json_integer((json_int_t)x)) < 0)
+        build_starve(k->b);
+}
+
+/* For each alternative of a oneOf the numbers of those that may hold for the same value. Found out once for each
+ * schema: every two are compared. NULL: the builder has failed. */
+static const json_t *overlaps_of(struct schema *k, const json_t *schema)
+{
+    const json_t *list = json_object_get(schema, "oneOf"), *known = schema_kept(k, 'o', schema);
+    size_t n = json_array_size(list);
+    if (known || !build_spend(k->b, n * n))
+        return known;
+    struct schemas *set = calloc(n, sizeof *set);
+    json_t *overlaps = json_array();
+    for (size_t x = 0; x < n && set; x++) {
+        schemas_add(k, &set[x], json_array_get(list, x));
+        json_array_append_new(overlaps, json_array());
     }
+    for (size_t x = 0; x < n && set; x++)
+        for (size_t y = x + 1; y < n && !k->b->failed; y++)
+            if (!schema_apart(k, &set[x], &set[y], 0) && !k->b->failed)
+                note_overlap(k, list, overlaps, x, y);
+    if (!set)
+        build_starve(k->b);
+    free(set);
+    return schema_keep(k, 'o', schema, overlaps);
+}
+
+/* Of a oneOf exactly one alternative may hold. So beside alternative x none of those must hold that overlap with it. */
+static void add_exclusions(struct schema *k, struct schemas *s, const json_t *schema, size_t x)
+{
+    const json_t *list = json_object_get(schema, "oneOf");
+    json_t *y;
+    size_t i;
+    json_array_foreach(json_array_get(overlaps_of(k, schema), x), i, y)
+        schemas_add(k, s, schema_not(k, json_array_get(list, (size_t)json_integer_value(y))));
 }
 
 /* The set in which alternatives of schema i are chosen. What only says other schemas' words has been said then. */
@@ -355,7 +382,7 @@ static int32_t alternatives(struct schema *k, const struct schemas *s, int i, co
         struct schemas one = chosen(s, i, flag);
         schemas_add(k, &one, json_array_get(list, x));
         if (flag == CHOSE_ONE)
-            add_exclusions(k, &one, list, x);
+            add_exclusions(k, &one, s->m[i].schema, x);
         add_set(k, &l, &one);
     }
     return exprs_alt(k->b, &l);

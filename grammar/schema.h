@@ -11,7 +11,11 @@
 #include "grammar/build.h"
 #include "grammar/dfa.h"
 
-enum { SCHEMA_SET = 64, SCHEMA_DEPTH = 100 };
+enum {
+    SCHEMA_SET = 64,
+    SCHEMA_DEPTH = 100,
+    SCHEMA_MADE = 1000,        /* what a schema costs that is made here: it takes memory */
+};
 
 /* Its anyOf, its oneOf, its enum or const is represented by an alternative of it. IN_OTHER_WORDS: it was made here, and
  * says again what another schema of the set says. */

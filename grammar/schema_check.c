@@ -232,7 +232,8 @@ static bool condition_holds(struct schema *k, const json_t *schema, const json_t
     return !then || holds_one(k, then, v, depth);
 }
 
-/* Whether `v` satisfies every schema of the set, with anyOf and oneOf counted over all their alternatives. Limits of
+/* Whether `v` satisfies every schema of the set, with anyOf and oneOf counted over all their alternatives, unless one
+ * of them has been chosen: then it is in the set, with the opposites of those that must not hold beside it. Limits of
  * depth and fuel make the answer no; b->failed then tells the two apart. */
 bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, int depth)
 {
@@ -246,7 +247,8 @@ bool schema_holds(struct schema *k, const struct schemas *s, const json_t *v, in
         const json_t *schema = s->m[i].schema, *any = json_object_get(schema, "anyOf");
         const json_t *one = json_object_get(schema, "oneOf"), *not = json_object_get(schema, "not");
         ok = (s->m[i].chose & CHOSE_LISTED || schema_is_listed(k, schema, v)) &&
-             (!any || count_holding(k, any, v, depth) > 0) && (!one || count_holding(k, one, v, depth) == 1) &&
+             (!any || s->m[i].chose & CHOSE_ANY || count_holding(k, any, v, depth) > 0) &&
+             (!one || s->m[i].chose & CHOSE_ONE || count_holding(k, one, v, depth) == 1) &&
              (!not || !holds_one(k, not, v, depth)) && condition_holds(k, schema, v, depth);
         if (type & (TYPE_ARRAY | TYPE_OBJECT))
             check_unevaluated(k, schema);
@@ -298,7 +300,7 @@ static bool requires(const struct schemas *s, const char *name)
 static void property_of(struct schema *k, const struct schemas *s, const char *name, struct schemas *out)
 {
     *out = (struct schemas){ .n = 0 };
-    build_spend(k->b, 5 + 10 * (size_t)s->n);
+    build_spend(k->b, 5 + 5 * (size_t)s->n);
     for (int i = 0; i < s->n; i++) {
         const json_t *schema = s->m[i].schema, *v = json_object_get(json_object_get(schema, "properties"), name);
         bool closed = k->closed && json_object_size(json_object_get(schema, "properties")) > 0 &&
@@ -439,7 +441,7 @@ bool schema_apart(struct schema *k, const struct schemas *x, const struct schema
 {
     if (x->never || y->never)
         return true;
-    if (depth > APART_DEPTH || !build_spend(k->b, 20))
+    if (depth > APART_DEPTH || !build_spend(k->b, 8))
         return false;
     int types = schema_types(k, x) & schema_types(k, y);
     if (!types || listed_apart(k, x, y) || listed_apart(k, y, x))

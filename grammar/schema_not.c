@@ -107,6 +107,7 @@ const json_t *schema_keep(struct schema *k, char what, const json_t *schema, jso
 {
     char key[24];
     key_of(what, schema, key);
+    build_spend(k->b, 100);
     if (!k->made)
         k->made = json_object();
     if (json_object_set_new(k->made, key, v) < 0)
@@ -179,7 +180,7 @@ static void dependencies(struct schema *k, const json_t *schema, const char *key
         build_fail(k->b, "is no JSON Schema: %s must be an object", keyword);
     if (all && json_is_dict(all))
         json_object_foreach((json_t *)all, name, v)
-            if (build_spend(k->b, 20) && json_array_append_new(out, dependency(name, v)) < 0)
+            if (build_spend(k->b, SCHEMA_MADE) && json_array_append_new(out, dependency(name, v)) < 0)
                 build_starve(k->b);
 }
 

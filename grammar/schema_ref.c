@@ -118,7 +118,7 @@ static void collect_addresses(struct schema *k, const json_t *v, const char *bas
     if (json_is_string(json_object_get(v, "$dynamicAnchor")))
         add_address(k, base, json_object_get(v, "$dynamicAnchor"), v);
     if (json_object_get(v, "$ref") || json_object_get(v, "$dynamicRef") || depth == 0)
-        schema_keep(k, '@', v, json_string(base));
+        schema_keep(k, '@', v, build_spend(k->b, strlen(base)) ? json_string(base) : NULL);
     for (size_t i = 0; json_is_array(v) && i < json_array_size(v); i++)
         collect_addresses(k, json_array_get(v, i), base, depth + 1);
     json_object_foreach((json_t *)v, key, member)

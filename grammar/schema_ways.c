@@ -34,12 +34,14 @@ struct keyword {
 
 /* ---- ways ---- */
 
-/* Adds a way, which becomes the list's. NULL: memory was out when it was made. */
-static void way(struct ways *w, json_t *schema)
+/* Adds a way, which becomes the list's. NULL: memory was out when it was made. false: the builder has failed. */
+static bool way(struct ways *w, json_t *schema)
 {
-    if (!schema || json_array_append_new(w->list, schema) < 0)
+    if (!build_spend(w->k->b, SCHEMA_MADE))
+        json_decref(schema);
+    else if (!schema || json_array_append_new(w->list, schema) < 0)
         build_starve(w->k->b);
-    build_spend(w->k->b, 20);
+    return !w->k->b->failed;
 }
 
 static bool says_nothing(const json_t *schema)
@@ -56,16 +58,16 @@ static json_t *not_this(struct ways *w, const json_t *schema)
 static json_t *not_value(const json_t *v) { return json_pack("{s:{s:O}}", "not", "const", (json_t *)v); }
 
 /* An object without this property. */
-static void without_property(struct ways *w, const char *name)
+static bool without_property(struct ways *w, const char *name)
 {
-    way(w, json_pack("{s:s, s:{s:b}, s:b}", "type", "object", "properties", name, 0, "additionalProperties", 1));
+    return way(w, json_pack("{s:s, s:{s:b}, s:b}", "type", "object", "properties", name, 0, "additionalProperties", 1));
 }
 
 /* An object with this property, and a value of the schema, which becomes the way's. */
-static void with_property(struct ways *w, const char *name, json_t *value)
+static bool with_property(struct ways *w, const char *name, json_t *value)
 {
-    way(w, json_pack("{s:s, s:[s], s:{s:o}, s:b}", "type", "object", "required", name, "properties", name, value,
-                     "additionalProperties", 1));
+    return way(w, json_pack("{s:s, s:[s], s:{s:o}, s:b}", "type", "object", "required", name, "properties", name, value,
+                            "additionalProperties", 1));
 }
 
 /* A list whose item `at` is of the schema, which becomes the way's. */
@@ -75,6 +77,7 @@ static void with_item(struct ways *w, size_t at, json_t *value)
     for (size_t i = 0; i < at; i++)
         json_array_append_new(first, json_true());
     json_array_append_new(first, value);
+    build_spend(w->k->b, at);
     way(w, json_pack("{s:s, s:I, s:o}", "type", "array", "minItems", (json_int_t)at + 1, "prefixItems", first));
 }
 
@@ -149,10 +152,9 @@ static bool other_objects(struct ways *w, const json_t *one)
 {
     const char *name;
     json_t *v;
-    json_object_foreach((json_t *)one, name, v) {
-        without_property(w, name);
-        with_property(w, name, not_value(v));
-    }
+    json_object_foreach((json_t *)one, name, v)
+        if (!without_property(w, name) || !with_property(w, name, not_value(v)))
+            return false;
     with_other_names(w, one);
     return true;
 }
@@ -174,7 +176,8 @@ static bool against_values(struct ways *w, const json_t *values)
     bool known = other_numbers(w, values);
     size_t i;
     json_array_foreach((json_t *)values, i, v) {
-        build_spend(w->k->b, 1);
+        if (!build_spend(w->k->b, json_is_array(v) || json_is_dict(v) ? SCHEMA_MADE : 1))
+            break;
         if (json_is_array(v))
             json_array_append_new(lists, not_value(v));
         else if (json_is_dict(v))
@@ -308,9 +311,8 @@ static bool against_required(struct ways *w, const json_t *v, const struct keywo
     json_t *name;
     size_t i;
     json_array_foreach((json_t *)v, i, name) {
-        if (!json_is_string(name))
+        if (!json_is_string(name) || !without_property(w, json_string_value(name)))
             return false;
-        without_property(w, json_string_value(name));
     }
     return true;
 }
@@ -322,8 +324,8 @@ static bool against_properties(struct ways *w, const json_t *v, const struct key
     const char *name;
     json_t *schema;
     json_object_foreach((json_t *)v, name, schema)
-        if (!says_nothing(schema))
-            with_property(w, name, not_this(w, schema));
+        if (!says_nothing(schema) && !with_property(w, name, not_this(w, schema)))
+            return false;
     return true;
 }
 
@@ -348,9 +350,10 @@ static bool against_dependent_names(struct ways *w, const json_t *v, const struc
     size_t i;
     json_object_foreach((json_t *)v, name, with)
         json_array_foreach(with, i, other)
-            if (json_is_string(other) && strcmp(name, json_string_value(other)) != 0)
-                way(w, json_pack("{s:s, s:[s], s:{s:b}, s:b}", "type", "object", "required", name, "properties",
-                                 json_string_value(other), 0, "additionalProperties", 1));
+            if (json_is_string(other) && strcmp(name, json_string_value(other)) != 0 &&
+                !way(w, json_pack("{s:s, s:[s], s:{s:b}, s:b}", "type", "object", "required", name, "properties",
+                                  json_string_value(other), 0, "additionalProperties", 1)))
+                return false;
     return true;
 }
 
@@ -361,7 +364,8 @@ static bool against_dependent_schemas(struct ways *w, const json_t *v, const str
     const char *name;
     json_t *schema;
     json_object_foreach((json_t *)v, name, schema)
-        way(w, json_pack("{s:s, s:[s], s:O}", "type", "object", "required", name, "not", schema));
+        if (!way(w, json_pack("{s:s, s:[s], s:O}", "type", "object", "required", name, "not", schema)))
+            return false;
     return true;
 }
 
@@ -374,8 +378,8 @@ static bool against_all(struct ways *w, const json_t *v, const struct keyword *b
     json_t *schema;
     size_t i;
     json_array_foreach((json_t *)v, i, schema)
-        if (!says_nothing(schema))
-            way(w, not_this(w, schema));
+        if (!says_nothing(schema) && !way(w, not_this(w, schema)))
+            return false;
     return true;
 }
 
@@ -386,7 +390,8 @@ static bool against_any(struct ways *w, const json_t *v, const struct keyword *b
     json_t *schema, *none = json_array();
     size_t i;
     json_array_foreach((json_t *)v, i, schema)
-        json_array_append_new(none, not_this(w, schema));
+        if (build_spend(w->k->b, 1))
+            json_array_append_new(none, not_this(w, schema));
     way(w, json_pack("{s:o}", KEYWORD_TOGETHER, none));
     return true;
 }
