@@ -27,8 +27,7 @@ void patches_load(struct loader *l, struct patches *p, struct hparams *v, const 
         hparams_fail(h, "patch_size", "is not the model's %d", p->patch);
     if (hparams_int(h, "merge_size", p->merge, 1, 8) != p->merge)
         hparams_fail(h, "merge_size", "is not the model's %d", p->merge);
-    if (hparams_int(v, "in_channels|in_chans", 3, 1, 64) != 3)
-        hparams_fail(v, "in_channels", "must be 3");
+    pixel_channels(v, "in_channels|in_chans");
     pixel_norm_load(l, &p->pixels, def->mean, def->std);
     l->m->image_align = p->patch * p->merge;
 }

@@ -18,6 +18,12 @@ static void three(struct hparams *h, const char *name, double out[3], const doub
         out[i] = def[i];
 }
 
+void pixel_channels(struct hparams *vision, const char *names)
+{
+    if (hparams_int(vision, names, 3, 1, 64) != 3)
+        hparams_fail(vision, names, "must be 3");
+}
+
 /* Folds the processor's two steps, rescaling and normalising, into one multiplication and one addition for the
  * device, and keeps mean and deviation in units of a byte for pixel_value(). */
 void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3])

@@ -19,6 +19,9 @@ static inline float pixel_value(const struct pixel_norm *n, uint8_t byte, int ch
 /* The values of a picture as three planes, as family.pixel_values. */
 void pixel_planes(const struct pixel_norm *n, const uint8_t *rgb, int height, int width, float *out, int shape[4]);
 
+/* Notes an error where a configuration of the tower says that pictures are not RGB. */
+void pixel_channels(struct hparams *vision, const char *names);
+
 /* Reads image_mean, image_std, rescale_factor and resample; the defaults are the class's. */
 void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3]);
 

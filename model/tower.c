@@ -112,8 +112,7 @@ static int grid_load(struct tower *t, struct hparams *config, const struct tower
             hparams_fail(config, "image_size", "%d is less than a patch of %d", t->image, t->patch);
     }
     t->n_positions = t->side * t->side;
-    if (hparams_int(config, "num_channels", 3, 1, 64) != 3)
-        hparams_fail(config, "num_channels", "must be 3");
+    pixel_channels(config, "num_channels");
     return hparams_end(config);
 }
 

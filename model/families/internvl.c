@@ -146,6 +146,7 @@ static int vision_sizes(struct loader *l, struct internvl *v, struct hparams *h,
     t->patch = square(h, "patch_size", 14, 128);
     t->side = t->image / t->patch;
     t->n_positions = t->side * t->side;
+    pixel_channels(h, "num_channels");
     v->n_layers = k->layers;
     v->scale = (int)lrint(1 / hparams_number(&l->config, "downsample_ratio", 0.5, 0.05, 1));
     if (t->side < 1 || t->side % v->scale)

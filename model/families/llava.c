@@ -42,8 +42,8 @@ static void tower_part(struct loader *l, struct hparams *vision, struct tower_ki
 {
     int layers = (int)hparams_int(vision, "num_hidden_layers", kind->layers, 1, TOWER_MAX_LAYERS), at[2] = { -2, 0 };
     int n = hparams_ints(&l->config, "vision_feature_layer", at, 2, -layers, layers);
-    if (n > 1)
-        hparams_fail(&l->config, "vision_feature_layer", "several layers are not supported");
+    if (n != 1 && hparams_has(&l->config, "vision_feature_layer"))
+        hparams_fail(&l->config, "vision_feature_layer", "must be one layer");
     kind->unused_layers = at[0] < 0 ? -1 - at[0] : layers - at[0];
     kind->no_post = true;
     if (kind->unused_layers >= layers)

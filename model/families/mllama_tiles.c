@@ -133,6 +133,7 @@ static int read_vision(struct loader *l, struct tiles *g, struct hparams *v, str
     g->patch = (int)hparams_int(v, "patch_size", 14, 1, 128);
     g->tiles = (int)hparams_int(v, "max_num_tiles", 4, 1, MAX_TILES);
     g->n_ratios = list_ratios(g->tiles, all);
+    pixel_channels(v, "num_channels");
     if (s->width % s->heads)
         hparams_fail(v, "attention_heads", "%d heads do not divide %d", s->heads, s->width);
     if (g->side % g->patch)

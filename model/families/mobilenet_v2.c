@@ -123,8 +123,7 @@ static int mobilenet_load(struct model *m, struct loader *l)
     g->same = hparams_bool(h, "tf_padding", true);
     if (hparams_int(h, "output_stride", 32, 1, 64) != 32)
         hparams_fail(h, "output_stride", "must be 32: dilated filters are not supported");
-    if (hparams_int(h, "num_channels", 3, 1, 64) != 3)
-        hparams_fail(h, "num_channels", "must be 3");
+    pixel_channels(h, "num_channels");
     labels_load(l, 2);
     if (hparams_end(h) != 0)
         return -1;

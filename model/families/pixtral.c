@@ -58,9 +58,10 @@ static int vision_sizes(struct loader *l, struct pixtral *p, struct hparams *h, 
     v->act = load_act(h, "hidden_act", "gelu");
     p->patches.patch = (int)hparams_int(h, "patch_size", 16, 1, 128);
     p->patches.frames = 1;
+    pixel_channels(h, "num_channels");
     int n = hparams_ints(&l->config, "vision_feature_layer", at, 2, -v->layers, v->layers);
-    if (n > 1)
-        hparams_fail(&l->config, "vision_feature_layer", "several layers are not supported");
+    if (n != 1 && hparams_has(&l->config, "vision_feature_layer"))
+        hparams_fail(&l->config, "vision_feature_layer", "must be one layer");
     p->n_layers = at[0] < 0 ? v->layers + 1 + at[0] : at[0];
     if (p->n_layers < 1)
         hparams_fail(&l->config, "vision_feature_layer", "names what no layer has changed");

@@ -54,6 +54,7 @@ REFUSED = {
         "tower": (config("vision_config", "model_type", to="dinov2"), "vision_config.model_type"),
         "layer": (config("vision_feature_layer", to=-9), "vision_feature_layer"),
         "first": (config("vision_feature_layer", to=0), "vision_feature_layer"),
+        "no layer": (config("vision_feature_layer", to=[]), "vision_feature_layer"),
         "several": (config("vision_feature_layer", to=[-2, -3]), "vision_feature_layer"),
         "strategy": (config("vision_feature_select_strategy", to="cls"), "vision_feature_select_strategy"),
         "token": (config("image_token_index", to=100000), "image_token_index"),
@@ -74,6 +75,7 @@ REFUSED = {
         "no list": (config("image_grid_pinpoints", to="12x24"), "image_grid_pinpoints: must be a list"),
     },
     "mllama/tiles": {
+        "channels": (config("vision_config", "num_channels", to=4), "num_channels"),
         "ratios": (config("vision_config", "supported_aspect_ratios", to={}),
                    "supported_aspect_ratios: must be a list"),
     },
@@ -86,6 +88,8 @@ REFUSED = {
         "resize": (processor("do_resize", to=False), "do_resize"),
         "text": (config("text_config", "model_type", to="gpt2"), "text_config.model_type"),
         "head_dim": (config("text_config", "head_dim", to=16), "q_proj"),
+        "channels": (config("vision_config", "num_channels", to=1), "num_channels"),
+        "no layer": (config("vision_feature_layer", to=[]), "vision_feature_layer"),
     },
     "deepseek_vl/tied": {
         "size": (processor("size", to={"height": 32, "width": 32}), "size"),
@@ -103,6 +107,7 @@ REFUSED = {
     },
     "internvl/tiles": {
         "norm": (config("vision_config", "norm_type", to="batch_norm"), "norm_type"),
+        "channels": (config("vision_config", "num_channels", to=4), "num_channels"),
         "image": (config("vision_config", "image_size", to=[20, 20]), "image_size"),
         "oblong": (config("vision_config", "image_size", to=[16, 32]), "image_size"),
         "layer": (config("vision_feature_layer", to=-2), "vision_feature_layer"),
