@@ -92,15 +92,12 @@ static int gemma_load(struct model *m, struct loader *l)
  * error is noted. */
 static int load_sight(struct loader *l, struct gemma *g, struct hparams *vision)
 {
-    static const char *const towers[] = { "vision_tower.vision_model.", "model.vision_tower.vision_model.",
-                                          "vision_tower.", "model.vision_tower.", NULL };
-    static const char *const projectors[] = { "multi_modal_projector.", "model.multi_modal_projector.", NULL };
-    tower_load(l, &g->tower, vision, load_root(l, TOWER_PROBE, towers), &(struct tower_kind){
+    tower_load(l, &g->tower, vision, load_root(l, TOWER_PROBE, load_tower_roots), &(struct tower_kind){
         .patch_bias = WITH_BIAS, .width = 1152, .inner = 4096, .layers = 27, .heads = 16, .image = 224, .patch = 14,
         .act = "gelu_pytorch_tanh", .eps = 1e-6 });
     if (load_end(l) != 0)
         return -1;
-    load_at(l, "%s", load_root(l, "linear.weight", projectors));
+    load_at(l, "%s", load_root(l, "linear.weight", load_projector_roots));
     load_linear(l, &g->project, l->m->hidden, g->tower.size.width, WITH_BIAS, "linear");
     pixel_norm_load(l, &g->tower.pixels, pixel_half, pixel_half);
     square_load(l, &g->square, g->tower.image, &(struct square_default){ .size = 224, .filter = FILTER_BICUBIC });
@@ -145,6 +142,7 @@ static int paligemma_positions(const struct model *m, const int32_t *ids, int n,
     return n + 1;
 }
 
+/* Each patch's normed state becomes a token through one matrix. */
 static void paligemma_encode(const struct model *m, struct run *r, const struct encode *in)
 {
     const struct gemma *g = m->impl;

@@ -81,6 +81,8 @@ static int load_text(struct loader *l, struct mllama *g, struct hparams *t, cons
     return load_end(l);
 }
 
+/* The text first, whose sizes the cross-attention layers and the projector have; a projector for the final and the
+ * intermediate states of the tower together. Newer writers keep text and tower below "model.". */
 static int mllama_load(struct model *m, struct loader *l)
 {
     static const char *const vision_roots[] = { "vision_model.", "model.vision_model.", NULL };
