@@ -122,14 +122,15 @@ static struct dfa *bounded(struct build *b, double v, bool above, bool strict)
     return language_make(b, expr_or(b, expr_pair(b, other, any), same));
 }
 
-/* Integers, other numbers, or both. */
+/* Integers, other numbers, or both. Other numbers alone have few enough digits for a double to tell them from
+ * integers: whoever reads 4503599627370497.25 may well find an integer there. */
 static struct dfa *plain(struct build *b, int types)
 {
     const char *s = "(0|[1-9][0-9]*)(\\.[0-9]+)?";
     if (!(types & TYPE_NUMBER))
         s = "0|[1-9][0-9]*";
     else if (!(types & TYPE_INT))
-        s = "(0|[1-9][0-9]*)\\.[0-9]*[1-9]";
+        s = "(0|[1-9][0-9]{0,8})\\.[0-9]{0,5}[1-9]";
     return regex_language(b, s, strlen(s), true);
 }
 
