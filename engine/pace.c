@@ -28,7 +28,7 @@ void pace_learn(struct pace *p, int n_single, int n_rows, double seconds)
     follow(&p->row_seconds, (rest > 0 ? rest : 0.1 * seconds) / n_rows);
 }
 
-double pace_aim(const struct pace *p) { return 0.9 * p->max_pause; }
+double pace_aim(const struct pace *p) { return 0.8 * p->max_pause; }
 
 /* What the aim leaves after a step of single tokens, in rows. The upper bound only keeps the number an int. */
 int pace_rows(const struct pace *p)

@@ -14,8 +14,8 @@ struct pace {
     double row_seconds;    /* that a row of a prompt adds; 0: none was seen yet                  */
 };
 
-/* Seconds that a stop of those who are answered is aimed at: a little less than max_pause, because what steps and parts
- * of images take varies. */
+/* Seconds that a stop of those who are answered is aimed at: less than max_pause, because what steps and parts of
+ * images take varies by a fifth on a machine with other work. */
 double pace_aim(const struct pace *p);
 
 /* A step of n_single tokens of those that are being answered and n_rows of prompts has taken so long. */

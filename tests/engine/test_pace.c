@@ -9,17 +9,17 @@ START_TEST(follows_what_rows_take)
     struct pace p = { .max_pause = 0.15 };
     ck_assert_int_eq(pace_rows(&p), 32);                   /* nothing is known */
     pace_learn(&p, 0, 500, 0.5);                           /* a millisecond a row, alone */
-    ck_assert_int_ge(pace_rows(&p), 134);
+    ck_assert_int_ge(pace_rows(&p), 119);
     pace_learn(&p, 4, 0, 0.05);                            /* and 50 ms for the others' tokens */
-    ck_assert_int_ge(pace_rows(&p), 84);
-    ck_assert_int_le(pace_rows(&p), 85);
+    ck_assert_int_ge(pace_rows(&p), 69);
+    ck_assert_int_le(pace_rows(&p), 70);
     pace_learn(&p, 4, 100, 0.25);                          /* slower: at once */
-    ck_assert_int_ge(pace_rows(&p), 42);
-    ck_assert_int_le(pace_rows(&p), 43);
+    ck_assert_int_ge(pace_rows(&p), 34);
+    ck_assert_int_le(pace_rows(&p), 35);
     for (int i = 0; i < 30; i++)
         pace_learn(&p, 4, 100, 0.15);                      /* faster: little by little */
-    ck_assert_int_ge(pace_rows(&p), 83);
-    ck_assert_int_le(pace_rows(&p), 85);
+    ck_assert_int_ge(pace_rows(&p), 68);
+    ck_assert_int_le(pace_rows(&p), 70);
 }
 END_TEST
 
