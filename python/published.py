@@ -169,7 +169,8 @@ NAMED = {"image_token_index": ["<|image|>", "<image>", "[IMG]", "<image_soft_tok
          "video_start_token_id": ["<|begin_of_video|>"], "video_end_token_id": ["<|end_of_video|>"]}
 SHAPES[internvl_chat.FAMILY] = SHAPES[internvl.FAMILY] | {"template": "qwen2", "file": "tokenizer_config.json",
                                                           "flat": True, "places": [internvl_chat.PLACE]}
-SHAPES |= {"glm46v": SHAPES["glm4v_moe"], "qwen3_moe": SHAPES["qwen3"], "qwen3_vl_moe": SHAPES["qwen3_vl"],
+SHAPES |= {"glm46v": SHAPES["glm4v_moe"], "glm_ocr": SHAPES["glm4v_moe"],
+           "qwen3_moe": SHAPES["qwen3"], "qwen3_vl_moe": SHAPES["qwen3_vl"],
            "smollm3": LLAMA | {"special": LLAMA_BASE + ["<|im_start|>", "<|im_end|>"], "whole_words": True,
                                "plain": ["<think>", "</think>", "<tool_call>", "</tool_call>"],
                                "eos": ["<|im_end|>", "<|end_of_text|>"], "pad": "<|im_end|>", "template": "smollm3",

@@ -92,6 +92,8 @@ PUBLISHED = {
         "mrope_section": [8, 12, 12]}), "vision_config": {}}),
     "glm46v": ("GLM-4.6V-Flash", {"text_config": text(151552, 4096, 13696, 40, 32, 2, 131072, rope_parameters=GLM_ROPE |
                {"rope_theta": 5e5, "mrope_section": [8, 12, 12]}), "vision_config": {}}),
+    "glm_ocr": ("GLM-OCR", {"text_config": text(59392, 1536, 4608, 16, 16, 8, 131072, head_dim=128, rope_parameters={
+        "rope_type": "default", "rope_theta": 1e4, "mrope_section": [16, 24, 24]}), "vision_config": {}}),
     "qwen2_vl": ("Qwen2-VL-7B", {"text_config": QWEN7 | {"rope_parameters": MROPE}, "vision_config": {
         "hidden_size": 3584}}),
     "qwen2_5_vl": ("Qwen2.5-VL-7B", {"text_config": QWEN7 | {"rope_parameters": MROPE}, "vision_config": {

@@ -12,6 +12,7 @@ import re
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -255,6 +256,15 @@ CASES["glm46v"] = {
                  "tie_word_embeddings": True, **glm_ids()}, {"patch_size": 4}),
 }
 
+CASES["glm_ocr"] = {
+    "biases": ({"text_config": text(V, 32, 4, 2, 2, 40, head_dim=16, rope_parameters=rope(10000.0, [3, 3, 2])),
+                "vision_config": glm4v_vision(hidden_size=16, intermediate_size=24), **glm_ids()}, {"patch_size": 4}),
+    "tied": ({"text_config": text(V, 24, 2, 1, 3, 32, head_dim=16, rope_parameters=rope(
+                  500.0, [2, 1, 1], partial_rotary_factor=.5)),
+              "vision_config": glm4v_vision(hidden_size=24, num_heads=3, out_hidden_size=24, attention_bias=False),
+              "tie_word_embeddings": True, **glm_ids()}, {"patch_size": 4}),
+}
+
 CASES["smollm3"] = {
     "listed": (text(V, 32, 4, 2, 3, 40, no_rope_layers=[0, 1, 1], attention_bias=True, mlp_bias=True,
                     tie_word_embeddings=False, rope_parameters=rope(10000.0)), None),
@@ -295,7 +305,7 @@ PUBLISHED = {"shortest_edge": 112 * 112, "longest_edge": 9633792}
 
 # Tokenizers and templates of the published shapes, on a configuration that another variant has.
 for family, base in {"smollm3": "listed", "qwen3_moe": "normed", "qwen3_vl_moe": "tied", "glm4_moe": "groups",
-                     "glm4v_moe": "tied", "glm46v": "dense", "glm4v": "grouped", "glm4": "grouped",
+                     "glm4v_moe": "tied", "glm46v": "dense", "glm_ocr": "biases", "glm4v": "grouped", "glm4": "grouped",
                      "qwen2_vl": "grouped", "qwen2_5_vl": "windows",
                      "qwen3_vl": "tied", "llama": "llama3", "qwen2": "grouped", "qwen3": "grouped",
                      "phi3": "crossing", "gemma3_text": "windows", gemma.FAMILY: "windows",
@@ -322,7 +332,7 @@ CASES[paligemma.FAMILY] = paligemma.cases(gemma.texts(text, V), published.config
 CLASSES = {"smollm3": "SmolLM3ForCausalLM", "qwen3_moe": "Qwen3MoeForCausalLM", "glm4_moe": "Glm4MoeForCausalLM",
            "qwen3_vl_moe": "Qwen3VLMoeForConditionalGeneration", "glm4v_moe": "Glm4vMoeForConditionalGeneration",
            "phone": "Glm4vForConditionalGeneration", "glm4v": "Glm4vForConditionalGeneration",
-           "glm46v": "Glm46VForConditionalGeneration",
+           "glm46v": "Glm46VForConditionalGeneration", "glm_ocr": "GlmOcrForConditionalGeneration",
            "glm4": "Glm4ForCausalLM", "qwen2_vl": "Qwen2VLForConditionalGeneration",
            "qwen2_5_vl": "Qwen2_5_VLForConditionalGeneration", "qwen3_vl": "Qwen3VLForConditionalGeneration",
            "llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM",
@@ -411,10 +421,21 @@ def special_of(family):
     return (LLAMA, LLAMA_TEMPLATE) if family in ("llama", "phi3") else (QWEN, QWEN_TEMPLATE)
 
 
+def predict_a_second(out, layers):
+    """Adds the layer with which GLM-OCR was trained to predict a second token, and which nobody reads."""
+    path, at = out + "/model.safetensors", "model.language_model.layers."
+    t = load_file(path)
+    last, extra = f"{at}{layers - 1}.", f"{at}{layers}."
+    save_file(t | {k.replace(last, extra): v.clone() for k, v in t.items() if k.startswith(last)}, path,
+              {"format": "pt"})
+
+
 def save(model, family, variant, out):
     os.makedirs(out, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
     model.float()
+    if family == "glm_ocr":
+        predict_a_second(out, model.config.text_config.num_hidden_layers)
     if variant == "published" or family in (kosmos2.FAMILY, paligemma.FAMILY):
         t = published.save(family, out)
     else:
@@ -440,7 +461,7 @@ def save(model, family, variant, out):
     if told and family in cross.CLASSES:
         p = cross.processor(family, told)
     elif told:
-        kind = "Glm46VImageProcessor" if family == "glm46v" else "Qwen2VLImageProcessor"
+        kind = "Glm46VImageProcessor" if family in ("glm46v", "glm_ocr") else "Qwen2VLImageProcessor"
         kind = "Glm4vImageProcessor" if family.startswith(("glm4v", "phone")) else kind
         more = {"image_mean": [.5, .5, .5], "image_std": [.5, .5, .5]} if family.startswith("qwen3_vl") else {}
         side = told["patch_size"] * 2

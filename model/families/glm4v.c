@@ -1,4 +1,5 @@
-/* model/families/glm4v.c - GLM-4.1V, GLM-4.6V-Flash, AutoGLM-Phone-9B, and with routed experts GLM-4.5V and GLM-4.6V.
+/* model/families/glm4v.c - GLM-4.1V, GLM-4.6V-Flash, AutoGLM-Phone-9B, and with routed experts GLM-4.5V and GLM-4.6V;
+ * GLM-OCR, whose tower norms queries and keys and has neither the first norm nor a position table.
  *
  *     patches -> norm + position -> vision layers -> norm -> 2x2 convolution -> merger -> image tokens
  *     the decoder of GLM-4 or of GLM-4.5, its rotary embedding in sections for t, h, w
@@ -15,11 +16,13 @@ struct glm4v {
     struct vlm     vlm;
     int            side;             /* of the square position table            */
     enum act       act;              /* of the merger's gated MLP               */
-    struct tensor  positions;        /* (side * side, hidden)                   */
+    struct tensor  positions;        /* (side * side, hidden); empty in GLM-OCR, as norm_in is */
     struct norm    norm_in, norm_out, merge_norm;
     struct weight  downsample;       /* (out, merge * merge * hidden)           */
     struct weight  merge_in, merge_up, merge_down;
 };
+
+static bool is_ocr(const struct model *m) { return !strcmp(m->type, "glm_ocr"); }
 
 /* (out, hidden, merge, merge) -> rows of (y, x, channel): the patches of a block lie end to end. */
 static void load_downsample(struct loader *l, struct glm4v *g, int out, int hidden)
@@ -49,39 +52,63 @@ static void load_merger(struct loader *l, struct glm4v *g, const struct vision_k
     g->act = k->act;
 }
 
-/* intermediate_size is the merger's; the MLPs of the layers are as wide as the tower's output, as in the reference. */
+/* What is added to the patches before the first layer. */
+static void load_positions(struct loader *l, struct glm4v *g, const struct vision_kind *k)
+{
+    int cells = g->side * g->side;
+    const float *table = load_floats(l, SHAPE(cells, k->width), "embeddings.position_embedding.weight");
+    g->positions = load_table(l, table, cells, k->width);
+    load_norm(l, &g->norm_in, k->width, RMS_NORM, k->eps, "post_conv_layernorm");
+}
+
+/* The layers; `ocr`: queries and keys are normed head by head, and the MLP has the bias of the projections. */
+static void load_layers(struct loader *l, struct vlm *v, const struct vision_kind *k, bool ocr, const char *root)
+{
+    int dim = k->width / k->heads;
+    for (int i = 0; i < v->n_vision && !l->failed; i++) {
+        struct block *b = vlm_load_layer(l, v, i, k, root);
+        load_stack(l, &b->up, k->width, PARTS({ "mlp.gate_proj", k->inner }, { "mlp.up_proj", k->inner }), k->o_bias);
+        load_linear(l, &b->down, k->width, k->inner, k->o_bias, "mlp.down_proj");
+        b->glu = true;
+        if (!ocr)
+            continue;
+        load_norm(l, &b->q_norm, dim, RMS_NORM, k->eps, "attn.q_norm");
+        load_norm(l, &b->k_norm, dim, RMS_NORM, k->eps, "attn.k_norm");
+        b->heads.q_norm = &b->q_norm;
+        b->heads.k_norm = &b->k_norm;
+    }
+}
+
+/* intermediate_size is the merger's; the MLPs of the layers are as wide as the tower's output, as in the reference. In
+ * GLM-OCR it is the layers', and the merger is three times as wide as the output: once for each colour, as its class
+ * has it. */
 static void load_vision(struct loader *l, struct vlm *v, struct hparams *config, const char *root)
 {
     struct glm4v *g = (struct glm4v *)v;
+    bool ocr = is_ocr(l->m);
+    bool bias = hparams_bool(config, "attention_bias", ocr);
     struct vision_kind k = {
-        .width = (int)hparams_int(config, "hidden_size", 1536, 1, 1 << 14),
-        .out = (int)hparams_int(config, "out_hidden_size", 4096, 1, 1 << 15),
-        .heads = (int)hparams_int(config, "num_heads|num_attention_heads", 12, 1, 256),
+        .width = (int)hparams_int(config, "hidden_size", ocr ? 1024 : 1536, 1, 1 << 14),
+        .out = (int)hparams_int(config, "out_hidden_size", ocr ? 1536 : 4096, 1, 1 << 15),
+        .heads = (int)hparams_int(config, "num_heads|num_attention_heads", ocr ? 16 : 12, 1, 256),
         .eps = hparams_number(config, "rms_norm_eps", 1e-5, 0, 1), .norm = RMS_NORM,
-        .qkv_bias = hparams_bool(config, "attention_bias", false) ? WITH_BIAS : NO_BIAS, .o_bias = NO_BIAS,
+        .qkv_bias = bias ? WITH_BIAS : NO_BIAS, .o_bias = ocr && bias ? WITH_BIAS : NO_BIAS,
         .act = load_act(config, "hidden_act", "silu"),
     };
-    int inner = (int)hparams_int(config, "intermediate_size", 13696, 1, 1 << 18);    /* of the merger */
+    int inner = (int)hparams_int(config, "intermediate_size", ocr ? 4096 : 13696, 1, 1 << 18);
     int image = (int)hparams_int(config, "image_size", 336, 1, 1 << 14);
-    k.inner = k.out;                                     /* yes, the layers' MLPs are as wide as the output */
+    k.inner = ocr ? inner : k.out;
     g->side = image / v->patches.patch;
-    if (g->side < 1)
+    if (!ocr && g->side < 1)
         hparams_fail(config, "image_size", "%d is less than a patch", image);
     if (vlm_begin_vision(l, v, config, &k, "out_hidden_size", 24) != 0)
         return;
     load_at(l, "%s", root);
     patches_load_embed(l, &v->patches, k.width, WITH_BIAS, "patch_embed.proj");
-    int cells = g->side * g->side;
-    const float *table = load_floats(l, SHAPE(cells, k.width), "embeddings.position_embedding.weight");
-    g->positions = load_table(l, table, cells, k.width);
-    load_norm(l, &g->norm_in, k.width, RMS_NORM, k.eps, "post_conv_layernorm");
-    load_merger(l, g, &k, inner);
-    for (int i = 0; i < v->n_vision && !l->failed; i++) {
-        struct block *b = vlm_load_layer(l, v, i, &k, root);
-        load_stack(l, &b->up, k.width, PARTS({ "mlp.gate_proj", k.inner }, { "mlp.up_proj", k.inner }), NO_BIAS);
-        load_linear(l, &b->down, k.width, k.inner, NO_BIAS, "mlp.down_proj");
-        b->glu = true;
-    }
+    if (!ocr)
+        load_positions(l, g, &k);
+    load_merger(l, g, &k, ocr ? 3 * k.out : inner);
+    load_layers(l, v, &k, ocr, root);
 }
 
 /* GLM-4's, with a rope in sections. */
@@ -110,6 +137,27 @@ static bool routed(const char *type, struct hparams *text)
     return !strcmp(own, "glm4v_moe_text");
 }
 
+/* Where the configuration does not name it. */
+static int image_token(const char *type)
+{
+    if (!strcmp(type, "glm_ocr"))
+        return 59280;
+    return strcmp(type, "glm4v_moe") ? 151343 : 151363;
+}
+
+/* What else is GLM-OCR's own: sizes, no biases, and an extra layer behind the last, with which it was trained to
+ * predict a second token and which the reference does not read either. */
+static int load_ocr(struct model *m, struct loader *l, struct vlm_kind *kind)
+{
+    kind->text.qkv_bias = NO_BIAS;
+    kind->text.context = 131072;
+    if (vlm_load(m, l, kind) != 0)
+        return -1;
+    load_at(l, "%slayers.%d.", load_root(l, "norm.weight", kind->text_roots), ((struct vlm *)m->impl)->text.n_layers);
+    load_skip(l, "");
+    return load_end(l);
+}
+
 /* The tower is the same with both texts; patches and their limits are the processor's own. */
 static int glm4v_load(struct model *m, struct loader *l)
 {
@@ -119,13 +167,13 @@ static int glm4v_load(struct model *m, struct loader *l)
     bool moe = routed(m->type, &text);
     m->impl = xcalloc(1, sizeof(struct glm4v));
     struct vlm_kind kind = {
-        .text = moe ? moe_text : dense_text, .image_token = strcmp(m->type, "glm4v_moe") ? 151343 : 151363,
+        .text = moe ? moe_text : dense_text, .image_token = image_token(m->type),
         .patches = { 14, 112 * 112, 28 * 28 * 15000, pixel_clip_mean, pixel_clip_std },
         .text_roots = text_roots, .vision_roots = vision_roots, .load_vision = load_vision,
     };
     if (moe)
         kind.text.qkv_bias = hparams_bool(&text, "attention_bias", true) ? WITH_BIAS : NO_BIAS;
-    return vlm_load(m, l, &kind);
+    return is_ocr(m) ? load_ocr(m, l, &kind) : vlm_load(m, l, &kind);
 }
 
 /* The processor's smart_resize: a side under one block is first scaled up, with int(). */
@@ -217,8 +265,10 @@ static void glm4v_encode(const struct model *m, struct run *r, const struct enco
     struct patch_grid grid = patch_grid(&v->patches, &in->plan);
     const int all[2] = { 0, grid.n }, *first = nn_ints(r, all, 2), *places = patch_grid_places(r, &grid, NULL);
     struct stream s = stream_of(r, patches_embed(r, &v->patches, in, &grid));
-    nn_norm(r, s.x, s.x, &g->norm_in);
-    add_positions(r, s.x, g, &grid);
+    if (g->positions.cols) {
+        nn_norm(r, s.x, s.x, &g->norm_in);
+        add_positions(r, s.x, g, &grid);
+    }
     for (int i = 0; i < v->n_vision; i++) {
         block_vision_attend(r, &s, &v->vision[i], places, 1, first);
         block_mlp(r, &s, &v->vision[i]);
@@ -234,7 +284,7 @@ static void glm4v_encode(const struct model *m, struct run *r, const struct enco
 }
 
 const struct family family_glm4v = {
-    .types = { "glm4v", "glm4v_moe", "glm46v" },
+    .types = { "glm4v", "glm4v_moe", "glm46v", "glm_ocr" },
     .load = glm4v_load,
     .plan_image = glm4v_plan_image,
     .largest_image = glm4v_largest,

@@ -17,7 +17,7 @@ GIB = 1 << 30
 CARDS = {
     "llama": (8.03, 24), "qwen2": (7.62, 24), "qwen3": (8.19, 24), "phi3": (3.82, 24), "smollm3": (3.08, 24),
     "gemma3_text": (1.00, 8), "mistral": (7.25, 24), "glm4": (9.40, 24), "glm4v": (10.29, 24), "glm46v": (10.29, 24),
-    "qwen2_vl": (8.29, 24),
+    "glm_ocr": (1.11, 8), "qwen2_vl": (8.29, 24),
     "qwen2_5_vl": (8.29, 24), "qwen3_vl": (8.77, 24), "kosmos-2": (1.66, 8), "mllama": (10.67, 24), "llava": (7.06, 24),
     "deepseek_vl": (1.96, 8),
     "llava_next": (7.06, 24), "llava_onevision": (8.03, 24), "internvl": (7.94, 24), "internvl_chat": (7.94, 24),

@@ -10,7 +10,7 @@ static const char *const families_tested[] = { "qwen3_moe", "qwen3_vl_moe", "glm
                                                "qwen3", "phi3", "kosmos-2", "smolvlm", "llava_next",
                                                "llava_onevision", "gemma3_text", "gemma3", "llava", "mistral",
                                                "pixtral", "internvl", "idefics2", "deepseek_vl", "gemma", "gemma2",
-                                               "paligemma", "internvl_chat" };
+                                               "paligemma", "internvl_chat", "glm_ocr" };
 enum { N_FAMILIES_TESTED = sizeof families_tested / sizeof *families_tested };
 
 #endif
