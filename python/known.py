@@ -6,6 +6,11 @@ The picture is arithmetic that C has as well.  `pixel values` are those of the
 families' image processors with their published settings, at the size of the
 start of a server and at that of a phone's screenshot; `bytes` are resizes
 alone, which hold for every setting.
+
+The settings are those of the checkpoints' preprocessor_config.json, as the
+scripts of transformers write it that made these checkpoints
+(convert_*_to_hf.py of mllama, clip, siglip, idefics3, llava, llava_next, gemma3
+and pixtral), where they are not the defaults of the class.
 """
 import hashlib
 
@@ -24,6 +29,35 @@ PUBLISHED = {
     "Qwen2-VL": ("Qwen2VLImageProcessor", {"min_pixels": 56 * 56, "max_pixels": 28 * 28 * 16384}),
     "Qwen3-VL": ("Qwen2VLImageProcessor", {"size": {"shortest_edge": 65536, "longest_edge": 16777216}, "patch_size": 16,
                                            "image_mean": [.5] * 3, "image_std": [.5] * 3}),
+}
+def clip(side):
+    return "CLIPImageProcessor", {"size": {"shortest_edge": side}, "crop_size": {"height": side, "width": side}}
+
+
+def siglip(side, resample=3):
+    return "SiglipImageProcessor", {"size": {"height": side, "width": side}, "resample": resample,
+                                    "image_mean": [.5] * 3, "image_std": [.5] * 3}
+
+
+def idefics3(longest, tile):
+    return "Idefics3ImageProcessor", {"size": {"longest_edge": longest}, "max_image_size": {"longest_edge": tile},
+                                      "resample": 1, "image_mean": [.5] * 3, "image_std": [.5] * 3}
+
+
+def pixtral(longest, patch):
+    return "PixtralImageProcessor", {"size": {"longest_edge": longest}, "patch_size": {"height": patch, "width": patch}}
+
+
+# Whose values are planes of whole pictures or of their tiles. The processor of Mistral Small asks for whole blocks of
+# 2 x 2 patches of 14.
+PLANES = {
+    "CLIP base": clip(224), "CLIP large 336, LLaVA 1.5": clip(336),
+    "SigLIP base": siglip(224), "SigLIP so400m": siglip(384),
+    "Llama 3.2 Vision": ("MllamaImageProcessor", {"size": {"height": 560, "width": 560}, "max_image_tiles": 4}),
+    "Idefics3": idefics3(1456, 364), "SmolVLM 2.2B": idefics3(1536, 384), "SmolVLM 256M, 500M": idefics3(2048, 512),
+    "LLaVA-NeXT": ("LlavaNextImageProcessor", {
+        **clip(336)[1], "image_grid_pinpoints": [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]}),
+    "Gemma 3": siglip(896, 2), "Pixtral": pixtral(1024, 16), "Mistral Small 3.1": pixtral(1540, 28),
 }
 FILTERS = {"LANCZOS": InterpolationMode.LANCZOS, "BILINEAR": InterpolationMode.BILINEAR,
            "BICUBIC": InterpolationMode.BICUBIC}
@@ -48,6 +82,12 @@ def main():
             p = getattr(transformers, kind)(**options)(images=[im], return_tensors="pt")
             v, (_, gh, gw) = p["pixel_values"].numpy().astype("<f4"), p["image_grid_thw"][0].tolist()
             print(f'{w} x {h} {name}: grid {gh} x {gw}, shape {v.shape}: "{sha(v)}"')
+        for name, (kind, options) in PLANES.items():
+            p = getattr(transformers, kind)(**options)(images=[im], return_tensors="pt")
+            v = p["pixel_values"].numpy().astype("<f4")
+            while v.shape[0] == 1:
+                v = v[0]
+            print(f'{w} x {h} {name}: shape {v.shape}: "{sha(v)}"')
         v = pixels(resize(im)).numpy().astype("<f4")
         print(f'{w} x {h} open-autoglm: shape {v.shape}: "{sha(v)}"')
     im = Image.fromarray(picture(*SIZES[0]))

@@ -186,7 +186,8 @@ def tiles(longest, side):
 # What the image processor is told, where the model needs it to be.
 PROCESSORS = {"llava": cropped(336), "clip": cropped(224), "clip/large": cropped(336),
               "smolvlm": tiles(1536, 384), "smolvlm/small": tiles(2048, 512), "smolvlm/idefics3": tiles(1456, 364),
-              "gemma3": sized(896), "siglip": sized(384), "siglip/base": sized(224),
+              "pixtral": {"size": {"longest_edge": 1540}}, "gemma3": sized(896), "siglip": sized(384),
+              "siglip/base": sized(224),
               "mobilenet_v2": {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}}
 
 PUBLISHED[internvl_chat.FAMILY] = PUBLISHED["internvl"]

@@ -41,6 +41,66 @@ static const struct record {
       "bcd4fcb5c9c1ca8187abd2e12a730e88d26b395bc722c26b46141dcc3ee47468" },
     { 1080, 2400, 288, 672, FILTER_BICUBIC, RESIZER_PIL, { 3, 672, 288, 1 }, pixel_half, pixel_half,
       "7f190b619fd4b5c6357d10552a229b7738c8a94bdaa40d26d40dbdd4dd9643d9" },
+    /* CLIP base */
+    { 270, 600, 224, 224, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 224, 224, 1 }, pixel_clip_mean, pixel_clip_std,
+      "73a973ac54ac5acd65f4fbdadec093f95920710b227eb49417b7dbdfd284e2f8" },
+    { 1080, 2400, 224, 224, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 224, 224, 1 }, pixel_clip_mean, pixel_clip_std,
+      "0f1347692de821dff6940ecd1dc2263e5a42c90f94098bb3646e3596ae750bc4" },
+    /* CLIP large 336, LLaVA 1.5 */
+    { 270, 600, 336, 336, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 336, 336, 1 }, pixel_clip_mean, pixel_clip_std,
+      "1000b76b9a5d5272d9cccd048035b2592771d4e5c030dc9434e13e41e4e2ca5f" },
+    { 1080, 2400, 336, 336, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 336, 336, 1 }, pixel_clip_mean, pixel_clip_std,
+      "ee9dd80e71b61ef59de472e5de35a14ac61f493b87d0fdb80ee1aa7a9733c5b0" },
+    /* SigLIP base */
+    { 270, 600, 224, 224, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 224, 224, 1 }, pixel_half, pixel_half,
+      "9e63bedb7ada8a6893816a9b44b0ef9d4986c25ae2ada53ea13478942211d8f8" },
+    { 1080, 2400, 224, 224, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 224, 224, 1 }, pixel_half, pixel_half,
+      "a9d2f84c79c1da237e08caffdec99aa42d163982ffc0eb17974717452cf1e01e" },
+    /* SigLIP so400m */
+    { 270, 600, 384, 384, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 384, 384, 1 }, pixel_half, pixel_half,
+      "0cb710866cbb9b30b2f0e2581f68157776bb181fb63e0a14e9c3db6363592cdb" },
+    { 1080, 2400, 384, 384, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 384, 384, 1 }, pixel_half, pixel_half,
+      "f32e34a2a50a93d8681ae9352ec04a0e59b31a0eebeeb4680d66ec96e3f76ef0" },
+    /* Llama 3.2 Vision */
+    { 270, 600, 560, 1120, FILTER_BILINEAR, RESIZER_TORCHVISION, { 4, 3, 560, 560 }, pixel_clip_mean, pixel_clip_std,
+      "aa43aaebaa022f5dce84d0573e8410abcfbe9e82a811668bc57067bb961d12aa" },
+    { 1080, 2400, 560, 1680, FILTER_BILINEAR, RESIZER_TORCHVISION, { 4, 3, 560, 560 }, pixel_clip_mean, pixel_clip_std,
+      "b779b26978613469abfd89f87afb24077b910e8aec08ff5b7534fb19718d519c" },
+    /* Idefics3 */
+    { 270, 600, 728, 1456, FILTER_LANCZOS, RESIZER_TORCHVISION, { 9, 3, 364, 364 }, pixel_half, pixel_half,
+      "cb894cd56fc90171e902fa49032ec7ab7f83185e738952331fd50e4e76f33561" },
+    { 1080, 2400, 728, 1456, FILTER_LANCZOS, RESIZER_TORCHVISION, { 9, 3, 364, 364 }, pixel_half, pixel_half,
+      "ec662c82dbccf4030a88d0a00248652a03e995fa83e7dbb0e51e6289b97e5500" },
+    /* SmolVLM 2.2B */
+    { 270, 600, 768, 1536, FILTER_LANCZOS, RESIZER_TORCHVISION, { 9, 3, 384, 384 }, pixel_half, pixel_half,
+      "dc6e22fa8b412e3d4981474247f25edb592b0f79042f7131a2da6b4d9934c7e6" },
+    { 1080, 2400, 768, 1536, FILTER_LANCZOS, RESIZER_TORCHVISION, { 9, 3, 384, 384 }, pixel_half, pixel_half,
+      "29300aaffc59474ca385d34412e6348b863662aacb4564b0a08e25391d73517b" },
+    /* SmolVLM 256M, 500M */
+    { 270, 600, 1024, 2048, FILTER_LANCZOS, RESIZER_TORCHVISION, { 9, 3, 512, 512 }, pixel_half, pixel_half,
+      "835ac126522ef567a1a8fcf0a2adae178e43fa932a4fc1a33127c70bb89eecf2" },
+    { 1080, 2400, 1024, 2048, FILTER_LANCZOS, RESIZER_TORCHVISION, { 9, 3, 512, 512 }, pixel_half, pixel_half,
+      "cf7839ee968af1cd42e88fdc54774070f277f6eebabc0c9ae15cfc7cc889bb0e" },
+    /* LLaVA-NeXT */
+    { 270, 600, 336, 336, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 3, 336, 336 }, pixel_clip_mean, pixel_clip_std,
+      "faabe7871bb78516e89ff04711fe0833f409fb527ec7782bc549ce35c790926c" },
+    { 1080, 2400, 336, 336, FILTER_BICUBIC, RESIZER_TORCHVISION, { 4, 3, 336, 336 }, pixel_clip_mean, pixel_clip_std,
+      "268716a03460378e51ec37e8c39fcd667074e9c637dbe11fd86c4f0062170190" },
+    /* Gemma 3 */
+    { 270, 600, 896, 896, FILTER_BILINEAR, RESIZER_TORCHVISION, { 3, 896, 896, 1 }, pixel_half, pixel_half,
+      "694261484929025f2d563e1a652f77077487ec9e85ae7e2bd418fa327a19e5e0" },
+    { 1080, 2400, 896, 896, FILTER_BILINEAR, RESIZER_TORCHVISION, { 3, 896, 896, 1 }, pixel_half, pixel_half,
+      "7e1a6e5dba0d0121ca54bd8db61f485dd26fdf2c6603eba2c184d6271c25d902" },
+    /* Pixtral */
+    { 270, 600, 272, 608, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 608, 272, 1 }, pixel_clip_mean, pixel_clip_std,
+      "5c381fb0c8ce8fef7dff2e2c063ded9d5b076725b514270d6e864edf3e69eb4e" },
+    { 1080, 2400, 464, 1024, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 1024, 464, 1 }, pixel_clip_mean, pixel_clip_std,
+      "f5127eab0e7798048a33a8811c714d04c29b8d6e85360cbbd038e2817b583e47" },
+    /* Mistral Small 3.1 */
+    { 270, 600, 280, 616, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 616, 280, 1 }, pixel_clip_mean, pixel_clip_std,
+      "f89d7f6d98a5f4b6d5bd6abbeda65c66a455c06560841a4b30482c8f7189ba36" },
+    { 1080, 2400, 700, 1540, FILTER_BICUBIC, RESIZER_TORCHVISION, { 3, 1540, 700, 1 }, pixel_clip_mean, pixel_clip_std,
+      "b4462f83eb063c6e49637031e7541e2785fe3af2635325669622eac55e5ffa69" },
 };
 
 /* 270 x 600 resized to 151 x 333, as bytes. */

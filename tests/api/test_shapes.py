@@ -81,3 +81,23 @@ def test_plan(family, tmp_path):
         assert sum(plan[part + "_bytes"] for part in DEVICE_PARTS) <= ON_DEVICE[family] * GIB
     assert plan["fits"] and plan["total_bytes"] <= gib * GIB
     assert plan["model_type"] == SHAPES[family]["config"]["model_type"]
+
+
+def shallow(row):
+    """The same with three layers of each kind, which a picture never sees."""
+    row = json.loads(json.dumps(row))
+    for config in row["config"]["text_config"], row["config"]["vision_config"]:
+        config["num_hidden_layers"] = 3
+    for name, spans, _ in row["tensors"]:
+        if "layers.{}" in name:
+            spans[0] = [0, 3]
+    return row
+
+
+@pytest.mark.parametrize("family", ["clip", "siglip/base"])
+def test_the_selftest_knows_published_settings(family, tmp_path):
+    """What is no more than a file's holes makes no sense, but its pictures are looked at all the same."""
+    write(tmp_path, shallow(SHAPES[family]))
+    done = subprocess.run([BIN, "selftest", "--model", tmp_path], capture_output=True, text=True, timeout=60)
+    told = [line for line in done.stdout.splitlines() if line.startswith("ok    preprocess")]
+    assert len(told) == 2 and all(", recorded " in line for line in told), done.stdout + done.stderr
