@@ -20,7 +20,8 @@ def picture(width, height):
     return {"type": "image_url", "image_url": {"url": data_url(out.getvalue())}}
 
 
-@pytest.mark.parametrize("case", ["llava/clip", "pixtral/merged", "internvl/tiles"])
+@pytest.mark.parametrize("case", ["llava/clip", "pixtral/merged", "internvl/tiles", "internvl_chat/tiles",
+                                  "deepseek_vl/head", "glm_ocr/tied"])
 def test_the_same_alone(case):
     server = Server("--model", str(ROOT / "tests/model" / case))
     try:
