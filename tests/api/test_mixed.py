@@ -43,3 +43,30 @@ def test_the_same_alone(case):
     assert len({str(a.choices[0].logprobs) for a in alone}) == len(asks)
     images = [a.usage.prompt_tokens_details.image_tokens for a in alone]
     assert all((n > 0) == isinstance(a, list) for n, a in zip(images, asks))
+
+
+# Ways of their own on a GPU: images read both ways in layers with windows, routed experts, cross-attention.
+@pytest.mark.parametrize("case", ["gemma3/windows", "qwen3_moe/normed", "idefics/resampler"])
+def test_the_same_alone_on_an_emulated_gpu(start, case):
+    """On the real sources of the CUDA backend, streamed and not."""
+    if not (ROOT / "build" / "libopenautoglm_cusim.so").exists():
+        pytest.skip("`make cusim` was not run")
+    s = start("--model", str(ROOT / "tests/model" / case), "--device", "cusim", "--max-num-seqs", "6",
+              "--max-model-len", "128", "--no-prefix-cache")
+    c, text = s.client(), {"type": "text", "text": "What?"}
+
+    def answer(content, stream=False):
+        said = c.chat.completions.create(model=case.split("/")[1], max_tokens=5, logprobs=True, temperature=0,
+                                         stream=stream, extra_body={"ignore_eos": True},
+                                         messages=[{"role": "user", "content": content}])
+        parts = [k.choices[0] for k in said if k.choices] if stream else said.choices
+        return [(t.token, t.logprob) for p in parts if p.logprobs for t in p.logprobs.content or []]
+
+    asks = ["What?", "Which one is it, 图?", "a " * 20, "Go"]
+    if not case.startswith("qwen3"):
+        asks[1:3] = [[picture(20, 20), text], [text, picture(90, 30), text]]
+    alone = [answer(a) for a in asks]
+    with concurrent.futures.ThreadPoolExecutor(len(asks)) as pool:
+        assert list(pool.map(answer, asks, [True, False, True, False])) == alone
+    assert len({str(a) for a in alone}) == len(asks) and all(len(a) == 5 for a in alone)
+    assert not [line for line in s.lines if "cusim" in line and '"error"' in line], s.lines
