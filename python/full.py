@@ -13,6 +13,7 @@ import json
 import math
 import os
 import shutil
+import sys
 
 try:
     import numpy as np
@@ -122,7 +123,7 @@ def write_all(out, tensors, hollow):
         name, n = write(out, i, len(shards), entries, hollow, block)
         index |= {tensor: name for tensor, _ in entries}
         total += n
-        print(f"{name}: {n / 1e9:.2f} GB", flush=True)
+        print(f"{name}: {n / 1e9:.2f} GB", file=sys.stderr)
     json.dump({"metadata": {"total_size": total}, "weight_map": index},
               open(os.path.join(out, "model.safetensors.index.json"), "w"))
     return total

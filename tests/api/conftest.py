@@ -71,7 +71,8 @@ class Server:
                 break
         if self.port is None:
             raise RuntimeError("the server did not start:\n" + "".join(self.lines))
-        threading.Thread(target=lambda: self.lines.extend(self.process.stderr), daemon=True).start()
+        self.reader = threading.Thread(target=lambda: self.lines.extend(self.process.stderr), daemon=True)
+        self.reader.start()
         if ready:
             self.wait_ready()
 
@@ -125,6 +126,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(sig)
         code = self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)         # its last lines, too
         if code != 0:
             print("".join(self.lines))
         return code
