@@ -7,10 +7,10 @@ families' image processors with their published settings, at the size of the
 start of a server and at that of a phone's screenshot; `bytes` are resizes
 alone, which hold for every setting.
 
-The settings are those of the checkpoints' preprocessor_config.json, as the
-scripts of transformers write it that made these checkpoints
-(convert_*_to_hf.py of mllama, clip, siglip, idefics3, llava, llava_next, gemma3
-and pixtral), where they are not the defaults of the class.
+The settings are those that the checkpoints are known to have where they are not
+the defaults of the class: those of Gemma 3 were compared with transformers'
+convert_gemma3_weights.py, the others were written down without the checkpoints
+at hand.
 """
 import hashlib
 
