@@ -8,7 +8,9 @@
 
 #include "base/file.h"
 
-enum { MAX_FILE = 64 << 20 };
+/* JSON takes some twenty times its size in memory. The longest configurations are names of classes, of a few MiB;
+ * vocabularies may be longer than all else. */
+enum { MAX_FILE = 16 << 20, MAX_TOKENIZER = 64 << 20 };
 
 /* `h` may be closed whatever this returns. A file that is missing and not required reads as an empty object, so every
  * field takes its default. */
@@ -20,7 +22,7 @@ int hparams_open(struct hparams *h, const char *dir, const char *file, bool requ
     *h = (struct hparams){ .file = file, .e = e };
     if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, file) >= sizeof path)
         return err_set(e, "%.200s...: the path is too long", dir);
-    buf_init(&text, MAX_FILE);
+    buf_init(&text, strcmp(file, "tokenizer.json") ? MAX_FILE : MAX_TOKENIZER);
     int rc = file_read(path, &text, e);
     if (rc == 0)
         h->object = json_loadb(text.data ? text.data : "", text.len, 0, &je);

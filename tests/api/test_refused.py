@@ -52,6 +52,7 @@ REFUSED = {
     "llava/clip": {
         "text": (config("text_config", "model_type", to="mamba"), "text_config.model_type"),
         "tower": (config("vision_config", "model_type", to="dinov2"), "vision_config.model_type"),
+        "length": (config("notes", to="a" * (17 << 20)), "config.json"),
         "layer": (config("vision_feature_layer", to=-9), "vision_feature_layer"),
         "first": (config("vision_feature_layer", to=0), "vision_feature_layer"),
         "no layer": (config("vision_feature_layer", to=[]), "vision_feature_layer"),
