@@ -9,7 +9,7 @@ alone, which hold for every setting.
 
 The settings are those that the checkpoints are known to have where they are not
 the defaults of the class: those of Gemma 3 were compared with transformers'
-convert_gemma3_weights.py, the others were written down without the checkpoints
+own script that converts them, the others were written down without the checkpoints
 at hand.
 """
 import hashlib
