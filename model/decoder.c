@@ -10,6 +10,14 @@
 
 struct sizes { int hidden, n, n_kv, dim, inner; double eps; enum act act; struct moe_plan moe; };
 
+/* Where the head lies: as the family says, else beside a text model that was published within another, or alone. */
+static const char *head_name(const struct loader *l, const struct decoder_kind *kind)
+{
+    if (kind->head)
+        return kind->head;
+    return load_has(l, "/language_model.lm_head.weight") ? "/language_model.lm_head" : "/lm_head";
+}
+
 /* Embedding, last norm and head; load_at() stands on the decoder. Of tensors that are one, safetensors' save_model()
  * writes only the first name of the alphabet: a tied checkpoint may hold the head alone, which then is the embedding as
  * well. As in the reference, a head that differs from the embedding is used, tied or not. */
@@ -17,7 +25,7 @@ static void ends_load(struct loader *l, struct decoder *d, struct hparams *t, co
                       const struct decoder_kind *kind)
 {
     static const char embed[] = "embed_tokens.weight";
-    const char *name = kind->head ? kind->head : "/lm_head";
+    const char *name = head_name(l, kind);
     char head[64];
     snprintf(head, sizeof head, "%s.weight", name);
     int vocab = l->m->vocab;

@@ -25,7 +25,7 @@ struct decoder {
 struct decoder_kind {
     double eps;                      /* default of rms_norm_eps                        */
     int    vocab, hidden, layers, heads, n_kv, inner;  /* defaults of these; 0: they must be given, n_kv: as heads */
-    const char *head;                /* where the head is; NULL: "/lm_head"            */
+    const char *head;                /* where the head is; NULL: head_name() finds it  */
     int    head_dim;                 /* default of head_dim; 0: hidden / heads         */
     int    context;                  /* default of max_position_embeddings             */
     bool   tied;                     /* default of tie_word_embeddings                 */

@@ -59,11 +59,10 @@ static void load_kinds(struct loader *l, struct gemma3 *g, struct hparams *t)
 /* -1: an error is noted. */
 static int load_text(struct loader *l, struct gemma3 *g, struct hparams *t, const char *root)
 {
-    static const char head[] = "/language_model.lm_head";
     enum bias bias = hparams_bool(t, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
     struct decoder_kind kind = {
         .eps = 1e-6, .head_dim = 256, .context = 131072, .vocab = 262208, .hidden = 2304, .layers = 26, .heads = 8,
-        .n_kv = 4, .inner = 9216, .tied = true, .head = load_has(l, "/language_model.lm_head.weight") ? head : NULL,
+        .n_kv = 4, .inner = 9216, .tied = true,
         .qkv_bias = bias, .o_bias = bias, .qk_norm = true, .act = "gelu_pytorch_tanh", .norm = RMS_NORM_OFFSET,
         .norms = norms, .rope = { .theta = 1e6, .partial = 1, .layers = "full_attention" },
     };

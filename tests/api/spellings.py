@@ -105,13 +105,15 @@ def old_dtype(config, tensors):
 
 
 def no_defaults(config, tensors):
-    """Fields that have the value of the class left out"""
+    """Fields that have the value of the class left out; Gemma's classes have other activations and are tied"""
+    other = ("hidden_act", "tie_word_embeddings") if text_of(config)["model_type"].startswith("gemma") else ()
     for part in config, config.get("text_config", {}), config.get("vision_config", {}):
         for key, value in {"spatial_merge_size": 2, "temporal_patch_size": 2, "in_channels": 3, "hidden_act": "silu",
                            "attention_dropout": 0.0,
                            "use_cache": True, "initializer_range": 0.02, "use_sliding_window": False,
                            "tie_word_embeddings": False}.items():
-            if part.get(key) == value and not (key == "hidden_act" and part is config.get("vision_config")):
+            if part.get(key) == value and key not in other and not (
+                    key == "hidden_act" and part is config.get("vision_config")):
                 part.pop(key)
     return True
 

@@ -4,6 +4,7 @@ the second best equal transformers'. Those of the published shapes (python/publi
 also give the reference's text, and the prompts of many more chats are as long as its."""
 
 import io
+import itertools
 import json
 import math
 import shutil
@@ -53,7 +54,8 @@ def image(pixels):
 
 
 def with_images(messages, golden):
-    pictures = iter(sorted(k for k in golden if k.startswith("image.")))
+    """The case's pictures at their places, again from the first where there are more places."""
+    pictures = itertools.cycle(sorted(k for k in golden if k.startswith("image.")))
     return [m if isinstance(m["content"], str) else
             {**m, "content": [image(golden[next(pictures)]) if p == SLOT else p for p in m["content"]]}
             for m in messages]
@@ -122,8 +124,9 @@ def test_prompts_of_the_published_shapes(case):
             places = sum(m["content"].count(SLOT) for m in asked if isinstance(m["content"], list))
             usage = c.chat.completions.create(**request(case.name, chat, golden), max_tokens=1).usage
             # what stands in a prompt for an image, where that is more than its places
-            taken = golden.get("extents", [len(golden.get(f"image_tokens.{i}", [0])) for i in range(places)])
-            pictures = sum(map(int, taken[:places]))
+            images = sum(k.startswith("image.") for k in golden)
+            taken = golden.get("extents", [len(golden.get(f"image_tokens.{i}", [0])) for i in range(images)])
+            pictures = sum(int(taken[i % len(taken)]) for i in range(places))
             tokens = len(chat["ids"]) + chat.get("added", 0) - places + pictures
             assert usage.prompt_tokens == chat.get("tokens", tokens), chat["name"]
             slots += places
