@@ -252,13 +252,15 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     static const char *const roles[] = {
         "system", "user", "assistant", "tool", "developer", "function", "observation"
     };
+    static const char *const thoughts[] = { "reasoning", "reasoning_content" };
     char at[PATH];
     snprintf(at, sizeof at, "messages[%zu]", index);
     if (!json_is_dict(in))
         return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
     const char   *role = NULL;
-    const json_t *name = NULL;
-    if (member_string(in, at, "role", &role, p->e) != 0 || member_text(in, at, "name", &name, p->e) != 0)
+    const json_t *text = NULL;
+    if (member_string(in, at, "role", &role, p->e) != 0 || member_text(in, at, "name", &text, p->e) != 0 ||
+        member_text(in, at, thoughts[0], &text, p->e) != 0 || member_text(in, at, thoughts[1], &text, p->e) != 0)
         return -1;
     if (!role)
         return fields_wrong(p->e, "missing_field", at, "role", "is missing");
@@ -279,7 +281,6 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
         if (!json_is_null(v))
             json_object_setn_new_nocheck(message, key, n_key,
                                          strcmp(key, "tool_calls") == 0 ? json_deep_copy(v) : json_incref(v));
-    static const char *const thoughts[] = { "reasoning", "reasoning_content" };
     for (int i = 0; i < 2; i++)
         if ((v = json_object_get(message, thoughts[i])) != NULL && !json_object_get(message, thoughts[!i]))
             json_object_set(message, thoughts[!i], v);
