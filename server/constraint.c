@@ -163,7 +163,7 @@ static int take_tags(struct constraint *c, const json_t *v, struct err *e)
 static int take_format(struct constraint *c, const json_t *in, struct err *e)
 {
     json_t *format = NULL, *wrapper = NULL;
-    const json_t *schema = NULL;
+    const json_t *schema = NULL, *name = NULL;
     const char *type = "text";
     bool strict = false;
     if (member_object(in, "", "response_format", &format, e) != 0 ||
@@ -183,7 +183,9 @@ static int take_format(struct constraint *c, const json_t *in, struct err *e)
     if (strcmp(type, "json_schema") != 0)
         return fields_wrong(e, "invalid_value", "response_format", "type", "must be text, json_object or json_schema");
     if (member_object(format, "response_format", "json_schema", &wrapper, e) != 0 ||
-        member_bool(wrapper, "response_format.json_schema", "strict", &strict, e) != 0)
+        member_bool(wrapper, "response_format.json_schema", "strict", &strict, e) != 0 ||
+        member_text(wrapper, "response_format.json_schema", "name", &name, e) != 0 ||
+        member_text(wrapper, "response_format.json_schema", "description", &name, e) != 0)
         return -1;
     if (!wrapper)
         return fields_wrong(e, "missing_field", "response_format", "json_schema", "is missing");

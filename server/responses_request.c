@@ -173,9 +173,12 @@ static int take_input(struct conversation *t, const json_t *in)
 static json_t *function_of(json_t *tool, json_t *names, const char *at, struct err *e)
 {
     const char   *type = NULL;
-    const json_t *name = NULL;
+    const json_t *name = NULL, *description = NULL;
+    json_t       *parameters = NULL;
     (void)names;
-    if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0)
+    if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0 ||
+        member_text(tool, at, "description", &description, e) != 0 ||
+        member_object(tool, at, "parameters", &parameters, e) != 0)
         return NULL;
     if (!type || strcmp(type, "function") != 0)
         return fields_wrong(e, type ? "unsupported_value" : "missing_field", at, "type", "must be function"), NULL;

@@ -169,6 +169,7 @@ def test_pictures_beside_forced_calls_and_in_their_results(start):
     ({"input": "a", "include": "x"}, "include"),
     ({"input": "a", "tools": [{"type": "web_search"}]}, "tools[0].type"),
     ({"input": "a", "tools": [{"type": "function"}]}, "tools[0].name"),
+    ({"input": "a", "tools": [{"type": "function", "name": "f", "parameters": [1]}]}, "tools[0].parameters"),
     ({"input": "a", "tool_choice": {"type": "file_search"}}, "tool_choice.type"),
     ({"input": "a", "text": {"format": {"type": "x"}}}, "text.format.type"),
     ({"input": "a", "text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
