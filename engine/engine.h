@@ -83,12 +83,17 @@ struct chat_image {
     int64_t     max_pixels, min_pixels;   /* after the resize; 0: the chat's */
 };
 
+struct image_sizes {           /* which sizes images may get; each 0: not said */
+    int64_t min_pixels, max_pixels;
+    int64_t shortest_edge, longest_edge;  /* in the meaning of the checkpoint's processor */
+};
+
 struct chat {                  /* a validated request body; everything borrowed */
     json_t *messages;          /* image parts are {"type": "image"}, in the order of images[]; text parts
                                   {"type": "text", "text": ...}; keys with null are dropped */
     json_t *tools, *documents; /* or NULL                                */
     json_t *template_kwargs;   /* chat_template_kwargs or NULL           */
-    json_t *mm_kwargs;         /* mm_processor_kwargs or NULL            */
+    struct image_sizes sizes;  /* mm_processor_kwargs                    */
     const struct chat_image *images;
     int     n_images;
     bool    no_generation_prompt, continue_final_message;

@@ -7,22 +7,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/json.h"
-
-/* A whole number from mm_processor_kwargs; *out stays when the key is absent or null. */
-static int kwarg_int(const json_t *kwargs, const char *key, int64_t least, int64_t *out, struct err *e)
-{
-    const json_t *v = json_object_get(kwargs, key);
-    if (!v || json_is_null(v))
-        return 0;
-    char field[96];
-    snprintf(field, sizeof field, "mm_processor_kwargs.%s", key);
-    int64_t n;
-    if (json_whole(v, &n) != JSON_WHOLE || n < least || n > (int64_t)1 << 40)
-        return err_field(e, field, "%s must be a whole number of at least %lld", field, (long long)least);
-    *out = n;
-    return 0;
-}
 
 /* Names the image in an error that has no field yet; returns -1. */
 static int blame_image(const struct chat *chat, int i, struct err *e)
@@ -36,39 +20,34 @@ static int blame_image(const struct chat *chat, int i, struct err *e)
     return -1;
 }
 
-/* The server's settings, then the request's, then the image's own detail. */
-static int image_options(const struct prompt_limits *limits, const struct chat *chat, const struct chat_image *img,
-                         struct image_options *out, struct err *e)
+/* The first of the numbers that is not 0. */
+static int64_t first_said(int64_t a, int64_t b, int64_t c) { return a ? a : b ? b : c; }
+
+/* The image's own settings, then the request's, then the server's. */
+static struct image_options image_options(const struct prompt_limits *limits, const struct chat *chat,
+                                          const struct chat_image *img)
 {
     enum { LOW_DETAIL_TOKENS = 64 };
-    *out = limits->image;
-    out->n_images = chat->n_images;
-    if (chat->mm_kwargs) {
-        if (kwarg_int(chat->mm_kwargs, "min_pixels", 1, &out->min_pixels, e) < 0 ||
-            kwarg_int(chat->mm_kwargs, "max_pixels", 1, &out->max_pixels, e) < 0)
-            return -1;
-        const json_t *size = json_object_get(chat->mm_kwargs, "size");
-        if (size && !json_is_null(size) && !json_is_dict(size))
-            return err_field(e, "mm_processor_kwargs.size", "mm_processor_kwargs.size must be an object");
-        if (size && (kwarg_int(size, "shortest_edge", 1, &out->size_shortest, e) < 0 ||
-                     kwarg_int(size, "longest_edge", 1, &out->size_longest, e) < 0))
-            return -1;
-    }
-    out->min_pixels = img->min_pixels ? img->min_pixels : out->min_pixels;
-    out->max_pixels = img->max_pixels ? img->max_pixels : out->max_pixels;
-    int64_t ceiling = limits->image.max_pixels;
-    if (ceiling && out->max_pixels > ceiling)
-        out->max_pixels = ceiling;                 /* a request may ask for less, not more */
+    const struct image_sizes *asked = &chat->sizes;
+    struct image_options out = limits->image;
+    int64_t ceiling = out.max_pixels;
+    out.n_images = chat->n_images;
+    out.min_pixels = first_said(img->min_pixels, asked->min_pixels, out.min_pixels);
+    out.max_pixels = first_said(img->max_pixels, asked->max_pixels, out.max_pixels);
+    out.size_shortest = first_said(0, asked->shortest_edge, out.size_shortest);
+    out.size_longest = first_said(0, asked->longest_edge, out.size_longest);
+    if (ceiling && out.max_pixels > ceiling)
+        out.max_pixels = ceiling;                  /* a request may ask for less, not more */
     if (img->detail && strcmp(img->detail, "low") == 0)
-        out->max_tokens = LOW_DETAIL_TOKENS;
-    return 0;
+        out.max_tokens = LOW_DETAIL_TOKENS;
+    return out;
 }
 
 /* Size and tokens of one image from its header alone: whatever is wrong with it is told before any pixel is decoded. */
 static int plan_image(struct prompt_image *out, const struct model *m, const struct prompt_limits *limits,
                       const struct chat *chat, const struct chat_image *img, struct err *e)
 {
-    struct image_options opt;
+    struct image_options opt = image_options(limits, chat, img);
     struct image_info *info = &out->info;
     int rc = img->width || img->height ? image_rgb(img->width, img->height, img->n, info, e)
                                        : image_probe(img->data, img->n, info, e);
@@ -76,7 +55,7 @@ static int plan_image(struct prompt_image *out, const struct model *m, const str
         return -1;
     bool turned = info->orientation >= 5;
     int w = turned ? info->height : info->width, h = turned ? info->width : info->height;
-    if (image_options(limits, chat, img, &opt, e) < 0 || m->family->plan_image(m, w, h, &opt, &out->plan, e) < 0)
+    if (m->family->plan_image(m, w, h, &opt, &out->plan, e) < 0)
         return -1;
     if (out->plan.n_tokens > limits->max_image_tokens)
         return err_set(e, "%dx%d pixels would take %d tokens, but an image may take %d", w, h, out->plan.n_tokens,

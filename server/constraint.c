@@ -33,14 +33,6 @@ static int ask(struct constraint *c, const char *field, const char *path, struct
     return 0;
 }
 
-/* A member that asks for something; null and "" do not. */
-static const json_t *given(const json_t *in, const char *name)
-{
-    const json_t *v = json_object_get(in, name);
-    bool empty = json_is_string(v) && json_string_length(v) == 0;
-    return json_is_null(v) || empty ? NULL : v;
-}
-
 /* A JSON Schema, as it is or as a text of JSON, which is how some clients send it. What is read from a text lives in
  * c->read until the grammar is compiled. */
 static int take_schema(struct constraint *c, const json_t *v, struct err *e)
@@ -162,19 +154,19 @@ static int take_tags(struct constraint *c, const json_t *v, struct err *e)
  * takes a schema beside json_object, too. */
 static int take_format(struct constraint *c, const json_t *in, struct err *e)
 {
-    json_t *format = NULL, *wrapper = NULL;
-    const json_t *schema = NULL, *name = NULL;
+    json_t *format = NULL, *wrapper = NULL, *schema = NULL;
+    const json_t *name = NULL;
     const char *type = "text";
     bool strict = false;
     if (member_object(in, "", "response_format", &format, e) != 0 ||
-        member_string(format, "response_format", "type", &type, e) != 0)
+        member_string(format, "response_format", "type", &type, e) != 0 ||
+        member_object(format, "response_format", "schema", &schema, e) != 0)
         return -1;
     if (!format || strcmp(type, "text") == 0)
         return 0;
     if (strcmp(type, "structural_tag") == 0)
         return ask(c, "response_format", "response_format", e) != 0 ? -1 : take_tags(c, format, e);
     if (strcmp(type, "json_object") == 0) {
-        schema = given(format, "schema");
         c->source.kind = GRAMMAR_JSON;
         if (ask(c, "response_format", schema ? "response_format.schema" : "response_format", e) != 0)
             return -1;
@@ -189,10 +181,11 @@ static int take_format(struct constraint *c, const json_t *in, struct err *e)
         return -1;
     if (!wrapper)
         return fields_wrong(e, "missing_field", "response_format", "json_schema", "is missing");
-    if (!(schema = given(wrapper, "schema")))
+    schema = NULL;
+    if (member_object(wrapper, "response_format.json_schema", "schema", &schema, e) != 0)
+        return -1;
+    if (!schema)
         return fields_wrong(e, "missing_field", "response_format.json_schema", "schema", "is missing");
-    if (!json_is_dict(schema))
-        return fields_wrong(e, "invalid_type", "response_format.json_schema", "schema", "must be an object");
     c->source.closed = strict;
     return ask(c, "response_format", "response_format.json_schema.schema", e) != 0 ? -1 : take_schema(c, schema, e);
 }
@@ -225,10 +218,21 @@ static const struct { const char *at, *name; enum what what; } names[] = {
     { "", "grammar", WHAT_EBNF }, { "", "json_schema", WHAT_SCHEMA },
 };
 
-static bool is_empty_list(const json_t *v) { return json_is_array(v) && json_array_size(v) == 0; }
+/* Clients send an empty value of what a name takes with every request, and mean nothing by it: null, an empty text, and
+ * by the older names an empty schema or list, too. */
+static bool asks_nothing(const json_t *v, enum what what, bool older)
+{
+    if (json_is_string(v))
+        return json_string_length(v) == 0 && what != WHAT_JSON && what != WHAT_CHOICE;
+    if (json_is_array(v))
+        return json_array_size(v) == 0 && what == WHAT_CHOICE && older;
+    if (json_is_dict(v))
+        return json_object_size(v) == 0 && what == WHAT_SCHEMA && older;
+    return !v || json_is_null(v);
+}
 
 /* Looks for the many names under which clients ask for a constraint, in the order of the table. ask() refuses a second
- * one, since two could contradict each other. Empty values of the older names count as not given. */
+ * one, since two could contradict each other. */
 static int take_names(struct constraint *c, const json_t *in, struct err *e)
 {
     json_t *outputs = NULL;
@@ -239,11 +243,9 @@ static int take_names(struct constraint *c, const json_t *in, struct err *e)
         return -1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char path[64];
-        const json_t *v = given(*names[i].at ? outputs : in, names[i].name);
-        bool old = !*names[i].at;
-        if (!v || (old && (is_empty_list(v) || (names[i].what == WHAT_SCHEMA && json_is_object(v) &&
-                                                json_object_size(v) == 0))))
-            continue;                           /* clients send empty ones of these with every request */
+        const json_t *v = json_object_get(*names[i].at ? outputs : in, names[i].name);
+        if (asks_nothing(v, names[i].what, !*names[i].at))
+            continue;
         snprintf(path, sizeof path, "%s%s%s", names[i].at, *names[i].at ? "." : "", names[i].name);
         if (ask(c, *names[i].at ? names[i].at : names[i].name, path, e) != 0 || take(c, names[i].what, v, e) != 0)
             return -1;
@@ -302,7 +304,8 @@ int constraint_parse(struct sampling *s, const json_t *in, struct err *e)
     if (!c)
         return e->text[0] ? -1 : 0;
     s->params.grammar = s->grammar = grammar_cached(&c->source, e);
-    s->grammar_field = strcmp(c->field, "action_grammar") == 0 && !given(in, c->field) ? NULL : c->field;
+    s->grammar_field = strcmp(c->field, "action_grammar") == 0 && json_string_length(json_object_get(in, c->field)) == 0
+                           ? NULL : c->field;
     constraint_free(c);
     if (!s->grammar && !e->code[0])
         snprintf(e->code, sizeof e->code, "invalid_value");

@@ -233,10 +233,9 @@ static int parse_content(struct parser *p, json_t *message, const json_t *in, co
 
 /* What templates know of the older form of calls: nothing. So a function_call becomes one of the tool_calls, and the
  * answer of a function that of a tool. */
-static void take_older_call(json_t *message, const char *role)
+static void take_older_call(json_t *message, json_t *call, const char *role)
 {
-    json_t *call = json_object_get(message, "function_call");
-    if (json_is_dict(call) && !json_object_get(message, "tool_calls"))
+    if (call && !json_object_get(message, "tool_calls"))
         json_object_set_new(message, "tool_calls",
                             json_pack("[{s:s, s:o}]", "type", "function", "function", json_deep_copy(call)));
     json_object_del(message, "function_call");
@@ -259,8 +258,10 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
         return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
     const char   *role = NULL;
     const json_t *text = NULL;
+    json_t       *call = NULL;
     if (member_string(in, at, "role", &role, p->e) != 0 || member_text(in, at, "name", &text, p->e) != 0 ||
-        member_text(in, at, thoughts[0], &text, p->e) != 0 || member_text(in, at, thoughts[1], &text, p->e) != 0)
+        member_text(in, at, thoughts[0], &text, p->e) != 0 || member_text(in, at, thoughts[1], &text, p->e) != 0 ||
+        member_object(in, at, "function_call", &call, p->e) != 0)
         return -1;
     if (!role)
         return fields_wrong(p->e, "missing_field", at, "role", "is missing");
@@ -284,7 +285,7 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     for (int i = 0; i < 2; i++)
         if ((v = json_object_get(message, thoughts[i])) != NULL && !json_object_get(message, thoughts[!i]))
             json_object_set(message, thoughts[!i], v);
-    take_older_call(message, role);
+    take_older_call(message, call, role);
     if (parse_content(p, message, in, role, at) != 0)
         return -1;
     return parse_tool_calls(p, message, at);

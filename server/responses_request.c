@@ -244,9 +244,10 @@ static int take_text(json_t *chat, const json_t *in, struct err *e)
 {
     json_t *text = NULL, *format = NULL, *reasoning = NULL, *made, *wrapper;
     const char *type = "text";
-    const json_t *verbosity = NULL, *effort = NULL;
+    const json_t *verbosity = NULL, *effort = NULL, *name = NULL;
     if (member_object(in, "", "text", &text, e) != 0 || member_object(text, "text", "format", &format, e) != 0 ||
         member_string(format, "text.format", "type", &type, e) != 0 ||
+        member_text(format, "text.format", "name", &name, e) != 0 ||
         member_text(text, "text", "verbosity", &verbosity, e) != 0 ||
         member_object(in, "", "reasoning", &reasoning, e) != 0 ||
         member_text(reasoning, "reasoning", "effort", &effort, e) != 0)

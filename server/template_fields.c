@@ -37,13 +37,20 @@ static int take_effort(struct chat *c, json_t *in, struct err *e)
     return 0;
 }
 
-/* The processor's own settings; which sizes an image may get is the engine's to read. */
-static int check_processor(const json_t *kwargs, struct err *e)
+/* mm_processor_kwargs: which sizes images may get. The processor's other settings are the checkpoint's. */
+static int take_sizes(struct image_sizes *out, const json_t *in, struct err *e)
 {
-    return known_check(known_of_processor, kwargs, "mm_processor_kwargs", e) != 0 ||
-                   known_check(known_of_size, json_object_get(kwargs, "size"), "mm_processor_kwargs.size", e) != 0
-               ? -1
-               : 0;
+    static const char at[] = "mm_processor_kwargs", within[] = "mm_processor_kwargs.size";
+    const int64_t most = (int64_t)1 << 40;
+    json_t *kwargs = NULL, *size = NULL;
+    if (member_object(in, "", at, &kwargs, e) != 0 || known_check(known_of_processor, kwargs, at, e) != 0 ||
+        member_int(kwargs, at, "min_pixels", 1, most, &out->min_pixels, e) != 0 ||
+        member_int(kwargs, at, "max_pixels", 1, most, &out->max_pixels, e) != 0 ||
+        member_object(kwargs, at, "size", &size, e) != 0 || known_check(known_of_size, size, within, e) != 0 ||
+        member_int(size, within, "shortest_edge", 1, most, &out->shortest_edge, e) != 0 ||
+        member_int(size, within, "longest_edge", 1, most, &out->longest_edge, e) != 0)
+        return -1;
+    return 0;
 }
 
 /* Reads the fields that only the chat template sees: documents, its variables, and how the prompt ends. The fields are
@@ -55,8 +62,7 @@ int template_fields_parse(struct chat *c, json_t *in, struct err *e)
     bool generation_prompt = true;
     if (member_array(in, "", "documents", &c->documents, e) != 0 || check_documents(c->documents, e) != 0 ||
         member_object(in, "", "chat_template_kwargs", &c->template_kwargs, e) != 0 ||
-        take_effort(c, in, e) != 0 ||
-        member_object(in, "", "mm_processor_kwargs", &c->mm_kwargs, e) != 0 || check_processor(c->mm_kwargs, e) != 0 ||
+        take_effort(c, in, e) != 0 || take_sizes(&c->sizes, in, e) != 0 ||
         member_bool(in, "", "add_special_tokens", &c->special_tokens, e) != 0 ||
         member_bool(in, "", "add_generation_prompt", &generation_prompt, e) != 0 ||
         member_bool(in, "", "continue_final_message", &c->continue_final_message, e) != 0)
