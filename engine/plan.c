@@ -118,17 +118,19 @@ static size_t size_images(struct setup *s, const struct model *m)
     return encode + encode / 8;
 }
 
-/* max_num_seqs of the largest images, or what a sixteenth of the rest holds; at least one. */
+/* As many of the largest images as requests run at once or as one request may have, whichever is more; or what a
+ * sixteenth of the rest holds, at least one. */
 static void size_image_cache(struct setup *s, const struct model *m, size_t left)
 {
     struct engine_config *o = &s->config;
+    size_t usual = (size_t)(o->max_num_seqs > o->max_images ? o->max_num_seqs : o->max_images);
     size_t one = (size_t)s->sizes.image_row_pages * runner_row_page_bytes(m) +
                  (size_t)s->sizes.image_kv_pages * runner_image_kv_page_bytes(m, s->sizes.kv);
     if (!one)
         return;
     size_t count = (o->image_cache_bytes ? o->image_cache_bytes : left / 16) / one;
-    if (!o->image_cache_bytes && count > (size_t)o->max_num_seqs)
-        count = (size_t)o->max_num_seqs;
+    if (!o->image_cache_bytes && count > usual)
+        count = usual;
     count = count ? count : 1;
     s->sizes.image_row_pages *= (int)count;
     s->sizes.image_kv_pages *= (int)count;

@@ -189,6 +189,16 @@ def test_chat(tmp_path, server):
     assert bad.returncode == 1 and "b.png" in bad.stderr
 
 
+@pytest.mark.parametrize("case", ["paligemma/second", "internvl_chat/tiles"])
+def test_chat_with_several_images(case, tmp_path):
+    """Where all images take the most tokens that one may take, too."""
+    for i in range(5):
+        (tmp_path / f"{i}.png").write_bytes(png(i))
+    images = [word for i in range(5) for word in ("--image", tmp_path / f"{i}.png")]
+    r = run("chat", "--model", ROOT / "tests/model" / case, *images, "hi", "--max-tokens", "2")
+    assert r.returncode == 0 and r.stdout, r
+
+
 def test_model_is_found_beside_the_program(tmp_path):
     r = run("plan", cwd=tmp_path)
     assert r.returncode == 0, r.stderr
