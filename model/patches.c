@@ -13,7 +13,7 @@ enum { MAX_PIXELS = 1 << 26,         /* of a resized image: nobody may ask for m
  * places where processors of different ages have put them; the plain min_pixels and max_pixels win. */
 void patches_load(struct loader *l, struct patches *p, struct hparams *v, const struct patches_default *def)
 {
-    struct hparams *h = &l->image, size = hparams_object(h, "size");
+    struct hparams *h = &l->image, size = pixel_edges(h);
     if (hparams_end(v) != 0)
         return; /* the first error is the one to tell */
     p->patch = (int)hparams_int(v, "patch_size", def->patch, 1, 64);
@@ -27,6 +27,8 @@ void patches_load(struct loader *l, struct patches *p, struct hparams *v, const 
         hparams_fail(h, "patch_size", "is not the model's %d", p->patch);
     if (hparams_int(h, "merge_size", p->merge, 1, 8) != p->merge)
         hparams_fail(h, "merge_size", "is not the model's %d", p->merge);
+    if (hparams_int(h, "temporal_patch_size", p->frames, 1, 8) != p->frames)
+        hparams_fail(h, "temporal_patch_size", "is not the model's %d", p->frames);
     pixel_channels(v, "in_channels|in_chans");
     pixel_norm_load(l, &p->pixels, def->mean, def->std);
     l->m->image_align = p->patch * p->merge;

@@ -24,6 +24,36 @@ void pixel_channels(struct hparams *vision, const char *names)
         hparams_fail(vision, names, "must be 3");
 }
 
+void pixel_resized(struct hparams *image)
+{
+    if (!hparams_bool(image, "do_resize", true))
+        hparams_fail(image, "do_resize", "must be true");
+}
+
+struct hparams pixel_edges(struct hparams *image)
+{
+    static const char *const sides[] = { "height", "width" };
+    struct hparams size = hparams_object(image, "size");
+    pixel_resized(image);
+    for (int i = 0; i < 2; i++)
+        if (hparams_has(&size, sides[i]))
+            hparams_fail(&size, sides[i], "is not supported: pictures of this model keep their shape");
+    return size;
+}
+
+/* int(255 * mean), as Python has it. */
+void pixel_background(struct hparams *image, uint8_t colour[3])
+{
+    double mean[3];
+    three(image, "image_mean", mean, pixel_clip_mean);
+    for (int i = 0; i < 3; i++) {
+        double byte = 255 * mean[i];
+        if (!(byte >= 0 && byte < 256))
+            hparams_fail(image, "image_mean", "%g makes no colour for the edges of a picture", mean[i]), byte = 0;
+        colour[i] = (uint8_t)byte;
+    }
+}
+
 /* Folds the processor's two steps, rescaling and normalising, into one multiplication and one addition for the
  * device, and keeps mean and deviation in units of a byte for pixel_value(). */
 void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3])

@@ -22,6 +22,16 @@ void pixel_planes(const struct pixel_norm *n, const uint8_t *rgb, int height, in
 /* Notes an error where a configuration of the tower says that pictures are not RGB. */
 void pixel_channels(struct hparams *vision, const char *names);
 
+/* Notes an error where the processor says that it does not resize: no family takes pictures as they are. */
+void pixel_resized(struct hparams *image);
+
+/* The processor's `size`, where that is limits within which a picture keeps its shape: one that names a height or a
+ * width instead is an error, and so is a processor that does not resize. */
+struct hparams pixel_edges(struct hparams *image);
+
+/* The colour around a picture: the processor's mean, cut off to whole bytes. Notes an error where that is no colour. */
+void pixel_background(struct hparams *image, uint8_t colour[3]);
+
 /* Reads image_mean, image_std, rescale_factor and resample; the defaults are the class's. */
 void pixel_norm_load(struct loader *l, struct pixel_norm *out, const double mean[3], const double std[3]);
 

@@ -21,19 +21,6 @@ struct deepseek_vl {
     struct weight  in, out;          /* of the aligner; `in` has the activation behind it  */
 };
 
-/* The colour around the picture is the processor's mean, cut off to whole bytes: int(255 * mean). */
-static void background_load(struct hparams *h, uint8_t fill[3])
-{
-    double mean[3];
-    int n = hparams_numbers(h, "image_mean", mean, 3);
-    for (int i = 0; i < 3; i++) {
-        double byte = 255 * (n == 3 ? mean[i] : pixel_clip_mean[i]);
-        if (!(byte >= 0 && byte < 256))
-            hparams_fail(h, "image_mean", "%g makes no colour for the edges of a picture", byte / 255), byte = 0;
-        fill[i] = (uint8_t)byte;
-    }
-}
-
 /* How a picture becomes the tower's square: resized by its longer side, on a background of the mean colour. `min_size`
  * is the least that the shorter side becomes. */
 static void processor_load(struct loader *l, struct deepseek_vl *v)
@@ -41,7 +28,7 @@ static void processor_load(struct loader *l, struct deepseek_vl *v)
     struct hparams *h = &l->image;
     struct square *s = &v->square;
     pixel_norm_load(l, &v->tower.pixels, pixel_clip_mean, pixel_clip_std);
-    background_load(h, v->fill);
+    pixel_background(h, v->fill);
     square_load(l, s, v->tower.image, &(struct square_default){ .size = 384, .filter = FILTER_BICUBIC });
     if (!hparams_bool(h, "do_pad", true))
         hparams_fail(h, "do_pad", "must be true: this model takes pictures of one size");

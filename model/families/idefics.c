@@ -133,6 +133,7 @@ static void read_picture(struct loader *l, struct idefics *g)
     if (hparams_int(&size, "height", side, 1, 4096) != g->side || hparams_int(&size, "width", side, 1, 4096) != g->side)
         hparams_fail(&l->image, "size", "a picture of the image processor is not the tower's of %d x %d", g->side,
                      g->side);
+    pixel_resized(&l->image);
     pixel_norm_load(l, &g->tower.pixels, pixel_clip_mean, pixel_clip_std);
 }
 

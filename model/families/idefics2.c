@@ -77,12 +77,10 @@ static void load_perceiver(struct loader *l, struct idefics2 *f, int hidden, dou
 
 static void load_processor(struct loader *l, struct idefics2 *f)
 {
-    struct hparams *h = &l->image, size = hparams_object(h, "size");
+    struct hparams *h = &l->image, size = pixel_edges(h);
     f->shortest = (int)hparams_int(&size, "shortest_edge", 378, f->tower.patch, MAX_EDGE);
     f->longest = (int)hparams_int(&size, "longest_edge", 980, f->shortest, MAX_EDGE);
     f->split = hparams_bool(h, "do_image_splitting", false);
-    if (!hparams_bool(h, "do_resize", true))
-        hparams_fail(h, "do_resize", "must be true");
     pixel_norm_load(l, &f->tower.pixels, pixel_half, pixel_half);
     if (!hparams_has(h, "resample"))
         f->tower.pixels.filter = FILTER_BILINEAR;

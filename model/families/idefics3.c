@@ -30,12 +30,10 @@ struct idefics3 {
 /* The processor's settings, checked against the tower and the prompt's places. */
 static void load_processor(struct loader *l, struct idefics3 *f)
 {
-    struct hparams *h = &l->image, size = hparams_object(h, "size"), most = hparams_object(h, "max_image_size");
+    struct hparams *h = &l->image, size = pixel_edges(h), most = hparams_object(h, "max_image_size");
     f->longest = (int)hparams_int(&size, "longest_edge", 4 * 364, 1, MAX_EDGE);
     f->tile = (int)hparams_int(&most, "longest_edge", 364, 1, MAX_EDGE);
     f->split = hparams_bool(h, "do_image_splitting", true);
-    if (!hparams_bool(h, "do_resize", true))
-        hparams_fail(h, "do_resize", "must be true");
     pixel_norm_load(l, &f->tower.pixels, pixel_half, pixel_half);
     if (!hparams_has(h, "resample"))
         f->tower.pixels.filter = FILTER_LANCZOS;

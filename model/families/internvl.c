@@ -188,8 +188,7 @@ static void processor_load(struct loader *l, struct internvl *v)
     int side = (int)hparams_int(&size, "height", v->tower.image, 1, 1 << 14);
     if (side != v->tower.image || hparams_int(&size, "width", side, 1, 1 << 14) != side)
         hparams_fail(h, "size", "must be that of the tower's tiles, %d", v->tower.image);
-    if (!hparams_bool(h, "do_resize", true))
-        hparams_fail(h, "do_resize", "must be true");
+    pixel_resized(h);
     v->split = hparams_bool(h, "crop_to_patches", true);
     v->small = true;
     v->least = (int)hparams_int(h, "min_patches", 1, 1, MAX_TILES);

@@ -82,11 +82,10 @@ static void load_processor(struct loader *l, struct llava_next *f)
     if (hparams_int(&crop, "height", f->size, 1, 4096) != f->size ||
         hparams_int(&crop, "width", f->size, 1, 4096) != f->size)
         hparams_fail(h, "crop_size", "must be the size");
-    if (!hparams_bool(h, "do_resize", true))
-        hparams_fail(h, "do_resize", "must be true");
+    pixel_resized(h);
     pixel_norm_load(l, &f->base.tower.pixels, pixel_clip_mean, pixel_clip_std);
-    for (int i = 0; i < 3; i++)
-        f->fill[i] = (uint8_t)f->base.tower.pixels.mean[i];
+    if (f->alone)
+        pixel_background(h, f->fill);
     const json_t *ours = hparams_list(&l->config, "image_grid_pinpoints"),
         *theirs = hparams_list(h, "image_grid_pinpoints");
     if (ours && theirs && !json_equal(ours, theirs))

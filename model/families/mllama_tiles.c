@@ -157,6 +157,9 @@ static int read_vision(struct loader *l, struct tiles *g, struct hparams *v, str
         hparams_int(&size, "width", g->side, 1, 4096) != g->side)
         hparams_fail(&l->image, "size", "a tile of the image processor is not the tower's of %d x %d", g->side,
                      g->side);
+    pixel_resized(&l->image);
+    if (!hparams_bool(&l->image, "do_pad", true))
+        hparams_fail(&l->image, "do_pad", "must be true");
     if (hparams_int(&l->image, "max_image_tiles", g->tiles, 1, MAX_TILES) != g->tiles)
         hparams_fail(&l->image, "max_image_tiles", "is not the tower's max_num_tiles of %d", g->tiles);
     return load_end(l);

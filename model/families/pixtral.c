@@ -146,7 +146,7 @@ static void projector_load(struct loader *l, struct pixtral *p, int width, bool 
 /* The processor's settings. Where it names a size of patches, one number or two, it has to be the tower's. */
 static void processor_load(struct loader *l, struct pixtral *p)
 {
-    struct hparams *h = &l->image, size = hparams_object(h, "size");
+    struct hparams *h = &l->image, size = pixel_edges(h);
     bool one = json_is_integer(json_object_get(h->object, "patch_size"));
     struct hparams both = hparams_object(h, one ? "-" : "patch_size");
     p->longest = (int)hparams_int(&size, "longest_edge", 1024, 1, 1 << 14);
@@ -154,8 +154,8 @@ static void processor_load(struct loader *l, struct pixtral *p)
                    : (int)hparams_int(&both, "height", p->patches.patch, 1, 1 << 14);
     if (side != p->patches.patch || hparams_int(&both, "width", side, 1, 1 << 14) != side)
         hparams_fail(h, "patch_size", "must be the tower's, %d", p->patches.patch);
-    if (!hparams_bool(h, "do_resize", true) || hparams_bool(h, "do_center_crop", false))
-        hparams_fail(h, "do_resize", "must be true, and do_center_crop false");
+    if (hparams_bool(h, "do_center_crop", false))
+        hparams_fail(h, "do_center_crop", "true is not supported");
     pixel_norm_load(l, &p->patches.pixels, pixel_clip_mean, pixel_clip_std);
 }
 

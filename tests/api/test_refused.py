@@ -75,7 +75,32 @@ REFUSED = {
                        config("image_grid_pinpoints", to=[[12, 24, 1]])), "pairs"),
         "no list": (config("image_grid_pinpoints", to="12x24"), "image_grid_pinpoints: must be a list"),
     },
+    "llava_onevision/tiles": {
+        "colour": (processor("image_mean", to=[0.5, 2, 0.5]), "image_mean"),
+        "resize": (processor("do_resize", to=False), "do_resize"),
+    },
+    "glm_ocr/tied": {
+        "resize": (processor("do_resize", to=False), "do_resize"),
+        "sides": (processor("size", to={"height": 16, "width": 16}), "size.height"),
+        "frames": (processor("temporal_patch_size", to=1), "temporal_patch_size"),
+    },
+    "qwen2_vl/tied": {
+        "resize": (processor("do_resize", to=False), "do_resize"),
+        "width": (processor("size", "width", to=16), "size.width"),
+        "frames": (processor("temporal_patch_size", to=4), "temporal_patch_size"),
+    },
+    "idefics/states": {
+        "resize": (processor("do_resize", to=False), "do_resize"),
+    },
+    "idefics2/whole": {
+        "sides": (processor("size", to={"height": 16, "width": 16}), "size.height"),
+    },
+    "smolvlm/idefics3": {
+        "sides": (processor("size", to={"height": 16, "width": 16}), "size.height"),
+    },
     "mllama/tiles": {
+        "resize": (processor("do_resize", to=False), "do_resize"),
+        "pad": (processor("do_pad", to=False), "do_pad"),
         "channels": (config("vision_config", "num_channels", to=4), "num_channels"),
         "ratios": (config("vision_config", "supported_aspect_ratios", to={}),
                    "supported_aspect_ratios: must be a list"),
@@ -87,6 +112,8 @@ REFUSED = {
         "patch": (config("vision_config", "patch_size", to=8), "patch_conv"),
         "processor": (processor("patch_size", to=5), "patch_size"),
         "resize": (processor("do_resize", to=False), "do_resize"),
+        "crop": (processor("do_center_crop", to=True), "do_center_crop"),
+        "sides": (processor("size", to={"height": 16, "width": 16}), "size.height"),
         "text": (config("text_config", "model_type", to="gpt2"), "text_config.model_type"),
         "head_dim": (config("text_config", "head_dim", to=16), "q_proj"),
         "channels": (config("vision_config", "num_channels", to=1), "num_channels"),
