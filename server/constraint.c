@@ -179,6 +179,8 @@ static int take_format(struct constraint *c, const json_t *in, struct err *e)
         member_text(wrapper, "response_format.json_schema", "name", &name, e) != 0 ||
         member_text(wrapper, "response_format.json_schema", "description", &name, e) != 0)
         return -1;
+    if (!wrapper && schema)            /* as llama.cpp takes it, too */
+        return ask(c, "response_format", "response_format.schema", e) != 0 ? -1 : take_schema(c, schema, e);
     if (!wrapper)
         return fields_wrong(e, "missing_field", "response_format", "json_schema", "is missing");
     schema = NULL;

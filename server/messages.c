@@ -9,10 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "server/fields.h"
 #include "server/known.h"
 
-enum { PATH = 128 };           /* bytes of the path of a field, as errors name it */
+enum {
+    PATH = 128,                /* bytes of the path of a field, as errors name it */
+    THOUGHT_BYTES = 512 << 20  /* more than a body may hold                       */
+};
 
 struct parser {
     struct messages             *m;
@@ -121,10 +125,23 @@ static int add_text(struct parser *p, json_t *out, const json_t *text, const cha
     return json_array_append_new(out, json_pack("{s:s, s:O}", "type", "text", "text", (json_t *)text));
 }
 
+/* The name of a part that holds thoughts, which is also that of the member with their text: LiteLLM sends an earlier
+ * answer's thoughts as {"type": "thinking", "thinking": ...}, LangChain as {"type": "reasoning", "reasoning": ...}.
+ * NULL: it holds something else. */
+static const char *thoughts_of(const char *type)
+{
+    static const char *const names[] = { "thinking", "reasoning" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(type, names[i]) == 0)
+            return names[i];
+    return NULL;
+}
+
 /* One part of a message's content. Clients write parts in several ways: a bare string, OpenAI's chat form (text,
  * image_url), and that of its Responses API (input_text, input_image, output_text); a part without a type is taken for
- * what its members say. All become {"type": "text"} or {"type": "image"}, which is what templates look for. */
-static int parse_part(struct parser *p, json_t *out, const json_t *part, const char *at)
+ * what its members say. All become {"type": "text"} or {"type": "image"}, which is what templates look for. The text of
+ * a part with thoughts goes to `thoughts` instead; NULL: the message cannot have any. */
+static int parse_part(struct parser *p, json_t *out, json_t *thoughts, const json_t *part, const char *at)
 {
     if (json_is_string(part))
         return add_text(p, out, part, at, "");
@@ -139,6 +156,8 @@ static int parse_part(struct parser *p, json_t *out, const json_t *part, const c
         return add_text(p, out, json_object_get(part, "text"), at, "text");
     if (strcmp(type, "refusal") == 0)
         return add_text(p, out, json_object_get(part, "refusal"), at, "refusal");
+    if (thoughts && thoughts_of(type))
+        return add_text(p, thoughts, json_object_get(part, thoughts_of(type)), at, thoughts_of(type));
     bool attached = p->limits->attached && strcmp(type, "image") == 0;
     if (attached || strcmp(type, "image_url") == 0 || strcmp(type, "input_image") == 0)
         return (attached ? parse_attached : parse_image)(p, part, at) == 0
@@ -203,32 +222,71 @@ static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
     return 0;
 }
 
-/* The content as a list of checked parts, or as the string that it was. An assistant's message may have none, because
- * it may only call tools; every other message needs some. */
-static int parse_content(struct parser *p, json_t *message, const json_t *in, const char *role, const char *at)
+/* The thoughts that stood among the parts become the message's own, unless it has some: then they are the same ones
+ * told twice. */
+static int take_thoughts(json_t *message, const json_t *thoughts, struct err *e)
 {
-    const json_t *content = json_object_get(in, "content");
-    bool          absent = !content || json_is_null(content), assistant = strcmp(role, "assistant") == 0;
-    if (json_is_string(content))
+    static const char *const names[] = { "reasoning", "reasoning_content" };
+    struct buf text;
+    json_t    *part;
+    size_t     i;
+    if (json_array_size(thoughts) == 0 || json_object_get(message, names[0]))
         return 0;
-    if (assistant && (absent || (json_is_array(content) && json_array_size(content) == 0)))
-        return json_object_set_new(message, "content", json_string(""));       /* it only calls tools */
-    if (absent)
-        return fields_wrong(p->e, "missing_field", at, "content", "is missing");
-    if (!json_is_array(content))
-        return fields_wrong(p->e, "invalid_type", at, "content", "must be a string or an array of parts");
-    if (json_array_size(content) == 0)
-        return fields_wrong(p->e, "invalid_value", at, "content", "must not be empty");
+    buf_init(&text, THOUGHT_BYTES);
+    json_array_foreach((json_t *)thoughts, i, part) {
+        const json_t *v = json_object_get(part, "text");
+        buf_str(&text, i ? "\n" : "");
+        buf_add(&text, json_string_value(v), json_string_length(v));
+    }
+    json_t *joined = buf_ok(&text) ? json_stringn_nocheck(text.data ? text.data : "", text.len) : NULL;
+    buf_free(&text);
+    int rc = joined ? 0 : err_memory(e);
+    for (int k = 0; k < 2 && rc == 0; k++)
+        rc = json_object_set(message, names[k], joined) == 0 ? 0 : err_memory(e);
+    json_decref(joined);
+    return rc;
+}
+
+/* A list of parts. `thoughts`: as in parse_part(). */
+static int parse_parts(struct parser *p, json_t *message, const json_t *content, json_t *thoughts, const char *at)
+{
     json_t *parts = json_array();
     if (json_object_set_new(message, "content", parts) != 0)
         return err_memory(p->e);
     for (size_t i = 0; i < json_array_size(content); i++) {
         char path[PATH];
         snprintf(path, sizeof path, "%.80s.content[%zu]", at, i);
-        if (parse_part(p, parts, json_array_get(content, i), path) != 0)
+        if (parse_part(p, parts, thoughts, json_array_get(content, i), path) != 0)
             return -1;
     }
-    return 0;
+    return json_array_size(parts) > 0 ? 0 : json_object_set_new(message, "content", json_string(""));
+}
+
+/* The content as a list of checked parts, or as the string that it was. An assistant's message may have none, because
+ * it may only call tools, and neither may what a tool has said, because it may have nothing to say; every other message
+ * needs some. */
+static int parse_content(struct parser *p, json_t *message, const json_t *in, const char *role, const char *at)
+{
+    const json_t *content = json_object_get(in, "content");
+    bool          absent = !content || json_is_null(content), assistant = strcmp(role, "assistant") == 0;
+    bool may_lack = assistant || strcmp(role, "tool") == 0 || strcmp(role, "function") == 0 ||
+                    strcmp(role, "observation") == 0;
+    if (json_is_string(content))
+        return 0;
+    if (absent && may_lack)
+        return json_object_set_new(message, "content", json_string(""));
+    if (absent)
+        return fields_wrong(p->e, "missing_field", at, "content", "is missing");
+    if (!json_is_array(content))
+        return fields_wrong(p->e, "invalid_type", at, "content", "must be a string or an array of parts");
+    if (json_array_size(content) == 0 && !may_lack)
+        return fields_wrong(p->e, "invalid_value", at, "content", "must not be empty");
+    json_t *thoughts = assistant ? json_array() : NULL;
+    int     rc = assistant && !thoughts ? err_memory(p->e) : parse_parts(p, message, content, thoughts, at);
+    if (rc == 0)
+        rc = take_thoughts(message, thoughts, p->e);
+    json_decref(thoughts);
+    return rc;
 }
 
 /* What templates know of the older form of calls: nothing. So a function_call becomes one of the tool_calls, and the

@@ -43,24 +43,30 @@ static int parse_reals(struct params *p, const json_t *in, struct err *e)
             return fields_wrong(e, "invalid_value", "", reals[i].name, "must be greater than 0");
         *field = v < FLT_MIN && !reals[i].may_be_0 ? FLT_MIN : (float)v;
     }
+    bool drawn = true;
+    if (member_bool(in, "", "do_sample", &drawn, e) != 0)
+        return -1;
+    if (!drawn)
+        p->temperature = 0;            /* in transformers and at Z.ai it wins over the temperature */
     return 0;
 }
 
-/* How long the answer may be, and has to be. The first of three names counts; llama.cpp's has -1 for "no limit". A
- * completion may be of no tokens. */
+/* How long the answer may be, and has to be. The first of four names counts; llama.cpp's has -1 for "no limit", and
+ * max_new_tokens is that of transformers, TGI and SGLang. A completion may be of no tokens. */
 static int parse_lengths(struct sampling *s, const json_t *in, bool chat, struct err *e)
 {
     struct params *p = &s->params;
-    int64_t most[3] = { 0, 0, 0 }, least = 0;
+    int64_t most[4] = { 0 }, least = 0;
     if (member_int(in, "", "max_completion_tokens", 1, INT32_MAX, &most[0], e) != 0 ||
         member_int(in, "", "max_tokens", chat, INT32_MAX, &most[1], e) != 0 ||
         member_int(in, "", "n_predict", -1, INT32_MAX, &most[2], e) != 0 ||
+        member_int(in, "", "max_new_tokens", 1, INT32_MAX, &most[3], e) != 0 ||
         member_int(in, "", "min_tokens", 0, INT32_MAX, &least, e) != 0)
         return -1;
     if (most[2] == 0 && json_object_get(in, "n_predict") && !json_is_null(json_object_get(in, "n_predict")))
         return fields_wrong(e, "invalid_value", "", "n_predict", "must be -1 or at least 1");
     int i = 0;
-    while (i < 2 && most[i] == 0)
+    while (i < 3 && most[i] == 0)
         i++;
     p->max_tokens = most[i] < 0 ? INT32_MAX : (int)most[i];
     s->prompt_only = most[0] == 0 && most[1] == 0 && json_is_number(json_object_get(in, "max_tokens"));

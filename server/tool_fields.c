@@ -7,10 +7,25 @@
 
 #include "server/fields.h"
 
+/* A function in the form of OpenAI's Responses API, {"type": "function", "name", ...}, which some clients send here
+ * (Cursor), gets that of a chat, with a member `function`. Other tools stay as they are. */
+static int nest_function(json_t *tools, size_t i, struct err *e)
+{
+    json_t     *tool = json_array_get(tools, i);
+    const char *type = json_string_value(json_object_get(tool, "type"));
+    if (!type || strcmp(type, "function") != 0 || json_object_get(tool, "function") ||
+        !json_is_string(json_object_get(tool, "name")))
+        return 0;
+    json_t *function = json_copy(tool), *made = json_pack("{s:s, s:O}", "type", "function", "function", function);
+    json_object_del(function, "type");
+    json_decref(function);
+    return made && json_array_set_new(tools, i, made) == 0 ? 0 : err_memory(e);
+}
+
 /* Checks what every template takes for granted: each tool is an object, and its function, if there is one, is an
  * object with a name that is a string. Everything else in a tool is for the template to read, so it is not looked
  * at. */
-static int check_tools(const json_t *tools, struct err *e)
+static int check_tools(json_t *tools, struct err *e)
 {
     for (size_t i = 0; tools && i < json_array_size(tools); i++) {
         char          at[32], inner[48];
@@ -21,7 +36,7 @@ static int check_tools(const json_t *tools, struct err *e)
         if (!json_is_dict(tool))
             return fields_wrong(e, "invalid_type", at, "", "must be an object");
         if (member_object(tool, at, "function", &function, e) != 0 ||
-            (function && member_text(function, inner, "name", &name, e) != 0))
+            (function && member_text(function, inner, "name", &name, e) != 0) || nest_function(tools, i, e) != 0)
             return -1;
     }
     return 0;
@@ -131,19 +146,40 @@ static int take_allowed(struct tool_fields *t, json_t *in, const json_t *choice,
     return rc;
 }
 
-/* {"type": "function", "function": {"name": ...}} or the form with several names. */
+static int take_word(struct tool_fields *t, const char *word, const char *field, bool older, struct err *e)
+{
+    if (strcmp(word, "required") == 0 && !older) {
+        t->forced = t->tools != NULL;
+        return t->tools ? 0 : fields_wrong(e, "invalid_value", "", field, "is required, but there are no tools");
+    }
+    if (strcmp(word, "none") == 0)
+        t->tools = NULL;
+    else if (strcmp(word, "auto") != 0)
+        return fields_wrong(e, "invalid_value", "", field,
+                            older ? "must be none, auto or an object" : "must be none, auto, required or an object");
+    return 0;
+}
+
+/* {"type": "function", "function": {"name": ...}}, the form with several names, or one of the words, as {"type":
+ * "auto"}, which Cursor sends. A name may stand without `function` around it, as in OpenAI's Responses API. */
 static int take_named_tool(struct tool_fields *t, json_t *in, const json_t *choice, struct err *e)
 {
+    static const char *const words[] = { "auto", "none", "required" };
     const char *type = "function";
     json_t     *function = NULL;
     if (member_string(choice, "tool_choice", "type", &type, e) != 0)
         return -1;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcmp(type, words[i]) == 0)
+            return take_word(t, type, "tool_choice", false, e);
     if (strcmp(type, "allowed_tools") == 0)
         return take_allowed(t, in, choice, e);
     if (strcmp(type, "function") != 0)
         return fields_wrong(e, "unsupported_parameter", "tool_choice", "type", "must be function or allowed_tools");
     if (member_object(choice, "tool_choice", "function", &function, e) != 0)
         return -1;
+    if (!function && json_is_string(json_object_get(choice, "name")))
+        return take_name(t, choice, "tool_choice", e);
     return take_name(t, function, "tool_choice.function", e);
 }
 
@@ -160,17 +196,7 @@ static int take_choice(struct tool_fields *t, json_t *in, const char *field, str
         return take_named_tool(t, in, v, e);
     if (!json_is_string(v))
         return fields_wrong(e, "invalid_type", "", field, "must be a string or an object");
-    const char *s = json_string_value(v);
-    if (strcmp(s, "required") == 0 && !older) {
-        t->forced = t->tools != NULL;
-        return t->tools ? 0 : fields_wrong(e, "invalid_value", "", field, "is required, but there are no tools");
-    }
-    if (strcmp(s, "none") == 0)
-        t->tools = NULL;
-    else if (strcmp(s, "auto") != 0)
-        return fields_wrong(e, "invalid_value", "", field,
-                            older ? "must be none, auto or an object" : "must be none, auto, required or an object");
-    return 0;
+    return take_word(t, json_string_value(v), field, older, e);
 }
 
 /* An empty list of tools counts as none, because templates only ask whether it is there. */

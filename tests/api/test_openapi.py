@@ -190,7 +190,8 @@ def test_errors_have_their_schema(server, method, path, operation):
 
 @pytest.mark.parametrize("role, content, right", [
     ("user", "x", True), ("user", None, False), ("user", [], False), ("assistant", None, True), ("assistant", [], True),
-    ("assistant", 5, False), ("tool", [{"type": "text", "text": "x"}], True), ("system", [{"type": "audio"}], False),
+    ("assistant", 5, False), ("tool", [{"type": "text", "text": "x"}], True), ("tool", None, True),
+    ("tool", [], True), ("tool", 5, False), ("system", [{"type": "audio"}], False),
     ("user", ["x", {"image_url": {"url": "x"}}], True)])
 def test_content_goes_by_role(server, role, content, right):
     """The schema and the server say the same; that a picture is none, the schema cannot know."""
@@ -206,4 +207,4 @@ def test_content_goes_by_role(server, role, content, right):
         assert (status == 200) == right or (status == 400 and "image_url" in answer["error"]["param"]), answer
     without = copy.copy(message)
     del without["content"]
-    assert validator({"$ref": "#/components/schemas/Message"}).is_valid(without) == (role == "assistant")
+    assert validator({"$ref": "#/components/schemas/Message"}).is_valid(without) == (role in ("assistant", "tool"))
