@@ -25,7 +25,7 @@ struct translation {
 
 /* What a client may ask for and this server does not have. */
 static const struct known_field unknown_here[] = {
-    { "container", "" }, { "mcp_servers", "[]" }, { "context_management", "{}" }, { "n", "1" },
+    { "container", "" }, { "mcp_servers", "[]" }, { "n", "1" },
     { "fallbacks", "[]" }, { 0 }
 };
 
@@ -246,7 +246,7 @@ static int finish_message(struct translation *t, const struct parts *p, const ch
 
 /* One message becomes one or more of a chat: the results of tools, which Anthropic puts into the user's message, are
  * messages of their own there and come first. A message that would leave nothing is refused, because the chat would not
- * show that it was there. */
+ * show that it was there. The role may also be system, which Claude Code sends among the others. */
 static int parse_message(struct translation *t, const json_t *in, const char *at)
 {
     const char *role = NULL;
@@ -254,8 +254,9 @@ static int parse_message(struct translation *t, const json_t *in, const char *at
         return fields_wrong(t->e, "invalid_type", at, "", "must be an object");
     if (member_string(in, at, "role", &role, t->e) != 0)
         return -1;
-    if (!role || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0))
-        return fields_wrong(t->e, role ? "invalid_value" : "missing_field", at, "role", "must be user or assistant");
+    if (!role || (strcmp(role, "user") != 0 && strcmp(role, "assistant") != 0 && strcmp(role, "system") != 0))
+        return fields_wrong(t->e, role ? "invalid_value" : "missing_field", at, "role",
+                            "must be user, assistant or system");
     json_t *content = json_object_get(in, "content");
     if (json_is_string(content))
         return add_message(t, json_pack("{s:s, s:O}", "role", role, "content", content), NULL, at);
@@ -373,8 +374,35 @@ static int take_thinking(json_t *chat, const json_t *in, struct err *e)
     return json_object_set_new(chat, "chat_template_kwargs", made) == 0 ? 0 : err_memory(e);
 }
 
-/* output_config: {"format": {"type": "json_schema", "schema"}, "effort"}. The format becomes the chat's
- * response_format, the effort its reasoning_effort. */
+/* context_management: {"edits": [{"type": "clear_thinking_20251015", "keep"}]}, which Claude Code sends with every
+ * request. Which of the earlier thoughts the model sees is its chat template's to decide, as it always is; edits of
+ * other kinds would take something out of the messages, and are refused. */
+static int check_edits(const json_t *in, struct err *e)
+{
+    static const char known[] = "clear_thinking_";
+    json_t *management = NULL, *edits = NULL, *edit;
+    size_t  i;
+    if (member_object(in, "", "context_management", &management, e) != 0 ||
+        member_array(management, "context_management", "edits", &edits, e) != 0)
+        return -1;
+    json_array_foreach(edits, i, edit) {
+        char        at[PATH];
+        const char *type = NULL;
+        snprintf(at, sizeof at, "context_management.edits[%zu]", i);
+        if (!json_is_dict(edit))
+            return fields_wrong(e, "invalid_type", at, "", "must be an object");
+        if (member_string(edit, at, "type", &type, e) != 0)
+            return -1;
+        if (!type)
+            return fields_wrong(e, "missing_field", at, "type", "is missing");
+        if (strncmp(type, known, strlen(known)) != 0)
+            return fields_wrong(e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
+    }
+    return 0;
+}
+
+/* output_config: {"format": {"type": "json_schema", "schema"}, "effort"}. The format, whose older name is
+ * output_format, becomes the chat's response_format, the effort its reasoning_effort. */
 static int take_output(json_t *chat, json_t *names, const json_t *in, struct err *e)
 {
     json_t *config = NULL, *format = NULL, *schema = NULL;
@@ -386,6 +414,8 @@ static int take_output(json_t *chat, json_t *names, const json_t *in, struct err
         return -1;
     if (effort)
         json_object_set(chat, "reasoning_effort", (json_t *)effort);
+    if (!format && member_object(in, "", at = "output_format", &format, e) != 0)
+        return -1;
     if (!format)
         return 0;
     if (member_string(format, at, "type", &type, e) != 0 || member_object(format, at, "schema", &schema, e) != 0)
@@ -445,15 +475,15 @@ static int take_stops(json_t *chat, const json_t *in, struct err *e)
 int anthropic_translate_prompt(json_t *in, json_t **chat, json_t **names, struct err *e)
 {
     static const char *const own[] = { "system", "stop_sequences", "stop", "tools", "tool_choice", "thinking",
-                                       "output_config" };
+                                       "output_config", "output_format" };
     *names = json_pack("{s:s, s:s, s:s}", "stop", "stop_sequences", "tool_choice.function", "tool_choice",
                        "continue_final_message", "messages");
     struct translation t = { .names = *names, .e = e };
     t.messages = translate_begin(in, own, sizeof own / sizeof *own, chat, e);
     if (!t.messages || !*names)
         return err_memory(e);
-    if (known_check(unknown_here, in, "", e) != 0 || take_messages(&t, *chat, in) != 0 ||
-        translate_tools(*chat, *names, in, function_of, e) != 0 || take_choice(*chat, in, e) != 0 ||
+    if (known_check(unknown_here, in, "", e) != 0 || check_edits(in, e) != 0 || take_messages(&t, *chat, in) != 0 ||
+        translate_tools(*chat, *names, in, "", function_of, e) != 0 || take_choice(*chat, in, e) != 0 ||
         take_thinking(*chat, in, e) != 0 || take_output(*chat, *names, in, e) != 0 || take_stops(*chat, in, e) != 0)
         return -1;
     return 0;

@@ -3,6 +3,7 @@
  * messages.c reads. Whatever would need an answer to be kept is refused by name. */
 #include "server/responses_request.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -14,6 +15,7 @@
 enum { PATH = 96 };
 
 struct conversation {
+    json_t *chat;              /* borrowed */
     json_t *messages, *names;  /* borrowed: of the chat, so far, and how errors name what is in it */
     json_t *thoughts;          /* borrowed from the request; NULL: none that wait for their message */
     struct err *e;
@@ -123,6 +125,46 @@ static int take_thoughts(struct conversation *t, const json_t *item, const char 
     return 0;
 }
 
+/* Tools that OpenAI's servers run, or that only its own models know how to use. */
+static bool is_of_openai(const char *type)
+{
+    static const char *const types[] = {
+        "web_search", "web_search_preview", "file_search", "code_interpreter", "image_generation", "mcp", "local_shell",
+        "shell", "apply_patch", "computer_use_preview", "custom", "namespace", "tool_search"
+    };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (strcmp(type, types[i]) == 0)
+            return true;
+    return false;
+}
+
+/* {"type": "function", "name", "description", "parameters"}: what a chat has one level deeper. Codex lists tools of
+ * other types beside its functions in every request; the model is not told of them, so it never calls one. */
+static json_t *function_of(json_t *tool, json_t *names, const char *at, struct err *e)
+{
+    const char   *type = NULL;
+    const json_t *name = NULL, *description = NULL;
+    json_t       *parameters = NULL;
+    (void)names;
+    if (member_string(tool, at, "type", &type, e) != 0)
+        return NULL;
+    if (type && is_of_openai(type))
+        return json_null();
+    if (member_text(tool, at, "name", &name, e) != 0 ||
+        member_text(tool, at, "description", &description, e) != 0 ||
+        member_object(tool, at, "parameters", &parameters, e) != 0)
+        return NULL;
+    if (!type || strcmp(type, "function") != 0)
+        return fields_wrong(e, type ? "unsupported_value" : "missing_field", at, "type", "must be function"), NULL;
+    if (!name)
+        return fields_wrong(e, "missing_field", at, "name", "is missing"), NULL;
+    json_t *function = json_copy(tool);
+    if (!function)
+        return err_memory(e), NULL;
+    json_object_del(function, "type");
+    return function;
+}
+
 /* One item of the input by its type; without a type it is a message. Types whose tools OpenAI's servers would run are
  * refused by name. */
 static int take_item(struct conversation *t, const json_t *item, const char *at)
@@ -140,6 +182,8 @@ static int take_item(struct conversation *t, const json_t *item, const char *at)
         return take_output(t, item, at);
     if (strcmp(type, "reasoning") == 0)
         return take_thoughts(t, item, at);
+    if (strcmp(type, "additional_tools") == 0)         /* Codex's */
+        return translate_tools(t->chat, t->names, item, at, function_of, t->e);
     return fields_wrong(t->e, "unsupported_value", at, "type", "\"%.40s\" is not supported here", type);
 }
 
@@ -167,28 +211,6 @@ static int take_input(struct conversation *t, const json_t *in)
             return -1;
     }
     return 0;
-}
-
-/* {"type": "function", "name", "description", "parameters"}: what a chat has one level deeper. */
-static json_t *function_of(json_t *tool, json_t *names, const char *at, struct err *e)
-{
-    const char   *type = NULL;
-    const json_t *name = NULL, *description = NULL;
-    json_t       *parameters = NULL;
-    (void)names;
-    if (member_string(tool, at, "type", &type, e) != 0 || member_text(tool, at, "name", &name, e) != 0 ||
-        member_text(tool, at, "description", &description, e) != 0 ||
-        member_object(tool, at, "parameters", &parameters, e) != 0)
-        return NULL;
-    if (!type || strcmp(type, "function") != 0)
-        return fields_wrong(e, type ? "unsupported_value" : "missing_field", at, "type", "must be function"), NULL;
-    if (!name)
-        return fields_wrong(e, "missing_field", at, "name", "is missing"), NULL;
-    json_t *function = json_copy(tool);
-    if (!function)
-        return err_memory(e), NULL;
-    json_object_del(function, "type");
-    return function;
 }
 
 /* {"type": "allowed_tools", "mode", "tools": [{"type": "function", "name"}]}: a chat has it one level deeper. */
@@ -231,6 +253,8 @@ static int take_choice(json_t *chat, json_t *names, const json_t *in, struct err
         return -1;
     if (strcmp(type, "allowed_tools") == 0)
         return take_allowed(chat, names, v, e);
+    if (strcmp(type, "auto") == 0 || strcmp(type, "none") == 0 || strcmp(type, "required") == 0)
+        return json_object_set_new(chat, "tool_choice", json_string(type)) == 0 ? 0 : err_memory(e);
     if (strcmp(type, "function") != 0)
         return fields_wrong(e, "unsupported_value", "tool_choice", "type", "must be function or allowed_tools");
     if (!name)
@@ -284,10 +308,11 @@ int responses_translate(json_t *in, json_t **chat, json_t **names, struct err *e
                        "tool_choice.function", "tool_choice", "tool_choice.allowed_tools", "tool_choice");
     struct conversation t = { .names = *names, .e = e };
     t.messages = translate_begin(in, own, sizeof own / sizeof *own, chat, e);
+    t.chat = *chat;
     if (!t.messages || !*names)
         return err_memory(e);
     if (known_check(unknown_here, in, "", e) != 0 || take_input(&t, in) != 0 ||
-        translate_tools(*chat, *names, in, function_of, e) != 0 || take_choice(*chat, *names, in, e) != 0 ||
+        translate_tools(*chat, *names, in, "", function_of, e) != 0 || take_choice(*chat, *names, in, e) != 0 ||
         take_text(*chat, in, e) != 0 ||
         member_array(in, "", "include", &include, e) != 0 ||
         member_int(in, "", "max_output_tokens", 1, INT32_MAX, &most, e) != 0)

@@ -14,9 +14,10 @@
  * (borrowed). *chat is the caller's also after NULL, which means that memory is out. */
 json_t *translate_begin(const json_t *in, const char *const *own, size_t n_own, json_t **chat, struct err *e);
 
-/* The request's "tools" become the chat's. function() makes the "function" of one of them, an object that stands at
- * `at`, and may add names; NULL: it is wrong, and `e` says why. */
-int translate_tools(json_t *chat, json_t *names, const json_t *in,
+/* The tools of `in`, which stands at `where` ("": it is the request), come to those of the chat. function() makes the
+ * "function" of one of them, an object that stands at `at`, and may add names; NULL: it is wrong, and `e` says why;
+ * JSON's null: the chat does without that tool. */
+int translate_tools(json_t *chat, json_t *names, const json_t *in, const char *where,
                     json_t *(*function)(json_t *tool, json_t *names, const char *at, struct err *e), struct err *e);
 
 #endif

@@ -81,7 +81,7 @@ ROWS = {
         ("/v1/messages", asks({"type": "text", "text": 5}), "messages[0].content[0].text")],
     "content that is missing": [
         ("/v1/responses", {"instructions": "x", "input": [{"role": "user"}]}, "input[0].content"),
-        ("/v1/responses", {"input": [said("hi"), OUTPUT | {"output": []}]}, "input[1].output"),
+        ("/v1/responses", {"input": [said("hi"), OUTPUT | {"output": None}]}, "input[1].output"),
         ("/v1/messages", {"system": "x", "messages": [{"role": "user"}]}, "messages[0].content")],
     "arguments that are too deep": [
         ("/v1/responses", {"input": [said("hi"), FUNCTION | {"arguments": "[" * 500}]}, "input[1].arguments")],

@@ -91,6 +91,28 @@ def test_it_is_the_chat_of_the_same_messages(server):
     assert status == 200 and count == {"input_tokens": chat["usage"]["prompt_tokens"]}
 
 
+def test_what_claude_code_sends(server):
+    """Instructions among the messages, and an edit of the context that takes nothing away from this model."""
+    request = body() | {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"},
+                                     {"role": "system", "content": [{"type": "text", "text": "Be brief."}]},
+                                     {"role": "user", "content": "Go on."}]}
+    have = both(server, request | {"context_management": {"edits": [{"type": "clear_thinking_20251015",
+                                                                     "keep": "all"}]}})
+    chat = {"messages": request["messages"], "max_tokens": 8, "temperature": 0}
+    want = server.post("/v1/chat/completions", chat)[1]
+    assert have["content"][0]["text"] == want["choices"][0]["message"]["content"]
+    assert without_ids(have)["tokens"][0] == want["usage"]["prompt_tokens"]
+
+
+def test_the_older_name_of_the_output_s_format(server):
+    schema = {"type": "json_schema", "schema": {"const": "x"}}
+    have = both(server, body(output_format=schema))
+    assert have["content"] == both(server, body(output_config={"format": schema}))["content"]
+    assert have["content"][0]["text"] == '"x"'
+    status, answer = server.post("/v1/messages", body(output_format={"type": "json_schema", "schema": {"enum": 5}}))
+    assert status == 400 and answer["error"]["param"] == "output_format.schema", answer
+
+
 def test_stop_sequences(server):
     ids = server.post("/tokenize", {"prompt": "a", "add_special_tokens": False})[1]["tokens"]
     have = both(server, body(stop_sequences=["aaa"], logit_bias={str(ids[0]): 100}))
@@ -146,7 +168,7 @@ def test_pictures_beside_forced_calls_and_in_their_results(start):
     ({"messages": []}, "messages"),
     ({"messages": "x"}, "messages"),
     ({"messages": [5]}, "messages[0]"),
-    ({"messages": [{"role": "system", "content": "x"}]}, "messages[0].role"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
     ({"messages": [{"role": "user", "content": [{"type": "audio"}]}]}, "messages[0].content[0].type"),

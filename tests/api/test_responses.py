@@ -148,6 +148,37 @@ def test_pictures_beside_forced_calls_and_in_their_results(start):
     assert tokens[1] > tokens[0] + 20              # those of the second picture
 
 
+def test_tools_that_the_model_is_not_told_of(talker):
+    """Codex lists tools of OpenAI's beside its functions, and more tools among the items."""
+    function = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+    others = [{"type": "web_search"}, {"type": "custom", "name": "apply_patch"}, {"type": "local_shell"},
+              {"type": "namespace", "name": "n", "tools": [function]}]
+
+    def tokens(**more):
+        status, answer = talker.post("/v1/responses", {"input": "hi", "max_output_tokens": 1} | more)
+        assert status == 200, answer
+        return answer["usage"]["input_tokens"]
+
+    assert tokens(tools=others) == tokens() < tokens(tools=[function])
+    assert tokens(tools=[others[0], function, *others[1:]]) == tokens(tools=[function])
+    item = {"type": "additional_tools", "role": "developer", "tools": [*others, function]}
+    assert tokens(input=[item, {"role": "user", "content": "hi"}]) == tokens(tools=[function])
+    both_lists = tokens(input=[item, {"role": "user", "content": "hi"}], tools=[function | {"name": "g"}])
+    assert both_lists == tokens(tools=[function, function | {"name": "g"}])
+    assert tokens(tools=[function], tool_choice={"type": "none"}) == tokens()
+
+
+def test_errors_of_a_later_tool_name_it(talker):
+    wrong = {"type": "function", "name": "f", "strict": True, "parameters": {"type": "object", "properties": {
+        "a": {"type": "string", "format": "no such"}}}}
+    hi = {"role": "user", "content": "hi"}
+    for body, field in (({"input": "a", "tools": [{"type": "web_search"}, wrong]}, "tools[1].parameters"),
+                        ({"input": [{"type": "additional_tools", "tools": [{"type": "custom"}, wrong]}, hi]},
+                         "input[0].tools[1].parameters")):
+        status, answer = talker.post("/v1/responses", body)
+        assert status == 400 and answer["error"]["param"] == field, answer
+
+
 @pytest.mark.parametrize("body, field", [
     ({}, "input"), ({"input": 5}, "input"), ({"input": []}, "input"), ({"input": [5]}, "input[0]"),
     ({"input": [{"role": "tool", "content": "x"}]}, "input[0].role"),
@@ -167,7 +198,11 @@ def test_pictures_beside_forced_calls_and_in_their_results(start):
     ({"input": "a", "prompt": {"id": "x"}}, "prompt"),
     ({"input": "a", "truncation": "auto"}, "truncation"),
     ({"input": "a", "include": "x"}, "include"),
-    ({"input": "a", "tools": [{"type": "web_search"}]}, "tools[0].type"),
+    ({"input": "a", "tools": [{"type": "weather"}]}, "tools[0].type"),
+    ({"input": "a", "tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}, "tool_choice.type"),
+    ({"input": "a", "tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
+    ({"input": [{"type": "additional_tools", "tools": [{"type": "function"}]}]}, "input[0].tools[0].name"),
+    ({"input": [{"type": "additional_tools", "tools": 5}]}, "input[0].tools"),
     ({"input": "a", "tools": [{"type": "function"}]}, "tools[0].name"),
     ({"input": "a", "tools": [{"type": "function", "name": "f", "parameters": [1]}]}, "tools[0].parameters"),
     ({"input": "a", "tool_choice": {"type": "file_search"}}, "tool_choice.type"),
