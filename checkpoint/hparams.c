@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json_python.h"
 
 /* JSON takes some twenty times its size in memory. The longest configurations are names of classes, of a few MiB;
  * vocabularies may be longer than all else. */
@@ -25,7 +26,7 @@ int hparams_open(struct hparams *h, const char *dir, const char *file, bool requ
     buf_init(&text, strcmp(file, "tokenizer.json") ? MAX_FILE : MAX_TOKENIZER);
     int rc = file_read(path, &text, e);
     if (rc == 0)
-        h->object = json_loadb(text.data ? text.data : "", text.len, 0, &je);
+        h->object = json_python(text.data ? text.data : (char[]){ "" }, text.len, &je);
     else if (rc == 1 && !required)
         h->object = json_object();
     buf_free(&text);

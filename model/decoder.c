@@ -73,7 +73,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     s->eps = hparams_number(t, "rms_norm_eps", kind->eps, 0, 1);
     const char *act = hparams_string(t, "hidden_act", "silu");
     s->act = kind->act ? load_act(t, "hidden_activation", kind->act) : ACT_SILU;
-    if (!kind->act && strcmp(act, "silu"))
+    if (!kind->act && strcmp(act, "silu") && strcmp(act, "swish"))   /* two names of one function */
         hparams_fail(t, "hidden_act", "\"%.40s\" is not supported (silu)", act);
     if (s->n % s->n_kv)
         hparams_fail(t, "num_key_value_heads", "%d does not divide %d heads", s->n_kv, s->n);

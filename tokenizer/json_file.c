@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/json_python.h"
 
 enum { FILE_MAX = 256 << 20 };
 
@@ -58,16 +59,6 @@ static int walk(struct json_file *f, struct cursor *c, bool in_model, size_t *co
     return cursor_take(c, '}') ? 0 : -1;
 }
 
-/* Builds the tree. model_max_length is often 1000000000000000019884624838656, which no integer holds: then all whole
- * numbers become real ones. */
-static json_t *parse(const char *s, size_t n, json_error_t *je)
-{
-    json_t *j = json_loadb(s, n, JSON_ALLOW_NUL, je);
-    if (!j && json_error_code(je) == json_error_numeric_overflow)
-        j = json_loadb(s, n, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, je);
-    return j;
-}
-
 /* Reads the file and, with `cut`, parses it without its large parts; where these cannot be cut out, the whole text is
  * parsed. When parsing fails the whole text is parsed once more, so that line and column in the message are those of
  * the file. */
@@ -91,16 +82,16 @@ int json_file_read(struct json_file *f, const char *path, bool optional, bool cu
     struct cursor c = { f->text, n, 0 };
     if (cut && walk(f, &c, false, &copied, &rest, &tmp) == 0 && buf_ok(&rest)) {
         buf_add(&rest, f->text + copied, n - copied);
-        f->root = parse(rest.data ? rest.data : "", rest.len, &je);
+        f->root = json_python(rest.data ? rest.data : (char[]){ "" }, rest.len, &je);
     } else {
         f->vocab = f->merges = (struct cursor){ 0 };
-        f->root = parse(f->text, n, &je);
+        f->root = json_python(f->text, n, &je);
     }
     buf_free(&rest);
     buf_free(&tmp);
     rc = 0;
     if (!f->root && cut) /* once more, for the place in the whole text */
-        json_decref(parse(f->text, n, &je));
+        json_decref(json_python(f->text, n, &je));
     if (!f->root)
         rc = err_set(e, "%s: line %d, column %d: %s", path, je.line, je.column, je.text);
     else if (!json_is_object(f->root))

@@ -83,3 +83,37 @@ def test_quantised_by_others_is_refused(method, tmp_path):
     done = run("plan", "--device", "cpu", "--model", tmp_path / "m")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "quantization_config" in done.stderr and (method or "unknown") in done.stderr
+
+
+def written_by_python(folder, **values):
+    """Adds fields to every configuration, as Python's json module writes them: NaN and Infinity are words."""
+    for file in "config.json", "generation_config.json", "tokenizer_config.json", "preprocessor_config.json":
+        path = folder / file
+        fields = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(fields | values))
+
+
+@pytest.mark.parametrize("case", ["llama/linear", "glm4v/tied"])
+def test_what_python_writes_into_fields_that_nobody_reads(case, tmp_path):
+    case = ROOT / "tests/model" / case
+    respell(case, tmp_path / "m", [], "BF16", False)
+    written_by_python(tmp_path / "m", time_step_limit=[0.0, float("inf")], lowest=-float("inf"), none=float("nan"),
+                      model_max_length=int(1e30), said='"NaN, Infinity\\', **{"a\0b": "c\0"})
+    done = run("selftest", "--model", tmp_path / "m")
+    assert done.returncode == 0 and "24 of 24 greedy tokens equal" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 10**400],
+                         ids=["nan", "inf", "-inf", "long"])
+def test_no_such_number_where_one_is_read(value, tmp_path):
+    respell(ROOT / "tests/model/llama/linear", tmp_path / "m", [lambda c, stored: c.update(rms_norm_eps=value)], "BF16",
+            False)
+    done = run("plan", "--device", "cpu", "--model", tmp_path / "m")
+    assert done.returncode == 2 and "config.json: rms_norm_eps: must be a number" in done.stderr, done.stderr
+
+
+def test_another_name_of_the_activation(tmp_path):
+    respell(ROOT / "tests/model/llama/linear", tmp_path / "m", [lambda c, stored: c.update(hidden_act="swish")], "BF16",
+            False)
+    done = run("selftest", "--model", tmp_path / "m")
+    assert done.returncode == 0 and "24 of 24 greedy tokens equal" in done.stdout, done.stdout + done.stderr
