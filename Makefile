@@ -7,6 +7,7 @@ PYTEST := $(VENV)/bin/python -m pytest
 PKGS   := jansson libcurl libssl libcrypto libjpeg libpng zlib libwebp libpcre2-8 libutf8proc
 WARN   := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wno-psabi
 X86    := $(filter x86_64%,$(shell $(CC) -dumpmachine))
+ARM64  := $(filter aarch64%,$(shell $(CC) -dumpmachine))
 HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fstack-clash-protection $(if $(X86),-fcf-protection)
 OPT    ?= -O2 -g
 VERSION := $(shell cat VERSION)
@@ -100,17 +101,21 @@ ifeq ($(SAN),thread)
 $O/kernels/ref/%.o $O/kernels/half.o: CFLAGS := $(filter-out -fsanitize=thread,$(CFLAGS))
 endif
 
-ifneq ($(X86),)
 # What a sanitizer puts into loops that are unrolled for registers takes minutes to optimise.
 LESS   := $(if $(SAN),-O1)
+%isa_generic.o: ISA := $(LESS)
+ifneq ($(X86),)
 AVX2   := -mavx2 -mfma -mf16c -mbmi2 $(LESS)
 AVX512 := -mavx512f -mavx512bw -mavx512vl -mavx512dq -mfma -mf16c -mbmi2 $(LESS)
-%isa_generic.o: ISA := $(LESS)
 %_avx2.o:       ISA := $(AVX2)
 %_avxvnni.o:    ISA := $(AVX2) -mavxvnni
 %_avx512.o:     ISA := $(AVX512)
 %_avx512vnni.o: ISA := $(AVX512) -mavx512vnni
 %_amx.o:        ISA := $(AVX512) -mavx512vnni -mamx-tile -mamx-bf16 -mamx-int8
+endif
+ifneq ($(ARM64),)
+%_neon.o:       ISA := $(LESS)
+%_neondot.o:    ISA := -march=armv8.2-a+dotprod $(LESS)
 endif
 
 $O/tests/%: tests/%.c $O/libopenautoglm.a

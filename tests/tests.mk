@@ -87,6 +87,6 @@ phone: all $(VENV)/tests ## an agent does a task on a scripted phone: TASK='Open
 .PHONY: phone test test-c test-api alloc-test asan-test tsan-test layers format bench bench-peers venv train eval
 
 # Partial redundancy elimination takes a third of the time, for loops that only tests run.
-$O/tests/kernels/test_ops: $O/tests/kernels/wide.o
-$O/tests/kernels/wide.o: ISA := $(LESS) -fno-tree-pre
--include $O/tests/kernels/wide.d
+$O/tests/kernels/test_ops: $O/tests/kernels/wide.o $O/tests/kernels/narrow.o
+$O/tests/kernels/wide.o $O/tests/kernels/narrow.o: ISA := $(LESS) -fno-tree-pre
+-include $O/tests/kernels/wide.d $O/tests/kernels/narrow.d

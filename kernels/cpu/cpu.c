@@ -2,12 +2,13 @@
  * operation is cut into tasks.
  *
  * The inner loops are chosen once, in open(); OPENAUTOGLM_ISA
- * in the environment (generic, avx2, avxvnni, avx512, avx512vnni, amx) forces a lower
+ * in the environment (generic, avx2, avxvnni, avx512, avx512vnni, amx; on ARM64 generic, neon, neondot) forces a lower
  * instruction set. */
 #include "kernels/cpu/cpu.h"
 
 #include <assert.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,8 +37,12 @@ static const double SMALL = 50e3;
 
 const struct kernels *cpu_variant(int i)
 {
+#if defined(__aarch64__)
+    static const struct kernels *const all[] = { &kernels_neondot, &kernels_neon, &kernels_generic };
+#else
     static const struct kernels *const all[] = { &kernels_amx,     &kernels_avx512vnni, &kernels_avx512,
                                                  &kernels_avxvnni, &kernels_avx2,       &kernels_generic };
+#endif
     return i >= 0 && i < (int)(sizeof all / sizeof *all) ? all[i] : NULL;
 }
 
@@ -46,14 +51,18 @@ const struct kernels *cpu_variant(int i)
 static const struct kernels *choose(const char *name, struct err *e)
 {
     const struct kernels *k;
-    for (int i = 0; (k = cpu_variant(i)) != NULL; i++)
+    char names[100] = "";
+    for (int i = 0; (k = cpu_variant(i)) != NULL; i++) {
         if (name ? strcmp(name, k->name) == 0 : k->works()) {
             if (k->works())
                 return k;
             err_set(e, "this processor does not have %s", name);
             return NULL;
         }
-    err_set(e, "OPENAUTOGLM_ISA=%s: not one of generic, avx2, avxvnni, avx512, avx512vnni, amx", name);
+        size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, n ? ", %s" : "%s", k->name);
+    }
+    err_set(e, "OPENAUTOGLM_ISA=%s: not one of %s", name, names);
     return NULL;
 }
 

@@ -94,9 +94,9 @@ struct kernels {     /* the inner loops of one instruction set */
 };
 
 extern const struct kernels kernels_generic, kernels_avx2, kernels_avxvnni, kernels_avx512, kernels_avx512vnni,
-    kernels_amx;
+    kernels_amx, kernels_neon, kernels_neondot;
 
-/* The inner loops of all instruction sets, best first, whether they work here or not; NULL: there is no i-th one. */
+/* The inner loops for this kind of processor, best first, whether they work here or not; NULL: there is no i-th one. */
 const struct kernels *cpu_variant(int i);
 
 /* body(arg, i, worker) for every i < count, on the device's threads. */

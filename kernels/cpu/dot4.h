@@ -5,6 +5,9 @@
  *   AVX2, AVX-512 BW         vpmaddubsw adds two products in 16 bits, with
  *                            saturation: it is given |w| <= 127 and x with the
  *                            sign of w, whose two products stay below 2^15
+ *   ARM64 with FEAT_DotProd  sdot: signed times signed bytes
+ *   other ARM64              smull and addp add two products in 16 bits, which
+ *                            holds them, since |x| <= 127; sadalp adds these
  *   others                   the compiler's vectors
  *
  * w comes from dot4_bytes() or dot4_levels(), x is a signed byte. A sum starts
@@ -62,13 +65,30 @@ INLINE vi dot4(vi sum, vi w, vi x)
     __m256i s = (__m256i)w, pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(s), _mm256_sign_epi8((__m256i)x, s));
     return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
+#elif defined(USE_NEON) && defined(__ARM_FEATURE_DOTPROD)
+#define DOT4_UNSIGNED 0
+INLINE vi dot4(vi sum, vi w, vi x) { return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)w, (int8x16_t)x); }
+#elif defined(USE_NEON)
+#define DOT4_UNSIGNED 0
+INLINE vi dot4(vi sum, vi w, vi x)
+{
+    int8x16_t s = (int8x16_t)w, t = (int8x16_t)x;
+    int16x8_t pairs = vpaddq_s16(vmull_s8(vget_low_s8(s), vget_low_s8(t)), vmull_high_s8(s, t));
+    return (vi)vpadalq_s16((int32x4_t)sum, pairs);
+}
+#else
+#if defined(EMULATE_SIGNED)
+#define DOT4_UNSIGNED 0
 #else
 #define DOT4_UNSIGNED 1
+#endif
 INLINE vi dot4(vi sum, vi w, vi x)
 {
 #pragma GCC unroll 4
-    for (int i = 0; i < 4; i++)
-        sum += (vi)((vu)w >> 8 * i & 255) * ((vi)((vu)x << (24 - 8 * i)) >> 24);
+    for (int i = 0; i < 4; i++) {
+        vi byte = DOT4_UNSIGNED ? (vi)((vu)w >> 8 * i & 255) : (vi)((vu)w << (24 - 8 * i)) >> 24;
+        sum += byte * ((vi)((vu)x << (24 - 8 * i)) >> 24);
+    }
     return sum;
 }
 #endif
@@ -90,6 +110,8 @@ INLINE vi dot4_levels(vi w)
     return (vi)_mm512_shuffle_epi8(_mm512_broadcast_i32x4((__m128i)levels), (__m512i)w);
 #elif LANES == 8 && defined(__AVX2__)
     return (vi)_mm256_shuffle_epi8(_mm256_broadcastsi128_si256((__m128i)levels), (__m256i)w);
+#elif defined(USE_NEON)
+    return (vi)vqtbl1q_s8((int8x16_t)levels, (uint8x16_t)w);
 #else
     v16c part[LANES / 4];
     memcpy(part, &w, sizeof w);

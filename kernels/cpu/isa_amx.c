@@ -1,4 +1,4 @@
-/* kernels/cpu/isa_amx.c - as isa_avx512vnni.c, and tiles. On other processors never chosen.
+/* kernels/cpu/isa_amx.c - as isa_avx512vnni.c, and tiles. On other processors absent.
  *
  * Tiles are registers that the kernel saves only for processes that have asked
  * for them: works() asks. */
@@ -32,6 +32,6 @@ static bool works(void)
            has_tiles() && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 #else
-static bool works(void) { return false; }
+#define ABSENT 1
 #endif
 #include "kernels/cpu/isa.inc"

@@ -1,12 +1,12 @@
-/* kernels/cpu/isa_avx2.c - eight lanes. On other processors the same loops without the instructions, never chosen. */
+/* kernels/cpu/isa_avx2.c - eight lanes. On other processors absent. */
 #include <stdbool.h>
 #define ISA avx2
+#if defined(__AVX2__)
 static bool works(void)
 {
-#if defined(__AVX2__)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-#else
-    return false;
-#endif
 }
+#else
+#define ABSENT 1
+#endif
 #include "kernels/cpu/isa.inc"

@@ -2,9 +2,10 @@
  * compiler's vector types; intrinsics only where these give worse code.
  *
  * LANES follows from the instruction set the file is compiled for; a test
- * defines it to try the wide loops on a narrow machine. Every function does
- * the same to each lane, and sums lanes in one order, so a result does not
- * depend on which lane or tile a number lies in. */
+ * defines it to try the wide loops on a narrow machine. USE_NEON asks for ARM64's
+ * instructions, which the compiler has for every file, also for the generic loops.
+ * Every function does the same to each lane, and sums lanes in one order, so a
+ * result does not depend on which lane or tile a number lies in. */
 #ifndef KERNELS_CPU_SIMD_H
 #define KERNELS_CPU_SIMD_H
 #include <assert.h>
@@ -17,6 +18,9 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#endif
+#if defined(USE_NEON)
+#include <arm_neon.h>
 #endif
 #ifndef LANES
 #if defined(__AVX512F__)
@@ -76,7 +80,7 @@ INLINE void v_store_n(float *p, vf x, int n)
 }
 
 /* Does v_fma() round once? */
-#if (LANES == 16 && defined(__AVX512F__)) || (LANES == 8 && defined(__FMA__))
+#if (LANES == 16 && defined(__AVX512F__)) || (LANES == 8 && defined(__FMA__)) || defined(USE_NEON)
 #define V_FMA 1
 #else
 #define V_FMA 0
@@ -89,6 +93,8 @@ INLINE vf v_fma(vf a, vf b, vf c)
     return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 #elif LANES == 8 && defined(__FMA__)
     return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(USE_NEON)
+    return (vf)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;
 #endif
@@ -168,6 +174,10 @@ INLINE vi v_widen_bytes(const void *p)
     return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128(p));
 #elif LANES == 8 && defined(__AVX2__)
     return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64(p));
+#elif defined(USE_NEON)
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return (vi)vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(word))));
 #else
     return __builtin_convertvector(*(const vb_any *)p, vi);
 #endif
@@ -187,6 +197,10 @@ INLINE vf v_get(enum dtype t, const void *p)
     return (vf)_mm512_cvtph_ps(_mm256_loadu_si256(p));
 #elif LANES == 8 && defined(__F16C__)
     return (vf)_mm256_cvtph_ps(_mm_loadu_si128(p));
+#elif defined(USE_NEON)
+    uint64_t halves;
+    memcpy(&halves, p, sizeof halves);
+    return (vf)vcvt_f32_f16(vcreate_f16(halves));
 #else
     vu h = v_widen(p), rest = (h & 0x7fff) << 13;         /* as f16_get() */
     vu special = (vu)(rest >= 0x0f800000) & 0x7f800000;

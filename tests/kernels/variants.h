@@ -6,13 +6,14 @@
 
 struct variant { const struct kernels *kernels; int threads; };
 
-extern const struct kernels kernels_wide, kernels_tiles;
+extern const struct kernels kernels_wide, kernels_tiles, kernels_narrow;
 
 static const struct variant variants[] = {
     { &kernels_generic, 2 }, { &kernels_avx2, 1 }, { &kernels_avx2, 2 }, { &kernels_avx2, 3 }, { &kernels_avxvnni, 2 },
     { &kernels_avx512, 2 },
     { &kernels_avx512vnni, 2 }, { &kernels_amx, 2 },
-    { &kernels_wide, 3 }, { &kernels_tiles, 2 },
+    { &kernels_neon, 2 }, { &kernels_neondot, 2 },
+    { &kernels_wide, 3 }, { &kernels_tiles, 2 }, { &kernels_narrow, 2 },
 };
 enum { N_VARIANTS = sizeof variants / sizeof *variants };
 
