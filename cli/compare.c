@@ -237,7 +237,7 @@ static int compare_step(struct task *t, const struct line *line, int first, int 
     const struct prompt *p = line->prompt;
     size_t vocab = (size_t)t->side[A].m->vocab;
     for (int s = 0; s < 2; s++)
-        if (reading_next(&t->side[s].reading, n, t->side[s].logits, e) != 0)
+        if (reading_next(&t->side[s].reading, n, n, t->side[s].logits, e) != 0)
             return -1;
     for (int i = 0; i < n; i++) {
         int32_t next = first + i + 1 < p->n ? p->ids[first + i + 1] : -1;
@@ -262,7 +262,7 @@ static int answer(struct side *s, const float *row, int most, struct err *e)
         if (s->n_answer == most || ends_answer(s->m, id))
             return 0;
         reading_add(&s->reading, id);
-        if (reading_next(&s->reading, 1, s->logits, e) != 0)
+        if (reading_next(&s->reading, 1, 1, s->logits, e) != 0)
             return -1;
         row = s->logits;
     }

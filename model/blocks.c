@@ -85,6 +85,41 @@ void block_attend(struct run *r, struct stream *s, const struct block *b, int la
     }
 }
 
+/* What the last layer computes behind its attention where only some rows are read: these are taken out of the stream
+ * and of the attention's result, and go on alone. A row's numbers are the same, whoever else is there. */
+static void last_layer(struct run *r, struct stream *s, const struct block *b, int layer, const struct forward *in)
+{
+    int n = in->n_out;
+    struct stream few = { .x = { .cols = s->x.cols } };
+    if (n > 0)
+        few = stream_of(r, nn_gather(r, s->x, n, 1, in->out_rows, NULL));
+    NN_SCRATCH(r) {
+        struct tensor y = nn_linear(r, stream_norm(r, s, &b->norm1), &b->qkv, (struct epilogue){ 0 });
+        if (n > 0) {
+            y = nn_gather(r, nn_attend_in(r, y, b->cache, layer, &b->heads, &in->batch), n, 1, in->out_rows, NULL);
+            stream_add(r, &few, y, &b->o, &b->post1, &b->norm2);
+        } else {
+            nn_store_in(r, y, b->cache, layer, &b->heads, &in->batch);
+        }
+    }
+    if (n > 0)
+        block_mlp(r, &few, b);
+    *s = few;
+}
+
+/* Whoever watches a pass looks at what enters the weights, and wants all rows of it. A pass that measures goes both
+ * ways: the one that is taken depends on the step. */
+void block_layer(struct run *r, struct stream *s, const struct block *b, int layer, const struct forward *in, bool last)
+{
+    bool few = last && !in->states && !r->watch && in->n_out < in->batch.n_rows;
+    if (!few || r->measuring) {
+        block_attend(r, s, b, layer, &in->batch);
+        block_mlp(r, s, b);
+    }
+    if (few || (last && r->measuring))
+        last_layer(r, s, b, layer, in);
+}
+
 /* Half a layer of a vision tower: attention within each of n_seg segments of rows, which begin at `first`. On return
  * the result has been added to the stream. */
 void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg,
@@ -111,14 +146,15 @@ void block_mlp(struct run *r, struct stream *s, const struct block *b)
     }
 }
 
-/* Only the rows that are asked for go through the head, which is the largest matrix of a small model. States of all
- * rows take no memory: nobody reads x any more, so they take its place. */
+/* Only the rows that are asked for go through the head, which is the largest matrix of a small model; x may hold them
+ * already, in their order. States of all rows take no memory: nobody reads x any more, so they take its place. */
 struct tensor block_logits_capped(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                                   const struct cap *cap, const struct forward *in)
 {
     struct tensor logits = { .cols = head->out };
     if (in->n_out > 0) {         /* else the step only reads parts of prompts */
-        struct tensor h = nn_gather(r, x, in->n_out, 1, in->out_rows, NULL);
+        bool taken = x.rows < in->batch.n_rows;
+        struct tensor h = taken ? x : nn_gather(r, x, in->n_out, 1, in->out_rows, NULL);
         struct epilogue end = { 0 };
         nn_norm(r, h, h, norm);
         if (cap && cap->share.out) {

@@ -3,10 +3,8 @@
  * norms, rope tables), never in an argument for one of them.
  *
  *     struct stream s = stream_of(r, block_embed(r, &d->embed, in));
- *     for (int i = 0; i < d->n_layers; i++) {
- *         block_attend(r, &s, &d->layer[i], i, &in->batch);
- *         block_mlp(r, &s, &d->layer[i]);
- *     }
+ *     for (int i = 0; i < d->n_layers; i++)
+ *         block_layer(r, &s, &d->layer[i], i, in, i + 1 == d->n_layers);
  *     return block_logits(r, s.x, &d->norm, &d->head, in); */
 #ifndef MODEL_BLOCKS_H
 #define MODEL_BLOCKS_H
@@ -60,6 +58,11 @@ struct tensor block_embed_scaled(struct run *r, const struct weight *w, const st
 struct tensor block_embed(struct run *r, const struct weight *w, const struct forward *in);
 /* The first half of a text layer, the `layer`th of its cache: x += post1(o(attend(qkv(norm1(x))))) */
 void block_attend(struct run *r, struct stream *s, const struct block *b, int layer, const struct batch *batch);
+/* A whole text layer, both halves. last: nothing follows it but the end of the pass. Then its keys and values are of
+ * all rows, and of the rest only what somebody reads is computed: where nobody asks for the states of all rows, the
+ * stream holds the rows in->out_rows alone afterwards, or none where no logits are wanted. */
+void block_layer(struct run *r, struct stream *s, const struct block *b, int layer, const struct forward *in,
+                 bool last);
 /* The first half of a vision layer, within segments first[s] .. first[s+1]; pos (3, rows). */
 void block_vision_attend(struct run *r, struct stream *s, const struct block *b, const int *pos, int n_seg,
                          const int *first);
@@ -74,7 +77,7 @@ struct cap {
 };
 
 /* The end of a pass. Logits of the rows that are asked for: head(norm(x)); no rows if none is. Where the last hidden
- * states are asked for, x becomes those. */
+ * states are asked for, x becomes those. x: of all rows of the batch, or what the last block_layer() has left. */
 struct tensor block_logits(struct run *r, struct tensor x, const struct norm *norm, const struct weight *head,
                            const struct forward *in);
 /* Likewise, with a cap, or with none where cap->share.out is 0. */

@@ -255,10 +255,8 @@ void decoder_cap(struct loader *l, struct decoder *d, double cap)
 struct tensor decoder_forward(struct run *r, const struct decoder *d, const struct forward *in)
 {
     struct stream s = stream_of(r, block_embed_scaled(r, &d->embed, &d->scale, in));
-    for (int i = 0; i < d->n_layers; i++) {
-        block_attend(r, &s, &d->layer[i], d->layer[i].layer, &in->batch);
-        block_mlp(r, &s, &d->layer[i]);
-    }
+    for (int i = 0; i < d->n_layers; i++)
+        block_layer(r, &s, &d->layer[i], d->layer[i].layer, in, i + 1 == d->n_layers);
     return block_logits_capped(r, s.x, &d->norm, &d->head, &d->cap, in);
 }
 

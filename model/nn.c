@@ -302,6 +302,17 @@ static bool cache_fits(const struct kv *kv, const struct heads *h, int layer)
     return kv->n_kv == h->n_kv && kv->dim == h->dim && layer < kv->layers;
 }
 
+/* The rows that come out of the product for queries, keys and values have the width of all three, and the cache is one
+ * for such heads. */
+static void check_qkv(const struct run *r, struct tensor qkv, int cache, int layer, const struct heads *h,
+                      const struct batch *b)
+{
+    const struct kv *kv = &r->kv[cache];
+    CHECK(qkv.cols == (h->n + 2 * h->n_kv) * h->dim && qkv.rows == b->n_rows && cache_fits(kv, h, layer),
+          "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", qkv.rows, qkv.cols, h->n,
+          h->n_kv, h->dim, b->n_rows, kv->n_kv, kv->dim, layer, kv->layers);
+}
+
 /* Takes q, k and v out of one matrix. Rotates and norms q and k, stores k and v where the view says, and attends to
  * all that the view shows each row; the backend may do this in one operation. */
 struct tensor nn_attend_in(struct run *r, struct tensor qkv, int cache, int layer, const struct heads *h,
@@ -310,9 +321,7 @@ struct tensor nn_attend_in(struct run *r, struct tensor qkv, int cache, int laye
     int nq = h->n * h->dim, nk = h->n_kv * h->dim;
     const struct kv *kv = &r->kv[cache];
     const struct view *view = &b->views[cache];
-    CHECK(qkv.cols == nq + 2 * nk && qkv.rows == b->n_rows && cache_fits(kv, h, layer),
-          "(%d, %d) for %d + 2 * %d heads of %d, %d rows, cache of %d x %d, layer %d of %d", qkv.rows, qkv.cols, h->n,
-          h->n_kv, h->dim, b->n_rows, kv->n_kv, kv->dim, layer, kv->layers);
+    check_qkv(r, qkv, cache, layer, h, b);
     struct tensor q = nn_cols(qkv, 0, nq), k = nn_cols(qkv, nq, nk), v = nn_cols(qkv, nq + nk, nk);
     struct tensor out = nn_new(r, qkv.rows, nq);
     if (r->ops->prep_attend && !r->both_ways) {
@@ -322,6 +331,14 @@ struct tensor nn_attend_in(struct run *r, struct tensor qkv, int cache, int laye
     r->ops->prep(r->dev, q, k, v, h, b->pos, kv, layer, view->slot);
     r->ops->attend(r->dev, out, q, kv, layer, h, b, view);
     return out;
+}
+
+void nn_store_in(struct run *r, struct tensor qkv, int cache, int layer, const struct heads *h, const struct batch *b)
+{
+    int nq = h->n * h->dim, nk = h->n_kv * h->dim;
+    check_qkv(r, qkv, cache, layer, h, b);
+    r->ops->prep(r->dev, (struct tensor){ 0 }, nn_cols(qkv, nq, nk), nn_cols(qkv, nq + nk, nk), h, b->pos,
+                 &r->kv[cache], layer, b->views[cache].slot);
 }
 
 struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b)

@@ -93,6 +93,9 @@ void          nn_linear_grouped_to(struct run *r, struct tensor out, struct tens
 struct tensor nn_attend_in(struct run *r, struct tensor qkv, int cache, int layer, const struct heads *h,
                            const struct batch *b);
 struct tensor nn_attend(struct run *r, struct tensor qkv, int layer, const struct heads *h, const struct batch *b);
+/* The same of rows whose attention nobody reads: their keys and values are stored, and nothing else. */
+void          nn_store_in(struct run *r, struct tensor qkv, int cache, int layer, const struct heads *h,
+                          const struct batch *b);
 /* Cross-attention of the text: q (rows, n * dim) over keys and values of images, in CACHE_IMAGES. */
 struct tensor nn_attend_images(struct run *r, struct tensor q, int layer, const struct heads *h, const struct batch *b);
 /* Stores those of an image, k and v (cells, n_kv * dim), in its slots (cells) of that cache. */

@@ -298,7 +298,7 @@ static struct filled step_fill(const struct step *s, const struct trial *t, cons
 
 /* The arrays are laid out three times over one block: to find its length, on the host to fill it, and on the device to
  * name the places there. */
-int reading_next(struct reading *tokens, int n, float *logits, struct err *e)
+int reading_next(struct reading *tokens, int n, int n_out, float *logits, struct err *e)
 {
     struct trial *t = tokens->t;
     const struct backend *b = t->m->backend;
@@ -323,7 +323,7 @@ int reading_next(struct reading *tokens, int n, float *logits, struct err *e)
     struct forward in = {
         .batch = { n, 1, n, s.token, s.pos, s.first, views }, .image_src = s.src, .image_dst = s.dst,
         .n_image = f.n_image,
-        .pool = t->rows, .out_rows = s.out, .n_out = logits ? n : 0,
+        .pool = t->rows, .out_rows = s.out + n - n_out, .n_out = n_out,
         .cross = { f.n_cross, 1, f.n_cross, NULL, NULL, s.first + 2, views },
         .cross_rows = s.cross, .cross_seeing = s.seeing,
     };
@@ -439,8 +439,8 @@ int trial_step_end(const struct trial *t, const int32_t *ids, int n, int end)
     return end < n ? end : n;
 }
 
-/* Computes the whole prompt, `chunk` rows a step. `every`: logits (n, vocab) are those of all rows; otherwise those of
- * the last step alone, whose rows they hold from the beginning. */
+/* Computes the whole prompt, `chunk` rows a step. `every`: logits (n, vocab) are those of all rows; otherwise (vocab)
+ * of the last one. */
 static int prompt_rows(struct trial *t, const int32_t *ids, int n, int chunk, bool every, float *logits, struct err *e)
 {
     int rc = 0;
@@ -449,7 +449,7 @@ static int prompt_rows(struct trial *t, const int32_t *ids, int n, int chunk, bo
     for (int i = 0, end; i < n && rc == 0; i = end) {
         end = trial_step_end(t, ids, n, i / chunk * chunk + chunk);
         float *out = every ? logits + (size_t)i * (size_t)t->m->vocab : logits;
-        rc = reading_next(&in, end - i, every || end == n ? out : NULL, e);
+        rc = reading_next(&in, end - i, every ? end - i : end == n, out, e);
     }
     reading_close(&in);
     return rc;
@@ -477,9 +477,9 @@ int trial_follow(struct trial *t, const int32_t *ids, int n, const int32_t *next
     for (int i = 0; i < n_next && rc == 0; i++) {
         reading_add(&in, next[i]);
         if (t->n_done < in.n - 1)
-            rc = reading_next(&in, in.n - 1 - t->n_done, NULL, e);
+            rc = reading_next(&in, in.n - 1 - t->n_done, 0, NULL, e);
         if (rc == 0)
-            rc = reading_next(&in, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
+            rc = reading_next(&in, 1, 1, logits + (size_t)i * (size_t)t->m->vocab, e);
     }
     reading_close(&in);
     return rc;
@@ -503,7 +503,7 @@ int trial_text_vector(struct trial *t, const int32_t *ids, int n, float *out, st
     trial_rewind(t);
     t->state = xcalloc((size_t)t->m->hidden, sizeof *t->state);
     reading_open(&in, t, ids, n, 0);
-    int rc = reading_next(&in, n, NULL, e);
+    int rc = reading_next(&in, n, 0, NULL, e);
     reading_close(&in);
     rc = rc ? rc : trial_project(t, t->m->share_text, t->state, out, e);
     free(t->state);

@@ -66,12 +66,12 @@ int32_t *trial_positions(const struct trial *t, const int32_t *ids, int n, int *
 void reading_open(struct reading *r, struct trial *t, const int32_t *ids, int n, int more);
 void reading_add(struct reading *r, int32_t id);
 void reading_close(struct reading *r);
-/* Computes the next n of the tokens; their logits (n, vocab); NULL: none are wanted. */
-int  reading_next(struct reading *r, int n, float *logits, struct err *e);
+/* Computes the next n of the tokens; logits (n_out, vocab) of the last n_out of these. */
+int  reading_next(struct reading *r, int n, int n_out, float *logits, struct err *e);
 /* Where a step has to end that would end before token `end` of n: places of an image that see each other are not torn
  * apart. */
 int  trial_step_end(const struct trial *t, const int32_t *ids, int n, int end);
-/* `chunk` rows a step; quietly: only the last step gives logits, those of its rows. */
+/* `chunk` rows a step; quietly: only the last row gives logits (vocab), as where a prompt is answered. */
 int  trial_prompt(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e);
 int  trial_prompt_quietly(struct trial *t, const int32_t *ids, int n, int chunk, float *logits, struct err *e);
 /* Vectors in the space that texts and images share: of the text with these ids, as family.text_ids() leaves them, and

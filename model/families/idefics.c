@@ -315,8 +315,7 @@ static struct tensor idefics_forward(const struct model *m, struct run *r, const
     for (int i = 0; i < d->n_layers; i++) {
         if (i % g->interval == 0)
             cross_block(r, &s, &g->cross[i / g->interval], i / g->interval, in);
-        block_attend(r, &s, &d->layer[i], i, &in->batch);
-        block_mlp(r, &s, &d->layer[i]);
+        block_layer(r, &s, &d->layer[i], i, in, i + 1 == d->n_layers);
     }
     return block_logits(r, s.x, &d->norm, &d->head, in);
 }

@@ -238,8 +238,7 @@ static struct tensor mllama_forward(const struct model *m, struct run *r, const 
             cross++;
             continue;
         }
-        block_attend(r, &s, &d->layer[i], i - cross, &in->batch);
-        block_mlp(r, &s, &d->layer[i]);
+        block_layer(r, &s, &d->layer[i], i - cross, in, i + 1 == d->n_layers);
     }
     return block_logits(r, s.x, &d->norm, &d->head, in);
 }

@@ -186,8 +186,7 @@ static struct tensor qwen3_vl_forward(const struct model *m, struct run *r, cons
     const struct decoder *d = &q->vlm.text;
     struct stream s = stream_of(r, block_embed(r, &d->embed, in));
     for (int i = 0; i < d->n_layers; i++) {
-        block_attend(r, &s, &d->layer[i], d->layer[i].layer, &in->batch);
-        block_mlp(r, &s, &d->layer[i]);
+        block_layer(r, &s, &d->layer[i], d->layer[i].layer, in, i + 1 == d->n_layers && i >= q->n_deep);
         if (i < q->n_deep && in->n_image > 0)
             add_features(r, &s, m, i, in);
     }

@@ -1,6 +1,6 @@
 /* tests/model/text.c - a golden case's prompt and continuation: logits of the
- * prompt's last rows, the same bits in one piece and in chunks, the tokens that
- * the reference chose. Included by tests, after `thorough`: whether all rows
+ * prompt's last rows, the same bits in one piece, in chunks and where the last
+ * row alone is read, the tokens that the reference chose. Included by tests, after `thorough`: whether all rows
  * are compared in chunks of several sizes, or the last ones after sixteens. */
 #ifndef TESTS_MODEL_TEXT_C
 #define TESTS_MODEL_TEXT_C
@@ -34,9 +34,12 @@ static void golden_text(struct rig *g, const struct golden *want)
     int32_t *ids = golden_ints(want, "ids", 0, &n);
     size_t row = (size_t)g->m->vocab, all = (size_t)n * row,
         some = golden_find(want, "logits", 0)->bytes / sizeof(float);
-    float *logits = malloc(all * sizeof *logits), *again = malloc(all * sizeof *logits);
+    float *logits = malloc(all * sizeof *logits), *again = malloc(all * sizeof *logits),
+          *quiet = malloc(row * sizeof *quiet);
     struct err e;
     ck_assert_uint_eq(some % row, 0);                    /* all rows, or only the last ones */
+    /* While the caches are empty: the steps that read nothing have to fill them. The last step has several rows. */
+    ck_assert_msg(trial_prompt_quietly(&g->t, ids, n, n % 16 == 1 ? 12 : 16, quiet, &e) == 0, "%s", e.text);
     rig_prompt(g, ids, n, n, logits);
     float d = golden_compare("logits", logits + all - some, golden_floats(want, "logits", 0, some), some, TRIAL_LIMIT);
     printf("%s on %s: logits within %.1e\n", want->dir, g->backend->name, (double)d);
@@ -45,13 +48,12 @@ static void golden_text(struct rig *g, const struct golden *want)
         ck_assert_msg(!memcmp(logits, again, all * sizeof *logits), "%s on %s: chunks of %d differ from the whole",
                       want->dir, g->backend->name, sizes[c]);
     }
-    int last = g->m->prompts_whole ? n : (n - 1) % 16 + 1;      /* rows of the last step */
-    trial_rewind(&g->t);
-    ck_assert_msg(trial_prompt_quietly(&g->t, ids, n, 16, again, &e) == 0, "%s", e.text);
-    ck_assert(!memcmp(logits + all - (size_t)last * row, again, (size_t)last * row * sizeof *again));
+    ck_assert_msg(!memcmp(logits + all - row, quiet, row * sizeof *quiet), "%s on %s: the last row alone differs",
+                  want->dir, g->backend->name);
     check_continuation(g, want, ids, n, logits + all - row);
     free(logits);
     free(again);
+    free(quiet);
     free(ids);
 }
 
