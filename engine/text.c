@@ -270,14 +270,96 @@ static int render(const struct text *t, const struct template *template, const s
     return -1;
 }
 
-/* Chooses the template (the one for tools only where the chat brings some), brings the messages into the form that it
- * wants, and renders. */
+/* How many messages with instructions the chat begins with. */
+static size_t leading_instructions(const json_t *messages)
+{
+    size_t n = 0;
+    for (const char *role; n < json_array_size(messages); n++) {
+        role = json_string_value(json_object_get(json_array_get(messages, n), "role"));
+        if (!role || (strcmp(role, "system") != 0 && strcmp(role, "developer") != 0))
+            break;
+    }
+    return n;
+}
+
+/* Adds the texts of a content, of which parts stand in lines of their own. False: it holds something else, too. */
+static bool add_texts(struct buf *b, const json_t *content)
+{
+    const json_t *part;
+    size_t i;
+    if (json_is_string(content))
+        buf_add(b, json_string_value(content), json_string_length(content));
+    json_array_foreach((json_t *)content, i, part) {
+        const json_t *text = json_object_get(part, "text");
+        if (!json_is_string(text))
+            return false;
+        buf_str(b, i ? "\n" : "");
+        buf_add(b, json_string_value(text), json_string_length(text));
+    }
+    return true;
+}
+
+/* The messages, of which the first n, instructions, have become one, with an empty line between their texts. NULL: they
+ * are not only texts, or memory is out. */
+static json_t *join_instructions(const json_t *messages, size_t n)
+{
+    struct buf b;
+    bool texts = true;
+    buf_init(&b, (size_t)1 << 30);
+    for (size_t i = 0; i < n && texts; i++) {
+        buf_str(&b, i ? "\n\n" : "");
+        texts = add_texts(&b, json_object_get(json_array_get(messages, i), "content"));
+    }
+    json_t *said = texts && buf_ok(&b) ? json_stringn_nocheck(b.data ? b.data : "", b.len) : NULL;
+    json_t *first = said ? json_copy(json_array_get(messages, 0)) : NULL, *out = first ? json_array() : NULL;
+    if (out && json_object_set(first, "content", said) == 0 && json_array_append(out, first) == 0)
+        for (size_t i = n; i < json_array_size(messages); i++)
+            json_array_append(out, json_array_get(messages, i));
+    json_decref(said);
+    json_decref(first);
+    buf_free(&b);
+    return out;
+}
+
+/* Brings the messages into the form that the template wants, and renders. */
+static int render_chat(const struct text *t, const struct template *template, const struct chat *chat,
+                       bool knows_developer, struct rendering *out, struct err *e)
+{
+    struct chat_form f = { 0 };
+    int rc = form_of(t, chat, knows_developer, &f, e);
+    if (json_starved())
+        rc = err_memory(e);            /* what looked wrong may just not have been there */
+    if (rc == 0)
+        rc = render(t, template, chat, &f, out, e);
+    form_free(&f);
+    if (rc < 0)
+        rendering_free(out);
+    return rc;
+}
+
+/* Templates of Gemma and Mistral allow one message of instructions, while clients send several (Codex sends its own and
+ * those of the developer). Where the template has refused such a chat, the instructions at its beginning are told as
+ * one. 0: that was it; else the refusal stands. */
+static int render_joined(const struct text *t, const struct template *template, const struct chat *chat,
+                         bool knows_developer, struct rendering *out)
+{
+    struct err why;
+    size_t n = leading_instructions(chat->messages);
+    struct chat joined = *chat;
+    if (n < 2 || !(joined.messages = join_instructions(chat->messages, n)))
+        return -1;
+    int rc = render_chat(t, template, &joined, knows_developer, out, &why);
+    json_decref(joined.messages);
+    return rc;
+}
+
+/* Chooses the template: the one for tools only where the chat brings some. */
 int text_render(const struct text *t, const struct chat *chat, struct rendering *out, struct err *e)
 {
     const struct chat_templates *c = &t->templates;
     bool with_tools = chat->tools && c->tools;
     const struct template *template = with_tools ? c->tools : c->plain;
-    struct chat_form f = { 0 };
+    bool developer = with_tools ? c->tools_developer : c->plain_developer;
     *out = (struct rendering){ 0 };
     if (!template)
         return err_field(e, "messages", "%s",
@@ -286,14 +368,9 @@ int text_render(const struct text *t, const struct chat *chat, struct rendering 
                                   : "this model has no chat template; use /v1/completions");
     if (check_kwargs(t, chat->template_kwargs, e) < 0)
         return -1;
-    int rc = form_of(t, chat, with_tools ? c->tools_developer : c->plain_developer, &f, e);
-    if (json_starved())
-        rc = err_memory(e);            /* what looked wrong may just not have been there */
-    if (rc == 0)
-        rc = render(t, template, chat, &f, out, e);
-    form_free(&f);
-    if (rc < 0)
-        rendering_free(out);
+    int rc = render_chat(t, template, chat, developer, out, e);
+    if (rc < 0 && e && strcmp(e->code, "template_raised") == 0)
+        rc = render_joined(t, template, chat, developer, out);
     return rc;
 }
 

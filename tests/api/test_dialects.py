@@ -1,6 +1,8 @@
 """Chats as clients of other services write them: each gives the prompt of the chat in this server's own words. The
 model is a parrot (parrot.py) whose template shows what reaches it."""
 
+import json
+
 import pytest
 
 import parrot
@@ -104,3 +106,33 @@ def test_choices_that_force_a_call(server, choice):
 def test_what_is_refused(server, body, field):
     status, answer = server.post("/v1/chat/completions/render", chat() | body)
     assert status == 400 and answer["error"]["param"] == field, answer
+
+
+STRICT = ("{% for m in messages %}{% if m.role == 'system' and not loop.first %}"
+          "{{ raise_exception('System message must be at the beginning.') }}{% endif %}"
+          "{{ m.role }}:{{ m.content }}|{% endfor %}")
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory):
+    """Its template allows one message of instructions, as those of Gemma and Mistral do."""
+    folder = parrot.write(tmp_path_factory.mktemp("parrot") / "m", {}, opening="|")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": parrot.END, "chat_template": STRICT}))
+    s = Server(model=folder)
+    yield s
+    assert s.stop() == 0, "".join(s.lines[-50:])
+
+
+def test_several_instructions_at_the_beginning(server, strict):
+    """They are told as one only where the template would refuse them."""
+    said = [{"role": "system", "content": "a"}, {"role": "developer", "content": [{"type": "text", "text": "b"}, "c"]},
+            {"role": "user", "content": "d"}]
+    assert prompt(strict, {"messages": said}) == "system:a\n\nb\nc|user:d|"
+    assert prompt(strict, {"messages": said[1:]}) == "system:b\nc|user:d|"
+    assert prompt(server, {"messages": said}).startswith("system:a")
+    assert "\n\n" not in prompt(server, {"messages": said})
+    body = {"input": said[1:], "instructions": "a", "max_output_tokens": 1}
+    assert strict.post("/v1/responses", body)[0] == 200
+    for later in ([*said, said[0]], [said[2], said[0]]):
+        status, answer = strict.post("/v1/chat/completions/render", {"messages": later})
+        assert status == 400 and "must be at the beginning" in answer["error"]["message"], answer
