@@ -289,34 +289,37 @@ void deliver_features(struct engine *g)
     }
 }
 
-/* Gives q's request what its part of the step yields: tokens begin at `sampled`, and its rows end before row `end`.
- * NULL, or what the device said. */
-const char *deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled, int end)
+/* Copies what q's request wants of the device's own numbers, states or logits: tokens begin at `sampled`, and its rows
+ * end before row `end`. To be called for all of a step before deliver() is for any, which may compute in the memory
+ * where these lie. NULL, or what the device said. */
+const char *deliver_numbers(struct engine *g, const struct step_seq *q, const struct sampled *sampled, int end)
 {
-    const char *failed = NULL;
-    switch (q->yield.kind) {
-    case YIELD_NOTHING:
-        break;
-    case YIELD_STATES:
-        failed = pool(g, q, end);
-        break;
-    case YIELD_TOKENS:
-        if (q->r->params.probe == PROBE_LOGITS) {
-            failed = probe_logits(&g->runner, q, (int)(sampled - g->sampled));
-            break;
-        }
+    if (q->yield.kind == YIELD_STATES)
+        return pool(g, q, end);
+    if (q->yield.kind == YIELD_TOKENS && q->r->params.probe == PROBE_LOGITS)
+        return probe_logits(&g->runner, q, (int)(sampled - g->sampled));
+    return NULL;
+}
+
+/* Gives q's request what its part of the step yields, of which tokens begin at `sampled`. NULL, or what the device
+ * said. */
+const char *deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled)
+{
+    struct request *r = q->r;
+    bool whole = r->n_computed == r->prompt->n;
+    if (q->yield.kind == YIELD_TOKENS && r->params.probe != PROBE_LOGITS) {
         for (int k = 0; k < q->yield.rows; k++) {
             int known = step_known_token(q, k);
-            if (!(known >= 0 ? tell_prompt(g, q->r, known, &sampled[k]) : deliver_token(g, q->r, &sampled[k])))
-                return NULL;           /* the request is gone */
+            if (!(known >= 0 ? tell_prompt(g, r, known, &sampled[k]) : deliver_token(g, r, &sampled[k])))
+                break;                 /* the request is gone */
         }
         return NULL;
     }
-    if (!failed && q->r->params.pooling && q->r->n_computed == q->r->prompt->n)
-        failed = end_pooled(g, q->r);
-    else if (!failed && q->r->params.probe == PROBE_LOGITS && q->r->n_computed == q->r->prompt->n)
-        end_probed(g, q->r);
-    return failed;
+    if (r->params.pooling && whole)
+        return end_pooled(g, r);
+    if (r->params.probe == PROBE_LOGITS && whole)
+        end_probed(g, r);
+    return NULL;
 }
 
 /* Tells the texts that may_be_late() has let wait. A request that has ended meanwhile has taken itself out of the

@@ -3,9 +3,12 @@
 #define ENGINE_DELIVER_H
 #include "engine/parts.h"
 
-/* Gives q's request what its part of the step yields: tokens begin at `sampled`, and its rows end before row `end`.
- * Where the backend computes by itself, texts may wait for deliver_late(). NULL, or what the device said. */
-const char *deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled, int end);
+/* Copies the states or logits that q's request wants of a step: tokens begin at `sampled`, and its rows end before row
+ * `end`. For all requests of the step, before deliver() is called for any. NULL, or what the device said. */
+const char *deliver_numbers(struct engine *g, const struct step_seq *q, const struct sampled *sampled, int end);
+/* Gives q's request what its part of the step yields, of which tokens begin at `sampled`. Where the backend computes by
+ * itself, texts may wait for deliver_late(). NULL, or what the device said. */
+const char *deliver(struct engine *g, const struct step_seq *q, const struct sampled *sampled);
 /* Tells the texts that wait. */
 void deliver_late(struct engine *g);
 /* Requests for nothing but features or vectors of images end as soon as these are there. */

@@ -178,9 +178,15 @@ static const char *run_step(struct engine *g, struct step *step)
     const struct sampled *sampled = g->sampled;
     for (int i = 0, row = 0; i < step->n_seqs && !failed; i++) {
         const struct step_seq *q = &step->seq[i];
+        failed = deliver_numbers(g, q, sampled, row += q->n);
+        sampled += step_drawn(q);
+    }
+    sampled = g->sampled;
+    for (int i = 0; i < step->n_seqs && !failed; i++) {
+        const struct step_seq *q = &step->seq[i];
         int drawn = step_drawn(q);
         scheduler_done(&g->sched, q->r, q->n);
-        failed = deliver(g, q, sampled, row += q->n);
+        failed = deliver(g, q, sampled);
         sampled += drawn;
     }
     return failed;

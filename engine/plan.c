@@ -281,17 +281,20 @@ static void add_up(struct engine_plan *p)
     p->fits = p->total <= p->available && p->host <= p->host_available;
 }
 
-/* Scratch is one block, for whatever runs: a step with the most rows, or an image. Where an image's encoding lets steps
- * of single tokens in between, their scratch lies behind the image's. */
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Scratch is one block, for whatever runs: a step with the most rows, what follows it with vectors, or an image. Where
+ * an image's encoding lets steps of single tokens in between, their scratch lies behind the image's. */
 static void size_scratch(struct setup *s, const struct model *m)
 {
     int rows = s->config.max_batched_tokens, seqs = s->config.max_num_seqs, out = s->sizes.max_out;
-    size_t encode = size_images(s, m), step = model_measure_forward(m, rows, seqs, out, rows).scratch;
+    size_t project = model_measure_project(m), encode = size_images(s, m);
+    size_t step = larger(model_measure_forward(m, rows, seqs, out, rows).scratch, project);
     if (encode && !m->backend->async)
-        encode += model_measure_forward(m, seqs, seqs, out, seqs).scratch;
+        encode += larger(model_measure_forward(m, seqs, seqs, out, seqs).scratch, project);
     size_t results = 4096;                      /* of a row: its token, and the most likely ones */
     s->plan.logits = (size_t)out * ((m->no_head ? 0 : (size_t)m->vocab * sizeof(float)) + results);
-    s->sizes.scratch = (step > encode ? step : encode) + s->plan.logits;
+    s->sizes.scratch = larger(step, encode) + s->plan.logits;
 }
 
 /* The program itself, and the vocabulary as grammars see it. */

@@ -135,6 +135,24 @@ struct pass_memory model_measure_forward(const struct model *m, int rows, int se
     return finish(&r, &host);
 }
 
+size_t model_measure_project(const struct model *m)
+{
+    const struct weight *const to[] = { m->classes, m->share_text };
+    size_t most = 0;
+    for (int i = 0; i < 2; i++) {
+        struct run r;
+        struct arena host;
+        struct kv kv[N_CACHES];
+        if (!to[i])
+            continue;
+        start(&r, kv, &host, m);
+        nn_linear(&r, nn_new(&r, 1, to[i]->in), to[i], (struct epilogue){ 0 });
+        size_t scratch = finish(&r, &host).scratch;
+        most = scratch > most ? scratch : most;
+    }
+    return most;
+}
+
 /* The memory that one image of this size takes while it is encoded: the family's own code is run on operations that
  * compute nothing and count. */
 struct pass_memory model_measure_encode(const struct model *m, const struct image_plan *plan)

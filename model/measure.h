@@ -16,5 +16,7 @@ struct pass_memory {           /* bytes */
  * a dry model. */
 struct pass_memory model_measure_forward(const struct model *m, int rows, int seqs, int n_out, int image_rows);
 struct pass_memory model_measure_encode(const struct model *m, const struct image_plan *plan);
+/* Scratch for bringing one vector to the model's classes or to the space of texts and images; 0: it has neither. */
+size_t model_measure_project(const struct model *m);
 
 #endif

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from conftest import BIN, ROOT, ask
+from test_vectors import rewritten
 
 RANKER, JUDGE = ROOT / "tests/model/rankers/qwen3", ROOT / "tests/model/rankers/qwen2"
 TEXTS = ROOT / "tests/model/qwen3/grouped"
@@ -51,6 +52,26 @@ def test_classes(start):
         e = np.exp(np.array(logits) - max(logits))
         assert np.abs(np.array(d["probs"]) - e / e.sum()).max() < 1e-4
         assert d["label"] == ["bad", "good", "neither"][int(np.argmax(logits))]
+
+
+def test_texts_of_one_token_together(start):
+    """One's logits are not written where the states of the next one lie."""
+    s, texts = start(model=JUDGE), "abcdefgh"
+    alone = [s.post("/classify", {"input": text})[1]["data"][0]["probs"] for text in texts]
+    status, body = s.post("/classify", {"input": list(texts)})
+    assert status == 200 and [d["probs"] for d in body["data"]] == alone
+
+
+def test_more_classes_than_a_step_has_numbers(start, tmp_path):
+    """Their logits have room in the plan."""
+    n = 60000
+    folder = rewritten(tmp_path / "m", "rankers/qwen2", lambda name, shape, part: (
+        ([n, shape[1]], part[:2 * shape[1]] * n) if name == "score.weight" else (shape, part)))
+    config = json.loads((folder / "config.json").read_text()) | {"num_labels": n, "id2label": None, "label2id": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    s = start("--max-num-seqs", "1", "--max-batched-tokens", "1", model=folder)
+    status, body = s.post("/classify", {"input": "a"})
+    assert status == 200 and len(body["data"][0]["probs"]) == n
 
 
 def changed(folder, to, changes):
