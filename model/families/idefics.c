@@ -173,6 +173,9 @@ static int idefics_load(struct model *m, struct loader *l)
         .class_token = true, .pre_norm = true, .no_post = true, .width = 768, .inner = 5120, .layers = 32, .heads = 16,
         .image = 224, .patch = 14, .act = "gelu", .eps = 1e-5 });
     m->image_kv = (struct kv_shape){ .layers = g->n_cross, .n_kv = m->text_kv.n_kv, .dim = m->text_kv.dim };
+    if (m->text_kv.n_kv * m->text_kv.dim != m->hidden)
+        hparams_fail(h, "num_attention_heads", "%d heads of keys with %d numbers each are not the hidden size %d",
+                     m->text_kv.n_kv, m->text_kv.dim, m->hidden);
     if (load_end(l) != 0)
         return -1;
     read_picture(l, g);

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from conftest import BIN, ROOT
+from test_vectors import rewritten
 
 
 def change(name, *keys, to):
@@ -154,3 +155,18 @@ def test_one_line(case, what, tmp_path):
     damage(tmp_path / "case")
     done = subprocess.run([BIN, "plan", "--model", tmp_path / "case"], capture_output=True, text=True, timeout=60)
     assert done.returncode != 0 and len(done.stderr.splitlines()) == 1 and said in done.stderr, done.stderr
+
+
+def test_heads_that_are_not_the_hidden_size(tmp_path):
+    """With tensors to match: Llama's own attention may have them, that to images cannot."""
+    def narrowed(name, shape, part):
+        if ".layers." not in name or ".self_attn." not in name or "vision" in name:
+            return shape, part
+        shape = [36, 32] if "o_proj" in name else [32, 36]
+        return shape, part[:2 * 32 * 36]
+
+    folder = rewritten(tmp_path / "case", "idefics/states", narrowed)
+    config("num_attention_heads", to=8)(folder)
+    done = subprocess.run([BIN, "plan", "--model", folder], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done
+    assert "num_attention_heads: 8 heads of keys with 4 numbers" in done.stderr, done.stderr
