@@ -185,17 +185,26 @@ void decoder_windows(struct model *m, struct decoder *d, const bool *windowed, i
     m->text_kv.layers -= n;
 }
 
-/* The window of Qwen's configurations: use_sliding_window, for the layers from max_window_layers on. */
-static void use_window(struct loader *l, struct decoder *d, struct hparams *t)
+int decoder_window(struct hparams *text)
 {
-    if (!hparams_bool(t, "use_sliding_window", false))
+    if (!hparams_bool(text, "use_sliding_window", false) ||
+        json_is_null(json_object_get(text->object, "sliding_window")))
+        return 0;
+    return (int)hparams_int(text, "sliding_window", 4096, 1, 1 << 28);
+}
+
+/* Gives the layers that the rule names their window. */
+static void use_window(struct loader *l, struct decoder *d, struct hparams *t, enum window_rule rule)
+{
+    int window = rule == WINDOW_NONE ? 0 : decoder_window(t);
+    if (window == 0)
         return;
-    int window = (int)hparams_int(t, "sliding_window", 4096, 1, 1 << 28);
-    int first = (int)hparams_int(t, "max_window_layers", 28, 0, 1 << 16);
+    int first = rule == WINDOW_ALL ? 0 : (int)hparams_int(t, "max_window_layers", 28, 0, 1 << 16);
     bool *windowed = load_keep(l, (size_t)d->n_layers * sizeof *windowed);
     for (int i = 0; i < d->n_layers; i++)
         windowed[i] = i >= first;
-    decoder_layer_types(t, windowed, d->n_layers);
+    if (rule == WINDOW_LATER)
+        decoder_layer_types(t, windowed, d->n_layers);
     decoder_windows(l->m, d, windowed, window);
 }
 
@@ -225,7 +234,7 @@ void decoder_load(struct loader *l, struct decoder *d, struct hparams *text, con
             last->next = &d->layer[i].norm1;
         last = &d->layer[i];
     }
-    use_window(l, d, text);
+    use_window(l, d, text, kind->windows);
 }
 
 /* n times the same number; the loader's. */

@@ -22,6 +22,14 @@ struct decoder {
                                         NULL */
 };
 
+/* Which layers have the window of sliding_window, if the configuration says use_sliding_window. Classes that do not
+ * know that field pay no attention to it. */
+enum window_rule {
+    WINDOW_NONE,
+    WINDOW_LATER,                    /* from max_window_layers on, or as layer_types says */
+    WINDOW_ALL,
+};
+
 struct decoder_kind {
     double eps;                      /* default of rms_norm_eps                        */
     int    vocab, hidden, layers, heads, n_kv, inner;  /* defaults of these; 0: they must be given, n_kv: as heads */
@@ -35,6 +43,7 @@ struct decoder_kind {
                                         Llama's or, with post_norms, GLM's */
     enum bias qkv_bias, o_bias, mlp_bias;
     bool   qk_norm;
+    enum window_rule windows;
     bool   post_norms;               /* post_self_attn_layernorm and post_mlp_layernorm: branches are normed before the
                                         sums */
     bool   gate_up;                  /* gate and up lie in one tensor                  */
@@ -64,6 +73,8 @@ void decoder_windows(struct model *m, struct decoder *d, const bool *windowed, i
 /* layer_types, where the configuration has it: windowed (n) becomes true for "sliding_attention" and false for
  * "full_attention". */
 void decoder_layer_types(struct hparams *text, bool *windowed, int n);
+/* How many tokens the window of use_sliding_window holds; 0: it is not in use. */
+int decoder_window(struct hparams *text);
 /* Embeddings of tokens are multiplied by a number. Likewise. */
 void decoder_scale(struct loader *l, struct decoder *d, double scale);
 /* Logits x become cap * tanh(x / cap). Likewise. */

@@ -13,13 +13,16 @@ struct text {
     bool   qkv_bias, bias;           /* always; of q, k, v and o where attention_bias says so */
     bool   mlp_bias;                 /* where mlp_bias says so                            */
     bool   qk_norm;
+    enum window_rule windows;
 };
 
 static const struct text texts[] = {
     { "llama", { 4096, 11008, 32, 32, 0 }, 2048, 1e-6, 10000, 0, 0, .bias = true, .mlp_bias = true },
     { "mistral", { 4096, 14336, 32, 32, 8 }, 131072, 1e-6, 10000, 0, 4096, .bias = false },
-    { "qwen2", { 4096, 22016, 32, 32, 32 }, 32768, 1e-6, 10000, 0, 0, .qkv_bias = true },
-    { "qwen3", { 4096, 22016, 32, 32, 32 }, 32768, 1e-6, 10000, 128, 0, .bias = true, .qk_norm = true },
+    { "qwen2", { 4096, 22016, 32, 32, 32 }, 32768, 1e-6, 10000, 0, 0, .qkv_bias = true,
+      .windows = WINDOW_LATER },
+    { "qwen3", { 4096, 22016, 32, 32, 32 }, 32768, 1e-6, 10000, 128, 0, .bias = true, .qk_norm = true,
+      .windows = WINDOW_LATER },
 };
 
 const struct text_names texts_beside_images[] = { { "language_model.model.", "/language_model.lm_head" },
@@ -77,6 +80,7 @@ void texts_load(struct loader *l, struct decoder *d, struct hparams *text, const
         .eps = t->eps, .context = t->context, .head_dim = t->head_dim, .head = names.head,
         .qkv_bias = bias_of(t->qkv_bias || bias), .o_bias = bias_of(bias),
         .mlp_bias = bias_of(t->mlp_bias && hparams_bool(text, "mlp_bias", false)), .qk_norm = t->qk_norm,
+        .windows = t->windows,
         .rope = { .theta = t->theta, .partial = 1 } };
     if (text->root)
         give_sizes(&kind, t);

@@ -31,7 +31,7 @@ int vlm_load_qwen2(struct model *m, struct loader *l,
     static const char *const text_roots[] = { "model.", "model.language_model.", NULL };
     static const char *const vision_roots[] = { "visual.", "model.visual.", NULL };
     return vlm_load(m, l, &(struct vlm_kind){
-        .text = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS,
+        .text = { .eps = 1e-5, .context = 32768, .qkv_bias = WITH_BIAS, .windows = WINDOW_LATER,
                   .rope = { .theta = 1e6, .partial = 1, .mrope = MROPE_SECTIONS, .section = { 16, 24, 24 } } },
         .patches = qwen_vl_patches, .text_roots = text_roots, .vision_roots = vision_roots,
         .image_token = QWEN_VL_IMAGE, .load_vision = load_vision });
@@ -54,6 +54,7 @@ int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, co
                      const char *out_name, int layers)
 {
     struct hparams rope = hparams_object(config, "rope_parameters");
+    double old = hparams_number(config, "rope_theta", 10000, 1.001, 1e12);
     v->n_vision = (int)hparams_int(config, "depth|num_hidden_layers", layers, 1, VLM_MAX_VISION);
     if (k->width % k->heads)
         hparams_fail(config, "num_heads", "%d heads do not divide %d", k->heads, k->width);
@@ -61,7 +62,7 @@ int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, co
         hparams_fail(config, out_name, "%d is not the text's hidden size %d", k->out, l->m->hidden);
     if (hparams_end(config) != 0)
         return -1;
-    rope_load_2d(l, &v->rope, k->width / k->heads, hparams_number(&rope, "rope_theta", 10000, 1.001, 1e12));
+    rope_load_2d(l, &v->rope, k->width / k->heads, hparams_number(&rope, "rope_theta", old, 1.001, 1e12));
     v->vision = load_keep(l, (size_t)v->n_vision * sizeof *v->vision);
     return load_end(l);
 }

@@ -9,6 +9,7 @@ static int qwen3_moe_load(struct model *m, struct loader *l)
     enum bias bias = hparams_bool(&l->config, "attention_bias", false) ? WITH_BIAS : NO_BIAS;
     struct decoder_kind kind = {
         .eps = 1e-6, .context = 32768, .qkv_bias = bias, .o_bias = bias, .qk_norm = true,
+        .windows = WINDOW_ALL,
         .rope = { .theta = 10000, .partial = 1 },
         .moe = { .experts = 128, .per_token = 8, .inner = 768 },
     };

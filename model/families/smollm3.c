@@ -2,6 +2,19 @@
 #include "base/mem.h"
 #include "model/decoder.h"
 
+/* The window, where it is in use, is that of the layers without rotary embedding, unless layer_types says otherwise. */
+static void choose_windows(struct loader *l, struct decoder *d)
+{
+    int window = decoder_window(&l->config);
+    if (window == 0 || !d->layer)
+        return;
+    bool *windowed = load_keep(l, (size_t)d->n_layers * sizeof *windowed);
+    for (int i = 0; i < d->n_layers; i++)
+        windowed[i] = !d->layer[i].heads.rope;
+    decoder_layer_types(&l->config, windowed, d->n_layers);
+    decoder_windows(l->m, d, windowed, window);
+}
+
 /* no_rope_layers has a 1 for each layer with rotary embedding; where it is missing, every n-th one has none. */
 static void choose_rope(struct loader *l, struct decoder *d)
 {
@@ -25,6 +38,7 @@ static int smollm3_load(struct model *m, struct loader *l)
     };
     decoder_load(l, d, &l->config, decoder_root(l), &kind);
     choose_rope(l, d);
+    choose_windows(l, d);
     return load_end(l);
 }
 

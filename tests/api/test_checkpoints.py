@@ -117,3 +117,50 @@ def test_another_name_of_the_activation(tmp_path):
             False)
     done = run("selftest", "--model", tmp_path / "m")
     assert done.returncode == 0 and "24 of 24 greedy tokens equal" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("case", ["llama/linear", "glm4v/tied", "qwen3_vl/tied"])
+def test_a_window_that_the_class_does_not_know(case, tmp_path):
+    """transformers' Llama, GLM-4V and Qwen3-VL pay no attention to use_sliding_window."""
+
+    def windowed(config, stored):
+        spellings.text_of(config).update(use_sliding_window=True, sliding_window=4, max_window_layers=0)
+
+    respell(ROOT / "tests/model" / case, tmp_path / "m", [windowed], "BF16", False)
+    done = run("selftest", "--model", tmp_path / "m")
+    assert done.returncode == 0 and "24 of 24 greedy tokens equal" in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("parameters", [{}, {"rope_parameters": {"rope_type": "axial", "rope_theta": 10000.0}}],
+                         ids=["alone", "beside the new name"])
+def test_the_old_name_of_the_towers_theta(parameters, tmp_path):
+    """The golden case has 10000: another value must change what the image gives, unless the new name says it."""
+
+    def old(config, stored):
+        config["vision_config"].pop("rope_parameters")
+        config["vision_config"] |= {"rope_theta": 50.0, **parameters}
+
+    respell(ROOT / "tests/model/qwen2_5_vl/tied", tmp_path / "m", [old], "BF16", False)
+    done = run("selftest", "--model", tmp_path / "m")
+    assert ("ok      vision" in done.stdout) == bool(parameters), done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("case, want", [
+    ("qwen3_moe/every-second", [-0.0493, -0.1575, -0.2558, -0.0147, -0.2203, -0.7958]),
+    ("smollm3/published", [-3.2038, -2.3473, -3.2713, -3.1321, -3.4375, -3.3552])])
+def test_windows_of_layers_that_the_class_chooses(case, want, tmp_path):
+    """`want`: log probabilities of the likeliest tokens behind 24, by transformers without a cache."""
+
+    def windowed(config, stored):
+        config.pop("layer_types", None)
+        config.update(use_sliding_window=True, sliding_window=8, max_window_layers=1)
+
+    respell(ROOT / "tests/model" / case, tmp_path / "m", [windowed], "BF16", False)
+    server = Server("--model", str(tmp_path / "m"))
+    try:
+        answer = server.client().completions.create(
+            model="m", prompt=[5, 17, 80, 200, 33, 71, 72, 100, 11, 12, 13, 250] * 2, temperature=0, logprobs=1,
+            max_tokens=len(want), extra_body={"ignore_eos": True})
+    finally:
+        server.stop()
+    assert answer.choices[0].logprobs.token_logprobs == pytest.approx(want, abs=2e-3)
