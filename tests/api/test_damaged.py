@@ -20,7 +20,7 @@ from conftest import BIN, PATIENCE, ROOT
 ROUNDS, SEED = int(os.environ.get("FUZZ_ROUNDS", 14)), int(os.environ.get("FUZZ_SEED", 1))
 CASES = ["glm4v/grouped", "qwen2_5_vl/windows", "qwen3_vl/deepstack", "llama/yarn", "mllama/tiles", "idefics2/whole",
          "llava_next/mistral", "kosmos-2/plain", "gemma3/windows", "qwen3_moe/normed", "internvl/tiles",
-         "smolvlm/idefics3"]
+         "smolvlm/idefics3", "glm_ocr/tied", "deepseek_vl/tied", "internvl_chat/tiles", "paligemma/second"]
 VALUES = [0, 1, -1, 2, 3, 7, 255, 65536, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, -2**63, 1e300, -1e300, 0.5,
           1e-300, True, False, None,
           "", "x", "\0", "../../etc/passwd", "a" * 5000, "\ud7ff漢", "[", "(?R)", "(a*)*b", [], {}, [[]], [1, 2, 3],
