@@ -1,6 +1,7 @@
 /* model/decoder.c - see decoder.h. Loading removes what differs between families, so that the forward pass at the end
  * of the file is one for all. */
 #include "model/decoder.h"
+#include "model/heads.h"
 #include "model/labels.h"
 
 #include <math.h>
@@ -68,6 +69,7 @@ static int begin(struct loader *l, struct decoder *d, struct hparams *t, const c
     s->n = (int)hparams_int(t, "num_attention_heads", given(kind->heads), 1, 1024);
     s->n_kv = (int)hparams_int(t, "num_key_value_heads", kind->n_kv ? kind->n_kv : s->n, 1, 1024);
     s->dim = (int)hparams_int(t, "head_dim", kind->head_dim ? kind->head_dim : s->hidden / s->n, 2, 1024);
+    heads_check(t, "num_attention_heads", s->dim);
     s->inner = (int)hparams_int(t, "intermediate_size", given(kind->inner), 1, 1 << 20);
     moe_read(&s->moe, t, &kind->moe, d->n_layers);
     s->eps = hparams_number(t, "rms_norm_eps", kind->eps, 0, 1);

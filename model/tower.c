@@ -1,5 +1,6 @@
 /* model/tower.c - see tower.h. */
 #include "model/tower.h"
+#include "model/heads.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@ void tower_sizes_load(struct tower_sizes *s, struct hparams *config, const struc
     s->act = load_act(config, "hidden_act", kind->act);
     if (s->width % s->heads)
         hparams_fail(config, "num_attention_heads", "%d heads do not divide %d", s->heads, s->width);
+    heads_check(config, "num_attention_heads", s->width / s->heads);
 }
 
 void tower_layers_load(struct loader *l, struct block *layer, int n, const struct tower_sizes *s, const char *root)

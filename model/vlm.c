@@ -1,5 +1,6 @@
 /* model/vlm.c - see vlm.h. */
 #include "model/vlm.h"
+#include "model/heads.h"
 
 #include <math.h>
 
@@ -58,6 +59,7 @@ int vlm_begin_vision(struct loader *l, struct vlm *v, struct hparams *config, co
     v->n_vision = (int)hparams_int(config, "depth|num_hidden_layers", layers, 1, VLM_MAX_VISION);
     if (k->width % k->heads)
         hparams_fail(config, "num_heads", "%d heads do not divide %d", k->heads, k->width);
+    heads_check(config, "num_heads", k->width / k->heads);
     if (k->out != l->m->hidden)
         hparams_fail(config, out_name, "%d is not the text's hidden size %d", k->out, l->m->hidden);
     if (hparams_end(config) != 0)

@@ -99,6 +99,9 @@ REFUSED = {
     "smolvlm/idefics3": {
         "sides": (processor("size", to={"height": 16, "width": 16}), "size.height"),
     },
+    "llama/yarn": {
+        "head": (config("head_dim", to=1024), "num_attention_heads: heads of 1024"),
+    },
     "mllama/tiles": {
         "resize": (processor("do_resize", to=False), "do_resize"),
         "pad": (processor("do_pad", to=False), "do_pad"),
