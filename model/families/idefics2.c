@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "model/decoder.h"
+#include "model/heads.h"
 #include "model/tower.h"
 
 enum { MAX_DEPTH = 64, MAX_LATENTS = 4096, MAX_EDGE = 4096, QUARTERS = 4,
@@ -49,7 +50,7 @@ static void load_perceiver(struct loader *l, struct idefics2 *f, int hidden, dou
     f->depth = (int)hparams_int(&h, "resampler_depth", 3, 1, MAX_DEPTH);
     int n = (int)hparams_int(&h, "resampler_n_heads", 16, 1, 1024);
     int kv = (int)hparams_int(&h, "num_key_value_heads", 4, 1, n);
-    int dim = (int)hparams_int(&h, "resampler_head_dim", 96, 1, 1024);
+    int dim = (int)hparams_int(&h, "resampler_head_dim", 96, 1, HEAD_MAX_DIM);
     eps = hparams_number(&h, "rms_norm_eps", eps, 0, 1);
     f->perceiver_act = load_act(&h, "hidden_act", "silu");
     f->heads = (struct heads){ .n = n, .n_kv = kv, .dim = dim, .scale = 1 / sqrtf((float)dim) };

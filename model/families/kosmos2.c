@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/heads.h"
 #include "model/square.h"
 #include "model/tower.h"
 
@@ -77,6 +78,7 @@ static int text_sizes(struct model *m, struct kosmos2 *k, struct hparams *t)
     k->eps = hparams_number(t, "layer_norm_eps", 1e-5, 0, 1);
     k->act = load_act(t, "activation_function", "gelu");
     int n = (int)hparams_int(t, "attention_heads|num_attention_heads", 32, 1, 1024), dim = m->hidden / n;
+    heads_check(t, "attention_heads", dim);
     if (m->hidden % n || m->hidden % 2)
         hparams_fail(t, "attention_heads", "%d heads do not divide %d, or that is odd", n, m->hidden);
     if (hparams_bool(t, "add_cross_attention", false))

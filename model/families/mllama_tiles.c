@@ -11,6 +11,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "model/heads.h"
 #include "model/tower.h"
 
 enum { MAX_LAYERS = 256, MAX_TILES = 16, ROWS_TO = 8 /* a tile's rows are filled up to multiples */ };
@@ -136,6 +137,7 @@ static int read_vision(struct loader *l, struct tiles *g, struct hparams *v, str
     pixel_channels(v, "num_channels");
     if (s->width % s->heads)
         hparams_fail(v, "attention_heads", "%d heads do not divide %d", s->heads, s->width);
+    heads_check(v, "attention_heads", s->width / s->heads);
     if (g->side % g->patch)
         hparams_fail(v, "image_size", "%d is not a multiple of a patch of %d", g->side, g->patch);
     const json_t *ratios = hparams_list(v, "supported_aspect_ratios");

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/heads.h"
 #include "model/blocks.h"
 #include "model/load.h"
 #include "model/mobile.h"
@@ -123,6 +124,7 @@ static void load_vision(struct loader *l, struct autoglm *g, struct hparams *v, 
 {
     int n_heads = (int)hparams_int(v, "num_attention_heads", HP_REQUIRED, 1, 256);
     int inner = (int)hparams_int(v, "intermediate_size", HP_REQUIRED, 1, 1 << 16), dim = width / n_heads;
+    heads_check(v, "num_attention_heads", dim);
     double eps = hparams_number(v, "layer_norm_eps", 1e-5, 0, 1);
     g->n_vision = (int)hparams_int(v, "num_hidden_layers", HP_REQUIRED, 1, MAX_LAYERS);
     g->frequencies = (int)hparams_int(v, "position_frequencies", 12, 1, 1024);

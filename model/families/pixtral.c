@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/heads.h"
 #include "model/patches.h"
 #include "model/texts.h"
 #include "model/tower.h"
@@ -54,6 +55,7 @@ static int vision_sizes(struct loader *l, struct pixtral *p, struct hparams *h, 
     v->width = (int)hparams_int(h, "hidden_size", 1024, 8, 1 << 14);
     v->inner = (int)hparams_int(h, "intermediate_size", 4096, 1, 1 << 18);
     v->heads = (int)hparams_int(h, "num_attention_heads", 16, 1, 1024);
+    heads_check(h, "num_attention_heads", v->width / v->heads);
     v->layers = (int)hparams_int(h, "num_hidden_layers", 24, 1, TOWER_MAX_LAYERS);
     v->act = load_act(h, "hidden_act", "gelu");
     p->patches.patch = (int)hparams_int(h, "patch_size", 16, 1, 128);
