@@ -144,10 +144,37 @@ static void end_stuck(struct engine *g, struct request *r)
     engine_retire(g, r, &g->sched.running, r->stuck_at_end ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
 }
 
+/* Ends r with an error. */
+static void end_failed(struct engine *g, struct request *r, const struct err *e)
+{
+    request_fail(r, e);
+    engine_retire(g, r, &g->sched.running, &g->stats.v.finished_error);
+}
+
+/* Damaged weights have made no numbers of r's prompt: an error of the server's, not of the request. */
+static void end_without_numbers(struct engine *g, struct request *r, const char *what)
+{
+    struct err e;
+    err_set(&e, "the model's weights are damaged: it gave %s without numbers", what);
+    e.status = 500;
+    end_failed(g, r, &e);
+}
+
+static void end_without_memory(struct engine *g, struct request *r)
+{
+    struct err e;
+    err_memory(&e);
+    end_failed(g, r, &e);
+}
+
 /* A drawn token goes to its request: through the grammar, into its ids, and to its client now or during the next step.
  * false: it was r's last token, and r is gone. */
 static bool deliver_token(struct engine *g, struct request *r, const struct sampled *s)
 {
+    if (r->no_numbers) {
+        end_without_numbers(g, r, "logits");
+        return false;
+    }
     if (!follows(r, s->id)) {
         end_stuck(g, r);
         return false;
@@ -219,21 +246,16 @@ static const char *end_pooled(struct engine *g, struct request *r)
         return failed;
     }
     int n = vector_width(g->model, r);
-    bool right = vector && all_numbers(vector, n);
-    if (right) {
-        request_finish_pooled(r, vector, n);
-    } else {
-        struct err e;
-        if (vector) {
-            err_set(&e, "the model gave a vector that holds no numbers");
-            e.status = 500;
-        } else {
-            err_memory(&e);
-        }
+    if (!vector || !all_numbers(vector, n)) {
+        if (vector)
+            end_without_numbers(g, r, "a vector");
+        else
+            end_without_memory(g, r);
         free(vector);
-        request_fail(r, &e);
+        return NULL;
     }
-    engine_retire(g, r, &g->sched.running, right ? &g->stats.v.finished_stop : &g->stats.v.finished_error);
+    request_finish_pooled(r, vector, n);
+    engine_retire(g, r, &g->sched.running, &g->stats.v.finished_stop);
     return NULL;
 }
 
@@ -284,9 +306,29 @@ void deliver_features(struct engine *g)
             continue;
         struct err broken;
         engine_broken(failed, &broken);
-        request_fail(r, &broken);
-        engine_retire(g, r, &g->sched.running, &g->stats.v.finished_error);
+        end_failed(g, r, &broken);
     }
+}
+
+/* Notes whether one of q's tokens was drawn from a row of logits that holds no number, as damaged weights make them.
+ * From such a row token 0 is drawn, so the logits are copied and looked at only where that came. NULL, or what the
+ * device said. */
+static const char *doubt_zeros(struct engine *g, const struct step_seq *q, const struct sampled *sampled)
+{
+    int first = (int)(sampled - g->sampled), vocab = g->model->vocab;
+    const char *failed = NULL;
+    for (int k = 0; k < q->yield.rows && !failed; k++) {
+        float *row;
+        if (sampled[k].id != 0 || step_known_token(q, k) >= 0 || !(row = malloc((size_t)vocab * sizeof *row)))
+            continue;
+        failed = runner_logits(&g->runner, first + k, 1, row);
+        int i = 0;
+        while (!failed && i < vocab && !isfinite(row[i]))
+            i++;
+        q->r->no_numbers |= i == vocab;
+        free(row);
+    }
+    return failed;
 }
 
 /* Copies what q's request wants of the device's own numbers, states or logits: tokens begin at `sampled`, and its rows
@@ -298,7 +340,7 @@ const char *deliver_numbers(struct engine *g, const struct step_seq *q, const st
         return pool(g, q, end);
     if (q->yield.kind == YIELD_TOKENS && q->r->params.probe == PROBE_LOGITS)
         return probe_logits(&g->runner, q, (int)(sampled - g->sampled));
-    return NULL;
+    return q->yield.kind == YIELD_TOKENS ? doubt_zeros(g, q, sampled) : NULL;
 }
 
 /* Gives q's request what its part of the step yields, of which tokens begin at `sampled`. NULL, or what the device

@@ -99,6 +99,7 @@ struct request {
     struct matcher *matcher;       /* owned; NULL: the answer is free                  */
     bool stuck, stuck_at_end;      /* nothing may follow: because the text is over, or ... */
     struct err stuck_error;        /* ... because of this                              */
+    bool no_numbers;               /* the logits of its last row hold none: damaged weights */
 };
 
 struct engine_wake {               /* how other threads reach the engine thread */

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import BIN, ROOT, Server, ask, data_url
+from conftest import BIN, PATIENCE, ROOT, Server, ask, data_url
 
 FOLDERS = sorted(p.parent for p in (ROOT / "tests" / "model").glob("*/*/vectors.json"))
 CLIP, SIGLIP = ROOT / "tests/model/clip/published", ROOT / "tests/model/siglip/uneven"
@@ -246,10 +246,10 @@ def test_a_shape_with_more_weights_than_the_largest_picture(tmp_path):
 
 
 @pytest.mark.parametrize("case, options, bad, said", [
-    ("clip/old", ["--labels", "a,b"], "visual_projection", "holds no numbers"),
+    ("clip/old", ["--labels", "a,b"], "visual_projection", "gave a vector without numbers"),
     ("clip/old", ["--labels", "a,b"], "logit_scale", "tensor logit_scale: nan is not in"),
     ("siglip/uneven", ["--labels", "a,b"], "logit_bias", "tensor logit_bias: nan is not in"),
-    ("mobilenet_v2/same", [], "classifier", "holds no numbers"),
+    ("mobilenet_v2/same", [], "classifier", "gave a vector without numbers"),
 ])
 def test_weights_that_are_no_numbers(case, options, bad, said, tmp_path):
     """What follows from them is an error, and no probability."""
@@ -259,6 +259,18 @@ def test_weights_that_are_no_numbers(case, options, bad, said, tmp_path):
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     rc, out, err = run_classify(folder, *options, "--image", tmp_path / "a.png")
     assert rc != 0 and said in err and "%" not in out, (out, err)
+
+
+@pytest.mark.parametrize("case, bad", [("glm4v/grouped", "lm_head"), ("qwen3_vl/deepstack", "norm.weight"),
+                                       ("llama/yarn", "model.norm.weight")])
+def test_logits_that_are_no_numbers(case, bad, tmp_path):
+    """An error, and no answer of token 0."""
+    nan = struct.pack("<H", 0x7fc0)
+    folder = rewritten(tmp_path / "m", case, lambda name, shape, part:
+                       (shape, nan * (len(part) // 2) if bad in name else part))
+    done = subprocess.run([BIN, "chat", "--model", folder, "--max-tokens", "2", "--log-level", "error", "--", "hello"],
+                          capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode != 0 and "gave logits without numbers" in done.stderr, (done.stdout, done.stderr)
 
 
 DAMAGED = [
