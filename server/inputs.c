@@ -120,19 +120,23 @@ static int add_parts(struct inputs *q, json_t *parts, const char *at, struct err
     return item->messages ? 0 : err_memory(e);
 }
 
+static bool is_there(const json_t *v) { return v && !json_is_null(v); }
+
 /* An input that is an object: with a content as in messages, an image by itself, a text, or one part of a content.
- * These are the forms of several vendors for the same things. */
+ * These are the forms of several vendors for the same things. A text and an image together would be two inputs. */
 static int add_object(struct inputs *q, const json_t *v, const char *at, struct err *e)
 {
     const json_t *content = json_object_get(v, "content"), *image = json_object_get(v, "image"),
         *text = json_object_get(v, "text");
-    if (content && !json_is_null(content)) {
+    if (is_there(content)) {
         if (json_is_string(content))
             return add_text(q, content, at, e);
         if (!json_is_array(content))
             return fields_wrong(e, "invalid_type", at, "content", "must be a string or an array of parts");
         return add_parts(q, json_incref((json_t *)content), at, e);
     }
+    if (is_there(text) && (is_there(image) || is_there(json_object_get(v, "image_url"))))
+        return fields_wrong(e, "invalid_value", at, "text", "excludes an image; a content may have both");
     if (image && !json_object_get(v, "type"))
         return add_parts(q, json_pack("[{s:s, s:O}]", "type", "image_url", "image_url", (json_t *)image), at, e);
     const char *type = json_string_value(json_object_get(v, "type"));

@@ -139,21 +139,25 @@ static const char *thoughts_of(const char *type)
 
 /* One part of a message's content. Clients write parts in several ways: a bare string, OpenAI's chat form (text,
  * image_url), and that of its Responses API (input_text, input_image, output_text); a part without a type is taken for
- * what its members say. All become {"type": "text"} or {"type": "image"}, which is what templates look for. The text of
- * a part with thoughts goes to `thoughts` instead; NULL: the message cannot have any. */
+ * what its members say. All become {"type": "text"} or {"type": "image"}, which is what templates look for. An image
+ * beside a text would be lost, and is an error. The text of a part with thoughts goes to `thoughts` instead; NULL: the
+ * message cannot have any. */
 static int parse_part(struct parser *p, json_t *out, json_t *thoughts, const json_t *part, const char *at)
 {
     if (json_is_string(part))
         return add_text(p, out, part, at, "");
     if (!json_is_dict(part))
         return fields_wrong(p->e, "invalid_type", at, "", "must be an object");
-    const char *type = NULL;
+    const json_t *image = json_object_get(part, "image_url");
+    bool          has_image = image && !json_is_null(image);
+    const char   *type = NULL;
     if (member_string(part, at, "type", &type, p->e) != 0)
         return -1;
     if (!type)
-        type = json_object_get(part, "image_url") ? "image_url" : "text";
+        type = has_image ? "image_url" : "text";
     if (strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 || strcmp(type, "output_text") == 0)
-        return add_text(p, out, json_object_get(part, "text"), at, "text");
+        return has_image ? fields_wrong(p->e, "invalid_value", at, "image_url", "must stand in a part of its own")
+                         : add_text(p, out, json_object_get(part, "text"), at, "text");
     if (strcmp(type, "refusal") == 0)
         return add_text(p, out, json_object_get(part, "refusal"), at, "refusal");
     if (thoughts && thoughts_of(type))

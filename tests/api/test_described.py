@@ -66,6 +66,15 @@ def small(branch, name, depth):
     return {"string": TEXTS.get(name, "a"), "integer": number, "number": number, "boolean": False}.get(kind)
 
 
+def beside_types(branch, value):
+    """(where, value) with each word of `type` that the object may have and need not, and another member changed."""
+    properties = branch.get("properties", {})
+    words = [] if "type" in value else properties.get("type", {}).get("enum", [])
+    for word in filter(None, words):
+        yield from ((f".{p} of type {word}", {"type": word} | value | {p: w})
+                    for p in properties if p != "type" for w in (True, "x", [], {}))
+
+
 def changed(schema, name, depth=1):
     """(where, value): values of the schema with one change somewhere within. Not every change is wrong."""
     yield from (("", w) for w in WRONG)
@@ -80,6 +89,7 @@ def changed(schema, name, depth=1):
                 yield f" without {r}", {k: v for k, v in value.items() if k != r}
             for p, inner in branch.get("properties", {}).items():
                 yield from ((f".{p}{where}", value | {p: v}) for where, v in changed(inner, p, depth + 1))
+            yield from beside_types(branch, value)
 
 
 def fields_of(path):

@@ -182,11 +182,15 @@ def test_a_space_of_texts_and_images(server):
 
 
 def test_a_text_that_seems_to_be_an_image(server):
-    """What a part is, its type says; what else it holds does not make it one."""
-    text = {"type": "text", "text": "Wi-Fi"}
-    for part in (text | {"image_url": {"url": data_url(png(3))}}, text | {"image_url": None}):
-        assert embed(server, {"content": [part]}) == embed(server, {"content": [text]})
-        assert server.post("/v1/embeddings", {"messages": [{"role": "user", "content": [part]}]})[0] == 200
+    """An image beside a text would be lost: it is an error, and null is none."""
+    text, url = {"type": "text", "text": "Wi-Fi"}, data_url(png(3))
+    assert embed(server, {"content": [text | {"image_url": None}]}) == embed(server, {"content": [text]})
+    both = text | {"image_url": {"url": url}}
+    refuse(server, {"input": {"content": [both]}}, "input.content[0].image_url", "invalid_value")
+    refuse(server, {"messages": [{"role": "user", "content": [both]}]}, "messages[0].content[0].image_url",
+           "invalid_value")
+    for given in (both, {"text": "Wi-Fi", "image": url}, {"text": "Wi-Fi", "image_url": url}):
+        refuse(server, {"input": given}, "input.text", "invalid_value")
 
 
 def test_long_lists(text):
