@@ -19,6 +19,13 @@ test: $(VENV)/tests ## every test, ending in a line that counts them
 test-c: $(TESTS) ## the C tests alone
 	@tests/run.sh $(TESTS)
 
+BENCHES := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/bench/*_bench.c))
+-include $(BENCHES:=.d)
+
+ifndef SAN
+test test-c test-api: $(BENCHES)
+endif
+
 test-api: $O/openautoglm $O/libopenautoglm.so $(VENV)/tests ## the tests of the HTTP API alone, with the openai client
 	@OPENAUTOGLM_BIN=$(abspath $O/openautoglm) tests/run.sh --api
 
@@ -56,7 +63,6 @@ format: ## how long lines are, white space at their ends, tabs
 
 bench: $O/tests/bench/ops_bench ## kernels as shares of this machine's peaks: BENCH="--json --only int8 --threads 1"
 	@$O/tests/bench/ops_bench $(BENCH)
--include $O/tests/bench/ops_bench.d
 
 bench-peers: all $(VENV)/tests ## our server beside llama.cpp and OpenVINO GenAI: ARGS="--rows text,decode --rounds 3"
 	@$(PYTHON) python/benchmark/run.py $(ARGS)

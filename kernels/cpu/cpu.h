@@ -74,8 +74,8 @@ struct scratch {     /* of one worker; too large for a stack */
             int32_t products[2][4 * 16 * MAX_LANES];
         } tiled;
         struct {
-            float k[ENTRIES * MAX_DIM], v[ENTRIES * MAX_DIM], turned[ENTRIES * MAX_DIM];
-            float q[PAIR_DIMS], acc[PAIR_DIMS];
+            float v[ENTRIES * MAX_DIM], turned[ENTRIES * MAX_DIM];
+            float q[PAIR_DIMS + MAX_LANES], acc[PAIR_DIMS];
             float p[PAIRS * ENTRIES];
         } attend;
         struct { float cos[MAX_DIM / 2], sin[MAX_DIM / 2]; } prep;

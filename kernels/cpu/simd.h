@@ -63,9 +63,9 @@ INLINE void v_store_halves(float *p, vf x)
 /* The first n lanes, the others zero. */
 INLINE vf v_load_n(const float *p, int n)
 {
-    vf x = { 0 };
     if (n >= LANES)
         return v_load(p);
+    vf x = { 0 };
     memcpy(&x, p, sizeof *p * (size_t)n);
     return x;
 }
@@ -160,7 +160,9 @@ INLINE float v_largest(vf x)
 /* LANES numbers of 16 bits, each in 32. */
 INLINE vu v_widen(const void *p)
 {
-#if LANES == 8 && defined(__AVX2__)
+#if LANES == 16 && defined(__AVX512F__)
+    return (vu)_mm512_cvtepu16_epi32(_mm256_loadu_si256(p));
+#elif LANES == 8 && defined(__AVX2__)
     return (vu)_mm256_cvtepu16_epi32(_mm_loadu_si128(p));
 #else
     return __builtin_convertvector(*(const vh_any *)p, vu);
@@ -211,9 +213,9 @@ INLINE vf v_get(enum dtype t, const void *p)
 /* The first n numbers, the others zero; nothing behind them is read. */
 INLINE vf v_get_n(enum dtype t, const void *p, int n)
 {
-    char part[LANES * 4] = { 0 };
     if (n >= LANES)
         return v_get(t, p);
+    char part[LANES * 4] = { 0 };
     memcpy(part, p, (size_t)n * dtype_size(t));
     return v_get(t, part);
 }

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import xml.etree.ElementTree
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +75,17 @@ def test_ratios_are_against_the_best_of_others_at_equal_or_more_bits(tmp_path):
 def test_an_unknown_row_is_named():
     r = run("--rows", "text,lunch")
     assert r.returncode == 1 and "there is no lunch" in r.stderr
+
+
+@pytest.mark.skipif("TEST_SLOW" in os.environ, reason="is not built with a sanitizer")
+def test_operations():
+    """`make bench` goes through its products and an attention; the figures are not looked at."""
+    bench = Path(BIN).parent / "tests" / "bench" / "ops_bench"
+    for only, names in (("1024 -> 1024, 4 rows", ["linear bf16", "linear int8", "linear int4"]),
+                        ("attend 1 rows", ["attend"])):
+        r = subprocess.run([bench, "--json", "--threads", "2", "--cold", "8", "--only", only], capture_output=True,
+                           text=True, timeout=PATIENCE)
+        assert r.returncode == 0, r.stderr
+        rows = json.loads(r.stdout)["operations"]
+        for name in names:
+            assert any(row["name"].startswith(name) for row in rows), rows

@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/cpu.h"
 #include "kernels/kv.h"
 #include "tests/bench/probes.h"
@@ -237,7 +238,7 @@ static struct weight replica(const struct weight *w)
     size_t bytes = backend_cpu.packed_bytes(w, w->dtype);
     struct packed *q = xcalloc(1, sizeof *q + sizeof *q->range);
     struct weight copy = *w;
-    *q = (struct packed){ .kernel = p->kernel, .owned = backend_cpu.alloc(dev, bytes), .n = 1 };
+    *q = (struct packed){ .kernel = p->kernel, .owned = blocks_alloc(cpu_blocks(dev), bytes), .n = 1 };
     memcpy(q->owned, data, bytes);
     q->range[0] = (struct range){ q->owned, 0 };
     if (p->scale)
@@ -324,7 +325,7 @@ static void ragged(int n, int window, int heads, int dim)
     char name[80];
     int first[MOST + 1];
     struct bench b = { .out = matrix(n, heads * dim), .x = matrix(n, heads * dim), .k = matrix(n, heads * dim),
-                       .v = matrix(n, heads * dim), .heads = { heads, heads, dim, 0.1f, NULL, NULL, NULL },
+                       .v = matrix(n, heads * dim), .heads = { .n = heads, .n_kv = heads, .dim = dim, .scale = 0.1f },
                        .segments = first, .n = n / window };
     for (int i = 0; i <= b.n; i++)
         first[i] = i * window;
@@ -346,7 +347,7 @@ static void attend(int rows, int seen, int heads, int n_kv, int dim, enum dtype 
     int *limit = xcalloc((size_t)rows, sizeof *limit), *pages = xcalloc((size_t)n_pages, sizeof *pages);
     struct bench b = { .out = matrix(rows, heads * dim), .x = matrix(rows, heads * dim),
                        .kv = { type, page, n_pages, 1, n_kv, dim, NULL, NULL },
-                       .heads = { heads, n_kv, dim, 0.1f, NULL, NULL, NULL },
+                       .heads = { .n = heads, .n_kv = n_kv, .dim = dim, .scale = 0.1f },
                        .view = { .limit = limit, .pages = pages, .max_pages = n_pages, .max_kv = seen },
                        .batch = { .n_rows = rows, .n_seqs = 1, .max_rows = rows, .first = first } };
     b.kv.k = memset(backend_cpu.alloc(dev, kv_layer_bytes(&b.kv)), 0x11, kv_layer_bytes(&b.kv));
@@ -376,7 +377,8 @@ static void prep(int rows, int heads, int n_kv, int dim)
     uint8_t axis[MAX_DIM / 2] = { 0 };
     struct rope rope = { dim, false, numbers((size_t)dim / 2), NULL, axis, 1 };
     struct bench b = { .x = matrix(rows, heads * dim), .k = matrix(rows, n_kv * dim), .v = matrix(rows, n_kv * dim),
-                       .heads = { heads, n_kv, dim, 0.1f, NULL, NULL, &rope }, .pos = pos, .slot = slot,
+                       .heads = { .n = heads, .n_kv = n_kv, .dim = dim, .scale = 0.1f, .rope = &rope },
+                       .pos = pos, .slot = slot,
                        .kv = { BF16, 16, rows / 16 + 1, 1, n_kv, dim, NULL, NULL } };
     b.kv.k = backend_cpu.alloc(dev, kv_layer_bytes(&b.kv));
     b.kv.v = backend_cpu.alloc(dev, kv_layer_bytes(&b.kv));

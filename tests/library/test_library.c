@@ -393,7 +393,8 @@ static long resident(void)
     return pages * sysconf(_SC_PAGESIZE);
 }
 
-/* The model has 9 MB of weights: four that stayed would be 36 MB. What the allocator keeps for a thread comes and goes. */
+/* The model has 9 MB of weights: four that stayed would be 36 MB. What the allocator keeps for a thread comes and
+ * goes. */
 START_TEST(test_closing_frees)
 {
     struct openautoglm_error e;
