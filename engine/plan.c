@@ -246,11 +246,23 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
 
 static bool caches_hold(enum dtype t) { return t == F32 || t == F16 || t == BF16 || t == Q8 || t == F8; }
 
-/* The number type of both caches; "auto" is what the device is best at. */
+static const char *weights_name(const struct engine_config *o, const struct model *m)
+{
+    return m->prepared ? dtype_name(m->prepared_as) : o->weights;
+}
+
+/* Are activations rounded to int8 for products with these weights, where the backend does that at all? */
+static bool rounds_activations(const struct engine_config *o, const struct model *m)
+{
+    const char *weights = weights_name(o, m);
+    return (strcmp(weights, "int8") == 0 || strcmp(weights, "int4") == 0) && strcmp(o->activations, "float") != 0;
+}
+
+/* The number type of both caches; "auto" is what loses nothing beside what the activations lose. */
 static int choose_kv(struct setup *s, const struct model *m, struct err *e)
 {
     const char *name = s->config.kv_cache_dtype;
-    s->sizes.kv = m->backend->kv;
+    s->sizes.kv = rounds_activations(&s->config, m) ? m->backend->kv_rounded : m->backend->kv;
     if (strcmp(name, "auto") != 0 && (!dtype_named(name, &s->sizes.kv) || !caches_hold(s->sizes.kv)))
         return err_field(e, "kv_cache_dtype", "there is no KV cache of type '%s'", name);
     snprintf(s->plan.kv_dtype, sizeof s->plan.kv_dtype, "%s", dtype_name(s->sizes.kv));
@@ -326,8 +338,7 @@ static void describe(struct setup *s, const struct model *m)
     p->n_params = m->n_params;
     snprintf(p->model_type, sizeof p->model_type, "%s", m->type);
     snprintf(p->device, sizeof p->device, "%s", m->backend->name);
-    snprintf(p->weights_dtype, sizeof p->weights_dtype, "%s",
-             m->prepared ? dtype_name(m->prepared_as) : o->weights);
+    snprintf(p->weights_dtype, sizeof p->weights_dtype, "%s", weights_name(o, m));
 }
 
 /* One next token of every request; and where those are few, as many rows as pay off when the logprobs of a long prompt

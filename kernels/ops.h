@@ -260,7 +260,8 @@ struct backend {       /* memory and time; one const per backend */
     const char *name;  /* "ref", "cpu", "cuda" */
     bool        discrete;  /* has memory of its own: device addresses mean nothing to the host */
     bool        async;     /* operations return at once; what they compute is there after sync() */
-    enum dtype  kv;    /* F32, F16 or BF16: of a cache, unless somebody chooses otherwise */
+    enum dtype  kv;    /* F32, F16 or BF16: of a cache, unless somebody chooses otherwise, ... */
+    enum dtype  kv_rounded; /* ... and where products round their activations to int8          */
     struct ops  ops;
     /* -1: this machine has no such device, or not with these options. */
     int    (*open)(struct device **out, const struct device_options *, struct err *e);

@@ -278,6 +278,7 @@ void trace_device(const struct backend **backend, struct device **dev, FILE *to)
     *t = (struct device){ .inner = inner, .dev = *dev, .to = to };
     t->table = (struct backend){
         .name = inner->name, .discrete = inner->discrete, .async = inner->async, .kv = inner->kv,
+        .kv_rounded = inner->kv_rounded,
         .close = t_close, .memory = t_memory, .alloc = t_alloc, .free = t_free, .upload = t_upload,
         .download = t_download, .take = inner->take ? t_take : NULL, .pack = t_pack, .release = t_release,
         .packed_bytes = inner->packed_bytes, .sync = t_sync };

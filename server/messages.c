@@ -226,15 +226,17 @@ static int parse_tool_calls(struct parser *p, json_t *message, const char *at)
     return 0;
 }
 
+/* What a message's thoughts are called: by OpenAI's clients, and by templates and older servers. */
+static const char *const thought_names[] = { "reasoning", "reasoning_content" };
+
 /* The thoughts that stood among the parts become the message's own, unless it has some: then they are the same ones
  * told twice. */
 static int take_thoughts(json_t *message, const json_t *thoughts, struct err *e)
 {
-    static const char *const names[] = { "reasoning", "reasoning_content" };
     struct buf text;
     json_t    *part;
     size_t     i;
-    if (json_array_size(thoughts) == 0 || json_object_get(message, names[0]))
+    if (json_array_size(thoughts) == 0 || json_object_get(message, thought_names[0]))
         return 0;
     buf_init(&text, THOUGHT_BYTES);
     json_array_foreach((json_t *)thoughts, i, part) {
@@ -246,7 +248,7 @@ static int take_thoughts(json_t *message, const json_t *thoughts, struct err *e)
     buf_free(&text);
     int rc = joined ? 0 : err_memory(e);
     for (int k = 0; k < 2 && rc == 0; k++)
-        rc = json_object_set(message, names[k], joined) == 0 ? 0 : err_memory(e);
+        rc = json_object_set(message, thought_names[k], joined) == 0 ? 0 : err_memory(e);
     json_decref(joined);
     return rc;
 }
@@ -313,7 +315,6 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     static const char *const roles[] = {
         "system", "user", "assistant", "tool", "developer", "function", "observation"
     };
-    static const char *const thoughts[] = { "reasoning", "reasoning_content" };
     char at[PATH];
     snprintf(at, sizeof at, "messages[%zu]", index);
     if (!json_is_dict(in))
@@ -322,7 +323,8 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
     const json_t *text = NULL;
     json_t       *call = NULL;
     if (member_string(in, at, "role", &role, p->e) != 0 || member_text(in, at, "name", &text, p->e) != 0 ||
-        member_text(in, at, thoughts[0], &text, p->e) != 0 || member_text(in, at, thoughts[1], &text, p->e) != 0 ||
+        member_text(in, at, thought_names[0], &text, p->e) != 0 ||
+        member_text(in, at, thought_names[1], &text, p->e) != 0 ||
         member_object(in, at, "function_call", &call, p->e) != 0)
         return -1;
     if (!role)
@@ -345,8 +347,8 @@ static int parse_message(struct parser *p, const json_t *in, size_t index)
             json_object_setn_new_nocheck(message, key, n_key,
                                          strcmp(key, "tool_calls") == 0 ? json_deep_copy(v) : json_incref(v));
     for (int i = 0; i < 2; i++)
-        if ((v = json_object_get(message, thoughts[i])) != NULL && !json_object_get(message, thoughts[!i]))
-            json_object_set(message, thoughts[!i], v);
+        if ((v = json_object_get(message, thought_names[i])) != NULL && !json_object_get(message, thought_names[!i]))
+            json_object_set(message, thought_names[!i], v);
     take_older_call(message, call, role);
     if (parse_content(p, message, in, role, at) != 0)
         return -1;

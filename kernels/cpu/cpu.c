@@ -343,7 +343,7 @@ static void cpu_attend_ragged(struct device *dev, struct tensor out, struct tens
 
 const struct backend backend_cpu = {
     .name = "cpu",
-    .kv = F32,
+    .kv = F32, .kv_rounded = F16,
     .ops = {
         .embed = cpu_embed, .linear = cpu_linear, .norm = cpu_norm, .act = cpu_act, .add = cpu_add,
         .copy = cpu_copy, .fuse = cpu_fuse, .route = cpu_route, .linear_grouped = cpu_linear_grouped,

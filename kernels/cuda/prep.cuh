@@ -69,13 +69,19 @@ static __device__ __forceinline__ uint32_t e4m3_bits(float x)
     return (u + 0x7ffff + (u >> 20 & 1)) >> 20 | (__float_as_uint(x) >> 24 & 0x80);
 }
 
+/* kv_fit() */
+static __device__ __forceinline__ float fit(enum dtype t, float x)
+{
+    return t == F16 && fabsf(x) <= 0x1.fffffep127f ? fminf(fmaxf(x, -KV_F16_MAX), KV_F16_MAX) : x;
+}
+
 /* One warp writes a head of dim numbers into the cache as type t, with the bits of kv_put(): types of a byte get a
  * scale, and a head with a number that is not finite becomes NaN as a whole. */
 static __device__ inline void store_head(enum dtype t, unsigned char *to, const float *x, int dim, int lane)
 {
     if (!has_scale(t)) {
         for (int i = lane; i < dim; i += 32)
-            store_as(t, to, (size_t)i, x[i]);
+            store_as(t, to, (size_t)i, fit(t, x[i]));
         return;
     }
     float most = 0, rest = 0;

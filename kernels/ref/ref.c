@@ -69,7 +69,7 @@ static const char *ref_sync(struct device *dev)
 
 const struct backend backend_ref = {
     .name = "ref",
-    .kv = F32,
+    .kv = F32, .kv_rounded = F32,
     .ops = {
         .embed = ref_embed, .linear = ref_linear, .norm = ref_norm, .act = ref_act, .add = ref_add,
         .copy = ref_copy, .fuse = ref_fuse, .route = ref_route, .linear_grouped = ref_linear_grouped,

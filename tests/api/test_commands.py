@@ -145,6 +145,10 @@ def test_plan():
     for kind in ("int8", "fp8"):
         byte = json.loads(run("plan", "--json", "--device", "cpu", "--kv-cache-dtype", kind).stdout)
         assert byte["kv_dtype"] == kind and byte["kv_tokens"] == p["kv_tokens"] and 3 * byte["kv_bytes"] < p["kv_bytes"]
+    for options, kind in ((["int8"], "f16"), (["int4"], "f16"), (["int8", "--activations", "float"], "f32"),
+                          (["fp8"], "f32"), (["int8", "--kv-cache-dtype", "f32"], "f32"), (["bf16"], "f32")):
+        rounded = json.loads(run("plan", "--json", "--device", "cpu", "--weights", *options).stdout)
+        assert rounded["kv_dtype"] == kind, options
     r = run("plan", "--json", "--memory-bytes", "8M")
     assert r.returncode == 1 and not json.loads(r.stdout)["fits"]
     r = run("serve", "--port", "0", "--memory-bytes", "8M")

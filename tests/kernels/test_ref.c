@@ -174,6 +174,19 @@ START_TEST(test_store)
 }
 END_TEST
 
+/* A number that float16 has not becomes its largest; infinity and NaN stay. */
+START_TEST(test_store_far)
+{
+    uint16_t v[5] = { 0 };
+    float vx[] = { 70000, -1e9f, 65503, INFINITY, NAN };
+    static const int slot[] = { 0 };
+    struct kv kv = { F16, 1, 1, 1, 1, 5, NULL, v };
+    struct heads h = { .n = 1, .n_kv = 1, .dim = 5 };
+    OPS.prep(NULL, (struct tensor){ 0 }, (struct tensor){ 0 }, mat(vx, 1, 5), &h, NULL, &kv, 0, slot);
+    ck_assert(v[0] == 0x7bff && v[1] == 0xfbff && v[2] == f16_put(65503) && v[3] == 0x7c00 && (v[4] & 0x7fff) > 0x7c00);
+}
+END_TEST
+
 /* Two segments; query head 1 reads kv head 0 as well. */
 START_TEST(test_ragged)
 {
@@ -375,6 +388,7 @@ int main(void)
     tcase_add_test(t, test_rope);
     tcase_add_test(t, test_attend);
     tcase_add_test(t, test_store);
+    tcase_add_test(t, test_store_far);
     tcase_add_test(t, test_ragged);
     tcase_add_test(t, test_conv);
     tcase_add_test(t, test_gather);
