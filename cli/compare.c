@@ -5,7 +5,7 @@
  * what counts as right. Rows of images are left out, because nothing is predicted there. With --generate both also
  * answer greedily, each going on from its own words, and the answers are compared: how far they are equal, and how far
  * apart they tap. With --answers only what the assistant wrote counts, since nobody generates a prompt. Caches
- * are float32, so that the weights and the activations alone make the difference. */
+ * are float32 unless another type is asked for, so that the weights and the activations alone make the difference. */
 #include "cli/compare.h"
 
 #include <jansson.h>
@@ -39,6 +39,8 @@ static const char usage[] =
     "  --against-weights TYPE     of --against (auto)\n"
     "  --activations TYPE         of --model: auto, float or int8 (auto)\n"
     "  --against-activations TYPE of --against (auto)\n"
+    "  --kv-cache-dtype TYPE      of --model: f32, bf16, f16, int8 or fp8 (f32)\n"
+    "  --against-kv-cache-dtype TYPE of --against (f32)\n"
     "  --device NAME              what computes (cpu)\n"
     "  --threads N                threads of the CPU; 0: one per core (0)\n"
     "  --max-tokens N             most tokens of a line; a longer one is an error (4096)\n"
@@ -54,6 +56,7 @@ struct side {
     struct engine_config config;   /* strings borrowed from the command line   */
     const struct backend *backend; /* NULL: not found                          */
     struct device *device;         /* owned */
+    enum dtype     kv;             /* of its caches                            */
     struct model  *m;              /* owned */
     float *logits;                 /* owned, (most_rows(), vocab)              */
     struct trial trial;            /* of the line that is being read           */
@@ -114,6 +117,7 @@ static int read_arguments(struct task *t, int argc, char **argv, struct err *e)
         { "--model", .text = &a->model }, { "--against", .text = &b->model },
         { "--weights", .text = &a->weights }, { "--against-weights", .text = &b->weights },
         { "--activations", .text = &a->activations }, { "--against-activations", .text = &b->activations },
+        { "--kv-cache-dtype", .text = &a->kv_cache_dtype }, { "--against-kv-cache-dtype", .text = &b->kv_cache_dtype },
         { "--device", .text = &device }, { "--data", .path = &t->data }, { "--logits", .path = &t->logits },
         { "--threads", .number = &threads, .most = 1024 },
         { "--max-tokens", .number = &t->max_tokens, .most = MOST_TOKENS },
@@ -154,13 +158,13 @@ static int most_rows(const struct model *m)
     return STEP + largest.n_tokens;
 }
 
-/* Opens one of the two checkpoints on a device of its own, with the weights and activations that were asked for, and
+/* Opens one of the two checkpoints on a device of its own, with the types of numbers that were asked for, and
  * room for the logits of one step. After -1 side_close() frees what is there. */
 static int side_open(struct side *s, int generate, struct err *e)
 {
     struct model_options opt = { .backend = s->backend = backend_find(s->config.device, e) };
     struct device_options wanted = { .threads = s->config.threads };
-    if (!opt.backend || weights_option(&s->config, &opt, e) < 0 ||
+    if (!opt.backend || kv_option(&s->config, &s->kv, e) < 0 || weights_option(&s->config, &opt, e) < 0 ||
         activations_option(&wanted.activations, &s->config, opt.backend, s->config.weights, e) < 0 ||
         opt.backend->open(&s->device, &wanted, e) != 0)
         return -1;
@@ -196,7 +200,7 @@ static double bits_per_weight(const struct model *m)
 static int side_begin(struct side *s, const struct prompt *p, int generate, struct err *e)
 {
     int rc = 0;
-    trial_open(&s->trial, s->m, p->n + generate, F32);
+    trial_open(&s->trial, s->m, p->n + generate, s->kv);
     for (int i = 0; i < p->n_images && rc == 0; i++)
         rc = trial_views(&s->trial, p->images[i].px.data, &p->images[i].plan, e);
     s->reading = (struct reading){ 0 };
@@ -449,8 +453,8 @@ static int run(struct task *t, struct err *e)
     return 0;
 }
 
-/* Both sides start with weights and activations `auto`. Only warnings are logged, because standard output is the
- * result. */
+/* Both sides start with weights and activations `auto` and float32 caches. Only warnings are logged, because standard
+ * output is the result. */
 int command_compare(int argc, char **argv)
 {
     struct err e = { 0 };
@@ -459,7 +463,9 @@ int command_compare(int argc, char **argv)
         if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
             return fputs(usage, stdout), 0;
     for (int s = 0; s < 2; s++)
-        t.side[s].config.weights = t.side[s].config.activations = "auto";
+        t.side[s].config = (struct engine_config){
+            .weights = "auto", .activations = "auto", .kv_cache_dtype = "f32"
+        };
     log_set_level(LOG_WARN);
     int rc = read_arguments(&t, argc, argv, &e) == 0 ? run(&t, &e) : USAGE;
     if (rc != 0)

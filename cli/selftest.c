@@ -55,30 +55,39 @@ static void check_still(struct report *r, const struct model *m)
     show(r, &v);
 }
 
-/* Runs a prompt of 24 tokens once in one piece and once in steps of five. The logits must be finite, and equal to the
- * last bit: a row's arithmetic may not depend on how a prompt is cut. The token of an image is avoided, because there
- * is no image. */
+enum { DECODED = 24 };
+
+/* Runs a prompt of DECODED tokens once in one piece and once in steps of five, with caches of this type; the logits of
+ * all rows go to `whole` and `parts`. The token of an image is avoided, because there is no image. */
+static bool decode_twice(const struct model *m, enum dtype kv, float *whole, float *parts, struct err *e)
+{
+    int32_t ids[DECODED];
+    struct trial t;
+    trial_open(&t, m, 2 * DECODED, kv);
+    for (int i = 0; i < DECODED; i++)
+        ids[i] = (i * 37 + 5) % m->vocab == m->image_token ? 0 : (i * 37 + 5) % m->vocab;
+    bool ran = trial_prompt(&t, ids, DECODED, DECODED, whole, e) == 0;
+    trial_rewind(&t);
+    ran = ran && trial_prompt(&t, ids, DECODED, 5, parts, e) == 0;
+    trial_close(&t);
+    return ran;
+}
+
+/* With the types of caches that are chosen without being asked for, the logits must be finite, and equal to the last
+ * bit: a row's arithmetic may not depend on how a prompt is cut. */
 static void check_decoder(struct report *r, const struct model *m)
 {
-    enum { N = 24 };
-    int32_t ids[N];
-    struct trial t;
+    const enum dtype kv[] = { m->backend->kv, m->backend->kv_rounded };
     struct err e = { 0 };
-    size_t row = (size_t)m->vocab;
-    float *whole = calloc(N * row, sizeof *whole), *parts = calloc(N * row, sizeof *parts);
-    bool finite = whole && parts, ran = finite;
-    if (ran) {
-        trial_open(&t, m, 2 * N, m->backend->kv);
-        for (int i = 0; i < N; i++)
-            ids[i] = (i * 37 + 5) % m->vocab == m->image_token ? 0 : (i * 37 + 5) % m->vocab;
-        ran = trial_prompt(&t, ids, N, N, whole, &e) == 0;
-        trial_rewind(&t);
-        ran = ran && trial_prompt(&t, ids, N, 5, parts, &e) == 0;
-        trial_close(&t);
-        for (size_t i = 0; i < N * row; i++)
+    size_t n = DECODED * (size_t)m->vocab;
+    float *whole = calloc(n, sizeof *whole), *parts = calloc(n, sizeof *parts);
+    bool finite = whole && parts, equal = finite, ran = finite;
+    for (int k = 0; k < (kv[1] == kv[0] ? 1 : 2) && ran; k++) {
+        ran = decode_twice(m, kv[k], whole, parts, &e);
+        for (size_t i = 0; i < n; i++)
             finite = finite && isfinite(whole[i]);
+        equal = equal && finite && !memcmp(whole, parts, n * sizeof *whole);
     }
-    bool equal = finite && !memcmp(whole, parts, N * row * sizeof *whole);
     if (ran)
         report_say(r, finite && equal, "decoder", "%s, %s in chunks", finite ? "finite" : "not finite",
                    equal ? "equal" : "not equal");

@@ -84,7 +84,7 @@ static int plan_on(struct chosen *out, const struct engine_options *opt, const c
     struct model *dry = model_open(o->model, mo, e);
     if (!dry)
         return -1;
-    const char *weights = dry->prepared ? dtype_name(dry->prepared_as) : o->weights;
+    const char *weights = weights_name(o, dry);
     struct room room = { .free = opt->free_memory, .arg = opt->free_memory_arg };
     struct memory memory = { .host = backend_cpu.memory(NULL), .free = room_free(&room) };
     int rc = activations_option(&wanted.activations, o, mo->backend, weights, e);

@@ -246,25 +246,32 @@ static int size_kv(struct setup *s, const struct model *m, size_t left, struct e
 
 static bool caches_hold(enum dtype t) { return t == F32 || t == F16 || t == BF16 || t == Q8 || t == F8; }
 
-static const char *weights_name(const struct engine_config *o, const struct model *m)
+int kv_option(const struct engine_config *o, enum dtype *out, struct err *e)
+{
+    const char *name = o->kv_cache_dtype;
+    if (dtype_named(name, out) && caches_hold(*out))
+        return 0;
+    return err_field(e, "kv_cache_dtype", "there is no KV cache of type '%s'", name);
+}
+
+const char *weights_name(const struct engine_config *o, const struct model *m)
 {
     return m->prepared ? dtype_name(m->prepared_as) : o->weights;
 }
 
-/* Are activations rounded to int8 for products with these weights, where the backend does that at all? */
+/* Are activations rounded to int8 with weights of this type, where the backend does that at all? */
 static bool rounds_activations(const struct engine_config *o, const struct model *m)
 {
     const char *weights = weights_name(o, m);
     return (strcmp(weights, "int8") == 0 || strcmp(weights, "int4") == 0) && strcmp(o->activations, "float") != 0;
 }
 
-/* The number type of both caches; "auto" is what loses nothing beside what the activations lose. */
+/* The number type of both caches; what "auto" loses is little beside what rounded activations lose. */
 static int choose_kv(struct setup *s, const struct model *m, struct err *e)
 {
-    const char *name = s->config.kv_cache_dtype;
     s->sizes.kv = rounds_activations(&s->config, m) ? m->backend->kv_rounded : m->backend->kv;
-    if (strcmp(name, "auto") != 0 && (!dtype_named(name, &s->sizes.kv) || !caches_hold(s->sizes.kv)))
-        return err_field(e, "kv_cache_dtype", "there is no KV cache of type '%s'", name);
+    if (strcmp(s->config.kv_cache_dtype, "auto") != 0 && kv_option(&s->config, &s->sizes.kv, e) < 0)
+        return -1;
     snprintf(s->plan.kv_dtype, sizeof s->plan.kv_dtype, "%s", dtype_name(s->sizes.kv));
     return 0;
 }

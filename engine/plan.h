@@ -17,6 +17,12 @@ struct memory {            /* bytes; where the host computes, device and host ar
     size_t free;           /* of the host's, that others have not taken; 0: all of it          */
 };
 
+/* The type of --kv-cache-dtype, which is not `auto`. -1: no cache has numbers of such a type. */
+int kv_option(const struct engine_config *o, enum dtype *out, struct err *e);
+
+/* Of the weights that products read: prepared ones stay what they are, others become what --weights says. */
+const char *weights_name(const struct engine_config *o, const struct model *m);
+
 /* m may be dry. */
 int setup_make(struct setup *s, const struct engine_options *opt, const struct model *m, const struct memory *memory,
                struct err *e);

@@ -6,10 +6,10 @@
 
 #include "kernels/half.h"
 
-/* A head of the cache as type t. A quantised head with a number that is not finite becomes NaN as a whole: the answer
- * shows that something is wrong instead of hiding it. */
 float kv_fit(enum dtype t, float x) { return t == F16 && isfinite(x) ? fminf(fmaxf(x, -KV_F16_MAX), KV_F16_MAX) : x; }
 
+/* A head of the cache as type t. A quantised head with a number that is not finite becomes NaN as a whole: the answer
+ * shows that something is wrong instead of hiding it. */
 void kv_put(enum dtype t, void *head, const float *x, int n)
 {
     float nan = NAN;

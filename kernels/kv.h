@@ -4,7 +4,7 @@
  * can be taken and given back as one piece; a layer of a page is `page` entries;
  * an entry is n_kv heads; a head is `dim` numbers of F32, F16 or BF16, or a row of Q8 or F8
  * (kernels/quant.h) that is not rotated: one scale, and numbers of a byte. Such a head with a number
- * that is not finite is all NaN. Finite numbers beyond what F16 holds become its largest. */
+ * that is not finite is all NaN. Finite numbers beyond the range of F16 become its largest. */
 #ifndef KERNELS_KV_H
 #define KERNELS_KV_H
 #include "kernels/quant.h"
@@ -36,7 +36,7 @@ static inline size_t kv_slot_start(const struct kv *kv, int layer, int slot)
 
 #define KV_F16_MAX 65504.0f
 
-/* x, or the largest number that an entry of type t holds in its place. */
+/* x; for F16 a finite number beyond its range becomes its largest, with the sign of x. */
 float kv_fit(enum dtype t, float x);
 
 /* One head: n numbers into it, and number i of it. */

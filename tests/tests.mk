@@ -23,7 +23,7 @@ BENCHES := $(patsubst tests/%.c,$O/tests/%,$(wildcard tests/bench/*_bench.c))
 -include $(BENCHES:=.d)
 
 ifndef SAN
-test test-c test-api: $(BENCHES)
+test test-api: $(BENCHES)
 endif
 
 test-api: $O/openautoglm $O/libopenautoglm.so $(VENV)/tests ## the tests of the HTTP API alone, with the openai client

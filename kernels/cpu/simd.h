@@ -44,8 +44,11 @@ typedef uint16_t vh_any __attribute__((vector_size(LANES * 2), may_alias, aligne
 typedef int8_t   vb_any __attribute__((vector_size(LANES), may_alias, aligned(1)));
 typedef float    v4 __attribute__((vector_size(16), may_alias));
 
+typedef float    vf_pairs __attribute__((vector_size(LANES * 4), may_alias, aligned(2))); /* of 16-bit numbers   */
+
 INLINE vf   v_set(float x) { return x - (vf){ 0 }; }
 INLINE vf   v_load(const float *p) { return *(const vf_any *)p; }
+INLINE vf   v_load_pairs(const void *p) { return *(const vf_pairs *)p; }
 INLINE void v_store(float *p, vf x) { *(vf_any *)p = x; }
 
 /* The same where many vectors are stored beside multiplications: two stores of half a vector hold them up less than a

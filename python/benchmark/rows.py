@@ -16,7 +16,8 @@ from client import ask, ask_together, user
 
 PROMPT = 531          # tokens of the text prompt
 ANSWER = 64           # tokens of one stream whose speed is measured
-SHARED = 48           # tokens of each of several streams
+SHARED = 48           # tokens of each of several streams, at least
+LATE = 3              # tokens for each other stream, which may begin before the last one does
 WATCHED = 1500        # most tokens of the stream that is watched while a picture comes
 
 
@@ -98,7 +99,8 @@ def decode(lab):
 
 def together(lab):
     """Tokens per second of several streams in all, from when the last has begun until the first ends."""
-    answers = ask_together(lab.port, [[user(lab.words(32))] for _ in range(lab.streams)], SHARED, lab.model)
+    answers = ask_together(lab.port, [[user(lab.words(32))] for _ in range(lab.streams)],
+                           max(SHARED, LATE * lab.streams), lab.model)
     start, end = max(a.at[0] for a in answers), min(a.at[-1] for a in answers)
     if end <= start:          # one after the other: then all that there was
         start, end = min(a.sent for a in answers), max(a.at[-1] for a in answers)

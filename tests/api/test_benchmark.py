@@ -13,6 +13,7 @@ import pytest
 from conftest import BIN, PATIENCE, ROOT
 
 SCRIPT = ROOT / "python" / "benchmark" / "run.py"
+BENCH = Path(BIN).parent / "tests" / "bench" / "ops_bench"
 ROWS = "text,448,same,turn,decode,streams4,pause448"
 
 
@@ -77,13 +78,12 @@ def test_an_unknown_row_is_named():
     assert r.returncode == 1 and "there is no lunch" in r.stderr
 
 
-@pytest.mark.skipif("TEST_SLOW" in os.environ, reason="is not built with a sanitizer")
+@pytest.mark.skipif(not BENCH.exists(), reason="is not built with a sanitizer, nor by `make` alone")
 def test_operations():
     """`make bench` goes through its products and an attention; the figures are not looked at."""
-    bench = Path(BIN).parent / "tests" / "bench" / "ops_bench"
     for only, names in (("1024 -> 1024, 4 rows", ["linear bf16", "linear int8", "linear int4"]),
                         ("attend 1 rows", ["attend"])):
-        r = subprocess.run([bench, "--json", "--threads", "2", "--cold", "8", "--only", only], capture_output=True,
+        r = subprocess.run([BENCH, "--json", "--threads", "2", "--cold", "8", "--only", only], capture_output=True,
                            text=True, timeout=PATIENCE)
         assert r.returncode == 0, r.stderr
         rows = json.loads(r.stdout)["operations"]

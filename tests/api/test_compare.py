@@ -131,6 +131,17 @@ def test_text_for_people(data):
     assert compare("--help").stdout.startswith("usage: openautoglm compare")
 
 
+def test_types_of_the_cache(data):
+    """float16 loses something and int8 more, on whichever side; the same type on both sides loses nothing."""
+    def lost(*args):
+        r = compare("--json", "--data", data({"text": "Hello there, what is on the screen?"}), *args)
+        return json.loads(r.stdout)["kl_mean"]
+
+    half = lost("--against-kv-cache-dtype", "f16")
+    assert 0 < half < lost("--against-kv-cache-dtype", "int8") and lost("--kv-cache-dtype", "f16") > 0
+    assert lost("--kv-cache-dtype", "f16", "--against-kv-cache-dtype", "f16") == 0
+
+
 @pytest.mark.parametrize("line, message", [
     ('{"text": 5}', "line 2: neither"), ("[1]", "line 2: neither"), ("{", "line 2: it"),
     ('{"messages": []}', "line 2: messages must not be empty"),
@@ -147,6 +158,7 @@ def test_lines_that_cannot_be_used(tmp_path, line, message):
     ((), "needs --model and --data"), (("--data",), "--data needs a value"), (("--what", "x"), "no option --what"),
     (("--data", "/nowhere"), "/nowhere: No such file"), (("--data", "/dev/null"), "there is no line"),
     (("--data", "x", "--weights", "int3"), "int3"), (("--data", "x", "--against", "/nowhere"), "/nowhere"),
+    (("--data", "x", "--kv-cache-dtype", "auto"), "KV cache of type 'auto'"),
     (("--data", "x", "--activations", "int8"), "--weights int8"), (("--data", "x", "--generate", "-1"), "--generate"),
     (("--data", "x", "--against", MODEL), "vocabularies of 576 and")])
 def test_arguments_that_are_wrong(args, message):

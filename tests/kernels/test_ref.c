@@ -174,7 +174,7 @@ START_TEST(test_store)
 }
 END_TEST
 
-/* A number that float16 has not becomes its largest; infinity and NaN stay. */
+/* A finite number beyond the range of float16 becomes its largest; infinity and NaN stay. */
 START_TEST(test_store_far)
 {
     uint16_t v[5] = { 0 };
