@@ -188,6 +188,24 @@ INLINE vi v_widen_bytes(const void *p)
 #endif
 }
 
+/* Integers of -128 .. 127 as bytes, those of a first. */
+INLINE vi v_bytes(vi a, vi b, vi c, vi d)
+{
+#if LANES == 16 && defined(__AVX512BW__)
+    __m512i mixed = _mm512_packs_epi16(_mm512_packs_epi32((__m512i)a, (__m512i)b),
+                                       _mm512_packs_epi32((__m512i)c, (__m512i)d));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    return (vi)_mm512_permutexvar_epi32(order, mixed);
+#else
+    vi all = { 0 }, from[4] = { a, b, c, d };
+    for (int i = 0; i < 4; i++) {
+        vb_any bytes = __builtin_convertvector(from[i], vb_any);
+        memcpy((char *)&all + i * LANES, &bytes, sizeof bytes);
+    }
+    return all;
+#endif
+}
+
 /* e4m3, as f8_get(): moved to a float's place, then 2^120 too small. */
 INLINE vf v_f8(vi q) { return (vf)(((vu)q & 0x80000000) | ((vu)q & 0x7f) << 20) * 0x1p120f; }
 
