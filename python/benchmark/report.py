@@ -15,7 +15,7 @@ FLAGS = ("avx2 fma f16c avx_vnni avx512f avx512bw avx512_vnni avx512_bf16 avx512
          "asimd asimddp i8mm bf16 sve").split()
 # Of the chart: colours of a project on light and on dark ground, and sizes in units of the picture.
 COLOURS = {"ours": ("#0969da", "#4493f8"), "llama.cpp": ("#bc4c00", "#f0883e"), "openvino": ("#8250df", "#a371f7"),
-           "own": ("#57606a", "#8b949e")}
+           "vllm": ("#1a7f37", "#3fb950"), "own": ("#57606a", "#8b949e")}
 COLUMNS, PANEL, BAR, GAP, LABEL, VALUE = 2, 440, 16, 5, 150, 60
 
 
@@ -46,7 +46,7 @@ def machine():
     commit = output("git", "-C", peers.ROOT, "rev-parse", "--short", "HEAD")
     return {"date": time.strftime("%Y-%m-%d"), "processor": cpu.get("model name", platform.machine()),
             "cores": os.cpu_count(), "memory_gib": memory, "instructions": [f for f in FLAGS if f in have],
-            "peaks": output(bench, str(os.cpu_count()), "peaks alone"), "kernel": platform.release(),
+            "peaks": output(bench, "--only", "peaks alone"), "kernel": platform.release(),
             "compiler": output("cc", "--version").split("\n")[0],
             "versions": {"openautoglm": f"{version} ({commit})", **peers.VERSIONS}}
 

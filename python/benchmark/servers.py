@@ -24,7 +24,7 @@ class Server:
     """One server with weights of one type."""
     title: str                  # of the table's column
     bits: float                 # of a weight in a matrix, without scales
-    project: str                # ours, llama.cpp, openvino
+    project: str                # ours, llama.cpp, openvino, vllm
     command: object             # (size, port, streams) -> list of words
     environment: dict = field(default_factory=dict)
 
@@ -67,6 +67,16 @@ def openvino(kind):
     return command
 
 
+def vllm(size, port, streams):
+    return [peers.vllm(), "-m", "vllm.entrypoints.openai.api_server", "--model", peers.checkpoint(size), "--port",
+            str(port), "--host", "127.0.0.1", "--served-model-name", "model", "--dtype", "bfloat16", "--max-model-len",
+            "8192", "--max-num-seqs", str(streams), "--enforce-eager"]
+
+
+# All cores, one of which it would leave alone otherwise, and the OpenMP that its documentation asks for.
+VLLM = {"VLLM_CPU_KVCACHE_SPACE": "2", "VLLM_CPU_OMP_THREADS_BIND": f"0-{os.cpu_count() - 1}",
+        "LD_PRELOAD": os.path.join(peers.PEERS, "vllm", "lib", "libiomp5.so")}
+
 # What the table compares, then configurations of ours: weights prepared beforehand; and what batching, quantisation
 # and the rest bring.
 SERVERS = {
@@ -78,6 +88,7 @@ SERVERS = {
     "llama-q4": Server("llama.cpp Q4_0", 4, "llama.cpp", llama("q4_0")),
     "openvino-int8": Server("OpenVINO GenAI int8", 8, "openvino", openvino("int8")),
     "openvino-int4": Server("OpenVINO GenAI int4", 4, "openvino", openvino("int4")),
+    "vllm-bf16": Server("vLLM bf16", 16, "vllm", vllm, VLLM),
     "prepared-int8": Server("ours int8, prepared", 8, "own", ours(model=prepared("int8"))),
     "prepared-int4": Server("ours int4, prepared", 4, "own", ours(model=prepared("int4"))),
     "plain": Server("fp32, one at a time", 32, "own", ours("--weights", "f32", "--max-num-seqs", "1",
