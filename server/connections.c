@@ -193,7 +193,9 @@ static int most_handshakes(const struct connections *all)
     return all->max / 4 > LEAST ? all->max / 4 : LEAST;
 }
 
-/* Counts the handshakes with this one, and gives up the oldest where they are too many. */
+/* Counts the handshakes with this one, and gives up the oldest where they are too many: of the connection that came
+ * first, which is the last of the list. When a thread gets to its handshake says less, because on a busy machine the
+ * youngest may be the first to begin. */
 void connection_handshake(struct connection *c)
 {
     struct connections *all = c->all;
@@ -205,8 +207,7 @@ void connection_handshake(struct connection *c)
         if (atomic_load(&o->phase) != PHASE_HANDSHAKE || o->given_up)
             continue;
         n++;
-        if (!oldest || atomic_load(&o->since) < atomic_load(&oldest->since))
-            oldest = o;
+        oldest = o;
     }
     if (n > most_handshakes(all)) {
         shutdown(oldest->fd, SHUT_RDWR);

@@ -3,7 +3,10 @@
 #include "tests/server/http_fixture.inc"
 
 #include <errno.h>
+#include <semaphore.h>
 #include <sys/resource.h>
+
+#include "server/connections.h"
 
 static double health_seconds(int fd)
 {
@@ -275,6 +278,59 @@ START_TEST(unread_streams_have_a_limit)
 }
 END_TEST
 
+struct turn { sem_t go, begun; };
+
+static void begin_handshake_in_turn(void *ctx, struct connection *c)
+{
+    struct turn *t = ctx;
+    char byte;
+    sem_wait(&t->go);
+    connection_handshake(c);
+    sem_post(&t->begun);
+    while (read(c->fd, &byte, 1) > 0)
+        ;
+}
+
+static bool has_ended(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+}
+
+/* One handshake too many: the connection that came first goes, and not the one whose thread was first to begin, which
+ * on a busy machine may be the youngest. */
+START_TEST(oldest_handshake_goes)
+{
+    enum { MANY = 17 };
+    struct connections all;
+    struct turn turn[MANY];
+    int theirs[MANY];
+    ck_assert_int_eq(connections_start(&all, 4 * (MANY - 1), 0, 0, 0), 0);
+    for (int i = 0; i < MANY; i++) {
+        int pair[2];
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+        theirs[i] = pair[0];
+        sem_init(&turn[i].go, 0, 0);
+        sem_init(&turn[i].begun, 0, 0);
+        ck_assert_int_eq(connection_start(&all, pair[1], begin_handshake_in_turn, &turn[i]), 0);
+    }
+    for (int i = MANY - 1, n = 0; n < MANY; i = n++) {       /* the last one, then the others in order */
+        ck_assert(!has_ended(theirs[0]));
+        sem_post(&turn[i].go);
+        sem_wait(&turn[i].begun);
+    }
+    for (int i = 0; i < MANY; i++)
+        ck_assert_msg(has_ended(theirs[i]) == (i == 0), "%d", i);
+    for (int i = 0; i < MANY; i++)
+        close(theirs[i]);
+    connections_stop(&all);
+    for (int i = 0; i < MANY; i++) {
+        sem_destroy(&turn[i].go);
+        sem_destroy(&turn[i].begun);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("clients");
@@ -288,6 +344,7 @@ int main(void)
     tcase_add_test(c, answer_limits);
     tcase_add_test(c, unread_streams);
     tcase_add_test(c, unread_streams_have_a_limit);
+    tcase_add_test(c, oldest_handshake_goes);
     suite_add_tcase(s, c);
     return suite_run(s);
 }
